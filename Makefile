@@ -1,0 +1,55 @@
+# The front door. `make quickstart` and `make test` are all that a newcomer needs.
+
+WEIR_CACHE ?= $(HOME)/.cache/weir
+export WEIR_CACHE
+export CARGO_TARGET_DIR ?= $(WEIR_CACHE)/target
+
+SECONDS ?= 60
+CARGO := cargo
+WEIR := $(CARGO_TARGET_DIR)/debug/weir
+
+.PHONY: help quickstart test unit system lint fmt docs bench services setup
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+quickstart: ## Set up, build, and run the main job for SECONDS (60) on generated data
+	@scripts/setup build
+	$(CARGO) build -p weir --locked
+	@$(WEIR) quickstart --seconds $(SECONDS)
+
+test: ## Set up and run all tests
+	@scripts/setup test
+	@scripts/test
+
+unit: ## Unit and component tests only: no servers
+	@scripts/setup build
+	$(CARGO) test --locked --workspace --exclude weir-tests
+
+system: ## Whole-system tests only: Kafka, ClickHouse, agents
+	@scripts/setup test
+	$(CARGO) build --locked -p weir
+	$(CARGO) test --locked -p weir-tests
+
+lint: ## rustfmt, clippy, cargo-deny, documentation without warnings
+	@scripts/setup lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(WEIR_CACHE)/tools/bin/cargo-deny --log-level error check licenses bans sources
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+docs: ## Make the generated reference pages again
+	$(CARGO) build --locked -p weir
+	$(WEIR) metrics > docs/metrics.md
+
+bench: ## Measure CPU and memory of the main job; writes the table in docs/performance.md
+	@scripts/setup test
+	$(CARGO) build --locked --release -p weir -p weir-tests --bins
+	python3 tests/bench/run.py
+
+services: ## Start Kafka, ClickHouse and an alarm recorder for use by hand
+	@scripts/setup test
+	@exec $(WEIR_CACHE)/venv/bin/python tests/support/services.py

@@ -1,0 +1,173 @@
+//! The commands of the program.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
+use weir_component::Registry;
+use weir_config::{Diagnostics, Document, print_config};
+
+use crate::graph::{self, Graph};
+use crate::query::QueryArgs;
+use crate::quickstart::{self, QuickstartArgs};
+use crate::run::{self, Options};
+use crate::{logging, query, reference, shutdown, telemetry_server};
+
+/// Receives telemetry, computes exact event-time windows, judges them against rules, delivers the results.
+#[derive(Parser)]
+#[command(
+    name = "weir",
+    version,
+    max_term_width = 100,
+    after_help = "Example:\n  weir run --config gateway.yaml"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the pipelines of a configuration
+    #[command(
+        after_help = "Example:\n  weir run --config base.yaml --config site.yaml --set exporters.clickhouse.database=weir"
+    )]
+    Run(RunArgs),
+    /// Check a configuration: prints every error with its place and exits 1, or prints nothing and exits 0
+    #[command(after_help = "Example:\n  weir validate --config gateway.yaml")]
+    Validate(ConfigArgs),
+    /// List the components of this program
+    #[command(after_help = "Example:\n  weir components")]
+    Components,
+    /// Print the merged and expanded configuration, secrets redacted
+    #[command(name = "print-config", after_help = "Example:\n  weir print-config --config gateway.yaml")]
+    PrintConfig(PrintArgs),
+    /// Query what the local exporter has stored, in SQL
+    #[command(
+        after_help = "Example:\n  weir query \"SELECT service, count(*) FROM traces GROUP BY service ORDER BY 2 DESC\""
+    )]
+    Query(QueryArgs),
+    /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on disk
+    #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
+    Quickstart(QuickstartArgs),
+    /// Print the reference of metrics (docs/metrics.md)
+    #[command(hide = true)]
+    Metrics,
+}
+
+/// Where the configuration comes from.
+#[derive(Args)]
+struct ConfigArgs {
+    /// A configuration file; several are merged in order
+    #[arg(short, long = "config", required = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Set one value, after all files: `exporters.clickhouse.database=weir`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// End when all input has ended (files, a generator with a count)
+    #[arg(long)]
+    exit_on_end: bool,
+}
+
+#[derive(Args)]
+struct PrintArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print secrets too
+    #[arg(long)]
+    unredacted: bool,
+}
+
+/// Parses the command line and runs the command. Exit codes: 0 done, 1 an error, 2 a wrong command line.
+#[must_use]
+pub fn main(registry: &Registry) -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run(&args, registry),
+        Command::Validate(args) => validate(&args, registry),
+        Command::Components => print(&reference::components(registry)),
+        Command::PrintConfig(args) => print_configuration(&args),
+        Command::Query(args) => Runtime::new()
+            .context("no runtime")
+            .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
+        Command::Quickstart(args) => quickstart::run(&args, registry),
+        Command::Metrics => print(&reference::metrics(registry)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
+    let document = load(&args.config)?;
+    let graph = build(&document, registry)?;
+    logging::start(&graph.service.telemetry.logs);
+    start(graph, Options { exit_on_end: args.exit_on_end })
+}
+
+/// Runs a graph in a new runtime until a signal or the end of its input.
+pub(crate) fn start(graph: Graph, options: Options) -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let done = runtime.block_on(async {
+        let stop = shutdown::on_signal().context("cannot handle signals")?;
+        if let Some(address) = graph.service.telemetry.metrics.listen() {
+            telemetry_server::serve(address, graph.telemetry.clone(), stop.clone()).await?;
+        }
+        let ended = run::run(graph, options, stop).await?;
+        tracing::info!(?ended, "weir has stopped");
+        Ok(())
+    });
+    // A thread that hangs in a read or write (a paused terminal, a pipe without data) does not keep the program.
+    runtime.shutdown_background();
+    done
+}
+
+fn validate(args: &ConfigArgs, registry: &Registry) -> anyhow::Result<()> {
+    build(&load(args)?, registry).map(drop)
+}
+
+fn print_configuration(args: &PrintArgs) -> anyhow::Result<()> {
+    print(&print_config(&load(&args.config)?, !args.unredacted))
+}
+
+fn load(args: &ConfigArgs) -> anyhow::Result<Document> {
+    Document::files(&args.config, &args.set).map_err(|errors| rejected(&errors))
+}
+
+/// Builds the graph and prints its warnings.
+pub(crate) fn build(document: &Document, registry: &Registry) -> anyhow::Result<Graph> {
+    let graph = graph::build(document, registry).map_err(|errors| rejected(&errors))?;
+    if !graph.warnings.is_empty() {
+        complain(graph.warnings.to_string().trim_end());
+    }
+    Ok(graph)
+}
+
+/// Prints the diagnostics; the error that is left says how many there were.
+fn rejected(errors: &Diagnostics) -> anyhow::Error {
+    complain(errors.to_string().trim_end());
+    let count = errors.iter().filter(|error| error.severity == weir_config::Severity::Error).count();
+    let plural = if count == 1 { "" } else { "s" };
+    anyhow::anyhow!("the configuration has {count} error{plural}")
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+/// Writes to standard error. When that is closed there is nobody to tell.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

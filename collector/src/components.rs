@@ -1,0 +1,25 @@
+//! The components that the standard program is built with.
+
+use weir_component::Registry;
+
+/// Every component of this repository.
+pub const STANDARD: Registry = Registry {
+    receivers: &[
+        weir_receiver_file::FACTORY,
+        weir_receiver_generator::FACTORY,
+        weir_receiver_skywalking_kafka::FACTORY,
+    ],
+    processors: &[
+        weir_processor_aggregate::FACTORY,
+        weir_processor_enrich::FACTORY,
+        weir_processor_threshold::FACTORY,
+    ],
+    exporters: &[
+        weir_exporter_clickhouse::FACTORY,
+        weir_exporter_debug::FACTORY,
+        weir_exporter_file::FACTORY,
+        weir_exporter_local::FACTORY,
+        weir_exporter_nop::FACTORY,
+        weir_exporter_webhook::FACTORY,
+    ],
+};

@@ -1,0 +1,243 @@
+//! From a configuration to built components: the graph that `weir validate` checks and `weir run` starts.
+//!
+//! Receivers and exporters that several pipelines name are one instance; processors are one per pipeline.
+//! Building does no I/O. All errors are reported at once.
+
+use std::collections::HashMap;
+
+use weir_component::factory::{BuiltExporter, Info, Settings};
+use weir_component::{Context, DeadLetters, Processor, Receiver, Registry, Telemetry};
+use weir_config::{
+    ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
+    Topology, nearest,
+};
+use weir_pdata::{Demand, Signal, SignalSet};
+
+/// Everything that a configuration describes, built and not started.
+pub struct Graph {
+    /// The receivers that pipelines use.
+    pub receivers: Vec<BuiltReceiver>,
+    /// The pipelines.
+    pub pipelines: Vec<BuiltPipeline>,
+    /// The exporters that pipelines use.
+    pub exporters: Vec<(Context, BuiltExporter)>,
+    /// The `service` section.
+    pub service: ServiceConfig,
+    /// Where the metrics of all components are.
+    pub telemetry: Telemetry,
+    /// What is odd but not wrong.
+    pub warnings: Diagnostics,
+}
+
+/// A receiver, and which pipelines it feeds.
+pub struct BuiltReceiver {
+    /// Identity and services.
+    pub context: Context,
+    /// The receiver.
+    pub receiver: Box<dyn Receiver>,
+    /// Indexes into [`Graph::pipelines`].
+    pub pipelines: Vec<usize>,
+    /// What those pipelines read.
+    pub demand: Demand,
+}
+
+/// One chain.
+pub struct BuiltPipeline {
+    /// The pipeline's id.
+    pub id: String,
+    /// The signals that it accepts from receivers.
+    pub accepts: SignalSet,
+    /// The processors, in order, with their ids.
+    pub processors: Vec<(ComponentId, Box<dyn Processor>)>,
+    /// Indexes into [`Graph::exporters`].
+    pub exporters: Vec<usize>,
+    /// What its processors and exporters read.
+    pub demand: Demand,
+}
+
+/// Builds the graph of a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnostics> {
+    let topology = Topology::read(document)?;
+    let telemetry = Telemetry::default();
+    let letters = &topology.service.dead_letter;
+    let dead_letters = DeadLetters::new(&letters.directory, letters.max_bytes.get(), telemetry.clone());
+    let mut builder =
+        Builder { document, registry, telemetry: telemetry.clone(), dead_letters, found: Diagnostics::new() };
+
+    let mut exporters = Vec::new();
+    let mut exporter_index = HashMap::new();
+    for section in &topology.exporters {
+        let built = builder.exporter(section);
+        let used = topology.pipelines.iter().any(|pipeline| names(&pipeline.exporters, &section.id));
+        if let (Some(built), true) = (built, used) {
+            exporter_index.insert(section.id.clone(), exporters.len());
+            exporters.push((builder.context(&section.id), built));
+        }
+    }
+    let mut pipelines = Vec::new();
+    for pipeline in &topology.pipelines {
+        pipelines.push(builder.pipeline(pipeline, &topology, &exporter_index, &exporters));
+    }
+    for section in &topology.processors {
+        // Processors that no pipeline names are checked too.
+        if !topology.pipelines.iter().any(|pipeline| names(&pipeline.processors, &section.id)) {
+            builder.processor(section);
+        }
+    }
+    let mut receivers = Vec::new();
+    for section in &topology.receivers {
+        let Some(receiver) = builder.receiver(section) else { continue };
+        let feeds: Vec<usize> = (0..pipelines.len())
+            .filter(|index| names(&topology.pipelines[*index].receivers, &section.id))
+            .collect();
+        if feeds.is_empty() {
+            continue;
+        }
+        let demand = feeds
+            .iter()
+            .fold(Demand::nothing(), |demand, index| demand.and(pipelines[*index].demand.clone()));
+        let context = builder.context(&section.id);
+        receivers.push(BuiltReceiver { context, receiver, pipelines: feeds, demand });
+    }
+    for section in &topology.extensions {
+        let error = Diagnostic::error(format!("unknown extension type `{}`", section.id.kind()))
+            .with_help("this program has no extensions");
+        builder.found.push(document.at(section.key_span, &section.path, error));
+    }
+    let mut found = builder.found;
+    if found.has_errors() {
+        found.extend(topology.warnings);
+        return Err(found);
+    }
+    let (service, warnings) = (topology.service, topology.warnings);
+    Ok(Graph { receivers, pipelines, exporters, service, telemetry, warnings })
+}
+
+fn names(references: &[weir_config::Reference], id: &ComponentId) -> bool {
+    references.iter().any(|reference| reference.id == *id)
+}
+
+struct Builder<'a> {
+    document: &'a Document,
+    registry: &'a Registry,
+    telemetry: Telemetry,
+    dead_letters: DeadLetters,
+    found: Diagnostics,
+}
+
+impl Builder<'_> {
+    fn context(&self, id: &ComponentId) -> Context {
+        Context::new(id.clone(), self.telemetry.clone(), self.dead_letters.clone())
+    }
+
+    fn receiver(&mut self, section: &Section) -> Option<Box<dyn Receiver>> {
+        let factories = self.registry.receivers;
+        let factory = self.find("receiver", section, factories, |factory| factory.info)?;
+        self.create(section, factory.create)
+    }
+
+    fn processor(&mut self, section: &Section) -> Option<Box<dyn Processor>> {
+        let factories = self.registry.processors;
+        let factory = self.find("processor", section, factories, |factory| factory.info)?;
+        self.create(section, factory.create)
+    }
+
+    fn exporter(&mut self, section: &Section) -> Option<BuiltExporter> {
+        let factories = self.registry.exporters;
+        let factory = self.find("exporter", section, factories, |factory| factory.info)?;
+        self.create(section, factory.create)
+    }
+
+    fn pipeline(
+        &mut self,
+        pipeline: &Pipeline,
+        topology: &Topology,
+        exporter_index: &HashMap<ComponentId, usize>,
+        exporters: &[(Context, BuiltExporter)],
+    ) -> BuiltPipeline {
+        let first_use = |id: &ComponentId| {
+            topology
+                .pipelines
+                .iter()
+                .find(|pipeline| names(&pipeline.processors, id))
+                .is_some_and(|first| first.id == pipeline.id)
+        };
+        let mut processors = Vec::new();
+        for reference in &pipeline.processors {
+            let Some(section) = topology.processors.iter().find(|section| section.id == reference.id) else {
+                continue;
+            };
+            let reported = self.found.clone();
+            if let Some(processor) = self.processor(section) {
+                processors.push((section.id.clone(), processor));
+            } else if !first_use(&section.id) {
+                // The errors of a section are reported once, not once per pipeline.
+                self.found = reported;
+            }
+        }
+        let used: Vec<usize> = pipeline
+            .exporters
+            .iter()
+            .filter_map(|reference| exporter_index.get(&reference.id).copied())
+            .collect();
+        let reads = processors
+            .iter()
+            .map(|(_, processor)| processor.demand())
+            .chain(used.iter().map(|index| exporters[*index].1.exporter.demand()));
+        BuiltPipeline {
+            id: pipeline.id.to_string(),
+            accepts: accepted(pipeline.id.signal()),
+            demand: reads.fold(Demand::nothing(), Demand::and),
+            processors,
+            exporters: used,
+        }
+    }
+
+    /// The factory for a section's type; an error with the nearest type when there is none.
+    fn find<'f, F>(
+        &mut self,
+        what: &str,
+        section: &Section,
+        factories: &'f [F],
+        info: fn(&F) -> Info,
+    ) -> Option<&'f F> {
+        let kind = section.id.kind();
+        let factory = factories.iter().find(|factory| info(factory).kind == kind);
+        if factory.is_none() {
+            let kinds: Vec<_> = factories.iter().map(|factory| info(factory).kind).collect();
+            let mut error = Diagnostic::error(format!("unknown {what} type `{kind}`"));
+            if let Some(near) = nearest(kind, kinds.iter().copied()) {
+                error = error.with_label(format!("did you mean `{near}`?"));
+            }
+            let error = error.with_help(format!("{what} types: {}", kinds.join(", ")));
+            self.found.push(self.document.at(section.key_span, &section.path, error));
+        }
+        factory
+    }
+
+    fn create<T>(
+        &mut self,
+        section: &Section,
+        create: fn(Settings<'_>, Context) -> Result<T, Diagnostics>,
+    ) -> Option<T> {
+        match create(Settings::new(self.document, section), self.context(&section.id)) {
+            Ok(built) => Some(built),
+            Err(errors) => {
+                self.found.extend(errors);
+                None
+            }
+        }
+    }
+}
+
+fn accepted(signal: PipelineSignal) -> SignalSet {
+    match signal {
+        PipelineSignal::Any => SignalSet::ALL,
+        PipelineSignal::Traces => SignalSet::of(&[Signal::Traces]),
+        PipelineSignal::Logs => SignalSet::of(&[Signal::Logs]),
+        PipelineSignal::Metrics => SignalSet::of(&[Signal::Metrics]),
+    }
+}

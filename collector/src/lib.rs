@@ -1,0 +1,18 @@
+//! The weir program: command line, graph builder, runtime, default component set.
+//!
+//! * [`graph`]: from a configuration to built components.
+//! * [`mod@run`]: starts a graph, runs lanes and trunks, stops in order.
+//! * [`cli`]: the commands.
+//!
+//! The program assembles; what components do is in their own crates.
+
+pub mod cli;
+pub mod components;
+pub mod graph;
+mod logging;
+pub mod query;
+mod quickstart;
+pub mod reference;
+pub mod run;
+mod shutdown;
+mod telemetry_server;

@@ -1,0 +1,122 @@
+//! `weir query`: SQL over the Parquet files of the `local` exporter.
+//!
+//! Tables: `traces` (also `events`), `logs`, `metrics`, `windows` (also `window_results`), `alarms`. A table has the
+//! fixed columns of its signal and every column of any of its files; a file without a column reads as NULL there.
+//! Dotted names need no quotes. Names keep their case. Queries only read.
+
+mod names;
+mod output;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::parser::ParserError;
+
+use tables::Tables;
+
+/// The arguments of `weir query`.
+#[derive(Args, Clone, Debug)]
+pub struct QueryArgs {
+    /// The `directory` of the local exporter
+    #[arg(long, value_name = "DIR", default_value = "./weir-data")]
+    pub data: PathBuf,
+    /// How the result is written
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+    /// SQL over the tables traces, logs, metrics, windows, alarms
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+}
+
+/// How the result of a query is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people: a table, or one column a line where a table would be too wide. At most 1000 rows
+    Table,
+    /// One JSON object a line
+    Json,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+/// Runs the query and writes its result to `out`. A reader that goes away (`| head`) is not an error.
+///
+/// # Errors
+/// No such directory, a file that cannot be read, SQL that is wrong (with the nearest table or column).
+pub async fn run(args: QueryArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    if !args.data.is_dir() {
+        bail!(
+            "there is no directory {}: pass `--data` with the `directory` of a local exporter, or run `weir quickstart` first",
+            args.data.display()
+        );
+    }
+    let tables = Tables::find(&args.data, &args.sql)?;
+    let mut config = SessionConfig::new().with_information_schema(true).with_collect_statistics(false);
+    let options = config.options_mut();
+    options.sql_parser.enable_ident_normalization = false;
+    options.execution.listing_table_ignore_subdirectory = false;
+    let context = SessionContext::new_with_config(config);
+    tables.register(&context)?;
+    let sql = names::quote_dotted(&args.sql, &tables);
+    let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = context.sql_with_options(&sql, reading).await.map_err(|error| explain(&error, &tables))?;
+    let stream = frame.execute_stream().await.map_err(|error| explain(&error, &tables))?;
+    output::write(stream, args.format, out).await.context("the query failed")
+}
+
+/// The error in words that say what would be right.
+fn explain(error: &DataFusionError, tables: &Tables) -> anyhow::Error {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => {
+            if let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() {
+                let known: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
+                // Of a dotted name the planner takes the first part for a table.
+                let name = field.flat_name();
+                let near = [&name, &field.name];
+                let near =
+                    near.into_iter().find_map(|name| weir_config::nearest(name, known.iter().copied()));
+                let hint = match near {
+                    Some(near) => format!("; did you mean `{near}`?"),
+                    None if known.len() <= 20 => format!("; there are {}", known.join(", ")),
+                    None => "; `DESCRIBE traces` (or another table) lists the columns".to_owned(),
+                };
+                return anyhow!("there is no column `{name}`{hint}");
+            }
+            anyhow!("{}", error.find_root().strip_backtrace())
+        }
+        DataFusionError::Plan(message) => match missing_table(message) {
+            Some(name) => {
+                let known: Vec<&str> = tables.names().collect();
+                let near = weir_config::nearest(name, known.iter().copied());
+                let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                anyhow!("there is no table `{name}`{hint}\nthe tables are {}", known.join(", "))
+            }
+            None if message.contains("not supported: ") => {
+                anyhow!("{message}\n`weir query` only reads: begin with SELECT, or DESCRIBE a table")
+            }
+            None => anyhow!("{message}"),
+        },
+        DataFusionError::SQL(error, _) => {
+            let message = match error.as_ref() {
+                ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
+                ParserError::RecursionLimitExceeded => "it is nested too deep",
+            };
+            anyhow!("the SQL is not understood: {message}")
+        }
+        other => anyhow!("{}", other.strip_backtrace()),
+    }
+}
+
+/// `foo` of `table 'datafusion.public.foo' not found`.
+fn missing_table(message: &str) -> Option<&str> {
+    let name = message.strip_prefix("table '")?.split_once("' not found")?.0;
+    Some(name.strip_prefix("datafusion.public.").unwrap_or(name))
+}

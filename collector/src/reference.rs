@@ -1,0 +1,65 @@
+//! Reference texts made from the declarations in the code: components and metrics.
+
+use std::fmt::Write;
+
+use weir_component::Registry;
+use weir_component::factory::Info;
+use weir_component::telemetry::{Metric, MetricKind};
+use weir_component::{dead_letter, exporter_helper};
+
+use crate::run;
+
+/// What `weir components` prints.
+#[must_use]
+pub fn components(registry: &Registry) -> String {
+    let mut text = String::new();
+    for (title, infos) in sections(registry) {
+        let _ = writeln!(text, "{title}:");
+        for info in infos {
+            let _ = writeln!(text, "  {:<18} {}", info.kind, info.summary);
+        }
+    }
+    text
+}
+
+/// The reference of metrics: `docs/metrics.md`.
+#[must_use]
+pub fn metrics(registry: &Registry) -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         Made by `weir metrics` from the declarations in the code; do not edit.\n\n\
+         `GET /metrics` on `service.telemetry.metrics.address` (default `127.0.0.1:8888`) gives them in the OpenMetrics\n\
+         format. Counters end in `_total` there.\n",
+    );
+    let mut table = |title: &str, metrics: &[Metric]| {
+        if metrics.is_empty() {
+            return;
+        }
+        let _ = write!(text, "\n## {title}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+        for metric in metrics {
+            let kind = match metric.kind {
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+            };
+            let labels = metric.labels.join(", ");
+            let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
+        }
+    };
+    table("Pipelines", run::METRICS);
+    table("Every exporter", exporter_helper::METRICS);
+    table("Dead letters", dead_letter::METRICS);
+    for (title, infos) in sections(registry) {
+        for info in infos {
+            table(&format!("{title}: `{}`", info.kind), info.metrics);
+        }
+    }
+    text
+}
+
+fn sections(registry: &Registry) -> [(&'static str, Vec<Info>); 3] {
+    [
+        ("receivers", registry.receivers.iter().map(|factory| factory.info).collect()),
+        ("processors", registry.processors.iter().map(|factory| factory.info).collect()),
+        ("exporters", registry.exporters.iter().map(|factory| factory.info).collect()),
+    ]
+}

@@ -1,0 +1,240 @@
+//! A lane in the running program: the lane stages of every pipeline that its receiver feeds.
+//!
+//! Everything runs in the receiver's task, batch by batch: no channel and no lock between processors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use weir_component::exporter_helper::Queue;
+use weir_component::{
+    Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet, Processor, Rejects,
+    Stage,
+};
+use weir_pdata::decode::decode;
+use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
+
+use super::metrics::{ACCEPTED, LANES};
+use super::pending::Pending;
+use super::trunk::TrunkSender;
+
+/// A pipeline that runs: what a new lane needs of it.
+pub struct RunningPipeline {
+    /// The signals that it takes from receivers.
+    pub accepts: SignalSet,
+    /// Its processors, in order.
+    pub processors: Arc<[Box<dyn Processor>]>,
+    /// Its exporters' queues.
+    pub queues: Arc<[Queue]>,
+    /// Its trunk, when a processor has a stage there.
+    pub trunk: Option<TrunkSender>,
+    /// Whether something in it reads columns.
+    pub reads: bool,
+}
+
+/// Opens the lanes of one receiver.
+pub struct ReceiverLanes {
+    /// The receiver.
+    pub context: Context,
+    /// The pipelines that it feeds.
+    pub pipelines: Vec<Arc<RunningPipeline>>,
+    /// What they read.
+    pub projection: SharedProjection,
+    /// The numbers of lanes, shared by all receivers.
+    pub next_id: Arc<AtomicU64>,
+}
+
+impl Lanes for ReceiverLanes {
+    fn open(&self, spec: LaneSpec) -> Lane {
+        let id = LaneId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let pipelines = self.pipelines.iter().map(|pipeline| PipelineLane::open(id, pipeline)).collect();
+        let receiver = self.context.id.to_string();
+        let open = self.context.telemetry.gauge(&LANES, &[&receiver]);
+        open.inc();
+        tracing::debug!(receiver, lane = %spec.name, "lane opened");
+        let sink = ReceiverLane {
+            pipelines,
+            projection: self.projection.clone(),
+            accepted: Signal::ALL
+                .map(|signal| self.context.telemetry.counter(&ACCEPTED, &[&receiver, signal.name()])),
+            reads: self.pipelines.iter().any(|pipeline| pipeline.reads),
+            rejects: spec.rejects,
+            open,
+        };
+        Lane::new(id, Box::new(sink))
+    }
+}
+
+/// One lane through all pipelines of its receiver.
+struct ReceiverLane {
+    pipelines: Vec<PipelineLane>,
+    projection: SharedProjection,
+    /// Rows by signal.
+    accepted: [Counter; Signal::ALL.len()],
+    reads: bool,
+    rejects: Arc<dyn Rejects>,
+    open: Gauge,
+}
+
+impl Drop for ReceiverLane {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+#[async_trait]
+impl LaneSink for ReceiverLane {
+    async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+        let message = match message {
+            LaneMessage::Batch(batch) => LaneMessage::Batch(self.accept(batch)),
+            other => other,
+        };
+        let Some((last, others)) = self.pipelines.split_last_mut() else { return Ok(()) };
+        // The original stays here until every pipeline has its copy; a failure on the way fails the inputs.
+        let mut guard = Guard(Some(message));
+        for pipeline in others {
+            if let Some(message) = &guard.0 {
+                pipeline.send(message.clone()).await?;
+            }
+        }
+        match guard.0.take() {
+            Some(message) => last.send(message).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A message on its way; dropping it undelivered fails its inputs.
+struct Guard(Option<LaneMessage>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(LaneMessage::Batch(batch)) = &self.0 {
+            batch.ack.fail();
+        }
+    }
+}
+
+impl ReceiverLane {
+    /// Decodes a batch, when something reads columns, and counts it.
+    fn accept(&self, batch: EventBatch) -> EventBatch {
+        let batch = match &batch.payload {
+            Payload::Encoded(encoded) if self.reads => {
+                let decoded = decode(encoded, &self.projection.load());
+                for rejected in &decoded.rejected {
+                    let position =
+                        batch.origin.positions.start.saturating_add_unsigned(rejected.record as u64);
+                    self.rejects.reject(encoded, rejected.record, position, &rejected.reason.to_string());
+                }
+                if decoded.empty > 0 {
+                    self.rejects.empty(decoded.empty);
+                }
+                batch.with_columns(decoded.columns)
+            }
+            _ => batch,
+        };
+        self.accepted[batch.signal as usize].inc_by(batch.len() as u64);
+        batch
+    }
+}
+
+/// One lane through one pipeline.
+struct PipelineLane {
+    id: LaneId,
+    accepts: SignalSet,
+    /// Stages with the position of their processor.
+    stages: Vec<(usize, Box<dyn Stage<LaneMessage>>)>,
+    queues: Arc<[Queue]>,
+    trunk: Option<TrunkSender>,
+    outlet: Outlet,
+    pending: Pending,
+}
+
+impl PipelineLane {
+    fn open(id: LaneId, pipeline: &RunningPipeline) -> PipelineLane {
+        let stages = pipeline.processors.iter().enumerate();
+        let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(id)?))).collect();
+        if let Some(trunk) = &pipeline.trunk {
+            trunk.open(id);
+        }
+        PipelineLane {
+            id,
+            accepts: pipeline.accepts,
+            stages,
+            queues: pipeline.queues.clone(),
+            trunk: pipeline.trunk.clone(),
+            outlet: Outlet::default(),
+            pending: Pending::default(),
+        }
+    }
+
+    async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+        if let LaneMessage::Batch(batch) = &message
+            && !self.accepts.contains(batch.signal)
+        {
+            return Ok(());
+        }
+        let mut to_trunk = ToTrunk::default();
+        self.handle(0, message, &mut to_trunk);
+        if let Some(trunk) = &self.trunk {
+            while let Some((position, message)) = to_trunk.next() {
+                trunk.send(self.id, position, message).await?;
+            }
+        }
+        self.pending.deliver(&self.queues).await
+    }
+
+    /// Gives a message to the stage at `at`, and what it forwards to the stages after it.
+    fn handle(&mut self, at: usize, message: LaneMessage, to_trunk: &mut ToTrunk) {
+        let Some((position, stage)) = self.stages.get_mut(at) else {
+            if let LaneMessage::Batch(batch) = message {
+                self.pending.push(batch);
+            }
+            return;
+        };
+        stage.handle(message, &mut self.outlet);
+        for message in self.outlet.take_to_trunk() {
+            to_trunk.push(*position, message);
+        }
+        let forwarded: Vec<_> = self.outlet.take_forwarded().collect();
+        for message in forwarded {
+            self.handle(at + 1, message, to_trunk);
+        }
+    }
+}
+
+impl Drop for PipelineLane {
+    fn drop(&mut self) {
+        // Open windows of the stages go first, then the trunk learns that the lane is gone.
+        self.stages.clear();
+        if let Some(trunk) = &self.trunk {
+            trunk.close(self.id);
+        }
+    }
+}
+
+/// Messages for the trunk, in order. Dropping it before they are sent fails their inputs.
+#[derive(Default)]
+struct ToTrunk(std::collections::VecDeque<(usize, LaneMessage)>);
+
+impl ToTrunk {
+    fn push(&mut self, position: usize, message: LaneMessage) {
+        self.0.push_back((position, message));
+    }
+
+    fn next(&mut self) -> Option<(usize, LaneMessage)> {
+        self.0.pop_front()
+    }
+}
+
+impl Drop for ToTrunk {
+    fn drop(&mut self) {
+        for (_, message) in &self.0 {
+            if let LaneMessage::Batch(batch) = message {
+                batch.ack.fail();
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The metrics of lanes and trunks.
+
+use weir_component::telemetry::{Metric, MetricKind};
+
+pub(super) const ACCEPTED: Metric = Metric {
+    name: "weir_receiver_accepted_rows",
+    help: "Rows (records, while not decoded) that a receiver has sent down its lanes.",
+    kind: MetricKind::Counter,
+    labels: &["receiver", "signal"],
+};
+pub(super) const LANES: Metric = Metric {
+    name: "weir_receiver_lanes",
+    help: "Lanes that a receiver has open.",
+    kind: MetricKind::Gauge,
+    labels: &["receiver"],
+};
+pub(super) const DERIVED: Metric = Metric {
+    name: "weir_pipeline_derived_rows",
+    help: "Rows that the processors of a pipeline have made on its trunk: windows and alarms.",
+    kind: MetricKind::Counter,
+    labels: &["pipeline", "signal"],
+};
+pub(super) const WATERMARK: Metric = Metric {
+    name: "weir_pipeline_watermark_ms",
+    help: "The event time that a pipeline's trunk has reached, in milliseconds since 1970.",
+    kind: MetricKind::Gauge,
+    labels: &["pipeline"],
+};
+
+/// The declarations, for the reference.
+pub const METRICS: &[Metric] = &[ACCEPTED, LANES, DERIVED, WATERMARK];

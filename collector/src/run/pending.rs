@@ -1,0 +1,34 @@
+//! Batches on their way between two awaits.
+
+use weir_component::LaneClosed;
+use weir_component::exporter_helper::Queue;
+use weir_pdata::EventBatch;
+
+/// Batches that still have to be handed to exporters. Dropping it before they are fails their inputs, so a
+/// cancelled task never acknowledges.
+#[derive(Default)]
+pub struct Pending(Vec<EventBatch>);
+
+impl Pending {
+    /// Adds a batch.
+    pub fn push(&mut self, batch: EventBatch) {
+        self.0.push(batch);
+    }
+
+    /// Hands every batch to every queue, in order. Waits while a queue is full.
+    pub async fn deliver(&mut self, queues: &[Queue]) -> Result<(), LaneClosed> {
+        for batch in &self.0 {
+            for queue in queues.iter().filter(|queue| queue.signals().contains(batch.signal)) {
+                queue.send(batch.clone()).await?;
+            }
+        }
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|batch| batch.ack.fail());
+    }
+}

@@ -1,0 +1,177 @@
+//! Starting a graph, waiting, and stopping it in order.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_component::exporter_helper::{self, ExporterTask, Queue};
+use weir_component::{Processor, ReceiverError, ReceiverHost};
+use weir_pdata::{Demand, SharedProjection};
+
+use super::lane::{ReceiverLanes, RunningPipeline};
+use super::trunk::Trunk;
+use crate::graph::{BuiltPipeline, BuiltReceiver, Graph};
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// End when every receiver has come to its end.
+    pub exit_on_end: bool,
+}
+
+/// Why a run ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// `stop` was cancelled.
+    Stopped,
+    /// Every receiver came to its end.
+    EndOfInput,
+}
+
+/// Runs a graph until `stop` is cancelled or its input ends, then stops it in order.
+///
+/// # Errors
+/// When a component cannot start, or a receiver cannot go on. Everything is stopped in order first.
+pub async fn run(graph: Graph, options: Options, stop: CancellationToken) -> anyhow::Result<Ended> {
+    let deadline = graph.service.shutdown_timeout.get();
+    let Some(mut running) = start(graph, &stop).await? else { return Ok(Ended::Stopped) };
+    let outcome = running.wait(options, &stop).await;
+    stop.cancel();
+    running.stop(deadline).await;
+    outcome
+}
+
+/// A started graph.
+struct Running {
+    receivers: JoinSet<Result<(), ReceiverError>>,
+    trunks: JoinSet<()>,
+    pipelines: Vec<Arc<RunningPipeline>>,
+    exporters: Vec<ExporterTask>,
+    queues: Vec<Queue>,
+}
+
+/// Starts everything; `None` when `stop` was cancelled before it was complete.
+async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<Running>> {
+    let Graph { receivers, pipelines, exporters, telemetry, .. } = graph;
+    let mut running = Running {
+        receivers: JoinSet::new(),
+        trunks: JoinSet::new(),
+        pipelines: Vec::new(),
+        exporters: Vec::new(),
+        queues: Vec::new(),
+    };
+    for (context, built) in exporters {
+        let id = context.id.clone();
+        let (queue, task) = exporter_helper::spawn(built, context)
+            .await
+            .with_context(|| format!("exporter {id} cannot start"))?;
+        running.exporters.push(task);
+        running.queues.push(queue);
+    }
+    for pipeline in pipelines {
+        let BuiltPipeline { id, accepts, processors, exporters, demand } = pipeline;
+        for (processor_id, processor) in &processors {
+            let started = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                started = processor.start(stop.clone()) => started,
+            };
+            started.with_context(|| format!("processor {processor_id} cannot start"))?;
+        }
+        let queues: Arc<[Queue]> = exporters.iter().map(|at| running.queues[*at].clone()).collect();
+        let reads = demand != Demand::nothing();
+        let processors: Arc<[Box<dyn Processor>]> =
+            processors.into_iter().map(|(_, processor)| processor).collect();
+        let stages: Vec<_> = processors
+            .iter()
+            .enumerate()
+            .filter_map(|(at, processor)| Some((at, processor.trunk_stage()?)))
+            .collect();
+        let trunk = if stages.is_empty() {
+            None
+        } else {
+            let (sender, trunk) = Trunk::new(id, stages, queues.clone(), telemetry.clone());
+            running.trunks.spawn(trunk.run());
+            Some(sender)
+        };
+        running.pipelines.push(Arc::new(RunningPipeline { accepts, processors, queues, trunk, reads }));
+    }
+    let next_id = Arc::new(AtomicU64::new(1));
+    for built in receivers {
+        let BuiltReceiver { context, receiver, pipelines, demand } = built;
+        let projection = SharedProjection::new(demand);
+        let lanes = Arc::new(ReceiverLanes {
+            context: context.clone(),
+            pipelines: pipelines.iter().map(|at| running.pipelines[*at].clone()).collect(),
+            projection: projection.clone(),
+            next_id: next_id.clone(),
+        });
+        let host = ReceiverHost { context, projection, lanes };
+        running.receivers.spawn(receiver.run(host, stop.clone()));
+    }
+    tracing::info!(pipelines = running.pipelines.len(), "weir is running");
+    Ok(Some(running))
+}
+
+impl Running {
+    /// Waits for the end: `stop`, the end of all input, or a failure.
+    async fn wait(&mut self, options: Options, stop: &CancellationToken) -> anyhow::Result<Ended> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Ended::Stopped),
+                Some(ended) = self.trunks.join_next() => {
+                    let error = ended.err().map_or_else(|| anyhow!("it ended early"), Into::into);
+                    return Err(error.context("a pipeline's trunk failed; its input will be read again"));
+                }
+                ended = self.receivers.join_next() => match ended {
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(error))) => return Err(anyhow::Error::new(error).context("a receiver cannot go on")),
+                    Some(Err(error)) => {
+                        return Err(anyhow::Error::new(error).context("a receiver failed; its input will be read again"));
+                    }
+                    None if options.exit_on_end => return Ok(Ended::EndOfInput),
+                    None => {
+                        tracing::info!("all input has ended; waiting for a signal (run with --exit-on-end to end here)");
+                        stop.cancelled().await;
+                        return Ok(Ended::Stopped);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Stops in order, within `deadline`. What is not finished by then fails and is read again.
+    async fn stop(self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        let left = || until.saturating_duration_since(Instant::now());
+        let Running { mut receivers, mut trunks, pipelines, exporters, queues } = self;
+        let drained = tokio::time::timeout(left(), async {
+            while let Some(ended) = receivers.join_next().await {
+                report(ended);
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("receivers did not drain in time; what they had in hand will be read again");
+            receivers.shutdown().await;
+        }
+        drop(pipelines); // the last senders of the trunks
+        let ended = tokio::time::timeout(left(), async { while trunks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            trunks.shutdown().await;
+        }
+        drop(queues);
+        for exporter in exporters {
+            exporter.finish(left()).await;
+        }
+    }
+}
+
+fn report(ended: Result<Result<(), ReceiverError>, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a receiver ended with an error"),
+        Err(error) => tracing::error!(%error, "a receiver ended abnormally"),
+    }
+}

@@ -1,0 +1,177 @@
+//! The trunk of a pipeline: where the partial results of its lanes meet.
+//!
+//! One task runs the trunk stages, in the order of the processors. Messages of one lane arrive in order. At most
+//! [`IN_FLIGHT`] data messages wait; lanes wait beyond that. A message that is never processed fails its inputs.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use weir_component::exporter_helper::Queue;
+use weir_component::{LaneClosed, LaneId, LaneMessage, Outlet, Stage, Telemetry, TrunkMessage, Watermark};
+use weir_pdata::{Held, Signal};
+
+use super::metrics::{DERIVED, WATERMARK};
+use super::pending::Pending;
+
+/// Data messages that may wait for a trunk.
+const IN_FLIGHT: usize = 256;
+
+/// The sending side of a trunk, for lanes. The trunk ends when every clone is dropped.
+#[derive(Clone)]
+pub struct TrunkSender {
+    sender: mpsc::UnboundedSender<Input>,
+    room: Arc<Semaphore>,
+}
+
+/// What waits for the trunk.
+struct Input {
+    event: Event,
+    /// The ack of a batch, kept while it waits.
+    held: Held,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+enum Event {
+    Opened(LaneId),
+    Closed(LaneId),
+    /// From the lane half of the processor at this position.
+    Message(LaneId, usize, LaneMessage),
+}
+
+impl TrunkSender {
+    /// Says that a lane has begun. Does not wait.
+    pub fn open(&self, lane: LaneId) {
+        self.control(Event::Opened(lane));
+    }
+
+    /// Says that a lane has ended. Does not wait.
+    pub fn close(&self, lane: LaneId) {
+        self.control(Event::Closed(lane));
+    }
+
+    fn control(&self, event: Event) {
+        // When the trunk has ended nobody needs to know.
+        let _ = self.sender.send(Input { event, held: Held::default(), _room: None });
+    }
+
+    /// Sends a message of the lane half of the processor at `position`. Waits while the trunk is full.
+    ///
+    /// # Errors
+    /// [`LaneClosed`] when the trunk has ended; the message's inputs have then failed.
+    pub async fn send(
+        &self,
+        lane: LaneId,
+        position: usize,
+        mut message: LaneMessage,
+    ) -> Result<(), LaneClosed> {
+        let mut held = Held::default();
+        if let LaneMessage::Batch(batch) = &mut message {
+            held.add(std::mem::take(&mut batch.ack));
+        }
+        let room = self.room.clone().acquire_owned().await.map_err(|_| LaneClosed)?;
+        let event = Event::Message(lane, position, message);
+        self.sender.send(Input { event, held, _room: Some(room) }).map_err(|_| LaneClosed)
+    }
+}
+
+/// The trunk of one pipeline, ready to run.
+pub struct Trunk {
+    receiver: mpsc::UnboundedReceiver<Input>,
+    room: Arc<Semaphore>,
+    /// Stages with the position of their processor.
+    stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
+    queues: Arc<[Queue]>,
+    telemetry: Telemetry,
+    pipeline: String,
+    watermark: Gauge,
+    outlet: Outlet,
+    pending: Pending,
+}
+
+impl Trunk {
+    /// A trunk of these stages, each with the position of its processor, in order.
+    pub fn new(
+        pipeline: String,
+        stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
+        queues: Arc<[Queue]>,
+        telemetry: Telemetry,
+    ) -> (TrunkSender, Trunk) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(IN_FLIGHT));
+        let watermark = telemetry.gauge(&WATERMARK, &[&pipeline]);
+        let trunk = Trunk {
+            receiver,
+            room: room.clone(),
+            stages,
+            queues,
+            telemetry,
+            pipeline,
+            watermark,
+            outlet: Outlet::default(),
+            pending: Pending::default(),
+        };
+        (TrunkSender { sender, room }, trunk)
+    }
+
+    /// Runs until every sender is dropped, or an exporter has stopped.
+    pub async fn run(mut self) {
+        while let Some(Input { event, held, _room }) = self.receiver.recv().await {
+            match event {
+                Event::Opened(lane) => self.tell_all(|| TrunkMessage::LaneOpened(lane)),
+                Event::Closed(lane) => self.tell_all(|| TrunkMessage::LaneClosed(lane)),
+                Event::Message(lane, position, mut message) => {
+                    if let LaneMessage::Batch(batch) = &mut message {
+                        batch.ack = held.release();
+                    }
+                    let at = self.stages.partition_point(|(stage, _)| *stage < position);
+                    self.handle(at, TrunkMessage::FromLane(lane, message));
+                }
+            }
+            if self.pending.deliver(&self.queues).await.is_err() {
+                break;
+            }
+        }
+        self.room.close();
+    }
+
+    /// Gives a message to every stage, from left to right.
+    fn tell_all(&mut self, message: impl Fn() -> TrunkMessage) {
+        for at in 0..self.stages.len() {
+            self.handle(at, message());
+        }
+    }
+
+    /// Gives a message to the stage at `at`, and what it forwards to the stages after it.
+    fn handle(&mut self, at: usize, message: TrunkMessage) {
+        let Some((_, stage)) = self.stages.get_mut(at) else {
+            if let TrunkMessage::Derived(message) = message {
+                self.end(message);
+            }
+            return;
+        };
+        stage.handle(message, &mut self.outlet);
+        let forwarded: Vec<_> = self.outlet.take_forwarded().collect();
+        self.outlet.take_to_trunk();
+        for message in forwarded {
+            self.handle(at + 1, TrunkMessage::Derived(message));
+        }
+    }
+
+    /// What leaves the last stage.
+    fn end(&mut self, message: LaneMessage) {
+        match message {
+            LaneMessage::Batch(batch) => {
+                if matches!(batch.signal, Signal::Windows | Signal::Alarms) {
+                    let labels = [self.pipeline.as_str(), batch.signal.name()];
+                    self.telemetry.counter(&DERIVED, &labels).inc_by(batch.len() as u64);
+                }
+                self.pending.push(batch);
+            }
+            LaneMessage::Watermark(watermark) if watermark < Watermark::MAX => {
+                self.watermark.set(watermark.0);
+            }
+            LaneMessage::Watermark(_) | LaneMessage::Idle(_) | LaneMessage::Drain => {}
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The program as its user runs it: exit codes and messages.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn weir(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn testdata(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path).display().to_string()
+}
+
+#[test]
+fn validate_says_nothing_about_a_valid_configuration_and_exits_0() {
+    let output = weir(&["validate", "--config", &testdata("exporters/nop/testdata/valid.yaml")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn validate_shows_the_place_of_an_error_and_exits_1() {
+    let output = weir(&["validate", "--config", &testdata("exporters/nop/testdata/invalid_key.yaml")]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("invalid_key.yaml:4:9") && text.contains("verbose"), "{text}");
+    assert!(text.contains("the configuration has 1 error"), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_an_error_and_not_a_crash() {
+    let output = weir(&["run", "--config", "no/such/file.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no/such/file.yaml"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_command_line_exits_2() {
+    assert_eq!(weir(&["run", "--conffig", "x"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["run", "validate", "components", "print-config", "query", "quickstart"] {
+        let output = weir(&[command, "--help"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("weir {command}")) && text.contains("Example"), "{command}: {text}");
+    }
+}
+
+#[test]
+fn print_config_redacts_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.yaml");
+    let text = "receivers: {file: {path: x}}\nexporters: {clickhouse: {password: \"${env:SECRET}\"}}\nservice: {pipelines: {main: {receivers: [file], exporters: [clickhouse]}}}\n";
+    std::fs::write(&file, text).unwrap();
+    let run = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["print-config", "--config", file.to_str().unwrap()])
+            .args(more)
+            .env("SECRET", "hunter2")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let redacted = run(&[]);
+    assert!(redacted.contains("[REDACTED]") && !redacted.contains("hunter2"), "{redacted}");
+    assert!(run(&["--unredacted"]).contains("hunter2"));
+}
+
+#[test]
+fn a_file_runs_through_windows_and_rules_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..100)
+        .map(|n| {
+            let (start, took) = (1_749_088_700_000_i64 + n * 100, if n < 50 { 20 } else { 900 });
+            format!(
+                "{{\"signal\":\"traces\",\"time\":{start},\"end_time\":{},\"duration_ns\":{},\"service\":\"pay\",\"operation\":\"/pay\",\"kind\":\"server\",\"status\":\"ok\"}}\n",
+                start + took,
+                took * 1_000_000
+            )
+        })
+        .collect();
+    std::fs::write(folder.path().join("events.jsonl"), lines).unwrap();
+    let config = "
+receivers: {file: {path: events.jsonl}}
+processors:
+  aggregate: {window: {tumbling: 5s}, out_of_orderness: 1s}
+  threshold: {rules: {inline: [{name: slow, when: {high: \"avg_duration_ns > 500000000\"}, message: \"{{ service }} is slow\"}]}}
+exporters: {file: {path: out.jsonl, signals: [windows, alarms]}}
+service:
+  telemetry: {metrics: {address: \"\"}}
+  pipelines: {main: {receivers: [file], processors: [aggregate, threshold], exporters: [file]}}
+";
+    std::fs::write(folder.path().join("weir.yaml"), config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--config", "weir.yaml", "--exit-on-end"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = std::fs::read_to_string(folder.path().join("out.jsonl")).unwrap();
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts: Vec<(i64, i64)> = rows
+        .iter()
+        .filter(|row| row["signal"] == "windows")
+        .map(|row| (row["window_start"].as_i64().unwrap(), row["count"].as_i64().unwrap()))
+        .collect();
+    // 100 spans that end between 0.02 s and 10.8 s after the start: windows of 5 s.
+    assert_eq!(counts, [(1_749_088_700_000, 50), (1_749_088_705_000, 41), (1_749_088_710_000, 9)]);
+    let alarms: Vec<_> = rows.iter().filter(|row| row["signal"] == "alarms").collect();
+    assert_eq!(alarms.len(), 1, "{text}");
+    assert_eq!(alarms[0]["message"], "pay is slow");
+    assert_eq!(alarms[0]["state"], "firing");
+}

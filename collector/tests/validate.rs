@@ -1,0 +1,90 @@
+//! `weir validate` on every configuration in the `testdata/` folders and in `examples/`: valid ones pass, and the message for each
+//! invalid one is the snapshot beside it (`<name>.txt`). `WEIR_BLESS=1 cargo test -p weir --test validate` writes them anew.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use weir_config::Document;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The YAML files of every component's testdata, sorted, relative to the repository.
+fn testdata() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for kind in ["receivers", "processors", "exporters"] {
+        for component in std::fs::read_dir(root().join(kind)).unwrap() {
+            let folder = component.unwrap().path().join("testdata");
+            let Ok(files) = std::fs::read_dir(&folder) else { continue };
+            found.extend(
+                files
+                    .map(|file| file.unwrap().path())
+                    .filter(|path| path.extension() == Some("yaml".as_ref())),
+            );
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What is wrong with a configuration; nothing when it is valid. Independent of the machine: no environment, short file names.
+fn complaint(path: &Path) -> Option<String> {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let source = weir_config::Source::new(name, std::fs::read_to_string(path).unwrap());
+    Document::load(vec![source], &[], &|_| None)
+        .and_then(|document| weir::graph::build(&document, &weir::components::STANDARD))
+        .err()
+        .map(|errors| errors.to_string() + "\n")
+}
+
+#[test]
+fn every_component_has_valid_and_invalid_examples() {
+    let files = testdata();
+    for kind in ["receivers", "processors", "exporters"] {
+        for component in std::fs::read_dir(root().join(kind)).unwrap() {
+            let component = component.unwrap().path();
+            if !component.is_dir() {
+                continue;
+            }
+            let has = |start: &str| {
+                files.iter().any(|file| {
+                    file.starts_with(&component)
+                        && file.file_name().unwrap().to_string_lossy().starts_with(start)
+                })
+            };
+            assert!(has("valid") && has("invalid"), "{}", component.display());
+        }
+    }
+}
+
+#[test]
+fn valid_configurations_pass_and_invalid_ones_give_the_expected_message() {
+    let bless = std::env::var_os("WEIR_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for path in testdata() {
+        let (complaint, expected_file) = (complaint(&path), path.with_extension("txt"));
+        let valid = path.file_name().unwrap().to_string_lossy().starts_with("valid");
+        match complaint {
+            None if valid => {}
+            None => wrong.push(format!("{}: no error", path.display())),
+            Some(text) if valid => wrong.push(format!("{}: {text}", path.display())),
+            Some(text) if bless => std::fs::write(expected_file, text).unwrap(),
+            Some(text) => {
+                let expected = std::fs::read_to_string(&expected_file).unwrap_or_default();
+                if text != expected {
+                    wrong.push(format!("{}: expected\n{expected}\nfound\n{text}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_examples_are_valid() {
+    for file in std::fs::read_dir(root().join("examples")).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(complaint(&path), None, "{}", path.display());
+    }
+}

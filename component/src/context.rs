@@ -1,0 +1,34 @@
+//! What every component is given when it is built.
+
+use std::sync::Arc;
+
+use weir_config::ComponentId;
+
+use crate::{Clock, DeadLetters, SystemClock, Telemetry};
+
+/// Identity and services of a component. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The component's id, as in the configuration.
+    pub id: ComponentId,
+    /// Where metrics are made.
+    pub telemetry: Telemetry,
+    /// Where rejected input goes.
+    pub dead_letters: DeadLetters,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// A context with the machine's clock.
+    #[must_use]
+    pub fn new(id: ComponentId, telemetry: Telemetry, dead_letters: DeadLetters) -> Context {
+        Context { id, telemetry, dead_letters, clock: Arc::new(SystemClock) }
+    }
+
+    /// The same services for another component.
+    #[must_use]
+    pub fn with_id(&self, id: ComponentId) -> Context {
+        Context { id, ..self.clone() }
+    }
+}

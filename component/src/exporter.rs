@@ -1,0 +1,72 @@
+//! Exporters: where events go.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_pdata::{Demand, EventBatch, SignalSet};
+
+/// Delivers batches to one destination. The [exporter helper](crate::exporter_helper) calls it.
+#[async_trait]
+pub trait Exporter: Send + Sync + 'static {
+    /// The signals it takes. Others never reach it.
+    fn signals(&self) -> SignalSet;
+
+    /// The columns and attributes that it reads.
+    fn demand(&self) -> Demand;
+
+    /// Prepares the destination (checks, tables). Called once before the first export.
+    ///
+    /// A destination that cannot be reached is not an error here: say so in the log and let `export` retry.
+    ///
+    /// # Errors
+    /// What no retry can cure. The program then ends with this error.
+    async fn start(&self) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    /// Delivers these batches, all of one signal, with columns. When it returns `Ok` they are safe.
+    ///
+    /// # Errors
+    /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the
+    /// same batches, or with parts of them.
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError>;
+
+    /// Called once after the last export.
+    async fn stop(&self) {}
+}
+
+/// Why an export did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The destination is at fault (network, overload, credentials, missing rights): the same data may succeed later.
+    #[error("{reason}")]
+    Retryable {
+        /// What happened.
+        reason: String,
+        /// Not before this long, when the destination said so.
+        after: Option<Duration>,
+    },
+    /// The data is at fault. The helper isolates the bad rows and dead-letters those alone.
+    #[error("{reason}")]
+    Permanent {
+        /// What is wrong with the data.
+        reason: String,
+    },
+}
+
+impl ExportError {
+    /// The destination is at fault.
+    pub fn retryable(reason: impl Into<String>) -> ExportError {
+        ExportError::Retryable { reason: reason.into(), after: None }
+    }
+
+    /// The data is at fault.
+    pub fn permanent(reason: impl Into<String>) -> ExportError {
+        ExportError::Permanent { reason: reason.into() }
+    }
+}
+
+/// Why a component cannot start. The message says what happened and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);

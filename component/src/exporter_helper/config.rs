@@ -1,0 +1,168 @@
+//! The settings that every exporter has.
+
+use serde::Deserialize;
+use weir_config::{ByteSize, Diagnostics, Duration};
+
+use crate::Settings;
+
+/// How the helper in front of an exporter works.
+#[derive(Clone, Debug)]
+pub struct HelperConfig {
+    /// Waiting batches.
+    pub queue: QueueConfig,
+    /// What is exported together.
+    pub batch: BatchConfig,
+    /// What happens after an error.
+    pub retry: RetryConfig,
+    /// How long one export may take before it counts as a retryable error.
+    pub timeout: Duration,
+}
+
+/// Batches that wait for the exporter.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueConfig {
+    /// Bytes that may wait. Beyond it the pipeline waits.
+    pub max_bytes: ByteSize,
+    /// Exports that run at the same time. With 1 the order is kept.
+    pub concurrency: usize,
+}
+
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig { max_bytes: ByteSize::mib(64), concurrency: 1 }
+    }
+}
+
+/// What is exported together.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchConfig {
+    /// Rows after which an export starts.
+    pub max_rows: usize,
+    /// Bytes after which an export starts.
+    pub max_bytes: ByteSize,
+    /// The longest that a row waits for others.
+    pub timeout: Duration,
+}
+
+impl Default for BatchConfig {
+    fn default() -> BatchConfig {
+        BatchConfig { max_rows: 8192, max_bytes: ByteSize::mib(16), timeout: Duration::from_millis(200) }
+    }
+}
+
+/// `retry`: what happens after a retryable error.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryConfig {
+    /// Wait before the first retry.
+    pub initial_interval: Duration,
+    /// The longest wait between retries.
+    pub max_interval: Duration,
+    /// Each wait is this many times the one before.
+    pub multiplier: f64,
+    /// Each wait differs by up to this share of itself, at random.
+    pub randomization_factor: f64,
+    /// Give up, and dead-letter the rows, after this long. `0s`: never.
+    pub max_elapsed_time: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> RetryConfig {
+        RetryConfig {
+            initial_interval: Duration::from_millis(500),
+            max_interval: Duration::from_secs(30),
+            multiplier: 1.5,
+            randomization_factor: 0.5,
+            max_elapsed_time: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for HelperConfig {
+    fn default() -> HelperConfig {
+        HelperConfig {
+            queue: QueueConfig::default(),
+            batch: BatchConfig::default(),
+            retry: RetryConfig::default(),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `queue` in an exporter's section: what is left out is the exporter's own default.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueKeys {
+    max_bytes: Option<ByteSize>,
+    concurrency: Option<usize>,
+}
+
+/// `batch` in an exporter's section: what is left out is the exporter's own default.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchKeys {
+    max_rows: Option<usize>,
+    max_bytes: Option<ByteSize>,
+    timeout: Option<Duration>,
+}
+
+impl HelperConfig {
+    /// These defaults, with what an exporter's section says.
+    #[must_use]
+    pub fn with(
+        self,
+        queue: QueueKeys,
+        batch: BatchKeys,
+        retry: RetryConfig,
+        timeout: Option<Duration>,
+    ) -> HelperConfig {
+        HelperConfig {
+            queue: QueueConfig {
+                max_bytes: queue.max_bytes.unwrap_or(self.queue.max_bytes),
+                concurrency: queue.concurrency.unwrap_or(self.queue.concurrency),
+            },
+            batch: BatchConfig {
+                max_rows: batch.max_rows.unwrap_or(self.batch.max_rows),
+                max_bytes: batch.max_bytes.unwrap_or(self.batch.max_bytes),
+                timeout: batch.timeout.unwrap_or(self.batch.timeout),
+            },
+            retry,
+            timeout: timeout.unwrap_or(self.timeout),
+        }
+    }
+
+    /// Adds what is wrong with these settings to `found`, at its place in the exporter's section.
+    pub fn check(&self, settings: Settings<'_>, found: &mut Diagnostics) {
+        for (key, problem) in self.problems() {
+            found.push(settings.error_at(key, problem));
+        }
+    }
+
+    /// What is wrong with these settings: the key within the exporter's section, and why.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let mut problems = Vec::new();
+        if self.queue.concurrency == 0 {
+            problems.push(("queue.concurrency", "must be at least 1"));
+        }
+        if self.queue.max_bytes.get() == 0 {
+            problems.push(("queue.max_bytes", "must be more than 0"));
+        }
+        if self.batch.max_rows == 0 {
+            problems.push(("batch.max_rows", "must be at least 1"));
+        }
+        if self.batch.max_bytes.get() == 0 {
+            problems.push(("batch.max_bytes", "must be more than 0"));
+        }
+        if self.retry.multiplier < 1.0 || !self.retry.multiplier.is_finite() {
+            problems.push(("retry.multiplier", "must be at least 1"));
+        }
+        if !(0.0..=1.0).contains(&self.retry.randomization_factor) {
+            problems.push(("retry.randomization_factor", "must be between 0 and 1"));
+        }
+        if self.timeout == Duration::ZERO {
+            problems.push(("timeout", "must be more than 0s"));
+        }
+        problems
+    }
+}

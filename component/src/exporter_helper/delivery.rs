@@ -1,0 +1,151 @@
+//! Delivering one group of batches: retry, split, dead-letter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+use weir_pdata::{EventBatch, Payload};
+
+use super::Backoff;
+use super::config::HelperConfig;
+use super::metrics::HelperMetrics;
+use super::queue::Queued;
+use crate::{Context, ExportError, Exporter, LogLimit};
+
+/// What exports of one exporter share.
+pub(super) struct Delivery {
+    pub exporter: Box<dyn Exporter>,
+    pub config: HelperConfig,
+    pub context: Context,
+    pub metrics: HelperMetrics,
+    /// Cancelled when unfinished exports must be given up.
+    pub abort: CancellationToken,
+    pub log: LogLimit,
+    /// Seeds the jitter of the next export.
+    pub seed: AtomicU64,
+}
+
+/// The exporter was told to give up.
+struct Aborted;
+
+impl Delivery {
+    /// Delivers the group and acknowledges it, or fails it when aborted.
+    pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
+        let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
+        let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for Queued { batch, held, room } in group {
+            batches.push(batch);
+            rest.push((held, room));
+        }
+        if self.deliver(batches).await.is_err() {
+            self.metrics.abandoned.inc_by(rows as u64);
+            return; // dropping what is held fails the inputs
+        }
+        for (held, _room) in rest {
+            drop(held.release());
+        }
+    }
+
+    /// Delivers batches, halving them while the destination rejects their data.
+    async fn deliver(&self, batches: Vec<EventBatch>) -> Result<(), Aborted> {
+        let mut todo = vec![batches];
+        while let Some(batches) = todo.pop() {
+            let rows: usize = batches.iter().map(EventBatch::len).sum();
+            match self.attempt(&batches).await? {
+                Ok(()) => {
+                    self.metrics.sent.inc_by(rows as u64);
+                }
+                Err(reason) if rows <= 1 => self.bury(&batches, &reason),
+                Err(_) => {
+                    let (first, second) = halves(batches);
+                    todo.push(second);
+                    todo.push(first);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries until the destination has taken or rejected the batches. The inner error is why it rejected them.
+    async fn attempt(&self, batches: &[EventBatch]) -> Result<Result<(), String>, Aborted> {
+        let mut random = StdRng::seed_from_u64(self.seed.fetch_add(1, Ordering::Relaxed));
+        let mut backoff = Backoff::new(self.config.retry);
+        let began = Instant::now();
+        loop {
+            let timeout = self.config.timeout.get();
+            let result = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return Err(Aborted),
+                result = tokio::time::timeout(timeout, self.exporter.export(batches)) => result,
+            };
+            let (reason, after) = match result {
+                Ok(Ok(())) => return Ok(Ok(())),
+                Ok(Err(ExportError::Permanent { reason })) => return Ok(Err(reason)),
+                Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
+                Err(_) => (format!("no answer within {}", self.config.timeout), None),
+            };
+            let max = self.config.retry.max_elapsed_time.get();
+            if !max.is_zero() && began.elapsed() >= max {
+                return Ok(Err(format!("given up after {}: {reason}", self.config.retry.max_elapsed_time)));
+            }
+            let wait = backoff.wait(after, &mut random);
+            self.metrics.retries.inc();
+            if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+                let exporter = self.context.id.to_string();
+                tracing::warn!(exporter, %reason, ?wait, more, "export failed, retrying");
+            }
+            tokio::select! {
+                () = self.abort.cancelled() => return Err(Aborted),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Puts rows that cannot be delivered into the dead letters.
+    fn bury(&self, batches: &[EventBatch], reason: &str) {
+        for batch in batches {
+            let Payload::Columns(columns) = &batch.payload else { continue };
+            let mut lines = Vec::new();
+            weir_pdata::json::write_rows(columns, batch.signal, &mut lines);
+            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                // As text: an object with a repeated attribute key would not survive being parsed.
+                let row = String::from_utf8_lossy(line).into_owned();
+                let mut fields = Map::new();
+                fields.insert("lane".into(), batch.origin.lane.as_ref().into());
+                fields.insert("row".into(), row.into());
+                self.context.dead_letters.write(&self.context.id, reason, fields);
+                self.metrics.rejected.inc();
+            }
+        }
+        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+            let exporter = self.context.id.to_string();
+            tracing::error!(exporter, reason, more, "a row was rejected and is in the dead letters");
+        }
+    }
+}
+
+/// Splits the rows of some batches into two halves, in order.
+fn halves(batches: Vec<EventBatch>) -> (Vec<EventBatch>, Vec<EventBatch>) {
+    let half = batches.iter().map(EventBatch::len).sum::<usize>().div_ceil(2);
+    let (mut first, mut second, mut taken) = (Vec::new(), Vec::new(), 0);
+    for batch in batches {
+        let len = batch.len();
+        let here = half.saturating_sub(taken).min(len);
+        taken += here;
+        match &batch.payload {
+            Payload::Columns(columns) if here > 0 && here < len => {
+                let part = |columns: RecordBatch| batch.clone().with_columns(columns);
+                first.push(part(columns.slice(0, here)));
+                second.push(part(columns.slice(here, len - here)));
+            }
+            _ if here > 0 => first.push(batch),
+            _ => second.push(batch),
+        }
+    }
+    (first, second)
+}

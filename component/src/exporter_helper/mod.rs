@@ -1,0 +1,23 @@
+//! What stands in front of every exporter: a bounded queue, batches, retries, metrics.
+//!
+//! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped.
+//! * Waiting batches of one signal are exported together: up to `batch.max_rows` or `batch.max_bytes`, or what has
+//!   come within `batch.timeout`.
+//! * A [retryable](crate::ExportError::Retryable) error is retried for ever (`retry.max_elapsed_time: 0s`), with
+//!   capped, jittered back-off. A [permanent](crate::ExportError::Permanent) one splits the rows until the bad ones
+//!   stand alone; those go to the dead letters, the others are delivered.
+//! * A batch is acknowledged when `export` has returned `Ok`, or its bad rows are in the dead letters. Whatever is
+//!   unfinished when the helper is stopped fails, and is read again by the next start.
+
+mod backoff;
+mod config;
+mod delivery;
+mod metrics;
+mod queue;
+mod worker;
+
+pub use backoff::Backoff;
+pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig};
+pub use metrics::METRICS;
+pub use queue::Queue;
+pub use worker::{ExporterTask, spawn};

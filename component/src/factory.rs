@@ -1,0 +1,102 @@
+//! Building components from configuration.
+//!
+//! A component crate exports one `const FACTORY`. A program is a [`Registry`] of factories.
+//! `create` reads and checks the settings and does nothing else: no I/O, no tasks. `weir validate` calls it too.
+
+use serde::de::DeserializeOwned;
+use weir_config::{ComponentId, Diagnostic, Diagnostics, Document, Section};
+
+use crate::exporter_helper::HelperConfig;
+use crate::telemetry::Metric;
+use crate::{Context, Exporter, Processor, Receiver};
+
+/// The settings of one component, to be read by its factory.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    document: &'a Document,
+    section: &'a Section,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings in `section` of `document`.
+    #[must_use]
+    pub fn new(document: &'a Document, section: &'a Section) -> Settings<'a> {
+        Settings { document, section }
+    }
+
+    /// The component's id.
+    #[must_use]
+    pub fn id(&self) -> &'a ComponentId {
+        &self.section.id
+    }
+
+    /// Reads the section as the component's own type.
+    ///
+    /// # Errors
+    /// Every unknown key, missing key and wrong value, with its place.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Diagnostics> {
+        self.document.read_section(self.section)
+    }
+
+    /// An error at `key` (a path within the section, such as `rules[2].when`; empty for the section itself).
+    pub fn error_at(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+        self.document.error_at(self.section, key, message)
+    }
+}
+
+/// What all factories say about their component.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// The type part of the component's ids.
+    pub kind: &'static str,
+    /// One line for `weir components`.
+    pub summary: &'static str,
+    /// The metrics it adds to the standard ones.
+    pub metrics: &'static [Metric],
+}
+
+/// Makes receivers of one type.
+#[derive(Clone, Copy)]
+pub struct ReceiverFactory {
+    /// Type, summary, metrics.
+    pub info: Info,
+    /// Reads the settings and builds the receiver.
+    pub create: fn(Settings<'_>, Context) -> Result<Box<dyn Receiver>, Diagnostics>,
+}
+
+/// Makes processors of one type.
+#[derive(Clone, Copy)]
+pub struct ProcessorFactory {
+    /// Type, summary, metrics.
+    pub info: Info,
+    /// Reads the settings and builds the processor. Called once per pipeline that names it.
+    pub create: fn(Settings<'_>, Context) -> Result<Box<dyn Processor>, Diagnostics>,
+}
+
+/// Makes exporters of one type.
+#[derive(Clone, Copy)]
+pub struct ExporterFactory {
+    /// Type, summary, metrics.
+    pub info: Info,
+    /// Reads the settings and builds the exporter with the settings of its queue.
+    pub create: fn(Settings<'_>, Context) -> Result<BuiltExporter, Diagnostics>,
+}
+
+/// An exporter and how the helper in front of it works.
+pub struct BuiltExporter {
+    /// The exporter.
+    pub exporter: Box<dyn Exporter>,
+    /// Queue, batches, retry, timeout.
+    pub helper: HelperConfig,
+}
+
+/// The components that a program can use.
+#[derive(Clone, Copy)]
+pub struct Registry {
+    /// Its receivers.
+    pub receivers: &'static [ReceiverFactory],
+    /// Its processors.
+    pub processors: &'static [ProcessorFactory],
+    /// Its exporters.
+    pub exporters: &'static [ExporterFactory],
+}

@@ -1,0 +1,75 @@
+//! Lanes as a receiver sees them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use weir_pdata::Encoded;
+
+use crate::{LaneId, LaneMessage};
+
+/// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.
+///
+/// Dropping a lane closes it: it no longer holds the trunk's watermark. Send [`LaneMessage::Drain`] first to
+/// end it in an orderly way.
+pub struct Lane {
+    id: LaneId,
+    sink: Box<dyn LaneSink>,
+}
+
+/// The pipelines behind a lane. The collector implements it; tests record with it.
+#[async_trait]
+pub trait LaneSink: Send {
+    /// Takes one message, waits while an exporter or the trunk is full.
+    async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed>;
+}
+
+/// The pipelines behind a lane have stopped. The receiver should stop too; the message was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pipeline has stopped")]
+pub struct LaneClosed;
+
+impl Lane {
+    /// A lane in front of `sink`.
+    #[must_use]
+    pub fn new(id: LaneId, sink: Box<dyn LaneSink>) -> Lane {
+        Lane { id, sink }
+    }
+
+    /// The lane's number.
+    #[must_use]
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// Sends one message down the lane. Waits while something below is full: this is the back-pressure.
+    ///
+    /// # Errors
+    /// [`LaneClosed`] when the pipeline has stopped; a batch's ack has then failed.
+    pub async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+        self.sink.send(message).await
+    }
+}
+
+/// Opens lanes.
+pub trait Lanes: Send + Sync {
+    /// Opens a lane into every pipeline of the receiver.
+    fn open(&self, spec: LaneSpec) -> Lane;
+}
+
+/// What a receiver says about a lane that it opens.
+#[derive(Clone)]
+pub struct LaneSpec {
+    /// For logs and metrics: `skywalking-segments/3`, a file's path, …
+    pub name: Arc<str>,
+    /// Told about records that cannot be decoded.
+    pub rejects: Arc<dyn Rejects>,
+}
+
+/// Where records go that cannot be decoded: the receiver counts, logs and dead-letters them.
+pub trait Rejects: Send + Sync {
+    /// Record `index` of `encoded`, at `position` in the lane (offset, line), is not decodable, because of `reason`.
+    fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str);
+
+    /// A valid record without any event was skipped.
+    fn empty(&self, count: usize);
+}

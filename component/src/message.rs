@@ -1,0 +1,47 @@
+//! What flows down a lane and along the trunk.
+
+use std::fmt;
+use std::time::Duration;
+
+use weir_pdata::EventBatch;
+
+use crate::Watermark;
+
+/// The number of a lane, unique within one run of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub u64);
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane {}", self.0)
+    }
+}
+
+/// What flows down a lane, in order.
+#[derive(Clone, Debug)]
+pub enum LaneMessage {
+    /// Events.
+    Batch(EventBatch),
+    /// No more events at or before this time are expected. Sources that know (the end of a file) send it;
+    /// `aggregate` derives its own from the events.
+    Watermark(Watermark),
+    /// The source is read to its end and gave nothing for this long. Sent about once a second while quiet,
+    /// not while the source waits for back-pressure.
+    Idle(Duration),
+    /// The lane ends: hand on what can be handed on now. What is still open is given up, its inputs fail
+    /// and are read again by the next owner.
+    Drain,
+}
+
+/// What arrives at a stage of the trunk.
+#[derive(Clone, Debug)]
+pub enum TrunkMessage {
+    /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`].
+    LaneOpened(LaneId),
+    /// Sent by this processor's own half on a lane, with [`Outlet::to_trunk`](crate::Outlet::to_trunk).
+    FromLane(LaneId, LaneMessage),
+    /// A lane ended. Nothing more comes from it.
+    LaneClosed(LaneId),
+    /// Forwarded by the stage before this one on the trunk: derived batches and their watermark.
+    Derived(LaneMessage),
+}

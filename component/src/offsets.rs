@@ -1,0 +1,150 @@
+//! Which inputs of a lane are done: the position up to which a receiver may commit.
+//!
+//! Sans-IO. The receiver takes an [`Ack`](weir_pdata::Ack) per batch from [`OffsetTracker::track`]; when the batch and
+//! everything derived from it is safe the ack settles. [`OffsetTracker::committable`] is the lowest position
+//! still needed. After a failure it never passes the failed input: that is read again after a restart.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weir_pdata::{Ack, AckSink, Outcome};
+
+/// Tracks one ownership of one lane. Cheap to clone; clones share the state.
+#[derive(Clone, Default)]
+pub struct OffsetTracker(Arc<State>);
+
+#[derive(Default)]
+struct State(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Id of the first entry of `open`.
+    first_id: u64,
+    /// Inputs in order; settled ones at the front are removed.
+    open: VecDeque<Input>,
+    /// End of the last input removed from the front.
+    done_to: Option<i64>,
+}
+
+struct Input {
+    end: i64,
+    outcome: Option<Outcome>,
+}
+
+impl OffsetTracker {
+    /// Tracks the next input, which ends before position `end`. Inputs come in order.
+    #[must_use]
+    pub fn track(&self, end: i64) -> Ack {
+        let mut inner = self.0.lock();
+        let id = inner.first_id + inner.open.len() as u64;
+        inner.open.push_back(Input { end, outcome: None });
+        drop(inner);
+        Ack::new(self.0.clone(), id)
+    }
+
+    /// The position that may be committed: everything before it is done. `None` when nothing is done yet.
+    #[must_use]
+    pub fn committable(&self) -> Option<i64> {
+        self.0.lock().done_to
+    }
+
+    /// Whether every tracked input is done.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.lock().open.is_empty()
+    }
+
+    /// Whether no tracked input can move [`committable`](Self::committable) any more: all are done, or the
+    /// first one that is not has failed.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.0.lock().open.front().is_none_or(|input| input.outcome.is_some())
+    }
+
+    /// Inputs that are not settled yet, or wait behind one that is not.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.lock().open.len()
+    }
+
+    /// Whether an input failed. Nothing after it will be committed by this ownership.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.lock().open.iter().any(|input| input.outcome == Some(Outcome::Failed))
+    }
+}
+
+impl State {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AckSink for State {
+    fn settle(&self, id: u64, outcome: Outcome) {
+        let mut inner = self.lock();
+        let Some(index) = id.checked_sub(inner.first_id).and_then(|index| usize::try_from(index).ok()) else {
+            return;
+        };
+        if let Some(input) = inner.open.get_mut(index) {
+            input.outcome = Some(outcome);
+        }
+        while let Some(Input { end, outcome: Some(Outcome::Done) }) = inner.open.front() {
+            inner.done_to = Some(*end);
+            inner.open.pop_front();
+            inner.first_id += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn commits_the_lowest_position_still_needed() {
+        let tracker = OffsetTracker::default();
+        let (a, b, c) = (tracker.track(10), tracker.track(20), tracker.track(30));
+        drop(b);
+        assert_eq!(tracker.committable(), None, "the first input is still open");
+        drop(a);
+        assert_eq!(tracker.committable(), Some(20));
+        drop(c);
+        assert_eq!(tracker.committable(), Some(30));
+        assert!(tracker.is_settled());
+    }
+
+    #[test]
+    fn never_passes_a_failed_input() {
+        let tracker = OffsetTracker::default();
+        let (a, b, c) = (tracker.track(10), tracker.track(20), tracker.track(30));
+        b.fail();
+        assert!(!tracker.is_final(), "the first input is open");
+        drop((a, b, c));
+        assert_eq!(tracker.committable(), Some(10));
+        assert!(tracker.has_failed());
+        assert!(tracker.is_final(), "the failed input stays in front");
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_settling_commits_exactly_the_done_prefix(
+            order in Just((0..12usize).collect::<Vec<_>>()).prop_shuffle(),
+            failed in proptest::collection::vec(any::<bool>(), 12),
+        ) {
+            let tracker = OffsetTracker::default();
+            let mut acks: Vec<_> = (0..12).map(|i| Some(tracker.track((i + 1) * 10))).collect();
+            let mut done = [false; 12];
+            for i in order {
+                let ack = acks[i].take().unwrap();
+                if failed[i] { ack.fail(); }
+                drop(ack);
+                done[i] = !failed[i];
+                let prefix = done.iter().take_while(|d| **d).count();
+                let expected = (prefix > 0).then(|| prefix as i64 * 10);
+                prop_assert_eq!(tracker.committable(), expected);
+            }
+        }
+    }
+}

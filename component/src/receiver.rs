@@ -1,0 +1,58 @@
+//! Receivers: where events come from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use weir_pdata::SharedProjection;
+
+use crate::{Context, Lane, LaneSpec, Lanes};
+
+/// Brings events in.
+#[async_trait]
+pub trait Receiver: Send {
+    /// Runs until the input ends or `stop` is cancelled, then drains its lanes and returns.
+    ///
+    /// An input that cannot be reached is retried and logged, not an error.
+    ///
+    /// # Errors
+    /// Only what no retry can cure (a file that does not exist). The program then ends with this error.
+    async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError>;
+}
+
+/// What a running receiver is given.
+#[derive(Clone)]
+pub struct ReceiverHost {
+    /// Identity, metrics, dead letters, clock.
+    pub context: Context,
+    /// What the pipelines read. Only for receivers that decode by themselves.
+    pub projection: SharedProjection,
+    /// Opens lanes into the receiver's pipelines.
+    pub lanes: Arc<dyn Lanes>,
+}
+
+impl ReceiverHost {
+    /// Opens a lane into every pipeline of this receiver.
+    #[must_use]
+    pub fn open_lane(&self, spec: LaneSpec) -> Lane {
+        self.lanes.open(spec)
+    }
+}
+
+/// Why a receiver cannot go on. The message says what happened, to which input, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ReceiverError {
+    /// The whole message.
+    pub message: String,
+    /// What caused it.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ReceiverError {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> ReceiverError {
+        ReceiverError { message: message.into(), source: None }
+    }
+}

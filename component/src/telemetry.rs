@@ -1,0 +1,116 @@
+//! Weir's own metrics.
+//!
+//! A metric is declared once, as a `const` [`Metric`] beside the code that counts it, and listed in its
+//! component's factory. `docs/metrics.md` is generated from these declarations.
+//! Names follow the OpenTelemetry Collector where the meaning is the same (`otelcol_…`), else `weir_…`;
+//! counters end in `_total` on the wire, as OpenMetrics wants.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The declaration of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name, without `_total`.
+    pub name: &'static str,
+    /// One sentence for the reference.
+    pub help: &'static str,
+    /// Whether it only grows or goes up and down.
+    pub kind: MetricKind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Makes metrics and writes them as OpenMetrics text. Cheap to clone; clones share the metrics.
+#[derive(Clone, Default)]
+pub struct Telemetry(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    registry: Registry,
+    counters: HashMap<&'static str, Family<Labels, Counter>>,
+    gauges: HashMap<&'static str, Family<Labels, Gauge>>,
+}
+
+impl Telemetry {
+    /// The counter of this metric with these label values, in the order of [`Metric::labels`].
+    /// Keep the counter: this takes a lock, counting does not.
+    #[must_use]
+    pub fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { registry, counters, .. } = &mut *inner;
+        let family = counters.entry(metric.name).or_insert_with(|| {
+            let family = Family::default();
+            registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
+            family
+        });
+        family.get_or_create(&labels(metric, values)).clone()
+    }
+
+    /// The gauge of this metric with these label values, in the order of [`Metric::labels`].
+    #[must_use]
+    pub fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { registry, gauges, .. } = &mut *inner;
+        let family = gauges.entry(metric.name).or_insert_with(|| {
+            let family = Family::default();
+            registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
+            family
+        });
+        family.get_or_create(&labels(metric, values)).clone()
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &inner.registry);
+        text
+    }
+}
+
+fn labels(metric: &Metric, values: &[&str]) -> Labels {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}: one value per label", metric.name);
+    metric.labels.iter().zip(values).map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEN: Metric = Metric {
+        name: "weir_test_seen",
+        help: "Things seen.",
+        kind: MetricKind::Counter,
+        labels: &["component"],
+    };
+
+    #[test]
+    fn the_same_labels_give_the_same_counter() {
+        let telemetry = Telemetry::default();
+        telemetry.counter(&SEEN, &["a"]).inc_by(2);
+        telemetry.clone().counter(&SEEN, &["a"]).inc();
+        telemetry.counter(&SEEN, &["b"]).inc();
+        let text = telemetry.encode();
+        assert!(text.contains("weir_test_seen_total{component=\"a\"} 3"), "{text}");
+        assert!(text.contains("weir_test_seen_total{component=\"b\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Acks whose outcome a test can see.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use weir_pdata::{Ack, AckSink, Outcome};
+
+/// Makes acks and records how they settle. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Probe(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    made: u64,
+    settled: BTreeMap<u64, Outcome>,
+}
+
+impl Probe {
+    /// The next ack: number 0, 1, 2, …
+    #[must_use]
+    pub fn ack(&self) -> Ack {
+        let mut state = self.0.0.lock().unwrap();
+        let id = state.made;
+        state.made += 1;
+        Ack::new(self.0.clone(), id)
+    }
+
+    /// What became of ack number `id`; `None` while it is open.
+    #[must_use]
+    pub fn outcome(&self, id: u64) -> Option<Outcome> {
+        self.0.0.lock().unwrap().settled.get(&id).copied()
+    }
+
+    /// How many acks were made and are not settled.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        let state = self.0.0.lock().unwrap();
+        usize::try_from(state.made).unwrap() - state.settled.len()
+    }
+
+    /// How many acks settled with this outcome.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.0.0.lock().unwrap().settled.values().filter(|settled| **settled == outcome).count()
+    }
+}
+
+impl AckSink for Inner {
+    fn settle(&self, id: u64, outcome: Outcome) {
+        let before = self.0.lock().unwrap().settled.insert(id, outcome);
+        assert_eq!(before, None, "ack {id} settled twice");
+    }
+}

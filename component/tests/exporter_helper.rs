@@ -1,0 +1,133 @@
+//! The exporter helper under the four error regimes, back-pressure and shutdown.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, QueueConfig, RetryConfig};
+use weir_component::factory::BuiltExporter;
+use weir_component::testkit::{FlakyExporter, Probe, Regime, check_exporter, context};
+use weir_config::ByteSize;
+use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
+
+/// Batches of rows numbered from 0: `sizes[0]` rows, then `sizes[1]`, …
+fn batches(sizes: &[i64]) -> Vec<EventBatch> {
+    let mut next = 0;
+    sizes
+        .iter()
+        .map(|size| {
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(next..next + size));
+            next += size;
+            let columns = RecordBatch::try_from_iter([("duration_ns", numbers)]).unwrap();
+            EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none())
+        })
+        .collect()
+}
+
+fn fast() -> HelperConfig {
+    HelperConfig {
+        retry: RetryConfig {
+            initial_interval: weir_config::Duration::from_millis(1),
+            max_interval: weir_config::Duration::from_millis(2),
+            ..RetryConfig::default()
+        },
+        batch: BatchConfig {
+            max_rows: 10,
+            timeout: weir_config::Duration::from_millis(1),
+            ..BatchConfig::default()
+        },
+        ..HelperConfig::default()
+    }
+}
+
+/// Every third row is bad.
+fn every_third(batch: &EventBatch, row: usize) -> bool {
+    let numbers = batch.as_columns().unwrap().column(0);
+    numbers.as_any().downcast_ref::<Int64Array>().unwrap().value(row) % 3 == 0
+}
+
+fn taken_once(taken: &BTreeMap<String, usize>) -> usize {
+    assert!(taken.values().all(|times| *times == 1), "a row was taken twice: {taken:?}");
+    taken.len()
+}
+
+#[tokio::test]
+async fn always_ok_delivers_every_row_once() {
+    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let dead = check_exporter(Box::new(exporter), fast(), batches(&[1, 20, 7, 3]), Outcome::Done).await;
+    assert_eq!(taken_once(&taken.lock().unwrap()), 31);
+    assert_eq!(dead, "");
+}
+
+#[tokio::test]
+async fn transient_errors_are_retried_until_every_row_is_delivered() {
+    for seed in 0..5 {
+        let (exporter, taken) = FlakyExporter::new(Regime::Transient(0.7), seed);
+        let dead = check_exporter(Box::new(exporter), fast(), batches(&[5, 5, 5, 5]), Outcome::Done).await;
+        assert_eq!(taken_once(&taken.lock().unwrap()), 20, "seed {seed}");
+        assert_eq!(dead, "");
+    }
+}
+
+#[tokio::test]
+async fn rejected_rows_alone_are_dead_lettered() {
+    let (exporter, taken) = FlakyExporter::new(Regime::Permanent(every_third), 1);
+    let dead = check_exporter(Box::new(exporter), fast(), batches(&[4, 9, 17]), Outcome::Done).await;
+    assert_eq!(taken_once(&taken.lock().unwrap()), 20);
+    let mut rows: Vec<i64> = dead
+        .lines()
+        .map(|line| {
+            let letter: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(letter["reason"], "not this row");
+            let row: serde_json::Value = serde_json::from_str(letter["row"].as_str().unwrap()).unwrap();
+            row["duration_ns"].as_i64().unwrap()
+        })
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]);
+}
+
+#[tokio::test]
+async fn mixed_errors_lose_nothing_and_double_nothing() {
+    for seed in 0..5 {
+        let (exporter, taken) = FlakyExporter::new(Regime::Mixed(0.5, every_third), seed);
+        let dead = check_exporter(Box::new(exporter), fast(), batches(&[30]), Outcome::Done).await;
+        assert_eq!(taken_once(&taken.lock().unwrap()), 20, "seed {seed}");
+        assert_eq!(dead.lines().count(), 10, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unfinished_at_the_deadline_fails() {
+    let (exporter, taken) = FlakyExporter::new(Regime::Transient(1.0), 1);
+    check_exporter(Box::new(exporter), fast(), batches(&[5, 5]), Outcome::Failed).await;
+    assert!(taken.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_queue_makes_the_sender_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let (exporter, _) = FlakyExporter::new(Regime::Transient(1.0), 1);
+    let helper = HelperConfig {
+        queue: QueueConfig { max_bytes: ByteSize::kib(2), concurrency: 1 },
+        ..HelperConfig::default()
+    };
+    let built = BuiltExporter { exporter: Box::new(exporter), helper };
+    let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+    let probe = Probe::default();
+    let mut waiting = false;
+    for batch in batches(&[100; 20]) {
+        let sent = queue.send(EventBatch { ack: probe.ack(), ..batch });
+        if tokio::time::timeout(Duration::from_millis(200), sent).await.is_err() {
+            waiting = true;
+            break;
+        }
+    }
+    assert!(waiting, "20 batches of 800 bytes cannot fit into 2 KiB");
+    drop(queue);
+    task.finish(Duration::ZERO).await;
+    assert_eq!(probe.open(), 0);
+    assert_eq!(probe.count(Outcome::Done), 0, "nothing was delivered");
+}

@@ -1,0 +1,51 @@
+//! YAML to typed configuration, with diagnostics.
+//!
+//! The way of a configuration through this crate:
+//! 1. [`Document::load`] parses every source, merges them in order, applies the `--set` options and expands
+//!    `${env:NAME}`. The result is one tree of [`Node`]s; every node and key knows where it was written.
+//! 2. [`Topology::read`] splits the tree into components, pipelines and service settings, and checks that they fit.
+//! 3. [`Document::read`] turns the section of one component into the component's own type.
+//! 4. [`Document::error_at`] reports what only the component can see (an expression that does not parse, ...).
+//!
+//! Every step reports all the errors it finds at once, as [`Diagnostics`] with file, line, column and excerpt.
+//! Nothing here reads the environment or the clock by itself: [`Document::load`] is a function of its arguments.
+//!
+//! Guaranteed: no panic on any input; bounded memory (see [`limits`]); secrets ([`Secret`], and everything below keys
+//! that [`is_secret_key`] knows) appear neither in diagnostics nor in redacted output.
+
+mod byte_size;
+mod component_id;
+mod deserialize;
+mod diagnostic;
+mod document;
+mod duration;
+pub mod limits;
+mod merge;
+mod node;
+mod overrides;
+mod parse;
+mod path;
+mod print;
+mod read;
+mod read_error;
+mod scalar;
+mod secret;
+mod service;
+mod source;
+mod substitute;
+mod suggest;
+mod topology;
+
+pub use byte_size::{ByteSize, ByteSizeError};
+pub use component_id::{ComponentId, ComponentIdError};
+pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
+pub use document::Document;
+pub use duration::{Duration, DurationError};
+pub use node::{Entry, Key, Node, Value};
+pub use print::print_config;
+pub use scalar::{Scalar, Typed};
+pub use secret::{Secret, is_secret_key};
+pub use service::{DeadLetter, LogFormat, LogLevel, LogSettings, MetricSettings, ServiceConfig, Telemetry};
+pub use source::{Source, SourceId, Span};
+pub use suggest::nearest;
+pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Section, Topology};

@@ -1,0 +1,243 @@
+//! The settings of the exporter.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use weir_component::exporter_helper::{
+    BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig,
+};
+use weir_config::{ByteSize, Duration, Secret};
+
+/// More rows than this would be cut into several blocks by the server.
+const MAX_ROWS: usize = 1_000_000;
+/// 36500 days.
+const MAX_TTL_SECONDS: u64 = 36_500 * 86_400;
+
+/// What stands below `clickhouse:`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The server's HTTP address, `http://…` or `https://…`.
+    pub endpoint: String,
+    /// The database of the tables.
+    pub database: String,
+    /// The user.
+    pub username: String,
+    /// The user's password.
+    pub password: Secret,
+    /// Whether a database or table that does not exist is created.
+    pub create_schema: bool,
+    /// The names of the tables.
+    pub tables: Tables,
+    /// How bodies are compressed.
+    pub compression: Compression,
+    /// Further settings of every insert.
+    pub settings: BTreeMap<String, String>,
+    /// Rows older than this are deleted by the server, in tables that the exporter creates. `0s`: never.
+    pub ttl: Duration,
+    /// Waiting batches.
+    pub queue: QueueKeys,
+    /// What goes into one insert.
+    pub batch: BatchKeys,
+    /// What happens after a failed insert.
+    pub retry: RetryConfig,
+    /// How long one insert may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            endpoint: "http://localhost:8123".to_owned(),
+            database: "default".to_owned(),
+            username: "default".to_owned(),
+            password: Secret::default(),
+            create_schema: true,
+            tables: Tables::default(),
+            compression: Compression::Lz4,
+            settings: BTreeMap::new(),
+            ttl: Duration::ZERO,
+            queue: QueueKeys::default(),
+            batch: BatchKeys::default(),
+            retry: RetryConfig::default(),
+            timeout: None,
+        }
+    }
+}
+
+/// `tables`: the names of the tables.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tables {
+    /// One row per span.
+    pub traces: String,
+    /// One row per log record.
+    pub logs: String,
+    /// One row per operator, key and window.
+    pub windows: String,
+    /// One row per change of an alarm.
+    pub alarms: String,
+}
+
+impl Default for Tables {
+    fn default() -> Tables {
+        Tables {
+            traces: "events".to_owned(),
+            logs: "logs".to_owned(),
+            windows: "window_results".to_owned(),
+            alarms: "alarms".to_owned(),
+        }
+    }
+}
+
+/// `compression`: how bodies are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// LZ4 frames.
+    Lz4,
+    /// As they are.
+    None,
+}
+
+/// Settings and URL fields that the exporter sets itself: they carry its guarantees.
+pub(crate) const RESERVED: [&str; 14] = [
+    "async_insert",
+    "wait_for_async_insert",
+    "insert_deduplicate",
+    "insert_deduplication_token",
+    "deduplicate_blocks_in_dependent_materialized_views",
+    "query",
+    "database",
+    "default_format",
+    "decompress",
+    "compress",
+    "user",
+    "password",
+    "query_id",
+    "session_id",
+];
+
+impl Config {
+    /// The settings of the queue in front of the exporter.
+    #[must_use]
+    pub fn helper(&self) -> HelperConfig {
+        let defaults = HelperConfig {
+            queue: QueueConfig { max_bytes: ByteSize::mib(64), concurrency: 2 },
+            batch: BatchConfig {
+                max_rows: 10_000,
+                max_bytes: ByteSize::mib(16),
+                timeout: Duration::from_secs(1),
+            },
+            ..HelperConfig::default()
+        };
+        defaults.with(self.queue, self.batch, self.retry, self.timeout)
+    }
+
+    /// What is wrong: the key within the section, and why.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut problem = |key: &str, why: String| problems.push((key.to_owned(), why));
+        if let Err(why) = check_endpoint(&self.endpoint) {
+            problem("endpoint", why.to_owned());
+        }
+        if self.helper().batch.max_rows > MAX_ROWS {
+            problem(
+                "batch.max_rows",
+                format!("must be at most {MAX_ROWS}: the server would cut the insert into several blocks"),
+            );
+        }
+        let ttl = self.ttl.get().as_secs();
+        if !self.ttl.is_zero() && !(1..=MAX_TTL_SECONDS).contains(&ttl) {
+            problem("ttl", "must be between 1s and 36500d, or 0s to keep rows for ever".to_owned());
+        }
+        if self.database.is_empty() {
+            problem("database", "must not be empty".to_owned());
+        }
+        let tables = &self.tables;
+        let named = [
+            ("tables.traces", &tables.traces),
+            ("tables.logs", &tables.logs),
+            ("tables.windows", &tables.windows),
+            ("tables.alarms", &tables.alarms),
+        ];
+        for (at, (key, name)) in named.iter().enumerate() {
+            if name.is_empty() {
+                problem(key, "must not be empty".to_owned());
+            } else if let Some((other, _)) = named[..at].iter().find(|(_, earlier)| earlier == name) {
+                problem(
+                    key,
+                    format!("`{name}` is the table of `{other}` already: each signal needs its own"),
+                );
+            }
+        }
+        for name in self.settings.keys() {
+            let key = format!("settings.{name}");
+            if RESERVED.contains(&name.as_str()) {
+                problem(&key, format!("`{name}` is set by the exporter itself: its guarantees depend on it"));
+            } else if name.is_empty()
+                || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                problem(&key, "the name of a ClickHouse setting has letters, digits and `_` only".to_owned());
+            }
+        }
+        problems
+    }
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
+    let rest = endpoint
+        .strip_prefix("http://")
+        .or_else(|| endpoint.strip_prefix("https://"))
+        .ok_or("must begin with http:// or https://, such as `http://localhost:8123`")?;
+    if rest.contains(['?', '#']) {
+        return Err("must not have `?` or `#`: ClickHouse settings go below `settings`");
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("must not hold a user or password: use `username` and `password`");
+    }
+    if authority.is_empty() || authority.contains(char::is_whitespace) {
+        return Err("names no host");
+    }
+    // The last `:` begins the port, unless it is inside an IPv6 address.
+    let port = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map(|(_, port)| port);
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("the port is not a number up to 65535");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_scheme_host_and_port() {
+        for good in ["http://a", "https://a:8443", "http://[::1]:8123", "http://a:8123/click"] {
+            assert_eq!(check_endpoint(good), Ok(()), "{good}");
+        }
+        for bad in ["a:8123", "http://", "http://a:99999", "http://u:p@a", "http://a/?x=1", "tcp://a"] {
+            assert!(check_endpoint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_have_no_problems() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn settings_that_carry_a_guarantee_are_refused() {
+        let config = Config {
+            settings: BTreeMap::from([
+                ("insert_deduplicate".into(), "0".into()),
+                ("max_threads".into(), "1".into()),
+            ]),
+            ..Config::default()
+        };
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].0, "settings.insert_deduplicate");
+    }
+}

@@ -1,0 +1,52 @@
+//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, as `ArrowStream` over HTTP.
+//!
+//! Guaranteed:
+//! * No value is dropped silently. What has no column, or does not fit its column, goes into the table's map as
+//!   text; what finds no map either is counted and logged.
+//! * The same export tried again carries the same deduplication token, so a lost answer does not double rows in
+//!   tables that deduplicate (the ones it creates do).
+//! * A server that cannot be reached, is overloaded or lacks the tables never costs rows: the export is tried again.
+//!
+//! Not guaranteed: exactly-once over restarts. Batches are then cut anew and get other tokens.
+
+mod columns;
+mod config;
+mod exporter;
+mod failure;
+mod insert_rows;
+mod map_column;
+mod nested_column;
+mod server;
+mod source;
+mod tables;
+mod token;
+mod value_column;
+
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
+use weir_component::{Context, Settings};
+use weir_config::Diagnostics;
+
+pub use config::{Compression, Config, Tables};
+
+/// The factory of the `clickhouse` exporter.
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    info: Info {
+        kind: "clickhouse",
+        summary: "stores traces, logs, windows and alarms in ClickHouse tables",
+        metrics: exporter::METRICS,
+    },
+    create,
+};
+
+fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Diagnostics> {
+    let config: Config = settings.read()?;
+    let helper = config.helper();
+    let mut found = Diagnostics::new();
+    helper.check(settings, &mut found);
+    for (key, problem) in config.problems() {
+        found.push(settings.error_at(&key, problem));
+    }
+    found.into_result(())?;
+    let exporter = Box::new(exporter::ClickHouseExporter::new(config, context));
+    Ok(BuiltExporter { exporter, helper })
+}

@@ -1,0 +1,137 @@
+//! Building the nested columns of spans: `links` and `events`.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampNanosecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Fields, TimestampNanosecondType};
+use weir_pdata::attributes::AttributeColumn;
+use weir_pdata::schema;
+use weir_pdata::text::TextColumn;
+
+use crate::map_column::TextMap;
+use crate::value_column::{Texts, TooLarge, clamped};
+
+/// The lists of one batch: the array, when the batch has the column, and the number of rows.
+pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
+
+/// Whether an array is a list of structures, as both columns are.
+pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
+    array.as_list_opt::<i32>().is_some_and(|list| list.values().as_struct_opt().is_some())
+}
+
+/// Builds `links` from the lists of all batches. Missing texts are empty.
+pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
+    let names: Vec<String> = schema::link().iter().map(|field| field.name().clone()).collect();
+    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::default()).collect();
+    let mut rows = Rows::new();
+    for (array, count) in parts {
+        let Some((lists, entries)) = array.and_then(structures) else {
+            rows.empty(*count);
+            continue;
+        };
+        let texts: Vec<Option<TextColumn<'_>>> =
+            names.iter().map(|name| entries.column_by_name(name).and_then(TextColumn::new)).collect();
+        rows.each(lists, entries, *count, |entry| {
+            for (column, text) in columns.iter_mut().zip(&texts) {
+                column.push(text.and_then(|text| text.get(entry)).unwrap_or_default())?;
+            }
+            Ok(())
+        })?;
+    }
+    let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, false)).collect::<Fields>();
+    let arrays = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+    Ok(rows.finish(StructArray::new(fields, arrays, None)))
+}
+
+/// Builds `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
+pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
+    let (mut times, mut names, mut attributes) = (Vec::new(), Texts::default(), TextMap::new());
+    let mut rows = Rows::new();
+    for (array, count) in parts {
+        let Some((lists, entries)) = array.and_then(structures) else {
+            rows.empty(*count);
+            continue;
+        };
+        let time = entries
+            .column_by_name("time")
+            .and_then(|array| array.as_primitive_opt::<TimestampNanosecondType>());
+        let name = entries.column_by_name("name").and_then(TextColumn::new);
+        let attribute = entries.column_by_name("attributes").and_then(AttributeColumn::new);
+        rows.each(lists, entries, *count, |entry| {
+            let nanos = time.filter(|time| time.is_valid(entry)).map_or(0, |time| time.value(entry));
+            times.push(clamped(nanos));
+            names.push(name.and_then(|name| name.get(entry)).unwrap_or_default())?;
+            for (key, value) in attribute.iter().flat_map(|attribute| attribute.row(entry)) {
+                attributes.write(key, &value)?;
+            }
+            if clamped(nanos) != nanos {
+                attributes.write("time", &nanos)?;
+            }
+            attributes.end_row()
+        })?;
+    }
+    let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"));
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("time", times), ("name", Arc::new(names.finish())), ("attributes", attributes.finish())];
+    let fields = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), false))
+        .collect::<Fields>();
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    Ok(rows.finish(StructArray::new(fields, arrays, None)))
+}
+
+fn structures(array: &ArrayRef) -> Option<(&ListArray, &StructArray)> {
+    let lists = array.as_list_opt::<i32>()?;
+    Some((lists, lists.values().as_struct_opt()?))
+}
+
+/// Where the lists of the rows end.
+struct Rows {
+    offsets: Vec<i32>,
+    entries: usize,
+}
+
+impl Rows {
+    fn new() -> Rows {
+        Rows { offsets: vec![0], entries: 0 }
+    }
+
+    fn empty(&mut self, rows: usize) {
+        let last = self.offsets.last().copied().unwrap_or(0);
+        self.offsets.resize(self.offsets.len() + rows, last);
+    }
+
+    /// Calls `add` with the position of each entry of each row.
+    fn each(
+        &mut self,
+        lists: &ListArray,
+        entries: &StructArray,
+        rows: usize,
+        mut add: impl FnMut(usize) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
+        let offsets = lists.value_offsets();
+        for row in 0..rows {
+            if lists.is_valid(row) {
+                let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
+                for entry in (bound(row)..bound(row + 1)).filter(|entry| entries.is_valid(*entry)) {
+                    add(entry)?;
+                    self.entries += 1;
+                }
+            }
+            self.offsets.push(i32::try_from(self.entries).map_err(|_| TooLarge)?);
+        }
+        Ok(())
+    }
+
+    fn finish(self, entries: StructArray) -> ArrayRef {
+        let item = Field::new("item", entries.data_type().clone(), false);
+        Arc::new(ListArray::new(
+            Arc::new(item),
+            OffsetBuffer::new(self.offsets.into()),
+            Arc::new(entries),
+            None,
+        ))
+    }
+}

@@ -1,0 +1,88 @@
+//! The requests that the exporter makes of a server.
+
+use arrow::array::RecordBatch;
+use clickhouse::Client;
+use clickhouse_ext_arrow::ArrowClientExt;
+use weir_pdata::Signal;
+
+use crate::columns::TableColumns;
+use crate::config::{Compression, Config};
+use crate::failure::Failure;
+use crate::tables::{create_table, quoted};
+
+/// A ClickHouse server, and the database that the tables are in.
+pub(crate) struct Server {
+    client: Client,
+    /// With the settings of inserts.
+    inserts: Client,
+    database: String,
+    ttl_seconds: u64,
+}
+
+impl Server {
+    /// The server of this configuration. Connects with the first request.
+    pub fn new(config: &Config) -> Server {
+        let compression = match config.compression {
+            Compression::Lz4 => clickhouse::Compression::Lz4,
+            Compression::None => clickhouse::Compression::None,
+        };
+        let mut client = Client::default()
+            .with_url(&config.endpoint)
+            .with_product_info("weir", env!("CARGO_PKG_VERSION"))
+            .with_compression(compression);
+        if !config.username.is_empty() {
+            client = client.with_user(&config.username);
+        }
+        if !config.password.is_empty() {
+            client = client.with_password(config.password.expose());
+        }
+        // Servers' defaults differ from version to version: what matters is said with every insert.
+        let mut inserts = client
+            .clone()
+            .with_database(&config.database)
+            .with_setting("async_insert", "0")
+            .with_setting("wait_for_async_insert", "1")
+            .with_setting("insert_deduplicate", "1")
+            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1");
+        for (name, value) in &config.settings {
+            inserts = inserts.with_setting(name, value);
+        }
+        Server { client, inserts, database: config.database.clone(), ttl_seconds: config.ttl.get().as_secs() }
+    }
+
+    /// Whether the server answers queries.
+    pub async fn check(&self) -> Result<(), Failure> {
+        self.run("SELECT 1").await
+    }
+
+    /// The columns of a table.
+    pub async fn columns(&self, table: &str) -> Result<TableColumns, Failure> {
+        let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
+        let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        TableColumns::parse(&lines)
+            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// Creates the database and the table of a signal where they do not exist.
+    pub async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
+        if self.database != "default" {
+            self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;
+        }
+        match create_table(signal, &self.database, table, self.ttl_seconds) {
+            Some(sql) => self.run(&sql).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Inserts rows. When the server knows the token already, it keeps the rows it has.
+    pub async fn insert(&self, table: &str, token: &str, rows: &RecordBatch) -> Result<(), Failure> {
+        let client = self.inserts.clone().with_setting("insert_deduplication_token", token);
+        let mut insert = client.insert_arrow(table)?;
+        insert.write(rows).await?;
+        Ok(insert.end().await?)
+    }
+
+    async fn run(&self, sql: &str) -> Result<(), Failure> {
+        Ok(self.client.query_raw(sql).execute().await?)
+    }
+}

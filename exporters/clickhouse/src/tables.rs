@@ -1,0 +1,261 @@
+//! The tables that the exporter creates.
+//!
+//! * Text columns are not Nullable: no value is the empty text. Nullable are only measures and alarm values, where
+//!   NULL and 0 mean different things.
+//! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
+//!   (see [`value_column`](crate::value_column)): unclamped they would land in arbitrary partitions.
+//! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service` and
+//!   `operation` have columns, the others are in `labels`.
+
+use weir_pdata::Signal;
+
+/// The type of `links` in `events`.
+pub(crate) const LINKS_TYPE: &str = "Array(Tuple(trace_id String, span_id String, ref_type String, parent_service String, \
+     parent_service_instance String, parent_endpoint String, network_address String))";
+/// The type of `events` in `events`.
+pub(crate) const SPAN_EVENTS_TYPE: &str =
+    "Array(Tuple(time DateTime64(9, 'UTC'), name String, attributes Map(LowCardinality(String), String)))";
+
+/// The signals that have a table.
+pub(crate) const SIGNALS: [Signal; 4] = [Signal::Traces, Signal::Logs, Signal::Windows, Signal::Alarms];
+
+/// One signal's table.
+struct Layout {
+    columns: &'static [(&'static str, &'static str)],
+    indices: &'static [&'static str],
+    engine: &'static str,
+    partition: &'static str,
+    order: &'static str,
+    /// The column whose age `ttl` means.
+    time: &'static str,
+}
+
+const TIME: &str = "DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1))";
+const TEXT: &str = "String CODEC(ZSTD(1))";
+const LOW: &str = "LowCardinality(String)";
+const TEXT_MAP: &str = "Map(LowCardinality(String), String) CODEC(ZSTD(1))";
+const TRACE_INDEX: &str = "INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1";
+
+const EVENTS: Layout = Layout {
+    columns: &[
+        ("time", TIME),
+        ("end_time", TIME),
+        ("duration_ns", "Int64 CODEC(ZSTD(1))"),
+        ("trace_id", TEXT),
+        ("span_id", TEXT),
+        ("parent_span_id", TEXT),
+        ("segment_id", TEXT),
+        ("segment_span_id", "Int32 CODEC(ZSTD(1))"),
+        ("service", LOW),
+        ("service_instance", LOW),
+        ("operation", LOW),
+        ("kind", LOW),
+        ("status", LOW),
+        ("status_message", TEXT),
+        ("peer", LOW),
+        ("component", LOW),
+        ("component_id", "Int32 CODEC(ZSTD(1))"),
+        ("layer", LOW),
+        ("skip_analysis", "Bool"),
+        ("size_limited", "Bool"),
+        ("trace_state", TEXT),
+        ("flags", "UInt32 CODEC(ZSTD(1))"),
+        ("scope_name", LOW),
+        ("scope_version", LOW),
+        ("links", LINKS_TYPE),
+        ("events", SPAN_EVENTS_TYPE),
+        ("resource", TEXT_MAP),
+        ("attributes", TEXT_MAP),
+    ],
+    indices: &[TRACE_INDEX],
+    engine: "MergeTree",
+    partition: "toDate(time)",
+    order: "(service, operation, toStartOfMinute(time), time)",
+    time: "time",
+};
+
+const LOGS: Layout = Layout {
+    columns: &[
+        ("time", TIME),
+        ("observed_time", TIME),
+        ("severity_number", "Int32 CODEC(ZSTD(1))"),
+        ("severity_text", LOW),
+        ("body", TEXT),
+        ("body_type", LOW),
+        ("event_name", LOW),
+        ("trace_id", TEXT),
+        ("span_id", TEXT),
+        ("segment_id", TEXT),
+        ("service", LOW),
+        ("service_instance", LOW),
+        ("endpoint", LOW),
+        ("flags", "UInt32 CODEC(ZSTD(1))"),
+        ("resource", TEXT_MAP),
+        ("attributes", TEXT_MAP),
+    ],
+    indices: &[TRACE_INDEX],
+    engine: "MergeTree",
+    partition: "toDate(time)",
+    order: "(service, severity_text, toStartOfMinute(time), time)",
+    time: "time",
+};
+
+const WINDOW_RESULTS: Layout = Layout {
+    columns: &[
+        ("operator", LOW),
+        ("window_start", TIME),
+        ("window_end", TIME),
+        ("window_size_ms", "Int64 CODEC(ZSTD(1))"),
+        ("service", LOW),
+        ("operation", LOW),
+        ("labels", TEXT_MAP),
+        ("shard", "UInt32"),
+        ("firing", "UInt32"),
+        ("count", "Int64 CODEC(ZSTD(1))"),
+        ("error_count", "Int64 CODEC(ZSTD(1))"),
+        ("success_rate", "Nullable(Float64) CODEC(ZSTD(1))"),
+        ("avg_duration_ns", "Nullable(Float64) CODEC(ZSTD(1))"),
+        ("max_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("min_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("p50_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("p90_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("p95_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("p99_duration_ns", "Nullable(Int64) CODEC(ZSTD(1))"),
+        ("traffic_rate", "Nullable(Float64) CODEC(ZSTD(1))"),
+        ("measures", "Map(LowCardinality(String), Float64) CODEC(ZSTD(1))"),
+    ],
+    indices: &[],
+    engine: "ReplacingMergeTree(firing)",
+    partition: "toDate(window_start)",
+    order: "(operator, service, operation, toString(labels), window_size_ms, window_start, shard)",
+    time: "window_start",
+};
+
+const ALARMS: Layout = Layout {
+    columns: &[
+        ("time", TIME),
+        ("rule", LOW),
+        ("severity", LOW),
+        ("state", LOW),
+        ("service", LOW),
+        ("operation", LOW),
+        ("labels", TEXT_MAP),
+        ("measure", LOW),
+        ("value", "Nullable(Float64)"),
+        ("threshold", "Nullable(Float64)"),
+        ("window_start", TIME),
+        ("window_end", TIME),
+        ("message", TEXT),
+        ("fingerprint", TEXT),
+        ("starts_at", TIME),
+        ("ends_at", "Nullable(DateTime64(9, 'UTC')) CODEC(ZSTD(1))"),
+        ("rule_epoch", "Int64"),
+    ],
+    indices: &[],
+    engine: "MergeTree",
+    partition: "toYYYYMM(time)",
+    order: "(rule, fingerprint, time)",
+    time: "time",
+};
+
+/// How many inserts a table remembers to recognise a repeated one.
+const REMEMBERED_INSERTS: u32 = 10_000;
+
+/// The statement that creates the table of a signal; `None` for signals without one. Rows older than
+/// `ttl_seconds` are deleted, unless it is 0.
+pub(crate) fn create_table(signal: Signal, database: &str, table: &str, ttl_seconds: u64) -> Option<String> {
+    let layout = match signal {
+        Signal::Traces => EVENTS,
+        Signal::Logs => LOGS,
+        Signal::Windows => WINDOW_RESULTS,
+        Signal::Alarms => ALARMS,
+        Signal::Metrics => return None,
+    };
+    let columns = layout.columns.iter().map(|(name, kind)| format!("    {} {kind}", quoted(name)));
+    let lines: Vec<String> =
+        columns.chain(layout.indices.iter().map(|index| format!("    {index}"))).collect();
+    let mut sql = format!(
+        "CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)\nENGINE = {}\nPARTITION BY {}\nORDER BY {}\n",
+        quoted(database),
+        quoted(table),
+        lines.join(",\n"),
+        layout.engine,
+        layout.partition,
+        layout.order,
+    );
+    if ttl_seconds > 0 {
+        // Beyond 2106 a `DateTime` begins again in 1970: such a row must live on, not be deleted at once.
+        let born = format!("toUnixTimestamp(toDateTime({}))", layout.time);
+        sql += &format!("TTL toDateTime(least({born} + {ttl_seconds}, {}))\n", u32::MAX);
+    }
+    sql += &format!("SETTINGS non_replicated_deduplication_window = {REMEMBERED_INSERTS}");
+    if ttl_seconds > 0 {
+        sql += ", ttl_only_drop_parts = 1";
+    }
+    Some(sql)
+}
+
+/// A name as ClickHouse reads it whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+/// The columns of a created table, as the server would describe them.
+#[cfg(test)]
+pub(crate) fn columns_of(signal: Signal) -> crate::columns::TableColumns {
+    let sql = create_table(signal, "d", "t", 0).unwrap();
+    let lines =
+        sql.lines().filter_map(|line| line.strip_prefix("    `")?.split_once("` ")).map(|(name, kind)| {
+            let kind = kind.trim_end_matches(',').split(" CODEC").next().unwrap();
+            serde_json::json!({"name": name, "type": kind}).to_string()
+        });
+    crate::columns::TableColumns::parse(lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fixed_column_of_a_signal_has_a_column() {
+        for (signal, layout) in [
+            (Signal::Traces, EVENTS),
+            (Signal::Logs, LOGS),
+            (Signal::Windows, WINDOW_RESULTS),
+            (Signal::Alarms, ALARMS),
+        ] {
+            for field in weir_pdata::schema::fixed(signal) {
+                assert!(
+                    layout.columns.iter().any(|(name, _)| name == field.name()),
+                    "{signal}: {}",
+                    field.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_statements_are_these() {
+        let all: Vec<String> = SIGNALS
+            .iter()
+            .map(|signal| create_table(*signal, "weir", &format!("the_{signal}"), 86_400).unwrap())
+            .collect();
+        insta::assert_snapshot!("create_tables", all.join("\n\n"));
+        let kept = create_table(Signal::Alarms, "weir", "alarms", 0).unwrap();
+        assert!(!kept.contains("TTL") && !kept.contains("ttl"), "{kept}");
+    }
+
+    #[test]
+    fn the_exporter_can_write_every_column_it_creates() {
+        for signal in SIGNALS {
+            for column in columns_of(signal).0 {
+                assert_ne!(column.kind, crate::columns::Kind::Unknown, "{signal}: {}", column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_whatever_is_in_them() {
+        assert_eq!(quoted("a`b\\c"), "`a\\`b\\\\c`");
+    }
+}

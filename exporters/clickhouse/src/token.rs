@@ -1,0 +1,122 @@
+//! The deduplication token of an insert: equal for the same rows of the same inputs, different for others.
+//!
+//! It is a hash of the table's name, of each batch's lane and positions, of where the rows lie in their buffers, and of
+//! the rows themselves. So:
+//! * the helper's retry of an export repeats the token, whatever became of the first try;
+//! * the halves of a split export have tokens of their own, even if their rows are equal;
+//! * equal rows from other positions have another token and are kept. Batches without positions (windows, alarms) are
+//!   told apart by their rows alone: those are never equal by intent.
+//!
+//! After a restart batches are cut anew. Tokens that survive that need boundaries written down before the insert:
+//! they will replace this function.
+
+use std::hash::{BuildHasher, Hasher};
+
+use arrow::array::{Array, ArrayData, RecordBatch};
+use foldhash::quality::FixedState;
+use weir_pdata::EventBatch;
+
+/// The token of an insert of `rows`, converted from `batches`, into `table`.
+pub(crate) fn token(table: &str, batches: &[EventBatch], rows: &RecordBatch) -> String {
+    // Two hashes of 64 bits: one alone might collide among the millions of inserts of a busy day.
+    let [first, second] = [0x7765_6972, 0x746f_6b65].map(|seed| {
+        let mut hasher = FixedState::with_seed(seed).build_hasher();
+        hash_text(&mut hasher, table);
+        for batch in batches {
+            hash_text(&mut hasher, &batch.origin.lane);
+            hasher.write_i64(batch.origin.positions.start);
+            hasher.write_i64(batch.origin.positions.end);
+            if let Some(columns) = batch.as_columns() {
+                hash_place(&mut hasher, columns);
+            }
+        }
+        for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            hash_text(&mut hasher, field.name());
+            hash_data(&mut hasher, &array.to_data());
+        }
+        hasher.finish()
+    });
+    format!("{first:016x}{second:016x}")
+}
+
+fn hash_text(hasher: &mut impl Hasher, text: &str) {
+    hasher.write_usize(text.len());
+    hasher.write(text.as_bytes());
+}
+
+/// Where the rows of a batch begin in the buffers that they are a slice of.
+fn hash_place(hasher: &mut impl Hasher, columns: &RecordBatch) {
+    hasher.write_usize(columns.num_rows());
+    for array in columns.columns() {
+        let data = array.to_data();
+        hasher.write_usize(data.offset());
+        hasher.write_usize(data.buffers().first().map_or(0, arrow::buffer::Buffer::ptr_offset));
+    }
+}
+
+fn hash_data(hasher: &mut impl Hasher, data: &ArrayData) {
+    hasher.write_usize(data.len());
+    for buffer in data.buffers() {
+        hasher.write_usize(buffer.len());
+        hasher.write(buffer);
+    }
+    if let Some(nulls) = data.nulls() {
+        hasher.write(nulls.validity());
+    }
+    for child in data.child_data() {
+        hash_data(hasher, child);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
+    use weir_pdata::{Ack, Origin, Signal};
+
+    fn batch(positions: std::ops::Range<i64>, texts: &[&str]) -> EventBatch {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; texts.len()]));
+        let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+        let columns = RecordBatch::try_from_iter([("n", numbers), ("s", texts)]).unwrap();
+        let origin = Origin { lane: "kafka/t/0".into(), positions };
+        EventBatch::columns(Signal::Traces, columns, origin, Ack::none())
+    }
+
+    fn token_of(batch: &EventBatch) -> String {
+        token("events", std::slice::from_ref(batch), batch.as_columns().unwrap())
+    }
+
+    fn part(batch: &EventBatch, from: usize, rows: usize) -> EventBatch {
+        batch.clone().with_columns(batch.as_columns().unwrap().slice(from, rows))
+    }
+
+    #[test]
+    fn the_same_export_repeats_its_token() {
+        let batch = batch(0..2, &["a", "b"]);
+        assert_eq!(token_of(&batch), token_of(&batch.clone()));
+        assert_eq!(token_of(&batch).len(), 32);
+    }
+
+    #[test]
+    fn other_rows_and_other_positions_have_other_tokens() {
+        let tokens = [
+            token_of(&batch(0..2, &["a", "b"])),
+            token_of(&batch(0..2, &["a", "c"])),
+            token_of(&batch(2..4, &["a", "b"])),
+            token_of(&batch(0..2, &["b", "a"])),
+            token_of(&batch(0..1, &["ab"])),
+        ];
+        for (at, token) in tokens.iter().enumerate() {
+            assert!(!tokens[..at].contains(token), "{at}");
+        }
+    }
+
+    #[test]
+    fn equal_halves_of_a_split_batch_have_tokens_of_their_own() {
+        let batch = batch(0..1, &["a", "a"]);
+        let (first, second) = (part(&batch, 0, 1), part(&batch, 1, 1));
+        assert_ne!(token_of(&first), token_of(&second));
+        assert_eq!(token_of(&first), token_of(&part(&batch, 0, 1)));
+    }
+}

@@ -1,0 +1,376 @@
+//! Building columns of single values: text, numbers, times.
+//!
+//! The arrays are plain ones that every server version reads: `Utf8` or `Dictionary<Int32, Utf8>`, never views.
+//! A value that does not fit its column (text in a number, a number out of range, a time before 1970 or after
+//! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The server
+//! would store something arbitrary instead.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray, StringBuilder,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+};
+use arrow::datatypes::{
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+
+use crate::columns::{Column, Integer, Kind, Precision};
+use crate::source::{Cell, Source};
+
+/// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
+pub(crate) type Part<'a> = (Option<Source<'a>>, usize);
+
+/// A value that does not fit its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The row, counted over all batches.
+    pub row: usize,
+    /// The value as text.
+    pub value: String,
+}
+
+/// One column of one insert would hold more than an Arrow array can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than 2 GiB in one column of one insert: lower batch.max_bytes")]
+pub(crate) struct TooLarge;
+
+/// The first time that a `DateTime` holds, in nanoseconds: 1970-01-01.
+const FIRST_TIME: i64 = 0;
+/// The last: 2106-02-07 06:28:15.999999999. Days, minutes and TTL are computed as `Date` and `DateTime`, and wrap beyond.
+const LAST_TIME: i64 = u32::MAX as i64 * 1_000_000_000 + 999_999_999;
+
+/// The nearest time that tables can be ordered and partitioned by.
+pub(crate) fn clamped(nanos: i64) -> i64 {
+    nanos.clamp(FIRST_TIME, LAST_TIME)
+}
+
+/// Builds the values of `column` from those of all batches. `None` for kinds that hold more than a single value.
+pub(crate) fn build(
+    column: &Column,
+    parts: &[Part<'_>],
+    misfits: &mut Vec<Misfit>,
+) -> Result<Option<ArrayRef>, TooLarge> {
+    let mut cells = Cells { parts, nullable: column.nullable, misfits };
+    Ok(Some(match column.kind {
+        Kind::Text => return text(parts, column.nullable).map(Some),
+        Kind::Integer(Integer::I8) => cells.integers::<Int8Type>(),
+        Kind::Integer(Integer::I16) => cells.integers::<Int16Type>(),
+        Kind::Integer(Integer::I32) => cells.integers::<Int32Type>(),
+        Kind::Integer(Integer::I64) => cells.integers::<Int64Type>(),
+        Kind::Integer(Integer::U8) => cells.integers::<UInt8Type>(),
+        Kind::Integer(Integer::U16) => cells.integers::<UInt16Type>(),
+        Kind::Integer(Integer::U32) => cells.integers::<UInt32Type>(),
+        Kind::Integer(Integer::U64) => cells.integers::<UInt64Type>(),
+        Kind::Float32 => {
+            let narrow = |value: f64| value as f32;
+            Arc::new(PrimitiveArray::<Float32Type>::from_iter(cells.read(|cell| float(cell).map(narrow))))
+        }
+        Kind::Float64 => Arc::new(PrimitiveArray::<Float64Type>::from_iter(cells.read(float))),
+        Kind::Bool => Arc::new(cells.read(boolean).into_iter().collect::<BooleanArray>()),
+        Kind::Time(precision) => times(&cells.times(), precision),
+        Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
+    }))
+}
+
+struct Cells<'a, 'b> {
+    parts: &'b [Part<'a>],
+    nullable: bool,
+    misfits: &'b mut Vec<Misfit>,
+}
+
+impl Cells<'_, '_> {
+    /// Reads every row with `read`, which gives `None` when the value does not fit.
+    fn read<T: Default + Copy>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T>) -> Vec<Option<T>> {
+        let none = if self.nullable { None } else { Some(T::default()) };
+        let mut values = Vec::with_capacity(self.parts.iter().map(|(_, rows)| rows).sum());
+        for (source, rows) in self.parts {
+            let Some(source) = source else {
+                values.resize(values.len() + rows, none);
+                continue;
+            };
+            for row in 0..*rows {
+                let value = match source.cell(row) {
+                    Cell::Null => none,
+                    cell => read(&cell).map_or_else(
+                        || {
+                            self.misfits.push(Misfit { row: values.len(), value: cell.to_string() });
+                            none
+                        },
+                        Some,
+                    ),
+                };
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    fn integers<T: ArrowPrimitiveType>(&mut self) -> ArrayRef
+    where
+        T::Native: TryFrom<i128>,
+    {
+        let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
+        Arc::new(PrimitiveArray::<T>::from_iter(self.read(read)))
+    }
+
+    /// Times in nanoseconds, clamped. A clamped time is a misfit too: its own value must not be lost.
+    fn times(&mut self) -> Vec<Option<i64>> {
+        let mut values = self.read(|cell| match cell {
+            Cell::Time(nanos) => Some(*nanos),
+            _ => None,
+        });
+        for (row, value) in values.iter_mut().enumerate() {
+            if let Some(nanos) = value
+                && clamped(*nanos) != *nanos
+            {
+                self.misfits.push(Misfit { row, value: nanos.to_string() });
+                *nanos = clamped(*nanos);
+            }
+        }
+        values
+    }
+}
+
+fn integer(cell: &Cell<'_>) -> Option<i128> {
+    match cell {
+        Cell::Integer(number) => Some(*number),
+        Cell::Bool(value) => Some(i128::from(*value)),
+        Cell::Text(text) => text.parse().ok(),
+        // Exact below 2^53 only.
+        Cell::Float(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+            Some(*number as i128)
+        }
+        _ => None,
+    }
+}
+
+fn float(cell: &Cell<'_>) -> Option<f64> {
+    match cell {
+        Cell::Float(number) => Some(*number),
+        Cell::Integer(number) => Some(*number as f64),
+        Cell::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn boolean(cell: &Cell<'_>) -> Option<bool> {
+    match cell {
+        Cell::Bool(value) => Some(*value),
+        Cell::Integer(0) | Cell::Text("false" | "0") => Some(false),
+        Cell::Integer(1) | Cell::Text("true" | "1") => Some(true),
+        _ => None,
+    }
+}
+
+fn times(nanos: &[Option<i64>], precision: Precision) -> ArrayRef {
+    let scaled = |unit: i64| nanos.iter().map(move |value| value.map(|nanos| nanos.div_euclid(unit)));
+    match precision {
+        Precision::Seconds => {
+            Arc::new(TimestampSecondArray::from_iter(scaled(1_000_000_000)).with_timezone("UTC"))
+        }
+        Precision::Millis => {
+            Arc::new(TimestampMillisecondArray::from_iter(scaled(1_000_000)).with_timezone("UTC"))
+        }
+        Precision::Micros => {
+            Arc::new(TimestampMicrosecondArray::from_iter(scaled(1_000)).with_timezone("UTC"))
+        }
+        Precision::Nanos => Arc::new(TimestampNanosecondArray::from_iter(scaled(1)).with_timezone("UTC")),
+    }
+}
+
+/// A text column: a dictionary when one of the sources is one, else plain text.
+fn text(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
+    let is_dictionary = |(source, _): &Part<'_>| {
+        source.as_ref().and_then(Source::text).is_some_and(|text| text.dictionary().is_some())
+    };
+    if parts.iter().any(is_dictionary) { dictionary(parts, nullable) } else { plain(parts, nullable) }
+}
+
+fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
+    let rows = parts.iter().map(|(_, rows)| rows).sum();
+    let mut values = Texts(StringBuilder::with_capacity(rows, 0));
+    for (source, rows) in parts {
+        for row in 0..*rows {
+            match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
+                Cell::Null if nullable => values.0.append_null(),
+                Cell::Text(text) => values.push(text)?,
+                other => values.write(&other)?,
+            }
+        }
+    }
+    Ok(Arc::new(values.0.finish()))
+}
+
+fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
+    let mut interned = Interner::default();
+    let mut keys: Vec<Option<i32>> = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
+    for (source, rows) in parts {
+        let text = source.as_ref().and_then(Source::text);
+        let encoded = text.and_then(|text| text.dictionary());
+        // For each key of the source its key in the result, filled as keys are met.
+        let mut known: Vec<Option<i32>> = vec![None; encoded.map_or(0, |(_, values)| values)];
+        for row in 0..*rows {
+            let source_key = encoded.and_then(|(dictionary, _)| dictionary.key(row));
+            if let Some(key) = source_key.and_then(|key| known.get(key).copied().flatten()) {
+                keys.push(Some(key));
+                continue;
+            }
+            let key = match (text.and_then(|text| text.get(row)), text.is_some(), source) {
+                (Some(text), _, _) => Some(interned.key(text)?),
+                (None, false, Some(source)) => match source.cell(row) {
+                    Cell::Null => None,
+                    cell => Some(interned.key(&cell.to_string())?),
+                },
+                _ => None,
+            };
+            if let (Some(place), Some(key)) = (source_key.and_then(|key| known.get_mut(key)), key) {
+                *place = Some(key);
+            }
+            keys.push(match key {
+                None if !nullable => Some(interned.key("")?),
+                key => key,
+            });
+        }
+    }
+    Ok(Arc::new(interned.finish(Int32Array::from(keys))))
+}
+
+/// Distinct texts and their numbers.
+#[derive(Default)]
+pub(crate) struct Interner {
+    numbers: HashMap<Box<str>, i32, foldhash::fast::RandomState>,
+    texts: Texts,
+}
+
+impl Interner {
+    /// The number of this text.
+    pub fn key(&mut self, text: &str) -> Result<i32, TooLarge> {
+        if let Some(key) = self.numbers.get(text) {
+            return Ok(*key);
+        }
+        let key = i32::try_from(self.numbers.len()).map_err(|_| TooLarge)?;
+        self.texts.push(text)?;
+        self.numbers.insert(text.into(), key);
+        Ok(key)
+    }
+
+    /// The array of these keys.
+    pub fn finish(mut self, keys: Int32Array) -> DictionaryArray<Int32Type> {
+        let texts: StringArray = self.texts.0.finish();
+        DictionaryArray::new(keys, Arc::new(texts))
+    }
+}
+
+/// Texts laid end to end, with room for 2 GiB of them.
+#[derive(Default)]
+pub(crate) struct Texts(StringBuilder);
+
+impl Texts {
+    /// Adds a text.
+    pub fn push(&mut self, text: &str) -> Result<(), TooLarge> {
+        self.check(text.len())?;
+        self.0.append_value(text);
+        Ok(())
+    }
+
+    /// Adds a value as text.
+    pub fn write(&mut self, value: &impl std::fmt::Display) -> Result<(), TooLarge> {
+        // Writing into a builder does not fail.
+        let _ = write!(self.0, "{value}");
+        self.check(0)?;
+        self.0.append_value("");
+        Ok(())
+    }
+
+    /// The array.
+    pub fn finish(&mut self) -> StringArray {
+        self.0.finish()
+    }
+
+    fn check(&self, more: usize) -> Result<(), TooLarge> {
+        i32::try_from(self.0.values_slice().len() + more).map(drop).map_err(|_| TooLarge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray, Float64Array, Int64Array, StringViewArray};
+    use arrow::datatypes::TimestampNanosecondType;
+
+    fn column(kind: Kind, nullable: bool) -> Column {
+        Column { name: "c".into(), kind, nullable }
+    }
+
+    fn built(kind: Kind, nullable: bool, arrays: &[ArrayRef]) -> (ArrayRef, Vec<Misfit>) {
+        let parts: Vec<Part<'_>> =
+            arrays.iter().map(|array| (Some(Source::new(array)), array.len())).collect();
+        let mut misfits = Vec::new();
+        let array = build(&column(kind, nullable), &parts, &mut misfits).unwrap().unwrap();
+        (array, misfits)
+    }
+
+    fn misfit(row: usize, value: &str) -> Misfit {
+        Misfit { row, value: value.into() }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_a_misfit_and_not_wrapped() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(-1), Some(7), None, Some(i64::MAX)]));
+        let (array, misfits) = built(Kind::Integer(Integer::U32), false, &[numbers]);
+        assert_eq!(array.as_primitive::<UInt32Type>().values().as_ref(), [0, 7, 0, 0]);
+        assert_eq!(misfits, [misfit(0, "-1"), misfit(3, "9223372036854775807")]);
+    }
+
+    #[test]
+    fn text_in_a_number_is_read_when_it_is_one() {
+        let texts: ArrayRef = Arc::new(StringViewArray::from(vec![Some("42"), Some("x"), None]));
+        let (array, misfits) = built(Kind::Integer(Integer::I64), true, &[texts]);
+        assert_eq!(array.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(42), None, None]);
+        assert_eq!(misfits, [misfit(1, "x")]);
+    }
+
+    #[test]
+    fn absurd_times_are_clamped_and_reported() {
+        let absurd = vec![Some(-1), Some(0), Some(i64::MIN), Some(i64::MAX), Some(1_749_088_705_000_000_000)];
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(absurd).with_timezone("UTC"));
+        let (array, misfits) = built(Kind::Time(Precision::Nanos), false, &[times]);
+        let stored = array.as_primitive::<TimestampNanosecondType>().values().to_vec();
+        assert_eq!(stored, [0, 0, 0, LAST_TIME, 1_749_088_705_000_000_000]);
+        assert_eq!(misfits.iter().map(|misfit| misfit.row).collect::<Vec<_>>(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn dictionaries_of_several_batches_become_one() {
+        let first: DictionaryArray<Int32Type> = vec![Some("a"), Some("b"), None].into_iter().collect();
+        let second: DictionaryArray<Int32Type> = vec![Some("b"), Some("c")].into_iter().collect();
+        let third: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "d"]));
+        let (array, _) = built(Kind::Text, false, &[Arc::new(first), Arc::new(second), third]);
+        let array = array.as_dictionary::<Int32Type>();
+        let texts = array.downcast_dict::<StringArray>().unwrap();
+        let all: Vec<_> = texts.into_iter().collect();
+        assert_eq!(all, ["a", "b", "", "b", "c", "a", "d"].map(Some));
+        assert_eq!(array.values().len(), 5);
+    }
+
+    #[test]
+    fn any_value_has_a_text() {
+        let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None]));
+        let (array, misfits) = built(Kind::Text, true, &[numbers]);
+        assert_eq!(array.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("1.5"), None]);
+        assert!(misfits.is_empty());
+    }
+
+    #[test]
+    fn a_batch_without_the_column_reads_as_null() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let parts = [(None, 2), (Some(Source::new(&numbers)), 1)];
+        let mut misfits = Vec::new();
+        let array = build(&column(Kind::Float64, true), &parts, &mut misfits).unwrap().unwrap();
+        assert_eq!(array.as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [None, None, Some(1.0)]);
+    }
+}

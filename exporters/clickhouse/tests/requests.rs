@@ -1,0 +1,116 @@
+//! What the exporter asks of a server: a small HTTP server stands in and records it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use weir_component::testkit::context;
+use weir_component::{Exporter, Settings};
+use weir_config::{Document, Source, Topology};
+use weir_exporter_clickhouse::FACTORY;
+use weir_pdata::{Ack, EventBatch, Origin, Signal};
+
+#[derive(Clone)]
+struct Seen {
+    /// `name=value` of the URL, still encoded.
+    fields: Vec<String>,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+type Book = Arc<Mutex<Vec<Seen>>>;
+
+/// A server whose every table has the columns `service` and `it's`.
+async fn server() -> (String, Book) {
+    let book = Book::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(record).with_state(book.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, book)
+}
+
+async fn record(State(book): State<Book>, uri: Uri, headers: HeaderMap, body: Bytes) -> &'static str {
+    let fields = uri.query().unwrap_or_default().split('&').map(str::to_owned).collect();
+    let describes = body.starts_with(b"DESCRIBE");
+    book.lock().unwrap().push(Seen { fields, headers, body: body.to_vec() });
+    if describes {
+        "{\"name\":\"service\",\"type\":\"String\"}\n{\"name\":\"it's\",\"type\":\"String\"}\n"
+    } else {
+        ""
+    }
+}
+
+fn exporter(url: &str, more: &str) -> Box<dyn Exporter> {
+    let text = format!(
+        "receivers: {{r: }}\nexporters:\n  clickhouse: {{endpoint: \"{url}\", {more}}}\n\
+         service: {{pipelines: {{main: {{receivers: [r], exporters: [clickhouse]}}}}}}\n"
+    );
+    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+    let topology = Topology::read(&document).unwrap();
+    let context = context("clickhouse", &std::env::temp_dir());
+    (FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context).unwrap().exporter
+}
+
+fn span() -> EventBatch {
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+    let columns = RecordBatch::try_from_iter([("service", text("pay")), ("it's", text("x"))]).unwrap();
+    EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none())
+}
+
+#[tokio::test]
+async fn every_insert_names_its_columns_and_says_its_settings() {
+    let (url, book) = server().await;
+    let more = "database: weir, username: u, password: p, compression: none, settings: {insert_quorum: 2}";
+    let exporter = exporter(&url, more);
+    for _ in 0..2 {
+        exporter.export(&[span()]).await.unwrap();
+    }
+    let seen = book.lock().unwrap().clone();
+    assert_eq!(seen.len(), 3, "the table is described once");
+    assert_eq!(seen[0].body, b"DESCRIBE TABLE `weir`.`events`");
+    assert!(!seen[0].fields.contains(&"insert_quorum=2".to_owned()), "settings are for inserts");
+    for insert in &seen[1..] {
+        for expected in [
+            "database=weir",
+            "query=INSERT+INTO+%60events%60%28%60service%60%2C+%60it%5C%27s%60%29+FORMAT+ArrowStream",
+            "async_insert=0",
+            "wait_for_async_insert=1",
+            "insert_deduplicate=1",
+            "deduplicate_blocks_in_dependent_materialized_views=1",
+            "insert_quorum=2",
+        ] {
+            assert!(insert.fields.iter().any(|field| field == expected), "{expected}: {:?}", insert.fields);
+        }
+        assert_eq!(
+            (&insert.headers["x-clickhouse-user"], &insert.headers["x-clickhouse-key"]),
+            (&"u".parse().unwrap(), &"p".parse().unwrap())
+        );
+        assert!(!insert.body.is_empty());
+    }
+    let token = |seen: &Seen| {
+        seen.fields.iter().find(|field| field.starts_with("insert_deduplication_token=")).cloned()
+    };
+    assert!(token(&seen[1]).is_some());
+    assert_eq!(token(&seen[1]), token(&seen[2]), "the same export again");
+}
+
+#[tokio::test]
+async fn batches_without_rows_are_not_sent() {
+    let (url, book) = server().await;
+    let span = span();
+    let none = span.as_columns().unwrap().slice(0, 0);
+    exporter(&url, "").export(&[span.with_columns(none)]).await.unwrap();
+    assert!(book.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn metrics_are_not_taken() {
+    let signals = exporter("http://localhost:1", "").signals();
+    let taken: Vec<_> = Signal::ALL.into_iter().filter(|signal| signals.contains(*signal)).collect();
+    assert_eq!(taken, [Signal::Traces, Signal::Logs, Signal::Windows, Signal::Alarms]);
+}

@@ -1,0 +1,23 @@
+//! The `debug` exporter: readable lines on standard output, from one line a batch to a live summary.
+
+mod budget;
+mod config;
+mod console;
+mod lines;
+mod summary;
+mod value;
+
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
+
+use crate::config::DebugConfig;
+use crate::console::Console;
+
+/// Makes `debug` exporters.
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    info: Info { kind: "debug", summary: "Readable lines on standard output", metrics: console::METRICS },
+    create: |settings, context| {
+        let config: DebugConfig = settings.read()?;
+        let helper = config.check(settings)?;
+        Ok(BuiltExporter { exporter: Box::new(Console::stdout(&config, &context)), helper })
+    },
+};

@@ -1,0 +1,23 @@
+//! The `file` exporter: JSON lines, one object a row, in the form that the `file` receiver reads.
+
+mod config;
+mod lines;
+
+use weir_component::Context;
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info, Settings};
+use weir_config::Diagnostics;
+
+use crate::config::FileConfig;
+use crate::lines::LineFile;
+
+/// Makes `file` exporters.
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    info: Info { kind: "file", summary: "JSON lines in a file, with rotation", metrics: &[] },
+    create,
+};
+
+fn create(settings: Settings<'_>, _context: Context) -> Result<BuiltExporter, Diagnostics> {
+    let config: FileConfig = settings.read()?;
+    let helper = config.check(settings)?;
+    Ok(BuiltExporter { exporter: Box::new(LineFile::new(config)), helper })
+}

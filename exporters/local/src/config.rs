@@ -1,0 +1,97 @@
+//! The settings of a `local` exporter.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use weir_component::Settings;
+use weir_component::exporter_helper::{BatchConfig, HelperConfig, QueueConfig, RetryConfig};
+use weir_config::{ByteSize, Diagnostics, Duration};
+
+/// The settings of a `local` exporter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the files go. Made when missing.
+    pub directory: PathBuf,
+    /// Rows after which a file is closed.
+    pub max_rows: usize,
+    /// Bytes in memory after which a file is closed. The file is several times smaller.
+    pub max_bytes: ByteSize,
+    /// The longest that a row waits before it is in a file.
+    pub flush_interval: Duration,
+    /// Attribute keys that get a column of their own in a file, and as many resource keys.
+    pub max_columns: usize,
+    /// Hours that ended longer ago are deleted. Without it nothing is deleted.
+    pub retention: Option<Duration>,
+    /// What happens when a file cannot be written.
+    pub retry: RetryConfig,
+    /// How long the writing of a file may take.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            directory: PathBuf::from("weir-data"),
+            max_rows: 100_000,
+            max_bytes: ByteSize::mib(64),
+            flush_interval: Duration::from_secs(5),
+            max_columns: 200,
+            retention: None,
+            retry: RetryConfig::default(),
+            timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Config {
+    /// The helper's settings: what it exports together becomes one file per hour.
+    pub fn helper(&self) -> HelperConfig {
+        // Room for one file that is being written and one that fills.
+        let queue = ByteSize::bytes(self.max_bytes.get().saturating_mul(2));
+        HelperConfig {
+            queue: QueueConfig { max_bytes: queue, concurrency: 1 },
+            batch: BatchConfig {
+                max_rows: self.max_rows,
+                max_bytes: self.max_bytes,
+                timeout: self.flush_interval,
+            },
+            retry: self.retry,
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// Reads and checks the settings.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn read(settings: Settings<'_>) -> Result<(Config, HelperConfig), Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut problems = Diagnostics::new();
+    if config.directory.as_os_str().is_empty() {
+        problems
+            .push(settings.error_at("directory", "must not be empty; write a path such as `./weir-data`"));
+    }
+    if config.max_rows == 0 {
+        problems.push(settings.error_at("max_rows", "must be at least 1"));
+    }
+    if config.max_bytes.get() == 0 {
+        problems.push(settings.error_at("max_bytes", "must be more than 0"));
+    }
+    if config.max_columns > 2_000 {
+        problems.push(
+            settings.error_at("max_columns", "must be at most 2000: every column costs memory in every file"),
+        );
+    }
+    if config.retention.is_some_and(|retention| retention < Duration::from_secs(3_600)) {
+        problems.push(settings.error_at("retention", "must be at least 1h: files are deleted by the hour"));
+    }
+    let helper = config.helper();
+    for (key, message) in helper.problems() {
+        if key.starts_with("retry") || key == "timeout" {
+            problems.push(settings.error_at(key, message));
+        }
+    }
+    if problems.is_empty() { Ok((config, helper)) } else { Err(problems) }
+}

@@ -1,0 +1,46 @@
+//! The `webhook` exporter: alarms as JSON to an HTTP address.
+//!
+//! Guaranteed:
+//! * At least once, in order (with `queue.concurrency: 1`, the default), and a repeated request has the same
+//!   `webhook-id`.
+//! * An alarm that the target rejects for ever is in the dead letters; it does not take others with it.
+//! * Redirects are not followed, and neither the URL nor the headers appear in the log.
+//!
+//! Not guaranteed: that a target which answers 2xx has understood. Some robots report errors so.
+
+mod answer;
+mod config;
+mod payload;
+mod webhook;
+
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
+use weir_component::{Context, Settings};
+use weir_config::Diagnostics;
+
+pub use config::{Config, Method};
+
+/// The factory of the `webhook` exporter.
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    info: Info { kind: "webhook", summary: "posts alarms as JSON to an HTTP address", metrics: &[] },
+    create,
+};
+
+fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut found = Diagnostics::new();
+    let helper = config.helper();
+    helper.check(settings, &mut found);
+    let target = match config.target() {
+        Ok(target) => target,
+        Err(problems) => {
+            for (key, problem) in problems {
+                found.push(settings.error_at(&key, problem));
+            }
+            return Err(found);
+        }
+    };
+    found.into_result(())?;
+    let webhook = webhook::Webhook::new(target, &config, context)
+        .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;
+    Ok(BuiltExporter { exporter: Box::new(webhook), helper })
+}

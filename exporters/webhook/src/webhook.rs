@@ -1,0 +1,105 @@
+//! The exporter: one request an export.
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Response, redirect};
+use weir_component::{Context, ExportError, Exporter};
+use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
+
+use crate::config::{Config, Target};
+use crate::{answer, payload};
+
+/// Sends alarms to one address.
+pub(crate) struct Webhook {
+    client: Client,
+    target: Target,
+    /// Alarms in one request, at most.
+    max_rows: usize,
+    context: Context,
+}
+
+/// How much of a refusal's body goes into the log.
+const SHOWN_BYTES: usize = 500;
+
+impl Webhook {
+    pub fn new(target: Target, config: &Config, context: Context) -> Result<Webhook, reqwest::Error> {
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Webhook { client, target, max_rows: config.helper().batch.max_rows, context })
+    }
+}
+
+#[async_trait]
+impl Exporter for Webhook {
+    fn signals(&self) -> SignalSet {
+        SignalSet::of(&[Signal::Alarms])
+    }
+
+    fn demand(&self) -> Demand {
+        Demand::everything()
+    }
+
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        let mut alarms = Vec::with_capacity(batches.len());
+        for batch in batches {
+            match batch.as_columns() {
+                Some(columns) => alarms.push(columns),
+                None => return Err(ExportError::permanent("the batch is not decoded")),
+            }
+        }
+        let rows: usize = alarms.iter().map(|columns| columns.num_rows()).sum();
+        if rows == 0 {
+            return Ok(());
+        }
+        if rows > self.max_rows {
+            // The helper halves what is rejected, in order, until it fits. Nothing of it has been sent yet.
+            return Err(ExportError::permanent(format!("{rows} alarms are more than batch.max_rows")));
+        }
+        let now_ms = self.context.clock.now_ms();
+        let request = self
+            .client
+            .request(self.target.method.clone(), self.target.url.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .headers(self.target.headers.clone())
+            .header("webhook-id", payload::id(&alarms))
+            .header("webhook-timestamp", now_ms.div_euclid(1000))
+            .body(payload::body(&alarms));
+        match request.send().await {
+            Ok(response) => {
+                let (status, headers) = (response.status(), response.headers().clone());
+                let text = if status.is_success() { String::new() } else { beginning(response).await };
+                answer::outcome(status, &headers, &text, now_ms)
+            }
+            Err(error) => {
+                Err(ExportError::retryable(format!("the webhook cannot be reached: {}", told(error))))
+            }
+        }
+    }
+}
+
+/// The beginning of the body, whatever it is.
+async fn beginning(mut response: Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < SHOWN_BYTES {
+        match response.chunk().await {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    bytes.truncate(SHOWN_BYTES);
+    String::from_utf8_lossy(&bytes).replace(char::is_control, " ")
+}
+
+/// An error and its causes, without the URL: it may hold a token.
+fn told(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

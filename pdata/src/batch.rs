@@ -1,0 +1,126 @@
+//! The unit that flows down a lane.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayData, RecordBatch};
+use arrow::buffer::{Buffer, NullBuffer};
+
+use crate::{Ack, Signal};
+
+/// Some events of one signal, with where they came from and who waits for them.
+///
+/// Cloning is cheap: bytes and columns are shared.
+#[derive(Clone, Debug)]
+pub struct EventBatch {
+    /// What a row is.
+    pub signal: Signal,
+    /// The events.
+    pub payload: Payload,
+    /// Where the events came from.
+    pub origin: Origin,
+    /// The inputs that these events came from.
+    pub ack: Ack,
+}
+
+/// The events of a batch, as received or as columns.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Wire bytes, not yet decoded.
+    Encoded(Encoded),
+    /// Arrow columns named as in [`schema`](crate::schema).
+    Columns(RecordBatch),
+}
+
+/// Wire bytes of several records, laid end to end in one buffer.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// How each record is encoded.
+    pub format: Format,
+    /// The arena: decoded strings are views into it.
+    pub arena: Buffer,
+    /// The bytes of each record within `arena`, in order.
+    pub records: Arc<[Range<u32>]>,
+}
+
+/// An encoding of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// One SkyWalking `SegmentObject` protobuf a record.
+    SkyWalkingSegment,
+}
+
+/// Where the events of a batch came from: a lane, and its positions there.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The lane, for example `skywalking_kafka/skywalking-segments/3`.
+    pub lane: Arc<str>,
+    /// Positions in the lane (Kafka offsets, line numbers), end exclusive. Empty for derived batches.
+    pub positions: Range<i64>,
+}
+
+impl EventBatch {
+    /// A batch of columns.
+    #[must_use]
+    pub fn columns(signal: Signal, columns: RecordBatch, origin: Origin, ack: Ack) -> EventBatch {
+        EventBatch { signal, payload: Payload::Columns(columns), origin, ack }
+    }
+
+    /// The columns, when the batch is decoded.
+    #[must_use]
+    pub fn as_columns(&self) -> Option<&RecordBatch> {
+        match &self.payload {
+            Payload::Columns(columns) => Some(columns),
+            Payload::Encoded(_) => None,
+        }
+    }
+
+    /// The same events with other columns: same signal, origin and ack.
+    #[must_use]
+    pub fn with_columns(self, columns: RecordBatch) -> EventBatch {
+        EventBatch { payload: Payload::Columns(columns), ..self }
+    }
+
+    /// Rows when decoded, records when not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.payload {
+            Payload::Columns(columns) => columns.num_rows(),
+            Payload::Encoded(encoded) => encoded.records.len(),
+        }
+    }
+
+    /// Whether there is no row or record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory that the batch keeps alive, in bytes: each buffer once, however many columns share it. Buffers that
+    /// several batches share are counted in each.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.payload {
+            Payload::Columns(columns) => memory_of(columns),
+            Payload::Encoded(encoded) => encoded.arena.len(),
+        }
+    }
+}
+
+fn memory_of(columns: &RecordBatch) -> usize {
+    let mut buffers = Vec::new();
+    for column in columns.columns() {
+        collect_buffers(&column.to_data(), &mut buffers);
+    }
+    buffers.sort_unstable();
+    buffers.dedup_by_key(|(address, _)| *address);
+    buffers.iter().map(|(_, bytes)| bytes).sum()
+}
+
+fn collect_buffers(data: &ArrayData, found: &mut Vec<(usize, usize)>) {
+    let nulls = data.nulls().map(NullBuffer::buffer);
+    found.extend(
+        data.buffers().iter().chain(nulls).map(|buffer| (buffer.data_ptr().addr().get(), buffer.capacity())),
+    );
+    data.child_data().iter().for_each(|child| collect_buffers(child, found));
+}

@@ -1,0 +1,29 @@
+//! JSON lines: one event an object, in Weir's own form.
+//!
+//! ```json
+//! {"signal":"traces","time":1749088705000,"service":"pay","kind":"server","attributes":{"http.method":"GET"}}
+//! ```
+//!
+//! * Fields are the columns of the data model. Missing fields are null.
+//! * Times are integer milliseconds, or RFC 3339 text. Text is written where milliseconds are not exact.
+//! * `attributes` and `resource` are objects. Values keep their type: text, integer, float (with a fraction or
+//!   exponent), boolean, null; arrays and maps are kept as JSON without white space. A key that comes twice is two
+//!   attributes.
+//! * `links` and `events` are arrays of objects, `labels` an object of texts.
+//! * A float that JSON has no number for is the text `NaN`, `Infinity` or `-Infinity`.
+//! * Windows have further fields, for keys and measures. They are columns of the value's type; averages, rates and
+//!   percentiles are always floats.
+//!
+//! [`JsonLines::read`] also reads SkyWalking segments. What [`write_rows`] writes reads back as the same events, but for
+//! what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null, times among a window's
+//! further fields become numbers, and an attribute that had a column of its own is text only where the reader's
+//! projection asks for it too.
+
+mod cell;
+mod read;
+mod segment;
+mod value;
+mod write;
+
+pub use read::{JsonLines, LineError, RejectedLine};
+pub use write::write_rows;

@@ -1,0 +1,31 @@
+//! Typed event batches: what flows through a Weir pipeline.
+//!
+//! * [`EventBatch`]: a signal, a payload (wire bytes or Arrow columns), its origin and its [`Ack`].
+//! * [`schema`]: the fixed columns of each signal, by the names of the data model.
+//! * [`Projection`]: which columns and attribute keys something reads, so that decoders build only those.
+//! * [`decode()`]: wire bytes ([`Encoded`]) to columns. Text columns are views into the received bytes.
+//! * [`json`]: JSON lines to columns and back.
+//! * [`text`] and [`attributes`]: readers over text columns of any encoding and over attribute lists.
+//!
+//! Decoding never panics and never reads out of bounds, whatever the bytes.
+
+pub mod ack;
+mod arena;
+pub mod attributes;
+mod batch;
+pub mod decode;
+pub mod expr;
+pub mod json;
+mod projection;
+pub mod schema;
+mod signal;
+mod skywalking;
+pub mod text;
+mod views;
+
+pub use ack::{Ack, AckSink, Held, Outcome};
+pub use arena::{ArenaTooLarge, MAX_ARENA};
+pub use batch::{Encoded, EventBatch, Format, Origin, Payload};
+pub use decode::{DecodeError, Decoded, Rejected, decode};
+pub use projection::{Demand, Projection, SharedProjection, Wanted};
+pub use signal::{Signal, SignalSet};

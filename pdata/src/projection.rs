@@ -1,0 +1,152 @@
+//! What the components of a pipeline read, so that decoders build nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::datatypes::DataType;
+
+/// What one component reads from batches. Built before the first byte flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Fixed columns and attribute keys read by name.
+    pub names: BTreeSet<String>,
+    /// Every fixed column is read.
+    pub all_fixed: bool,
+    /// Attributes that nobody names are read too, from the `attributes` column.
+    pub attributes: bool,
+}
+
+impl Demand {
+    /// Reads nothing.
+    #[must_use]
+    pub fn nothing() -> Demand {
+        Demand::default()
+    }
+
+    /// Reads every column and every attribute, as an exporter that stores events does.
+    #[must_use]
+    pub fn everything() -> Demand {
+        Demand { names: BTreeSet::new(), all_fixed: true, attributes: true }
+    }
+
+    /// Reads these columns or attribute keys.
+    pub fn names(names: impl IntoIterator<Item = impl Into<String>>) -> Demand {
+        Demand { names: names.into_iter().map(Into::into).collect(), ..Demand::default() }
+    }
+
+    /// Reads what either reads.
+    #[must_use]
+    pub fn and(mut self, other: Demand) -> Demand {
+        self.names.extend(other.names);
+        self.all_fixed |= other.all_fixed;
+        self.attributes |= other.attributes;
+        self
+    }
+}
+
+/// An attribute key that has its own column. See the data model, "Attributes".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The attribute's key, as on the wire.
+    pub key: String,
+    /// The column's name: the key, or `attr.` + key where a fixed column has that name.
+    pub column: String,
+    /// The column's type. Decoders build text; casts change it later.
+    pub data_type: DataType,
+}
+
+/// What a decoder builds.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Projection {
+    /// Fixed columns to build; `None` is all of them.
+    pub fixed: Option<BTreeSet<String>>,
+    /// Attribute keys that get a column each.
+    pub wanted: Vec<Wanted>,
+    /// Whether the other attributes are kept, in the `attributes` column.
+    pub rest: bool,
+}
+
+impl Projection {
+    /// Every fixed column, all attributes in the `attributes` column.
+    #[must_use]
+    pub fn everything() -> Projection {
+        Projection::of(&Demand::everything())
+    }
+
+    /// The projection that serves this demand.
+    #[must_use]
+    pub fn of(demand: &Demand) -> Projection {
+        let mut fixed = BTreeSet::new();
+        let mut wanted = Vec::new();
+        for name in &demand.names {
+            if crate::schema::is_fixed_anywhere(name) {
+                fixed.insert(name.clone());
+                continue;
+            }
+            let key = name.strip_prefix("attr.").filter(|key| crate::schema::is_fixed_anywhere(key));
+            wanted.push(Wanted {
+                key: key.unwrap_or(name).to_owned(),
+                column: name.clone(),
+                data_type: DataType::Utf8View,
+            });
+        }
+        Projection { fixed: (!demand.all_fixed).then_some(fixed), wanted, rest: demand.attributes }
+    }
+
+    /// Whether this fixed column is to be built.
+    #[must_use]
+    pub fn has_fixed(&self, name: &str) -> bool {
+        self.fixed.as_ref().is_none_or(|fixed| fixed.contains(name))
+    }
+}
+
+/// A projection that grows while the pipeline runs: read once per batch, extended rarely.
+#[derive(Clone, Debug, Default)]
+pub struct SharedProjection(Arc<RwLock<(Demand, Arc<Projection>)>>);
+
+impl SharedProjection {
+    /// Starts with this demand.
+    #[must_use]
+    pub fn new(demand: Demand) -> SharedProjection {
+        let projection = Arc::new(Projection::of(&demand));
+        SharedProjection(Arc::new(RwLock::new((demand, projection))))
+    }
+
+    /// The projection for the next batch.
+    #[must_use]
+    pub fn load(&self) -> Arc<Projection> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// From the next batch on, serves this demand too.
+    pub fn extend(&self, demand: Demand) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let wider = std::mem::take(&mut current.0).and(demand);
+        current.1 = Arc::new(Projection::of(&wider));
+        current.0 = wider;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_fixed_columns_or_wanted_keys() {
+        let projection = Projection::of(&Demand::names(["service", "http.method", "attr.status"]));
+        assert!(projection.has_fixed("service"));
+        assert!(!projection.has_fixed("operation"));
+        assert!(!projection.rest);
+        let keys: Vec<_> = projection.wanted.iter().map(|w| (&*w.key, &*w.column)).collect();
+        assert_eq!(keys, [("status", "attr.status"), ("http.method", "http.method")]);
+    }
+
+    #[test]
+    fn a_shared_projection_widens_for_later_batches() {
+        let shared = SharedProjection::new(Demand::names(["service"]));
+        let before = shared.load();
+        shared.extend(Demand::everything());
+        assert!(!before.rest && shared.load().rest);
+        assert!(shared.load().has_fixed("operation"));
+    }
+}

@@ -1,0 +1,237 @@
+//! The fixed columns of each signal, by name and type. The names are those of the data model.
+//!
+//! A *text* column may be encoded as `Utf8View`, `Utf8`, or a dictionary (`Int32` keys) of either:
+//! whoever builds a batch chooses, and readers use [`text::TextColumn`](crate::text::TextColumn).
+//! The type listed here is the one that Weir's own decoders build. A batch may lack fixed columns
+//! that nothing reads; a missing column reads as NULL.
+//!
+//! Columns that are not fixed are attributes. Their field metadata has [`ATTRIBUTE_LEVEL`] and
+//! [`ATTRIBUTE_KEY`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+
+use crate::Signal;
+
+/// Metadata key of an attribute column: `span`, `resource` or `scope`.
+pub const ATTRIBUTE_LEVEL: &str = "weir.level";
+/// Metadata key of an attribute column: the attribute's key as received.
+pub const ATTRIBUTE_KEY: &str = "weir.key";
+/// The column that holds every attribute that has no column of its own.
+pub const ATTRIBUTES: &str = "attributes";
+/// The column of resource attributes.
+pub const RESOURCE: &str = "resource";
+
+/// Timestamps: nanoseconds since 1970, UTC.
+#[must_use]
+pub fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// Text that differs from row to row.
+#[must_use]
+pub const fn text() -> DataType {
+    DataType::Utf8View
+}
+
+/// Text that repeats from row to row.
+#[must_use]
+pub fn dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8View))
+}
+
+/// One entry of an attribute list: `{key, type, value}`. See [`attributes`](crate::attributes).
+#[must_use]
+pub fn attribute_entry() -> Fields {
+    Fields::from(vec![
+        Field::new("key", dictionary(), false),
+        Field::new("type", DataType::UInt8, false),
+        Field::new("value", DataType::BinaryView, true),
+    ])
+}
+
+/// A list of attributes, in wire order, repeated keys included.
+#[must_use]
+pub fn attribute_list() -> DataType {
+    list(attribute_entry())
+}
+
+/// Resource attributes: a dictionary of attribute lists, each resource once.
+#[must_use]
+pub fn resource_dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(attribute_list()))
+}
+
+/// An entry of `links`: a reference to a span of another segment or trace.
+#[must_use]
+pub fn link() -> Fields {
+    Fields::from(vec![
+        Field::new("trace_id", text(), true),
+        Field::new("span_id", text(), true),
+        Field::new("ref_type", text(), true),
+        Field::new("parent_service", text(), true),
+        Field::new("parent_service_instance", text(), true),
+        Field::new("parent_endpoint", text(), true),
+        Field::new("network_address", text(), true),
+    ])
+}
+
+/// An entry of `events`: a log attached to a span. Its `attributes` is an [`attribute_list`].
+#[must_use]
+pub fn span_event() -> Fields {
+    Fields::from(vec![
+        Field::new("time", timestamp(), true),
+        Field::new("name", text(), true),
+        Field::new("attributes", attribute_list(), true),
+    ])
+}
+
+fn list(entry: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), true)))
+}
+
+/// The metadata of the column of an attribute.
+#[must_use]
+pub fn attribute_metadata(level: &str, key: &str) -> HashMap<String, String> {
+    HashMap::from([
+        (ATTRIBUTE_LEVEL.to_owned(), level.to_owned()),
+        (ATTRIBUTE_KEY.to_owned(), key.to_owned()),
+    ])
+}
+
+/// The fixed columns of a signal, in the order in which they are shown and stored.
+///
+/// `Windows` lists the columns that every operator has; its group-by keys and measures come after.
+#[must_use]
+pub fn fixed(signal: Signal) -> &'static Fields {
+    static FIXED: LazyLock<[Fields; 5]> = LazyLock::new(|| Signal::ALL.map(build));
+    &FIXED[signal as usize]
+}
+
+/// Whether `name` is a fixed column of this signal.
+#[must_use]
+pub fn is_fixed(signal: Signal, name: &str) -> bool {
+    fixed(signal).find(name).is_some()
+}
+
+/// Whether `name` is a fixed column of Traces, Logs or Metrics: of what receivers give.
+#[must_use]
+pub fn is_fixed_anywhere(name: &str) -> bool {
+    [Signal::Traces, Signal::Logs, Signal::Metrics].into_iter().any(|signal| is_fixed(signal, name))
+}
+
+fn build(signal: Signal) -> Fields {
+    let column = |name: &str, data_type: DataType| Field::new(name, data_type, true);
+    let bounds = || DataType::List(Arc::new(Field::new("item", DataType::Float64, true)));
+    let columns = match signal {
+        Signal::Traces => vec![
+            column("time", timestamp()),
+            column("end_time", timestamp()),
+            column("duration_ns", DataType::Int64),
+            column("trace_id", dictionary()),
+            column("span_id", text()),
+            column("parent_span_id", text()),
+            column("segment_id", dictionary()),
+            column("segment_span_id", DataType::Int32),
+            column("service", dictionary()),
+            column("service_instance", dictionary()),
+            column("operation", text()),
+            column("kind", dictionary()),
+            column("status", dictionary()),
+            column("status_message", text()),
+            column("peer", text()),
+            column("component", dictionary()),
+            column("component_id", DataType::Int32),
+            column("layer", dictionary()),
+            column("skip_analysis", DataType::Boolean),
+            column("size_limited", DataType::Boolean),
+            column("trace_state", text()),
+            column("flags", DataType::UInt32),
+            column("scope_name", text()),
+            column("scope_version", text()),
+            column("links", list(link())),
+            column("events", list(span_event())),
+            column(RESOURCE, resource_dictionary()),
+            column(ATTRIBUTES, attribute_list()),
+        ],
+        Signal::Logs => vec![
+            column("time", timestamp()),
+            column("observed_time", timestamp()),
+            column("severity_number", DataType::Int32),
+            column("severity_text", dictionary()),
+            column("body", text()),
+            column("body_type", dictionary()),
+            column("event_name", text()),
+            column("trace_id", text()),
+            column("span_id", text()),
+            column("segment_id", text()),
+            column("service", dictionary()),
+            column("service_instance", dictionary()),
+            column("endpoint", text()),
+            column("flags", DataType::UInt32),
+            column(RESOURCE, resource_dictionary()),
+            column(ATTRIBUTES, attribute_list()),
+        ],
+        Signal::Metrics => vec![
+            column("time", timestamp()),
+            column("start_time", timestamp()),
+            column("metric", dictionary()),
+            column("metric_type", dictionary()),
+            column("unit", dictionary()),
+            column("description", dictionary()),
+            column("temporality", dictionary()),
+            column("monotonic", DataType::Boolean),
+            column("value", DataType::Float64),
+            column("value_int", DataType::Int64),
+            column("count", DataType::Int64),
+            column("sum", DataType::Float64),
+            column("min", DataType::Float64),
+            column("max", DataType::Float64),
+            column("bounds", bounds()),
+            column("flags", DataType::UInt32),
+            column("service", dictionary()),
+            column("service_instance", dictionary()),
+            column(RESOURCE, resource_dictionary()),
+            column(ATTRIBUTES, attribute_list()),
+        ],
+        Signal::Windows => vec![
+            column("operator", dictionary()),
+            column("window_start", timestamp()),
+            column("window_end", timestamp()),
+            column("window_size_ms", DataType::Int64),
+            column("firing", DataType::Int32),
+        ],
+        Signal::Alarms => vec![
+            column("time", timestamp()),
+            column("rule", dictionary()),
+            column("severity", dictionary()),
+            column("state", dictionary()),
+            column("service", dictionary()),
+            column("operation", dictionary()),
+            column("labels", string_map()),
+            column("measure", dictionary()),
+            column("value", DataType::Float64),
+            column("threshold", DataType::Float64),
+            column("window_start", timestamp()),
+            column("window_end", timestamp()),
+            column("message", text()),
+            column("fingerprint", text()),
+            column("starts_at", timestamp()),
+            column("ends_at", timestamp()),
+            column("rule_epoch", DataType::Int64),
+        ],
+    };
+    Fields::from(columns)
+}
+
+/// A map of text to text, as in the `labels` of an alarm.
+#[must_use]
+pub fn string_map() -> DataType {
+    let entries = Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
+    ]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
+}

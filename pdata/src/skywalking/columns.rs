@@ -1,0 +1,305 @@
+//! Segments to columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, BooleanBufferBuilder, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
+    RecordBatch, RecordBatchOptions,
+};
+use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow::error::ArrowError;
+use hashbrown::HashMap;
+
+use super::keys::Keys;
+use super::lists::{Events, Links, nanoseconds, ref_type, span_id, times};
+use super::names::{self, Name, Names};
+use super::scan::{Segment, Span};
+use crate::views::{Buffers, TextAttributes, Views, index};
+use crate::{DecodeError, MAX_ARENA, Projection, Signal, schema};
+
+/// Longest `.` + number.
+const SPAN_NUMBER: usize = 12;
+
+/// The columns of a batch while it is decoded. `None` is a column that nothing reads.
+pub(super) struct Columns<'a> {
+    arena: &'a Buffer,
+    bytes: &'a [u8],
+    projection: &'a Projection,
+    keys: Keys<'a>,
+    /// Text that is not in the arena: span ids, names of reference types.
+    built: Vec<u8>,
+    ref_types: HashMap<i32, u128, foldhash::fast::RandomState>,
+    rows: usize,
+    /// For each row, the index of its segment's values in the four columns below.
+    segments: Vec<i32>,
+    trace_id: Option<Views>,
+    segment_id: Option<Views>,
+    service: Option<Views>,
+    service_instance: Option<Views>,
+    segment_count: usize,
+    time: Option<Vec<i64>>,
+    end_time: Option<Vec<i64>>,
+    duration_ns: Option<Vec<i64>>,
+    span_id: Option<Views>,
+    parent_span_id: Option<Views>,
+    segment_span_id: Option<Vec<i32>>,
+    operation: Option<Views>,
+    kind: Option<Names>,
+    status: Option<Names>,
+    peer: Option<Views>,
+    component: Option<Names>,
+    component_id: Option<Vec<i32>>,
+    layer: Option<Names>,
+    skip_analysis: Option<BooleanBufferBuilder>,
+    size_limited: Option<BooleanBufferBuilder>,
+    links: Option<Links>,
+    events: Option<Events>,
+    attributes: Option<TextAttributes>,
+    wanted: Vec<Views>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(arena: &'a Buffer, projection: &'a Projection) -> Columns<'a> {
+        let has = |name: &str| projection.has_fixed(name);
+        let views = |name: &str| has(name).then(Views::new);
+        let longs = |name: &str| has(name).then(Vec::<i64>::new);
+        let ints = |name: &str| has(name).then(Vec::<i32>::new);
+        let bools = |name: &str| has(name).then(|| BooleanBufferBuilder::new(0));
+        let names = |name: &str, known: &[&'static str]| has(name).then(|| Names::new(known.iter().copied()));
+        Columns {
+            arena,
+            bytes: arena.as_slice(),
+            projection,
+            keys: Keys::new(arena.as_slice(), &projection.wanted),
+            built: Vec::new(),
+            ref_types: HashMap::default(),
+            rows: 0,
+            segments: Vec::new(),
+            trace_id: views("trace_id"),
+            segment_id: views("segment_id"),
+            service: views("service"),
+            service_instance: views("service_instance"),
+            segment_count: 0,
+            time: longs("time"),
+            end_time: longs("end_time"),
+            duration_ns: longs("duration_ns"),
+            span_id: views("span_id"),
+            parent_span_id: views("parent_span_id"),
+            segment_span_id: ints("segment_span_id"),
+            operation: views("operation"),
+            kind: names("kind", names::KINDS),
+            status: names("status", names::STATUSES),
+            peer: views("peer"),
+            component: has("component").then(|| Names::new(names::COMPONENTS.iter().map(|(_, name)| *name))),
+            component_id: ints("component_id"),
+            layer: names("layer", names::LAYERS),
+            skip_analysis: bools("skip_analysis"),
+            size_limited: bools("size_limited"),
+            links: has("links").then(Links::new),
+            events: has("events").then(Events::new),
+            attributes: projection.rest.then(TextAttributes::new),
+            wanted: projection.wanted.iter().map(|_| Views::new()).collect(),
+        }
+    }
+
+    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error.
+    pub(super) fn append(&mut self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
+        if segment.spans.is_empty() {
+            return Ok(());
+        }
+        self.make_room(segment, size)?;
+        let bytes = self.bytes;
+        for (column, text) in [
+            (&mut self.trace_id, segment.trace_id),
+            (&mut self.segment_id, segment.segment_id),
+            (&mut self.service, segment.service),
+            (&mut self.service_instance, segment.instance),
+        ] {
+            if let Some(column) = column {
+                column.push(text.present(bytes));
+            }
+        }
+        let this = index(self.segment_count);
+        self.segment_count += 1;
+        self.segments.resize(self.segments.len() + segment.spans.len(), this);
+        for (position, span) in segment.spans.iter().enumerate() {
+            self.append_numbers(segment, span);
+            self.append_texts(segment, span);
+            self.append_tags(segment, span, position);
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the texts to build stay in proportion to the segment and within what views can reach.
+    fn make_room(&self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
+        let own = (segment.segment_id.len() + SPAN_NUMBER).saturating_mul(2 * segment.spans.len());
+        if own > 16 * size + (1 << 20) {
+            return Err(DecodeError::Swollen { what: "bytes of span ids", count: own, bytes: size });
+        }
+        let others: usize = segment.refs.iter().map(|r| r.segment_id.len() + 3 * SPAN_NUMBER).sum();
+        if self.built.len() + own + 2 * others > MAX_ARENA {
+            return Err(DecodeError::BatchFull);
+        }
+        Ok(())
+    }
+
+    fn append_numbers(&mut self, segment: &Segment, span: &Span) {
+        let (start, end) = (nanoseconds(span.start_ms), nanoseconds(span.end_ms));
+        if let Some(column) = &mut self.time {
+            column.push(start);
+        }
+        if let Some(column) = &mut self.end_time {
+            column.push(end);
+        }
+        if let Some(column) = &mut self.duration_ns {
+            column.push(end.saturating_sub(start));
+        }
+        if let Some(column) = &mut self.segment_span_id {
+            column.push(span.id);
+        }
+        if let Some(column) = &mut self.component_id {
+            column.push(span.component);
+        }
+        if let Some(column) = &mut self.skip_analysis {
+            column.append(span.skip_analysis);
+        }
+        if let Some(column) = &mut self.size_limited {
+            column.append(segment.size_limited);
+        }
+        if let Some(column) = &mut self.kind {
+            column.push(names::kind(span.span_type, span.layer));
+        }
+        if let Some(column) = &mut self.status {
+            column.push(Name::Known(i32::from(span.is_error)));
+        }
+        if let Some(column) = &mut self.component {
+            column.push(names::component(span.component));
+        }
+        if let Some(column) = &mut self.layer {
+            column.push(names::layer(span.layer));
+        }
+    }
+
+    fn append_texts(&mut self, segment: &Segment, span: &Span) {
+        let bytes = self.bytes;
+        if let Some(column) = &mut self.operation {
+            column.push(span.operation.present(bytes));
+        }
+        if let Some(column) = &mut self.peer {
+            column.push(span.peer.present(bytes));
+        }
+        if let Some(column) = &mut self.span_id {
+            column.push(span_id(&mut self.built, bytes, segment.segment_id, span.id));
+        }
+        let refs = &segment.refs[span.refs.clone()];
+        if let Some(column) = &mut self.parent_span_id {
+            column.push(if span.parent >= 0 {
+                span_id(&mut self.built, bytes, segment.segment_id, span.parent)
+            } else {
+                refs.first()
+                    .and_then(|first| span_id(&mut self.built, bytes, first.segment_id, first.span_id))
+            });
+        }
+        if let Some(links) = &mut self.links {
+            for reference in refs {
+                let ref_type = ref_type(&mut self.ref_types, &mut self.built, reference.ref_type);
+                links.push(&mut self.built, bytes, reference, ref_type);
+            }
+            links.end();
+        }
+        if let Some(events) = &mut self.events {
+            for log in &segment.logs[span.logs.clone()] {
+                events.push(&mut self.keys, bytes, log, segment);
+            }
+            events.end();
+        }
+    }
+
+    fn append_tags(&mut self, segment: &Segment, span: &Span, position: usize) {
+        if self.attributes.is_none() && self.wanted.is_empty() {
+            return;
+        }
+        for (tag, pair) in segment.tags[span.tags.clone()].iter().enumerate() {
+            let key = self.keys.at(position, tag, pair.key);
+            // The first value of a wanted key is in its column; more of the same key stay with the others.
+            if let Some(column) = key.wanted.and_then(|at| self.wanted.get_mut(at))
+                && column.len() <= self.rows
+            {
+                column.pad(self.rows);
+                column.push(Some(pair.value.view(self.bytes)));
+            } else if let Some(attributes) = &mut self.attributes {
+                attributes.push(key.index, pair.value.view(self.bytes));
+            }
+        }
+        if let Some(attributes) = &mut self.attributes {
+            attributes.end();
+        }
+    }
+
+    /// The batch. Its schema depends on the projection only.
+    pub(super) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+        let buffers = Buffers::new(self.arena, std::mem::take(&mut self.built));
+        let keys = self.keys.finish(&buffers)?;
+        let segments = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.segments), None);
+        let per_segment = |column: Option<Views>| {
+            column.map(|column| {
+                let values = Arc::new(buffers.text(column)?) as ArrayRef;
+                Ok(Arc::new(DictionaryArray::try_new(segments.clone(), values)?) as ArrayRef)
+            })
+        };
+        let text =
+            |column: Option<Views>| column.map(|column| Ok(Arc::new(buffers.text(column)?) as ArrayRef));
+        let named = |column: Option<Names>| column.map(Names::finish);
+        let mut built: Vec<(&str, Option<Result<ArrayRef, ArrowError>>)> = vec![
+            ("time", self.time.map(times)),
+            ("end_time", self.end_time.map(times)),
+            ("duration_ns", self.duration_ns.map(|column| Ok(Arc::new(Int64Array::from(column)) as _))),
+            ("trace_id", per_segment(self.trace_id)),
+            ("span_id", text(self.span_id)),
+            ("parent_span_id", text(self.parent_span_id)),
+            ("segment_id", per_segment(self.segment_id)),
+            ("segment_span_id", self.segment_span_id.map(ints)),
+            ("service", per_segment(self.service)),
+            ("service_instance", per_segment(self.service_instance)),
+            ("operation", text(self.operation)),
+            ("kind", named(self.kind)),
+            ("status", named(self.status)),
+            ("peer", text(self.peer)),
+            ("component", named(self.component)),
+            ("component_id", self.component_id.map(ints)),
+            ("layer", named(self.layer)),
+            ("skip_analysis", self.skip_analysis.map(bools)),
+            ("size_limited", self.size_limited.map(bools)),
+            ("links", self.links.map(|links| links.finish(&buffers))),
+            ("events", self.events.map(|events| events.finish(&keys, &buffers))),
+            (schema::ATTRIBUTES, self.attributes.map(|lists| lists.finish(&keys, &buffers))),
+        ];
+        let mut fields = Vec::with_capacity(built.len() + self.wanted.len());
+        let mut columns = Vec::with_capacity(built.len() + self.wanted.len());
+        for field in schema::fixed(Signal::Traces) {
+            let column = built.iter_mut().find(|(name, _)| name == field.name());
+            if let Some(array) = column.and_then(|(_, array)| array.take()) {
+                fields.push(field.clone());
+                columns.push(array?);
+            }
+        }
+        for (wanted, mut views) in self.projection.wanted.iter().zip(self.wanted) {
+            views.pad(self.rows);
+            let metadata = schema::attribute_metadata("span", &wanted.key);
+            fields.push(Arc::new(Field::new(&wanted.column, schema::text(), true).with_metadata(metadata)));
+            columns.push(Arc::new(buffers.text(views)?));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+    }
+}
+
+fn ints(column: Vec<i32>) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(Int32Array::from(column)))
+}
+
+fn bools(mut column: BooleanBufferBuilder) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(BooleanArray::new(column.finish(), None)))
+}

@@ -1,0 +1,339 @@
+//! One `SegmentObject`, from protobuf bytes to places in the arena. Nothing is copied but numbers.
+
+use std::ops::Range;
+
+use weir_proto::wire::{self, Reader, WireError};
+
+use crate::DecodeError;
+use crate::views::{Source, view};
+
+/// A text within the arena. It is UTF-8 when it comes from a [`Segment`] that was read without an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Text {
+    start: usize,
+    len: usize,
+}
+
+impl Text {
+    /// Its bytes.
+    #[inline]
+    pub(super) fn bytes(self, arena: &[u8]) -> &[u8] {
+        arena.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+
+    /// A view of it.
+    #[inline]
+    pub(super) fn view(self, arena: &[u8]) -> u128 {
+        view(self.bytes(arena), Source::Arena, self.start)
+    }
+
+    /// A view of it; `None` when empty. proto3 does not tell an empty text from an absent one.
+    #[inline]
+    pub(super) fn present(self, arena: &[u8]) -> Option<u128> {
+        (self.len > 0).then(|| self.view(arena))
+    }
+
+    /// Its length in bytes.
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+}
+
+/// A tag, or a field of a log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pair {
+    pub(super) key: Text,
+    pub(super) value: Text,
+}
+
+/// A span. Ranges are into the vectors of its [`Segment`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Span {
+    pub(super) id: i32,
+    pub(super) parent: i32,
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) operation: Text,
+    pub(super) peer: Text,
+    pub(super) span_type: i32,
+    pub(super) layer: i32,
+    pub(super) component: i32,
+    pub(super) is_error: bool,
+    pub(super) skip_analysis: bool,
+    pub(super) refs: Range<usize>,
+    pub(super) tags: Range<usize>,
+    pub(super) logs: Range<usize>,
+}
+
+/// A reference to a parent in another segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reference {
+    pub(super) ref_type: i32,
+    pub(super) trace_id: Text,
+    pub(super) segment_id: Text,
+    pub(super) span_id: i32,
+    pub(super) service: Text,
+    pub(super) instance: Text,
+    pub(super) endpoint: Text,
+    pub(super) address: Text,
+}
+
+/// A log of a span. `data` is a range into [`Segment::data`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    pub(super) time_ms: i64,
+    pub(super) data: Range<usize>,
+}
+
+/// One segment. Reused from record to record, so that its vectors are allocated once.
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    pub(super) trace_id: Text,
+    pub(super) segment_id: Text,
+    pub(super) service: Text,
+    pub(super) instance: Text,
+    pub(super) size_limited: bool,
+    pub(super) spans: Vec<Span>,
+    pub(super) tags: Vec<Pair>,
+    pub(super) refs: Vec<Reference>,
+    pub(super) logs: Vec<Log>,
+    pub(super) data: Vec<Pair>,
+}
+
+mod field {
+    use super::wire::{bytes, message, varint};
+
+    pub const TRACE_ID: u32 = bytes(1);
+    pub const SEGMENT_ID: u32 = bytes(2);
+    pub const SPANS: u32 = message(3);
+    pub const SERVICE: u32 = bytes(4);
+    pub const INSTANCE: u32 = bytes(5);
+    pub const SIZE_LIMITED: u32 = varint(6);
+    pub const SEGMENT: u32 = 6;
+
+    pub const SPAN_ID: u32 = varint(1);
+    pub const PARENT: u32 = varint(2);
+    pub const START: u32 = varint(3);
+    pub const END: u32 = varint(4);
+    pub const REFS: u32 = message(5);
+    pub const OPERATION: u32 = bytes(6);
+    pub const PEER: u32 = bytes(7);
+    pub const SPAN_TYPE: u32 = varint(8);
+    pub const LAYER: u32 = varint(9);
+    pub const COMPONENT: u32 = varint(10);
+    pub const IS_ERROR: u32 = varint(11);
+    pub const TAGS: u32 = message(12);
+    pub const LOGS: u32 = message(13);
+    pub const SKIP_ANALYSIS: u32 = varint(14);
+    pub const SPAN: u32 = 14;
+
+    pub const REF_TYPE: u32 = varint(1);
+    pub const REF_TRACE_ID: u32 = bytes(2);
+    pub const REF_SEGMENT_ID: u32 = bytes(3);
+    pub const REF_SPAN_ID: u32 = varint(4);
+    pub const REF_SERVICE: u32 = bytes(5);
+    pub const REF_INSTANCE: u32 = bytes(6);
+    pub const REF_ENDPOINT: u32 = bytes(7);
+    pub const REF_ADDRESS: u32 = bytes(8);
+    pub const REFERENCE: u32 = 8;
+
+    pub const LOG_TIME: u32 = varint(1);
+    pub const LOG_DATA: u32 = message(2);
+    pub const LOG: u32 = 2;
+
+    pub const KEY: u32 = bytes(1);
+    pub const VALUE: u32 = bytes(2);
+    pub const PAIR: u32 = 2;
+}
+
+/// Entries that any record may have, however small it is: a bound on memory, not on real segments.
+const FREE_ENTRIES: usize = 4096;
+
+/// The bytes of one record, and where they lie.
+struct Record<'a> {
+    bytes: &'a [u8],
+    /// Offset of the record in the arena.
+    base: usize,
+}
+
+impl Segment {
+    /// Reads the record that lies at `range` of the arena. The last of several values of a field counts, unknown
+    /// fields are skipped. After an error the content is meaningless.
+    pub(super) fn read(&mut self, arena: &[u8], range: Range<usize>) -> Result<(), DecodeError> {
+        self.clear();
+        let base = range.start;
+        let bytes = arena.get(range).ok_or(DecodeError::OutOfBounds)?;
+        let record = Record { bytes, base };
+        let mut reader = Reader::new(bytes);
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::SPANS => self.read_span(&record, reader.message()?)?,
+                field::TRACE_ID => self.trace_id = record.text(&mut reader)?,
+                field::SEGMENT_ID => self.segment_id = record.text(&mut reader)?,
+                field::SERVICE => self.service = record.text(&mut reader)?,
+                field::INSTANCE => self.instance = record.text(&mut reader)?,
+                field::SIZE_LIMITED => self.size_limited = reader.varint()? != 0,
+                other => reader.skip_unknown(other, field::SEGMENT)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        let none = Text::default();
+        (self.trace_id, self.segment_id, self.service, self.instance) = (none, none, none, none);
+        self.size_limited = false;
+        self.spans.clear();
+        self.tags.clear();
+        self.refs.clear();
+        self.logs.clear();
+        self.data.clear();
+    }
+
+    fn read_span(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+        record.allows("spans", self.spans.len(), 16)?;
+        let first = (self.refs.len(), self.tags.len(), self.logs.len());
+        let mut span = Span::default();
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::TAGS => read_pairs(record, &mut reader, field::TAGS, &mut self.tags)?,
+                field::SPAN_ID => span.id = reader.int32()?,
+                field::PARENT => span.parent = reader.int32()?,
+                field::START => span.start_ms = reader.int64()?,
+                field::END => span.end_ms = reader.int64()?,
+                field::OPERATION => span.operation = record.text(&mut reader)?,
+                field::PEER => span.peer = record.text(&mut reader)?,
+                field::SPAN_TYPE => span.span_type = reader.int32()?,
+                field::LAYER => span.layer = reader.int32()?,
+                field::COMPONENT => span.component = reader.int32()?,
+                field::IS_ERROR => span.is_error = reader.varint()? != 0,
+                field::REFS => {
+                    record.allows("references", self.refs.len(), 8)?;
+                    self.refs.push(read_reference(record, reader.message()?)?);
+                }
+                field::LOGS => self.read_log(record, reader.message()?)?,
+                field::SKIP_ANALYSIS => span.skip_analysis = reader.varint()? != 0,
+                other => reader.skip_unknown(other, field::SPAN)?,
+            }
+        }
+        span.refs = first.0..self.refs.len();
+        span.tags = first.1..self.tags.len();
+        span.logs = first.2..self.logs.len();
+        self.spans.push(span);
+        Ok(())
+    }
+
+    fn read_log(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+        record.allows("logs", self.logs.len(), 8)?;
+        let first = self.data.len();
+        let mut time_ms = 0;
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::LOG_TIME => time_ms = reader.int64()?,
+                field::LOG_DATA => read_pairs(record, &mut reader, field::LOG_DATA, &mut self.data)?,
+                other => reader.skip_unknown(other, field::LOG)?,
+            }
+        }
+        self.logs.push(Log { time_ms, data: first..self.data.len() });
+        Ok(())
+    }
+}
+
+fn read_reference(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Reference, DecodeError> {
+    let mut reference = Reference::default();
+    while let Some(tag) = reader.next_tag()? {
+        match tag {
+            field::REF_TYPE => reference.ref_type = reader.int32()?,
+            field::REF_TRACE_ID => reference.trace_id = record.text(&mut reader)?,
+            field::REF_SEGMENT_ID => reference.segment_id = record.text(&mut reader)?,
+            field::REF_SPAN_ID => reference.span_id = reader.int32()?,
+            field::REF_SERVICE => reference.service = record.text(&mut reader)?,
+            field::REF_INSTANCE => reference.instance = record.text(&mut reader)?,
+            field::REF_ENDPOINT => reference.endpoint = record.text(&mut reader)?,
+            field::REF_ADDRESS => reference.address = record.text(&mut reader)?,
+            other => reader.skip_unknown(other, field::REFERENCE)?,
+        }
+    }
+    Ok(reference)
+}
+
+/// Reads the pair that `reader` is at and those that follow it directly. They are checked together: where all is ASCII
+/// (lengths below 128 and the tags between them are), one look over the whole run is enough.
+fn read_pairs(
+    record: &Record<'_>,
+    reader: &mut Reader<'_>,
+    field: u32,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), DecodeError> {
+    let (start, first) = (reader.offset(), pairs.len());
+    loop {
+        record.allows("tags", pairs.len(), 8)?;
+        pairs.push(read_pair(record, reader.message()?)?);
+        if !reader.next_is(field) {
+            break;
+        }
+    }
+    if !record.bytes[start..reader.offset()].is_ascii() {
+        for pair in &pairs[first..] {
+            record.check(pair.key)?;
+            record.check(pair.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a pair, without checking its texts.
+#[inline]
+fn read_pair(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Pair, DecodeError> {
+    let mut pair = Pair::default();
+    while let Some(tag) = reader.next_tag()? {
+        let text = match tag {
+            field::KEY => &mut pair.key,
+            field::VALUE => &mut pair.value,
+            other => {
+                reader.skip_unknown(other, field::PAIR)?;
+                continue;
+            }
+        };
+        // A value that is replaced by a later one is checked here; the one that stays, with the run.
+        record.check(*text)?;
+        *text = record.unchecked(&mut reader)?;
+    }
+    Ok(pair)
+}
+
+impl Record<'_> {
+    #[inline]
+    fn text(&self, reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
+        let text = self.unchecked(reader)?;
+        self.check(text)?;
+        Ok(text)
+    }
+
+    #[inline]
+    fn unchecked(&self, reader: &mut Reader<'_>) -> Result<Text, WireError> {
+        let len = reader.bytes()?.len();
+        Ok(Text { start: self.base + reader.offset() - len, len })
+    }
+
+    #[inline]
+    fn check(&self, text: Text) -> Result<(), DecodeError> {
+        if text.len == 0 {
+            return Ok(());
+        }
+        let offset = text.start - self.base;
+        match std::str::from_utf8(&self.bytes[offset..offset + text.len]) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(DecodeError::Utf8 { offset }),
+        }
+    }
+
+    /// Whether one more entry is in proportion to the record, at `size` bytes an entry.
+    #[inline]
+    fn allows(&self, what: &'static str, count: usize, size: usize) -> Result<(), DecodeError> {
+        if count >= FREE_ENTRIES + self.bytes.len() / size {
+            return Err(DecodeError::Swollen { what, count: count + 1, bytes: self.bytes.len() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! The columns of a batch that `aggregate` reads, each evaluated once per batch.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use weir_pdata::expr::{Expr, ExprError, Function, Measure};
+use weir_pdata::text::TextColumn;
+use weir_pdata::{Signal, schema};
+
+use crate::distinct;
+use crate::measure::Value;
+use crate::operator::Operator;
+use crate::state::GroupState;
+
+/// The rows of one batch, ready to be added to groups.
+pub struct Events<'a> {
+    times: Option<TimestampNanosecondArray>,
+    selected: Selected,
+    durations: Option<Int64Array>,
+    /// The signal has a status, so its events count in `success_rate`.
+    judged: bool,
+    errors: Errors<'a>,
+    measures: Vec<Input>,
+    failed: Option<ExprError>,
+}
+
+enum Selected {
+    All,
+    Some(BooleanArray),
+    /// `where` failed.
+    None,
+}
+
+/// Which rows have `status` = `error`.
+enum Errors<'a> {
+    None,
+    Text(TextColumn<'a>),
+    /// One answer per dictionary value.
+    Dictionary(TextColumn<'a>, Vec<bool>),
+}
+
+/// What a measure reads.
+struct Input {
+    condition: Option<BooleanArray>,
+    values: Values,
+}
+
+enum Values {
+    /// Every event gives [`Value::Present`].
+    Events,
+    /// Events with a value do.
+    Present(Option<NullBuffer>),
+    Numbers(Float64Array),
+    Truth(BooleanArray, Option<NullBuffer>),
+    Texts(ArrayRef),
+    /// The measure failed on this batch, or reads nothing.
+    Nothing,
+}
+
+impl<'a> Events<'a> {
+    /// Reads a batch of `signal`.
+    pub fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
+        let mut failed = None;
+        let selected = match &operator.condition {
+            None => Selected::All,
+            Some(condition) => match condition.filter(batch) {
+                Ok(rows) => Selected::Some(rows),
+                Err(error) => {
+                    failed = Some(error);
+                    Selected::None
+                }
+            },
+        };
+        let any = match &selected {
+            Selected::All => true,
+            Selected::Some(rows) => rows.true_count() > 0,
+            Selected::None => false,
+        };
+        let measures = operator.measures.iter().map(|(_, measure)| {
+            let input = if any { Input::read(measure, batch) } else { Ok(Input::nothing()) };
+            input.unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                Input::nothing()
+            })
+        });
+        let measures = measures.collect();
+        let fixed = |name: &str| schema::is_fixed(signal, name).then(|| batch.column_by_name(name)).flatten();
+        Events {
+            times: batch.column_by_name(&operator.time).and_then(timestamps),
+            selected,
+            durations: fixed("duration_ns").and_then(integers),
+            judged: schema::is_fixed(signal, "status"),
+            errors: fixed("status").map_or(Errors::None, Errors::read),
+            measures,
+            failed,
+        }
+    }
+
+    /// The first expression that failed on this batch.
+    pub fn failed(&self) -> Option<&ExprError> {
+        self.failed.as_ref()
+    }
+
+    /// The time of a row in nanoseconds; `None` when NULL.
+    pub fn time(&self, row: usize) -> Option<i64> {
+        let times = self.times.as_ref()?;
+        times.is_valid(row).then(|| times.value(row))
+    }
+
+    /// Whether `where` holds for a row.
+    pub fn is_selected(&self, row: usize) -> bool {
+        match &self.selected {
+            Selected::All => true,
+            Selected::Some(rows) => rows.value(row),
+            Selected::None => false,
+        }
+    }
+
+    /// Adds a row to its group. `time` is in nanoseconds.
+    pub fn add(&self, row: usize, time: i64, state: &mut GroupState) {
+        state.count = state.count.saturating_add(1);
+        if self.judged {
+            state.judged = state.judged.saturating_add(1);
+            state.errors = state.errors.saturating_add(u64::from(self.errors.get(row)));
+        }
+        if let Some(durations) = &self.durations
+            && durations.is_valid(row)
+        {
+            state.durations.add(durations.value(row));
+        }
+        for (measure, input) in state.measures.iter_mut().zip(&self.measures) {
+            if let Some(value) = input.get(row) {
+                measure.add(time, value);
+            }
+        }
+    }
+}
+
+fn timestamps(array: &ArrayRef) -> Option<TimestampNanosecondArray> {
+    if let Some(times) = array.as_primitive_opt() {
+        return Some(times.clone());
+    }
+    let is_time = matches!(array.data_type(), DataType::Timestamp(..));
+    let times = is_time.then(|| cast(array, &schema::timestamp()).ok()).flatten()?;
+    times.as_primitive_opt().cloned()
+}
+
+fn integers(array: &ArrayRef) -> Option<Int64Array> {
+    if let Some(integers) = array.as_primitive_opt() {
+        return Some(integers.clone());
+    }
+    cast(array, &DataType::Int64).ok()?.as_primitive_opt().cloned()
+}
+
+impl<'a> Errors<'a> {
+    fn read(array: &'a ArrayRef) -> Errors<'a> {
+        let Some(text) = TextColumn::new(array) else { return Errors::None };
+        let is_error = |value: Option<&str>| value == Some("error");
+        match text {
+            TextColumn::DictionaryOfViews(_, values) if values.len() <= array.len() => {
+                Errors::Dictionary(text, values.iter().map(is_error).collect())
+            }
+            TextColumn::Dictionary(_, values) if values.len() <= array.len() => {
+                Errors::Dictionary(text, values.iter().map(is_error).collect())
+            }
+            _ => Errors::Text(text),
+        }
+    }
+
+    fn get(&self, row: usize) -> bool {
+        match self {
+            Errors::None => false,
+            Errors::Text(text) => text.get(row) == Some("error"),
+            Errors::Dictionary(text, errors) => text.dictionary().is_some_and(|(dictionary, _)| {
+                let key = dictionary.key(row);
+                key.and_then(|key| errors.get(key)).copied().unwrap_or(false)
+            }),
+        }
+    }
+}
+
+impl Input {
+    fn nothing() -> Input {
+        Input { condition: None, values: Values::Nothing }
+    }
+
+    fn read(measure: &Measure, batch: &RecordBatch) -> Result<Input, ExprError> {
+        let condition = measure.condition.as_ref().map(|condition| condition.filter(batch)).transpose()?;
+        let values = match &measure.argument {
+            None => Values::Events,
+            Some(argument) => Values::read(measure.function, argument, batch)?,
+        };
+        Ok(Input { condition, values })
+    }
+
+    fn get(&self, row: usize) -> Option<Value> {
+        if self.condition.as_ref().is_some_and(|condition| !condition.value(row)) {
+            return None;
+        }
+        let there = |nulls: &Option<NullBuffer>| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        match &self.values {
+            Values::Events => Some(Value::Present),
+            Values::Present(nulls) => there(nulls).then_some(Value::Present),
+            // Adding 0 makes -0 and 0 one value.
+            Values::Numbers(numbers) => (numbers.is_valid(row) && numbers.value(row).is_finite())
+                .then(|| Value::Number(numbers.value(row) + 0.0)),
+            Values::Truth(truth, nulls) => there(nulls).then(|| Value::Truth(truth.value(row))),
+            Values::Texts(texts) => {
+                TextColumn::new(texts)?.get(row).map(|text| Value::Hash(distinct::hash(text)))
+            }
+            Values::Nothing => None,
+        }
+    }
+}
+
+impl Values {
+    fn read(function: Function, argument: &Expr, batch: &RecordBatch) -> Result<Values, ExprError> {
+        Ok(match function {
+            Function::Count => Values::Present(argument.evaluate(batch)?.logical_nulls()),
+            Function::Ratio => {
+                Values::Truth(argument.filter(batch)?, argument.evaluate(batch)?.logical_nulls())
+            }
+            Function::Distinct => {
+                let values = argument.evaluate(batch)?;
+                if TextColumn::new(&values).is_some() {
+                    return Ok(Values::Texts(values));
+                }
+                // Lists and maps have no text; they are left out.
+                cast(&values, &schema::text()).map_or(Values::Nothing, Values::Texts)
+            }
+            _ => Values::Numbers(argument.numbers(batch)?),
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! The groups of one window: a hash table from key to state.
+
+use hashbrown::HashTable;
+
+use crate::key::{Key, KeyHasher, KeyRows};
+
+/// Groups in the order in which they were first seen, with a table to find them.
+#[derive(Debug)]
+pub struct Groups<S> {
+    table: HashTable<u32>,
+    entries: Vec<Entry<S>>,
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    hash: u64,
+    key: Key,
+    state: S,
+}
+
+/// Whether a group may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room for one more.
+    Free,
+    /// Only the overflow group may be added, for this many group-by columns.
+    Full(usize),
+}
+
+/// Where a row belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The group with the row's key, which was there.
+    Known(usize),
+    /// A new group with the row's key.
+    New(usize),
+    /// The overflow group.
+    Overflow(usize),
+}
+
+impl<S> Default for Groups<S> {
+    fn default() -> Groups<S> {
+        Groups { table: HashTable::new(), entries: Vec::new() }
+    }
+}
+
+impl<S> Groups<S> {
+    /// The number of groups.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The keys and states, in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &S)> {
+        self.entries.iter().map(|entry| (&entry.key, &entry.state))
+    }
+
+    /// The state of a group by its index.
+    pub fn state(&mut self, index: usize) -> Option<&mut S> {
+        self.entries.get_mut(index).map(|entry| &mut entry.state)
+    }
+
+    /// Finds the group of a row, or makes it as there is room. Copies the key only when the group is new.
+    pub fn place(
+        &mut self,
+        rows: &KeyRows<'_>,
+        row: usize,
+        hasher: &KeyHasher,
+        room: Room,
+        new: impl FnOnce() -> S,
+    ) -> Place {
+        let hash = rows.hash(row);
+        let entries = &self.entries;
+        let same = |index: &u32| {
+            entries
+                .get(*index as usize)
+                .is_some_and(|entry| entry.hash == hash && rows.matches(row, &entry.key))
+        };
+        if let Some(index) = self.table.find(hash, same) {
+            return Place::Known(*index as usize);
+        }
+        match room {
+            Room::Free => Place::New(self.insert(hash, rows.key(row), new())),
+            Room::Full(columns) => {
+                let key = Key::overflow(columns);
+                let hash = hasher.key(&key);
+                let entries = &self.entries;
+                let same = |index: &u32| entries.get(*index as usize).is_some_and(|entry| entry.key == key);
+                let known = self.table.find(hash, same).map(|index| *index as usize);
+                Place::Overflow(known.unwrap_or_else(|| self.insert(hash, key, new())))
+            }
+        }
+    }
+
+    fn insert(&mut self, hash: u64, key: Key, state: S) -> usize {
+        let index = self.entries.len();
+        self.entries.push(Entry { hash, key, state });
+        let entries = &self.entries;
+        let rehash = |index: &u32| entries.get(*index as usize).map_or(0, |entry| entry.hash);
+        // `max_groups` is a u32, and an overflow group comes on top.
+        self.table.insert_unique(hash, u32::try_from(index).unwrap_or(u32::MAX), rehash);
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    #[test]
+    fn rows_find_their_group_and_fold_when_there_is_no_room() {
+        let array: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), Some("b"), Some("a"), None, Some("c")]));
+        let columns = [Some(array)];
+        let hasher = KeyHasher::default();
+        let rows = KeyRows::new(&columns, &hasher, 5);
+        let mut groups: Groups<()> = Groups::default();
+        let mut place = |row, room| groups.place(&rows, row, &hasher, room, || ());
+        assert_eq!(place(0, Room::Free), Place::New(0));
+        assert_eq!(place(1, Room::Free), Place::New(1));
+        assert_eq!(place(2, Room::Full(1)), Place::Known(0));
+        assert_eq!(place(3, Room::Full(1)), Place::Overflow(2));
+        assert_eq!(place(4, Room::Full(1)), Place::Overflow(2));
+        assert_eq!(place(3, Room::Free), Place::New(3));
+        let keys: Vec<_> =
+            groups.iter().map(|(key, ())| key.parts().next().flatten().map(str::to_owned)).collect();
+        assert_eq!(keys, [Some("a".to_owned()), Some("b".to_owned()), Some("__overflow__".to_owned()), None]);
+    }
+}

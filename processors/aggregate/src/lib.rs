@@ -1,0 +1,49 @@
+//! The `aggregate` processor: exact event-time windows.
+//!
+//! * On each lane, events go into tumbling windows by time and group; what a window keeps is mergeable. When the
+//!   lane's watermark passes a window it leaves for the trunk as a partial result ([`partial`]).
+//! * On the trunk, partial results of all lanes merge, and a window fires once when the combined watermark passes it.
+//! * Results depend on the events alone, not on lanes, batches or order (as long as no event is late and
+//!   `max_groups` is not reached). Inputs are done when every window that holds one of their events is exported.
+//!
+//! Seams: a kind of window joins [`window`]; lateness is one decision in [`trunk`]; a partial result is a batch
+//! that can travel through Kafka.
+
+mod codec;
+mod config;
+mod distinct;
+mod events;
+mod exact_sum;
+mod groups;
+mod histogram;
+mod key;
+mod lane;
+mod measure;
+mod metrics;
+mod operator;
+mod partial;
+mod results;
+mod state;
+mod trunk;
+mod window;
+
+use std::sync::Arc;
+
+use weir_component::factory::Info;
+use weir_component::{Context, Processor, ProcessorFactory, Settings};
+use weir_config::Diagnostics;
+
+/// Makes `aggregate` processors.
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    info: Info {
+        kind: "aggregate",
+        summary: "Counts, rates, means and quantiles per group in exact event-time windows",
+        metrics: metrics::METRICS,
+    },
+    create,
+};
+
+fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
+    let operator = config::read(settings, context)?;
+    Ok(Box::new(operator::Aggregate(Arc::new(operator))))
+}

@@ -1,0 +1,131 @@
+//! One configured `aggregate`: what both halves share, and the halves it makes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage};
+use weir_pdata::expr::{Expr, Measure};
+use weir_pdata::{Demand, Signal};
+
+use crate::lane::LaneHalf;
+use crate::measure::MeasureState;
+use crate::metrics::Metrics;
+use crate::state::GroupState;
+use crate::trunk::TrunkHalf;
+use crate::window::Tumbling;
+
+/// Milliseconds between log lines about the same trouble.
+const LOG_INTERVAL: i64 = 10_000;
+
+/// A checked configuration with its services. Shared by all stages of one processor.
+pub struct Operator {
+    /// The component's id: the column `operator`.
+    pub id: Arc<str>,
+    /// The windows.
+    pub window: Tumbling,
+    /// The column of event times.
+    pub time: String,
+    /// How far, in milliseconds, events may be behind the latest one of their lane.
+    pub out_of_orderness: i64,
+    /// A lane without input for this long does not hold the others.
+    pub idle_timeout: Duration,
+    /// How far, in milliseconds, events may be ahead of the clock.
+    pub max_future: i64,
+    /// Which events are aggregated.
+    pub condition: Option<Expr>,
+    /// Columns and attribute keys whose values make a group.
+    pub group_by: Vec<String>,
+    /// The named measures, in the order of their columns.
+    pub measures: Vec<(String, Measure)>,
+    /// The signals whose batches are read.
+    pub signals: Vec<Signal>,
+    /// The most groups in open windows, per stage.
+    pub max_groups: usize,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// For each kind of trouble.
+    pub logs: Logs,
+}
+
+/// Limits of log lines.
+pub struct Logs {
+    /// Groups beyond `max_groups`.
+    pub overflow: LogLimit,
+    /// Expressions that fail.
+    pub failed: LogLimit,
+    /// Events from the future.
+    pub future: LogLimit,
+    /// Events that came too late.
+    pub late: LogLimit,
+    /// Events without a usable time.
+    pub timeless: LogLimit,
+}
+
+impl Default for Logs {
+    fn default() -> Logs {
+        let limit = || LogLimit::every_ms(LOG_INTERVAL);
+        Logs { overflow: limit(), failed: limit(), future: limit(), late: limit(), timeless: limit() }
+    }
+}
+
+impl Operator {
+    /// The state of a new group.
+    pub fn new_state(&self) -> GroupState {
+        let measures = self.measures.iter();
+        GroupState {
+            measures: measures
+                .map(|(_, measure)| MeasureState::new(measure.function, measure.argument.is_some()))
+                .collect(),
+            ..GroupState::default()
+        }
+    }
+
+    /// The length of a window in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.window.size() as f64 / 1000.0
+    }
+
+    /// Counts events folded into the overflow group and warns.
+    pub fn note_overflow(&self, events: u64) {
+        if events == 0 {
+            return;
+        }
+        self.metrics.overflow.inc_by(events);
+        if let Some(held_back) = self.logs.overflow.allow(self.clock.now_ms()) {
+            tracing::warn!(
+                processor = %self.id, events, max_groups = self.max_groups, held_back,
+                "more groups than max_groups: new ones are counted together as __overflow__; \
+                 raise max_groups or group by fewer columns"
+            );
+        }
+    }
+}
+
+/// The processor.
+pub struct Aggregate(pub Arc<Operator>);
+
+impl Processor for Aggregate {
+    fn demand(&self) -> Demand {
+        let operator = &self.0;
+        let mut names = vec![operator.time.clone()];
+        for column in ["duration_ns", "status"] {
+            if operator.signals.iter().any(|signal| weir_pdata::schema::is_fixed(*signal, column)) {
+                names.push(column.to_owned());
+            }
+        }
+        names.extend(operator.group_by.iter().cloned());
+        names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
+        names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));
+        Demand::names(names)
+    }
+
+    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+        Some(Box::new(LaneHalf::new(self.0.clone())))
+    }
+
+    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        Some(Box::new(TrunkHalf::new(self.0.clone())))
+    }
+}

@@ -1,0 +1,291 @@
+//! A partial result as a batch: what a lane sends to the trunk, now in memory, later through Kafka.
+//!
+//! One batch is one window of one lane, one row per group. Columns, in this order:
+//!
+//! | column | type | content |
+//! |---|---|---|
+//! | `window_start` | timestamp | the window, the same in every row |
+//! | `key.0`, `key.1`, … | text, nullable | the group-by columns, in the order of the configuration |
+//! | `count`, `judged`, `errors`, `durations` | int64 | see [`GroupState`] |
+//! | `duration_sum` | decimal128(38, 0) | nanoseconds |
+//! | `duration_min`, `duration_max` | int64, nullable | nanoseconds |
+//! | `histogram` | binary | see [`histogram`](crate::histogram) |
+//! | `measures` | binary | the states of the named measures, one after the other |
+//!
+//! The schema's metadata say `weir.partial` = `1`. Reading checks everything and never panics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int64Array, RecordBatch,
+    StringViewBuilder, TimestampNanosecondArray,
+};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, TimestampNanosecondType};
+use arrow::error::ArrowError;
+use weir_pdata::schema;
+
+use crate::codec::{Malformed, Reader};
+use crate::groups::Groups;
+use crate::histogram::Histogram;
+use crate::state::GroupState;
+use crate::window::{NANOS, floor_ms};
+
+const VERSION_KEY: &str = "weir.partial";
+const VERSION: &str = "1";
+/// A sum of 2^63 durations has 38 digits.
+const SUM: DataType = DataType::Decimal128(38, 0);
+/// Columns besides the keys.
+const STATES: usize = 9;
+
+/// Writes the groups of the window that starts at `start` (milliseconds).
+///
+/// # Errors
+/// When Arrow does not take the columns: more than 2 GiB of state.
+pub fn write(start: i64, keys: usize, groups: &Groups<GroupState>) -> Result<RecordBatch, ArrowError> {
+    let rows = groups.len();
+    let mut texts: Vec<StringViewBuilder> =
+        (0..keys).map(|_| StringViewBuilder::with_capacity(rows)).collect();
+    let (mut histograms, mut measures) = (BinaryBuilder::new(), BinaryBuilder::new());
+    let (mut written, mut written_all) = (Vec::new(), 0);
+    for (key, state) in groups.iter() {
+        for (text, part) in texts.iter_mut().zip(key.parts()) {
+            text.append_option(part);
+        }
+        written.clear();
+        state.durations.histogram.write(&mut written);
+        written_all += written.len();
+        histograms.append_value(&written);
+        written.clear();
+        state.measures.iter().for_each(|measure| measure.write(&mut written));
+        written_all += written.len();
+        if written_all > i32::MAX as usize {
+            return Err(ArrowError::OffsetOverflowError(written_all));
+        }
+        measures.append_value(&written);
+    }
+    let states = || groups.iter().map(|(_, state)| state);
+    let integers = |of: fn(&GroupState) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(
+            states().map(|state| i64::try_from(of(state)).unwrap_or(i64::MAX)),
+        ))
+    };
+    let starts = TimestampNanosecondArray::from_value(start.saturating_mul(NANOS), rows);
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(starts.with_timezone("UTC"))];
+    columns.extend(texts.into_iter().map(|mut text| Arc::new(text.finish()) as ArrayRef));
+    columns.push(integers(|state| state.count));
+    columns.push(integers(|state| state.judged));
+    columns.push(integers(|state| state.errors));
+    columns.push(integers(|state| state.durations.count));
+    let sums = Decimal128Array::from_iter_values(states().map(|state| state.durations.sum));
+    columns.push(Arc::new(sums.with_data_type(SUM)));
+    let range = |of: fn((i64, i64)) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter(states().map(|state| state.durations.range.map(of))))
+    };
+    columns.push(range(|range| range.0));
+    columns.push(range(|range| range.1));
+    columns.push(Arc::new(histograms.finish()));
+    columns.push(Arc::new(measures.finish()));
+    RecordBatch::try_new(Arc::new(layout(keys)), columns)
+}
+
+fn layout(keys: usize) -> Schema {
+    let integer = |name: &str, nullable| Field::new(name, DataType::Int64, nullable);
+    let mut fields = vec![Field::new("window_start", schema::timestamp(), false)];
+    fields.extend((0..keys).map(|key| Field::new(format!("key.{key}"), schema::text(), true)));
+    fields.extend(["count", "judged", "errors", "durations"].map(|name| integer(name, false)));
+    fields.push(Field::new("duration_sum", SUM, false));
+    fields.extend(["duration_min", "duration_max"].map(|name| integer(name, true)));
+    fields.extend(["histogram", "measures"].map(|name| Field::new(name, DataType::Binary, false)));
+    Schema::new_with_metadata(fields, HashMap::from([(VERSION_KEY.to_owned(), VERSION.to_owned())]))
+}
+
+/// Reads a partial result row by row.
+pub struct Partial<'a> {
+    batch: &'a RecordBatch,
+    keys: usize,
+    start: i64,
+    integers: [&'a Int64Array; 6],
+    sums: &'a Decimal128Array,
+    histograms: &'a BinaryArray,
+    measures: &'a BinaryArray,
+}
+
+impl<'a> Partial<'a> {
+    /// Opens a batch with this many key columns. `None` when it has no rows.
+    pub fn open(batch: &'a RecordBatch, keys: usize) -> Result<Option<Partial<'a>>, Malformed> {
+        let wrong = Malformed("its columns are not those of a partial result of this operator and version");
+        let version = batch.schema_ref().metadata().get(VERSION_KEY).map(String::as_str);
+        if version != Some(VERSION) || batch.num_columns() != keys + 1 + STATES {
+            return Err(wrong);
+        }
+        let states = &batch.columns()[keys + 1..];
+        let nullable = [5, 6];
+        if states.iter().enumerate().any(|(at, column)| !nullable.contains(&at) && column.null_count() > 0) {
+            return Err(wrong);
+        }
+        let integer = |at: usize| states[at].as_primitive_opt::<Int64Type>().ok_or(wrong);
+        let binary = |at: usize| states[at].as_binary_opt::<i32>().ok_or(wrong);
+        let starts = batch.column(0).as_primitive_opt::<TimestampNanosecondType>().ok_or(wrong)?;
+        let Some(first) = starts.iter().next() else { return Ok(None) };
+        let first = first.ok_or(wrong)?;
+        if starts.iter().any(|start| start != Some(first)) {
+            return Err(Malformed("it holds more than one window"));
+        }
+        Ok(Some(Partial {
+            batch,
+            keys,
+            start: floor_ms(first),
+            integers: [integer(0)?, integer(1)?, integer(2)?, integer(3)?, integer(5)?, integer(6)?],
+            sums: states[4].as_primitive_opt::<Decimal128Type>().ok_or(wrong)?,
+            histograms: binary(7)?,
+            measures: binary(8)?,
+        }))
+    }
+
+    /// The start of its window in milliseconds.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// The number of groups.
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// The key columns.
+    pub fn keys(&self) -> Vec<Option<ArrayRef>> {
+        self.batch.columns()[1..=self.keys].iter().cloned().map(Some).collect()
+    }
+
+    /// The number of events of a row.
+    pub fn count(&self, row: usize) -> u64 {
+        self.unsigned(0, row)
+    }
+
+    /// The number of events of all rows.
+    pub fn events(&self) -> u64 {
+        (0..self.rows()).fold(0, |events, row| self.count(row).saturating_add(events))
+    }
+
+    /// Reads a row. `state` is that of a new group.
+    pub fn state(&self, row: usize, mut state: GroupState) -> Result<GroupState, Malformed> {
+        state.count = self.count(row);
+        state.judged = self.unsigned(1, row);
+        state.errors = self.unsigned(2, row);
+        state.durations.count = self.unsigned(3, row);
+        state.durations.sum = self.sums.value(row);
+        let bound = |at: usize| self.integers[at].is_valid(row).then(|| self.integers[at].value(row));
+        state.durations.range = bound(4).zip(bound(5));
+        if state.durations.range.is_some_and(|(least, most)| least > most) {
+            return Err(Malformed("a range is upside down"));
+        }
+        let mut reader = Reader::new(self.histograms.value(row));
+        state.durations.histogram = Histogram::read(&mut reader)?;
+        reader.end()?;
+        let mut reader = Reader::new(self.measures.value(row));
+        state.measures.iter_mut().try_for_each(|measure| measure.read(&mut reader))?;
+        reader.end()?;
+        Ok(state)
+    }
+
+    fn unsigned(&self, column: usize, row: usize) -> u64 {
+        u64::try_from(self.integers[column].value(row)).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::StringArray;
+    use proptest::prelude::*;
+    use weir_pdata::expr::Function;
+
+    use crate::groups::{Place, Room};
+    use crate::key::{KeyHasher, KeyRows};
+    use crate::measure::{MeasureState, Value};
+
+    fn new_state() -> GroupState {
+        let measures =
+            [MeasureState::new(Function::Sum, true), MeasureState::new(Function::Quantile(0.5), true)];
+        GroupState { measures: measures.into(), ..GroupState::default() }
+    }
+
+    /// A group of each service, with these durations.
+    fn groups(events: &[(Option<String>, i64)]) -> Groups<GroupState> {
+        let services: ArrayRef =
+            Arc::new(StringArray::from_iter(events.iter().map(|(service, _)| service.as_deref())));
+        let columns = [Some(services)];
+        let hasher = KeyHasher::default();
+        let rows = KeyRows::new(&columns, &hasher, events.len());
+        let mut groups = Groups::default();
+        for (row, (_, duration)) in events.iter().enumerate() {
+            let place = groups.place(&rows, row, &hasher, Room::Free, new_state);
+            let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
+            let state: &mut GroupState = groups.state(group).unwrap();
+            state.count += 1;
+            state.judged += 1;
+            state.errors += u64::from(*duration < 0);
+            state.durations.add(*duration);
+            state
+                .measures
+                .iter_mut()
+                .for_each(|measure| measure.add(0, Value::Number(*duration as f64 / 3.0)));
+        }
+        groups
+    }
+
+    fn event() -> impl Strategy<Value = (Option<String>, i64)> {
+        (prop::option::of("[a-c]{0,2}"), any::<i64>())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(events in prop::collection::vec(event(), 1..40)) {
+            let groups = groups(&events);
+            let batch = write(-7000, 1, &groups).unwrap();
+            let partial = Partial::open(&batch, 1).unwrap().unwrap();
+            prop_assert_eq!((partial.start(), partial.rows(), partial.events()), (-7000, groups.len(), events.len() as u64));
+            let keys = partial.keys();
+            let hasher = KeyHasher::default();
+            let rows = KeyRows::new(&keys, &hasher, partial.rows());
+            for (row, (key, state)) in groups.iter().enumerate() {
+                let read = partial.state(row, new_state()).unwrap();
+                prop_assert!(rows.matches(row, key));
+                prop_assert_eq!((read.count, read.judged, read.errors), (state.count, state.judged, state.errors));
+                prop_assert_eq!(&read.durations, &state.durations);
+                for (read, state) in read.measures.iter().zip(&state.measures) {
+                    prop_assert_eq!(read.result(Function::Sum, 1.0), state.result(Function::Sum, 1.0));
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(histogram in prop::collection::vec(any::<u8>(), 0..40), measures in prop::collection::vec(any::<u8>(), 0..40)) {
+            let batch = write(0, 1, &groups(&[(None, 1)])).unwrap();
+            let mut columns = batch.columns().to_vec();
+            let last = columns.len() - 1;
+            columns[last - 1] = Arc::new(BinaryArray::from_vec(vec![&histogram]));
+            columns[last] = Arc::new(BinaryArray::from_vec(vec![&measures]));
+            let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+            let partial = Partial::open(&batch, 1).unwrap().unwrap();
+            if let Ok(state) = partial.state(0, new_state()) {
+                let _ = (state.durations.percentile(50), state.measures[1].result(Function::Quantile(0.5), 1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_of_other_columns_or_another_version_is_malformed() {
+        let batch = write(0, 1, &groups(&[(None, 1)])).unwrap();
+        assert!(Partial::open(&batch, 2).is_err(), "another number of keys");
+        let unmarked = Arc::new(Schema::new(batch.schema().fields().clone()));
+        assert!(
+            Partial::open(&RecordBatch::try_new(unmarked, batch.columns().to_vec()).unwrap(), 1).is_err()
+        );
+        assert!(Partial::open(&batch.slice(0, 0), 1).unwrap().is_none());
+        let other = write(7000, 1, &groups(&[(None, 1)])).unwrap();
+        let two = arrow::compute::concat_batches(&batch.schema(), [&batch, &other]).unwrap();
+        assert!(Partial::open(&two, 1).is_err(), "two windows");
+    }
+}

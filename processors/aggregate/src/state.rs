@@ -1,0 +1,148 @@
+//! What is kept of the events of one group in one window.
+//!
+//! Integers are summed in 128 bits, so results do not depend on order. Memory of a group: about 200 bytes and its
+//! key, 16 bytes per filled bucket of the histogram (see [`histogram`]), and what its named measures keep.
+
+use crate::histogram::{self, Histogram, Share};
+use crate::measure::MeasureState;
+
+/// The percentiles of durations, in the order of their columns.
+pub const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
+
+/// The default measures and the named ones.
+#[derive(Clone, Debug, Default)]
+pub struct GroupState {
+    /// Events.
+    pub count: u64,
+    /// Events of a signal that has `status`. `error_count` and `success_rate` speak of these.
+    pub judged: u64,
+    /// Events with `status` = `error`.
+    pub errors: u64,
+    /// The durations of the events that have one.
+    pub durations: Durations,
+    /// The named measures, in the order of the configuration.
+    pub measures: Box<[MeasureState]>,
+}
+
+/// Durations in nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// How many.
+    pub count: u64,
+    /// Their sum.
+    pub sum: i128,
+    /// The smallest and the largest.
+    pub range: Option<(i64, i64)>,
+    /// Their distribution; negative ones count as 0 here, and only here.
+    pub histogram: Histogram,
+}
+
+impl GroupState {
+    /// Adds what `other` has.
+    pub fn merge(&mut self, other: &GroupState) {
+        self.count = self.count.saturating_add(other.count);
+        self.judged = self.judged.saturating_add(other.judged);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.durations.merge(&other.durations);
+        for (measure, other) in self.measures.iter_mut().zip(&other.measures) {
+            measure.merge(other);
+        }
+    }
+}
+
+impl Durations {
+    /// Adds one duration.
+    pub fn add(&mut self, duration: i64) {
+        self.count = self.count.saturating_add(1);
+        self.sum = self.sum.saturating_add(i128::from(duration));
+        let (least, most) = self.range.unwrap_or((duration, duration));
+        self.range = Some((least.min(duration), most.max(duration)));
+        self.histogram.record(histogram::of_integer(clamped(duration)));
+    }
+
+    /// Adds what `other` has.
+    pub fn merge(&mut self, other: &Durations) {
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.saturating_add(other.sum);
+        self.range = match (self.range, other.range) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (one, None) | (None, one) => one,
+        };
+        self.histogram.merge(&other.histogram);
+    }
+
+    /// The mean. `None` without durations.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// A percentile, within 0.4 % and never outside the smallest and the largest. `None` without durations.
+    pub fn percentile(&self, percent: u64) -> Option<i64> {
+        let (least, most) = self.range?;
+        let middle = histogram::integer(self.histogram.quantile(Share::percent(percent))?);
+        let nearest = middle.clamp(clamped(least), clamped(most));
+        Some(i64::try_from(nearest).unwrap_or(i64::MAX))
+    }
+}
+
+fn clamped(duration: i64) -> u64 {
+    u64::try_from(duration).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(durations: &[i64]) -> Durations {
+        let mut all = Durations::default();
+        durations.iter().for_each(|duration| all.add(*duration));
+        all
+    }
+
+    #[test]
+    fn sums_do_not_overflow() {
+        let all = of(&[i64::MAX, i64::MAX, i64::MIN]);
+        assert_eq!(all.sum, i128::from(i64::MAX) - 1);
+        assert_eq!(all.range, Some((i64::MIN, i64::MAX)));
+    }
+
+    #[test]
+    fn one_value_is_every_percentile_exactly() {
+        for value in [0, 1, 999, 123_456_789, i64::MAX] {
+            assert_eq!(PERCENTILES.map(|percent| of(&[value]).percentile(percent)), [Some(value); 4]);
+        }
+    }
+
+    #[test]
+    fn negative_durations_count_as_zero_in_percentiles_only() {
+        let all = of(&[-5, -7]);
+        assert_eq!(all.percentile(50), Some(0));
+        assert_eq!((all.mean(), all.range), (Some(-6.0), Some((-7, -5))));
+    }
+
+    #[test]
+    fn without_durations_there_is_no_mean_and_no_percentile() {
+        assert_eq!((of(&[]).mean(), of(&[]).percentile(99)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_and_associative(
+            a in prop::collection::vec(any::<i64>(), 0..20),
+            b in prop::collection::vec(-5..2_000_000_i64, 0..20),
+            c in prop::collection::vec(0..300_i64, 0..20),
+        ) {
+            let (a_state, b_state, c_state) = (of(&a), of(&b), of(&c));
+            let merged = |parts: &[&Durations]| {
+                let mut all = Durations::default();
+                parts.iter().for_each(|part| all.merge(part));
+                all
+            };
+            let whole = of(&[a, b, c].concat());
+            prop_assert_eq!(&merged(&[&a_state, &b_state, &c_state]), &whole);
+            prop_assert_eq!(&merged(&[&c_state, &a_state, &b_state]), &whole);
+            prop_assert_eq!(&merged(&[&a_state, &merged(&[&c_state, &b_state])]), &whole);
+        }
+    }
+}

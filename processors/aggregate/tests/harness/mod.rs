@@ -1,0 +1,254 @@
+//! Drives the processor as the collector does: lanes, their trunk, and what comes out.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use weir_component::clock::ManualClock;
+use weir_component::{
+    Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage, Watermark, testkit,
+};
+use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_pdata::text::TextColumn;
+use weir_pdata::{Ack, EventBatch, Origin, Signal};
+
+/// One event. Times in milliseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Event {
+    pub time: Option<i64>,
+    pub service: Option<String>,
+    pub operation: Option<String>,
+    pub status: Option<String>,
+    pub duration: Option<i64>,
+    pub bytes: Option<String>,
+}
+
+/// An event of `service` at `time`, ok, 1 ms long.
+pub fn event(service: &str, time: i64) -> Event {
+    Event {
+        time: Some(time),
+        service: Some(service.to_owned()),
+        operation: Some("/op".to_owned()),
+        status: Some("ok".to_owned()),
+        duration: Some(1_000_000),
+        bytes: None,
+    }
+}
+
+/// The columns of these events. `plain`: no dictionaries.
+pub fn columns(events: &[Event], plain: bool) -> RecordBatch {
+    let text = |of: fn(&Event) -> Option<&str>| -> ArrayRef {
+        if plain {
+            Arc::new(StringArray::from_iter(events.iter().map(of)))
+        } else {
+            Arc::new(events.iter().map(of).collect::<DictionaryArray<Int32Type>>())
+        }
+    };
+    let times = events.iter().map(|event| event.time.map(|time| time * 1_000_000));
+    let times: ArrayRef = Arc::new(TimestampNanosecondArray::from_iter(times).with_timezone("UTC"));
+    let durations: ArrayRef = Arc::new(Int64Array::from_iter(events.iter().map(|event| event.duration)));
+    RecordBatch::try_from_iter_with_nullable([
+        ("end_time", times, true),
+        ("duration_ns", durations, true),
+        ("service", text(|event| event.service.as_deref()), true),
+        (
+            "operation",
+            Arc::new(StringArray::from_iter(events.iter().map(|event| event.operation.as_deref()))),
+            true,
+        ),
+        ("status", text(|event| event.status.as_deref()), true),
+        ("bytes", text(|event| event.bytes.as_deref()), true),
+    ])
+    .unwrap()
+}
+
+/// A batch of these events.
+pub fn batch(events: &[Event], ack: Ack) -> EventBatch {
+    EventBatch::columns(Signal::Traces, columns(events, false), Origin::default(), ack)
+}
+
+/// A row of a `Windows` batch, its measures as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultRow {
+    pub start: i64,
+    pub end: i64,
+    pub keys: Vec<Option<String>>,
+    pub count: i64,
+    pub values: BTreeMap<String, Option<f64>>,
+}
+
+/// A processor with its context and clock.
+pub type Created = (Box<dyn Processor>, Context, Arc<ManualClock>);
+
+/// A processor from its section.
+pub fn create(section: &str) -> Result<Created, Diagnostics> {
+    let section: String = section.lines().map(|line| format!("    {line}\n")).collect();
+    let yaml = format!(
+        "receivers:\n  in:\nprocessors:\n  aggregate:\n{section}exporters:\n  out:\nservice:\n  pipelines:\n    main: {{receivers: [in], processors: [aggregate], exporters: [out]}}\n"
+    );
+    create_from(&yaml)
+}
+
+/// A processor from a whole configuration.
+pub fn create_from(yaml: &str) -> Result<Created, Diagnostics> {
+    let document = Document::load(vec![Source::new("test.yaml", yaml)], &[], &|_| None)?;
+    let topology = Topology::read(&document)?;
+    let clock = Arc::new(ManualClock::at(0));
+    let context = Context { clock: clock.clone(), ..testkit::context("aggregate", &std::env::temp_dir()) };
+    let settings = Settings::new(&document, &topology.processors[0]);
+    let processor = (weir_processor_aggregate::FACTORY.create)(settings, context.clone())?;
+    Ok((processor, context, clock))
+}
+
+/// A running processor.
+pub struct Run {
+    pub processor: Box<dyn Processor>,
+    pub context: Context,
+    pub clock: Arc<ManualClock>,
+    lanes: BTreeMap<LaneId, Box<dyn Stage<LaneMessage>>>,
+    trunk: Box<dyn Stage<TrunkMessage>>,
+    /// What the trunk emitted and nobody took yet.
+    pub emitted: Vec<EventBatch>,
+    /// The watermarks that the trunk forwarded.
+    pub watermarks: Vec<Watermark>,
+    /// Keep what is forwarded down the lanes (with its acks), else it is dropped at once.
+    pub forwarded: Vec<LaneMessage>,
+    pub keep_forwarded: bool,
+}
+
+impl Run {
+    /// The processor of this section with `lanes` open lanes, its clock at 0.
+    pub fn new(section: &str, lanes: u64) -> Run {
+        let (processor, context, clock) = create(section).unwrap_or_else(|error| panic!("{error}"));
+        let trunk = processor.trunk_stage().unwrap();
+        let mut run = Run {
+            processor,
+            context,
+            clock,
+            lanes: BTreeMap::new(),
+            trunk,
+            emitted: Vec::new(),
+            watermarks: Vec::new(),
+            forwarded: Vec::new(),
+            keep_forwarded: false,
+        };
+        (0..lanes).for_each(|lane| run.open(lane));
+        run
+    }
+
+    pub fn open(&mut self, lane: u64) {
+        let lane = LaneId(lane);
+        self.lanes.insert(lane, self.processor.lane_stage(lane).unwrap());
+        self.trunk(TrunkMessage::LaneOpened(lane));
+    }
+
+    pub fn close(&mut self, lane: u64) {
+        self.lanes.remove(&LaneId(lane));
+        self.trunk(TrunkMessage::LaneClosed(LaneId(lane)));
+    }
+
+    pub fn send(&mut self, lane: u64, message: LaneMessage) {
+        let lane = LaneId(lane);
+        let mut out = Outlet::default();
+        self.lanes.get_mut(&lane).unwrap().handle(message, &mut out);
+        let forwarded: Vec<_> = out.take_forwarded().collect();
+        if self.keep_forwarded {
+            self.forwarded.extend(forwarded);
+        }
+        let messages: Vec<_> = out.take_to_trunk().collect();
+        for message in messages {
+            self.trunk(TrunkMessage::FromLane(lane, message));
+        }
+    }
+
+    pub fn trunk(&mut self, message: TrunkMessage) {
+        let mut out = Outlet::default();
+        self.trunk.handle(message, &mut out);
+        for message in out.take_forwarded() {
+            match message {
+                LaneMessage::Batch(batch) => self.emitted.push(batch),
+                LaneMessage::Watermark(watermark) => self.watermarks.push(watermark),
+                LaneMessage::Idle(_) | LaneMessage::Drain => {}
+            }
+        }
+    }
+
+    pub fn events(&mut self, lane: u64, events: &[Event]) {
+        self.send(lane, LaneMessage::Batch(batch(events, Ack::none())));
+    }
+
+    pub fn plain_events(&mut self, lane: u64, events: &[Event], plain: bool) {
+        let batch =
+            EventBatch::columns(Signal::Traces, columns(events, plain), Origin::default(), Ack::none());
+        self.send(lane, LaneMessage::Batch(batch));
+    }
+
+    pub fn watermark(&mut self, lane: u64, watermark: i64) {
+        self.send(lane, LaneMessage::Watermark(Watermark(watermark)));
+    }
+
+    pub fn end(&mut self, lane: u64) {
+        self.send(lane, LaneMessage::Watermark(Watermark::MAX));
+    }
+
+    /// Takes what was emitted. Dropping it acknowledges.
+    pub fn take(&mut self) -> Vec<ResultRow> {
+        self.emitted.drain(..).flat_map(|batch| rows(&batch)).collect()
+    }
+
+    /// Takes what was emitted as `service,count[start,end)`.
+    pub fn taken(&mut self) -> Vec<String> {
+        let shown = |row: ResultRow| {
+            let key = row.keys.first().cloned().flatten().unwrap_or_else(|| "NULL".to_owned());
+            format!("{key},{}[{},{})", row.count, row.start, row.end)
+        };
+        self.take().into_iter().map(shown).collect()
+    }
+
+    /// The value of a metric of the processor.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.context.telemetry.encode();
+        let line = text.lines().find(|line| line.starts_with(&format!("weir_aggregate_{name}_total{{")));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+/// The rows of a `Windows` batch. The group-by columns are those between `window_size_ms` and `firing`.
+pub fn rows(batch: &EventBatch) -> Vec<ResultRow> {
+    assert_eq!(batch.signal, Signal::Windows);
+    let columns = batch.as_columns().unwrap();
+    let schema = columns.schema();
+    let position = |name: &str| schema.index_of(name).unwrap();
+    let (keys, firing) = (position("window_size_ms") + 1, position("firing"));
+    let millis = |name: &str, row: usize| {
+        columns.column(position(name)).as_primitive::<TimestampNanosecondType>().value(row) / 1_000_000
+    };
+    let values = |row: usize| {
+        let value = |at: usize| {
+            let column = columns.column(at);
+            if column.is_null(row) {
+                return None;
+            }
+            Some(match column.data_type() {
+                DataType::Int64 => column.as_primitive::<Int64Type>().value(row) as f64,
+                _ => column.as_primitive::<Float64Type>().value(row),
+            })
+        };
+        (firing + 1..columns.num_columns()).map(|at| (schema.field(at).name().clone(), value(at))).collect()
+    };
+    (0..columns.num_rows())
+        .map(|row| ResultRow {
+            start: millis("window_start", row),
+            end: millis("window_end", row),
+            keys: (keys..firing)
+                .map(|at| TextColumn::new(columns.column(at)).unwrap().get(row).map(str::to_owned))
+                .collect(),
+            count: columns.column(position("count")).as_primitive::<Int64Type>().value(row),
+            values: values(row),
+        })
+        .collect()
+}

@@ -1,0 +1,117 @@
+//! The settings of an `enrich` processor.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use weir_component::Settings;
+use weir_config::Diagnostics;
+use weir_pdata::schema::is_fixed_anywhere;
+
+/// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`, then the constants.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Columns with the same text in every row.
+    pub tags: BTreeMap<String, String>,
+    /// Names of environment variables, or globs; each variable is a column of its name.
+    pub env: Vec<String>,
+    /// Whether to add `host.name`, `os.type`, `container.id`.
+    pub host: bool,
+    /// Attributes to cast, by the name that they have after renaming.
+    pub types: BTreeMap<String, CastType>,
+    /// Attributes to rename: old name to new name.
+    pub rename: BTreeMap<String, String>,
+    /// Attributes to remove.
+    pub drop: Vec<String>,
+}
+
+/// What an attribute can be cast to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CastType {
+    /// Signed 64-bit integer.
+    Int64,
+    /// Finite 64-bit float.
+    Float64,
+    /// `true` or `false`, in any case.
+    Bool,
+}
+
+impl Config {
+    /// What is wrong, by key.
+    fn problems(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut names: Vec<(String, &str)> = Vec::new();
+        names.extend(self.tags.keys().map(|name| (quoted("tags", name), &**name)));
+        names.extend(self.types.keys().map(|name| (quoted("types", name), &**name)));
+        for (old, new) in &self.rename {
+            names.push((quoted("rename", old), old));
+            names.push((quoted("rename", old), new));
+        }
+        names.extend(self.drop.iter().enumerate().map(|(at, name)| (format!("drop[{at}]"), &**name)));
+        names.extend(self.env.iter().enumerate().map(|(at, name)| (format!("env[{at}]"), &**name)));
+        for (key, name) in names {
+            if name.is_empty() {
+                found.push((key, "a name must not be empty".to_owned()));
+            } else if !key.starts_with("env") && is_fixed_anywhere(name) {
+                let message = format!(
+                    "`{name}` is a fixed column, and `enrich` changes attributes only; \
+                     an attribute of that name is written `attr.{name}`"
+                );
+                found.push((key, message));
+            }
+        }
+        self.find_contradictions(&mut found);
+        found
+    }
+
+    fn find_contradictions(&self, found: &mut Vec<(String, String)>) {
+        let mut targets = BTreeMap::new();
+        for (old, new) in &self.rename {
+            let key = quoted("rename", old);
+            if old == new {
+                found.push((key.clone(), format!("`{old}` already has this name")));
+            }
+            if let Some(other) = targets.insert(new, old) {
+                found.push((key.clone(), format!("`{other}` and `{old}` cannot both be renamed to `{new}`")));
+            }
+            if self.drop.contains(old) {
+                found.push((
+                    key.clone(),
+                    format!("`{old}` is dropped before it can be renamed; remove it from `drop`"),
+                ));
+            }
+        }
+        for name in self.types.keys() {
+            let key = quoted("types", name);
+            if self.tags.contains_key(name) {
+                found.push((key, format!("`{name}` is in `tags`; tags are text")));
+            } else if targets.contains_key(name) {
+                // Cast after renaming.
+            } else if let Some(new) = self.rename.get(name) {
+                found.push((key, format!("`{name}` is renamed before it can be cast; write `{new}`")));
+            } else if self.drop.contains(name) {
+                found
+                    .push((key, format!("`{name}` is dropped before it can be cast; remove it from `drop`")));
+            }
+        }
+    }
+}
+
+/// A key path whose last key may have dots.
+fn quoted(section: &str, name: &str) -> String {
+    format!("{section}.{name:?}")
+}
+
+/// Reads and checks the settings.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut problems = Diagnostics::new();
+    for (key, message) in config.problems() {
+        problems.push(settings.error_at(&key, message));
+    }
+    problems.into_result(config)
+}

@@ -1,0 +1,94 @@
+//! Columns with one value. They cost a slice per batch: nothing per row.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, StringViewArray};
+use arrow::datatypes::{Field, FieldRef, Int32Type};
+use arrow::error::ArrowError;
+use weir_pdata::schema;
+
+/// The fewest rows that are prepared.
+const FEWEST: usize = 4_096;
+
+/// Constant columns, and arrays of them that are long enough for the batches seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Constants {
+    fields: Vec<FieldRef>,
+    values: Vec<ArrayRef>,
+    /// One array a column, all over the same buffer of keys.
+    prepared: Vec<ArrayRef>,
+}
+
+impl Constants {
+    /// The columns with these names and values.
+    pub fn new(columns: &[(String, String)]) -> Constants {
+        let field = |name: &str| {
+            let metadata = schema::attribute_metadata("span", attribute_key(name));
+            Arc::new(Field::new(name, schema::dictionary(), true).with_metadata(metadata))
+        };
+        Constants {
+            fields: columns.iter().map(|(name, _)| field(name)).collect(),
+            values: columns
+                .iter()
+                .map(|(_, value)| Arc::new(StringViewArray::from(vec![&**value])) as _)
+                .collect(),
+            prepared: Vec::new(),
+        }
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name().as_str())
+    }
+
+    /// The columns for a batch of `rows` rows.
+    ///
+    /// # Errors
+    /// None that is known: keys of 0 fit a dictionary of one value.
+    pub fn columns(
+        &mut self,
+        rows: usize,
+    ) -> Result<impl Iterator<Item = (FieldRef, ArrayRef)> + '_, ArrowError> {
+        let enough = self.prepared.first().map_or(self.values.is_empty(), |array| array.len() >= rows);
+        if !enough {
+            let keys = PrimitiveArray::<Int32Type>::from(vec![0; rows.next_power_of_two().max(FEWEST)]);
+            let prepare = |value: &ArrayRef| {
+                Ok(Arc::new(DictionaryArray::try_new(keys.clone(), Arc::clone(value))?) as ArrayRef)
+            };
+            self.prepared = self.values.iter().map(prepare).collect::<Result<_, ArrowError>>()?;
+        }
+        let columns = self.fields.iter().zip(&self.prepared);
+        Ok(columns.map(move |(field, array)| (Arc::clone(field), array.slice(0, rows))))
+    }
+}
+
+/// The key of the attribute whose column has this name.
+pub fn attribute_key(column: &str) -> &str {
+    column.strip_prefix("attr.").filter(|key| schema::is_fixed_anywhere(key)).unwrap_or(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_pdata::text::TextColumn;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_the_value_and_all_columns_share_their_keys() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut constants = Constants::new(&[pair("site", "bj-1"), pair("attr.service", "x")]);
+        let mut addresses = std::collections::BTreeSet::new();
+        for rows in [3, 5_000, 0, 4_999, 1] {
+            let columns: Vec<_> = constants.columns(rows).unwrap().collect();
+            assert_eq!(columns.len(), 2);
+            for ((field, array), value) in columns.iter().zip(["bj-1", "x"]) {
+                assert_eq!((array.len(), array.data_type()), (rows, field.data_type()));
+                let text = TextColumn::new(array).unwrap();
+                assert!((0..rows).all(|row| text.get(row) == Some(value)));
+                addresses.insert(array.to_data().buffers()[0].data_ptr().addr());
+            }
+            assert_eq!(columns[1].0.metadata(), &schema::attribute_metadata("span", "service"));
+        }
+        assert_eq!(addresses.len(), 2, "one buffer, and a longer one when that was too short");
+    }
+}

@@ -1,0 +1,103 @@
+//! The processor: what it reads, and the stages that it makes.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use weir_component::{Context, LaneId, LaneMessage, Processor, Stage, StartError, TrunkMessage};
+use weir_pdata::Demand;
+
+use crate::config::Config;
+use crate::constants::Constants;
+use crate::stage::{EnrichStage, Plan};
+use crate::{environment, host};
+
+/// The columns that `host: true` may add.
+const HOST: [&str; 3] = ["host.name", "os.type", "container.id"];
+
+/// Adds constant columns, casts, renames and drops attributes.
+pub struct Enrich {
+    plan: Arc<Plan>,
+    demand: Demand,
+    tags: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+    host: Option<Host>,
+    /// Made when the processor starts: reading about the host is I/O.
+    constants: OnceLock<Constants>,
+}
+
+/// How to find out about the host.
+struct Host {
+    read: ReadFile,
+    environment: Vec<(String, String)>,
+}
+
+/// Gives the text of a file.
+type ReadFile = fn(&str) -> Option<String>;
+
+impl Enrich {
+    /// A processor with checked settings, the environment's variables, and a way to read files about the host.
+    pub fn new(
+        config: &Config,
+        environment: &[(String, String)],
+        read: ReadFile,
+        context: Context,
+    ) -> Enrich {
+        let tags: Vec<_> = config.tags.clone().into_iter().collect();
+        let chosen = environment::chosen(&config.env, environment);
+        let plan = Plan::new(config, context);
+        let mut names = plan.names();
+        names.extend(tags.iter().chain(&chosen).map(|(name, _)| name.clone()));
+        if config.host {
+            names.extend(HOST.map(str::to_owned));
+        }
+        let host = config.host.then(|| Host { read, environment: environment.to_vec() });
+        Enrich {
+            plan: Arc::new(plan),
+            demand: Demand::names(names),
+            tags,
+            environment: chosen,
+            host,
+            constants: OnceLock::new(),
+        }
+    }
+
+    /// Tags win over variables, and these over facts about the host.
+    fn constants(&self) -> &Constants {
+        self.constants.get_or_init(|| {
+            let facts =
+                self.host.as_ref().map(|host| host::facts(host.read, &host.environment)).unwrap_or_default();
+            let mut columns: Vec<(String, String)> = Vec::new();
+            for (name, value) in self.tags.iter().chain(&self.environment).chain(&facts) {
+                if !columns.iter().any(|(taken, _)| taken == name) {
+                    columns.push((name.clone(), value.clone()));
+                }
+            }
+            Constants::new(&columns)
+        })
+    }
+}
+
+#[async_trait]
+impl Processor for Enrich {
+    fn demand(&self) -> Demand {
+        self.demand.clone()
+    }
+
+    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+        let constants = self.constants().clone();
+        if self.plan.is_empty() && constants.names().next().is_none() {
+            return None;
+        }
+        Some(Box::new(EnrichStage::new(Arc::clone(&self.plan), constants)))
+    }
+
+    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        None
+    }
+
+    async fn start(&self, _stop: CancellationToken) -> Result<(), StartError> {
+        self.constants();
+        Ok(())
+    }
+}

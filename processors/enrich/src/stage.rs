@@ -1,0 +1,252 @@
+//! The half that runs on a lane.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::error::ArrowError;
+use prometheus_client::metrics::counter::Counter;
+use weir_component::telemetry::{Metric, MetricKind};
+use weir_component::{Context, LaneMessage, LogLimit, Outlet, Stage};
+use weir_pdata::text::TextColumn;
+use weir_pdata::{Payload, Signal, SignalSet, schema};
+
+use crate::cast::cast_column;
+use crate::config::{CastType, Config};
+use crate::constants::{Constants, attribute_key};
+use crate::entries::{Added, Changes, change};
+
+const UNCAST: Metric = Metric {
+    name: "weir_enrich_uncast_values",
+    help: "Attribute values that do not fit the type that they should be cast to; they stay text, in `attributes`.",
+    kind: MetricKind::Counter,
+    labels: &["processor", "attribute"],
+};
+
+/// The declarations, for the reference.
+pub const METRICS: &[Metric] = &[UNCAST];
+
+const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
+
+/// What stages do, shared by all lanes.
+pub struct Plan {
+    drop: Vec<String>,
+    rename: BTreeMap<String, String>,
+    types: Vec<(String, CastType, Counter)>,
+    context: Context,
+    log: LogLimit,
+}
+
+impl Plan {
+    /// What the settings say.
+    pub fn new(config: &Config, context: Context) -> Plan {
+        let id = context.id.to_string();
+        let counter = |name: &str| context.telemetry.counter(&UNCAST, &[&id, name]);
+        Plan {
+            drop: config.drop.clone(),
+            rename: config.rename.clone(),
+            types: config.types.iter().map(|(name, to)| (name.clone(), *to, counter(name))).collect(),
+            context,
+            log: LogLimit::every_ms(10_000),
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.drop.is_empty() && self.rename.is_empty() && self.types.is_empty()
+    }
+
+    /// The columns that are read.
+    pub fn names(&self) -> Vec<String> {
+        let renamed = self.rename.iter().flat_map(|(old, new)| [old, new]);
+        let cast = self.types.iter().map(|(name, _, _)| name);
+        self.drop.iter().chain(renamed).chain(cast).cloned().collect()
+    }
+}
+
+/// Enriches the batches of one lane.
+pub struct EnrichStage {
+    plan: Arc<Plan>,
+    constants: Constants,
+    /// What happens to the `attributes` list, by attribute key.
+    changes: Changes,
+}
+
+impl EnrichStage {
+    /// A stage that does what `plan` says and adds `constants`.
+    pub fn new(plan: Arc<Plan>, constants: Constants) -> EnrichStage {
+        let key = |name: &str| attribute_key(name).to_owned();
+        let changes = Changes {
+            removed: plan.drop.iter().map(String::as_str).chain(constants.names()).map(key).collect(),
+            renamed: plan.rename.iter().map(|(old, new)| (key(old), key(new))).collect(),
+        };
+        EnrichStage { plan, constants, changes }
+    }
+
+    fn enrich(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let mut columns = Columns::of(batch);
+        columns.columns.retain(|(field, _)| !self.plan.drop.contains(field.name()));
+        let mut added = columns.rename(&self.plan.rename)?;
+        self.cast(&mut columns, &mut added);
+        added.sort_by_key(|one| one.row);
+        columns.change_lists(&self.changes, &added)?;
+        for (field, array) in self.constants.columns(batch.num_rows())? {
+            columns.put(field, array);
+        }
+        columns.finish(batch.num_rows())
+    }
+
+    /// Casts the columns that are there. Adds what did not fit.
+    fn cast(&self, columns: &mut Columns, added: &mut Vec<Added>) {
+        for (name, to, counter) in &self.plan.types {
+            let Some((field, array)) = columns.get_mut(name) else { continue };
+            let Some(cast) = cast_column(array, *to) else { continue };
+            *field = Arc::new(Field::clone(field).with_data_type(to.data_type()).with_nullable(true));
+            *array = cast.array;
+            if cast.misfits.is_empty() {
+                continue;
+            }
+            counter.inc_by(cast.misfits.len() as u64);
+            if let Some(more) = self.plan.log.allow(self.plan.context.clock.now_ms()) {
+                let (processor, values) = (self.plan.context.id.to_string(), cast.misfits.len());
+                tracing::warn!(processor, attribute = name, to = ?to.data_type(), values, more, "values do not fit their type; they stay text in `attributes`");
+            }
+            let key = attribute_key(name);
+            added.extend(cast.misfits.into_iter().map(|(row, value)| Added {
+                row,
+                key: key.to_owned(),
+                value,
+            }));
+        }
+    }
+}
+
+impl Stage<LaneMessage> for EnrichStage {
+    fn handle(&mut self, message: LaneMessage, out: &mut Outlet) {
+        let message = match message {
+            LaneMessage::Batch(batch) if READS.contains(batch.signal) => {
+                let enriched = match &batch.payload {
+                    Payload::Columns(columns) => self.enrich(columns),
+                    Payload::Encoded(_) => return out.forward(LaneMessage::Batch(batch)),
+                };
+                LaneMessage::Batch(match enriched {
+                    Ok(columns) => batch.with_columns(columns),
+                    // Columns that do not fit together would be a mistake in this crate. Lose nothing, say so.
+                    Err(error) => {
+                        let now = self.plan.context.clock.now_ms();
+                        if let Some(more) = self.plan.log.allow(now) {
+                            let processor = self.plan.context.id.to_string();
+                            tracing::error!(processor, %error, more, "a batch goes on as it was: this is a mistake in Weir, please report it");
+                        }
+                        batch
+                    }
+                })
+            }
+            other => other,
+        };
+        out.forward(message);
+    }
+}
+
+/// The columns of a batch while they change.
+struct Columns {
+    columns: Vec<(FieldRef, ArrayRef)>,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch) -> Columns {
+        let fields = batch.schema_ref().fields().iter().cloned();
+        Columns { columns: fields.zip(batch.columns().iter().cloned()).collect() }
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|(field, _)| field.name() == name)
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut (FieldRef, ArrayRef)> {
+        self.columns.iter_mut().find(|(field, _)| field.name() == name)
+    }
+
+    /// Puts a column in the place of the one with its name, else at the end.
+    fn put(&mut self, field: FieldRef, array: ArrayRef) {
+        match self.position(field.name()) {
+            Some(at) => self.columns[at] = (field, array),
+            None => self.columns.push((field, array)),
+        }
+    }
+
+    /// Renames all at once, so that two columns can swap their names. Where a row has a value under both names, that
+    /// of the renamed column stays in the column; the other is returned, for the list.
+    fn rename(&mut self, names: &BTreeMap<String, String>) -> Result<Vec<Added>, ArrowError> {
+        let (mut taken, mut second) = (Vec::new(), Vec::new());
+        for (old, new) in names {
+            if let Some(at) = self.position(old) {
+                let (field, array) = self.columns.remove(at);
+                taken.push((field, array, new));
+            }
+        }
+        for (field, array, new) in taken {
+            let level = field.metadata().get(schema::ATTRIBUTE_LEVEL).map_or("span", |level| level);
+            let metadata = schema::attribute_metadata(level, attribute_key(new));
+            let array = match self.position(new) {
+                Some(at) => merge(&array, &self.columns[at].1, attribute_key(new), &mut second)?,
+                None => array,
+            };
+            let field = Field::clone(&field).with_name(new).with_metadata(metadata);
+            let field = field.with_data_type(array.data_type().clone()).with_nullable(true);
+            self.put(Arc::new(field), array);
+        }
+        Ok(second)
+    }
+
+    fn change_lists(&mut self, changes: &Changes, added: &[Added]) -> Result<(), ArrowError> {
+        if let Some((field, array)) = self.get_mut(schema::ATTRIBUTES)
+            && let Some(changed) = change(array, changes, added)?
+        {
+            *field =
+                Arc::new(Field::clone(field).with_data_type(changed.data_type().clone()).with_nullable(true));
+            *array = changed;
+        }
+        Ok(())
+    }
+
+    fn finish(self, rows: usize) -> Result<RecordBatch, ArrowError> {
+        let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = self.columns.into_iter().unzip();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+    }
+}
+
+/// The values of `one`, and those of `other` where `one` has none. Where both have one, the other's goes to `second`.
+fn merge(
+    one: &ArrayRef,
+    other: &ArrayRef,
+    key: &str,
+    second: &mut Vec<Added>,
+) -> Result<ArrayRef, ArrowError> {
+    if other.logical_null_count() == other.len() {
+        return Ok(Arc::clone(one));
+    }
+    if one.logical_null_count() == one.len() {
+        return Ok(Arc::clone(other));
+    }
+    let (one, other) = (as_text(one)?, as_text(other)?);
+    let (Some(first), Some(others)) = (TextColumn::new(&one), TextColumn::new(&other)) else {
+        return Ok(one);
+    };
+    for row in (0..one.len()).filter(|row| first.get(*row).is_some()) {
+        second.extend(others.get(row).map(|value| Added {
+            row,
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }));
+    }
+    let values = (0..one.len()).map(|row| first.get(row).or_else(|| others.get(row)));
+    Ok(Arc::new(values.collect::<StringViewArray>()))
+}
+
+fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if TextColumn::new(array).is_some() { Ok(Arc::clone(array)) } else { cast(array, &DataType::Utf8View) }
+}

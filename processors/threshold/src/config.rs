@@ -1,0 +1,238 @@
+//! The settings, and their way to rules that have been checked.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use weir_component::Settings;
+use weir_config::{Diagnostics, Secret};
+use weir_pdata::expr::Expr;
+
+use crate::compared::Compared;
+use crate::glob::Glob;
+use crate::message::Message;
+use crate::progress::Patience;
+use crate::rule::{Clause, Kind, Named, Rule};
+use crate::severity::{PerSeverity, Severity};
+
+/// The section of a threshold processor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) rules: Rules,
+    #[serde(default = "max_series")]
+    pub(crate) max_series: usize,
+}
+
+fn max_series() -> usize {
+    100_000
+}
+
+/// `rules`: a list is short for `inline`.
+pub(crate) struct Rules {
+    pub(crate) inline: Vec<InlineRule>,
+    pub(crate) kafka: Option<KafkaConfig>,
+    /// The key path of the list.
+    path: &'static str,
+}
+
+/// `rules` as a map.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    #[serde(default)]
+    inline: Vec<InlineRule>,
+    #[serde(default)]
+    kafka: Option<KafkaConfig>,
+}
+
+/// A rule in the configuration.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InlineRule {
+    name: String,
+    #[serde(rename = "match", default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    operator: Option<String>,
+    when: When,
+    #[serde(rename = "for", default = "one")]
+    fire_after: NonZeroU32,
+    #[serde(default = "one")]
+    resolve_after: NonZeroU32,
+    #[serde(default)]
+    min_count: u64,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// A condition for each severity.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct When {
+    #[serde(default)]
+    high: Option<String>,
+    #[serde(default)]
+    mid: Option<String>,
+    #[serde(default)]
+    low: Option<String>,
+}
+
+/// Where the rules' topic is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KafkaConfig {
+    pub(crate) brokers: Vec<String>,
+    pub(crate) topic: String,
+    pub(crate) operator: Option<String>,
+    pub(crate) max_rules: usize,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) sasl: Option<Sasl>,
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> KafkaConfig {
+        KafkaConfig {
+            brokers: vec!["localhost:9092".to_owned()],
+            topic: "alarm_rule_topic".to_owned(),
+            operator: None,
+            max_rules: 100_000,
+            tls: None,
+            sasl: None,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the connection is encrypted.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) ca_file: Option<String>,
+    pub(crate) cert_file: Option<String>,
+    pub(crate) key_file: Option<String>,
+    pub(crate) insecure_skip_verify: bool,
+}
+
+/// How the client logs in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sasl {
+    pub(crate) mechanism: String,
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    #[serde(default)]
+    pub(crate) password: Option<Secret>,
+}
+
+impl<'de> Deserialize<'de> for Rules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rules, D::Error> {
+        struct ListOrSources;
+        impl<'de> Visitor<'de> for ListOrSources {
+            type Value = Rules;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of rules, or a map with `inline` and `kafka`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Rules, A::Error> {
+                let inline = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(Rules { inline, kafka: None, path: "rules" })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rules, A::Error> {
+                let Sources { inline, kafka } = Sources::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Rules { inline, kafka, path: "rules.inline" })
+            }
+        }
+        deserializer.deserialize_any(ListOrSources)
+    }
+}
+
+impl Config {
+    /// The rules of the configuration, checked; everything that is wrong goes to `problems`.
+    pub(crate) fn check(&self, settings: Settings<'_>, problems: &mut Diagnostics) -> Vec<Rule> {
+        if self.rules.inline.is_empty() && self.rules.kafka.is_none() {
+            problems.push(settings.error_at(
+                "rules",
+                "there are no rules: write some, or say where they are with `rules.kafka`",
+            ));
+        }
+        if self.max_series == 0 {
+            problems.push(settings.error_at("max_series", "`max_series` must be at least 1"));
+        }
+        let mut names = BTreeMap::new();
+        let mut checked = Vec::new();
+        for (index, rule) in self.rules.inline.iter().enumerate() {
+            let path = format!("{}[{index}]", self.rules.path);
+            let mut wrong = |key: &str, message: String| {
+                problems.push(settings.error_at(&format!("{path}.{key}"), message));
+            };
+            if rule.name.is_empty() {
+                wrong("name", "a rule needs a name".to_owned());
+            }
+            match names.entry(rule.name.as_str()) {
+                Entry::Vacant(free) => drop(free.insert(index)),
+                Entry::Occupied(first) => {
+                    let message = format!(
+                        "rule {} has the name `{}` too; names must differ",
+                        first.get() + 1,
+                        rule.name
+                    );
+                    wrong("name", message);
+                }
+            }
+            checked.extend(rule.check(&mut wrong));
+        }
+        checked
+    }
+}
+
+impl InlineRule {
+    fn check(&self, wrong: &mut dyn FnMut(&str, String)) -> Option<Rule> {
+        let when = &self.when;
+        if [&when.high, &when.mid, &when.low].iter().all(|condition| condition.is_none()) {
+            wrong("when", "no condition: write at least one of `high`, `mid` and `low`".to_owned());
+        }
+        let mut clause = |severity: Severity, text: &Option<String>| {
+            let condition = Expr::parse_condition(text.as_deref()?);
+            match condition {
+                Ok(condition) => Some(Clause { compared: Compared::of(&condition), condition }),
+                Err(error) => {
+                    wrong(&format!("when.{}", severity.name()), error.to_string());
+                    None
+                }
+            }
+        };
+        let when = PerSeverity {
+            high: clause(Severity::High, &when.high),
+            mid: clause(Severity::Mid, &when.mid),
+            low: clause(Severity::Low, &when.low),
+        };
+        let message = match self.message.as_deref().map_or(Ok(Message::default()), Message::parse) {
+            Ok(message) => message,
+            Err(error) => {
+                wrong("message", error.to_string());
+                return None;
+            }
+        };
+        let labels = self.labels.iter().map(|(name, glob)| (name.clone(), Glob::new(glob))).collect();
+        let operator = self.operator.as_ref().map(Glob::new);
+        Some(Rule {
+            name: self.name.as_str().into(),
+            kind: Kind::Named(Named { operator, labels, when }),
+            patience: Patience { fire_after: self.fire_after.get(), resolve_after: self.resolve_after.get() },
+            min_count: self.min_count,
+            message,
+        })
+    }
+}

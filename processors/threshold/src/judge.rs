@@ -1,0 +1,377 @@
+//! Judges windows by the rules in force and remembers what is firing. No I/O, no clock: time is the windows' own.
+//!
+//! * Windows are judged in the order of their ends, each once. All windows with the same end are judged by one
+//!   rule set; a newer set is taken up at the first window that ends later, or when the watermark moves.
+//! * Only series that fire or are about to are remembered, at most `max_series` of them. Above that, new series
+//!   raise no alarm; they are counted and the log says so.
+//! * When a new rule set has no rule for a series any more, its alarm resolves, at the end of the last window judged.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use weir_component::{Clock, Context, LogLimit};
+
+use crate::alarm::{Alarm, fingerprint, series_key};
+use crate::compared::Compared;
+use crate::facts::{default_message, facts};
+use crate::metrics::JudgeMetrics;
+use crate::progress::{Change, Progress};
+use crate::rule::{Classic, Named, Rule};
+use crate::rules::{RuleSet, SharedRules};
+use crate::severity::{PerSeverity, Severity};
+use crate::windows::{Window, Windows};
+
+/// The rules in force and what they say of every series.
+pub(crate) struct Judge {
+    newest: SharedRules,
+    current: Arc<RuleSet>,
+    /// The end of the last window judged, in nanoseconds.
+    judged_to: i64,
+    series: HashMap<String, Series>,
+    max_series: usize,
+    metrics: JudgeMetrics,
+    id: String,
+    clock: Arc<dyn Clock>,
+    full: LogLimit,
+    errors: LogLimit,
+    templates: LogLimit,
+}
+
+/// A series that fires or is about to.
+struct Series {
+    rule: Arc<Rule>,
+    operator: String,
+    labels: Vec<(Arc<str>, String)>,
+    progress: Progress,
+    /// The end of its last window.
+    last_end: i64,
+    /// The length of its windows; 0 when they do not say where they start.
+    size: i64,
+    starts_at: i64,
+    /// What the firing severity compares.
+    compared: Compared,
+}
+
+impl Judge {
+    pub(crate) fn new(newest: SharedRules, max_series: usize, context: &Context) -> Judge {
+        Judge {
+            current: newest.load(),
+            newest,
+            judged_to: i64::MIN,
+            series: HashMap::new(),
+            max_series,
+            metrics: JudgeMetrics::new(context),
+            id: context.id.to_string(),
+            clock: context.clock.clone(),
+            full: LogLimit::every_ms(10_000),
+            errors: LogLimit::every_ms(10_000),
+            templates: LogLimit::every_ms(10_000),
+        }
+    }
+
+    /// Judges a batch of windows. The alarms are in the order of their times.
+    pub(crate) fn judge(&mut self, batch: &RecordBatch) -> Vec<Alarm> {
+        let windows = Windows::new(batch);
+        let mut found = windows.find();
+        self.metrics.skipped_endless.inc_by(found.endless);
+        self.metrics.skipped_late.inc_by(found.again);
+        self.forget_broken_runs();
+        let mut alarms = Vec::new();
+        let known = found.windows.partition_point(|window| window.end <= self.judged_to);
+        let later = found.windows.split_off(known);
+        self.judge_by_current(&windows, &found.windows, &mut alarms);
+        if let Some(last) = later.last() {
+            self.take_up_rules(&mut alarms);
+            self.judge_by_current(&windows, &later, &mut alarms);
+            self.judged_to = last.end;
+        }
+        // Stable: what one window says of a series stays in order.
+        alarms.sort_by_key(|alarm| alarm.time);
+        self.settle(&alarms);
+        alarms
+    }
+
+    /// The watermark moved: no window that was begun is judged any more, so the newest rules are taken up.
+    pub(crate) fn boundary(&mut self) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        self.take_up_rules(&mut alarms);
+        self.settle(&alarms);
+        alarms
+    }
+
+    /// Makes room, when there is none: a series that was about to fire and whose next window never came is at rest.
+    fn forget_broken_runs(&mut self) {
+        if self.series.len() < self.max_series {
+            return;
+        }
+        let judged_to = self.judged_to;
+        self.series.retain(|_, series| {
+            series.progress.firing().is_some() || series.last_end.saturating_add(series.size) >= judged_to
+        });
+    }
+
+    fn settle(&self, alarms: &[Alarm]) {
+        for alarm in alarms {
+            self.metrics.alarms(alarm.severity, alarm.firing).inc();
+        }
+        self.metrics.series.set(i64::try_from(self.series.len()).unwrap_or(i64::MAX));
+    }
+
+    fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) {
+        let newest = self.newest.load();
+        if Arc::ptr_eq(&newest, &self.current) {
+            return;
+        }
+        let mut gone = Vec::new();
+        self.series.retain(|key, series| {
+            let rule = newest.get(&series.rule.name);
+            match rule.filter(|rule| newest.applies(rule, &series.operator, &series.labels)) {
+                Some(rule) => {
+                    if *rule != series.rule {
+                        series.progress.forget_run();
+                        series.rule = rule.clone();
+                    }
+                    !series.progress.is_rest()
+                }
+                None => {
+                    let what = if rule.is_some() { "does not cover this any more" } else { "was removed" };
+                    if let Some(severity) = series.progress.firing() {
+                        let message = format!("resolved: {}: the rule {what}", series.rule.name);
+                        gone.push((key.clone(), self.judged_to, series.resolved(key, severity, message)));
+                    }
+                    false
+                }
+            }
+        });
+        gone.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        alarms.extend(gone.into_iter().map(|(_, judged_to, alarm)| {
+            let end = judged_to.max(alarm.time);
+            Alarm { time: end, ends_at: Some(end), epoch: newest.epoch, ..alarm }
+        }));
+        self.current = newest;
+    }
+
+    fn judge_by_current(&mut self, windows: &Windows<'_>, found: &[Window], alarms: &mut Vec<Alarm>) {
+        if found.is_empty() {
+            return;
+        }
+        let rules = self.current.clone();
+        for (rule, named) in rules.named() {
+            let covered: Vec<&Window> =
+                found.iter().filter(|window| named.covers(&window.operator, &window.labels)).collect();
+            if covered.is_empty() {
+                continue;
+            }
+            let Some(truth) = self.evaluate(rule, named, windows.batch) else { continue };
+            for window in covered {
+                let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
+                    let clause = named.when.get(severity).as_ref()?;
+                    let holds = truth.get(severity).as_ref()?.value(window.row);
+                    holds.then(|| (severity, clause.compared.clone()))
+                });
+                self.step(rule, windows, window, held, alarms);
+            }
+        }
+        if !rules.has_classic() {
+            return;
+        }
+        for window in found {
+            let endpoint = (window.label("service"), window.label("operation"));
+            for (rule, classic) in rules.classic(&window.operator, endpoint.0, endpoint.1) {
+                self.step(rule, windows, window, classic.held(windows, window), alarms);
+            }
+        }
+    }
+
+    /// For every severity of the rule, for which rows it holds. `None` when that cannot be said.
+    fn evaluate(
+        &self,
+        rule: &Rule,
+        named: &Named,
+        batch: &RecordBatch,
+    ) -> Option<PerSeverity<Option<BooleanArray>>> {
+        let evaluated = |severity: Severity| {
+            named.when.get(severity).as_ref().map(|clause| clause.condition.filter(batch)).transpose()
+        };
+        let all = || {
+            Ok(PerSeverity {
+                high: evaluated(Severity::High)?,
+                mid: evaluated(Severity::Mid)?,
+                low: evaluated(Severity::Low)?,
+            })
+        };
+        all()
+            .inspect_err(|error: &weir_pdata::expr::ExprError| {
+                self.metrics.evaluation_errors.inc();
+                if let Some(held_back) = self.errors.allow(self.clock.now_ms()) {
+                    let (id, name) = (&self.id, &rule.name);
+                    tracing::warn!(
+                        held_back,
+                        "{id}: rule `{name}` did not judge a batch of windows: {error}"
+                    );
+                }
+            })
+            .ok()
+    }
+
+    fn step(
+        &mut self,
+        rule: &Arc<Rule>,
+        windows: &Windows<'_>,
+        window: &Window,
+        held: Option<(Severity, Compared)>,
+        alarms: &mut Vec<Alarm>,
+    ) {
+        if held.is_none() && self.series.is_empty() {
+            self.metrics.evaluations.inc();
+            return;
+        }
+        let key = series_key(&rule.name, &window.operator, &window.labels);
+        let full = self.series.len() >= self.max_series;
+        let thin = windows.is_below("count", window.row, rule.min_count);
+        let mut entry = match self.series.entry(key.clone()) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(_) if thin => return,
+            Entry::Vacant(_) if held.is_none() => {
+                self.metrics.evaluations.inc();
+                return;
+            }
+            Entry::Vacant(_) if full => {
+                self.metrics.evaluations.inc();
+                self.metrics.series_refused.inc();
+                if let Some(held_back) = self.full.allow(self.clock.now_ms()) {
+                    let (id, max, name) = (&self.id, self.max_series, &rule.name);
+                    tracing::error!(
+                        held_back,
+                        "{id}: {max} series have alarms already, rule `{name}` raises none for another one; raise `max_series`"
+                    );
+                }
+                return;
+            }
+            Entry::Vacant(free) => free.insert_entry(Series {
+                rule: rule.clone(),
+                operator: window.operator.clone(),
+                labels: window.labels.clone(),
+                progress: Progress::default(),
+                last_end: i64::MIN,
+                size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
+                starts_at: window.end,
+                compared: Compared::default(),
+            }),
+        };
+        let series = entry.get_mut();
+        if window.end <= series.last_end {
+            self.metrics.skipped_late.inc();
+            return;
+        }
+        let follows = window.start.is_none_or(|start| start <= series.last_end);
+        series.last_end = window.end;
+        if thin {
+            return;
+        }
+        self.metrics.evaluations.inc();
+        let severity = held.as_ref().map(|(severity, _)| *severity);
+        let change = series.progress.step(severity, follows, rule.patience);
+        match change {
+            Change::Nothing | Change::Resolve(_) => {}
+            Change::Fire(_) => series.starts_at = window.end,
+            Change::Move { from, to } => {
+                let message =
+                    format!("{}: severity changed from {} to {}", rule.name, from.name(), to.name());
+                let value = series.compared.value(windows, window);
+                let resolved = series.resolved(&key, from, message);
+                alarms.push(Alarm { value, epoch: self.current.epoch, ..resolved.of_window(window) });
+            }
+        }
+        let (severity, firing) = match change {
+            Change::Nothing => {
+                if series.progress.is_rest() {
+                    entry.remove();
+                }
+                return;
+            }
+            Change::Fire(severity) | Change::Move { to: severity, .. } => (severity, true),
+            Change::Resolve(severity) => (severity, false),
+        };
+        // While it goes on at the same severity the alarm keeps what it said when it fired.
+        if let Some((_, compared)) = held {
+            series.compared = compared;
+        }
+        let value = series.compared.value(windows, window);
+        let resolved = series.resolved(&key, severity, String::new());
+        let mut alarm = Alarm { firing, value, epoch: self.current.epoch, ..resolved.of_window(window) };
+        if firing {
+            alarm.ends_at = None;
+        } else {
+            entry.remove();
+        }
+        self.write_message(rule, windows, window, &mut alarm);
+        alarms.push(alarm);
+    }
+
+    fn write_message(&self, rule: &Rule, windows: &Windows<'_>, window: &Window, alarm: &mut Alarm) {
+        let known = facts(rule, alarm, windows, window);
+        let rendered = rule.message.render(&known, || default_message(alarm));
+        if let Some(problem) = rendered.problem {
+            self.metrics.template_errors.inc();
+            if let Some(held_back) = self.templates.allow(self.clock.now_ms()) {
+                let (id, name) = (&self.id, &rule.name);
+                tracing::warn!(held_back, "{id}: the message template of rule `{name}` fails: {problem}");
+            }
+        }
+        alarm.message = rendered.text;
+    }
+}
+
+impl Series {
+    /// The end of its alarm, at the end of its last window.
+    fn resolved(&self, key: &str, severity: Severity, message: String) -> Alarm {
+        Alarm {
+            time: self.last_end,
+            rule: self.rule.name.clone(),
+            severity,
+            firing: false,
+            labels: self.labels.clone(),
+            measure: self.compared.measure.clone(),
+            value: None,
+            threshold: self.compared.threshold,
+            window_start: None,
+            window_end: None,
+            message,
+            fingerprint: fingerprint(key, severity),
+            starts_at: self.starts_at,
+            ends_at: Some(self.last_end),
+            epoch: 0,
+        }
+    }
+}
+
+impl Alarm {
+    fn of_window(self, window: &Window) -> Alarm {
+        Alarm { window_start: window.start, window_end: Some(window.end), ..self }
+    }
+}
+
+impl Compared {
+    fn value(&self, windows: &Windows<'_>, window: &Window) -> Option<f64> {
+        self.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
+    }
+}
+
+impl Classic {
+    /// The worst severity that holds: the longest or the mean duration is above its threshold.
+    fn held(&self, windows: &Windows<'_>, window: &Window) -> Option<(Severity, Compared)> {
+        let above = |measure: &str, threshold: Option<f64>| {
+            let threshold =
+                threshold.filter(|threshold| windows.number(measure, window.row) > Some(*threshold))?;
+            Some(Compared { measure: Some(measure.into()), threshold: Some(threshold) })
+        };
+        Severity::FROM_HIGH.into_iter().find_map(|severity| {
+            let compared = above("max_duration_ns", *self.max_ns.get(severity))
+                .or_else(|| above("avg_duration_ns", *self.avg_ns.get(severity)))?;
+            Some((severity, compared))
+        })
+    }
+}

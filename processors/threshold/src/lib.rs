@@ -1,0 +1,37 @@
+//! The `threshold` processor: rules over windows.
+//!
+//! It reads `Windows`, forwards them, and adds `Alarms`: one row for every change of an alarm's state. Rules come
+//! from the configuration and from a compacted Kafka topic; they change while running, at window boundaries.
+//! The README says what a rule is; the module docs say what each part guarantees.
+
+mod alarm;
+mod classic;
+mod compared;
+mod config;
+mod facts;
+mod glob;
+mod judge;
+mod message;
+mod metrics;
+mod processor;
+mod progress;
+mod rule;
+mod rules;
+mod severity;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+use weir_component::ProcessorFactory;
+use weir_component::factory::Info;
+
+/// Builds `threshold` processors.
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    info: Info {
+        kind: "threshold",
+        summary: "Judges windows by rules with three severities and raises alarms.",
+        metrics: metrics::METRICS,
+    },
+    create: processor::create,
+};

@@ -1,0 +1,145 @@
+//! What a threshold processor counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use weir_component::Context;
+use weir_component::telemetry::{Metric, MetricKind};
+
+use crate::severity::Severity;
+
+const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { name, help, kind: MetricKind::Counter, labels }
+}
+
+const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { name, help, kind: MetricKind::Gauge, labels }
+}
+
+const EPOCH: Metric = gauge("weir_threshold_rule_epoch", "The epoch of the newest rule set.", &["processor"]);
+const RULES: Metric = gauge("weir_threshold_rules", "Rules in force, by source.", &["processor", "source"]);
+const REJECTED: Metric = counter(
+    "weir_threshold_rules_rejected",
+    "Records of the rules' topic that are not usable as rules; the log has the reasons.",
+    &["processor"],
+);
+const EVALUATIONS: Metric = counter(
+    "weir_threshold_evaluations",
+    "Windows judged, once for every rule that covers them.",
+    &["processor"],
+);
+const EVALUATION_ERRORS: Metric = counter(
+    "weir_threshold_evaluation_errors",
+    "Conditions that could not be evaluated on a batch of windows; the rule did not judge them.",
+    &["processor"],
+);
+const SKIPPED: Metric = counter(
+    "weir_threshold_windows_skipped",
+    "Windows that could not be judged: without an end, or not newer than the last one judged of their series.",
+    &["processor", "reason"],
+);
+const ALARMS: Metric = counter(
+    "weir_threshold_alarms",
+    "Changes of alarms, by severity and new state.",
+    &["processor", "severity", "state"],
+);
+const SERIES: Metric =
+    gauge("weir_threshold_series", "Series with an alarm that fires or is about to.", &["processor"]);
+const SERIES_REFUSED: Metric = counter(
+    "weir_threshold_series_refused",
+    "Windows that held but raised no alarm, because `max_series` was reached.",
+    &["processor"],
+);
+const TEMPLATE_ERRORS: Metric = counter(
+    "weir_threshold_template_errors",
+    "Messages whose template failed; the alarm went out with a simpler text.",
+    &["processor"],
+);
+
+/// The declarations, for the reference.
+pub(crate) const METRICS: &[Metric] = &[
+    EPOCH,
+    RULES,
+    REJECTED,
+    EVALUATIONS,
+    EVALUATION_ERRORS,
+    SKIPPED,
+    ALARMS,
+    SERIES,
+    SERIES_REFUSED,
+    TEMPLATE_ERRORS,
+];
+
+/// The metrics of the rules.
+#[derive(Clone)]
+pub(crate) struct RuleMetrics {
+    pub(crate) epoch: Gauge,
+    pub(crate) inline: Gauge,
+    pub(crate) kafka: Gauge,
+    pub(crate) rejected: Counter,
+}
+
+impl RuleMetrics {
+    pub(crate) fn new(context: &Context) -> RuleMetrics {
+        let id = context.id.to_string();
+        let telemetry = &context.telemetry;
+        RuleMetrics {
+            epoch: telemetry.gauge(&EPOCH, &[&id]),
+            inline: telemetry.gauge(&RULES, &[&id, "inline"]),
+            kafka: telemetry.gauge(&RULES, &[&id, "kafka"]),
+            rejected: telemetry.counter(&REJECTED, &[&id]),
+        }
+    }
+
+    /// Shows the state of the rules.
+    pub(crate) fn show(&self, epoch: i64, (inline, kafka): (usize, usize)) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.epoch.set(epoch);
+        self.inline.set(number(inline));
+        self.kafka.set(number(kafka));
+    }
+}
+
+/// The metrics of judging.
+#[derive(Clone)]
+pub(crate) struct JudgeMetrics {
+    pub(crate) evaluations: Counter,
+    pub(crate) evaluation_errors: Counter,
+    pub(crate) skipped_endless: Counter,
+    pub(crate) skipped_late: Counter,
+    pub(crate) series: Gauge,
+    pub(crate) series_refused: Counter,
+    pub(crate) template_errors: Counter,
+    /// Firing and resolved, by severity from high.
+    alarms: [[Counter; 2]; 3],
+}
+
+impl JudgeMetrics {
+    pub(crate) fn new(context: &Context) -> JudgeMetrics {
+        let id = context.id.to_string();
+        let telemetry = &context.telemetry;
+        let alarms = Severity::FROM_HIGH.map(|severity| {
+            ["firing", "resolved"].map(|state| telemetry.counter(&ALARMS, &[&id, severity.name(), state]))
+        });
+        JudgeMetrics {
+            evaluations: telemetry.counter(&EVALUATIONS, &[&id]),
+            evaluation_errors: telemetry.counter(&EVALUATION_ERRORS, &[&id]),
+            skipped_endless: telemetry.counter(&SKIPPED, &[&id, "no_end"]),
+            skipped_late: telemetry.counter(&SKIPPED, &[&id, "late"]),
+            series: telemetry.gauge(&SERIES, &[&id]),
+            series_refused: telemetry.counter(&SERIES_REFUSED, &[&id]),
+            template_errors: telemetry.counter(&TEMPLATE_ERRORS, &[&id]),
+            alarms,
+        }
+    }
+
+    /// The counter of alarms that went to this state.
+    pub(crate) fn alarms(&self, severity: Severity, firing: bool) -> &Counter {
+        let [high, mid, low] = &self.alarms;
+        let [fired, resolved] = match severity {
+            Severity::High => high,
+            Severity::Mid => mid,
+            Severity::Low => low,
+        };
+        if firing { fired } else { resolved }
+    }
+}

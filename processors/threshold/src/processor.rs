@@ -1,0 +1,99 @@
+//! The processor of one pipeline: rules from the configuration and from Kafka, one judge on the trunk.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rdkafka::config::ClientConfig;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use weir_component::{Context, LaneId, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage};
+use weir_config::Diagnostics;
+use weir_pdata::Demand;
+
+use crate::config::Config;
+use crate::glob::Glob;
+use crate::judge::Judge;
+use crate::metrics::RuleMetrics;
+use crate::rules::client::client_config;
+use crate::rules::kafka::Reader;
+use crate::rules::{RuleBook, SharedRules};
+use crate::stage::{LaneHalf, TrunkHalf};
+
+/// Rules over windows.
+struct Threshold {
+    rules: SharedRules,
+    max_series: usize,
+    context: Context,
+    /// What `start` needs to read rules from Kafka; taken by the first start.
+    kafka: Mutex<Option<Plan>>,
+}
+
+struct Plan {
+    client: ClientConfig,
+    topic: String,
+    book: RuleBook,
+}
+
+/// Reads and checks the settings.
+pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut problems = Diagnostics::new();
+    let named = config.check(settings, &mut problems);
+    let client = config.rules.kafka.as_ref().map(client_config).transpose().unwrap_or_else(|wrong| {
+        for (key, message) in wrong {
+            let path = format!("rules.kafka.{key}");
+            problems.push(settings.error_at(path.trim_end_matches('.'), message));
+        }
+        None
+    });
+    problems.into_result(())?;
+    let kafka = config.rules.kafka.as_ref();
+    let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
+    let book = RuleBook::new(named, operator, kafka.map_or(0, |kafka| kafka.max_rules));
+    RuleMetrics::new(&context).show(book.epoch(), book.counts());
+    let rules = book.shared();
+    let plan =
+        client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic, book });
+    Ok(Box::new(Threshold { rules, max_series: config.max_series, context, kafka: Mutex::new(plan) }))
+}
+
+#[async_trait]
+impl Processor for Threshold {
+    /// Windows are made with all their columns: there is nothing to ask decoders of events for.
+    fn demand(&self) -> Demand {
+        Demand::nothing()
+    }
+
+    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+        Some(Box::new(LaneHalf))
+    }
+
+    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        let judge = Judge::new(self.rules.clone(), self.max_series, &self.context);
+        Some(Box::new(TrunkHalf::new(judge, &self.context)))
+    }
+
+    async fn start(&self, stop: CancellationToken) -> Result<(), StartError> {
+        let plan = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Plan { client, topic, book }) = plan else { return Ok(()) };
+        let id = &self.context.id;
+        let failed =
+            |what: String| StartError(format!("{id}: the rules' topic `{topic}` cannot be read: {what}"));
+        let reader =
+            Reader::new(&client, &topic, book, &self.context).map_err(|error| failed(error.to_string()))?;
+        let (ready, is_ready) = oneshot::channel();
+        let token = stop.clone();
+        std::thread::Builder::new()
+            .name("weir-rules".to_owned())
+            .spawn(move || reader.run(&token, ready))
+            .map_err(|error| failed(format!("no thread: {error}")))?;
+        tokio::select! {
+            read = is_ready => match read {
+                Ok(()) => Ok(()),
+                Err(_) if stop.is_cancelled() => Ok(()),
+                Err(_) => Err(failed("its reader ended".to_owned())),
+            },
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Reads rules from a compacted Kafka topic, on a thread of its own.
+//!
+//! * Every start reads every partition from its beginning; no group is joined, nothing is committed.
+//! * The rules count from the moment when each partition has been read to where it ended at the start. Until then
+//!   the pipeline waits, for ever if need be, and says why every 10 seconds. A topic that does not exist is
+//!   waited for too: to go on without rules would be to judge windows by the wrong ones.
+//! * After that, changes are taken as they come. Partitions that are added are read from their beginning.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use weir_component::{Clock, Context, LogLimit};
+
+use super::client::Logging;
+use super::{Applied, RuleBook};
+use crate::metrics::RuleMetrics;
+
+/// Longest wait in one call, so that a stop is noticed.
+const TICK: Duration = Duration::from_millis(200);
+/// Longest wait for an answer of a broker.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How often the topic is asked for new partitions.
+const REFRESH: Duration = Duration::from_secs(30);
+/// Records taken before the rules are published again.
+const BURST: usize = 1000;
+/// Rejected records that are logged one by one; later ones at most once in 10 seconds.
+const LOGGED_REJECTS: u64 = 100;
+
+/// Reads the rules' topic into a [`RuleBook`].
+pub(crate) struct Reader {
+    consumer: BaseConsumer<Logging>,
+    topic: String,
+    book: RuleBook,
+    /// The next offset of every partition known.
+    next: BTreeMap<i32, Offset>,
+    metrics: RuleMetrics,
+    id: String,
+    clock: Arc<dyn Clock>,
+    waits: LogLimit,
+    rejects: LogLimit,
+}
+
+impl Reader {
+    /// A reader of `topic`. Does not connect yet.
+    ///
+    /// # Errors
+    /// Settings that librdkafka does not accept, files that it cannot read.
+    pub(crate) fn new(
+        client: &ClientConfig,
+        topic: &str,
+        book: RuleBook,
+        context: &Context,
+    ) -> Result<Reader, KafkaError> {
+        Ok(Reader {
+            consumer: client.create_with_context(Logging::new(context))?,
+            topic: topic.to_owned(),
+            book,
+            next: BTreeMap::new(),
+            metrics: RuleMetrics::new(context),
+            id: context.id.to_string(),
+            clock: context.clock.clone(),
+            waits: LogLimit::every_ms(10_000),
+            rejects: LogLimit::every_ms(10_000),
+        })
+    }
+
+    /// Reads until `stop`. Tells `ready` when the topic has been read to its end. Blocks.
+    pub(crate) fn run(mut self, stop: &CancellationToken, ready: oneshot::Sender<()>) {
+        let Some(ends) = self.begin(stop) else { return };
+        if !self.read_to(ends, stop) {
+            return;
+        }
+        self.book.publish_first();
+        self.show();
+        tracing::info!("{}: {} rules read from topic `{}`", self.id, self.book.counts().1, self.topic);
+        // Who waited may have been stopped meanwhile.
+        let _ = ready.send(());
+        self.follow(stop);
+    }
+
+    /// Assigns all partitions from their beginning. Gives where each of them ends now; `None` when stopped.
+    fn begin(&mut self, stop: &CancellationToken) -> Option<BTreeMap<i32, i64>> {
+        while !stop.is_cancelled() {
+            let begun = self.partitions().and_then(|partitions| {
+                let ends = partitions.iter().map(|partition| Ok((*partition, self.end(*partition)?)));
+                let ends: BTreeMap<i32, i64> = ends.collect::<Result<_, String>>()?;
+                self.next = partitions.into_iter().map(|partition| (partition, Offset::Beginning)).collect();
+                self.assign()?;
+                Ok(ends)
+            });
+            match begun {
+                Ok(ends) => return Some(ends),
+                Err(why) => self.say_waiting(&why),
+            }
+            // Serves the client's events, and is the pause before the next try.
+            if let Some(Err(error)) = self.consumer.poll(TICK) {
+                tracing::debug!("{}: {error}", self.id);
+            }
+        }
+        None
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>, String> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER);
+        let metadata = metadata.map_err(|error| format!("Kafka does not answer: {error}"))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let missing = || format!("topic `{}` does not exist; create it (cleanup.policy=compact)", self.topic);
+        let topic = topic.ok_or_else(missing)?;
+        if let Some(error) = topic.error() {
+            let error: rdkafka::types::RDKafkaErrorCode = error.into();
+            return Err(match error {
+                rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition => missing(),
+                other => format!("topic `{}` cannot be read: {other}", self.topic),
+            });
+        }
+        let partitions: Vec<i32> =
+            topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+        if partitions.is_empty() { Err(missing()) } else { Ok(partitions) }
+    }
+
+    fn end(&self, partition: i32) -> Result<i64, String> {
+        let watermarks = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER);
+        let ends = watermarks.map(|(low, high)| if low < high { high } else { 0 });
+        ends.map_err(|error| {
+            format!("partition {partition} of topic `{}` does not answer: {error}", self.topic)
+        })
+    }
+
+    fn assign(&self) -> Result<(), String> {
+        let mut all = TopicPartitionList::new();
+        for (partition, offset) in &self.next {
+            let added = all.add_partition_offset(&self.topic, *partition, *offset);
+            added.map_err(|error| format!("partition {partition} cannot be assigned: {error}"))?;
+        }
+        let assigned = self.consumer.assign(&all);
+        assigned
+            .map_err(|error| format!("the partitions of topic `{}` cannot be assigned: {error}", self.topic))
+    }
+
+    /// Reads until every partition has come to its end. False when stopped.
+    fn read_to(&mut self, mut ends: BTreeMap<i32, i64>, stop: &CancellationToken) -> bool {
+        ends.retain(|_, end| *end > 0);
+        while !ends.is_empty() {
+            if stop.is_cancelled() {
+                return false;
+            }
+            match self.take(TICK) {
+                Taken::Record { partition, offset, .. } => {
+                    if ends.get(&partition).is_some_and(|end| offset.saturating_add(1) >= *end) {
+                        ends.remove(&partition);
+                    }
+                }
+                // Compaction may have removed the last records before the end.
+                Taken::End(partition) => drop(ends.remove(&partition)),
+                Taken::Nothing => self.say_waiting("the rules are still being read"),
+                Taken::Problem(why) => self.say_waiting(&why),
+            }
+        }
+        true
+    }
+
+    /// Takes changes as they come, until stopped.
+    fn follow(&mut self, stop: &CancellationToken) {
+        let mut refreshed = Instant::now();
+        while !stop.is_cancelled() {
+            let mut changed = false;
+            let mut wait = TICK;
+            for _ in 0..BURST {
+                match self.take(wait) {
+                    Taken::Record { changed: one, .. } => changed |= one,
+                    Taken::End(_) => {}
+                    Taken::Nothing => break,
+                    Taken::Problem(why) => {
+                        self.say_waiting(&why);
+                        break;
+                    }
+                }
+                wait = Duration::ZERO;
+            }
+            if changed {
+                self.book.publish();
+                self.show();
+                tracing::info!("{}: the rules changed, epoch {}", self.id, self.book.epoch());
+            }
+            if refreshed.elapsed() >= REFRESH {
+                self.add_partitions();
+                refreshed = Instant::now();
+            }
+        }
+    }
+
+    fn add_partitions(&mut self) {
+        let found = match self.partitions() {
+            Ok(found) => found,
+            Err(why) => return self.say_waiting(&why),
+        };
+        let known = self.next.len();
+        for partition in found {
+            self.next.entry(partition).or_insert(Offset::Beginning);
+        }
+        if self.next.len() > known
+            && let Err(why) = self.assign()
+        {
+            self.say_waiting(&why);
+        }
+    }
+
+    fn take(&mut self, wait: Duration) -> Taken {
+        let message = match self.consumer.poll(wait) {
+            None => return Taken::Nothing,
+            Some(Err(KafkaError::PartitionEOF(partition))) => return Taken::End(partition),
+            Some(Err(error)) => return Taken::Problem(error.to_string()),
+            Some(Ok(message)) => message,
+        };
+        let (partition, offset) = (message.partition(), message.offset());
+        let applied = self.book.apply(message.key(), message.payload());
+        drop(message);
+        self.next.insert(partition, Offset::Offset(offset.saturating_add(1)));
+        if let Err(reason) = &applied {
+            let before = self.metrics.rejected.inc();
+            let held_back =
+                if before < LOGGED_REJECTS { Some(0) } else { self.rejects.allow(self.clock.now_ms()) };
+            if let Some(held_back) = held_back {
+                let (id, topic) = (&self.id, &self.topic);
+                tracing::warn!(
+                    held_back,
+                    "{id}: record {topic}/{partition}/{offset} is rejected, the rule stays as it was: {reason}"
+                );
+            }
+        }
+        Taken::Record { partition, offset, changed: applied == Ok(Applied::Changed) }
+    }
+
+    fn say_waiting(&self, why: &str) {
+        if self.waits.allow(self.clock.now_ms()).is_some() {
+            tracing::warn!("{}: waiting for the rules' topic `{}`: {why}", self.id, self.topic);
+        }
+    }
+
+    fn show(&self) {
+        self.metrics.show(self.book.epoch(), self.book.counts());
+    }
+}
+
+enum Taken {
+    Record { partition: i32, offset: i64, changed: bool },
+    End(i32),
+    Nothing,
+    Problem(String),
+}

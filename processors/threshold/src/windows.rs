@@ -1,0 +1,138 @@
+//! A batch of windows as rules see it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch, TimestampNanosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, TimestampNanosecondType};
+use weir_pdata::schema;
+use weir_pdata::text::TextColumn;
+
+/// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`.
+pub(crate) struct Windows<'a> {
+    pub(crate) batch: &'a RecordBatch,
+    operator: Option<TextColumn<'a>>,
+    start: Option<TimestampNanosecondArray>,
+    end: Option<TimestampNanosecondArray>,
+    labels: Vec<(Arc<str>, TextColumn<'a>)>,
+    numbers: Vec<(&'a str, Float64Array)>,
+}
+
+/// One window: its place in the batch, and what says which series it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Window {
+    pub(crate) row: usize,
+    /// Nanoseconds.
+    pub(crate) start: Option<i64>,
+    /// Nanoseconds, exclusive.
+    pub(crate) end: i64,
+    pub(crate) operator: String,
+    pub(crate) labels: Vec<(Arc<str>, String)>,
+}
+
+/// The windows of a batch that can be judged.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Found {
+    /// In the order of their ends.
+    pub(crate) windows: Vec<Window>,
+    /// Windows without an end.
+    pub(crate) endless: u64,
+    /// Windows that fire again.
+    pub(crate) again: u64,
+}
+
+impl<'a> Windows<'a> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Windows<'a> {
+        let mut windows = Windows {
+            batch,
+            operator: None,
+            start: None,
+            end: None,
+            labels: Vec::new(),
+            numbers: Vec::new(),
+        };
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let name = field.name().as_str();
+            let time = || {
+                cast(column, &schema::timestamp())
+                    .ok()?
+                    .as_primitive_opt::<TimestampNanosecondType>()
+                    .cloned()
+            };
+            match name {
+                "window_start" => windows.start = time(),
+                "window_end" => windows.end = time(),
+                "operator" => windows.operator = TextColumn::new(column),
+                _ => {
+                    if let Some(text) = TextColumn::new(column) {
+                        windows.labels.push((name.into(), text));
+                    } else if column.data_type().is_numeric()
+                        && let Ok(numbers) = cast(column, &DataType::Float64)
+                        && let Some(numbers) = numbers.as_primitive_opt::<Float64Type>()
+                    {
+                        windows.numbers.push((name, numbers.clone()));
+                    }
+                }
+            }
+        }
+        windows.labels.sort_by(|(a, _), (b, _)| a.cmp(b));
+        windows
+    }
+
+    /// The windows that can be judged. A window is judged when it fires for the first time.
+    pub(crate) fn find(&self) -> Found {
+        let mut found = Found::default();
+        for row in 0..self.batch.num_rows() {
+            let Some(end) = time(self.end.as_ref(), row) else {
+                found.endless += 1;
+                continue;
+            };
+            if self.number("firing", row).is_some_and(|firing| firing > 0.0) {
+                found.again += 1;
+                continue;
+            }
+            let labels =
+                self.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.get(row)?.to_owned())));
+            found.windows.push(Window {
+                row,
+                start: time(self.start.as_ref(), row),
+                end,
+                operator: self.operator.and_then(|operator| operator.get(row)).unwrap_or_default().to_owned(),
+                labels: labels.collect(),
+            });
+        }
+        found.windows.sort_by_key(|window| window.end);
+        found
+    }
+
+    /// A number of a row; `None` when it is null, or the column is missing or no number.
+    pub(crate) fn number(&self, name: &str, row: usize) -> Option<f64> {
+        let (_, numbers) = self.numbers.iter().find(|(known, _)| *known == name)?;
+        (row < numbers.len() && numbers.is_valid(row)).then(|| numbers.value(row))
+    }
+
+    /// The numbers of a row that are not null.
+    pub(crate) fn numbers(&self, row: usize) -> impl Iterator<Item = (&'a str, f64)> {
+        let valid =
+            self.numbers.iter().filter(move |(_, numbers)| row < numbers.len() && numbers.is_valid(row));
+        valid.map(move |(name, numbers)| (*name, numbers.value(row)))
+    }
+
+    /// Whether a number of a row is below `limit`. NULL is not.
+    pub(crate) fn is_below(&self, name: &str, row: usize, limit: u64) -> bool {
+        let number = self.number(name, row);
+        number.is_some_and(|number| number.partial_cmp(&(limit as f64)) == Some(Ordering::Less))
+    }
+}
+
+impl Window {
+    /// The value of a group-by column.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn time(times: Option<&TimestampNanosecondArray>, row: usize) -> Option<i64> {
+    times.filter(|times| row < times.len() && times.is_valid(row)).map(|times| times.value(row))
+}

@@ -1,0 +1,12 @@
+//! SkyWalking protobuf types and a zero-copy wire reader.
+//!
+//! * [`skywalking`]: the messages as Rust structs. They are what the generator encodes and what tests compare with.
+//! * [`wire`]: a reader that walks protobuf bytes in place. It is what decoders use.
+
+pub mod wire;
+
+/// The messages of SkyWalking's data collect protocol, package `skywalking.v3`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod skywalking {
+    include!(concat!(env!("OUT_DIR"), "/skywalking.v3.rs"));
+}

@@ -1,0 +1,403 @@
+//! Reading protobuf bytes in place, without copying and without types.
+//!
+//! [`Reader`] walks the fields of one message. It accepts and rejects exactly what prost does, reads nothing outside
+//! its bytes, and never recurses deeper than [`MAX_DEPTH`]. Fields are matched by whole tags (number and wire type in
+//! one integer, see [`varint`], [`message`]), so that one comparison tells both.
+//!
+//! ```
+//! use weir_proto::wire::{self, Reader};
+//!
+//! const NAME: u32 = wire::bytes(1);
+//! const SIZE: u32 = wire::varint(2);
+//! let mut reader = Reader::new(&[0x0a, 2, b'h', b'i', 0x10, 7]);
+//! while let Some(tag) = reader.next_tag()? {
+//!     match tag {
+//!         NAME => assert_eq!(reader.bytes()?, b"hi"),
+//!         SIZE => assert_eq!(reader.varint()?, 7),
+//!         other => reader.skip_unknown(other, 2)?,
+//!     }
+//! }
+//! # Ok::<(), wire::WireError>(())
+//! ```
+
+use thiserror::Error;
+
+/// How deep messages and unknown groups may be nested.
+pub const MAX_DEPTH: u8 = 100;
+
+const VARINT: u32 = 0;
+const FIXED64: u32 = 1;
+const LENGTH_DELIMITED: u32 = 2;
+const GROUP_START: u32 = 3;
+const GROUP_END: u32 = 4;
+const FIXED32: u32 = 5;
+
+/// The tag of a field of type `int32`, `int64`, `bool` or an enum.
+#[must_use]
+pub const fn varint(number: u32) -> u32 {
+    number << 3 | VARINT
+}
+
+/// The tag of a field of type `string` or `bytes`.
+#[must_use]
+pub const fn bytes(number: u32) -> u32 {
+    number << 3 | LENGTH_DELIMITED
+}
+
+/// The tag of a field that is a message.
+#[must_use]
+pub const fn message(number: u32) -> u32 {
+    bytes(number)
+}
+
+/// Why bytes are not a protobuf message, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("byte {offset}: {what}")]
+pub struct WireError {
+    /// Offset in the bytes that the outermost reader was given.
+    pub offset: usize,
+    /// What is wrong there.
+    pub what: Malformed,
+}
+
+/// What is wrong with protobuf bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// A varint has no end within its message, or is longer than 64 bits.
+    #[error("a varint does not end")]
+    Varint,
+    /// A tag has field number 0, a wire type that does not exist, or more than 32 bits.
+    #[error("invalid field tag {0}")]
+    Tag(u64),
+    /// A length or fixed-size value reaches beyond the end of its message.
+    #[error("a value of {0} bytes reaches beyond the end of its message")]
+    Length(u64),
+    /// A known field has another wire type than its declared one.
+    #[error("field {0} has wire type {1}, which is not the declared one")]
+    WireType(u32, u32),
+    /// A group ends that was not begun, or another one than was begun.
+    #[error("unexpected end of group {0}")]
+    GroupEnd(u32),
+    /// Messages and groups are nested too deep.
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    Depth,
+}
+
+/// Reads the fields of one message, in wire order.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: u8,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a message that takes all of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, at: 0, depth: MAX_DEPTH }
+    }
+
+    /// Where the next field, or the value of the field just begun, starts. Offsets of nested readers count from the
+    /// beginning of the outermost message.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// The tag of the next field; `None` at the end of the message. The caller reads or skips the value next.
+    ///
+    /// # Errors
+    /// The tag is malformed.
+    #[inline]
+    pub fn next_tag(&mut self) -> Result<Option<u32>, WireError> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let start = self.at;
+        let key = self.varint()?;
+        match u32::try_from(key) {
+            Ok(tag) if tag >> 3 != 0 && tag & 7 <= FIXED32 => Ok(Some(tag)),
+            _ => Err(WireError { offset: start, what: Malformed::Tag(key) }),
+        }
+    }
+
+    /// Whether the next field has this tag; if so, goes to its value. `tag` must be below 128.
+    #[inline]
+    pub fn next_is(&mut self, tag: u32) -> bool {
+        let found = self.bytes.get(self.at).is_some_and(|byte| *byte < 0x80 && u32::from(*byte) == tag);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// A varint value. Narrower types take its low bits; a `bool` is true when it is not 0.
+    ///
+    /// # Errors
+    /// It does not end in the message, or has more than 64 bits.
+    #[inline]
+    pub fn varint(&mut self) -> Result<u64, WireError> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    /// An `int64` value.
+    ///
+    /// # Errors
+    /// As for [`varint`](Self::varint).
+    #[inline]
+    pub fn int64(&mut self) -> Result<i64, WireError> {
+        Ok(self.varint()?.cast_signed())
+    }
+
+    /// An `int32` or enum value: the low 32 bits.
+    ///
+    /// # Errors
+    /// As for [`varint`](Self::varint).
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn int32(&mut self) -> Result<i32, WireError> {
+        Ok((self.varint()? as u32).cast_signed())
+    }
+
+    /// A `string` or `bytes` value. Whether it is UTF-8 is for the caller to check.
+    ///
+    /// # Errors
+    /// It reaches beyond the end of the message.
+    #[inline]
+    pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let end = self.end_of_value()?;
+        let value = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(value)
+    }
+
+    /// A reader of the nested message that is the value.
+    ///
+    /// # Errors
+    /// It reaches beyond the end of this message, or is nested too deep.
+    #[inline]
+    pub fn message(&mut self) -> Result<Reader<'a>, WireError> {
+        if self.depth == 0 {
+            return Err(self.error(Malformed::Depth));
+        }
+        let end = self.end_of_value()?;
+        let nested = Reader { bytes: &self.bytes[..end], at: self.at, depth: self.depth - 1 };
+        self.at = end;
+        Ok(nested)
+    }
+
+    /// Skips the value of a field that the message's type does not have. The type's own fields are numbered 1 to
+    /// `known`: to come here with one of them means that its wire type is wrong.
+    ///
+    /// # Errors
+    /// The field is a known one, or its value is malformed.
+    pub fn skip_unknown(&mut self, tag: u32, known: u32) -> Result<(), WireError> {
+        if tag >> 3 <= known {
+            return Err(self.error(Malformed::WireType(tag >> 3, tag & 7)));
+        }
+        self.skip(tag, self.depth)
+    }
+
+    fn skip(&mut self, tag: u32, depth: u8) -> Result<(), WireError> {
+        if depth == 0 {
+            return Err(self.error(Malformed::Depth));
+        }
+        match tag & 7 {
+            VARINT => self.varint().map(drop),
+            FIXED64 => self.advance(8),
+            FIXED32 => self.advance(4),
+            LENGTH_DELIMITED => self.bytes().map(drop),
+            GROUP_START => loop {
+                match self.next_tag()? {
+                    Some(end) if end & 7 == GROUP_END && end >> 3 == tag >> 3 => return Ok(()),
+                    Some(end) if end & 7 == GROUP_END => {
+                        return Err(self.error(Malformed::GroupEnd(end >> 3)));
+                    }
+                    Some(inner) => self.skip(inner, depth - 1)?,
+                    None => return Err(self.error(Malformed::Varint)),
+                }
+            },
+            _ => Err(self.error(Malformed::GroupEnd(tag >> 3))),
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) -> Result<(), WireError> {
+        if bytes > self.bytes.len() - self.at {
+            return Err(self.error(Malformed::Length(bytes as u64)));
+        }
+        self.at += bytes;
+        Ok(())
+    }
+
+    /// Reads a length and gives where the value ends. `at` is where it starts.
+    #[inline]
+    fn end_of_value(&mut self) -> Result<usize, WireError> {
+        let length = self.varint()?;
+        // Never underflows: `at` does not pass the end.
+        let left = self.bytes.len() - self.at;
+        match usize::try_from(length) {
+            Ok(length) if length <= left => Ok(self.at + length),
+            _ => Err(self.error(Malformed::Length(length))),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
+        let mut value = 0;
+        for (index, byte) in self.bytes[self.at..].iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                if index == 9 && *byte > 1 {
+                    break;
+                }
+                self.at += index + 1;
+                return Ok(value);
+            }
+        }
+        Err(self.error(Malformed::Varint))
+    }
+
+    const fn error(&self, what: Malformed) -> WireError {
+        WireError { offset: self.at, what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::skywalking::KeyStringValuePair;
+
+    const KEY: u32 = bytes(1);
+    const VALUE: u32 = bytes(2);
+
+    /// What prost would make of the bytes, written with the reader.
+    fn pair(bytes_of: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+        let mut reader = Reader::new(bytes_of);
+        let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                KEY => key = reader.bytes()?,
+                VALUE => value = reader.bytes()?,
+                other => reader.skip_unknown(other, 2)?,
+            }
+        }
+        Ok((key.to_vec(), value.to_vec()))
+    }
+
+    fn agree(bytes: &[u8]) {
+        match (KeyStringValuePair::decode(bytes), pair(bytes)) {
+            (Ok(theirs), ours) => {
+                assert_eq!(ours, Ok((theirs.key.into_bytes(), theirs.value.into_bytes())));
+            }
+            // prost checks UTF-8 too.
+            (Err(_), Ok((key, value))) => {
+                assert!(
+                    std::str::from_utf8(&key).is_err()
+                        || std::str::from_utf8(&value).is_err()
+                        || repeated(bytes)
+                );
+            }
+            (Err(_), Err(_)) => {}
+        }
+    }
+
+    /// Whether a field comes twice: the earlier one may be the one that is not UTF-8.
+    fn repeated(of: &[u8]) -> bool {
+        let (mut reader, mut fields) = (Reader::new(of), 0);
+        while let Ok(Some(tag)) = reader.next_tag() {
+            fields += usize::from(tag == bytes(1) || tag == bytes(2));
+            if reader.skip(tag, MAX_DEPTH).is_err() {
+                break;
+            }
+        }
+        fields > 2
+    }
+
+    #[test]
+    fn a_varint_takes_at_most_64_bits() {
+        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+            let mut encoded = Vec::new();
+            prost::encoding::encode_varint(value, &mut encoded);
+            let mut reader = Reader::new(&encoded);
+            assert_eq!(reader.varint(), Ok(value));
+            assert_eq!(reader.offset(), encoded.len());
+        }
+        let ten = |last| [[0xff; 9].as_slice(), &[last]].concat();
+        assert_eq!(Reader::new(&ten(1)).varint(), Ok(u64::MAX));
+        let error = WireError { offset: 0, what: Malformed::Varint };
+        assert_eq!(Reader::new(&ten(2)).varint(), Err(error));
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(error));
+        assert_eq!(Reader::new(&[0x80]).varint(), Err(error));
+        assert_eq!(Reader::new(&[]).varint(), Err(error));
+    }
+
+    #[test]
+    fn an_int32_is_the_low_half_of_its_varint() {
+        let mut encoded = Vec::new();
+        prost::encoding::encode_varint(u64::MAX, &mut encoded);
+        prost::encoding::encode_varint(0x1_0000_0007, &mut encoded);
+        let mut reader = Reader::new(&encoded);
+        assert_eq!((reader.int32(), reader.int32()), (Ok(-1), Ok(7)));
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        let mut reader = Reader::new(&[0x0a, 5, b'a']);
+        assert_eq!(reader.next_tag(), Ok(Some(bytes(1))));
+        let error = reader.bytes().unwrap_err();
+        assert_eq!(error, WireError { offset: 2, what: Malformed::Length(5) });
+        assert_eq!(error.to_string(), "byte 2: a value of 5 bytes reaches beyond the end of its message");
+    }
+
+    #[test]
+    fn a_nested_message_cannot_read_its_parents_bytes() {
+        let mut reader = Reader::new(&[0x0a, 2, 0x0a, 5, b'a', b'b', b'c', b'd', b'e']);
+        reader.next_tag().unwrap();
+        let mut nested = reader.message().unwrap();
+        assert_eq!(nested.next_tag(), Ok(Some(bytes(1))));
+        assert_eq!(nested.bytes(), Err(WireError { offset: 4, what: Malformed::Length(5) }));
+    }
+
+    #[test]
+    fn unknown_groups_are_skipped_up_to_the_depth_that_prost_allows() {
+        for depth in [1, 50, 98, 99, 100, 101, 300] {
+            let nested = [vec![0x1b; depth], vec![0x1c; depth]].concat();
+            assert_eq!(pair(&nested).is_ok(), KeyStringValuePair::decode(&*nested).is_ok(), "{depth}");
+        }
+    }
+
+    #[test]
+    fn a_known_field_of_another_wire_type_is_an_error() {
+        let error = pair(&[0x08, 1]).unwrap_err();
+        assert_eq!(error, WireError { offset: 1, what: Malformed::WireType(1, 0) });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_mean_what_they_mean_to_prost(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            agree(&bytes);
+        }
+
+        #[test]
+        fn plausible_bytes_mean_what_they_mean_to_prost(
+            fields in prop::collection::vec((0u32..6, 0u32..7, prop::collection::vec(0u8..4, 0..4)), 0..6),
+        ) {
+            let mut bytes = Vec::new();
+            for (number, wire_type, value) in fields {
+                bytes.push((number << 3 | wire_type) as u8);
+                if wire_type == 2 {
+                    bytes.push(value.len() as u8);
+                }
+                bytes.extend(value);
+            }
+            agree(&bytes);
+        }
+    }
+}

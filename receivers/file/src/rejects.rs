@@ -1,0 +1,107 @@
+//! Lines that are no events: counted, logged at a limited rate, and kept as dead letters.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use prometheus_client::metrics::counter::Counter;
+use serde_json::{Map, Value};
+use weir_component::telemetry::{Metric, MetricKind};
+use weir_component::{Context, LogLimit, Rejects};
+use weir_pdata::Encoded;
+
+use crate::lines::TooLong;
+
+const RECORDS: Metric = counter("weir_receiver_records", "Records read from the input.");
+const REJECTED: Metric = counter(
+    "weir_receiver_rejected_records",
+    "Records that cannot be decoded or are too large. They go to the dead letters.",
+);
+const EMPTY: Metric = counter("weir_receiver_empty_records", "Valid records without any event.");
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Counter, labels: &["receiver"] }
+}
+
+/// The declarations, for the reference.
+pub const METRICS: &[Metric] = &[RECORDS, REJECTED, EMPTY];
+
+/// Where the lines of one file are rejected.
+pub struct FileRejects {
+    context: Context,
+    file: Arc<str>,
+    records: Counter,
+    rejected: Counter,
+    empty: Counter,
+    log: LogLimit,
+}
+
+impl FileRejects {
+    /// For the file at this path.
+    pub fn new(context: &Context, file: Arc<str>) -> FileRejects {
+        let id = context.id.to_string();
+        let counter = |metric| context.telemetry.counter(metric, &[&id]);
+        FileRejects {
+            records: counter(&RECORDS),
+            rejected: counter(&REJECTED),
+            empty: counter(&EMPTY),
+            context: context.clone(),
+            file,
+            log: LogLimit::every_ms(10_000),
+        }
+    }
+
+    /// So many lines were read.
+    pub fn read(&self, lines: usize) {
+        self.records.inc_by(lines as u64);
+    }
+
+    /// Line number `line`, which is `bytes`, is no event.
+    pub fn reject(&self, line: i64, bytes: &[u8], reason: &str) {
+        self.write(line, bytes, reason, Map::new());
+    }
+
+    /// A line was not read whole.
+    pub fn reject_too_long(&self, line: &TooLong, max_bytes: usize) {
+        let reason = format!("the line has {} bytes; max_line_bytes is {max_bytes}", line.bytes);
+        let more = [("truncated", Value::from(true)), ("bytes", Value::from(line.bytes))];
+        self.write(
+            line.line,
+            // The cut may be within a character.
+            String::from_utf8_lossy(&line.beginning).as_bytes(),
+            &reason,
+            more.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
+        );
+    }
+
+    fn write(&self, line: i64, bytes: &[u8], reason: &str, more: Map<String, Value>) {
+        self.rejected.inc();
+        let mut fields = Map::new();
+        fields.insert("file".into(), Value::from(&*self.file));
+        fields.insert("line".into(), Value::from(line));
+        fields.extend(more);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => fields.insert("text".into(), Value::from(text)),
+            Err(_) => fields.insert("data".into(), Value::from(STANDARD.encode(bytes))),
+        };
+        let kept = self.context.dead_letters.write(&self.context.id, reason, fields);
+        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+            let (receiver, file) = (&self.context.id, &self.file);
+            tracing::warn!(%receiver, %file, line, reason, kept, more, "a line was rejected and skipped");
+        }
+    }
+}
+
+impl Rejects for FileRejects {
+    fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str) {
+        let record = encoded.records.get(index).and_then(|range| {
+            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            encoded.arena.get(start..end)
+        });
+        self.write(position, record.unwrap_or_default(), reason, Map::new());
+    }
+
+    fn empty(&self, count: usize) {
+        self.empty.inc_by(count as u64);
+    }
+}

@@ -1,0 +1,201 @@
+//! Which records of a partition go down its lane together. Sans-IO: time is an argument.
+//!
+//! A record is copied once, into the arena of its batch. A batch is complete with `max_records` records, when the next
+//! record would take it past `max_bytes`, or when its first record has waited for `timeout`.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// What a waiting record costs beside its bytes.
+const RECORD_OVERHEAD: usize = 64;
+
+/// Records of one partition, laid end to end, and the offsets that they take the lane past.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// The records' bytes.
+    pub(crate) arena: Vec<u8>,
+    /// Where each record is in the arena.
+    pub(crate) records: Vec<Range<u32>>,
+    /// The offset of each record. Offsets may have holes.
+    pub(crate) offsets: Vec<i64>,
+    /// The first offset of the chunk, of a record or of one that was skipped.
+    pub(crate) start: i64,
+    /// One past the last offset.
+    pub(crate) end: i64,
+}
+
+impl Chunk {
+    fn weight(&self) -> usize {
+        self.arena.len() + self.records.len() * RECORD_OVERHEAD
+    }
+}
+
+/// When a batch is complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Records of a batch, at least 1.
+    pub(crate) max_records: usize,
+    /// Bytes of a batch of more than one record.
+    pub(crate) max_bytes: usize,
+    /// The longest that a record waits.
+    pub(crate) timeout: Duration,
+}
+
+/// The records of one partition that wait for its lane.
+#[derive(Debug)]
+pub(crate) struct Batching {
+    limits: Limits,
+    complete: VecDeque<Chunk>,
+    open: Option<(Chunk, Instant)>,
+    weight: usize,
+    /// Bytes of the last complete batch: the next one is likely as large.
+    likely: usize,
+}
+
+impl Batching {
+    pub(crate) fn new(limits: Limits) -> Batching {
+        Batching { limits, complete: VecDeque::new(), open: None, weight: 0, likely: 0 }
+    }
+
+    /// Takes the next record. Returns whether the reader has to look: something came after nothing, or a batch is complete.
+    pub(crate) fn push(&mut self, offset: i64, record: &[u8], now: Instant) -> bool {
+        let mut look = self.open.is_none();
+        let full = |chunk: &Chunk| {
+            !chunk.records.is_empty() && chunk.arena.len() + record.len() > self.limits.max_bytes
+        };
+        if self.open.as_ref().is_some_and(|(chunk, _)| full(chunk)) {
+            self.complete_open();
+            look = true;
+        }
+        let likely = self.likely;
+        let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, likely), now));
+        // The arena ends below 2^31: `max_bytes` and a record are at most 512 MiB each.
+        let start = u32::try_from(chunk.arena.len()).unwrap_or(u32::MAX);
+        chunk.arena.extend_from_slice(record);
+        let end = u32::try_from(chunk.arena.len()).unwrap_or(u32::MAX);
+        chunk.records.push(start..end);
+        chunk.offsets.push(offset);
+        chunk.end = offset.saturating_add(1);
+        self.weight += record.len() + RECORD_OVERHEAD;
+        if chunk.records.len() >= self.limits.max_records || chunk.arena.len() >= self.limits.max_bytes {
+            self.complete_open();
+            look = true;
+        }
+        look
+    }
+
+    /// Takes the lane past a record that has nothing for it. Returns as [`push`](Self::push).
+    pub(crate) fn skip(&mut self, offset: i64, now: Instant) -> bool {
+        let look = self.open.is_none();
+        let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, 0), now));
+        chunk.end = offset.saturating_add(1);
+        look
+    }
+
+    /// The oldest batch that is complete at `now`.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Chunk> {
+        if self.complete.is_empty() && self.ready_at().is_some_and(|ready| ready <= now) {
+            self.complete_open();
+        }
+        let chunk = self.complete.pop_front()?;
+        self.weight = self.weight.saturating_sub(chunk.weight());
+        Some(chunk)
+    }
+
+    /// When [`take`](Self::take) gives something without a further record; `None` when nothing waits.
+    pub(crate) fn ready_at(&self) -> Option<Instant> {
+        let (_, since) = self.open.as_ref()?;
+        Some(*since + self.limits.timeout)
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.complete.is_empty()
+    }
+
+    /// Bytes that wait, with what the records cost beside theirs.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn complete_open(&mut self) {
+        if let Some((chunk, _)) = self.open.take() {
+            self.likely = chunk.arena.len().min(self.limits.max_bytes);
+            self.complete.push_back(chunk);
+        }
+    }
+}
+
+fn begin(offset: i64, bytes: usize) -> Chunk {
+    Chunk { arena: Vec::with_capacity(bytes), start: offset, end: offset, ..Chunk::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(50);
+
+    fn batching(max_records: usize, max_bytes: usize) -> (Batching, Instant) {
+        (Batching::new(Limits { max_records, max_bytes, timeout: WAIT }), Instant::now())
+    }
+
+    #[test]
+    fn a_batch_is_complete_with_its_number_of_records() {
+        let (mut batching, now) = batching(2, 1000);
+        assert!(batching.push(5, b"one", now), "the reader has to know when to look");
+        assert_eq!(batching.take(now), None);
+        assert!(batching.push(6, b"two!", now));
+        let chunk = batching.take(now).unwrap();
+        assert_eq!((chunk.start, chunk.end), (5, 7));
+        assert_eq!(chunk.arena, b"onetwo!");
+        assert_eq!(chunk.records, [0..3, 3..7]);
+        assert_eq!(chunk.offsets, [5, 6]);
+        assert!(batching.is_empty());
+        assert_eq!(batching.weight(), 0);
+    }
+
+    #[test]
+    fn a_batch_does_not_exceed_its_bytes_unless_one_record_does() {
+        let (mut batching, now) = batching(100, 10);
+        batching.push(0, &[0; 6], now);
+        assert!(batching.push(1, &[0; 6], now));
+        assert!(batching.push(2, &[0; 50], now));
+        let sizes: Vec<_> =
+            std::iter::from_fn(|| batching.take(now)).map(|chunk| chunk.arena.len()).collect();
+        assert_eq!(sizes, [6, 6, 50]);
+    }
+
+    #[test]
+    fn a_record_waits_no_longer_than_the_timeout() {
+        let (mut batching, now) = batching(100, 1000);
+        batching.push(0, b"a", now);
+        assert!(!batching.push(1, b"b", now + WAIT / 2), "the reader already knows when to look");
+        assert_eq!(batching.ready_at(), Some(now + WAIT));
+        assert_eq!(batching.take(now + WAIT - Duration::from_millis(1)), None);
+        assert_eq!(batching.take(now + WAIT).unwrap().records.len(), 2);
+        assert_eq!(batching.ready_at(), None);
+    }
+
+    #[test]
+    fn the_end_is_one_past_the_last_offset_whatever_the_holes() {
+        let (mut batching, now) = batching(100, 1000);
+        batching.skip(10, now);
+        batching.push(12, b"a", now);
+        batching.push(20, b"b", now);
+        batching.skip(25, now);
+        let chunk = batching.take(now + WAIT).unwrap();
+        assert_eq!((chunk.start, chunk.end), (10, 26));
+        assert_eq!(chunk.offsets, [12, 20]);
+    }
+
+    #[test]
+    fn skipped_records_alone_still_take_the_lane_on() {
+        let (mut batching, now) = batching(100, 1000);
+        assert!(batching.skip(3, now));
+        let chunk = batching.take(now + WAIT).unwrap();
+        assert!(chunk.records.is_empty());
+        assert_eq!(chunk.end, 4);
+    }
+}

@@ -1,0 +1,240 @@
+//! The settings of the receiver.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use weir_config::{ByteSize, Duration, Secret};
+
+/// The settings of a `skywalking_kafka` receiver, as written in YAML.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// `host:port` of some brokers.
+    pub(crate) brokers: Vec<String>,
+    /// The topics to read.
+    #[serde(default)]
+    pub(crate) topics: Topics,
+    /// Put before the topic's name, with a `-` between, when not empty.
+    #[serde(default)]
+    pub(crate) namespace: String,
+    /// The consumer group.
+    #[serde(default = "weir")]
+    pub(crate) group_id: String,
+    /// The name under which brokers log this client.
+    #[serde(default = "weir")]
+    pub(crate) client_id: String,
+    /// Where the group begins when it has no committed offset.
+    #[serde(default)]
+    pub(crate) initial_offset: InitialOffset,
+    /// Encrypts the connections when present.
+    pub(crate) tls: Option<Tls>,
+    /// Logs in when present.
+    pub(crate) sasl: Option<Sasl>,
+    /// Further librdkafka properties.
+    #[serde(default)]
+    pub(crate) properties: BTreeMap<String, String>,
+    /// What goes down a lane together.
+    #[serde(default)]
+    pub(crate) batch: Batch,
+    /// What waits for the pipeline.
+    #[serde(default)]
+    pub(crate) queue: Queue,
+    /// A larger record is rejected.
+    #[serde(default = "max_record_bytes")]
+    pub(crate) max_record_bytes: ByteSize,
+    /// How often acknowledged offsets are committed.
+    #[serde(default = "one_second")]
+    pub(crate) commit_interval: Duration,
+    /// How often new partitions are looked for.
+    #[serde(default = "thirty_seconds")]
+    pub(crate) metadata_refresh: Duration,
+    /// How long lanes may take to finish when their partition is taken away, and at the end.
+    #[serde(default = "five_seconds")]
+    pub(crate) drain_timeout: Duration,
+}
+
+/// `topics`: the topics to read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Topics {
+    /// Segments.
+    pub(crate) segments: String,
+}
+
+impl Default for Topics {
+    fn default() -> Topics {
+        Topics { segments: "skywalking-segments".to_owned() }
+    }
+}
+
+/// `initial_offset`: where a group without committed offsets begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum InitialOffset {
+    /// At what is produced from now on.
+    #[default]
+    Latest,
+    /// At the oldest record that Kafka still has.
+    Earliest,
+}
+
+/// `tls`: encrypted connections.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// PEM file with the authorities to trust; the system's when absent.
+    pub(crate) ca_file: Option<String>,
+    /// PEM file with the client's certificate.
+    pub(crate) cert_file: Option<String>,
+    /// PEM file with the client's private key.
+    pub(crate) key_file: Option<String>,
+    /// Accept any certificate, for any host.
+    pub(crate) insecure_skip_verify: bool,
+}
+
+/// `sasl`: how to log in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sasl {
+    /// How the password is proved.
+    pub(crate) mechanism: Mechanism,
+    /// The user.
+    pub(crate) username: String,
+    /// The user's password.
+    pub(crate) password: Secret,
+}
+
+/// `sasl.mechanism`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Mechanism {
+    /// The password itself; only over TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// SCRAM with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// `batch`: records of one partition that go down its lane together.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Batch {
+    /// Records after which a batch is complete.
+    pub(crate) max_records: usize,
+    /// Bytes that a batch does not exceed, unless one record does.
+    pub(crate) max_bytes: ByteSize,
+    /// The longest that a record waits for others.
+    pub(crate) timeout: Duration,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch { max_records: 512, max_bytes: ByteSize::mib(2), timeout: Duration::from_millis(50) }
+    }
+}
+
+/// `queue`: records that wait for the pipeline.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Queue {
+    /// Bytes that may wait, all partitions together. Each partition has an equal share.
+    pub(crate) max_bytes: ByteSize,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { max_bytes: ByteSize::mib(64) }
+    }
+}
+
+fn weir() -> String {
+    "weir".to_owned()
+}
+
+fn max_record_bytes() -> ByteSize {
+    ByteSize::mib(64)
+}
+
+fn one_second() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn five_seconds() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn thirty_seconds() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// The largest `batch.max_bytes` and `max_record_bytes`: both together fit in one arena.
+const MAX_BATCH: ByteSize = ByteSize::mib(512);
+
+/// Kafka's longest topic name.
+const MAX_TOPIC_NAME: usize = 249;
+
+impl Config {
+    /// The name of the topic with segments.
+    pub(crate) fn segments_topic(&self) -> String {
+        if self.namespace.is_empty() {
+            self.topics.segments.clone()
+        } else {
+            format!("{}-{}", self.namespace, self.topics.segments)
+        }
+    }
+
+    /// What is wrong with these settings: the key within the receiver's section, and why.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));
+        if self.brokers.is_empty() {
+            wrong("brokers", "name at least one broker, for example `localhost:9092`");
+        }
+        for (index, broker) in self.brokers.iter().enumerate() {
+            if broker.trim().is_empty() {
+                wrong(&format!("brokers[{index}]"), "is empty; write `host:port`");
+            }
+        }
+        let topic = self.segments_topic();
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.topics.segments.is_empty() || topic.len() > MAX_TOPIC_NAME || !topic.chars().all(legal) {
+            let why = format!(
+                "`{topic}` is not the name of a Kafka topic: 1 to {MAX_TOPIC_NAME} letters, digits, `.`, `_` and `-`"
+            );
+            wrong("topics.segments", &why);
+        }
+        if self.group_id.is_empty() {
+            wrong("group_id", "must not be empty: Kafka keeps the offsets under this name");
+        }
+        if let Some(Tls { cert_file, key_file, .. }) = &self.tls
+            && cert_file.is_some() != key_file.is_some()
+        {
+            wrong("tls", "`cert_file` and `key_file` go together: give both or none");
+        }
+        if self.batch.max_records == 0 {
+            wrong("batch.max_records", "must be at least 1");
+        }
+        for (key, size) in
+            [("batch.max_bytes", self.batch.max_bytes), ("max_record_bytes", self.max_record_bytes)]
+        {
+            if size.get() == 0 || size > MAX_BATCH {
+                wrong(key, &format!("must be more than 0 and at most {MAX_BATCH}"));
+            }
+        }
+        if self.queue.max_bytes.get() == 0 {
+            wrong("queue.max_bytes", "must be more than 0");
+        }
+        for (key, time) in
+            [("commit_interval", self.commit_interval), ("metadata_refresh", self.metadata_refresh)]
+        {
+            if !(10..=3_600_000).contains(&time.as_millis()) {
+                wrong(key, "must be from 10ms to 1h");
+            }
+        }
+        problems.extend(crate::client::property_problems(self));
+        problems
+    }
+}

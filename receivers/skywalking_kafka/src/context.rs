@@ -1,0 +1,189 @@
+//! What librdkafka tells: rebalances, statistics, errors, its log.
+//!
+//! librdkafka calls back while it is polled. Nothing is decided there: what happened is kept as an [`Event`] for the
+//! polling thread, which may take its time to answer a rebalance. Only while the consumer closes is a rebalance
+//! answered at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
+use weir_component::{Context, LogLimit};
+
+use crate::metrics::Metrics;
+
+/// What librdkafka told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// These partitions are ours from now on. To be answered.
+    Assign(Vec<i32>),
+    /// These partitions go to somebody else. To be answered. `lost`: they have gone already.
+    Revoke { partitions: Vec<i32>, lost: bool },
+    /// The answer to a commit.
+    Committed(Result<Vec<(i32, i64)>, KafkaError>),
+    /// The state of the partitions.
+    Statistics(Vec<PartitionState>),
+}
+
+/// What the statistics say about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionState {
+    pub(crate) partition: i32,
+    /// One past its last record, when known.
+    pub(crate) end: Option<i64>,
+    /// Everything was read and nothing waits in librdkafka.
+    pub(crate) at_end: bool,
+    /// The broker that has it answers.
+    pub(crate) reachable: bool,
+}
+
+/// The consumer's context.
+pub(crate) struct KafkaContext {
+    context: Context,
+    metrics: Metrics,
+    brokers: String,
+    topic: Arc<str>,
+    events: Mutex<Vec<Event>>,
+    closing: AtomicBool,
+    unreachable: LogLimit,
+    unknown_topic: LogLimit,
+    others: LogLimit,
+}
+
+impl KafkaContext {
+    pub(crate) fn new(context: Context, metrics: Metrics, brokers: String, topic: Arc<str>) -> KafkaContext {
+        KafkaContext {
+            context,
+            metrics,
+            brokers,
+            topic,
+            events: Mutex::default(),
+            closing: AtomicBool::new(false),
+            unreachable: LogLimit::every_ms(10_000),
+            unknown_topic: LogLimit::every_ms(30_000),
+            others: LogLimit::every_ms(10_000),
+        }
+    }
+
+    /// What was told since the last call, in order.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on rebalances are answered at once: there is nothing left to save.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Adds what happened.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
+
+impl ConsumerContext for KafkaContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assign = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answer =
+                if assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            if let Err(error) = answer {
+                tracing::debug!(receiver = %self.context.id, %error, "a rebalance while closing");
+            }
+            return;
+        }
+        let partitions = list.elements().iter().map(TopicPartitionListElem::partition).collect();
+        self.tell(if assign {
+            Event::Assign(partitions)
+        } else {
+            Event::Revoke { partitions, lost: consumer.assignment_lost() }
+        });
+    }
+}
+
+impl ClientContext for KafkaContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            // Errors come again through `error`, in our words.
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Error => {
+                tracing::debug!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "{message}");
+            }
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.tell(Event::Statistics(partition_states(&statistics, &self.topic)));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        self.metrics.errors.inc();
+        let now = self.context.clock.now_ms();
+        let (receiver, brokers, topic) = (&self.context.id, &self.brokers, &self.topic);
+        match code {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                if let Some(more) = self.unknown_topic.allow(now) {
+                    tracing::warn!(
+                        %receiver, %topic, brokers, more,
+                        "the topic does not exist: waiting until somebody creates it"
+                    );
+                }
+            }
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::Authentication,
+            ) => {
+                if let Some(more) = self.unreachable.allow(now) {
+                    tracing::warn!(%receiver, brokers, reason, more, "Kafka cannot be reached: retrying, nothing is lost");
+                }
+            }
+            _ => {
+                if let Some(more) = self.others.allow(now) {
+                    tracing::warn!(%receiver, brokers, %topic, %error, reason, more, "Kafka reports an error: retrying");
+                }
+            }
+        }
+    }
+}
+
+fn partition_states(statistics: &Statistics, topic: &str) -> Vec<PartitionState> {
+    let Some(topic) = statistics.topics.get(topic) else {
+        return Vec::new();
+    };
+    let up = |id: i32| {
+        statistics
+            .brokers
+            .values()
+            .any(|broker| broker.nodeid == id && matches!(&*broker.state, "UP" | "UPDATE"))
+    };
+    let known = topic.partitions.values().filter(|partition| partition.partition >= 0);
+    known
+        .map(|partition| PartitionState {
+            partition: partition.partition,
+            end: Some(partition.hi_offset).filter(|end| *end >= 0),
+            at_end: partition.eof_offset >= 0
+                && partition.eof_offset == partition.next_offset
+                && partition.fetchq_cnt == 0,
+            reachable: up(if partition.broker >= 0 { partition.broker } else { partition.leader }),
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! Between the thread that polls Kafka and the task of one partition.
+//!
+//! The thread never waits here. It watches [`Inbox::weight`] and pauses the partition instead.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::batching::{Batching, Chunk, Limits};
+use crate::quiet::Quiet;
+
+/// The records of one partition that wait for its task.
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    weight: AtomicUsize,
+    changed: Notify,
+}
+
+struct State {
+    batching: Batching,
+    quiet: Quiet,
+    closed: bool,
+}
+
+/// What the task does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Send these records.
+    Chunk(Chunk),
+    /// Say that the partition has been quiet for this long.
+    Quiet(Duration),
+    /// End the lane. What still waits is dropped; the next owner of the partition reads it again.
+    Close,
+}
+
+impl Inbox {
+    pub(crate) fn new(limits: Limits) -> Inbox {
+        let state =
+            State { batching: Batching::new(limits), quiet: Quiet::new(Instant::now()), closed: false };
+        Inbox { state: Mutex::new(state), weight: AtomicUsize::new(0), changed: Notify::new() }
+    }
+
+    /// A record.
+    pub(crate) fn push(&self, offset: i64, record: &[u8]) {
+        self.add(|batching| batching.push(offset, record, Instant::now()));
+    }
+
+    /// A record that has nothing for the lane.
+    pub(crate) fn skip(&self, offset: i64) {
+        self.add(|batching| batching.skip(offset, Instant::now()));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Batching) -> bool) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.quiet.record();
+        let look = add(&mut state.batching);
+        self.weight.store(state.batching.weight(), Ordering::Relaxed);
+        drop(state);
+        if look {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The partition is read to its end.
+    pub(crate) fn end(&self) {
+        if self.lock().quiet.end(Instant::now()) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether the partition's broker answers.
+    pub(crate) fn reachable(&self, reachable: bool) {
+        self.lock().quiet.reachable(reachable, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// No more records: the task ends its lane.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// The task has just delivered what it took.
+    pub(crate) fn delivered(&self) {
+        self.lock().quiet.delivered(Instant::now());
+    }
+
+    /// Waits for something to do. For one task.
+    pub(crate) async fn next(&self) -> Next {
+        loop {
+            let wake = {
+                let mut state = self.lock();
+                if state.closed {
+                    return Next::Close;
+                }
+                let now = Instant::now();
+                if let Some(chunk) = state.batching.take(now) {
+                    self.weight.store(state.batching.weight(), Ordering::Relaxed);
+                    return Next::Chunk(chunk);
+                }
+                if state.batching.is_empty() {
+                    if let Some(quiet) = state.quiet.tell(now) {
+                        return Next::Quiet(quiet);
+                    }
+                    state.quiet.tell_at()
+                } else {
+                    state.batching.ready_at()
+                }
+            };
+            // A notification between the look and the wait is kept by `Notify`.
+            match wake {
+                Some(wake) => {
+                    let _ = tokio::time::timeout_at(wake.into(), self.changed.notified()).await;
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox() -> Inbox {
+        Inbox::new(Limits { max_records: 2, max_bytes: 1000, timeout: Duration::from_millis(1) })
+    }
+
+    #[tokio::test]
+    async fn records_come_out_as_chunks_and_the_weight_goes_down() {
+        let inbox = inbox();
+        inbox.push(0, b"a");
+        inbox.push(1, b"b");
+        inbox.push(2, b"c");
+        assert!(inbox.weight() > 3);
+        let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk") };
+        assert_eq!(chunk.offsets, [0, 1]);
+        let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk after its timeout") };
+        assert_eq!(chunk.offsets, [2]);
+        assert_eq!(inbox.weight(), 0);
+    }
+
+    #[tokio::test]
+    async fn closing_wakes_the_task_and_drops_what_waits() {
+        let inbox = std::sync::Arc::new(inbox());
+        let task = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.next().await }
+        });
+        inbox.close();
+        assert!(matches!(task.await.unwrap(), Next::Close));
+        inbox.push(0, b"late");
+        assert!(matches!(inbox.next().await, Next::Close));
+        assert_eq!(inbox.weight(), 0);
+    }
+}

@@ -1,0 +1,100 @@
+//! The task of one partition: from its inbox down its lane.
+
+use std::sync::Arc;
+
+use arrow::buffer::Buffer;
+use weir_component::offsets::OffsetTracker;
+use weir_component::{Lane, LaneClosed, LaneMessage};
+use weir_pdata::{Encoded, EventBatch, Format, Origin, Payload, Signal};
+
+use crate::batching::Chunk;
+use crate::inbox::{Inbox, Next};
+use crate::rejects::PartitionRejects;
+
+/// What the task of a partition works with.
+pub(crate) struct LaneTask {
+    pub(crate) lane: Lane,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) tracker: OffsetTracker,
+    pub(crate) rejects: Arc<PartitionRejects>,
+    /// For [`Origin::lane`].
+    pub(crate) name: Arc<str>,
+}
+
+impl LaneTask {
+    /// Sends until the inbox is closed, then ends the lane.
+    ///
+    /// # Errors
+    /// The pipeline has stopped.
+    pub(crate) async fn run(mut self) -> Result<(), LaneClosed> {
+        loop {
+            match self.inbox.next().await {
+                Next::Chunk(chunk) => {
+                    if let Some(batch) = self.batch(chunk) {
+                        self.lane.send(LaneMessage::Batch(batch)).await?;
+                    }
+                    self.inbox.delivered();
+                }
+                Next::Quiet(quiet) => self.lane.send(LaneMessage::Idle(quiet)).await?,
+                Next::Close => return self.lane.send(LaneMessage::Drain).await,
+            }
+        }
+    }
+
+    /// The batch of a chunk. A chunk of skipped records has none and is done at once.
+    fn batch(&self, chunk: Chunk) -> Option<EventBatch> {
+        let ack = self.tracker.track(chunk.end);
+        if chunk.records.is_empty() {
+            return None;
+        }
+        let encoded = Encoded {
+            format: Format::SkyWalkingSegment,
+            arena: Buffer::from_vec(chunk.arena),
+            records: chunk.records.into(),
+        };
+        self.rejects.sending(&encoded, chunk.offsets);
+        let origin = Origin { lane: self.name.clone(), positions: chunk.start..chunk.end };
+        Some(EventBatch { signal: Signal::Traces, payload: Payload::Encoded(encoded), origin, ack })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batching::Limits;
+    use crate::metrics::Metrics;
+    use crate::rejects::TopicRejects;
+    use std::time::Duration;
+    use weir_component::testkit::{self, RecordingLanes};
+    use weir_component::{LaneSpec, Lanes};
+
+    #[tokio::test]
+    async fn skipped_records_are_done_in_their_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = testkit::context("skywalking_kafka", directory.path());
+        let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
+        let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
+        let rejects = Arc::new(PartitionRejects::new(topic, 0));
+        let lanes = RecordingLanes::default();
+        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone() });
+        let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };
+        let inbox = Arc::new(Inbox::new(limits));
+        let tracker = OffsetTracker::default();
+        let name = Arc::from("skywalking_kafka/t/0");
+        let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
+        let task = tokio::spawn(task.run());
+
+        inbox.skip(4);
+        inbox.push(5, b"five");
+        lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 1).await;
+        let batch = lanes.take_batches().remove(0);
+        assert_eq!(batch.origin.positions.end, 6);
+        inbox.close();
+        task.await.unwrap().unwrap();
+        drop(batch);
+        assert_eq!(tracker.committable(), Some(6));
+        assert!(lanes.lanes()[0].closed);
+        assert!(matches!(lanes.lanes()[0].messages.last(), Some(LaneMessage::Drain)));
+        lanes.check_contract();
+    }
+}

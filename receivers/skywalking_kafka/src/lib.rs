@@ -1,0 +1,38 @@
+//! The `skywalking_kafka` receiver: SkyWalking segments from a Kafka topic, one `SegmentObject` a record.
+//!
+//! * Each assigned partition is one lane, opened before anything is read from it.
+//! * An offset is committed only when everything before it is acknowledged; nothing is committed past a failure.
+//! * A slow pipeline pauses its partitions. The thread that polls Kafka never waits for a pipeline, so the
+//!   group membership stays alive.
+//! * Kafka that cannot be reached, and a topic that does not exist, are waited for.
+//! * Records that cannot be decoded or are too large are counted and dead-lettered, never fatal.
+//!
+//! Not guaranteed: that nothing is delivered twice. After a restart everything past the committed offset is read again.
+
+mod assignment;
+mod batching;
+mod client;
+mod committer;
+mod config;
+mod consumer;
+mod context;
+mod inbox;
+mod lane;
+mod metrics;
+mod position;
+mod quiet;
+mod receiver;
+mod rejects;
+mod start;
+
+use weir_component::factory::{Info, ReceiverFactory};
+
+/// Makes `skywalking_kafka` receivers.
+pub const FACTORY: ReceiverFactory = ReceiverFactory {
+    info: Info {
+        kind: "skywalking_kafka",
+        summary: "SkyWalking segments from a Kafka topic.",
+        metrics: metrics::ALL,
+    },
+    create: receiver::create,
+};

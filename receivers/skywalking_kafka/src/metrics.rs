@@ -1,0 +1,100 @@
+//! What the receiver counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use weir_component::Telemetry;
+use weir_component::telemetry::{Metric, MetricKind};
+
+const RECORDS: Metric = counter("weir_receiver_records", "Records read from the input.");
+const BYTES: Metric = counter("weir_receiver_bytes", "Bytes of the records read from the input.");
+const REJECTED: Metric = counter(
+    "weir_receiver_rejected_records",
+    "Records that cannot be decoded or are too large. They go to the dead letters.",
+);
+const EMPTY: Metric = counter("weir_receiver_empty_records", "Valid records without any event.");
+const COMMIT_FAILURES: Metric =
+    counter("weir_kafka_commit_failures", "Commits of offsets that Kafka refused or that got no answer.");
+const ERRORS: Metric =
+    counter("weir_kafka_errors", "Errors that the Kafka client reported and that are retried.");
+const ASSIGNED: Metric = gauge("weir_kafka_assigned_partitions", "Partitions that this receiver reads.");
+const LAG: Metric = partition_gauge(
+    "weir_kafka_lag",
+    "Records between the last one that was read and the end of the partition.",
+);
+const PAUSED: Metric =
+    partition_gauge("weir_kafka_paused", "1 while the partition is paused because its pipeline is slow.");
+const COMMITTED: Metric = partition_gauge(
+    "weir_kafka_committed_offset",
+    "The offset at which the group would go on after a restart.",
+);
+
+/// Every metric of the receiver.
+pub(crate) const ALL: &[Metric] =
+    &[RECORDS, BYTES, REJECTED, EMPTY, COMMIT_FAILURES, ERRORS, ASSIGNED, LAG, PAUSED, COMMITTED];
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Counter, labels: &["receiver"] }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Gauge, labels: &["receiver"] }
+}
+
+const fn partition_gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Gauge, labels: &["receiver", "topic", "partition"] }
+}
+
+/// The counters of one receiver. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) empty: Counter,
+    pub(crate) commit_failures: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) assigned: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(telemetry: &Telemetry, receiver: &str) -> Metrics {
+        let of = |metric: &Metric| telemetry.counter(metric, &[receiver]);
+        Metrics {
+            records: of(&RECORDS),
+            bytes: of(&BYTES),
+            rejected: of(&REJECTED),
+            empty: of(&EMPTY),
+            commit_failures: of(&COMMIT_FAILURES),
+            errors: of(&ERRORS),
+            assigned: telemetry.gauge(&ASSIGNED, &[receiver]),
+        }
+    }
+}
+
+/// The gauges of one partition.
+pub(crate) struct PartitionMetrics {
+    pub(crate) lag: Gauge,
+    pub(crate) paused: Gauge,
+    pub(crate) committed: Gauge,
+}
+
+impl PartitionMetrics {
+    pub(crate) fn new(
+        telemetry: &Telemetry,
+        receiver: &str,
+        topic: &str,
+        partition: i32,
+    ) -> PartitionMetrics {
+        let partition = partition.to_string();
+        let of = |metric: &Metric| telemetry.gauge(metric, &[receiver, topic, &partition]);
+        PartitionMetrics { lag: of(&LAG), paused: of(&PAUSED), committed: of(&COMMITTED) }
+    }
+}
+
+impl Drop for PartitionMetrics {
+    /// Another gateway tells about the partition from now on.
+    fn drop(&mut self) {
+        self.lag.set(0);
+        self.paused.set(0);
+    }
+}

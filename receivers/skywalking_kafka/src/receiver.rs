@@ -1,0 +1,125 @@
+//! The receiver: a thread of its own for Kafka, and a task per partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use weir_component::{Context, Receiver, ReceiverError, ReceiverHost, Settings};
+use weir_config::Diagnostics;
+
+use crate::assignment::Assignment;
+use crate::batching::Limits;
+use crate::client::client_config;
+use crate::committer;
+use crate::config::Config;
+use crate::consumer::{End, Session};
+use crate::context::KafkaContext;
+use crate::metrics::Metrics;
+use crate::rejects::TopicRejects;
+
+/// How long to wait before a Kafka client that failed for good is replaced.
+const REPLACE_AFTER: Duration = Duration::from_secs(5);
+
+/// Reads the settings and builds the receiver.
+pub(crate) fn create(settings: Settings<'_>, _context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut found = Diagnostics::new();
+    for (key, why) in config.problems() {
+        found.push(settings.error_at(&key, why));
+    }
+    found.into_result(()).map(|()| -> Box<dyn Receiver> { Box::new(SkyWalkingKafka { config }) })
+}
+
+struct SkyWalkingKafka {
+    config: Config,
+}
+
+#[async_trait]
+impl Receiver for SkyWalkingKafka {
+    async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
+        let runtime = Handle::current();
+        let (done, ended) = oneshot::channel();
+        // The thread stops too when this future is dropped.
+        let stop = stop.child_token();
+        let _stop_with_me = stop.clone().drop_guard();
+        let id = host.context.id.clone();
+        let thread = std::thread::Builder::new().name("weir-kafka".to_owned());
+        let spawned = thread.spawn(move || {
+            // When nobody waits any more there is nobody to tell.
+            let _ = done.send(work(&self.config, &host, &runtime, &stop));
+        });
+        if let Err(error) = spawned {
+            return Err(ReceiverError {
+                message: format!("receiver `{id}`: the thread that polls Kafka could not be started"),
+                source: Some(Box::new(error)),
+            });
+        }
+        let stopped = || ReceiverError::new(format!("receiver `{id}`: the thread that polls Kafka panicked"));
+        ended.await.map_err(|_| stopped())?
+    }
+}
+
+/// Reads from Kafka until `stop`, with a new client whenever one fails for good.
+fn work(
+    config: &Config,
+    host: &ReceiverHost,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<(), ReceiverError> {
+    let context = &host.context;
+    let id = &context.id;
+    let topic: Arc<str> = Arc::from(config.segments_topic());
+    let metrics = Metrics::new(&context.telemetry, &id.to_string());
+    let rejects = Arc::new(TopicRejects::new(context.clone(), topic.clone(), metrics.clone()));
+    let brokers = config.brokers.join(",");
+    let limits = Limits {
+        max_records: config.batch.max_records,
+        max_bytes: config.batch.max_bytes.as_usize(),
+        timeout: config.batch.timeout.get(),
+    };
+    while !stop.is_cancelled() {
+        let kafka = KafkaContext::new(context.clone(), metrics.clone(), brokers.clone(), topic.clone());
+        let consumer: BaseConsumer<KafkaContext> =
+            client_config(config).create_with_context(kafka).map_err(|error| ReceiverError {
+                message: format!(
+                    "receiver `{id}`: librdkafka does not accept the settings: {error}; check `tls`, `sasl` and `properties`"
+                ),
+                source: Some(Box::new(error)),
+            })?;
+        consumer.subscribe(&[&*topic]).map_err(|error| ReceiverError {
+            message: format!("receiver `{id}`: subscribing to topic `{topic}` failed: {error}"),
+            source: Some(Box::new(error)),
+        })?;
+        let consumer = Arc::new(consumer);
+        let commits = committer::start(&consumer, topic.clone()).map_err(|error| ReceiverError {
+            message: format!("receiver `{id}`: the thread that commits offsets could not be started"),
+            source: Some(Box::new(error)),
+        })?;
+        tracing::info!(receiver = %id, brokers, %topic, group = config.group_id, "reading segments from Kafka");
+        let assignment = Assignment::new(
+            host.clone(),
+            runtime.clone(),
+            rejects.clone(),
+            topic.clone(),
+            limits,
+            config.queue.max_bytes.as_usize(),
+        );
+        let session =
+            Session::new(&consumer, config, host, rejects.clone(), metrics.clone(), assignment, commits);
+        match session.run(stop) {
+            End::Stopped => break,
+            End::Failed(error) => return Err(error),
+            End::Fatal(error) => {
+                tracing::error!(receiver = %id, %topic, %error, "the Kafka client failed for good: starting a new one");
+                drop(consumer);
+                let _ =
+                    runtime.block_on(async { tokio::time::timeout(REPLACE_AFTER, stop.cancelled()).await });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Records that no retry can save: counted, logged at a limited rate, and kept as dead letters.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use weir_component::{Context, LogLimit, Rejects};
+use weir_pdata::Encoded;
+
+use crate::metrics::Metrics;
+
+/// Where the records of one topic are rejected.
+pub(crate) struct TopicRejects {
+    context: Context,
+    topic: Arc<str>,
+    metrics: Metrics,
+    log: LogLimit,
+}
+
+/// Where the records of one partition are rejected.
+pub(crate) struct PartitionRejects {
+    topic: Arc<TopicRejects>,
+    partition: i32,
+    /// The batch that went down the lane last. Offsets may have holes, so that they cannot be counted from the first.
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    /// Address of the batch's arena, which is what identifies it.
+    arena: usize,
+    offsets: Vec<i64>,
+}
+
+impl TopicRejects {
+    pub(crate) fn new(context: Context, topic: Arc<str>, metrics: Metrics) -> TopicRejects {
+        TopicRejects { context, topic, metrics, log: LogLimit::every_ms(10_000) }
+    }
+
+    /// A record that never got as far as a lane.
+    pub(crate) fn reject(&self, partition: i32, offset: i64, record: &[u8], reason: &str) {
+        self.metrics.rejected.inc();
+        let fields = Map::from_iter([
+            ("topic".to_owned(), Value::from(&*self.topic)),
+            ("partition".to_owned(), Value::from(partition)),
+            ("offset".to_owned(), Value::from(offset)),
+            ("data".to_owned(), Value::from(STANDARD.encode(record))),
+        ]);
+        self.context.dead_letters.write(&self.context.id, reason, fields);
+        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+            let (receiver, topic) = (&self.context.id, &self.topic);
+            tracing::warn!(
+                %receiver, %topic, partition, offset, reason, more,
+                "a record was rejected; it is kept in the dead letters"
+            );
+        }
+    }
+}
+
+impl PartitionRejects {
+    pub(crate) fn new(topic: Arc<TopicRejects>, partition: i32) -> PartitionRejects {
+        PartitionRejects { topic, partition, last: Mutex::default() }
+    }
+
+    /// This batch goes down the lane now; its records have these offsets.
+    pub(crate) fn sending(&self, encoded: &Encoded, offsets: Vec<i64>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { arena: address(encoded), offsets };
+    }
+
+    fn offset(&self, encoded: &Encoded, index: usize) -> Option<i64> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.arena == address(encoded) { last.offsets.get(index).copied() } else { None }
+    }
+}
+
+fn address(encoded: &Encoded) -> usize {
+    encoded.arena.as_ptr().addr()
+}
+
+impl Rejects for PartitionRejects {
+    fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str) {
+        let offset = self.offset(encoded, index).unwrap_or(position);
+        let record = encoded.records.get(index).and_then(|range| {
+            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            encoded.arena.get(start..end)
+        });
+        self.topic.reject(self.partition, offset, record.unwrap_or_default(), reason);
+    }
+
+    fn empty(&self, count: usize) {
+        self.topic.metrics.empty.inc_by(count as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_component::testkit;
+    use weir_pdata::Format;
+
+    #[test]
+    fn a_rejected_record_is_counted_and_kept_with_its_own_offset() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = testkit::context("skywalking_kafka", directory.path());
+        let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
+        let topic = Arc::new(TopicRejects::new(context.clone(), "segments".into(), metrics));
+        let rejects = PartitionRejects::new(topic, 3);
+        let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"good"[..], b"bad"]).unwrap();
+        rejects.sending(&encoded, vec![7, 12]);
+        rejects.reject(&encoded, 1, 8, "not a segment");
+        rejects.reject(&encoded, 9, 8, "an index that the batch does not have");
+        let text = std::fs::read_to_string(directory.path().join("skywalking_kafka.jsonl")).unwrap();
+        let letters: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(letters[0]["topic"], "segments");
+        assert_eq!(letters[0]["partition"], 3);
+        assert_eq!(letters[0]["offset"], 12, "offsets have holes");
+        assert_eq!(letters[0]["data"], STANDARD.encode("bad"));
+        assert_eq!(letters[0]["reason"], "not a segment");
+        assert_eq!(letters[1]["data"], "");
+        let metrics = context.telemetry.encode();
+        assert!(
+            metrics.contains("weir_receiver_rejected_records_total{receiver=\"skywalking_kafka\"} 2"),
+            "{metrics}"
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! The receiver against librdkafka's mock cluster: real protocol, no broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod cluster;
+mod pipelines;
+
+use std::time::Duration;
+
+use cluster::{Cluster, PATIENCE, RunningReceiver, settings};
+use pipelines::GatedLanes;
+use weir_component::LaneMessage;
+use weir_component::testkit::{RecordedLane, RecordingLanes};
+use weir_pdata::{EventBatch, Payload};
+
+const TOPIC: &str = "skywalking-segments";
+
+/// The records of a batch.
+fn records(batch: &EventBatch) -> Vec<Vec<u8>> {
+    let Payload::Encoded(encoded) = &batch.payload else { panic!("wire bytes") };
+    let range = |range: &std::ops::Range<u32>| range.start as usize..range.end as usize;
+    encoded.records.iter().map(|record| encoded.arena[range(record)].to_vec()).collect()
+}
+
+/// The records of a lane, in order.
+fn all(lane: &RecordedLane) -> Vec<Vec<u8>> {
+    lane.batches().flat_map(records).collect()
+}
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    range.map(|number| format!("record {number}").into_bytes()).collect()
+}
+
+fn count(lanes: &[RecordedLane]) -> usize {
+    lanes.iter().map(|lane| all(lane).len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_partition_is_a_lane_and_comes_in_order() {
+    let cluster = Cluster::new(TOPIC, 2);
+    cluster.produce(0, &numbered(0..700)).await;
+    cluster.produce(1, &numbered(1000..1003)).await;
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 703).await;
+    let seen = lanes.lanes();
+    assert_eq!(seen.len(), 2);
+    for lane in &seen {
+        let expected = match &*lane.name {
+            "skywalking-segments/0" => numbered(0..700),
+            "skywalking-segments/1" => numbered(1000..1003),
+            other => panic!("{other}"),
+        };
+        assert_eq!(all(lane), expected);
+        let mut next = 0;
+        for batch in lane.batches() {
+            assert_eq!(batch.origin.positions.start, next, "no offset is left out");
+            assert_eq!(*batch.origin.lane, *format!("skywalking_kafka/{}", lane.name));
+            assert!(batch.len() <= 512);
+            next = batch.origin.positions.end;
+        }
+    }
+    drop((seen, lanes.take_batches()));
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(700));
+    assert_eq!(cluster.committed(1), Some(3));
+    for lane in lanes.lanes() {
+        assert!(lane.closed);
+        assert!(matches!(lane.messages.last(), Some(LaneMessage::Drain)), "a lane ends with Drain");
+    }
+    lanes.check_contract();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_acknowledged_records_are_committed_and_a_restart_goes_on_there() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..10)).await;
+    let yaml = "initial_offset: earliest\nbatch: {max_records: 1}\ndrain_timeout: 100ms";
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 10).await;
+    let mut batches = lanes.take_batches();
+    let open = batches.split_off(4);
+    drop(batches);
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(4));
+    drop(open);
+
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 6).await;
+    assert_eq!(all(&lanes.lanes()[0]), numbered(4..10));
+    drop(lanes.take_batches());
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_batch_is_never_passed() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..5)).await;
+    let lanes = RecordingLanes::default();
+    let yaml = "initial_offset: earliest\nbatch: {max_records: 1}";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 5).await;
+    let batches = lanes.take_batches();
+    batches[2].ack.fail();
+    drop(batches);
+    cluster.until(|| cluster.committed(0) == Some(2)).await;
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn latest_begins_at_the_end_and_keeps_that_place() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..5)).await;
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "", lanes.clone());
+    cluster.until(|| cluster.committed(0) == Some(5)).await;
+    receiver.stop().await.unwrap();
+    assert_eq!(count(&lanes.lanes()), 0);
+
+    cluster.produce(0, &numbered(5..8)).await;
+    let receiver = RunningReceiver::start(&cluster, "", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    assert_eq!(
+        all(lanes.lanes().last().unwrap()),
+        numbered(5..8),
+        "nothing is missed while the receiver is away"
+    );
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_cannot_be_used_are_counted_kept_and_passed() {
+    let cluster = Cluster::new(TOPIC, 1);
+    let large = vec![b'x'; 2000];
+    cluster.produce(0, &[b"good".to_vec(), Vec::new(), large.clone(), b"bad".to_vec(), Vec::new()]).await;
+    let lanes = RecordingLanes::default();
+    let yaml = "initial_offset: earliest\nmax_record_bytes: 1000";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 2).await;
+    receiver.until_metric("weir_receiver_empty_records_total{receiver=\"skywalking_kafka\"} 2").await;
+    let lane = lanes.lanes().remove(0);
+    let batch = lane.batches().last().unwrap();
+    let Payload::Encoded(encoded) = &batch.payload else { panic!("wire bytes") };
+    lane.reject(encoded, batch.len() - 1, batch.origin.positions.end, "not a segment");
+    let letters = receiver.dead_letters();
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0]["offset"], 2);
+    assert_eq!(letters[0]["reason"], "the record has 2000 bytes; max_record_bytes is 1000B");
+    assert_eq!(letters[1]["topic"], TOPIC);
+    assert_eq!(letters[1]["partition"], 0);
+    assert_eq!(letters[1]["offset"], 3, "the record's own offset, although others before it were left out");
+    assert_eq!(letters[1]["data"], "YmFk");
+    receiver.until_metric("weir_receiver_rejected_records_total{receiver=\"skywalking_kafka\"} 2").await;
+    drop(lane);
+    drop(lanes.take_batches());
+    cluster.until(|| cluster.committed(0) == Some(5)).await;
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_50_megabytes_comes_through() {
+    let cluster = Cluster::new(TOPIC, 1);
+    let large: Vec<u8> = (0..50_000_000u32).map(|i| (i % 251) as u8).collect();
+    // Alone: the mock broker keeps 5 MB of a partition, and always the last record.
+    cluster.produce(0, std::slice::from_ref(&large)).await;
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| lanes.iter().any(|lane| lane.batches().count() > 0)).await;
+    assert!(all(&lanes.lanes()[0]) == [large], "the bytes are the same");
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_pipeline_pauses_its_partition_and_loses_nothing() {
+    let cluster = Cluster::new(TOPIC, 2);
+    let gate = GatedLanes::default();
+    let yaml = "initial_offset: earliest\nqueue: {max_bytes: 20KB}\nbatch: {max_bytes: 1KB, max_records: 10}";
+    gate.shut("skywalking-segments/0");
+    let receiver = RunningReceiver::start(&cluster, yaml, gate.clone());
+    cluster.produce(0, &numbered(0..2000)).await;
+    receiver.until_metric("weir_kafka_paused{receiver=\"skywalking_kafka\",topic=\"skywalking-segments\",partition=\"0\"} 1").await;
+    // The other partition goes on, and the group membership lives.
+    cluster.produce(1, &numbered(0..50)).await;
+    gate.recorded().wait_until(PATIENCE, |lanes| count(lanes) == 50).await;
+    assert!(receiver.metric(
+        "weir_kafka_paused{receiver=\"skywalking_kafka\",topic=\"skywalking-segments\",partition=\"0\"} 1"
+    ));
+    let lag = "weir_kafka_lag{receiver=\"skywalking_kafka\",topic=\"skywalking-segments\",partition=\"0\"} ";
+    let behind =
+        |line: &str| line.strip_prefix(lag).is_some_and(|lag| lag.parse::<i64>().is_ok_and(|lag| lag > 1000));
+    receiver.until(|metrics| metrics.lines().any(behind)).await;
+    gate.open();
+    gate.recorded().wait_until(PATIENCE, |lanes| count(lanes) == 2050).await;
+    let lanes = gate.recorded().lanes();
+    let slow = lanes.iter().find(|lane| &*lane.name == "skywalking-segments/0").unwrap();
+    assert_eq!(all(slow), numbered(0..2000), "in order, once");
+    receiver.until_metric("weir_kafka_paused{receiver=\"skywalking_kafka\",topic=\"skywalking-segments\",partition=\"0\"} 0").await;
+    drop((lanes, gate.recorded().take_batches()));
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(2000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_partition_says_so_and_a_held_up_one_does_not() {
+    let cluster = Cluster::new(TOPIC, 2);
+    let gate = GatedLanes::default();
+    gate.shut("skywalking-segments/0");
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", gate.clone());
+    cluster.produce(0, &numbered(0..1)).await;
+    let idle = |lane: &RecordedLane| {
+        let quiet = lane.messages.iter().filter_map(|message| match message {
+            LaneMessage::Idle(quiet) => Some(*quiet),
+            _ => None,
+        });
+        quiet.collect::<Vec<_>>()
+    };
+    let named = |lanes: &[RecordedLane], name: &str| {
+        lanes.iter().find(|lane| &*lane.name == name).map(idle).unwrap_or_default()
+    };
+    gate.recorded().wait_until(PATIENCE, |lanes| named(lanes, "skywalking-segments/1").len() >= 3).await;
+    let lanes = gate.recorded().lanes();
+    let quiet = named(&lanes, "skywalking-segments/1");
+    assert!(quiet.is_sorted() && quiet[2] >= Duration::from_secs(2), "{quiet:?}");
+    assert_eq!(named(&lanes, "skywalking-segments/0").len(), 0, "it waits for its pipeline");
+    gate.open();
+    gate.recorded().wait_until(PATIENCE, |lanes| !named(lanes, "skywalking-segments/0").is_empty()).await;
+    let quiet = named(&gate.recorded().lanes(), "skywalking-segments/0");
+    assert!(quiet[0] < Duration::from_secs(3), "the time of waiting does not count: {quiet:?}");
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_gateway_takes_over_partitions_without_loss() {
+    let cluster = Cluster::new(TOPIC, 2);
+    cluster.produce(0, &numbered(0..20)).await;
+    cluster.produce(1, &numbered(100..120)).await;
+    let (one, two) = (RecordingLanes::default(), RecordingLanes::default());
+    let yaml = "initial_offset: earliest";
+    let first = RunningReceiver::start(&cluster, yaml, one.clone());
+    one.wait_until(PATIENCE, |lanes| count(lanes) == 40).await;
+    drop(one.take_batches());
+    let second = RunningReceiver::start(&cluster, yaml, two.clone());
+    two.wait_until(PATIENCE, |lanes| !lanes.is_empty()).await;
+    one.wait_until(PATIENCE, |lanes| lanes.iter().filter(|lane| lane.closed).count() == 1).await;
+    let moved = one.lanes().iter().find(|lane| lane.closed).unwrap().name.clone();
+    assert_eq!(two.lanes()[0].name, moved, "only the moved partition changes hands");
+    cluster.produce(0, &numbered(20..30)).await;
+    cluster.produce(1, &numbered(120..130)).await;
+    one.wait_until(PATIENCE, |lanes| count(lanes) == 10).await;
+    two.wait_until(PATIENCE, |lanes| count(lanes) == 10).await;
+    let expected = if &*moved == "skywalking-segments/0" { numbered(20..30) } else { numbered(120..130) };
+    assert_eq!(all(&two.lanes()[0]), expected, "what the first one committed is not read again");
+    drop(one.take_batches());
+    drop(two.take_batches());
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    assert_eq!((cluster.committed(0), cluster.committed(1)), (Some(30), Some(30)));
+    one.check_contract();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_kafka_is_waited_for() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..3)).await;
+    cluster.down();
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", lanes.clone());
+    receiver
+        .until(|metrics| {
+            metrics.contains("weir_kafka_errors_total")
+                && !metrics.contains("weir_kafka_errors_total{receiver=\"skywalking_kafka\"} 0")
+        })
+        .await;
+    cluster.up();
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_whose_kafka_never_comes_stops_when_told() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.down();
+    let receiver = RunningReceiver::start(&cluster, "", RecordingLanes::default());
+    receiver
+        .until(|metrics| metrics.contains("weir_kafka_errors_total{receiver=\"skywalking_kafka\"} 1"))
+        .await;
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_does_not_exist_is_waited_for() {
+    let cluster = Cluster::new("something-else", 1);
+    let lanes = RecordingLanes::default();
+    let yaml = "initial_offset: earliest\nnamespace: site\nmetadata_refresh: 100ms";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    receiver
+        .until(|metrics| metrics.contains("weir_kafka_errors_total{receiver=\"skywalking_kafka\"} 1"))
+        .await;
+    cluster.create("site-skywalking-segments", 1);
+    cluster.produce_to("site-skywalking-segments", 0, &numbered(0..3)).await;
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_pipeline_stops_the_receiver() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..3)).await;
+    let gate = GatedLanes::default();
+    gate.stop_pipeline();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest\ndrain_timeout: 100ms", gate);
+    receiver.ended().await.unwrap();
+    assert_eq!(cluster.committed(0), None, "what was not delivered is not committed");
+}
+
+#[test]
+fn wrong_settings_are_all_reported() {
+    let yaml = "group_id: ''\nbatch: {max_records: 0}\nproperties: {enable.auto.commit: true, no.such: 1}";
+    let Err(found) = settings("localhost:1", yaml) else { panic!("errors") };
+    let text = found.to_string();
+    for part in [
+        "group_id",
+        "batch.max_records",
+        "`enable.auto.commit` is set by Weir",
+        "No such configuration property",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn the_example_configurations_are_as_their_names_say() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let made = cluster::create(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(
+            made.is_ok(),
+            name.starts_with("valid"),
+            "{name}: {:?}",
+            made.err().map(|found| found.to_string())
+        );
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}

@@ -1,0 +1,101 @@
+"""The ClickHouse engine in this process, used as a server uses it: many queries at once, each with its own settings.
+
+chDB keeps settings and the current database on a connection and serialises the queries of one. So each
+running query borrows a connection from a pool, sets what it needs, and puts it back as new.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+import threading
+
+import chdb
+from chdb import ChdbError
+
+# Inserted data go through a file: inline binary data would be cut at their first empty line.
+SPOOL = "/dev/shm" if os.path.isdir("/dev/shm") else None
+FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*$", re.IGNORECASE)
+VALUES = re.compile(r"\bVALUES\s*$", re.IGNORECASE)
+BAD_REQUEST = {6, 8, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 72, 117, 321, 376, 427, 675, 676}
+NOT_FOUND = {46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 511}
+OTHER_STATUS = {48: 501, 76: 503, 159: 408, 164: 500, 209: 503, 439: 503, 497: 403, 516: 403}
+
+
+class QueryError(Exception):
+    """A refusal of the engine: its ClickHouse error code and its text, from `Code: …` to the code's name."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    def status(self):
+        """The HTTP status that ClickHouse answers with for this code."""
+        if self.code in BAD_REQUEST:
+            return 400
+        return 404 if self.code in NOT_FOUND else OTHER_STATUS.get(self.code, 500)
+
+
+class Engine:
+    """One data folder. chDB allows one a process."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._idle = [chdb.connect(folder)]
+        self._lock = threading.Lock()
+        with self._connection(None, {}) as connection:
+            self.version = connection.query("SELECT version()", "TabSeparatedRaw").bytes().decode().strip()
+
+    def query(self, text, database, settings, default_format):
+        """Runs a query; returns the answer's bytes, in its FORMAT or else the default one."""
+        with self._connection(database, settings) as connection:
+            return connection.query(text, default_format).bytes()
+
+    def insert(self, statement, data, database, settings):
+        """Runs `INSERT … FORMAT x` with the data apart, or a whole insert given as data with an empty statement."""
+        named = FORMAT.search(statement)
+        if not statement or VALUES.search(statement) or not named:
+            # Text that the engine can read inline: VALUES, SELECT, or a format with its rows after it.
+            with self._connection(database, settings) as connection:
+                return connection.query((statement + " ").encode() + data if statement else data).bytes()
+        with tempfile.NamedTemporaryFile(dir=SPOOL, prefix="weir-insert-") as spool:
+            spool.write(data)
+            spool.flush()
+            statement = f"{statement[:named.start()]} FROM INFILE '{spool.name}' COMPRESSION 'none' FORMAT {named[1]}"
+            with self._connection(database, settings) as connection:
+                return connection.query(statement).bytes()
+
+    @contextlib.contextmanager
+    def _connection(self, database, settings):
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = chdb.connect(self._folder)
+        applied = []
+        try:
+            connection.query(f"USE {_identifier(database or 'default')}")
+            for name, value in settings.items():
+                if not re.fullmatch(r"\w+", name):
+                    raise QueryError(115, f"Code: 115. DB::Exception: Unknown setting '{name}'. (UNKNOWN_SETTING)")
+                connection.query(f"SET {name} = {_literal(value)}")
+                applied.append(name)
+            yield connection
+        except (ChdbError, RuntimeError) as error:
+            text = str(error).strip()
+            code = re.search(r"Code: (\d+)", text)
+            raise QueryError(int(code[1]) if code else 1001, text[code.start():] if code else f"Code: 1001. {text}") from error
+        finally:
+            for name in applied:
+                if not name.startswith("param_"):
+                    connection.query(f"SET {name} = DEFAULT")
+            with self._lock:
+                self._idle.append(connection)
+
+
+def _identifier(name):
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _literal(value):
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

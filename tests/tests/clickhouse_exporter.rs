@@ -1,0 +1,533 @@
+//! The `clickhouse` exporter and the real engine: what is inserted is read back, whatever happens on the way.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::{
+    ArrayRef, BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, StringViewArray, StructArray,
+    TimestampNanosecondArray, UInt8Array, UInt32Array,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Int32Type};
+use serde_json::{Value, json};
+use weir_component::factory::BuiltExporter;
+use weir_component::testkit::{check_exporter, check_exporter_contract, context};
+use weir_component::{ExportError, Settings, Telemetry};
+use weir_config::{Document, Source, Topology};
+use weir_exporter_clickhouse::FACTORY;
+use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Outcome, Projection, Signal, decode, schema};
+use weir_tests::{ClickHouse, recorded};
+
+const SECOND: i64 = 1_000_000_000;
+/// 2025-06-05 01:58:25 UTC.
+const NOON: i64 = 1_749_088_705 * SECOND;
+
+fn exporter(url: &str, database: &str, more: &str) -> BuiltExporter {
+    counted_exporter(url, database, more).0
+}
+
+/// An exporter and its metrics.
+fn counted_exporter(url: &str, database: &str, more: &str) -> (BuiltExporter, Telemetry) {
+    let text = format!(
+        "receivers: {{r: }}\nexporters:\n  clickhouse:\n    endpoint: {url}\n    database: {database}\n    \
+         retry: {{initial_interval: 5ms, max_interval: 50ms}}\n    batch: {{timeout: 10ms}}\n    {more}\n\
+         service: {{pipelines: {{main: {{receivers: [r], exporters: [clickhouse]}}}}}}\n"
+    );
+    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+    let topology = Topology::read(&document).unwrap();
+    let context = context("clickhouse", &std::env::temp_dir());
+    let telemetry = context.telemetry.clone();
+    ((FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context).unwrap(), telemetry)
+}
+
+/// Exports through the helper and expects that everything is delivered; returns the dead letters.
+async fn deliver(url: &str, database: &str, more: &str, batches: Vec<EventBatch>) -> String {
+    let BuiltExporter { exporter, helper } = exporter(url, database, more);
+    check_exporter(exporter, helper, batches, Outcome::Done).await
+}
+
+fn batch(signal: Signal, columns: Vec<(&str, ArrayRef)>) -> EventBatch {
+    let columns = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    EventBatch::columns(signal, columns, Origin { lane: "test/0".into(), positions: 0..1 }, Ack::none())
+}
+
+fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+    Arc::new(StringViewArray::from(values.to_vec()))
+}
+
+/// As decoders build it: a dictionary of views.
+fn words<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+    let plain: DictionaryArray<Int32Type> = values.into_iter().collect();
+    let views = arrow::compute::cast(plain.values(), &DataType::Utf8View).unwrap();
+    Arc::new(DictionaryArray::new(plain.keys().clone(), views))
+}
+
+fn times(values: &[i64]) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::from(values.to_vec()).with_timezone("UTC"))
+}
+
+fn list(entries: StructArray, lengths: &[usize]) -> ListArray {
+    let item = Arc::new(Field::new("item", arrow::array::Array::data_type(&entries).clone(), true));
+    ListArray::new(item, OffsetBuffer::from_lengths(lengths.iter().copied()), Arc::new(entries), None)
+}
+
+/// Attribute lists of texts, a list for each element.
+fn attributes(rows: &[&[(&str, &str)]]) -> ListArray {
+    let all: Vec<(&str, &str)> = rows.concat();
+    let plain: DictionaryArray<Int32Type> = all.iter().map(|(key, _)| Some(*key)).collect();
+    let views = arrow::compute::cast(plain.values(), &DataType::Utf8View).unwrap();
+    let keys: ArrayRef = Arc::new(DictionaryArray::new(plain.keys().clone(), views));
+    let mut values = BinaryViewBuilder::new();
+    all.iter().for_each(|(_, value)| values.append_value(value));
+    let columns: Vec<ArrayRef> =
+        vec![keys, Arc::new(UInt8Array::from(vec![0; all.len()])), Arc::new(values.finish())];
+    let entries = StructArray::new(schema::attribute_entry(), columns, None);
+    list(entries, &rows.iter().map(|row| row.len()).collect::<Vec<_>>())
+}
+
+/// Two spans with a value in every column.
+fn full_spans() -> EventBatch {
+    let link = schema::link();
+    let link_columns = link.iter().map(|field| texts([Some(field.name().as_str())])).collect();
+    let links = list(StructArray::new(link, link_columns, None), &[1, 0]);
+    let event_columns: Vec<ArrayRef> = vec![
+        times(&[NOON + 1, -7]),
+        texts([Some("exception"), None]),
+        Arc::new(attributes(&[&[("stack", "at a\n\nat b"), ("stack", "again")], &[]])),
+    ];
+    let events = list(StructArray::new(schema::span_event(), event_columns, None), &[2, 0]);
+    let resource =
+        DictionaryArray::new(Int32Array::from(vec![0, 0]), Arc::new(attributes(&[&[("host.name", "h1")]])));
+    batch(
+        Signal::Traces,
+        vec![
+            ("time", times(&[NOON, NOON + 123_456_789])),
+            ("end_time", times(&[NOON + SECOND, NOON + 2 * SECOND])),
+            ("duration_ns", Arc::new(Int64Array::from(vec![SECOND, i64::MAX]))),
+            ("trace_id", words([Some("t"), Some("t")])),
+            ("span_id", texts([Some("s.0"), Some("s.1")])),
+            ("parent_span_id", texts([None, Some("s.0")])),
+            ("segment_id", words([Some("s"), Some("s")])),
+            ("segment_span_id", Arc::new(Int32Array::from(vec![0, 1]))),
+            ("service", words([Some("pay"), Some("支付")])),
+            ("service_instance", words([Some("i"), None])),
+            ("operation", texts([Some("/pay"), Some("")])),
+            ("kind", words([Some("server"), Some("unknown(7)")])),
+            ("status", words([Some("ok"), Some("error")])),
+            ("status_message", texts([None, Some("no\n\nmoney")])),
+            ("peer", texts([None, Some("db:3306")])),
+            ("component", words([Some("Tomcat"), None])),
+            ("component_id", Arc::new(Int32Array::from(vec![Some(1), None]))),
+            ("layer", words([Some("Http"), Some("Database")])),
+            ("skip_analysis", Arc::new(BooleanArray::from(vec![false, true]))),
+            ("size_limited", Arc::new(BooleanArray::from(vec![None, Some(true)]))),
+            ("trace_state", texts([Some("a=b"), None])),
+            ("flags", Arc::new(UInt32Array::from(vec![1, u32::MAX]))),
+            ("scope_name", texts([Some("lib"), None])),
+            ("scope_version", texts([Some("1"), None])),
+            ("links", Arc::new(links)),
+            ("events", Arc::new(events)),
+            ("resource", Arc::new(resource)),
+            ("customer.id", Arc::new(Int64Array::from(vec![Some(42), None]))),
+            ("attributes", Arc::new(attributes(&[&[("k", "v"), ("k", "w"), ("empty", "")], &[]]))),
+        ],
+    )
+}
+
+#[tokio::test]
+async fn spans_come_back_with_every_value() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![full_spans()]).await, "");
+
+    let rows = clickhouse.query(&format!("SELECT * FROM {database}.events ORDER BY time")).await?;
+    assert_eq!(
+        rows[0],
+        json!({
+            "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND,
+            "trace_id": "t", "span_id": "s.0", "parent_span_id": "", "segment_id": "s", "segment_span_id": 0,
+            "service": "pay", "service_instance": "i", "operation": "/pay", "kind": "server", "status": "ok",
+            "status_message": "", "peer": "", "component": "Tomcat", "component_id": 1, "layer": "Http",
+            "skip_analysis": false, "size_limited": false, "trace_state": "a=b", "flags": 1, "scope_name": "lib",
+            "scope_version": "1",
+            "links": [{
+                "trace_id": "trace_id", "span_id": "span_id", "ref_type": "ref_type", "parent_service": "parent_service",
+                "parent_service_instance": "parent_service_instance", "parent_endpoint": "parent_endpoint",
+                "network_address": "network_address"
+            }],
+            "events": [
+                {"time": "2025-06-05 01:58:25.000000001", "name": "exception", "attributes": {"stack": "again"}},
+                {"time": "1970-01-01 00:00:00.000000000", "name": "", "attributes": {"time": "-7"}}
+            ],
+            "resource": {"host.name": "h1"},
+            "attributes": {"k": "w", "empty": "", "customer.id": "42"}
+        })
+    );
+    assert_eq!(rows[1]["duration_ns"], json!(i64::MAX));
+    assert_eq!((&rows[1]["service"], &rows[1]["status_message"]), (&json!("支付"), &json!("no\n\nmoney")));
+    assert_eq!((&rows[1]["flags"], &rows[1]["attributes"]), (&json!(u32::MAX), &json!({})));
+    // JSON shows the last of repeated keys. The table has all of them, in order.
+    let repeated = clickhouse
+        .query(&format!(
+            "SELECT attributes['k'] AS first, mapKeys(attributes) AS keys, events.attributes[1]['stack'] AS stack, \
+             links.parent_service AS parents FROM {database}.events WHERE span_id = 's.0'"
+        ))
+        .await?;
+    assert_eq!(
+        repeated,
+        [
+            json!({"first": "v", "keys": ["k", "k", "empty", "customer.id"], "stack": "at a\n\nat b", "parents": ["parent_service"]})
+        ]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_recorded_agents_spans_are_all_there() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let records = recorded("skywalking-segments")?;
+    let values: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+    let encoded = Encoded::concat(Format::SkyWalkingSegment, values)?;
+    let decoded = decode(&encoded, &Projection::everything());
+    let (spans, columns) = (decoded.columns.num_rows() as u64, decoded.columns);
+    assert!(spans > 100, "{spans}");
+    let origin = Origin { lane: "kafka/0".into(), positions: 0..90 };
+    let batch = EventBatch::columns(Signal::Traces, columns, origin, Ack::none());
+    assert_eq!(deliver(clickhouse.url(), &database, "compression: none", vec![batch]).await, "");
+    assert_eq!(clickhouse.number(&format!("SELECT uniq(span_id) FROM {database}.events")).await?, spans);
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, spans);
+    Ok(())
+}
+
+fn windows(firing: i32, count: i64) -> EventBatch {
+    batch(
+        Signal::Windows,
+        vec![
+            ("operator", words([Some("aggregate"), Some("aggregate"), Some("aggregate")])),
+            ("window_start", times(&[NOON, NOON, NOON])),
+            ("window_end", times(&[NOON + 7 * SECOND; 3])),
+            ("window_size_ms", Arc::new(Int64Array::from(vec![7_000; 3]))),
+            ("service", words([Some("pay"), Some("pay"), Some("pay")])),
+            ("operation", words([Some("/pay"), Some("/pay"), Some("/pay")])),
+            ("zone", words([Some("eu"), Some("us"), None])),
+            ("firing", Arc::new(Int32Array::from(vec![firing; 3]))),
+            ("count", Arc::new(Int64Array::from(vec![count; 3]))),
+            ("error_count", Arc::new(Int64Array::from(vec![0; 3]))),
+            ("success_rate", Arc::new(Float64Array::from(vec![Some(0.5), None, Some(1.0)]))),
+            ("avg_duration_ns", Arc::new(Float64Array::from(vec![1.5; 3]))),
+            ("max_duration_ns", Arc::new(Int64Array::from(vec![Some(9), None, Some(8)]))),
+            ("traffic_rate", Arc::new(Float64Array::from(vec![0.25; 3]))),
+            ("slow_calls", Arc::new(Int64Array::from(vec![Some(2), None, None]))),
+        ],
+    )
+}
+
+#[tokio::test]
+async fn of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![windows(1, 8)]).await, "");
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![windows(0, 5)]).await, "");
+    let rows = clickhouse
+        .query(&format!(
+            "SELECT labels, firing, shard, count, success_rate, max_duration_ns, p99_duration_ns, measures, window_end \
+             FROM {database}.window_results FINAL ORDER BY labels['zone']"
+        ))
+        .await?;
+    let row = |labels: Value, rate: Value, max: Value, measures: Value| {
+        json!({
+            "labels": labels, "firing": 1, "shard": 0, "count": 8, "success_rate": rate, "max_duration_ns": max,
+            "p99_duration_ns": null, "measures": measures, "window_end": "2025-06-05 01:58:32.000000000"
+        })
+    };
+    assert_eq!(
+        rows,
+        [
+            row(json!({}), json!(1), json!(8), json!({})),
+            row(json!({"zone": "eu"}), json!(0.5), json!(9), json!({"slow_calls": 2})),
+            row(json!({"zone": "us"}), json!(null), json!(null), json!({})),
+        ]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn alarms_and_logs_come_back() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+    let mut labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    labels.keys().append_value("zone");
+    labels.values().append_value("eu");
+    labels.append(true).unwrap();
+    let alarm = batch(
+        Signal::Alarms,
+        vec![
+            ("time", times(&[NOON])),
+            ("rule", words([Some("slow")])),
+            ("severity", words([Some("high")])),
+            ("state", words([Some("firing")])),
+            ("service", words([Some("pay")])),
+            ("operation", words([None])),
+            ("labels", Arc::new(labels.finish())),
+            ("measure", words([Some("max_duration_ns")])),
+            ("value", Arc::new(Float64Array::from(vec![2.5]))),
+            ("threshold", Arc::new(Float64Array::from(vec![None::<f64>]))),
+            ("window_start", times(&[NOON - 7 * SECOND])),
+            ("message", texts([Some("too 慢")])),
+            ("fingerprint", texts([Some("f")])),
+            ("starts_at", times(&[NOON])),
+            ("ends_at", Arc::new(TimestampNanosecondArray::from(vec![None::<i64>]).with_timezone("UTC"))),
+            ("rule_epoch", Arc::new(Int64Array::from(vec![3]))),
+        ],
+    );
+    let log = batch(
+        Signal::Logs,
+        vec![
+            ("time", times(&[NOON])),
+            ("severity_number", Arc::new(Int32Array::from(vec![17]))),
+            ("severity_text", words([Some("ERROR")])),
+            ("body", texts([Some("a\n\nb")])),
+            ("service", words([Some("pay")])),
+            ("attributes", Arc::new(attributes(&[&[("k", "v")]]))),
+        ],
+    );
+    assert_eq!(deliver(clickhouse.url(), &database, "ttl: 36500d", vec![alarm, log]).await, "");
+    let alarms = clickhouse
+        .query(&format!("SELECT * EXCEPT (window_start, window_end, starts_at) FROM {database}.alarms"))
+        .await?;
+    assert_eq!(
+        alarms,
+        [json!({
+            "time": "2025-06-05 01:58:25.000000000", "rule": "slow", "severity": "high", "state": "firing",
+            "service": "pay", "operation": "", "labels": {"zone": "eu"}, "measure": "max_duration_ns", "value": 2.5,
+            "threshold": null, "message": "too 慢", "fingerprint": "f", "ends_at": null, "rule_epoch": 3
+        })]
+    );
+    let logs = clickhouse
+        .query(&format!(
+            "SELECT severity_number, severity_text, body, service, attributes FROM {database}.logs"
+        ))
+        .await?;
+    assert_eq!(
+        logs,
+        [
+            json!({"severity_number": 17, "severity_text": "ERROR", "body": "a\n\nb", "service": "pay", "attributes": {"k": "v"}})
+        ]
+    );
+    Ok(())
+}
+
+fn spans_at(nanos: &[i64]) -> EventBatch {
+    let ids: ArrayRef =
+        Arc::new((0..nanos.len()).map(|row| Some(format!("s{row}"))).collect::<StringViewArray>());
+    batch(Signal::Traces, vec![("time", times(nanos)), ("span_id", ids)])
+}
+
+#[tokio::test]
+async fn absurd_times_are_counted_and_age_as_the_times_they_are_stored_as() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let absurd = [-1, i64::MIN, -2_208_988_800 * SECOND, i64::MAX, 7_258_118_400 * SECOND];
+    let (built, telemetry) = counted_exporter(clickhouse.url(), &database, "ttl: 1000d");
+    built.exporter.export(&[spans_at(&absurd)]).await?;
+    let metrics = telemetry.encode();
+    assert!(metrics.contains("weir_clickhouse_moved_values_total{exporter=\"clickhouse\"} 5"), "{metrics}");
+    let partitions = clickhouse
+        .query(&format!(
+            "SELECT _partition_id AS p, count() AS n FROM {database}.events GROUP BY p ORDER BY p"
+        ))
+        .await?;
+    assert_eq!(partitions, [json!({"p": "21060207", "n": 2})], "those of 1970 are past their time to live");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_absurd_time_is_stored_with_its_own_value() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let absurd = [-1, i64::MIN, -2_208_988_800 * SECOND, i64::MAX, 7_258_118_400 * SECOND];
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![spans_at(&absurd)]).await, "");
+    let partitions = clickhouse
+        .query(&format!(
+            "SELECT _partition_id AS p, count() AS n FROM {database}.events GROUP BY p ORDER BY p"
+        ))
+        .await?;
+    assert_eq!(partitions, [json!({"p": "19700101", "n": 3}), json!({"p": "21060207", "n": 2})]);
+    let kept = clickhouse
+        .query(&format!("SELECT attributes['time'] AS time FROM {database}.events ORDER BY span_id"))
+        .await?;
+    let expected: Vec<Value> = absurd.iter().map(|nanos| json!({"time": nanos.to_string()})).collect();
+    assert_eq!(kept, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_days_than_one_insert_may_touch_are_inserted_in_parts() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let days: Vec<i64> = (0..150).map(|day| NOON + day * 86_400 * SECOND).collect();
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![spans_at(&days)]).await, "");
+    assert_eq!(clickhouse.number(&format!("SELECT uniq(span_id) FROM {database}.events")).await?, 150);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_of_ones_own_takes_what_it_has_columns_for() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {database}.spans (time DateTime64(3), end_time DateTime, service Enum8('pay' = 1, '支付' = 2), \
+             duration_ns UInt64, flags UInt8, `customer.id` Nullable(UInt32), size_limited UInt8 DEFAULT 9, \
+             twice UInt64 MATERIALIZED duration_ns * 2, site String DEFAULT 'here', rest String ALIAS site, \
+             attributes Map(String, String)) ENGINE = MergeTree ORDER BY time"
+        ))
+        .await?;
+    let more = "tables: {traces: spans}\n    create_schema: false";
+    assert_eq!(deliver(clickhouse.url(), &database, more, vec![full_spans()]).await, "");
+    let rows = clickhouse
+        .query(&format!(
+            "SELECT * EXCEPT attributes, attributes['flags'] AS moved, attributes['span_id'] AS span, \
+             attributes['resource.host.name'] AS host FROM {database}.spans ORDER BY time"
+        ))
+        .await?;
+    assert_eq!(
+        rows[0],
+        json!({
+            "time": "2025-06-05 01:58:25.000", "end_time": "2025-06-05 01:58:26", "service": "pay", "duration_ns": SECOND,
+            "flags": 1, "customer.id": 42, "size_limited": 0, "site": "here", "moved": "", "span": "s.0", "host": "h1"
+        })
+    );
+    assert_eq!(rows[1]["time"], json!("2025-06-05 01:58:25.123"));
+    assert_eq!((&rows[1]["flags"], &rows[1]["moved"]), (&json!(0), &json!("4294967295")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_table_is_retried_and_the_reason_tells_what_to_do() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let built = exporter(clickhouse.url(), &database, "create_schema: false");
+    let error = built.exporter.export(&[full_spans()]).await.unwrap_err();
+    assert!(matches!(error, ExportError::Retryable { .. }));
+    assert!(error.to_string().contains("set create_schema: true"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_database_is_created_too_and_its_name_may_be_anything() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = weir_tests::unique("own-db");
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![full_spans()]).await, "");
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM `{database}`.events")).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tables_changed_while_running_are_looked_at_again() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let built = exporter(clickhouse.url(), &database, "");
+    built.exporter.export(&[full_spans()]).await?;
+    clickhouse.query(&format!("ALTER TABLE {database}.events DROP COLUMN peer")).await?;
+    built.exporter.export(&[spans_at(&[NOON]), full_spans()]).await?;
+    let peers = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
+    assert_eq!(clickhouse.number(&peers).await?, 1);
+
+    clickhouse.query(&format!("DROP TABLE {database}.events")).await?;
+    built.exporter.export(&[full_spans()]).await?;
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_contract_of_exporters_is_kept() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let built = exporter(clickhouse.url(), &database, "");
+    check_exporter_contract(built.exporter, vec![full_spans(), windows(0, 1), spans_at(&[NOON])]).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_fails_on_the_way_rows_are_stored_once() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    // From the very first request on: the table does not exist yet.
+    let mut expected = 0;
+    for (at, fault) in [
+        json!({"mode": "http500", "code": 252, "times": 2}),
+        json!({"mode": "cut", "times": 2, "match": "INSERT"}),
+        json!({"mode": "cut", "times": 1, "match": "INSERT", "after_bytes": 200}),
+        json!({"mode": "lost_answer", "times": 2, "match": "INSERT"}),
+        json!({"mode": "exception_in_200", "code": 241, "times": 2, "match": "INSERT"}),
+        json!({"mode": "http500", "code": 999, "times": 1, "match": "DESCRIBE"}),
+        json!({"mode": "http500", "code": 242, "times": 3, "match": "INSERT"}),
+        json!({"mode": "delay", "delay_ms": 1500, "times": 1, "match": "INSERT"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        clickhouse.fault(fault.clone()).await?;
+        let times: Vec<i64> = (0..5).map(|row| NOON + row).collect();
+        let mut spans = spans_at(&times);
+        let position = i64::try_from(at)? * 5;
+        spans.origin = Origin { lane: "kafka/0".into(), positions: position..position + 5 };
+        let dead = deliver(clickhouse.url(), &database, "timeout: 1s", vec![spans]).await;
+        assert_eq!(dead, "", "{fault}");
+        expected += 5;
+        let stored = clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?;
+        assert_eq!(stored, expected, "{fault}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_no_error_at_the_start_and_costs_no_row() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    clickhouse.fault(json!({"mode": "refuse"})).await?;
+    let exporter = exporter(clickhouse.url(), &database, "").exporter;
+    exporter.start().await?;
+    for batch in [full_spans(), windows(0, 1), full_spans()] {
+        let error = exporter.export(&[batch]).await.unwrap_err();
+        assert!(matches!(error, ExportError::Retryable { .. }), "{error}");
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+    clickhouse.fault(json!({"mode": "ok"})).await?;
+    exporter.export(&[full_spans()]).await?;
+    exporter.export(&[windows(0, 1)]).await?;
+    exporter.stop().await;
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 2);
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.window_results")).await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_the_server_refuses_are_dead_lettered_with_its_reason() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {database}.events (time DateTime64(9), span_id String, \
+             CONSTRAINT short CHECK length(span_id) < 3) ENGINE = MergeTree ORDER BY time"
+        ))
+        .await?;
+    let times: Vec<i64> = (0..12).map(|row| NOON + row).collect();
+    let dead = deliver(clickhouse.url(), &database, "", vec![spans_at(&times)]).await;
+    let letters: Vec<Value> = dead.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let row = |letter: &Value| serde_json::from_str::<Value>(letter["row"].as_str().unwrap()).unwrap();
+    let ids: Vec<_> = letters.iter().map(|letter| row(letter)["span_id"].clone()).collect();
+    assert_eq!(ids, ["s10", "s11"]);
+    assert!(letters[0]["reason"].as_str().unwrap().contains("Code: 469."), "{}", letters[0]);
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 10);
+    Ok(())
+}
