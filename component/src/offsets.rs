@@ -1,6 +1,6 @@
 //! Which inputs of a lane are done: the position up to which a receiver may commit.
 //!
-//! Sans-IO. The receiver takes an [`Ack`](weir_pdata::Ack) per batch from [`OffsetTracker::track`]; when the batch and
+//! Sans-IO. The receiver takes an [`Ack`] per batch from [`OffsetTracker::track`]; when the batch and
 //! everything derived from it is safe the ack settles. [`OffsetTracker::committable`] is the lowest position
 //! still needed. After a failure it never passes the failed input: that is read again after a restart.
 
@@ -24,6 +24,8 @@ struct Inner {
     open: VecDeque<Input>,
     /// End of the last input removed from the front.
     done_to: Option<i64>,
+    /// An input failed: it is the last of `open`.
+    failed: bool,
 }
 
 struct Input {
@@ -33,9 +35,14 @@ struct Input {
 
 impl OffsetTracker {
     /// Tracks the next input, which ends before position `end`. Inputs come in order.
+    ///
+    /// After a failure nothing later is committed, so nothing later is remembered: the ack then is nobody's.
     #[must_use]
     pub fn track(&self, end: i64) -> Ack {
         let mut inner = self.0.lock();
+        if inner.failed {
+            return Ack::none();
+        }
         let id = inner.first_id + inner.open.len() as u64;
         inner.open.push_back(Input { end, outcome: None });
         drop(inner);
@@ -70,7 +77,7 @@ impl OffsetTracker {
     /// Whether an input failed. Nothing after it will be committed by this ownership.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.0.lock().open.iter().any(|input| input.outcome == Some(Outcome::Failed))
+        self.0.lock().failed
     }
 }
 
@@ -88,6 +95,11 @@ impl AckSink for State {
         };
         if let Some(input) = inner.open.get_mut(index) {
             input.outcome = Some(outcome);
+            if outcome == Outcome::Failed {
+                // What comes after it will not be committed: forget it, or it would pile up.
+                inner.failed = true;
+                inner.open.truncate(index + 1);
+            }
         }
         while let Some(Input { end, outcome: Some(Outcome::Done) }) = inner.open.front() {
             inner.done_to = Some(*end);
@@ -125,6 +137,21 @@ mod tests {
         assert_eq!(tracker.committable(), Some(10));
         assert!(tracker.has_failed());
         assert!(tracker.is_final(), "the failed input stays in front");
+    }
+
+    #[test]
+    fn remembers_nothing_after_a_failed_input() {
+        let tracker = OffsetTracker::default();
+        let (a, b, c) = (tracker.track(10), tracker.track(20), tracker.track(30));
+        b.fail();
+        drop((b, c));
+        for end in 4..1000 {
+            drop(tracker.track(end * 10));
+        }
+        assert_eq!(tracker.open(), 2, "the open one and the failed one");
+        drop(a);
+        assert_eq!(tracker.committable(), Some(10));
+        assert!(tracker.is_final());
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 //!   that `where` leaves out move it too. Windows that it passes leave for the trunk, then it leaves itself.
 //! * A lane that brings nothing windows could take (other signals, times far in the future) for `idle_timeout`
 //!   is idle: one wrong clock must not hold the windows of all other lanes.
+//! * An idle lane lets go of its open windows too: it no longer holds the trunk back, which may fire them.
 //! * A lane never calls an event late: an event of a window that has left makes a supplement, and the trunk judges.
 //! * `Drain` gives up open windows: their inputs fail and are read again by the next owner.
 
@@ -153,7 +154,19 @@ impl LaneHalf {
         let watermark = self.watermark;
         let over =
             self.windows.partition_point(|window| self.operator.window.is_over(window.start, watermark));
-        for window in self.windows.drain(..over) {
+        self.leave(over, out);
+        out.to_trunk(LaneMessage::Watermark(watermark));
+    }
+
+    /// Sends every open window, then that the lane is idle. What comes later for these windows is a supplement.
+    fn idle(&mut self, quiet: Duration, out: &mut Outlet) {
+        self.leave(self.windows.len(), out);
+        out.to_trunk(LaneMessage::Idle(quiet));
+    }
+
+    /// Sends the first `count` windows to the trunk.
+    fn leave(&mut self, count: usize, out: &mut Outlet) {
+        for window in self.windows.drain(..count) {
             self.groups = self.groups.saturating_sub(window.groups.len());
             match partial::write(window.start, self.operator.group_by.len(), &window.groups) {
                 Ok(columns) => {
@@ -176,7 +189,6 @@ impl LaneHalf {
                 }
             }
         }
-        out.to_trunk(LaneMessage::Watermark(watermark));
     }
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
@@ -194,7 +206,7 @@ impl LaneHalf {
         }
         self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
         if self.nothing_usable >= self.operator.idle_timeout {
-            out.to_trunk(LaneMessage::Idle(self.nothing_usable));
+            self.idle(self.nothing_usable, out);
         }
     }
 }
@@ -209,7 +221,7 @@ impl Stage<LaneMessage> for LaneHalf {
             }
             LaneMessage::Idle(quiet) => {
                 if quiet >= self.operator.idle_timeout {
-                    out.to_trunk(LaneMessage::Idle(quiet));
+                    self.idle(quiet, out);
                 }
                 out.forward(LaneMessage::Idle(quiet));
             }

@@ -298,6 +298,26 @@ fn a_lane_is_idle_after_idle_timeout_and_not_before() {
 }
 
 #[test]
+fn what_an_idle_lane_has_given_is_in_the_windows_that_fire_without_it() {
+    let mut run =
+        Run::new("{window: {tumbling: 1s}, out_of_orderness: 0s, idle_timeout: 5s, group_by: [service]}", 3);
+    // The windows of lanes 0 and 1 are still open on them: lane 2 alone has a later time.
+    run.events(0, &[event("a", 1)]);
+    run.events(1, &[event("a", 2)]);
+    run.events(2, &[event("a", 3), event("a", 5000)]);
+    (0..2).for_each(|lane| run.send(lane, LaneMessage::Idle(Duration::from_secs(5))));
+    assert_eq!(run.taken(), ["a,3[0,1000)"], "the idle lanes hold it no more, and miss nothing");
+    // A lane that comes back adds to a window that it has let go.
+    run.events(0, &[event("b", 5001)]);
+    run.send(0, LaneMessage::Idle(Duration::from_secs(5)));
+    run.events(0, &[event("b", 5002)]);
+    run.events(2, &[event("a", 6000)]);
+    run.events(0, &[event("a", 6000)]);
+    assert_eq!(run.taken(), ["a,1[5000,6000)", "b,2[5000,6000)"]);
+    assert_eq!(run.metric("late_events"), 0);
+}
+
+#[test]
 fn a_lane_with_other_signals_only_is_idle_for_this_processor() {
     let mut run =
         Run::new("{window: {tumbling: 1s}, out_of_orderness: 0s, idle_timeout: 5s, group_by: [service]}", 2);

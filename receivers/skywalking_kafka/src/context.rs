@@ -153,7 +153,7 @@ impl ClientContext for KafkaContext {
                 | RDKafkaErrorCode::Authentication,
             ) => {
                 if let Some(more) = self.unreachable.allow(now) {
-                    tracing::warn!(%receiver, brokers, reason, more, "Kafka cannot be reached: retrying, nothing is lost");
+                    tracing::warn!(%receiver, brokers, reason, more, "Kafka cannot be reached: retrying");
                 }
             }
             _ => {

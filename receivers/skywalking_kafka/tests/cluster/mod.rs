@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -47,6 +48,12 @@ impl Cluster {
 
     pub fn up(&self) {
         self.mock.broker_up(-1).unwrap();
+    }
+
+    /// Refuses the next commits.
+    pub fn refuse_commits(&self, count: usize) {
+        let errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; count];
+        self.mock.request_errors(RDKafkaApiKey::OffsetCommit, &errors);
     }
 
     pub async fn produce(&self, partition: i32, records: &[Vec<u8>]) {
