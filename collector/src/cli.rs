@@ -8,13 +8,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 use weir_component::Registry;
-use weir_config::{Diagnostics, Document, print_config};
+use weir_config::{Document, print_config};
 
-use crate::graph::{self, Graph};
-use crate::query::QueryArgs;
+use crate::program::{build, complain, rejected, start};
+use crate::query::{self, QueryArgs};
 use crate::quickstart::{self, QuickstartArgs};
-use crate::run::{self, Options};
-use crate::{logging, query, reference, shutdown, telemetry_server};
+use crate::run::Options;
+use crate::{logging, reference};
 
 /// Receives telemetry, computes exact event-time windows, judges them against rules, delivers the results.
 #[derive(Parser)]
@@ -117,23 +117,6 @@ fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
     start(graph, Options { exit_on_end: args.exit_on_end })
 }
 
-/// Runs a graph in a new runtime until a signal or the end of its input.
-pub(crate) fn start(graph: Graph, options: Options) -> anyhow::Result<()> {
-    let runtime = Runtime::new().context("cannot start the runtime")?;
-    let done = runtime.block_on(async {
-        let stop = shutdown::on_signal().context("cannot handle signals")?;
-        if let Some(address) = graph.service.telemetry.metrics.listen() {
-            telemetry_server::serve(address, graph.telemetry.clone(), stop.clone()).await?;
-        }
-        let ended = run::run(graph, options, stop).await?;
-        tracing::info!(?ended, "weir has stopped");
-        Ok(())
-    });
-    // A thread that hangs in a read or write (a paused terminal, a pipe without data) does not keep the program.
-    runtime.shutdown_background();
-    done
-}
-
 fn validate(args: &ConfigArgs, registry: &Registry) -> anyhow::Result<()> {
     build(&load(args)?, registry).map(drop)
 }
@@ -146,28 +129,6 @@ fn load(args: &ConfigArgs) -> anyhow::Result<Document> {
     Document::files(&args.config, &args.set).map_err(|errors| rejected(&errors))
 }
 
-/// Builds the graph and prints its warnings.
-pub(crate) fn build(document: &Document, registry: &Registry) -> anyhow::Result<Graph> {
-    let graph = graph::build(document, registry).map_err(|errors| rejected(&errors))?;
-    if !graph.warnings.is_empty() {
-        complain(graph.warnings.to_string().trim_end());
-    }
-    Ok(graph)
-}
-
-/// Prints the diagnostics; the error that is left says how many there were.
-fn rejected(errors: &Diagnostics) -> anyhow::Error {
-    complain(errors.to_string().trim_end());
-    let count = errors.iter().filter(|error| error.severity == weir_config::Severity::Error).count();
-    let plural = if count == 1 { "" } else { "s" };
-    anyhow::anyhow!("the configuration has {count} error{plural}")
-}
-
 fn print(text: &str) -> anyhow::Result<()> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
-}
-
-/// Writes to standard error. When that is closed there is nobody to tell.
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

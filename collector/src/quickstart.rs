@@ -7,7 +7,7 @@ use clap::Args;
 use weir_component::Registry;
 use weir_config::{Document, Source};
 
-use crate::cli;
+use crate::program;
 use crate::run::Options;
 
 /// The configuration that runs: `examples/quickstart.yaml`.
@@ -42,11 +42,11 @@ pub fn run(args: &QuickstartArgs, registry: &Registry) -> anyhow::Result<()> {
     let source = Source::new("examples/quickstart.yaml", CONFIG);
     let document = Document::load(vec![source], &sets, &|name| std::env::var(name).ok())
         .map_err(|errors| anyhow::anyhow!("the built-in configuration is wrong:\n{errors}"))?;
-    let graph = cli::build(&document, registry)?;
+    let graph = program::build(&document, registry)?;
     crate::logging::start(&graph.service.telemetry.logs);
     let mut out = std::io::stdout();
     writeln!(out, "{}", opening(args))?;
-    cli::start(graph, Options { exit_on_end: true })?;
+    program::start(graph, Options { exit_on_end: true })?;
     writeln!(out, "{}", closing(&directory))?;
     Ok(())
 }
@@ -71,9 +71,11 @@ fn closing(directory: &str) -> String {
         "SELECT time, state, severity, rule, service, operation, message FROM alarms ORDER BY time",
     ];
     let data = if directory == "weir-data" { String::new() } else { format!("--data {directory} ") };
+    // As this program was called, so that the lines can be pasted.
+    let program = std::env::args().next().unwrap_or_else(|| "weir".to_owned());
     let mut text = String::from("\nStored. Explore it:\n");
     for query in queries {
-        text.push_str(&format!("  weir query {data}\"{query}\"\n"));
+        text.push_str(&format!("  {program} query {data}\"{query}\"\n"));
     }
     text
 }

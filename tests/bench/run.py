@@ -116,8 +116,8 @@ class Servers:
 
     def fill(self, topic, segments):
         code = ("import sys; from confluent_kafka.admin import AdminClient, NewTopic; "
-                "[f.result() for f in AdminClient({'bootstrap.servers': sys.argv[1]})"
-                ".create_topics([NewTopic(sys.argv[2], int(sys.argv[3]), 1)]).values()]")
+                "admin = AdminClient({'bootstrap.servers': sys.argv[1]}); "
+                "[f.result() for f in admin.create_topics([NewTopic(sys.argv[2], int(sys.argv[3]), 1)]).values()]")
         subprocess.run([PYTHON, "-c", code, self.bootstrap, topic, str(PARTITIONS)], check=True)
         wrote = subprocess.run([PRODUCE, self.bootstrap, topic, str(PARTITIONS), str(segments)], check=True,
                                stdout=subprocess.PIPE)
