@@ -10,6 +10,7 @@
 //! `scripts/setup test` installs what these parts need; `cargo build -p weir` makes the program.
 
 mod clickhouse;
+mod generate;
 mod kafka;
 mod metrics;
 mod recorder;
@@ -21,6 +22,7 @@ mod wait;
 mod weir;
 
 pub use clickhouse::{ClickHouse, Stats};
+pub use generate::generate;
 pub use kafka::{Kafka, Record, Secure};
 pub use metrics::{Metrics, Sample};
 pub use recorder::{Recorder, Request};

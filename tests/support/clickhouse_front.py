@@ -134,6 +134,10 @@ class QueryHandler(Handler):
                 return
         if body is None:
             body = b"".join(self.body_chunks())
+        if fault is not None and fault.mode == "discard" and INSERT.match(fields.get("query", "")):
+            self.server.stats.add(inserts=1, insert_bytes=len(body))
+            self.succeed(b"")
+            return
         if fault is not None and fault.mode in ("http500", "exception_in_200"):
             self.fail(QueryError(fault.code, fault.text()), in_200=fault.mode == "exception_in_200", status=500)
             return

@@ -11,14 +11,15 @@ An order is a JSON object: `mode`, and optionally
 Modes: `ok`; `delay` answers late; `refuse` closes the listener and every connection (connection refused) until the
 next order; `cut` resets the connection, nothing takes effect; `http500` status 500 with `code`, nothing takes effect;
 `exception_in_200` the error as a block in an answer of status 200, nothing takes effect; `lost_answer` the request
-takes effect, then the connection is reset without an answer.
+takes effect, then the connection is reset without an answer; `discard` reads inserts, answers as if they had taken
+effect, and keeps nothing (a null sink, for measurements).
 """
 
 import re
 import threading
 from dataclasses import dataclass
 
-MODES = ("ok", "delay", "refuse", "cut", "http500", "exception_in_200", "lost_answer")
+MODES = ("ok", "delay", "refuse", "cut", "http500", "exception_in_200", "lost_answer", "discard")
 NAMES = {16: "NO_SUCH_COLUMN_IN_TABLE", 33: "CANNOT_READ_ALL_DATA", 60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE",
          117: "INCORRECT_DATA", 159: "TIMEOUT_EXCEEDED", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT",
          210: "NETWORK_ERROR", 241: "MEMORY_LIMIT_EXCEEDED", 242: "TABLE_IS_READ_ONLY", 252: "TOO_MANY_PARTS",

@@ -194,13 +194,15 @@ def main():
     if not os.path.isdir(LIB):
         raise SystemExit(f"kafka_broker.py: no Kafka in {LIB}; run scripts/setup test")
     folder = options.dir or tempfile.mkdtemp(prefix="weir-kafka-")
-    broker = Broker(os.path.abspath(folder), options.port, options.heap, options.secure)
+    broker = None
     try:
+        broker = Broker(os.path.abspath(folder), options.port, options.heap, options.secure)
         broker.start()
         lifetime.announce(**broker.facts())
         lifetime.wait_for_end()
     finally:
-        broker.kill()
+        if broker:
+            broker.kill()
         if not options.dir:
             shutil.rmtree(folder, ignore_errors=True)
 

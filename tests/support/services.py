@@ -27,17 +27,25 @@ RULE_TOPIC = NewTopic("alarm_rule_topic", 1, 1, config={"cleanup.policy": "compa
 
 
 class AlarmRecorder(BaseHTTPRequestHandler):
-    """Accepts any POST, and shows its body on the terminal."""
+    """Accepts any POST, and shows it on the terminal: Weir's alarms a line each, any other body as it is."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        print(f"alarm {self.path}: {body.decode(errors='replace')}", flush=True)
+        print("\n".join(readable(body)), flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *_):
         pass
+
+
+def readable(body):
+    """The lines that show a request's body."""
+    try:
+        return ["alarm {state} {severity}, rule {rule}: {message}".format_map(alarm) for alarm in json.loads(body)["alarms"]]
+    except (ValueError, KeyError, TypeError):
+        return ["request: " + body.decode(errors="replace")]
 
 
 def start(script, *arguments):
@@ -72,7 +80,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kafka-port", type=int, default=9092)
     parser.add_argument("--clickhouse-port", type=int, default=8123)
-    parser.add_argument("--alarms-port", type=int, default=8090)
+    parser.add_argument("--alarms-port", type=int, default=8080)
     parser.add_argument("--partitions", type=int, default=3, help="of each SkyWalking topic (default 3)")
     options = parser.parse_args()
 
@@ -86,7 +94,8 @@ def main():
         alarms = ThreadingHTTPServer(("127.0.0.1", usual_or_free(options.alarms_port)), AlarmRecorder)
         threading.Thread(target=alarms.serve_forever, daemon=True).start()
 
-        shop = shlex.join([sys.executable, os.path.join(HERE, "shop.py"), "--bootstrap", kafka_at["bootstrap"]])
+        client = {name: shlex.join([sys.executable, os.path.join(HERE, f"{name}.py"), "--bootstrap", kafka_at["bootstrap"]])
+                  for name in ("shop", "replay")}
         print(f"""\
 # Kafka, ClickHouse and an alarm recorder are running; Ctrl-C ends them. In another terminal:
 export KAFKA={kafka_at["bootstrap"]}
@@ -94,7 +103,9 @@ export CLICKHOUSE={clickhouse_at["url"]}
 export ALARMS=http://127.0.0.1:{alarms.server_port}/alarms
 # Topics: {", ".join(SKYWALKING_TOPICS)}; rules in {RULE_TOPIC.topic}.
 # Faults of ClickHouse: curl -d '{{"mode": "delay", "delay_ms": 500}}' {clickhouse_at["control"]}/_control
-# A shop with the SkyWalking agent, to send requests to: {shop}
+# A shop with the SkyWalking agent, to send requests to: {client["shop"]}
+# Recorded segments of the Java agent (start Weir first, it begins with what is new): {client["replay"]}
+# Results: curl "$CLICKHOUSE" -d 'SELECT * FROM weir.window_results FORMAT Vertical'
 """, flush=True)
         lifetime.wait_for_end(watch_stdin=False)
     finally:

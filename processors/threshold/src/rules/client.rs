@@ -1,22 +1,24 @@
 //! From settings to the client of the rules' topic.
 
+use std::sync::Arc;
+
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use weir_component::{Clock, Context, LogLimit};
 
-use std::sync::Arc;
-
-use crate::config::{KafkaConfig, Sasl, Tls};
+use crate::config::KafkaConfig;
 
 /// Properties that the reader depends on.
-const RESERVED: [(&str, &str); 4] = [
-    ("bootstrap.servers", "write `brokers`"),
-    ("enable.auto.commit", "the topic is read from its beginning by every start; nothing is committed"),
-    ("enable.auto.offset.store", "the topic is read from its beginning by every start; nothing is committed"),
+const OWNED: &[(&str, &str)] = &[
+    ("enable.auto.commit", NOTHING_COMMITTED),
+    ("auto.commit.enable", NOTHING_COMMITTED),
+    ("enable.auto.offset.store", NOTHING_COMMITTED),
     ("enable.partition.eof", "the reader needs to see the end of the topic"),
 ];
+
+const NOTHING_COMMITTED: &str = "the topic is read from its beginning by every start; nothing is committed";
 
 /// The client's configuration. Errors name the key below `rules.kafka` that is wrong.
 pub(crate) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Vec<(String, String)>> {
@@ -31,16 +33,8 @@ pub(crate) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Vec<(S
     if config.max_rules == 0 {
         say("max_rules", "`max_rules` must be at least 1");
     }
-    if let Some(tls) = &config.tls
-        && tls.cert_file.is_some() != tls.key_file.is_some()
-    {
-        say("tls", "`cert_file` and `key_file` belong together; one is missing");
-    }
-    for (name, why) in RESERVED {
-        if config.properties.contains_key(name) {
-            say(&format!("properties.\"{name}\""), &format!("`{name}` cannot be set here: {why}"));
-        }
-    }
+    wrong.extend(config.security().problems());
+    wrong.extend(config.properties.problems(OWNED));
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", config.brokers.join(","))
@@ -50,75 +44,24 @@ pub(crate) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Vec<(S
         .set("queued.max.messages.kbytes", "4096")
         .set("fetch.wait.max.ms", "100")
         .set("allow.auto.create.topics", "false")
-        .set_log_level(RDKafkaLogLevel::Info);
-    security(&mut client, config.tls.as_ref(), config.sasl.as_ref());
-    for (name, value) in &config.properties {
-        client.set(name, value);
-        let mut alone = ClientConfig::new();
-        if let Err(error) = alone.set(name, value).create_native_config() {
-            wrong.push((format!("properties.\"{name}\""), describe(&error)));
-        }
-    }
+        .set_log_level(weir_kafka::log_level(&config.properties));
+    config.security().apply(&mut client);
+    config.properties.apply(&mut client);
     client
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true");
-    if wrong.is_empty()
-        && let Err(error) = client.create_native_config()
-    {
-        wrong.push((String::new(), describe(&error)));
+    if wrong.is_empty() {
+        wrong.extend(weir_kafka::problem(&client).map(|why| (String::new(), why)));
     }
     if wrong.is_empty() { Ok(client) } else { Err(wrong) }
-}
-
-fn security(client: &mut ClientConfig, tls: Option<&Tls>, sasl: Option<&Sasl>) {
-    let protocol = match (tls, sasl) {
-        (None, None) => "plaintext",
-        (Some(_), None) => "ssl",
-        (None, Some(_)) => "sasl_plaintext",
-        (Some(_), Some(_)) => "sasl_ssl",
-    };
-    client.set("security.protocol", protocol);
-    if let Some(tls) = tls {
-        let files = [
-            ("ssl.ca.location", &tls.ca_file),
-            ("ssl.certificate.location", &tls.cert_file),
-            ("ssl.key.location", &tls.key_file),
-        ];
-        for (name, file) in files {
-            if let Some(file) = file {
-                client.set(name, file);
-            }
-        }
-        if tls.insecure_skip_verify {
-            client.set("enable.ssl.certificate.verification", "false");
-        }
-    }
-    if let Some(sasl) = sasl {
-        client.set("sasl.mechanism", &sasl.mechanism);
-        if let Some(username) = &sasl.username {
-            client.set("sasl.username", username);
-        }
-        if let Some(password) = &sasl.password {
-            client.set("sasl.password", password.expose());
-        }
-    }
-}
-
-/// The reason without the value, which may be a secret.
-fn describe(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, reason, name, _) => {
-            format!("librdkafka does not accept `{name}`: {reason}")
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Brings what librdkafka says into the program's log.
 pub(crate) struct Logging {
     id: String,
     clock: Arc<dyn Clock>,
+    logins: LogLimit,
     errors: LogLimit,
 }
 
@@ -127,6 +70,7 @@ impl Logging {
         Logging {
             id: context.id.to_string(),
             clock: context.clock.clone(),
+            logins: LogLimit::every_ms(10_000),
             errors: LogLimit::every_ms(10_000),
         }
     }
@@ -134,21 +78,28 @@ impl Logging {
 
 impl ClientContext for Logging {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let id = &self.id;
-        match level {
-            RDKafkaLogLevel::Debug => tracing::debug!("{id}: librdkafka {facility}: {message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!("{id}: librdkafka {facility}: {message}");
-            }
-            // Told again as an error, which is limited.
-            _ if facility == "FAIL" => tracing::debug!("{id}: librdkafka {facility}: {message}"),
-            _ => tracing::warn!("{id}: librdkafka {facility}: {message}"),
-        }
+        weir_kafka::log(&self.id, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(held_back) = self.errors.allow(self.clock.now_ms()) {
-            tracing::warn!(held_back, "{}: Kafka client of the rules: {error}: {reason}", self.id);
+        let id = &self.id;
+        let now = self.clock.now_ms();
+        match error.rdkafka_error_code() {
+            // No error: the reader asks to be told.
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            Some(RDKafkaErrorCode::Authentication) => {
+                if let Some(held_back) = self.logins.allow(now) {
+                    tracing::warn!(
+                        held_back,
+                        "{id}: Kafka refuses the login for the rules: check `sasl`; retrying: {reason}"
+                    );
+                }
+            }
+            _ => {
+                if let Some(held_back) = self.errors.allow(now) {
+                    tracing::warn!(held_back, "{id}: Kafka client of the rules: {error}: {reason}");
+                }
+            }
         }
     }
 }
@@ -158,56 +109,59 @@ impl ConsumerContext for Logging {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_kafka::{Mechanism, Sasl, Tls};
 
     fn property(name: &str, value: &str) -> KafkaConfig {
-        KafkaConfig { properties: [(name.to_owned(), value.to_owned())].into(), ..KafkaConfig::default() }
+        let properties = [(name.to_owned(), value.to_owned())].into_iter().collect();
+        KafkaConfig { properties, ..KafkaConfig::default() }
+    }
+
+    fn wrong_keys(config: &KafkaConfig) -> Vec<String> {
+        client_config(config).unwrap_err().into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
-    fn tls_and_sasl_choose_the_protocol_and_any_property_goes_through() {
-        let tls = Tls { ca_file: Some("/ca.pem".to_owned()), insecure_skip_verify: true, ..Tls::default() };
-        let sasl = Sasl {
-            mechanism: "SCRAM-SHA-512".to_owned(),
-            username: Some("weir".to_owned()),
-            password: Some("hush".into()),
-        };
-        let both = KafkaConfig { tls: Some(tls), sasl: Some(sasl), ..property("client.id", "me") };
+    fn tls_sasl_and_properties_reach_the_client() {
+        let tls = Tls { ca_file: Some("/ca.pem".to_owned()), ..Tls::default() };
+        let sasl =
+            Sasl { mechanism: Mechanism::ScramSha512, username: "weir".to_owned(), password: "hush".into() };
+        let both = KafkaConfig { tls: Some(tls), sasl: Some(sasl), ..property("fetch.wait.max.ms", "5") };
         let client = client_config(&both).unwrap();
         for (name, value) in [
+            ("bootstrap.servers", "localhost:9092"),
             ("security.protocol", "sasl_ssl"),
             ("ssl.ca.location", "/ca.pem"),
-            ("enable.ssl.certificate.verification", "false"),
             ("sasl.mechanism", "SCRAM-SHA-512"),
-            ("sasl.username", "weir"),
-            ("sasl.password", "hush"),
-            ("client.id", "me"),
+            ("fetch.wait.max.ms", "5"),
             ("enable.auto.commit", "false"),
         ] {
             assert_eq!(client.get(name), Some(value), "{name}");
         }
-        assert_eq!(
-            client_config(&KafkaConfig::default()).unwrap().get("security.protocol"),
-            Some("plaintext")
-        );
+        let plain = client_config(&KafkaConfig::default()).unwrap();
+        assert_eq!(plain.get("security.protocol"), Some("plaintext"));
     }
 
     #[test]
-    fn wrong_settings_name_their_key_and_never_show_the_value() {
-        let wrong = client_config(&property("no.such.thing", "s3cret")).unwrap_err();
-        assert_eq!(wrong[0].0, "properties.\"no.such.thing\"");
-        assert!(!wrong[0].1.contains("s3cret"), "{wrong:?}");
-        let wrong = client_config(&property("enable.auto.commit", "true")).unwrap_err();
-        assert!(wrong[0].1.contains("cannot be set here"), "{wrong:?}");
+    fn wrong_settings_name_their_key() {
         let empty = KafkaConfig {
             brokers: Vec::new(),
             topic: " ".to_owned(),
             max_rules: 0,
             ..KafkaConfig::default()
         };
-        let keys: Vec<_> = client_config(&empty).unwrap_err().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["brokers", "topic", "max_rules"]);
+        assert_eq!(wrong_keys(&empty), ["brokers", "topic", "max_rules"]);
         let half = Tls { cert_file: Some("c".to_owned()), ..Tls::default() };
-        let half = KafkaConfig { tls: Some(half), ..KafkaConfig::default() };
-        assert_eq!(client_config(&half).unwrap_err()[0].0, "tls");
+        let half = KafkaConfig { tls: Some(half), ..property("no.such.thing", "x") };
+        assert_eq!(wrong_keys(&half), ["tls.cert_file", "properties.\"no.such.thing\""]);
+    }
+
+    #[test]
+    fn what_the_reader_depends_on_cannot_be_changed() {
+        for (name, _) in OWNED {
+            let config = property(name, "x");
+            assert_eq!(wrong_keys(&config), [format!("properties.\"{name}\"")]);
+            let unknown = weir_kafka::problem(ClientConfig::new().set(*name, "x")).unwrap_or_default();
+            assert!(!unknown.contains("No such configuration property"), "{name}: {unknown}");
+        }
     }
 }

@@ -116,15 +116,11 @@ pub fn settings(brokers: &str, yaml: &str) -> Result<(Box<dyn Receiver>, Context
         "receivers:\n  skywalking_kafka:\n    brokers: [\"{brokers}\"]\n{indented}\
          exporters: {{nop: {{}}}}\nservice: {{pipelines: {{main: {{receivers: [skywalking_kafka], exporters: [nop]}}}}}}\n"
     );
-    Ok((create_with(&text, context.clone())?, context, directory))
+    Ok((create(&text, context.clone())?, context, directory))
 }
 
 /// The receiver of a whole configuration.
-pub fn create(text: &str) -> Result<Box<dyn Receiver>, Diagnostics> {
-    create_with(text, testkit::context("skywalking_kafka", std::path::Path::new("unused")))
-}
-
-fn create_with(text: &str, context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
+fn create(text: &str, context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
     let document = Document::load(vec![Source::new("weir.yaml", text)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     (FACTORY.create)(Settings::new(&document, &topology.receivers[0]), context)

@@ -1,0 +1,23 @@
+//! What components that talk to Kafka share: the settings `tls`, `sasl` and `properties`, and librdkafka's log.
+//!
+//! * [`Security`] gives encryption and login to a client ([`Tls`], [`Sasl`]).
+//! * [`Properties`] checks librdkafka properties that the user gives, and sets them.
+//! * [`log()`] brings what librdkafka says into the program's log.
+//!
+//! Guaranteed: the same keys mean the same in every component; a message about a setting names its key and shows
+//! neither passwords nor values of properties that may be one.
+//!
+//! What is wrong with settings is told as pairs: the key within the component's section, and why.
+
+mod log;
+mod properties;
+mod security;
+
+pub use log::{log, log_level};
+pub use properties::{Properties, problem};
+pub use security::{Mechanism, Sasl, Security, Tls};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

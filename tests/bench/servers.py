@@ -1,0 +1,67 @@
+"""Kafka and the ClickHouse front, for the measurements."""
+
+import json
+import os
+import subprocess
+import urllib.parse
+import urllib.request
+
+from program import CACHE, RELEASE, ROOT
+
+SUPPORT = os.path.join(ROOT, "tests", "support")
+PYTHON = os.path.join(CACHE, "venv", "bin", "python")
+PARTITIONS = 6
+CREATE_TOPIC = """
+import sys
+from confluent_kafka.admin import AdminClient, NewTopic
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for future in admin.create_topics([NewTopic(sys.argv[2], int(sys.argv[3]), 1)]).values():
+    future.result()
+"""
+
+
+class Servers:
+    """Started with `with`, ended at its end."""
+
+    def __enter__(self):
+        self.kafka, facts = self._start("kafka_broker.py")
+        self.bootstrap = facts["bootstrap"]
+        self.clickhouse, facts = self._start("clickhouse_front.py")
+        self.url, self._control = facts["url"], facts["control"]
+        return self
+
+    def __exit__(self, *_):
+        for child in (self.kafka, self.clickhouse):
+            child.stdin.close()
+            child.wait()
+
+    @staticmethod
+    def _start(script):
+        child = subprocess.Popen([PYTHON, os.path.join(SUPPORT, script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return child, json.loads(child.stdout.readline())
+
+    def sql(self, text):
+        """Runs SQL, returns the answer's text."""
+        body = urllib.request.urlopen(self.url + "/?" + urllib.parse.urlencode({"query": text}), data=b"").read()
+        return body.decode().strip()
+
+    def discard(self, inserts):
+        """Whether inserts are thrown away: a null sink that still answers questions about tables."""
+        order = json.dumps({"mode": "discard" if inserts else "ok"}).encode()
+        urllib.request.urlopen(self._control + "/_control", data=order).read()
+
+    def engine_cpu(self):
+        """CPU seconds of the engine and its front so far."""
+        return json.loads(urllib.request.urlopen(self._control + "/_stats").read())["cpu_seconds"]
+
+    def topic(self, name):
+        """Creates a topic."""
+        subprocess.run([PYTHON, "-c", CREATE_TOPIC, self.bootstrap, name, str(PARTITIONS)], check=True)
+
+    def fill(self, topic, segments):
+        """Creates a topic with so many generated segments; returns their number and bytes."""
+        self.topic(topic)
+        produce = os.path.join(RELEASE, "produce_segments")
+        wrote = subprocess.run([produce, self.bootstrap, topic, str(PARTITIONS), str(segments)], check=True,
+                               stdout=subprocess.PIPE)
+        return json.loads(wrote.stdout)
