@@ -87,6 +87,12 @@ impl LaneWatermarks {
         self.combined
     }
 
+    /// Whether no lane has anything to say for now: all are idle, or there is none.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.lanes.values().all(|lane| lane.idle)
+    }
+
     /// Combines anew. `Some` when the watermark moved on.
     pub fn advance(&mut self) -> Option<Watermark> {
         let active = self.lanes.values().filter(|lane| !lane.idle).map(|lane| lane.watermark).min();
@@ -170,6 +176,18 @@ mod tests {
         assert_eq!(all.advance(), Some(Watermark(12)));
         all.set(B, Watermark(15));
         assert_eq!(all.advance(), Some(Watermark(15)));
+    }
+
+    #[test]
+    fn idle_means_that_no_lane_has_anything_to_say() {
+        let mut all = lanes(&[A, B]);
+        all.set_idle(A);
+        assert!(!all.is_idle(), "B is active");
+        all.set_idle(B);
+        assert!(all.is_idle());
+        all.set(A, Watermark(1));
+        assert!(!all.is_idle());
+        assert!(lanes(&[]).is_idle(), "without lanes there is nothing to wait for");
     }
 
     #[test]

@@ -1,36 +1,43 @@
 //! The keys of an `aggregate` section, and what they must fulfil.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use arrow::datatypes::DataType;
+use chrono_tz::Tz;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 use weir_component::{Context, Settings};
-use weir_config::{Diagnostic, Diagnostics, Duration};
-use weir_pdata::expr::{Expr, ExprError, Measure};
+use weir_config::{Diagnostics, Duration};
+use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Signal, schema};
 
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
 use crate::results::{DEFAULT_MEASURES, RESERVED};
-use crate::window::Tumbling;
+use crate::section::{Check, Signed};
+use crate::window::{Slices, Windows};
 
-/// The longest window, and the longest out-of-orderness and look into the future: 400 days in milliseconds.
-const LONGEST: i64 = 400 * 86_400_000;
+/// A day in milliseconds.
+const DAY: i64 = 86_400_000;
+/// The most slices that a sliding window may be made of.
+const MOST_SLICES: i64 = 10_000;
 
 /// An `aggregate` section as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     window: WindowConfig,
-    #[serde(default = "default_time")]
-    time: String,
+    #[serde(default)]
+    time: Option<String>,
     #[serde(default = "default_out_of_orderness")]
     out_of_orderness: Duration,
     #[serde(default = "default_idle_timeout")]
     idle_timeout: Duration,
+    #[serde(default)]
+    allowed_lateness: Duration,
+    #[serde(default)]
+    late: Late,
     #[serde(default = "default_max_future")]
     max_future: Duration,
     #[serde(default, rename = "where")]
@@ -45,24 +52,32 @@ pub struct Config {
     max_groups: u32,
 }
 
+/// One of four kinds, with the keys of that kind.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WindowConfig {
-    tumbling: Duration,
-    #[serde(default)]
-    offset: Signed,
+    tumbling: Option<Duration>,
+    sliding: Option<Duration>,
+    session: Option<Duration>,
+    processing: Option<Duration>,
+    slide: Option<Duration>,
+    offset: Option<Signed>,
+    time_zone: Option<String>,
 }
 
-/// A duration that may be negative: `-8h`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Signed {
-    negative: bool,
-    length: Duration,
+/// What becomes of events that are too late for every window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Late {
+    /// They are counted.
+    #[default]
+    Drop,
+    /// They are counted, and go on with a column `late` = true.
+    Output,
 }
 
-fn default_time() -> String {
-    "end_time".to_owned()
-}
+/// The time column when `time` is not written.
+const DEFAULT_TIME: &str = "end_time";
 
 fn default_out_of_orderness() -> Duration {
     Duration::from_secs(10)
@@ -94,7 +109,7 @@ fn default_max_groups() -> u32 {
 /// Everything that is wrong, each with its place.
 pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut check = Check { settings, found: Diagnostics::new() };
+    let mut check = Check::new(settings);
     let window = check.window(&config.window);
     let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
     let max_future = check.millis("max_future", config.max_future);
@@ -104,8 +119,13 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     if config.max_groups == 0 {
         check.wrong("max_groups", "must be at least 1");
     }
+    let allowed_lateness = check.millis("allowed_lateness", config.allowed_lateness);
+    check.lateness(&config, &window);
     let signals = check.signals(&config.signals);
-    check.time(&config.time, &signals);
+    // Windows of the time of arrival need no time column; one that is named must be there.
+    if config.time.is_some() || !matches!(window, Windows::Processing(_)) {
+        check.time(config.time.as_deref().unwrap_or(DEFAULT_TIME), &signals);
+    }
     check.group_by(&config.group_by);
     let condition = config.condition.as_deref().and_then(|text| match Expr::parse_condition(text) {
         Ok(condition) => Some(condition),
@@ -118,10 +138,13 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     let operator = Operator {
         id: Arc::from(context.id.to_string()),
         window,
-        time: config.time,
+        time: config.time.unwrap_or_else(|| DEFAULT_TIME.to_owned()),
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
         max_future,
+        allowed_lateness,
+        late: config.late,
+        progress: AtomicI64::new(i64::MIN),
         condition,
         group_by: config.group_by,
         measures,
@@ -131,50 +154,127 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         clock: context.clock,
         logs: Logs::default(),
     };
-    check.found.into_result(operator)
-}
-
-struct Check<'a> {
-    settings: Settings<'a>,
-    found: Diagnostics,
+    check.finish(operator)
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, key: &str, message: impl Into<String>) {
-        self.found.push(self.settings.error_at(key, message));
-    }
-
-    /// The first line says what is wrong; the others show the place in the expression.
-    fn bad_expression(&mut self, key: &str, error: &ExprError) {
-        let text = error.to_string();
-        let mut lines = text.lines();
-        let first = self.settings.error_at(key, lines.next().unwrap_or_default());
-        self.found.push(lines.fold(first, Diagnostic::with_help));
-    }
-
-    /// Whole milliseconds up to [`LONGEST`].
-    fn millis(&mut self, key: &str, duration: Duration) -> i64 {
-        let millis = duration.as_millis();
-        if millis > LONGEST {
-            self.wrong(key, "must not be more than 400d");
-        } else if !duration.get().subsec_nanos().is_multiple_of(1_000_000) {
-            self.wrong(key, format!("`{duration}` is not a whole number of milliseconds; event times are"));
+    /// The windows. When something is wrong the result is any window.
+    fn window(&mut self, config: &WindowConfig) -> Windows {
+        let any = Windows::Event(Slices::tumbling(1, 0));
+        let kinds = [
+            ("tumbling", config.tumbling),
+            ("sliding", config.sliding),
+            ("session", config.session),
+            ("processing", config.processing),
+        ];
+        let named: Vec<(&str, Duration)> =
+            kinds.into_iter().filter_map(|(kind, length)| Some((kind, length?))).collect();
+        let [(kind, length)] = named.as_slice() else {
+            let message = "name one kind of window: tumbling, sliding, session or processing";
+            self.wrong("window", message);
+            return any;
+        };
+        let key = format!("window.{kind}");
+        let size = self.millis(&key, *length);
+        if length.is_zero() {
+            self.wrong(&key, "must be more than 0s");
+            return any;
         }
-        millis.min(LONGEST)
+        for (key, there, kinds) in [
+            ("slide", config.slide.is_some(), ["sliding"].as_slice()),
+            ("offset", config.offset.is_some(), &["tumbling", "sliding"]),
+            ("time_zone", config.time_zone.is_some(), &["tumbling"]),
+        ] {
+            if there && !kinds.contains(kind) {
+                let message = format!("a {kind} window has no {key}; it goes with {}", kinds.join(" and "));
+                self.wrong(&format!("window.{key}"), message);
+            }
+        }
+        match *kind {
+            "sliding" => Windows::Event(self.sliding(config, size)),
+            "session" => Windows::Session { gap: size.max(1) },
+            "processing" => Windows::Processing(Slices::tumbling(size.max(1), 0)),
+            _ => Windows::Event(self.tumbling(config, *length, size)),
+        }
     }
 
-    fn window(&mut self, config: &WindowConfig) -> Tumbling {
-        let size = self.millis("window.tumbling", config.tumbling);
-        if config.tumbling.is_zero() {
-            self.wrong("window.tumbling", "must be more than 0s");
+    fn sliding(&mut self, config: &WindowConfig, size: i64) -> Slices {
+        let Some(slide) = config.slide else {
+            self.wrong("window", "a sliding window needs `slide`: from the start of one to that of the next");
+            return Slices::tumbling(1, 0);
+        };
+        let millis = self.millis("window.slide", slide);
+        if slide.is_zero() {
+            self.wrong("window.slide", "must be more than 0s");
         }
-        let offset = self.millis("window.offset", config.offset.length);
-        if offset >= size && !config.tumbling.is_zero() {
+        let offset = self.offset(config, millis, &format!("the slide, {slide}"));
+        let slices = Slices::sliding(size.max(1), millis.max(1), offset);
+        if slices.per_window() > MOST_SLICES {
+            let message = format!(
+                "makes {} slices of each window (the greatest common divisor of sliding and slide is the length of one); \
+                 at most {MOST_SLICES} are possible",
+                slices.per_window()
+            );
+            self.wrong("window.slide", message);
+        }
+        slices
+    }
+
+    fn tumbling(&mut self, config: &WindowConfig, length: Duration, size: i64) -> Slices {
+        let offset = self.offset(config, size, &format!("the window's length, {length}"));
+        let Some(name) = config.time_zone.as_deref() else { return Slices::tumbling(size.max(1), offset) };
+        let Ok(zone) = name.parse::<Tz>() else {
             let message =
-                format!("must be less than the window's length, {}, in both directions", config.tumbling);
+                format!("there is no time zone `{name}`; write a name such as UTC or Asia/Shanghai");
+            self.wrong("window.time_zone", message);
+            return Slices::tumbling(1, 0);
+        };
+        if matches!(zone, Tz::UTC | Tz::Etc__UTC) {
+            return Slices::tumbling(size.max(1), offset);
+        }
+        if size % DAY != 0 {
+            let message = format!(
+                "a time zone goes with windows of whole days: where clocks change, {length} of local time are not unique; \
+                 shift shorter windows with `offset`"
+            );
+            self.wrong("window.time_zone", message);
+        }
+        if offset % DAY != 0 {
+            let message = "with a time zone the offset is whole days: windows start at local midnight";
             self.wrong("window.offset", message);
         }
-        Tumbling::new(size.max(1), if config.offset.negative { -offset } else { offset })
+        Slices::days(zone, (size / DAY).max(1), offset / DAY)
+    }
+
+    fn offset(&mut self, config: &WindowConfig, below: i64, what: &str) -> i64 {
+        let offset = config.offset.unwrap_or_default();
+        let millis = self.millis("window.offset", offset.length);
+        if millis >= below && below > 0 {
+            self.wrong("window.offset", format!("must be less than {what}, in both directions"));
+        }
+        if offset.negative { -millis } else { millis }
+    }
+
+    /// What does not go together with the kind of window.
+    fn lateness(&mut self, config: &Config, window: &Windows) {
+        match window {
+            Windows::Event(_) => {}
+            Windows::Processing(_) => {
+                if !config.allowed_lateness.is_zero() {
+                    self.wrong("allowed_lateness", "nothing is late for windows of the time of arrival");
+                }
+                if config.late == Late::Output {
+                    self.wrong("late", "nothing is late for windows of the time of arrival");
+                }
+            }
+            Windows::Session { .. } => {
+                if config.late == Late::Output {
+                    let message = "is not possible for session windows: whether an event is late shows only where the \
+                                   sessions of all lanes merge, and the event has left by then; use drop";
+                    self.wrong("late", message);
+                }
+            }
+        }
     }
 
     fn signals(&mut self, named: &[Signal]) -> Vec<Signal> {
@@ -260,37 +360,4 @@ fn is_nested(name: &str) -> bool {
         DataType::Dictionary(_, values) => values.is_nested(),
         other => other.is_nested(),
     })
-}
-
-impl<'de> Deserialize<'de> for Signed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Signed, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Signed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as `7s` or `-8h`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Signed, E> {
-                let text = text.trim();
-                let (negative, length) =
-                    text.strip_prefix('-').map_or((false, text), |length| (true, length));
-                Ok(Signed { negative, length: length.parse().map_err(E::custom)? })
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Signed, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Signed, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Signed, E> {
-                self.visit_str(&number.to_string())
-            }
-        }
-        deserializer.deserialize_any(Text)
-    }
 }

@@ -51,8 +51,40 @@ impl<S> Groups<S> {
     }
 
     /// The keys and states, in order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &S)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &S)> + Clone {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
+    }
+
+    /// Takes the keys and states, in order of arrival.
+    pub fn into_entries(self) -> impl ExactSizeIterator<Item = (Key, S)> {
+        self.entries.into_iter().map(|entry| (entry.key, entry.state))
+    }
+
+    /// The hash and key of a group by its index. The hash is that of the hasher that placed it.
+    pub fn key(&self, index: usize) -> Option<(u64, &Key)> {
+        self.entries.get(index).map(|entry| (entry.hash, &entry.key))
+    }
+
+    /// The state of the group with this key and hash; it is made when it is not there.
+    pub fn entry(&mut self, hash: u64, key: &Key, new: impl FnOnce() -> S) -> &mut S {
+        let entries = &self.entries;
+        let same = |index: &u32| {
+            entries.get(*index as usize).is_some_and(|entry| entry.hash == hash && entry.key == *key)
+        };
+        let known = self.table.find(hash, same).map(|index| *index as usize);
+        let index = known.unwrap_or_else(|| self.insert(hash, key.clone(), new()));
+        &mut self.entries[index].state
+    }
+
+    /// Removes the groups for which `keep` is false. The indices of the others change.
+    pub fn retain(&mut self, mut keep: impl FnMut(&S) -> bool) {
+        let entries = std::mem::take(&mut self.entries);
+        self.table = HashTable::new();
+        for entry in entries {
+            if keep(&entry.state) {
+                self.insert(entry.hash, entry.key, entry.state);
+            }
+        }
     }
 
     /// The state of a group by its index.
@@ -81,15 +113,18 @@ impl<S> Groups<S> {
         }
         match room {
             Room::Free => Place::New(self.insert(hash, rows.key(row), new())),
-            Room::Full(columns) => {
-                let key = Key::overflow(columns);
-                let hash = hasher.key(&key);
-                let entries = &self.entries;
-                let same = |index: &u32| entries.get(*index as usize).is_some_and(|entry| entry.key == key);
-                let known = self.table.find(hash, same).map(|index| *index as usize);
-                Place::Overflow(known.unwrap_or_else(|| self.insert(hash, key, new())))
-            }
+            Room::Full(columns) => Place::Overflow(self.overflow(columns, hasher, new)),
         }
+    }
+
+    /// The overflow group for this many group-by columns; it is made when it is not there.
+    pub fn overflow(&mut self, columns: usize, hasher: &KeyHasher, new: impl FnOnce() -> S) -> usize {
+        let key = Key::overflow(columns);
+        let hash = hasher.key(&key);
+        let entries = &self.entries;
+        let same = |index: &u32| entries.get(*index as usize).is_some_and(|entry| entry.key == key);
+        let known = self.table.find(hash, same).map(|index| *index as usize);
+        known.unwrap_or_else(|| self.insert(hash, key, new()))
     }
 
     fn insert(&mut self, hash: u64, key: Key, state: S) -> usize {

@@ -1,28 +1,32 @@
-//! The half on a lane: events into windows, windows over into partial results for the trunk.
+//! The half on a lane: events into slices or fragments of sessions, and those to the trunk.
 //!
-//! * Batches are forwarded as they came. A window keeps the acks of the batches that have rows in it.
+//! * Batches are forwarded as they came. What is gathered keeps the acks of the batches that have rows in it.
 //! * After each batch the lane's watermark is the latest time seen, less the out-of-orderness and 1 ms. Events
-//!   that `where` leaves out move it too. Windows that it passes leave for the trunk, then it leaves itself.
+//!   that `where` leaves out move it too. What it passes leaves for the trunk, then it leaves itself.
+//! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond before it.
+//!   Any message, also `Idle`, moves it.
 //! * A lane that brings nothing windows could take (other signals, times far in the future) for `idle_timeout`
 //!   is idle: one wrong clock must not hold the windows of all other lanes.
-//! * An idle lane lets go of its open windows too: it no longer holds the trunk back, which may fire them.
-//! * A lane never calls an event late: an event of a window that has left makes a supplement, and the trunk judges.
-//! * `Drain` gives up open windows: their inputs fail and are read again by the next owner.
+//! * An idle lane lets go of what it has gathered too: it no longer holds the trunk back, which may fire it.
+//! * A lane leaves out what is late for certain: later than the trunk's watermark as it was when the batch came. With
+//!   `late: output` these rows get `late` = true. An event of a slice that has left makes a supplement, and the trunk judges.
+//! * `Drain` gives up what is gathered: its inputs fail and are read again by the next owner.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use weir_component::{LaneMessage, Outlet, Stage, Watermark};
-use weir_pdata::{EventBatch, Held, Origin, Signal};
+use weir_pdata::{EventBatch, Origin, Signal};
 
+use crate::config::Late;
 use crate::events::Events;
-use crate::groups::{Groups, Place, Room};
 use crate::key::{self, KeyHasher, KeyRows};
+use crate::late;
+use crate::metrics::Live;
+use crate::open::{Input, Open, Verdict};
 use crate::operator::Operator;
-use crate::partial;
-use crate::state::GroupState;
-use crate::window::floor_ms;
+use crate::window::{NANOS, Span, Windows, floor_ms};
 
 /// Silence between two messages counts up to this: sources that are quiet say so about once a second, so a
 /// longer one is back-pressure, which is not idleness.
@@ -32,10 +36,8 @@ const LONGEST_SILENCE: i64 = 1_000;
 pub struct LaneHalf {
     operator: Arc<Operator>,
     hasher: KeyHasher,
-    /// Open windows, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
-    windows: Vec<OpenWindow>,
-    /// Groups in all open windows.
-    groups: usize,
+    open: Open,
+    live: Live,
     /// The latest time seen, in milliseconds.
     mark: Option<i64>,
     watermark: Watermark,
@@ -45,10 +47,13 @@ pub struct LaneHalf {
     nothing_usable: Duration,
 }
 
-struct OpenWindow {
-    start: i64,
-    groups: Groups<GroupState>,
-    inputs: Held,
+/// What a batch was.
+#[derive(Default)]
+struct Read {
+    /// One of its events had a usable time.
+    usable: bool,
+    /// The rows that are late for every window.
+    late: Vec<usize>,
 }
 
 /// Events of one batch that are in no window, or not in their own group.
@@ -57,16 +62,18 @@ struct Outside {
     timeless: u64,
     future: u64,
     overflow: u64,
+    /// The window of the first late event.
+    late: Option<Span>,
 }
 
 impl LaneHalf {
     /// A lane's half of this operator.
     pub fn new(operator: Arc<Operator>) -> LaneHalf {
         LaneHalf {
+            open: Open::new(&operator),
+            live: operator.metrics.live(),
             operator,
             hasher: KeyHasher::default(),
-            windows: Vec::new(),
-            groups: 0,
             mark: None,
             watermark: Watermark::MIN,
             last_batch: None,
@@ -74,54 +81,65 @@ impl LaneHalf {
         }
     }
 
-    /// Puts the events of a batch into windows. Whether one of them had a usable time.
-    fn aggregate(&mut self, batch: &EventBatch, columns: &RecordBatch, now: i64) -> bool {
+    /// The time of arrival, when that is what windows are made of. It does not go back, nor into a window that has fired.
+    fn arrival(&self, now: i64) -> Option<i64> {
+        let Windows::Processing(_) = self.operator.window else { return None };
+        // The end of the stream is no time.
+        let after = |mark: Watermark| if mark < Watermark::MAX { mark.0.saturating_add(1) } else { i64::MIN };
+        Some(now.max(after(self.watermark)).max(after(self.operator.reached())))
+    }
+
+    /// Puts the events of a batch into windows.
+    fn aggregate(&mut self, batch: &EventBatch, columns: &RecordBatch, now: i64) -> Read {
         let operator = Arc::clone(&self.operator);
         let events = Events::read(columns, batch.signal, &operator);
         let key_columns = key::columns(columns, &operator.group_by);
         let hasher = self.hasher.clone();
         let rows = KeyRows::new(&key_columns, &hasher, columns.num_rows());
+        let input =
+            Input { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &batch.ack };
         let horizon = now.saturating_add(operator.max_future);
+        let arrival = self.arrival(now);
+        let reached = operator.reached();
         let mut outside = Outside::default();
-        let mut usable = false;
-        let mut at = usize::MAX;
+        let mut read = Read::default();
+        self.open.begin(reached);
         for row in 0..columns.num_rows() {
-            let Some(nanos) = events.time(row) else {
-                outside.timeless += 1;
-                continue;
+            let (time, nanos) = match (arrival, events.time(row)) {
+                (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
+                (None, Some(nanos)) => (floor_ms(nanos), nanos),
+                (None, None) => {
+                    outside.timeless += 1;
+                    continue;
+                }
             };
-            let time = floor_ms(nanos);
-            if time > horizon {
+            if arrival.is_none() && time > horizon {
                 outside.future += 1;
                 continue;
             }
-            let Some(start) = operator.window.start(time) else {
+            let verdict = self.open.judge(time);
+            if verdict == Verdict::Beyond {
                 outside.timeless += 1;
                 continue;
-            };
-            usable = true;
+            }
+            read.usable = true;
             self.mark = Some(self.mark.map_or(time, |mark| mark.max(time)));
             if !events.is_selected(row) {
                 continue;
             }
-            if self.windows.get(at).is_none_or(|window| window.start != start) {
-                at = self.window(start);
-                self.windows[at].inputs.add(batch.ack.clone());
+            match verdict {
+                Verdict::Taken => {
+                    outside.overflow += u64::from(self.open.add(&input, row, time, nanos));
+                }
+                Verdict::Late(window) => {
+                    outside.late.get_or_insert(window);
+                    read.late.push(row);
+                }
+                Verdict::Gap | Verdict::Beyond => {}
             }
-            let window = &mut self.windows[at];
-            let before = window.groups.len();
-            let room = if self.groups < operator.max_groups {
-                Room::Free
-            } else {
-                Room::Full(operator.group_by.len())
-            };
-            let place = window.groups.place(&rows, row, &hasher, room, || operator.new_state());
-            self.groups += window.groups.len() - before;
-            let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
-            outside.overflow += u64::from(matches!(place, Place::Overflow(_)));
-            if let Some(state) = window.groups.state(group) {
-                events.add(row, nanos, state);
-            }
+        }
+        if let Some(window) = outside.late {
+            operator.note_late(read.late.len() as u64, window, reached);
         }
         outside.report(&operator, now);
         if let Some(error) = events.failed() {
@@ -133,61 +151,48 @@ impl LaneHalf {
                 );
             }
         }
-        usable
+        read
     }
 
-    /// The index of the window that starts at `start`; it is made when it is not there.
-    fn window(&mut self, start: i64) -> usize {
-        match self.windows.binary_search_by_key(&start, |window| window.start) {
-            Ok(at) => at,
-            Err(at) => {
-                let window = OpenWindow { start, groups: Groups::default(), inputs: Held::default() };
-                self.windows.insert(at, window);
-                at
-            }
-        }
-    }
-
-    /// Sends every window that the watermark has passed, then the watermark.
+    /// Sends what the trunk must have before the watermark, then the watermark.
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
         self.watermark = self.watermark.max(to);
-        let watermark = self.watermark;
-        let over =
-            self.windows.partition_point(|window| self.operator.window.is_over(window.start, watermark));
-        self.leave(over, out);
-        out.to_trunk(LaneMessage::Watermark(watermark));
+        self.leave(self.watermark, out);
+        out.to_trunk(LaneMessage::Watermark(self.watermark));
     }
 
-    /// Sends every open window, then that the lane is idle. What comes later for these windows is a supplement.
-    fn idle(&mut self, quiet: Duration, out: &mut Outlet) {
-        self.leave(self.windows.len(), out);
+    /// Sends all that is gathered, then that the lane is idle. What comes later for it is a supplement.
+    fn become_idle(&mut self, quiet: Duration, out: &mut Outlet) {
+        self.leave(Watermark::MAX, out);
         out.to_trunk(LaneMessage::Idle(quiet));
     }
 
-    /// Sends the first `count` windows to the trunk.
-    fn leave(&mut self, count: usize, out: &mut Outlet) {
-        for window in self.windows.drain(..count) {
-            self.groups = self.groups.saturating_sub(window.groups.len());
-            match partial::write(window.start, self.operator.group_by.len(), &window.groups) {
+    /// Sends what the trunk must have before this watermark.
+    fn leave(&mut self, before: Watermark, out: &mut Outlet) {
+        for (written, inputs) in self.open.leave(before, self.operator.group_by.len()) {
+            match written {
                 Ok(columns) => {
                     let origin = Origin { lane: self.operator.id.clone(), positions: 0..0 };
-                    let ack = window.inputs.release();
-                    out.to_trunk(LaneMessage::Batch(EventBatch::columns(
-                        Signal::Windows,
-                        columns,
-                        origin,
-                        ack,
-                    )));
+                    let batch = EventBatch::columns(Signal::Windows, columns, origin, inputs.release());
+                    out.to_trunk(LaneMessage::Batch(batch));
                 }
                 Err(error) => {
-                    // The window's inputs fail with it and are read again.
+                    // The inputs fail with it and are read again.
                     self.operator.metrics.lost.inc();
                     tracing::error!(
-                        processor = %self.operator.id, window_start = window.start, groups = window.groups.len(),
+                        processor = %self.operator.id, watermark = %self.watermark,
                         "a partial result could not be written: {error}"
                     );
                 }
             }
+        }
+        self.live.set(self.open.groups());
+    }
+
+    /// For windows of the time of arrival: everything before now has come.
+    fn tick(&mut self, out: &mut Outlet) {
+        if let Some(arrival) = self.arrival(self.operator.clock.now_ms()) {
+            self.advance(Watermark(arrival.saturating_sub(1)), out);
         }
     }
 
@@ -196,17 +201,36 @@ impl LaneHalf {
         let silence =
             self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let columns = batch.as_columns().filter(|_| self.operator.signals.contains(&batch.signal)).cloned();
-        let usable = columns.is_some_and(|columns| self.aggregate(&batch, &columns, now));
+        let read = columns.map(|columns| self.aggregate(&batch, &columns, now)).unwrap_or_default();
+        let batch = if self.operator.late == Late::Output { late::mark(batch, &read.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
-        if usable {
+        if let Windows::Processing(_) = self.operator.window {
+            self.tick(out);
+        } else if read.usable {
             self.nothing_usable = Duration::ZERO;
             let mark = self.mark.map(|mark| Watermark::after(mark, self.operator.out_of_orderness));
             self.advance(mark.unwrap_or(Watermark::MIN), out);
-            return;
+        } else {
+            self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
+            if self.nothing_usable >= self.operator.idle_timeout {
+                self.become_idle(self.nothing_usable, out);
+            }
         }
-        self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
-        if self.nothing_usable >= self.operator.idle_timeout {
-            self.idle(self.nothing_usable, out);
+    }
+
+    fn watermark(&mut self, watermark: Watermark, out: &mut Outlet) {
+        match self.operator.window {
+            // Only the end of the stream says anything about the time of arrival.
+            Windows::Processing(_) if watermark < Watermark::MAX => self.tick(out),
+            _ => self.advance(watermark, out),
+        }
+    }
+
+    fn idle(&mut self, quiet: Duration, out: &mut Outlet) {
+        if let Windows::Processing(_) = self.operator.window {
+            self.tick(out);
+        } else if quiet >= self.operator.idle_timeout {
+            self.become_idle(quiet, out);
         }
     }
 }
@@ -216,18 +240,16 @@ impl Stage<LaneMessage> for LaneHalf {
         match message {
             LaneMessage::Batch(batch) => self.batch(batch, out),
             LaneMessage::Watermark(watermark) => {
-                self.advance(watermark, out);
+                self.watermark(watermark, out);
                 out.forward(LaneMessage::Watermark(watermark));
             }
             LaneMessage::Idle(quiet) => {
-                if quiet >= self.operator.idle_timeout {
-                    self.idle(quiet, out);
-                }
+                self.idle(quiet, out);
                 out.forward(LaneMessage::Idle(quiet));
             }
             LaneMessage::Drain => {
-                self.windows.clear();
-                self.groups = 0;
+                self.open = Open::new(&self.operator);
+                self.live.set(0);
                 out.forward(LaneMessage::Drain);
             }
         }

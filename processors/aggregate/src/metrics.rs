@@ -1,12 +1,17 @@
 //! What `aggregate` counts.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use weir_component::Context;
 use weir_component::telemetry::{Metric, MetricKind};
 
 const LATE: Metric = counter(
     "weir_aggregate_late_events",
-    "Events left out because their window had already been emitted when they reached the trunk.",
+    "Events in no window because every window of theirs was closed for good when they came.",
+);
+const UNMARKED: Metric = counter(
+    "weir_aggregate_late_unmarked_events",
+    "Of the late events with late: output, those that went on without the mark: they became late on the way to the trunk.",
 );
 const FUTURE: Metric = counter(
     "weir_aggregate_future_events",
@@ -29,8 +34,15 @@ const LOST: Metric = counter(
     "Partial results that could not be written or read. Their inputs fail and are read again.",
 );
 
+const GROUPS: Metric = Metric {
+    name: "weir_aggregate_groups",
+    help: "Groups in memory on all lanes and the trunk, counted once for each slice or session they are in.",
+    kind: MetricKind::Gauge,
+    labels: &["processor"],
+};
+
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[LATE, FUTURE, TIMELESS, OVERFLOW, FAILED, LOST];
+pub const METRICS: &[Metric] = &[LATE, UNMARKED, FUTURE, TIMELESS, OVERFLOW, FAILED, LOST, GROUPS];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["processor"] }
@@ -40,11 +52,13 @@ const fn counter(name: &'static str, help: &'static str) -> Metric {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub late: Counter,
+    pub unmarked: Counter,
     pub future: Counter,
     pub timeless: Counter,
     pub overflow: Counter,
     pub failed: Counter,
     pub lost: Counter,
+    groups: Gauge,
 }
 
 impl Metrics {
@@ -54,11 +68,46 @@ impl Metrics {
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         Metrics {
             late: counter(&LATE),
+            unmarked: counter(&UNMARKED),
             future: counter(&FUTURE),
             timeless: counter(&TIMELESS),
             overflow: counter(&OVERFLOW),
             failed: counter(&FAILED),
             lost: counter(&LOST),
+            groups: context.telemetry.gauge(&GROUPS, &[&id]),
         }
     }
+
+    /// A stage's share of the groups in memory.
+    pub fn live(&self) -> Live {
+        Live { groups: 0, gauge: self.groups.clone() }
+    }
+}
+
+/// How many groups one stage has in memory. Dropping it takes them off the gauge.
+#[derive(Debug)]
+pub struct Live {
+    groups: usize,
+    gauge: Gauge,
+}
+
+impl Live {
+    /// The stage has this many now.
+    pub fn set(&mut self, groups: usize) {
+        let change = signed(groups) - signed(self.groups);
+        if change != 0 {
+            self.gauge.inc_by(change);
+            self.groups = groups;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+fn signed(groups: usize) -> i64 {
+    i64::try_from(groups).unwrap_or(i64::MAX)
 }

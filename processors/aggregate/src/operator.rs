@@ -1,18 +1,20 @@
 //! One configured `aggregate`: what both halves share, and the halves it makes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage};
+use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Demand, Signal};
 
+use crate::config::Late;
 use crate::lane::LaneHalf;
 use crate::measure::MeasureState;
 use crate::metrics::Metrics;
 use crate::state::GroupState;
 use crate::trunk::TrunkHalf;
-use crate::window::Tumbling;
+use crate::window::{Span, Windows};
 
 /// Milliseconds between log lines about the same trouble.
 const LOG_INTERVAL: i64 = 10_000;
@@ -22,7 +24,7 @@ pub struct Operator {
     /// The component's id: the column `operator`.
     pub id: Arc<str>,
     /// The windows.
-    pub window: Tumbling,
+    pub window: Windows,
     /// The column of event times.
     pub time: String,
     /// How far, in milliseconds, events may be behind the latest one of their lane.
@@ -31,6 +33,12 @@ pub struct Operator {
     pub idle_timeout: Duration,
     /// How far, in milliseconds, events may be ahead of the clock.
     pub max_future: i64,
+    /// For how many milliseconds after its end a window still takes late events.
+    pub allowed_lateness: i64,
+    /// What becomes of events that are later still.
+    pub late: Late,
+    /// The trunk's watermark, for the lanes to see which events are late for certain. It only rises.
+    pub progress: AtomicI64,
     /// Which events are aggregated.
     pub condition: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
@@ -39,7 +47,7 @@ pub struct Operator {
     pub measures: Vec<(String, Measure)>,
     /// The signals whose batches are read.
     pub signals: Vec<Signal>,
-    /// The most groups in open windows, per stage.
+    /// The most groups in open windows, per stage. See [`Operator::room`].
     pub max_groups: usize,
     /// What is counted.
     pub metrics: Metrics,
@@ -82,9 +90,33 @@ impl Operator {
         }
     }
 
-    /// The length of a window in seconds.
-    pub fn seconds(&self) -> f64 {
-        self.window.size() as f64 / 1000.0
+    /// The most groups that a stage may hold, counted once for each slice or session that they are in.
+    pub fn room(&self) -> usize {
+        let slices = match &self.window {
+            Windows::Event(slices) | Windows::Processing(slices) => slices.per_window(),
+            Windows::Session { .. } => 1,
+        };
+        self.max_groups.saturating_mul(usize::try_from(slices).unwrap_or(1))
+    }
+
+    /// The trunk's watermark as far as lanes know it: at most what it is.
+    pub fn reached(&self) -> Watermark {
+        Watermark(self.progress.load(Ordering::Acquire))
+    }
+
+    /// Counts events that are late for every window and warns.
+    pub fn note_late(&self, events: u64, window: Span, watermark: Watermark) {
+        if events == 0 {
+            return;
+        }
+        self.metrics.late.inc_by(events);
+        if let Some(held_back) = self.logs.late.allow(self.clock.now_ms()) {
+            tracing::warn!(
+                processor = %self.id, events, window_start = window.start, %watermark, held_back,
+                "events came after their last window was closed and are in none; \
+                 raise out_of_orderness or allowed_lateness if this is common"
+            );
+        }
     }
 
     /// Counts events folded into the overflow group and warns.

@@ -1,10 +1,10 @@
 //! A partial result as a batch: what a lane sends to the trunk, now in memory, later through Kafka.
 //!
-//! One batch is one window of one lane, one row per group. Columns, in this order:
+//! One batch is one slice of one lane with one row per group, or some fragments of sessions, one a row. Columns, in this order:
 //!
 //! | column | type | content |
 //! |---|---|---|
-//! | `window_start` | timestamp | the window, the same in every row |
+//! | `start`, `end` | timestamp | the slice, the same in every row; or the fragment of a session |
 //! | `key.0`, `key.1`, … | text, nullable | the group-by columns, in the order of the configuration |
 //! | `count`, `judged`, `errors`, `durations` | int64 | see [`GroupState`] |
 //! | `duration_sum` | decimal128(38, 0) | nanoseconds |
@@ -12,7 +12,7 @@
 //! | `histogram` | binary | see [`histogram`](crate::histogram) |
 //! | `measures` | binary | the states of the named measures, one after the other |
 //!
-//! The schema's metadata say `weir.partial` = `1`. Reading checks everything and never panics.
+//! The schema's metadata say `weir.partial` = `2`. Reading checks everything and never panics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,29 +26,33 @@ use arrow::error::ArrowError;
 use weir_pdata::schema;
 
 use crate::codec::{Malformed, Reader};
-use crate::groups::Groups;
 use crate::histogram::Histogram;
+use crate::key::Key;
 use crate::state::GroupState;
-use crate::window::{NANOS, floor_ms};
+use crate::window::{NANOS, Span, floor_ms};
 
 const VERSION_KEY: &str = "weir.partial";
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// A sum of 2^63 durations has 38 digits.
 const SUM: DataType = DataType::Decimal128(38, 0);
-/// Columns besides the keys.
+/// Columns before and after the keys.
+const BOUNDS: usize = 2;
 const STATES: usize = 9;
 
-/// Writes the groups of the window that starts at `start` (milliseconds).
+/// Writes rows whose keys have this many columns.
 ///
 /// # Errors
 /// When Arrow does not take the columns: more than 2 GiB of state.
-pub fn write(start: i64, keys: usize, groups: &Groups<GroupState>) -> Result<RecordBatch, ArrowError> {
+pub fn write<'a>(
+    keys: usize,
+    groups: &(impl ExactSizeIterator<Item = (Span, &'a Key, &'a GroupState)> + Clone),
+) -> Result<RecordBatch, ArrowError> {
     let rows = groups.len();
     let mut texts: Vec<StringViewBuilder> =
         (0..keys).map(|_| StringViewBuilder::with_capacity(rows)).collect();
     let (mut histograms, mut measures) = (BinaryBuilder::new(), BinaryBuilder::new());
     let (mut written, mut written_all) = (Vec::new(), 0);
-    for (key, state) in groups.iter() {
+    for (_, key, state) in groups.clone() {
         for (text, part) in texts.iter_mut().zip(key.parts()) {
             text.append_option(part);
         }
@@ -64,14 +68,17 @@ pub fn write(start: i64, keys: usize, groups: &Groups<GroupState>) -> Result<Rec
         }
         measures.append_value(&written);
     }
-    let states = || groups.iter().map(|(_, state)| state);
+    let states = || groups.clone().map(|(_, _, state)| state);
     let integers = |of: fn(&GroupState) -> u64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(
             states().map(|state| i64::try_from(of(state)).unwrap_or(i64::MAX)),
         ))
     };
-    let starts = TimestampNanosecondArray::from_value(start.saturating_mul(NANOS), rows);
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(starts.with_timezone("UTC"))];
+    let times = |of: fn(Span) -> i64| -> ArrayRef {
+        let times = groups.clone().map(|(span, ..)| of(span).saturating_mul(NANOS));
+        Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
+    };
+    let mut columns: Vec<ArrayRef> = vec![times(|span| span.start), times(|span| span.end)];
     columns.extend(texts.into_iter().map(|mut text| Arc::new(text.finish()) as ArrayRef));
     columns.push(integers(|state| state.count));
     columns.push(integers(|state| state.judged));
@@ -91,7 +98,8 @@ pub fn write(start: i64, keys: usize, groups: &Groups<GroupState>) -> Result<Rec
 
 fn layout(keys: usize) -> Schema {
     let integer = |name: &str, nullable| Field::new(name, DataType::Int64, nullable);
-    let mut fields = vec![Field::new("window_start", schema::timestamp(), false)];
+    let mut fields: Vec<Field> =
+        ["start", "end"].map(|name| Field::new(name, schema::timestamp(), false)).into();
     fields.extend((0..keys).map(|key| Field::new(format!("key.{key}"), schema::text(), true)));
     fields.extend(["count", "judged", "errors", "durations"].map(|name| integer(name, false)));
     fields.push(Field::new("duration_sum", SUM, false));
@@ -104,7 +112,7 @@ fn layout(keys: usize) -> Schema {
 pub struct Partial<'a> {
     batch: &'a RecordBatch,
     keys: usize,
-    start: i64,
+    bounds: [&'a TimestampNanosecondArray; BOUNDS],
     integers: [&'a Int64Array; 6],
     sums: &'a Decimal128Array,
     histograms: &'a BinaryArray,
@@ -116,26 +124,31 @@ impl<'a> Partial<'a> {
     pub fn open(batch: &'a RecordBatch, keys: usize) -> Result<Option<Partial<'a>>, Malformed> {
         let wrong = Malformed("its columns are not those of a partial result of this operator and version");
         let version = batch.schema_ref().metadata().get(VERSION_KEY).map(String::as_str);
-        if version != Some(VERSION) || batch.num_columns() != keys + 1 + STATES {
+        if version != Some(VERSION) || batch.num_columns() != BOUNDS + keys + STATES {
             return Err(wrong);
         }
-        let states = &batch.columns()[keys + 1..];
+        let states = &batch.columns()[BOUNDS + keys..];
         let nullable = [5, 6];
         if states.iter().enumerate().any(|(at, column)| !nullable.contains(&at) && column.null_count() > 0) {
             return Err(wrong);
         }
         let integer = |at: usize| states[at].as_primitive_opt::<Int64Type>().ok_or(wrong);
         let binary = |at: usize| states[at].as_binary_opt::<i32>().ok_or(wrong);
-        let starts = batch.column(0).as_primitive_opt::<TimestampNanosecondType>().ok_or(wrong)?;
-        let Some(first) = starts.iter().next() else { return Ok(None) };
-        let first = first.ok_or(wrong)?;
-        if starts.iter().any(|start| start != Some(first)) {
-            return Err(Malformed("it holds more than one window"));
+        let times = |at: usize| {
+            let column = batch.column(at).as_primitive_opt::<TimestampNanosecondType>();
+            column.filter(|times| times.null_count() == 0).ok_or(wrong)
+        };
+        let bounds = [times(0)?, times(1)?];
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        if bounds[0].values().iter().zip(bounds[1].values()).any(|(start, end)| start >= end) {
+            return Err(Malformed("a window ends before it starts"));
         }
         Ok(Some(Partial {
             batch,
             keys,
-            start: floor_ms(first),
+            bounds,
             integers: [integer(0)?, integer(1)?, integer(2)?, integer(3)?, integer(5)?, integer(6)?],
             sums: states[4].as_primitive_opt::<Decimal128Type>().ok_or(wrong)?,
             histograms: binary(7)?,
@@ -143,9 +156,21 @@ impl<'a> Partial<'a> {
         }))
     }
 
-    /// The start of its window in milliseconds.
-    pub fn start(&self) -> i64 {
-        self.start
+    /// The slice or the fragment of a row.
+    pub fn span(&self, row: usize) -> Span {
+        Span { start: floor_ms(self.bounds[0].value(row)), end: floor_ms(self.bounds[1].value(row)) }
+    }
+
+    /// The slice that all rows are of.
+    ///
+    /// # Errors
+    /// When they are of several.
+    pub fn slice(&self) -> Result<Span, Malformed> {
+        let first = self.span(0);
+        if (1..self.rows()).any(|row| self.span(row) != first) {
+            return Err(Malformed("it holds more than one slice"));
+        }
+        Ok(first)
     }
 
     /// The number of groups.
@@ -155,7 +180,7 @@ impl<'a> Partial<'a> {
 
     /// The key columns.
     pub fn keys(&self) -> Vec<Option<ArrayRef>> {
-        self.batch.columns()[1..=self.keys].iter().cloned().map(Some).collect()
+        self.batch.columns()[BOUNDS..BOUNDS + self.keys].iter().cloned().map(Some).collect()
     }
 
     /// The number of events of a row.
@@ -166,6 +191,14 @@ impl<'a> Partial<'a> {
     /// The number of events of all rows.
     pub fn events(&self) -> u64 {
         (0..self.rows()).fold(0, |events, row| self.count(row).saturating_add(events))
+    }
+
+    /// Reads all rows. `new` makes the state of a new group.
+    ///
+    /// # Errors
+    /// When one of them is malformed.
+    pub fn states(&self, new: &dyn Fn() -> GroupState) -> Result<Vec<GroupState>, Malformed> {
+        (0..self.rows()).map(|row| self.state(row, new())).collect()
     }
 
     /// Reads a row. `state` is that of a new group.
@@ -201,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
     use weir_pdata::expr::Function;
 
-    use crate::groups::{Place, Room};
+    use crate::groups::{Groups, Place, Room};
     use crate::key::{KeyHasher, KeyRows};
     use crate::measure::{MeasureState, Value};
 
@@ -235,6 +268,12 @@ mod tests {
         groups
     }
 
+    /// A slice of 7 s.
+    fn batch_of(start: i64, groups: &Groups<GroupState>) -> RecordBatch {
+        let span = Span { start, end: start + 7000 };
+        write(1, &groups.iter().map(|(key, state)| (span, key, state))).unwrap()
+    }
+
     fn event() -> impl Strategy<Value = (Option<String>, i64)> {
         (prop::option::of("[a-c]{0,2}"), any::<i64>())
     }
@@ -243,9 +282,10 @@ mod tests {
         #[test]
         fn what_is_written_is_read(events in prop::collection::vec(event(), 1..40)) {
             let groups = groups(&events);
-            let batch = write(-7000, 1, &groups).unwrap();
+            let batch = batch_of(-7000, &groups);
             let partial = Partial::open(&batch, 1).unwrap().unwrap();
-            prop_assert_eq!((partial.start(), partial.rows(), partial.events()), (-7000, groups.len(), events.len() as u64));
+            prop_assert_eq!(partial.slice(), Ok(Span { start: -7000, end: 0 }));
+            prop_assert_eq!((partial.rows(), partial.events()), (groups.len(), events.len() as u64));
             let keys = partial.keys();
             let hasher = KeyHasher::default();
             let rows = KeyRows::new(&keys, &hasher, partial.rows());
@@ -262,7 +302,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(histogram in prop::collection::vec(any::<u8>(), 0..40), measures in prop::collection::vec(any::<u8>(), 0..40)) {
-            let batch = write(0, 1, &groups(&[(None, 1)])).unwrap();
+            let batch = batch_of(0, &groups(&[(None, 1)]));
             let mut columns = batch.columns().to_vec();
             let last = columns.len() - 1;
             columns[last - 1] = Arc::new(BinaryArray::from_vec(vec![&histogram]));
@@ -277,15 +317,15 @@ mod tests {
 
     #[test]
     fn a_batch_of_other_columns_or_another_version_is_malformed() {
-        let batch = write(0, 1, &groups(&[(None, 1)])).unwrap();
+        let batch = batch_of(0, &groups(&[(None, 1)]));
         assert!(Partial::open(&batch, 2).is_err(), "another number of keys");
         let unmarked = Arc::new(Schema::new(batch.schema().fields().clone()));
         assert!(
             Partial::open(&RecordBatch::try_new(unmarked, batch.columns().to_vec()).unwrap(), 1).is_err()
         );
         assert!(Partial::open(&batch.slice(0, 0), 1).unwrap().is_none());
-        let other = write(7000, 1, &groups(&[(None, 1)])).unwrap();
+        let other = batch_of(7000, &groups(&[(None, 1)]));
         let two = arrow::compute::concat_batches(&batch.schema(), [&batch, &other]).unwrap();
-        assert!(Partial::open(&two, 1).is_err(), "two windows");
+        assert!(Partial::open(&two, 1).unwrap().unwrap().slice().is_err(), "two slices");
     }
 }

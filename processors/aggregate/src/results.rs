@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::measure::Measured;
 use crate::operator::Operator;
 use crate::state::{GroupState, PERCENTILES};
-use crate::window::NANOS;
+use crate::window::{NANOS, Span};
 
 /// The columns that follow the group-by columns, before the named measures.
 pub const DEFAULT_MEASURES: [&str; 11] = [
@@ -37,13 +37,22 @@ pub const DEFAULT_MEASURES: [&str; 11] = [
 pub const RESERVED: [&str; 1] = ["revision"];
 
 /// One group of one window that fires.
-pub struct Row<'a> {
-    /// The window's start in milliseconds.
-    pub start: i64,
+pub struct Row {
+    /// The window.
+    pub span: Span,
+    /// 0 for the first time it fires, then 1, 2, …
+    pub firing: u32,
     /// The group.
-    pub key: &'a Key,
+    pub key: Key,
     /// Everything about it.
     pub state: GroupState,
+}
+
+impl Row {
+    /// The length of the window in seconds.
+    fn seconds(&self) -> f64 {
+        self.span.millis() as f64 / 1000.0
+    }
 }
 
 /// The columns of the results of an operator with these group-by columns and named measures.
@@ -65,34 +74,35 @@ pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef 
     Arc::new(Schema::new(fields))
 }
 
-/// Writes rows that fire for the first time, in the order given.
+/// Writes rows in the order given.
 ///
 /// # Errors
 /// When Arrow does not take the columns: more than 2^31 rows.
-pub fn write(layout: &SchemaRef, operator: &Operator, rows: &[Row<'_>]) -> Result<RecordBatch, ArrowError> {
-    let times = |of: &dyn Fn(i64) -> i64| -> ArrayRef {
-        let times = rows.iter().map(|row| of(row.start).saturating_mul(NANOS));
+pub fn write(layout: &SchemaRef, operator: &Operator, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    let times = |of: fn(Span) -> i64| -> ArrayRef {
+        let times = rows.iter().map(|row| of(row.span).saturating_mul(NANOS));
         Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
     };
     let mut columns: Vec<ArrayRef> = vec![
         dictionary(rows.iter().map(|_| Some(&*operator.id)))?,
-        times(&|start| start),
-        times(&|start| operator.window.end(start)),
-        Arc::new(Int64Array::from_value(operator.window.size(), rows.len())),
+        times(|span| span.start),
+        times(|span| span.end),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.span.millis()))),
     ];
     for column in 0..operator.group_by.len() {
         columns.push(dictionary(rows.iter().map(|row| row.key.parts().nth(column).flatten()))?);
     }
-    columns.push(Arc::new(Int32Array::from_value(0, rows.len())));
-    defaults(&mut columns, operator, rows);
+    let firings = rows.iter().map(|row| i32::try_from(row.firing).unwrap_or(i32::MAX));
+    columns.push(Arc::new(Int32Array::from_iter_values(firings)));
+    defaults(&mut columns, rows);
     for (at, (_, measure)) in operator.measures.iter().enumerate() {
-        columns.push(named(at, measure.function, operator, rows));
+        columns.push(named(at, measure.function, rows));
     }
     RecordBatch::try_new(layout.clone(), columns)
 }
 
 /// The columns of [`DEFAULT_MEASURES`].
-fn defaults(columns: &mut Vec<ArrayRef>, operator: &Operator, rows: &[Row<'_>]) {
+fn defaults(columns: &mut Vec<ArrayRef>, rows: &[Row]) {
     let integers = |of: &dyn Fn(&GroupState) -> Option<i64>| -> ArrayRef {
         Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(&row.state))))
     };
@@ -110,13 +120,14 @@ fn defaults(columns: &mut Vec<ArrayRef>, operator: &Operator, rows: &[Row<'_>]) 
     for percent in PERCENTILES {
         columns.push(integers(&|state| state.durations.percentile(percent)));
     }
-    columns.push(floats(&|state| Some(state.count as f64 / operator.seconds())));
+    let rates = rows.iter().map(|row| row.state.count as f64 / row.seconds());
+    columns.push(Arc::new(Float64Array::from_iter_values(rates)));
 }
 
-fn named(at: usize, function: Function, operator: &Operator, rows: &[Row<'_>]) -> ArrayRef {
+fn named(at: usize, function: Function, rows: &[Row]) -> ArrayRef {
     let results = rows.iter().map(|row| {
         let measure = row.state.measures.get(at);
-        measure.map_or(Measured::Float(None), |measure| measure.result(function, operator.seconds()))
+        measure.map_or(Measured::Float(None), |measure| measure.result(function, row.seconds()))
     });
     if function == Function::Count {
         return Arc::new(Int64Array::from_iter(results.map(|result| match result {

@@ -6,7 +6,10 @@ mod harness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampNanosecondArray,
+};
 use arrow::datatypes::Int32Type;
 use harness::{Event, Run, batch, event, rows};
 use weir_component::{LaneId, LaneMessage, Outlet, TrunkMessage, Watermark};
@@ -395,7 +398,7 @@ fn a_partial_that_is_none_is_reported_and_its_inputs_fail() {
 }
 
 #[test]
-fn messages_of_earlier_trunk_stages_pass_and_their_watermark_never_goes_back() {
+fn messages_of_earlier_trunk_stages_pass_and_the_least_watermark_goes_on() {
     let mut run = Run::new(SECTION, 1);
     let earlier = {
         let mut earlier = Run::new(SECTION, 1);
@@ -408,7 +411,10 @@ fn messages_of_earlier_trunk_stages_pass_and_their_watermark_never_goes_back() {
     run.events(0, &[event("a", 50)]);
     run.trunk(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(10))));
     run.trunk(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(70))));
-    assert_eq!(run.watermarks, [49, 70].map(Watermark));
+    assert_eq!(run.watermarks, [Watermark(49)], "it never goes back, and own windows are still to come");
+    run.events(0, &[event("a", 60)]);
+    run.events(0, &[event("a", 90)]);
+    assert_eq!(run.watermarks, [49, 59, 70].map(Watermark));
 }
 
 #[test]
@@ -423,4 +429,132 @@ fn the_demand_is_every_column_read() {
         harness::create("{window: {tumbling: 1s}, signals: [logs], time: time, group_by: [service]}")
             .unwrap();
     assert_eq!(processor.demand(), Demand::names(["time", "service"]));
+}
+
+/// Error logs: time, service, severity.
+fn log_batch(logs: &[(i64, &str, i32)]) -> EventBatch {
+    let times = TimestampNanosecondArray::from_iter_values(logs.iter().map(|log| log.0 * 1_000_000));
+    let columns: [(&str, ArrayRef); 3] = [
+        ("time", Arc::new(times.with_timezone("UTC"))),
+        ("service", Arc::new(StringArray::from_iter_values(logs.iter().map(|log| log.1)))),
+        ("severity_number", Arc::new(Int32Array::from_iter_values(logs.iter().map(|log| log.2)))),
+    ];
+    let columns = RecordBatch::try_from_iter(columns).unwrap();
+    EventBatch::columns(Signal::Logs, columns, Origin::default(), Ack::none())
+}
+
+#[test]
+fn error_logs_are_counted_per_service() {
+    let mut run = Run::new(
+        "{window: {sliding: 2s, slide: 1s}, signals: [logs], time: time, group_by: [service], where: severity_number >= 17, \
+         measures: {fatal: count(where severity_number >= 21), each_second: rate()}}",
+        1,
+    );
+    let logs = [(100, "a", 17), (200, "a", 9), (1100, "a", 21), (1200, "b", 17), (1300, "b", 1)];
+    run.send(0, LaneMessage::Batch(log_batch(&logs)));
+    run.end(0);
+    let rows = run.take();
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.start,
+                row.keys[0].as_deref().unwrap(),
+                row.count,
+                row.values["fatal"],
+                row.values["each_second"],
+            )
+        })
+        .collect();
+    let row = |start, service, count, fatal| (start, service, count, Some(fatal), Some(count as f64 / 2.0));
+    let expected = [
+        row(-1000, "a", 1, 0.0),
+        row(0, "a", 2, 1.0),
+        row(0, "b", 1, 0.0),
+        row(1000, "a", 1, 1.0),
+        row(1000, "b", 1, 0.0),
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn host_metrics_are_measured_by_any_numeric_column() {
+    let mut run = Run::new(
+        "{window: {tumbling: 1s}, signals: [metrics], time: time, group_by: [host.name], where: metric = 'cpu', \
+         measures: {mean: avg(value), most: max(value), ticks: sum(value_int)}}",
+        2,
+    );
+    for (lane, host, points) in [(0, "h1", [0.25, 0.75]), (1, "h2", [0.5, 1.0])] {
+        let times = TimestampNanosecondArray::from_iter_values([1_000_000, 2_000_000]);
+        let columns: [(&str, ArrayRef); 5] = [
+            ("time", Arc::new(times.with_timezone("UTC"))),
+            ("metric", Arc::new(StringArray::from(vec!["cpu", "cpu"]))),
+            ("value", Arc::new(Float64Array::from(points.to_vec()))),
+            ("value_int", Arc::new(Int64Array::from(vec![3, 4]))),
+            ("host.name", Arc::new(StringArray::from(vec![host, host]))),
+        ];
+        let columns = RecordBatch::try_from_iter(columns).unwrap();
+        let batch = EventBatch::columns(Signal::Metrics, columns, Origin::default(), Ack::none());
+        run.send(lane, LaneMessage::Batch(batch));
+    }
+    (0..2).for_each(|lane| run.end(lane));
+    let rows = run.take();
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (row.keys[0].as_deref().unwrap(), row.values["mean"], row.values["most"], row.values["ticks"])
+        })
+        .collect();
+    assert_eq!(shown, [("h1", Some(0.5), Some(0.75), Some(7.0)), ("h2", Some(0.75), Some(1.0), Some(7.0))]);
+}
+
+#[test]
+fn the_memory_of_groups_is_freed_when_their_windows_close() {
+    for window in ["{tumbling: 1s}", "{sliding: 3s, slide: 1s}", "{session: 1s}", "{processing: 1s}"] {
+        let mut run =
+            Run::new(&format!("{{window: {window}, out_of_orderness: 0s, group_by: [service]}}"), 2);
+        for lane in 0..2 {
+            let events: Vec<Event> = (0..500).map(|at| event(&format!("s{at}"), at % 5)).collect();
+            run.events(lane, &events);
+        }
+        assert!(run.groups() >= 1000, "{window}: {}", run.groups());
+        (0..2).for_each(|lane| run.end(lane));
+        assert_eq!(run.groups(), 0, "{window}");
+    }
+}
+
+#[test]
+fn groups_of_a_stage_that_is_dropped_are_counted_no_more() {
+    let mut run = Run::new(SECTION, 1);
+    run.events(0, &[event("a", 1)]);
+    assert_eq!(run.groups(), 1);
+    run.close(0);
+    assert_eq!(run.groups(), 0);
+}
+
+#[test]
+fn days_of_a_time_zone_have_the_length_that_they_have() {
+    let mut run = Run::new("{window: {tumbling: 1d, time_zone: Europe/Berlin}, group_by: [service]}", 1);
+    run.clock.set(2_000_000_000_000);
+    // 29 March 2026, 00:00 in Berlin: the clocks are set forward.
+    let midnight = 1_774_738_800_000;
+    run.events(
+        0,
+        &[event("a", midnight - 1), event("a", midnight), event("a", midnight + 23 * 3_600_000 - 1)],
+    );
+    run.end(0);
+    let spans: Vec<_> = run.take().iter().map(|row| (row.start, row.end, row.count)).collect();
+    let hours = |hours: i64| midnight + hours * 3_600_000;
+    assert_eq!(spans, [(hours(-24), midnight, 1), (midnight, hours(23), 2)]);
+}
+
+#[test]
+fn events_between_sliding_windows_are_in_none_and_not_late() {
+    let mut run =
+        Run::new("{window: {sliding: 1s, slide: 3s}, out_of_orderness: 0s, group_by: [service]}", 1);
+    run.events(0, &[500, 1000, 2999, 3000, 9000].map(|time| event("a", time)));
+    run.events(0, &[event("a", 1500)]);
+    run.end(0);
+    assert_eq!(run.taken(), ["a,1[0,1000)", "a,1[3000,4000)", "a,1[9000,10000)"]);
+    assert_eq!((run.metric("late_events"), run.metric("timeless_events")), (0, 0));
 }

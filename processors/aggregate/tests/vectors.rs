@@ -1,4 +1,4 @@
-//! Apache Flink's vectors (`streams-and-alerting.md` §1.9), as far as tumbling windows go.
+//! Apache Flink's vectors (`streams-and-alerting.md` §1.9) on watermarks, windows, sessions and combination.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;
@@ -78,6 +78,9 @@ fn v4_windows_that_cannot_be_are_rejected() {
         ("{tumbling: 5s, offset: 5s}", "must be less than the window's length, 5s, in both directions"),
         ("{tumbling: 5s, offset: -5s}", "must be less than the window's length, 5s, in both directions"),
         ("{tumbling: 1500us}", "is not a whole number of milliseconds"),
+        ("{sliding: 5s, slide: 1s, offset: 1s}", "must be less than the slide, 1s, in both directions"),
+        ("{sliding: 5s, slide: 0s}", "must be more than 0s"),
+        ("{session: 0s}", "must be more than 0s"),
     ] {
         let error = create(&format!("window: {window}")).err().unwrap().to_string();
         assert!(error.contains(why), "{window}: {error}");
@@ -118,6 +121,173 @@ fn v5_it_does_not_matter_how_the_input_is_cut_into_batches_and_lanes() {
         (0..lanes).for_each(|lane| run.watermark(lane, 5999));
         assert_eq!(run.taken(), ["k2,2[3000,6000)"]);
     }
+}
+
+#[test]
+fn v5_a_lane_that_starts_again_between_changes_nothing() {
+    let mut run = told("{tumbling: 3s}", 1);
+    run.events(0, &common_input());
+    run.watermark(0, 1999);
+    restart(&mut run, 0, 1);
+    run.watermark(1, 2999);
+    assert_eq!(run.taken(), ["k1,3[0,3000)", "k2,3[0,3000)"]);
+    run.watermark(1, 5999);
+    assert_eq!(run.taken(), ["k2,2[3000,6000)"]);
+}
+
+/// The lane ends, and another reads the common input again.
+fn restart(run: &mut Run, from: u64, to: u64) {
+    run.send(from, LaneMessage::Drain);
+    run.close(from);
+    run.open(to);
+    run.events(to, &common_input());
+}
+
+#[test]
+fn v3_an_event_is_in_every_window_that_slides_over_it() {
+    for (window, time, starts) in [
+        ("{sliding: 5s, slide: 1s}", 0, [-4000, -3000, -2000, -1000, 0]),
+        ("{sliding: 5s, slide: 1s}", 4999, [0, 1000, 2000, 3000, 4000]),
+        ("{sliding: 5s, slide: 1s}", 5000, [1000, 2000, 3000, 4000, 5000]),
+        ("{sliding: 5s, slide: 1s, offset: 100ms}", 100, [-3900, -2900, -1900, -900, 100]),
+    ] {
+        let mut run = told(window, 1);
+        run.events(0, &[event("k", time)]);
+        run.end(0);
+        let expected = starts.map(|start| format!("k,1[{start},{})", start + 5000));
+        assert_eq!(run.taken(), expected, "{window} {time}");
+    }
+}
+
+#[test]
+fn v6_sliding_windows_fire_one_after_the_other_also_when_the_lane_starts_again() {
+    for restarts in [false, true] {
+        let mut run = told("{sliding: 3s, slide: 1s}", 1);
+        run.events(0, &common_input());
+        run.watermark(0, 999);
+        assert_eq!(run.taken(), ["k1,3[-2000,1000)"]);
+        run.watermark(0, 1999);
+        assert_eq!(run.taken(), ["k1,3[-1000,2000)", "k2,3[-1000,2000)"]);
+        run.watermark(0, 2999);
+        assert_eq!(run.taken(), ["k1,3[0,3000)", "k2,3[0,3000)"]);
+        if restarts {
+            restart(&mut run, 0, 1);
+        }
+        let lane = u64::from(restarts);
+        run.watermark(lane, 3999);
+        assert_eq!(run.taken(), ["k2,5[1000,4000)"]);
+        run.watermark(lane, 4999);
+        assert_eq!(run.taken(), ["k2,2[2000,5000)"]);
+        run.watermark(lane, 5999);
+        assert_eq!(run.taken(), ["k2,2[3000,6000)"]);
+        run.end(lane);
+        assert_eq!(run.taken(), NOTHING);
+    }
+}
+
+#[test]
+fn v7_an_event_late_for_some_windows_counts_in_the_others() {
+    let mut run = told("{sliding: 3s, slide: 1s}", 1);
+    run.events(0, &common_input());
+    run.watermark(0, 3999);
+    run.take();
+    run.events(0, &[event("k2", 3500)]);
+    assert_eq!(run.taken(), NOTHING, "without allowed_lateness nothing fires again");
+    run.watermark(0, 4999);
+    assert_eq!((run.taken(), run.metric("late_events")), (vec!["k2,3[2000,5000)".to_owned()], 0));
+    run.events(0, &[event("k1", 2999)]);
+    assert_eq!(run.metric("late_events"), 1);
+    run.watermark(0, 5999);
+    assert_eq!(run.taken(), ["k2,3[3000,6000)"]);
+}
+
+/// Sessions with the sum of values, fired when told.
+fn sessions(gap: &str, lanes: u64) -> Run {
+    let section = format!(
+        "window: {{session: {gap}}}\nout_of_orderness: 1d\ngroup_by: [service]\nmeasures: {{sum: sum(bytes)}}"
+    );
+    Run::new(&section, lanes)
+}
+
+fn worth(service: &str, value: i64, time: i64) -> Event {
+    Event { bytes: Some(value.to_string()), ..event(service, time) }
+}
+
+#[test]
+fn v8_sessions_end_when_nothing_came_for_the_gap() {
+    for lanes in 1..=4 {
+        let mut run = sessions("3s", lanes);
+        let input = [
+            ("k2", 1, 0),
+            ("k2", 2, 1000),
+            ("k2", 3, 2500),
+            ("k1", 1, 10),
+            ("k1", 2, 1000),
+            ("k1", 3, 2500),
+            ("k2", 4, 5501),
+            ("k2", 5, 6000),
+            ("k2", 5, 6000),
+            ("k2", 6, 6050),
+        ];
+        for (at, (service, value, time)) in input.into_iter().enumerate() {
+            run.events(at as u64 % lanes, &[worth(service, value, time)]);
+        }
+        (0..lanes).for_each(|lane| run.watermark(lane, 12_000));
+        assert_eq!(run.sums(), ["k2,6[0,5500)", "k1,6[10,5500)", "k2,20[5501,9050)"]);
+        run.events(0, &[worth("k2", 10, 15_000), worth("k2", 20, 15_000)]);
+        (0..lanes).for_each(|lane| run.watermark(lane, 17_998));
+        assert_eq!(run.sums(), NOTHING);
+        (0..lanes).for_each(|lane| run.watermark(lane, 17_999));
+        assert_eq!(run.sums(), ["k2,30[15000,18000)"]);
+        assert_eq!((run.groups(), run.metric("late_events")), (0, 0));
+    }
+}
+
+#[test]
+fn v8_an_event_exactly_the_gap_after_the_last_one_joins() {
+    let mut run = sessions("3s", 2);
+    run.events(0, &[worth("k2", 3, 2500)]);
+    run.events(1, &[worth("k2", 4, 5500)]);
+    (0..2).for_each(|lane| run.end(lane));
+    assert_eq!(run.sums(), ["k2,7[2500,8500)"]);
+}
+
+#[test]
+fn v15_only_windows_that_touch_merge() {
+    for order in [[0, 1, 2, 4, 5], [5, 2, 0, 4, 1]] {
+        let mut run = sessions("1ms", 2);
+        for (at, time) in order.into_iter().enumerate() {
+            run.events(at as u64 % 2, &[worth("k", 1, time)]);
+        }
+        (0..2).for_each(|lane| run.end(lane));
+        assert_eq!(run.sums(), ["k,3[0,3)", "k,2[4,6)"]);
+    }
+}
+
+#[test]
+fn v16_windows_of_the_time_of_arrival_fire_when_the_clock_has_passed_them() {
+    let mut run = Run::new("{window: {processing: 3s}, group_by: [service]}", 2);
+    run.clock.set(3);
+    // Whatever the events say about their time.
+    run.events(0, &[event("k2", 90_000), event("k2", -1), Event { time: None, ..event("k2", 0) }]);
+    run.events(1, &["k1", "k1"].map(|key| event(key, 7)));
+    run.clock.set(2999);
+    (0..2).for_each(|lane| tick(&mut run, lane));
+    assert_eq!(run.taken(), NOTHING);
+    run.clock.set(5000);
+    tick(&mut run, 0);
+    assert_eq!(run.taken(), NOTHING, "the other lane may still bring something that came before");
+    tick(&mut run, 1);
+    assert_eq!(run.taken(), ["k1,2[0,3000)", "k2,3[0,3000)"]);
+    run.events(0, &["k1", "k1", "k1"].map(|key| event(key, 7)));
+    run.clock.set(7000);
+    (0..2).for_each(|lane| tick(&mut run, lane));
+    assert_eq!(run.taken(), ["k1,3[3000,6000)"]);
+    assert_eq!((run.metric("late_events"), run.metric("timeless_events"), run.groups()), (0, 0, 0));
+}
+
+fn tick(run: &mut Run, lane: u64) {
+    run.send(lane, LaneMessage::Idle(Duration::from_secs(1)));
 }
 
 #[test]

@@ -77,6 +77,7 @@ pub struct ResultRow {
     pub start: i64,
     pub end: i64,
     pub keys: Vec<Option<String>>,
+    pub firing: i32,
     pub count: i64,
     pub values: BTreeMap<String, Option<f64>>,
 }
@@ -209,6 +210,29 @@ impl Run {
         self.take().into_iter().map(shown).collect()
     }
 
+    /// Takes what was emitted as `service,count[start,end)#firing`.
+    pub fn firings(&mut self) -> Vec<String> {
+        let firings: Vec<i32> = self.emitted.iter().flat_map(rows).map(|row| row.firing).collect();
+        let shown = self.taken().into_iter().zip(firings);
+        shown.map(|(row, firing)| format!("{row}#{firing}")).collect()
+    }
+
+    /// Takes what was emitted as `service,sum[start,end)`: the sum of the measure `sum`.
+    pub fn sums(&mut self) -> Vec<String> {
+        let shown = |row: ResultRow| {
+            let key = row.keys[0].clone().unwrap();
+            format!("{key},{}[{},{})", row.values["sum"].unwrap(), row.start, row.end)
+        };
+        self.take().into_iter().map(shown).collect()
+    }
+
+    /// How many groups the processor has in memory.
+    pub fn groups(&self) -> i64 {
+        let text = self.context.telemetry.encode();
+        let line = text.lines().find(|line| line.starts_with("weir_aggregate_groups{"));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
     /// The value of a metric of the processor.
     pub fn metric(&self, name: &str) -> u64 {
         let text = self.context.telemetry.encode();
@@ -247,6 +271,7 @@ pub fn rows(batch: &EventBatch) -> Vec<ResultRow> {
             keys: (keys..firing)
                 .map(|at| TextColumn::new(columns.column(at)).unwrap().get(row).map(str::to_owned))
                 .collect(),
+            firing: columns.column(firing).as_primitive::<Int32Type>().value(row),
             count: columns.column(position("count")).as_primitive::<Int64Type>().value(row),
             values: values(row),
         })

@@ -1,0 +1,200 @@
+//! What a lane has gathered and not sent yet: open slices, or fragments of sessions.
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use weir_component::Watermark;
+use weir_pdata::{Ack, Held};
+
+use crate::events::Events;
+use crate::groups::{Groups, Place, Room};
+use crate::key::{KeyHasher, KeyRows};
+use crate::open_sessions::OpenSessions;
+use crate::operator::Operator;
+use crate::partial;
+use crate::state::GroupState;
+use crate::window::{Assigned, Slices, Span, Windows};
+
+/// One batch, ready to be added.
+pub struct Input<'a> {
+    /// The configuration.
+    pub operator: &'a Operator,
+    /// The keys of its rows.
+    pub rows: &'a KeyRows<'a>,
+    /// What the keys are hashed with.
+    pub hasher: &'a KeyHasher,
+    /// The columns of its rows.
+    pub events: &'a Events<'a>,
+    /// Its inputs.
+    pub ack: &'a Ack,
+}
+
+/// What becomes of an event at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has a window.
+    Taken,
+    /// It is between two windows.
+    Gap,
+    /// The last of its windows, this one, is closed for good.
+    Late(Span),
+    /// It is beyond the calendar.
+    Beyond,
+}
+
+/// A partial result that leaves for the trunk, and the inputs that wait for it.
+pub type Leaving = (Result<RecordBatch, ArrowError>, Held);
+
+/// What is gathered, by kind of window.
+pub enum Open {
+    /// Windows at fixed places.
+    Slices(OpenSlices),
+    /// Sessions.
+    Sessions(OpenSessions),
+}
+
+impl Open {
+    /// Nothing yet.
+    pub fn new(operator: &Operator) -> Open {
+        match &operator.window {
+            Windows::Event(slices) | Windows::Processing(slices) => {
+                Open::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
+            }
+            Windows::Session { gap } => Open::Sessions(OpenSessions::new(*gap)),
+        }
+    }
+
+    /// The next events are of another batch, and the trunk has reached this watermark.
+    pub fn begin(&mut self, reached: Watermark) {
+        if let Open::Slices(slices) = self {
+            slices.reached = reached;
+            slices.cursor = None;
+        }
+    }
+
+    /// What becomes of an event at `time` (milliseconds).
+    pub fn judge(&mut self, time: i64) -> Verdict {
+        match self {
+            Open::Slices(slices) => slices.judge(time),
+            Open::Sessions(sessions) => sessions.judge(time),
+        }
+    }
+
+    /// Adds the row that was judged last, when it is [`Verdict::Taken`]. Whether it went into the overflow group.
+    pub fn add(&mut self, input: &Input<'_>, row: usize, time: i64, nanos: i64) -> bool {
+        match self {
+            Open::Slices(slices) => slices.add(input, row, nanos),
+            Open::Sessions(sessions) => sessions.add(input, row, time, nanos),
+        }
+    }
+
+    /// Takes what the trunk must have before this watermark of the lane.
+    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
+        match self {
+            Open::Slices(slices) => slices.leave(watermark, keys),
+            Open::Sessions(sessions) => sessions.leave(watermark, keys).into_iter().collect(),
+        }
+    }
+
+    /// How many groups are held, counted once for each slice or session.
+    pub fn groups(&self) -> usize {
+        match self {
+            Open::Slices(slices) => slices.groups,
+            Open::Sessions(sessions) => sessions.fragments(),
+        }
+    }
+}
+
+/// Open slices, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
+pub struct OpenSlices {
+    slices: Slices,
+    lateness: i64,
+    open: Vec<OpenSlice>,
+    /// Groups in all of them.
+    groups: usize,
+    /// The trunk's watermark when the batch came.
+    reached: Watermark,
+    /// The slice of the latest event of this batch.
+    cursor: Option<Cursor>,
+}
+
+struct OpenSlice {
+    span: Span,
+    groups: Groups<GroupState>,
+    inputs: Held,
+}
+
+#[derive(Clone, Copy)]
+struct Cursor {
+    span: Span,
+    verdict: Verdict,
+    /// Its index, once it has a row of this batch.
+    at: Option<usize>,
+}
+
+impl OpenSlices {
+    fn new(slices: Slices, lateness: i64) -> OpenSlices {
+        OpenSlices { slices, lateness, open: Vec::new(), groups: 0, reached: Watermark::MIN, cursor: None }
+    }
+
+    fn judge(&mut self, time: i64) -> Verdict {
+        if let Some(cursor) = self.cursor
+            && cursor.span.holds(time)
+        {
+            return cursor.verdict;
+        }
+        let span = match self.slices.assign(time) {
+            Assigned::In(span) => span,
+            Assigned::Gap => return Verdict::Gap,
+            Assigned::Beyond => return Verdict::Beyond,
+        };
+        let gone = self.slices.last_window(span).filter(|last| last.is_gone(self.lateness, self.reached));
+        let verdict = gone.map_or(Verdict::Taken, Verdict::Late);
+        self.cursor = Some(Cursor { span, verdict, at: None });
+        verdict
+    }
+
+    fn add(&mut self, input: &Input<'_>, row: usize, nanos: i64) -> bool {
+        let Some(cursor) = self.cursor else { return false };
+        let at = cursor.at.unwrap_or_else(|| {
+            let at = self.open(cursor.span);
+            self.open[at].inputs.add(input.ack.clone());
+            self.cursor = Some(Cursor { at: Some(at), ..cursor });
+            at
+        });
+        let operator = input.operator;
+        let slice = &mut self.open[at];
+        let before = slice.groups.len();
+        let room =
+            if self.groups < operator.room() { Room::Free } else { Room::Full(operator.group_by.len()) };
+        let place = slice.groups.place(input.rows, row, input.hasher, room, || operator.new_state());
+        self.groups += slice.groups.len() - before;
+        let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
+        if let Some(state) = slice.groups.state(group) {
+            input.events.add(row, nanos, state);
+        }
+        matches!(place, Place::Overflow(_))
+    }
+
+    /// The index of a slice; it is made when it is not there.
+    fn open(&mut self, span: Span) -> usize {
+        match self.open.binary_search_by_key(&span.start, |slice| slice.span.start) {
+            Ok(at) => at,
+            Err(at) => {
+                let slice = OpenSlice { span, groups: Groups::default(), inputs: Held::default() };
+                self.open.insert(at, slice);
+                at
+            }
+        }
+    }
+
+    fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
+        self.cursor = None;
+        let over = self.open.partition_point(|slice| slice.span.is_over(watermark));
+        let leaving = self.open.drain(..over).map(|slice| {
+            self.groups = self.groups.saturating_sub(slice.groups.len());
+            let rows = slice.groups.iter().map(|(key, state)| (slice.span, key, state));
+            (partial::write(keys, &rows), slice.inputs)
+        });
+        leaving.collect()
+    }
+}
