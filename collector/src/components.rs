@@ -12,6 +12,7 @@ pub const STANDARD: Registry = Registry {
     processors: &[
         weir_processor_aggregate::FACTORY,
         weir_processor_enrich::FACTORY,
+        weir_processor_pattern::FACTORY,
         weir_processor_threshold::FACTORY,
     ],
     exporters: &[

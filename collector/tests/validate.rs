@@ -83,8 +83,10 @@ fn valid_configurations_pass_and_invalid_ones_give_the_expected_message() {
 
 #[test]
 fn the_examples_are_valid() {
-    for file in std::fs::read_dir(root().join("examples")).unwrap() {
-        let path = file.unwrap().path();
-        assert_eq!(complaint(&path), None, "{}", path.display());
+    for folder in ["examples", "examples/windows"] {
+        let files = std::fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().path());
+        for path in files.filter(|path| path.extension() == Some("yaml".as_ref())) {
+            assert_eq!(complaint(&path), None, "{}", path.display());
+        }
     }
 }

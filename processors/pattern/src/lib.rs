@@ -1,0 +1,45 @@
+//! The `pattern` processor: sequences of events per key, by the rules of Flink's CEP.
+//!
+//! * It reads windows, alarms or events, forwards them, and adds `Alarms`: one row for every match.
+//! * Events wait on the trunk until the watermark and are then taken in order of time, so a match does not depend on
+//!   lanes and batches. An event at or before the watermark is late.
+//! * An alarm holds the inputs of all events of its match. Inputs of live partial matches are held too; the README says
+//!   what that means for a replay.
+//!
+//! [`nfa`] is the state machine of one key, [`keys`] the buffer in front of it, [`progress`] the watermark.
+
+mod alarm;
+mod config;
+mod keys;
+mod lane;
+mod late;
+mod message;
+mod metrics;
+mod nfa;
+mod operator;
+mod progress;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod trunk;
+
+use std::sync::Arc;
+
+use weir_component::factory::Info;
+use weir_component::{Context, Processor, ProcessorFactory, Settings};
+use weir_config::Diagnostics;
+
+/// Builds `pattern` processors.
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    info: Info {
+        kind: "pattern",
+        summary: "Raises an alarm when events of one key come in a given sequence within a time.",
+        metrics: metrics::METRICS,
+    },
+    create,
+};
+
+fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
+    let operator = config::read(settings, context)?;
+    Ok(Box::new(operator::Pattern(Arc::new(operator))))
+}

@@ -1,0 +1,117 @@
+//! What `pattern` counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use weir_component::Context;
+use weir_component::telemetry::{Metric, MetricKind};
+
+const MATCHES: Metric = counter("weir_pattern_matches", "Sequences that were complete: alarms raised.");
+const TIMED_OUT: Metric =
+    counter("weir_pattern_timed_out_matches", "Partial matches that were not complete within their time.");
+const DROPPED: Metric = counter(
+    "weir_pattern_dropped_matches",
+    "Partial matches dropped because their key had max_partial_matches; the oldest go.",
+);
+const GIVEN_UP: Metric = counter(
+    "weir_pattern_given_up_matches",
+    "Partial matches given up because a lane of their events closed; those events are read again.",
+);
+const LATE: Metric = counter(
+    "weir_pattern_late_events",
+    "Events left out because their time was not after the watermark when they came.",
+);
+const UNMARKED: Metric = counter(
+    "weir_pattern_late_unmarked_events",
+    "Of the late events with late: output, those that went on without the mark: they became late on the way to the trunk.",
+);
+const TIMELESS: Metric =
+    counter("weir_pattern_timeless_events", "Events left out because their time is NULL or missing.");
+const FUTURE: Metric = counter(
+    "weir_pattern_future_events",
+    "Events left out because their time is further than max_future ahead of the clock.",
+);
+const REFUSED: Metric = counter_by(
+    "weir_pattern_refused_events",
+    "Events left out because max_keys or max_buffered_events was reached.",
+    &["processor", "reason"],
+);
+const FAILED: Metric =
+    counter("weir_pattern_failed_events", "Events left out because where or a condition failed on them.");
+const KEYS: Metric = gauge("weir_pattern_keys", "Keys with buffered events or partial matches.");
+const BUFFERED: Metric = gauge("weir_pattern_buffered_events", "Events that wait for the watermark.");
+const TEMPLATE_ERRORS: Metric = counter(
+    "weir_pattern_template_errors",
+    "Messages whose template failed; the alarm went out with a simpler text.",
+);
+
+/// The declarations, for the reference.
+pub(crate) const METRICS: &[Metric] = &[
+    MATCHES,
+    TIMED_OUT,
+    DROPPED,
+    GIVEN_UP,
+    LATE,
+    UNMARKED,
+    TIMELESS,
+    FUTURE,
+    REFUSED,
+    FAILED,
+    KEYS,
+    BUFFERED,
+    TEMPLATE_ERRORS,
+];
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    counter_by(name, help, &["processor"])
+}
+
+const fn counter_by(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { name, help, kind: MetricKind::Counter, labels }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Gauge, labels: &["processor"] }
+}
+
+/// The metrics of one processor.
+pub(crate) struct Metrics {
+    pub(crate) matches: Counter,
+    pub(crate) timed_out: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) given_up: Counter,
+    pub(crate) late: Counter,
+    pub(crate) unmarked: Counter,
+    pub(crate) timeless: Counter,
+    pub(crate) future: Counter,
+    pub(crate) refused_keys: Counter,
+    pub(crate) refused_buffer: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) keys: Gauge,
+    pub(crate) buffered: Gauge,
+    pub(crate) template_errors: Counter,
+}
+
+impl Metrics {
+    /// The metrics of the processor with this context.
+    pub(crate) fn new(context: &Context) -> Metrics {
+        let id = context.id.to_string();
+        let counter = |metric| context.telemetry.counter(metric, &[&id]);
+        let gauge = |metric| context.telemetry.gauge(metric, &[&id]);
+        Metrics {
+            matches: counter(&MATCHES),
+            timed_out: counter(&TIMED_OUT),
+            dropped: counter(&DROPPED),
+            given_up: counter(&GIVEN_UP),
+            late: counter(&LATE),
+            unmarked: counter(&UNMARKED),
+            timeless: counter(&TIMELESS),
+            future: counter(&FUTURE),
+            refused_keys: context.telemetry.counter(&REFUSED, &[&id, "max_keys"]),
+            refused_buffer: context.telemetry.counter(&REFUSED, &[&id, "max_buffered_events"]),
+            failed: counter(&FAILED),
+            keys: gauge(&KEYS),
+            buffered: gauge(&BUFFERED),
+            template_errors: counter(&TEMPLATE_ERRORS),
+        }
+    }
+}

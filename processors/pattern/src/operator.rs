@@ -1,0 +1,147 @@
+//! One configured `pattern`: what both halves share, and the halves it makes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
+use weir_pdata::expr::{Expr, ExprError};
+use weir_pdata::{Demand, Signal};
+
+use crate::alarm::Template;
+use crate::keys::Limits;
+use crate::lane::LaneHalf;
+use crate::metrics::Metrics;
+use crate::nfa::{Contiguity, Sequence};
+use crate::trunk::TrunkHalf;
+
+/// Milliseconds between log lines about the same trouble.
+const LOG_INTERVAL: i64 = 10_000;
+
+/// A checked configuration with its services. Shared by all stages of one processor.
+pub(crate) struct Operator {
+    pub(crate) id: Arc<str>,
+    /// The signal that is read.
+    pub(crate) input: Signal,
+    /// Only windows of this operator.
+    pub(crate) only: Option<String>,
+    /// The column of event times; of windows that of their ends.
+    pub(crate) time: String,
+    /// Columns whose values make a key.
+    pub(crate) key: Vec<Arc<str>>,
+    /// `where`.
+    pub(crate) condition: Option<Expr>,
+    /// One per step.
+    pub(crate) conditions: Vec<Expr>,
+    pub(crate) sequence: Arc<Sequence>,
+    /// Columns whose values are kept of events.
+    pub(crate) kept: Vec<String>,
+    pub(crate) alarm: Template,
+    /// Late events go on with the column `late`.
+    pub(crate) late_output: bool,
+    /// Milliseconds. Of lanes only: what comes from a stage before on the trunk has its watermark.
+    pub(crate) out_of_orderness: i64,
+    pub(crate) idle_timeout: Duration,
+    /// Milliseconds.
+    pub(crate) max_future: i64,
+    pub(crate) limits: Limits,
+    /// The trunk's watermark in milliseconds, so that lanes can mark late events as they pass.
+    pub(crate) reached: AtomicI64,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) logs: Logs,
+}
+
+/// Limits of log lines, for each kind of trouble.
+pub(crate) struct Logs {
+    pub(crate) late: LogLimit,
+    pub(crate) timeless: LogLimit,
+    pub(crate) future: LogLimit,
+    pub(crate) refused: LogLimit,
+    pub(crate) dropped: LogLimit,
+    pub(crate) failed: LogLimit,
+    pub(crate) templates: LogLimit,
+}
+
+impl Default for Logs {
+    fn default() -> Logs {
+        let limit = || LogLimit::every_ms(LOG_INTERVAL);
+        Logs {
+            late: limit(),
+            timeless: limit(),
+            future: limit(),
+            refused: limit(),
+            dropped: limit(),
+            failed: limit(),
+            templates: limit(),
+        }
+    }
+}
+
+impl Operator {
+    /// Whether the input is made on the trunk: windows and alarms pass through it, events of receivers do not.
+    pub(crate) fn reads_derived(&self) -> bool {
+        matches!(self.input, Signal::Windows | Signal::Alarms)
+    }
+
+    /// Whether an event that fits no step can still matter: it comes between two that must follow directly.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.sequence.steps.iter().enumerate().any(|(at, step)| {
+            (at > 0 && step.join == Contiguity::Strict) || (step.max > 1 && step.inner == Contiguity::Strict)
+        })
+    }
+
+    /// The columns that the trunk reads of events.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let conditions = self.conditions.iter().flat_map(Expr::names);
+        std::iter::once(self.time.as_str())
+            .chain(self.key.iter().map(|name| &**name))
+            .chain(conditions.map(String::as_str))
+            .chain(self.kept.iter().map(String::as_str))
+    }
+
+    /// Events were left out because they came after their time had passed.
+    pub(crate) fn note_late(&self, events: usize, watermark: Watermark) {
+        self.metrics.late.inc_by(events as u64);
+        if events > 0
+            && let Some(held_back) = self.logs.late.allow(self.clock.now_ms())
+        {
+            tracing::warn!(
+                processor = %self.id, events, %watermark, held_back,
+                "events came after their time had passed and are in no match"
+            );
+        }
+    }
+
+    /// `events` were left out because an expression failed on them.
+    pub(crate) fn note_failed(&self, events: usize, error: &ExprError) {
+        self.metrics.failed.inc_by(events as u64);
+        if let Some(held_back) = self.logs.failed.allow(self.clock.now_ms()) {
+            tracing::error!(
+                processor = %self.id, events, held_back, "an expression failed on a batch, which is left out: {error}"
+            );
+        }
+    }
+}
+
+/// The processor.
+pub(crate) struct Pattern(pub(crate) Arc<Operator>);
+
+impl Processor for Pattern {
+    /// Windows and alarms are made with all their columns: only of events are columns asked for.
+    fn demand(&self) -> Demand {
+        if self.0.reads_derived() {
+            return Demand::nothing();
+        }
+        let condition = self.0.condition.iter().flat_map(Expr::names);
+        Demand::names(self.0.columns().chain(condition.map(String::as_str)))
+    }
+
+    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+        Some(Box::new(LaneHalf::new(self.0.clone())))
+    }
+
+    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        Some(Box::new(TrunkHalf::new(self.0.clone())))
+    }
+}

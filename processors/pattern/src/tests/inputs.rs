@@ -1,0 +1,195 @@
+//! Where events come from: lanes, one or several, of windows and of other signals.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_component::testkit::{Probe, check_stage};
+use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
+use weir_pdata::{Ack, Outcome, Signal};
+
+use super::{A, B, TWO_HITS, Trunk, batch, briefs, counted, create, rows, test_context, window, with};
+
+const ERRORS: &str = r#"
+input: logs
+key: [service]
+where: "severity_number > 0"
+sequence:
+  - {name: down, first: "body = 'down'"}
+  - {name: up, followed_by: "body = 'up'", times: 2, consecutive: true}
+within: 10s
+out_of_orderness: 1s
+late: output
+"#;
+
+fn log(time: i64, body: &str, severity: i64) -> Value {
+    json!({"time": time, "service": "pay", "body": body, "severity_number": severity})
+}
+
+/// Windows of a lane as its own half hands them over.
+fn lane_windows(trunk: &mut Trunk, lane: weir_component::LaneId, lines: &[Value]) -> Vec<LaneMessage> {
+    let batch = batch(Signal::Windows, lines, trunk.probe.ack());
+    trunk.lane(lane, LaneMessage::Batch(batch))
+}
+
+#[test]
+fn windows_of_lanes_wait_for_the_slowest_lane() {
+    let mut trunk = Trunk::new(TWO_HITS);
+    trunk.send(TrunkMessage::LaneOpened(A));
+    trunk.send(TrunkMessage::LaneOpened(B));
+    let forwarded = lane_windows(&mut trunk, A, &[window("pay", 1000, 600), window("pay", 2000, 600)]);
+    assert_eq!(rows(Signal::Windows, &forwarded).len(), 2);
+    drop(forwarded);
+    assert_eq!(trunk.lane(A, LaneMessage::Watermark(Watermark(5000))).len(), 0);
+    lane_windows(&mut trunk, B, &[window("pay", 1500, 600)]);
+    let messages = trunk.lane(B, LaneMessage::Watermark(Watermark(1999)));
+    assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["pay 999-1499", "pay 1499-1999"]);
+    assert!(matches!(messages.last(), Some(LaneMessage::Watermark(Watermark(1999)))));
+}
+
+#[test]
+fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
+    let processor = with(&format!("{TWO_HITS}out_of_orderness: 1s\n"));
+    let mut stage = processor.lane_stage(A).unwrap();
+    let mut out = Outlet::default();
+    stage.handle(LaneMessage::Batch(batch(Signal::Logs, &[log(5, "x", 1)], Ack::none())), &mut out);
+    assert_eq!(out.take_forwarded().len(), 1);
+    assert!(matches!(out.take_to_trunk().as_slice(), [LaneMessage::Idle(_)]));
+    stage.handle(LaneMessage::Watermark(Watermark::MAX), &mut out);
+    assert!(
+        matches!(out.take_to_trunk().as_slice(), [LaneMessage::Idle(_)]),
+        "the end of a lane without windows says nothing about windows that are made of it"
+    );
+    out.take_forwarded();
+
+    let mut stage = processor.lane_stage(B).unwrap();
+    stage.handle(LaneMessage::Batch(batch(Signal::Windows, &[window("a", 3000, 1)], Ack::none())), &mut out);
+    assert_eq!(out.take_forwarded().len(), 0, "the trunk forwards them");
+    let to_trunk: Vec<_> = out.take_to_trunk().collect();
+    assert!(matches!(&to_trunk[..], [LaneMessage::Batch(_), LaneMessage::Watermark(Watermark(1998))]));
+    stage.handle(LaneMessage::Idle(Duration::from_secs(29)), &mut out);
+    assert_eq!(out.take_to_trunk().len(), 0);
+    assert_eq!(out.take_forwarded().len(), 1);
+    stage.handle(LaneMessage::Idle(Duration::from_secs(30)), &mut out);
+    assert!(matches!(out.take_to_trunk().as_slice(), [LaneMessage::Idle(_)]));
+}
+
+#[test]
+fn what_a_lane_brought_is_given_up_when_it_closes_before_its_end() {
+    for last in [TrunkMessage::FromLane(A, LaneMessage::Drain), TrunkMessage::LaneClosed(A)] {
+        let mut trunk = Trunk::new(TWO_HITS);
+        trunk.send(TrunkMessage::LaneOpened(A));
+        trunk.send(TrunkMessage::LaneOpened(B));
+        lane_windows(&mut trunk, A, &[window("partial", 1000, 600)]);
+        lane_windows(&mut trunk, B, &[window("other", 1500, 600)]);
+        trunk.lane(A, LaneMessage::Watermark(Watermark(1000)));
+        trunk.lane(B, LaneMessage::Watermark(Watermark(1000)));
+        lane_windows(&mut trunk, A, &[window("buffered", 1600, 600)]);
+        assert_eq!(trunk.probe.open(), 3);
+        trunk.send(last);
+        assert_eq!(trunk.probe.outcome(0), Some(Outcome::Failed), "in a partial match");
+        assert_eq!(trunk.probe.outcome(1), None, "of the other lane");
+        assert_eq!(trunk.probe.outcome(2), Some(Outcome::Failed), "buffered");
+        assert_eq!(trunk.counted("given_up_matches"), 1);
+        trunk.send(TrunkMessage::LaneClosed(A));
+        lane_windows(&mut trunk, B, &[window("partial", 2000, 600), window("other", 2400, 600)]);
+        let messages = trunk.lane(B, LaneMessage::Watermark(Watermark::MAX));
+        assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["other 1499-2399"]);
+    }
+}
+
+#[test]
+fn a_lane_that_ended_keeps_its_part() {
+    let mut trunk = Trunk::new(TWO_HITS);
+    trunk.send(TrunkMessage::LaneOpened(A));
+    trunk.send(TrunkMessage::LaneOpened(B));
+    lane_windows(&mut trunk, A, &[window("pay", 1000, 600)]);
+    trunk.lane(A, LaneMessage::Watermark(Watermark::MAX));
+    trunk.lane(A, LaneMessage::Drain);
+    trunk.send(TrunkMessage::LaneClosed(A));
+    assert_eq!(trunk.probe.count(Outcome::Failed), 0);
+    lane_windows(&mut trunk, B, &[window("pay", 2000, 600)]);
+    let messages = trunk.lane(B, LaneMessage::Watermark(Watermark::MAX));
+    assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["pay 999-1999"]);
+}
+
+#[test]
+fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
+    let context = test_context();
+    let telemetry = context.telemetry.clone();
+    let processor = create(ERRORS, context).unwrap_or_else(|problems| panic!("{problems}"));
+    let (mut lane, mut trunk) = (processor.lane_stage(A).unwrap(), processor.trunk_stage().unwrap());
+    trunk.handle(TrunkMessage::LaneOpened(A), &mut Outlet::default());
+    let probe = Probe::default();
+    let mut send = |message: LaneMessage| {
+        let (mut out, mut derived) = (Outlet::default(), Outlet::default());
+        lane.handle(message, &mut out);
+        for message in out.take_to_trunk() {
+            trunk.handle(TrunkMessage::FromLane(A, message), &mut derived);
+        }
+        let messages: Vec<LaneMessage> = out.take_forwarded().chain(derived.take_forwarded()).collect();
+        messages
+    };
+    let mut logs = |lines: &[Value]| send(LaneMessage::Batch(batch(Signal::Logs, lines, probe.ack())));
+    let passed = logs(&[log(3000, "up", 9), log(1000, "down", 9), log(2500, "noise", 0), log(2000, "up", 9)]);
+    assert_eq!(rows(Signal::Logs, &passed).len(), 4, "all pass, once");
+    assert_eq!(rows(Signal::Alarms, &passed).len(), 0, "the watermark is at 1999");
+    let passed = logs(&[log(5000, "x", 0), log(1999, "down", 9), log(1998, "x", 0)]);
+    assert_eq!(briefs(&rows(Signal::Alarms, &passed)), ["pay 1000-3000"]);
+    let late: Vec<_> =
+        rows(Signal::Logs, &passed).iter().map(|row| row["attributes"]["late"].clone()).collect();
+    assert_eq!(late, [json!(false), json!(true), json!(false)], "what `where` leaves out is not late");
+    assert_eq!(counted(&telemetry, "late_events"), 1);
+    assert_eq!(counted(&telemetry, "late_unmarked_events"), 0);
+}
+
+#[test]
+fn an_event_that_is_late_on_the_trunk_only_is_counted_as_unmarked() {
+    let mut trunk = Trunk::new(ERRORS);
+    trunk.send(TrunkMessage::LaneOpened(A));
+    trunk.lane(A, LaneMessage::Watermark(Watermark(1999)));
+    let logs = batch(Signal::Logs, &[log(1999, "down", 9)], trunk.probe.ack());
+    assert_eq!(trunk.lane(A, LaneMessage::Batch(logs)).len(), 0, "it passed on its lane");
+    assert_eq!((trunk.counted("late_events"), trunk.counted("late_unmarked_events")), (1, 1));
+    assert_eq!((trunk.probe.open(), trunk.probe.count(Outcome::Failed)), (0, 0));
+}
+
+#[test]
+fn an_event_of_the_far_future_is_left_out_and_does_not_move_the_watermark() {
+    let mut trunk = Trunk::new(&format!("{TWO_HITS}max_future: 1m\n"));
+    trunk.send(TrunkMessage::LaneOpened(A));
+    lane_windows(&mut trunk, A, &[window("pay", 70_000, 600)]);
+    assert_eq!((trunk.counted("future_events"), trunk.probe.open()), (1, 0));
+    let mut stage = with(&format!("{TWO_HITS}max_future: 1m\n")).lane_stage(A).unwrap();
+    let mut out = Outlet::default();
+    let lines = [window("a", 1000, 1), window("a", 70_000, 1)];
+    stage.handle(LaneMessage::Batch(batch(Signal::Windows, &lines, Ack::none())), &mut out);
+    assert!(matches!(out.take_to_trunk().as_slice()[1], LaneMessage::Watermark(Watermark(-9002))));
+}
+
+#[test]
+fn alarms_of_another_rule_can_be_the_input() {
+    let settings = "input: alarms\nkey: [service]\nwithin: 1m\nsequence:\n  - {name: one, first: \"rule = 'disk'\"}\n  - {name: two, followed_by: \"rule = 'db'\"}\n";
+    let mut trunk = Trunk::new(settings);
+    let alarm =
+        |time: i64, rule: &str| json!({"time": time, "rule": rule, "service": "pay", "state": "firing"});
+    let alarms = batch(Signal::Alarms, &[alarm(1000, "disk"), alarm(2000, "db")], Ack::none());
+    let passed = trunk.send(TrunkMessage::Derived(LaneMessage::Batch(alarms)));
+    assert_eq!(rows(Signal::Alarms, &passed).len(), 2);
+    assert_eq!(briefs(&trunk.watermark(2000)), ["pay 1000-2000"]);
+}
+
+#[test]
+fn the_lane_half_keeps_the_rules_for_stages() {
+    let batches = || {
+        vec![
+            batch(Signal::Logs, &[log(1, "down", 1)], Ack::none()),
+            batch(Signal::Windows, &[window("pay", 1000, 600)], Ack::none()),
+            batch(Signal::Logs, &[log(2, "up", 1), log(3, "up", 1)], Ack::none()),
+        ]
+    };
+    let mut of_windows = with(TWO_HITS).lane_stage(A).unwrap();
+    check_stage(&mut *of_windows, batches(), |signal| signal != Signal::Windows);
+    let mut of_logs = with(ERRORS).lane_stage(A).unwrap();
+    let (_, to_trunk) = check_stage(&mut *of_logs, batches(), |_| true);
+    assert_eq!(rows(Signal::Logs, &to_trunk).len(), 3);
+}

@@ -1,0 +1,276 @@
+//! The half on the trunk: events of all lanes and of the stages before, in order of time, into alarms.
+//!
+//! * Every batch of windows or alarms is forwarded at once. Late rows go on with `late` = true when that is wanted.
+//! * When the watermark moves, the events up to it are taken, the alarms of the matches are forwarded, then the watermark.
+//! * An event is late when its time is at or before the watermark. A window that fires again always is.
+//! * What came from a lane that closes before its end is given up: it is read again by the lane's next owner.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use weir_component::{LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_pdata::expr::ExprError;
+use weir_pdata::{Ack, EventBatch, Origin, Signal};
+
+use crate::alarm;
+use crate::keys::{Advanced, Event, Keys, Refused};
+use crate::late;
+use crate::operator::Operator;
+use crate::progress::Progress;
+use crate::rows::{Rows, Times, selected};
+
+/// The stage.
+pub(crate) struct TrunkHalf {
+    operator: Arc<Operator>,
+    progress: Progress,
+    keys: Keys,
+    /// Lanes whose stream has ended: nothing of them is read again.
+    ended: BTreeSet<LaneId>,
+    is_strict: bool,
+}
+
+/// Rows of one batch that are left out.
+#[derive(Default)]
+struct Outside {
+    late: Vec<usize>,
+    timeless: u64,
+    future: u64,
+    refused_keys: u64,
+    refused_buffer: u64,
+}
+
+impl TrunkHalf {
+    /// The trunk's half of this operator.
+    pub(crate) fn new(operator: Arc<Operator>) -> TrunkHalf {
+        operator.reached.store(i64::MIN, Ordering::Release);
+        TrunkHalf {
+            progress: Progress::new(operator.reads_derived()),
+            keys: Keys::new(operator.sequence.clone(), operator.limits),
+            ended: BTreeSet::new(),
+            is_strict: operator.is_strict(),
+            operator,
+        }
+    }
+
+    /// A batch of the input: its rows are kept, and forwarded when they have not passed on a lane.
+    fn input(&mut self, mut batch: EventBatch, lane: Option<LaneId>, out: &mut Outlet) {
+        let passes_here = self.operator.reads_derived();
+        if let Some(columns) = batch.as_columns().cloned() {
+            match self.keep(&columns, &batch.ack, lane) {
+                Ok(late) if !self.operator.late_output => drop(late),
+                Ok(late) if passes_here => batch = late::mark(batch, &late),
+                Ok(late) => drop(self.operator.metrics.unmarked.inc_by(late.len() as u64)),
+                Err(error) => self.operator.note_failed(columns.num_rows(), &error),
+            }
+        }
+        if passes_here {
+            out.forward(LaneMessage::Batch(batch));
+        }
+    }
+
+    /// Keeps the rows of a batch until the watermark. The rows that are late.
+    fn keep(
+        &mut self,
+        columns: &RecordBatch,
+        ack: &Ack,
+        lane: Option<LaneId>,
+    ) -> Result<Vec<usize>, ExprError> {
+        let operator = self.operator.clone();
+        // The lane's half has left out what `where` does not select.
+        let rows_selected = if operator.reads_derived() { selected(columns, &operator)? } else { None };
+        let rows = Rows::read(columns, &operator)?;
+        let times = Times::of(columns, &operator);
+        let horizon = lane.map(|_| operator.clock.now_ms().saturating_add(operator.max_future));
+        let watermark = self.progress.now();
+        let mut outside = Outside::default();
+        let mut key = String::new();
+        for row in 0..columns.num_rows() {
+            if rows_selected.as_ref().is_some_and(|rows| !rows.value(row)) {
+                continue;
+            }
+            let Some(time) = times.get(row) else {
+                outside.timeless += 1;
+                continue;
+            };
+            if horizon.is_some_and(|horizon| time > horizon) {
+                outside.future += 1;
+                continue;
+            }
+            if Watermark(time) <= watermark {
+                outside.late.push(row);
+                continue;
+            }
+            let truth = rows.truth(row);
+            if truth == 0 && !self.is_strict {
+                continue;
+            }
+            rows.write_key(row, &mut key);
+            let event = Event {
+                time,
+                truth,
+                window_start: rows.window_start(row),
+                values: if truth == 0 { Box::default() } else { rows.values(row) },
+                ack: ack.clone(),
+                lane,
+            };
+            match self.keys.add(&key, || rows.key(row), event) {
+                Ok(()) => {}
+                Err(Refused::Keys) => outside.refused_keys += 1,
+                Err(Refused::Buffer) => outside.refused_buffer += 1,
+            }
+        }
+        outside.report(&operator, watermark);
+        self.gauges();
+        Ok(outside.late)
+    }
+
+    /// Moves on as far as lanes and stages before say.
+    fn advance(&mut self, out: &mut Outlet) {
+        let (now, forward) = self.progress.advance();
+        if let Some(now) = now {
+            self.operator.reached.store(now.0, Ordering::Release);
+            let advanced = self.keys.advance(now.0);
+            self.emit(&advanced, out);
+        }
+        if let Some(watermark) = forward {
+            out.forward(LaneMessage::Watermark(watermark));
+        }
+    }
+
+    fn emit(&self, advanced: &Advanced, out: &mut Outlet) {
+        let operator = &self.operator;
+        operator.metrics.matches.inc_by(advanced.found.len() as u64);
+        operator.metrics.timed_out.inc_by(advanced.expired);
+        operator.metrics.dropped.inc_by(advanced.dropped);
+        if advanced.dropped > 0
+            && let Some(held_back) = operator.logs.dropped.allow(operator.clock.now_ms())
+        {
+            tracing::warn!(
+                processor = %operator.id, dropped = advanced.dropped, held_back,
+                max_partial_matches = operator.limits.partials,
+                "a key has too many partial matches: the oldest are dropped; shorten `within` or raise max_partial_matches"
+            );
+        }
+        self.gauges();
+        if advanced.found.is_empty() {
+            return;
+        }
+        let ack = Ack::join(advanced.found.iter().map(|found| found.ack.clone()));
+        match alarm::to_batch(&advanced.found, operator) {
+            Ok(columns) => {
+                let origin = Origin { lane: operator.id.clone(), positions: 0..0 };
+                out.forward(LaneMessage::Batch(EventBatch::columns(Signal::Alarms, columns, origin, ack)));
+            }
+            Err(error) => {
+                // Never seen; but an alarm must not vanish as if it had been delivered.
+                ack.fail();
+                tracing::error!(
+                    processor = %operator.id, alarms = advanced.found.len(), "alarms could not be built: {error}"
+                );
+            }
+        }
+    }
+
+    fn give_up(&mut self, lane: LaneId, out: &mut Outlet) {
+        if self.ended.contains(&lane) {
+            return;
+        }
+        let mut advanced = Advanced::default();
+        let given_up = self.keys.give_up(lane, &mut advanced);
+        self.operator.metrics.given_up.inc_by(given_up);
+        self.emit(&advanced, out);
+    }
+
+    fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
+        match message {
+            LaneMessage::Batch(batch) => {
+                self.progress.carries(lane);
+                self.input(batch, Some(lane), out);
+            }
+            LaneMessage::Watermark(watermark) => {
+                self.progress.carries(lane);
+                self.progress.lane(lane, watermark);
+                if watermark == Watermark::MAX {
+                    self.ended.insert(lane);
+                }
+                self.advance(out);
+            }
+            LaneMessage::Idle(_) => {
+                self.progress.idle(lane);
+                self.advance(out);
+            }
+            LaneMessage::Drain => self.give_up(lane, out),
+        }
+    }
+
+    fn gauges(&self) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.operator.metrics.keys.set(number(self.keys.len()));
+        self.operator.metrics.buffered.set(number(self.keys.buffered()));
+    }
+}
+
+impl Outside {
+    fn report(&self, operator: &Operator, watermark: Watermark) {
+        let (metrics, logs, id) = (&operator.metrics, &operator.logs, &operator.id);
+        let now = operator.clock.now_ms();
+        operator.note_late(self.late.len(), watermark);
+        metrics.timeless.inc_by(self.timeless);
+        metrics.future.inc_by(self.future);
+        metrics.refused_keys.inc_by(self.refused_keys);
+        metrics.refused_buffer.inc_by(self.refused_buffer);
+        if self.timeless > 0
+            && let Some(held_back) = logs.timeless.allow(now)
+        {
+            tracing::warn!(
+                processor = %id, events = self.timeless, column = operator.time, held_back,
+                "events without a time are in no match"
+            );
+        }
+        if self.future > 0
+            && let Some(held_back) = logs.future.allow(now)
+        {
+            tracing::warn!(
+                processor = %id, events = self.future, max_future_ms = operator.max_future, held_back,
+                "events from the future are in no match; check the clocks of their hosts"
+            );
+        }
+        let refused = self.refused_keys + self.refused_buffer;
+        if refused > 0
+            && let Some(held_back) = logs.refused.allow(now)
+        {
+            let (by_keys, by_buffer) = (self.refused_keys, self.refused_buffer);
+            tracing::error!(
+                processor = %id, by_keys, by_buffer, held_back,
+                "events are left out because max_keys or max_buffered_events is reached; raise it or use fewer keys"
+            );
+        }
+    }
+}
+
+impl Stage<TrunkMessage> for TrunkHalf {
+    fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
+        match message {
+            TrunkMessage::LaneOpened(lane) => self.progress.open(lane),
+            TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
+            TrunkMessage::LaneClosed(lane) => {
+                self.give_up(lane, out);
+                self.ended.remove(&lane);
+                self.progress.close(lane);
+                self.advance(out);
+            }
+            TrunkMessage::Derived(LaneMessage::Batch(batch))
+                if batch.signal == self.operator.input && self.operator.reads_derived() =>
+            {
+                self.input(batch, None, out);
+            }
+            TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {
+                self.progress.derived(watermark);
+                self.advance(out);
+            }
+            TrunkMessage::Derived(message) => out.forward(message),
+        }
+    }
+}
