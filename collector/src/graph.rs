@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use weir_component::factory::{BuiltExporter, Info, Settings};
-use weir_component::{Context, DeadLetters, Processor, Receiver, Registry, Telemetry};
+use weir_component::{Context, DeadLetters, Extension, Processor, Receiver, Registry, Storages, Telemetry};
 use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
     Topology, nearest,
@@ -21,6 +21,8 @@ pub struct Graph {
     pub pipelines: Vec<BuiltPipeline>,
     /// The exporters that pipelines use.
     pub exporters: Vec<(Context, BuiltExporter)>,
+    /// The extensions that `service.extensions` names, in that order.
+    pub extensions: Vec<(ComponentId, Box<dyn Extension>)>,
     /// The `service` section.
     pub service: ServiceConfig,
     /// Where the metrics of all components are.
@@ -64,8 +66,17 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     let telemetry = Telemetry::default();
     let letters = &topology.service.dead_letter;
     let dead_letters = DeadLetters::new(&letters.directory, letters.max_bytes.get(), telemetry.clone());
-    let mut builder =
-        Builder { document, registry, telemetry: telemetry.clone(), dead_letters, found: Diagnostics::new() };
+    let mut builder = Builder {
+        document,
+        registry,
+        telemetry: telemetry.clone(),
+        dead_letters,
+        storages: Storages::default(),
+        found: Diagnostics::new(),
+    };
+
+    // First, because the contexts of all others have the storages.
+    let extensions = builder.extensions(&topology);
 
     let mut exporters = Vec::new();
     let mut exporter_index = HashMap::new();
@@ -102,18 +113,13 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         let context = builder.context(&section.id);
         receivers.push(BuiltReceiver { context, receiver, pipelines: feeds, demand });
     }
-    for section in &topology.extensions {
-        let error = Diagnostic::error(format!("unknown extension type `{}`", section.id.kind()))
-            .with_help("this program has no extensions");
-        builder.found.push(document.at(section.key_span, &section.path, error));
-    }
     let mut found = builder.found;
     if found.has_errors() {
         found.extend(topology.warnings);
         return Err(found);
     }
     let (service, warnings) = (topology.service, topology.warnings);
-    Ok(Graph { receivers, pipelines, exporters, service, telemetry, warnings })
+    Ok(Graph { receivers, pipelines, exporters, extensions, service, telemetry, warnings })
 }
 
 fn names(references: &[weir_config::Reference], id: &ComponentId) -> bool {
@@ -125,12 +131,37 @@ struct Builder<'a> {
     registry: &'a Registry,
     telemetry: Telemetry,
     dead_letters: DeadLetters,
+    storages: Storages,
     found: Diagnostics,
 }
 
 impl Builder<'_> {
     fn context(&self, id: &ComponentId) -> Context {
-        Context::new(id.clone(), self.telemetry.clone(), self.dead_letters.clone())
+        let context = Context::new(id.clone(), self.telemetry.clone(), self.dead_letters.clone());
+        Context { storages: self.storages.clone(), ..context }
+    }
+
+    /// Builds all extensions, so that those are checked too that are not started, and returns those that are.
+    fn extensions(&mut self, topology: &Topology) -> Vec<(ComponentId, Box<dyn Extension>)> {
+        let mut built = HashMap::new();
+        for section in &topology.extensions {
+            let factories = self.registry.extensions;
+            let Some(factory) = self.find("extension", section, factories, |factory| factory.info) else {
+                continue;
+            };
+            if let Some(extension) = self.create(section, factory.create) {
+                built.insert(section.id.clone(), extension);
+            }
+        }
+        let started: Vec<_> = topology
+            .started_extensions
+            .iter()
+            .filter_map(|reference| Some((reference.id.clone(), built.remove(&reference.id)?)))
+            .collect();
+        let storages =
+            started.iter().filter_map(|(id, extension)| Some((id.clone(), extension.storage()?))).collect();
+        self.storages = Storages::new(storages);
+        started
     }
 
     fn receiver(&mut self, section: &Section) -> Option<Box<dyn Receiver>> {
@@ -148,7 +179,13 @@ impl Builder<'_> {
     fn exporter(&mut self, section: &Section) -> Option<BuiltExporter> {
         let factories = self.registry.exporters;
         let factory = self.find("exporter", section, factories, |factory| factory.info)?;
-        self.create(section, factory.create)
+        let built: BuiltExporter = self.create(section, factory.create)?;
+        if let Some(storage) = &built.helper.storage
+            && let Err(why) = self.storages.find(storage)
+        {
+            self.found.push(self.document.error_at(section, "queue.storage", why));
+        }
+        Some(built)
     }
 
     fn pipeline(

@@ -56,10 +56,11 @@ pub fn metrics(registry: &Registry) -> String {
     text
 }
 
-fn sections(registry: &Registry) -> [(&'static str, Vec<Info>); 3] {
+fn sections(registry: &Registry) -> [(&'static str, Vec<Info>); 4] {
     [
         ("receivers", registry.receivers.iter().map(|factory| factory.info).collect()),
         ("processors", registry.processors.iter().map(|factory| factory.info).collect()),
         ("exporters", registry.exporters.iter().map(|factory| factory.info).collect()),
+        ("extensions", registry.extensions.iter().map(|factory| factory.info).collect()),
     ]
 }

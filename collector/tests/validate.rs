@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 /// The YAML files of every component's testdata, sorted, relative to the repository.
 fn testdata() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for kind in ["receivers", "processors", "exporters"] {
+    for kind in ["receivers", "processors", "exporters", "extensions"] {
         for component in std::fs::read_dir(root().join(kind)).unwrap() {
             let folder = component.unwrap().path().join("testdata");
             let Ok(files) = std::fs::read_dir(&folder) else { continue };
@@ -41,7 +41,7 @@ fn complaint(path: &Path) -> Option<String> {
 #[test]
 fn every_component_has_valid_and_invalid_examples() {
     let files = testdata();
-    for kind in ["receivers", "processors", "exporters"] {
+    for kind in ["receivers", "processors", "exporters", "extensions"] {
         for component in std::fs::read_dir(root().join(kind)).unwrap() {
             let component = component.unwrap().path();
             if !component.is_dir() {

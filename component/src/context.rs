@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_config::ComponentId;
 
-use crate::{Clock, DeadLetters, SystemClock, Telemetry};
+use crate::{Clock, DeadLetters, Storages, SystemClock, Telemetry};
 
 /// Identity and services of a component. Cheap to clone.
 #[derive(Clone)]
@@ -15,15 +15,18 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// Where rejected input goes.
     pub dead_letters: DeadLetters,
+    /// The storages that the configuration starts.
+    pub storages: Storages,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Context {
-    /// A context with the machine's clock.
+    /// A context with the machine's clock and no storage.
     #[must_use]
     pub fn new(id: ComponentId, telemetry: Telemetry, dead_letters: DeadLetters) -> Context {
-        Context { id, telemetry, dead_letters, clock: Arc::new(SystemClock) }
+        let storages = Storages::default();
+        Context { id, telemetry, dead_letters, storages, clock: Arc::new(SystemClock) }
     }
 
     /// The same services for another component.

@@ -14,6 +14,14 @@ pub trait Exporter: Send + Sync + 'static {
     /// The columns and attributes that it reads.
     fn demand(&self) -> Demand;
 
+    /// Whether a batch with an [identity](weir_pdata::Origin::identity) that the destination has seen before is left out.
+    ///
+    /// Then such batches are exported alone, and ranges of lanes are written down before they are exported, so that the
+    /// lane's next owner repeats them exactly. All batches of such an export have the same identity.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
     /// Prepares the destination (checks, tables). Called once before the first export.
     ///
     /// A destination that cannot be reached is not an error here: say so in the log and let `export` retry.

@@ -8,7 +8,7 @@ use weir_config::{ComponentId, Diagnostic, Diagnostics, Document, Section};
 
 use crate::exporter_helper::HelperConfig;
 use crate::telemetry::Metric;
-use crate::{Context, Exporter, Processor, Receiver};
+use crate::{Context, Exporter, Extension, Processor, Receiver};
 
 /// The settings of one component, to be read by its factory.
 #[derive(Clone, Copy)]
@@ -82,6 +82,15 @@ pub struct ExporterFactory {
     pub create: fn(Settings<'_>, Context) -> Result<BuiltExporter, Diagnostics>,
 }
 
+/// Makes extensions of one type.
+#[derive(Clone, Copy)]
+pub struct ExtensionFactory {
+    /// Type, summary, metrics.
+    pub info: Info,
+    /// Reads the settings and builds the extension.
+    pub create: fn(Settings<'_>, Context) -> Result<Box<dyn Extension>, Diagnostics>,
+}
+
 /// An exporter and how the helper in front of it works.
 pub struct BuiltExporter {
     /// The exporter.
@@ -99,4 +108,6 @@ pub struct Registry {
     pub processors: &'static [ProcessorFactory],
     /// Its exporters.
     pub exporters: &'static [ExporterFactory],
+    /// Its extensions.
+    pub extensions: &'static [ExtensionFactory],
 }

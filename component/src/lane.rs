@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use weir_pdata::Encoded;
 
+use crate::delivery::Ledger;
+
 use crate::{LaneId, LaneMessage};
 
 /// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.
@@ -21,6 +23,9 @@ pub struct Lane {
 pub trait LaneSink: Send {
     /// Takes one message, waits while an exporter or the trunk is full.
     async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed>;
+
+    /// Returns when the lane may take its next batch. May be cancelled.
+    async fn ready(&mut self) {}
 }
 
 /// The pipelines behind a lane have stopped. The receiver should stop too; the message was not delivered.
@@ -48,6 +53,12 @@ impl Lane {
     pub async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
         self.sink.send(message).await
     }
+
+    /// Waits while the lane is too far ahead of others in event time ([`Alignment`](crate::Alignment)). Call it before
+    /// each batch, together with what ends the lane: it may take as long as the others need, and may be cancelled.
+    pub async fn ready(&mut self) {
+        self.sink.ready().await;
+    }
 }
 
 /// Opens lanes.
@@ -63,6 +74,9 @@ pub struct LaneSpec {
     pub name: Arc<str>,
     /// Told about records that cannot be decoded.
     pub rejects: Arc<dyn Rejects>,
+    /// Where the delivery of the lane's events is entered, when the receiver can write down what it says. The positions
+    /// of the lane's batches then rise without overlapping.
+    pub ledger: Option<Ledger>,
 }
 
 /// Where records go that cannot be decoded: the receiver counts, logs and dead-letters them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_pdata::EventBatch;
 
 use crate::Watermark;
+use crate::delivery::LaneStart;
 
 /// The number of a lane, unique within one run of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,8 +37,9 @@ pub enum LaneMessage {
 /// What arrives at a stage of the trunk.
 #[derive(Clone, Debug)]
 pub enum TrunkMessage {
-    /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`].
-    LaneOpened(LaneId),
+    /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`], or what the operator's
+    /// windows have been delivered up to.
+    LaneOpened(LaneStart),
     /// Sent by this processor's own half on a lane, with [`Outlet::to_trunk`](crate::Outlet::to_trunk).
     FromLane(LaneId, LaneMessage),
     /// A lane ended. Nothing more comes from it.

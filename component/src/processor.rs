@@ -1,10 +1,13 @@
 //! Processors: what happens to events on their way.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use weir_pdata::Demand;
 
-use crate::{LaneId, LaneMessage, StartError, TrunkMessage};
+use crate::delivery::{LaneStart, TrunkStart};
+use crate::{Alignment, LaneMessage, StartError, TrunkMessage};
 
 /// One processor of one pipeline: makes a stage for every lane, and at most one for the trunk.
 ///
@@ -17,10 +20,15 @@ pub trait Processor: Send + Sync {
     fn demand(&self) -> Demand;
 
     /// The half that runs on a lane. `None`: messages pass this processor on lanes.
-    fn lane_stage(&self, lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>>;
+    fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>>;
 
     /// The half that runs once, on the trunk. `None`: derived batches pass this processor.
-    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>>;
+    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>>;
+
+    /// What keeps the watermarks of its lanes together. Its lane stages join it. `None`: lanes go as far as they like.
+    fn alignment(&self) -> Option<Arc<Alignment>> {
+        None
+    }
 
     /// Starts background work (a reader of rules) and returns when stages may run. Retries what can be retried.
     ///

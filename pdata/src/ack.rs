@@ -73,6 +73,13 @@ impl Ack {
         }
     }
 
+    /// One ack for all of these inputs, which settle in this order.
+    #[must_use]
+    pub fn in_order(acks: impl IntoIterator<Item = Ack>) -> Ack {
+        let parts: Vec<Ack> = acks.into_iter().filter(|ack| ack.0.is_some()).collect();
+        Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Joined(parts) })))
+    }
+
     /// Marks the inputs as failed, whatever other clones do.
     pub fn fail(&self) {
         if let Some(inner) = &self.0 {
@@ -199,6 +206,13 @@ mod tests {
         let mut all = settled(&log);
         all.sort_by_key(|(id, _)| *id);
         assert_eq!(all, [(1, Outcome::Failed), (2, Outcome::Failed)]);
+    }
+
+    #[test]
+    fn inputs_joined_in_order_settle_in_order() {
+        let (log, ack) = log();
+        drop(Ack::in_order([ack(3), ack(1), ack(2)]));
+        assert_eq!(settled(&log), [(3, Outcome::Done), (1, Outcome::Done), (2, Outcome::Done)]);
     }
 
     #[test]

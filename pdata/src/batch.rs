@@ -53,10 +53,27 @@ pub enum Format {
 /// Where the events of a batch came from: a lane, and its positions there.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The lane, for example `skywalking_kafka/skywalking-segments/3`.
+    /// The lane, for example `skywalking_kafka/skywalking-segments/3`. Of derived batches: the component that made them.
     pub lane: Arc<str>,
     /// Positions in the lane (Kafka offsets, line numbers), end exclusive. Empty for derived batches.
     pub positions: Range<i64>,
+    /// What a derived batch is, when that is the same whenever it is derived again (operator, window, firing): a
+    /// destination that has seen it may leave it out.
+    pub identity: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// Events of a lane.
+    #[must_use]
+    pub fn lane(lane: Arc<str>, positions: Range<i64>) -> Origin {
+        Origin { lane, positions, identity: None }
+    }
+
+    /// Events that a component derived.
+    #[must_use]
+    pub fn derived(component: Arc<str>, identity: Option<Arc<str>>) -> Origin {
+        Origin { lane: component, positions: 0..0, identity }
+    }
 }
 
 impl EventBatch {

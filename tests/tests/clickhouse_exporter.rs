@@ -53,7 +53,7 @@ fn batch(signal: Signal, columns: Vec<(&str, ArrayRef)>) -> EventBatch {
         columns.into_iter().map(|(name, array)| (name, array, true)),
     )
     .unwrap();
-    EventBatch::columns(signal, columns, Origin { lane: "test/0".into(), positions: 0..1 }, Ack::none())
+    EventBatch::columns(signal, columns, Origin::lane("test/0".into(), 0..1), Ack::none())
 }
 
 fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
@@ -197,7 +197,7 @@ async fn the_recorded_agents_spans_are_all_there() -> Result<()> {
     let decoded = decode(&encoded, &Projection::everything());
     let (spans, columns) = (decoded.columns.num_rows() as u64, decoded.columns);
     assert!(spans > 100, "{spans}");
-    let origin = Origin { lane: "kafka/0".into(), positions: 0..90 };
+    let origin = Origin::lane("kafka/0".into(), 0..90);
     let batch = EventBatch::columns(Signal::Traces, columns, origin, Ack::none());
     assert_eq!(deliver(clickhouse.url(), &database, "compression: none", vec![batch]).await, "");
     assert_eq!(clickhouse.number(&format!("SELECT uniq(span_id) FROM {database}.events")).await?, spans);
@@ -479,7 +479,7 @@ async fn whatever_fails_on_the_way_rows_are_stored_once() -> Result<()> {
         let times: Vec<i64> = (0..5).map(|row| NOON + row).collect();
         let mut spans = spans_at(&times);
         let position = i64::try_from(at)? * 5;
-        spans.origin = Origin { lane: "kafka/0".into(), positions: position..position + 5 };
+        spans.origin = Origin::lane("kafka/0".into(), position..position + 5);
         let dead = deliver(clickhouse.url(), &database, "timeout: 1s", vec![spans]).await;
         assert_eq!(dead, "", "{fault}");
         expected += 5;

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use weir_component::exporter_helper::Queue;
+use weir_component::delivery::{Attachment, Ledger, Marks};
+use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{
-    Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet, Processor, Rejects,
-    Stage,
+    Alignments, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet, Processor,
+    Rejects, Stage,
 };
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
@@ -22,6 +23,10 @@ use super::trunk::TrunkSender;
 
 /// A pipeline that runs: what a new lane needs of it.
 pub struct RunningPipeline {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Which of its windows are delivered.
+    pub marks: Marks,
     /// The signals that it takes from receivers.
     pub accepts: SignalSet,
     /// Its processors, in order.
@@ -49,13 +54,18 @@ pub struct ReceiverLanes {
 impl Lanes for ReceiverLanes {
     fn open(&self, spec: LaneSpec) -> Lane {
         let id = LaneId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let pipelines = self.pipelines.iter().map(|pipeline| PipelineLane::open(id, pipeline)).collect();
+        let ledger = spec.ledger.as_ref();
+        let pipelines =
+            self.pipelines.iter().map(|pipeline| PipelineLane::open(id, ledger, pipeline)).collect();
         let receiver = self.context.id.to_string();
         let open = self.context.telemetry.gauge(&LANES, &[&receiver]);
         open.inc();
         tracing::debug!(receiver, lane = %spec.name, "lane opened");
+        let processors = self.pipelines.iter().flat_map(|pipeline| pipeline.processors.iter());
+        let alignments = processors.filter_map(|processor| processor.alignment()).collect();
         let sink = ReceiverLane {
             pipelines,
+            alignments: Alignments::new(id, alignments),
             projection: self.projection.clone(),
             accepted: Signal::ALL
                 .map(|signal| self.context.telemetry.counter(&ACCEPTED, &[&receiver, signal.name()])),
@@ -70,6 +80,7 @@ impl Lanes for ReceiverLanes {
 /// One lane through all pipelines of its receiver.
 struct ReceiverLane {
     pipelines: Vec<PipelineLane>,
+    alignments: Alignments,
     projection: SharedProjection,
     /// Rows by signal.
     accepted: [Counter; Signal::ALL.len()],
@@ -103,6 +114,10 @@ impl LaneSink for ReceiverLane {
             Some(message) => last.send(message).await,
             None => Ok(()),
         }
+    }
+
+    async fn ready(&mut self) {
+        self.alignments.ready().await;
     }
 }
 
@@ -146,27 +161,35 @@ struct PipelineLane {
     accepts: SignalSet,
     /// Stages with the position of their processor.
     stages: Vec<(usize, Box<dyn Stage<LaneMessage>>)>,
-    queues: Arc<[Queue]>,
+    queues: Vec<LaneQueue>,
     trunk: Option<TrunkSender>,
     outlet: Outlet,
     pending: Pending,
+    /// The lane is open for its ledger until the trunk has let it go.
+    attachment: Option<Attachment>,
 }
 
 impl PipelineLane {
-    fn open(id: LaneId, pipeline: &RunningPipeline) -> PipelineLane {
+    fn open(id: LaneId, ledger: Option<&Ledger>, pipeline: &RunningPipeline) -> PipelineLane {
+        let (start, attachment) = match ledger.map(|ledger| ledger.attach(&pipeline.id, &pipeline.marks, id))
+        {
+            Some((start, attachment)) => (start, Some(attachment)),
+            None => (id.into(), None),
+        };
         let stages = pipeline.processors.iter().enumerate();
-        let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(id)?))).collect();
+        let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(&start)?))).collect();
         if let Some(trunk) = &pipeline.trunk {
-            trunk.open(id);
+            trunk.open(start);
         }
         PipelineLane {
             id,
             accepts: pipeline.accepts,
             stages,
-            queues: pipeline.queues.clone(),
+            queues: pipeline.queues.iter().map(|queue| queue.for_lane(&pipeline.id, ledger)).collect(),
             trunk: pipeline.trunk.clone(),
             outlet: Outlet::default(),
             pending: Pending::default(),
+            attachment,
         }
     }
 
@@ -210,7 +233,7 @@ impl Drop for PipelineLane {
         // Open windows of the stages go first, then the trunk learns that the lane is gone.
         self.stages.clear();
         if let Some(trunk) = &self.trunk {
-            trunk.close(self.id);
+            trunk.close(self.id, self.attachment.take());
         }
     }
 }

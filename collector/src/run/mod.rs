@@ -1,8 +1,9 @@
 //! Running a graph: lanes, trunks, exporters, and their order of start and stop.
 //!
-//! Start: exporters, then processors' background work, then trunks, then receivers.
-//! Stop: receivers drain their lanes and commit what is acknowledged, trunks end, exporters flush.
+//! Start: extensions, exporters, then processors' background work, then trunks, then receivers.
+//! Stop: receivers drain their lanes and commit what is acknowledged, trunks end, exporters flush, extensions close.
 
+mod extensions;
 mod lane;
 mod metrics;
 mod pending;

@@ -1,7 +1,7 @@
 //! Batches on their way between two awaits.
 
 use weir_component::LaneClosed;
-use weir_component::exporter_helper::Queue;
+use weir_component::exporter_helper::LaneQueue;
 use weir_pdata::EventBatch;
 
 /// Batches that still have to be handed to exporters. Dropping it before they are fails their inputs, so a
@@ -16,7 +16,7 @@ impl Pending {
     }
 
     /// Hands every batch to every queue, in order. Waits while a queue is full.
-    pub async fn deliver(&mut self, queues: &[Queue]) -> Result<(), LaneClosed> {
+    pub async fn deliver(&mut self, queues: &[LaneQueue]) -> Result<(), LaneClosed> {
         for batch in &self.0 {
             for queue in queues.iter().filter(|queue| queue.signals().contains(batch.signal)) {
                 queue.send(batch.clone()).await?;

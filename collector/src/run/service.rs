@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_component::delivery::{Marks, TrunkStart};
 use weir_component::exporter_helper::{self, ExporterTask, Queue};
 use weir_component::{Processor, ReceiverError, ReceiverHost};
 use weir_pdata::{Demand, SharedProjection};
 
+use super::extensions::Extensions;
 use super::lane::{ReceiverLanes, RunningPipeline};
 use super::trunk::Trunk;
 use crate::graph::{BuiltPipeline, BuiltReceiver, Graph};
@@ -35,12 +37,21 @@ pub enum Ended {
 ///
 /// # Errors
 /// When a component cannot start, or a receiver cannot go on. Everything is stopped in order first.
-pub async fn run(graph: Graph, options: Options, stop: CancellationToken) -> anyhow::Result<Ended> {
+pub async fn run(mut graph: Graph, options: Options, stop: CancellationToken) -> anyhow::Result<Ended> {
     let deadline = graph.service.shutdown_timeout.get();
-    let Some(mut running) = start(graph, &stop).await? else { return Ok(Ended::Stopped) };
-    let outcome = running.wait(options, &stop).await;
-    stop.cancel();
-    running.stop(deadline).await;
+    let extensions = Extensions::start(std::mem::take(&mut graph.extensions)).await?;
+    let outcome = match start(graph, &stop).await {
+        Ok(Some(mut running)) => {
+            extensions.ready().await;
+            let outcome = running.wait(options, &stop).await;
+            stop.cancel();
+            running.stop(deadline).await;
+            outcome
+        }
+        Ok(None) => Ok(Ended::Stopped),
+        Err(error) => Err(error),
+    };
+    extensions.stop().await;
     outcome
 }
 
@@ -84,19 +95,21 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let reads = demand != Demand::nothing();
         let processors: Arc<[Box<dyn Processor>]> =
             processors.into_iter().map(|(_, processor)| processor).collect();
+        let trunk = TrunkStart { pipeline: Arc::from(id.as_str()), marks: Marks::default() };
         let stages: Vec<_> = processors
             .iter()
             .enumerate()
-            .filter_map(|(at, processor)| Some((at, processor.trunk_stage()?)))
+            .filter_map(|(at, processor)| Some((at, processor.trunk_stage(&trunk)?)))
             .collect();
+        let TrunkStart { pipeline, marks } = trunk;
         let trunk = if stages.is_empty() {
             None
         } else {
-            let (sender, trunk) = Trunk::new(id, stages, queues.clone(), telemetry.clone());
+            let (sender, trunk) = Trunk::new(id, stages, &queues, telemetry.clone());
             running.trunks.spawn(trunk.run());
             Some(sender)
         };
-        running.pipelines.push(Arc::new(RunningPipeline { accepts, processors, queues, trunk, reads }));
+        running.pipelines.push(Arc::new(RunningPipeline { id: pipeline, marks, accepts, processors, queues, trunk, reads }));
     }
     let next_id = Arc::new(AtomicU64::new(1));
     for built in receivers {

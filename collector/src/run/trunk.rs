@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use weir_component::exporter_helper::Queue;
+use weir_component::delivery::{Attachment, LaneStart};
+use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{LaneClosed, LaneId, LaneMessage, Outlet, Stage, Telemetry, TrunkMessage, Watermark};
 use weir_pdata::{Held, Signal};
 
@@ -30,10 +31,12 @@ struct Input {
     /// The ack of a batch, kept while it waits.
     held: Held,
     _room: Option<OwnedSemaphorePermit>,
+    /// Of a lane that has ended: closed when that is handled.
+    attachment: Option<Attachment>,
 }
 
 enum Event {
-    Opened(LaneId),
+    Opened(LaneStart),
     Closed(LaneId),
     /// From the lane half of the processor at this position.
     Message(LaneId, usize, LaneMessage),
@@ -41,18 +44,18 @@ enum Event {
 
 impl TrunkSender {
     /// Says that a lane has begun. Does not wait.
-    pub fn open(&self, lane: LaneId) {
-        self.control(Event::Opened(lane));
+    pub fn open(&self, start: LaneStart) {
+        self.control(Event::Opened(start), None);
     }
 
-    /// Says that a lane has ended. Does not wait.
-    pub fn close(&self, lane: LaneId) {
-        self.control(Event::Closed(lane));
+    /// Says that a lane has ended. Does not wait. The attachment is kept until the trunk knows.
+    pub fn close(&self, lane: LaneId, attachment: Option<Attachment>) {
+        self.control(Event::Closed(lane), attachment);
     }
 
-    fn control(&self, event: Event) {
+    fn control(&self, event: Event, attachment: Option<Attachment>) {
         // When the trunk has ended nobody needs to know.
-        let _ = self.sender.send(Input { event, held: Held::default(), _room: None });
+        let _ = self.sender.send(Input { event, held: Held::default(), _room: None, attachment });
     }
 
     /// Sends a message of the lane half of the processor at `position`. Waits while the trunk is full.
@@ -71,7 +74,7 @@ impl TrunkSender {
         }
         let room = self.room.clone().acquire_owned().await.map_err(|_| LaneClosed)?;
         let event = Event::Message(lane, position, message);
-        self.sender.send(Input { event, held, _room: Some(room) }).map_err(|_| LaneClosed)
+        self.sender.send(Input { event, held, _room: Some(room), attachment: None }).map_err(|_| LaneClosed)
     }
 }
 
@@ -81,7 +84,7 @@ pub struct Trunk {
     room: Arc<Semaphore>,
     /// Stages with the position of their processor.
     stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
-    queues: Arc<[Queue]>,
+    queues: Vec<LaneQueue>,
     telemetry: Telemetry,
     pipeline: String,
     watermark: Gauge,
@@ -94,7 +97,7 @@ impl Trunk {
     pub fn new(
         pipeline: String,
         stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
-        queues: Arc<[Queue]>,
+        queues: &[Queue],
         telemetry: Telemetry,
     ) -> (TrunkSender, Trunk) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -104,7 +107,7 @@ impl Trunk {
             receiver,
             room: room.clone(),
             stages,
-            queues,
+            queues: queues.iter().map(|queue| queue.for_lane(&pipeline, None)).collect(),
             telemetry,
             pipeline,
             watermark,
@@ -116,9 +119,12 @@ impl Trunk {
 
     /// Runs until every sender is dropped, or an exporter has stopped.
     pub async fn run(mut self) {
-        while let Some(Input { event, held, _room }) = self.receiver.recv().await {
+        while let Some(Input { event, held, _room, attachment }) = self.receiver.recv().await {
+            if let Some(attachment) = attachment {
+                attachment.close();
+            }
             match event {
-                Event::Opened(lane) => self.tell_all(|| TrunkMessage::LaneOpened(lane)),
+                Event::Opened(start) => self.tell_all(|| TrunkMessage::LaneOpened(start.clone())),
                 Event::Closed(lane) => self.tell_all(|| TrunkMessage::LaneClosed(lane)),
                 Event::Message(lane, position, mut message) => {
                     if let LaneMessage::Batch(batch) = &mut message {

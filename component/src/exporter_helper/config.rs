@@ -1,7 +1,7 @@
 //! The settings that every exporter has.
 
 use serde::Deserialize;
-use weir_config::{ByteSize, Diagnostics, Duration};
+use weir_config::{ByteSize, ComponentId, Diagnostics, Duration};
 
 use crate::Settings;
 
@@ -16,6 +16,10 @@ pub struct HelperConfig {
     pub retry: RetryConfig,
     /// How long one export may take before it counts as a retryable error.
     pub timeout: Duration,
+    /// The storage that keeps the queue on disk. `None`: it is in memory.
+    pub storage: Option<ComponentId>,
+    /// Exports of one signal that may start in a second; 0: no limit. What waits longer is exported together.
+    pub max_per_second: u32,
 }
 
 /// Batches that wait for the exporter.
@@ -85,16 +89,19 @@ impl Default for HelperConfig {
             batch: BatchConfig::default(),
             retry: RetryConfig::default(),
             timeout: Duration::from_secs(30),
+            storage: None,
+            max_per_second: 0,
         }
     }
 }
 
 /// `queue` in an exporter's section: what is left out is the exporter's own default.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueKeys {
     max_bytes: Option<ByteSize>,
     concurrency: Option<usize>,
+    storage: Option<ComponentId>,
 }
 
 /// `batch` in an exporter's section: what is left out is the exporter's own default.
@@ -128,6 +135,8 @@ impl HelperConfig {
             },
             retry,
             timeout: timeout.unwrap_or(self.timeout),
+            storage: queue.storage.or(self.storage),
+            max_per_second: self.max_per_second,
         }
     }
 

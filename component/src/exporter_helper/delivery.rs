@@ -1,5 +1,6 @@
 //! Delivering one group of batches: retry, split, dead-letter.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -9,13 +10,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
-use weir_pdata::{EventBatch, Payload};
+use weir_pdata::{EventBatch, Payload, Signal};
 
 use super::Backoff;
 use super::config::HelperConfig;
 use super::metrics::HelperMetrics;
-use super::queue::Queued;
-use crate::{Context, ExportError, Exporter, LogLimit};
+use super::queue::{Queued, Route};
+use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 
 /// What exports of one exporter share.
 pub(super) struct Delivery {
@@ -38,17 +39,65 @@ impl Delivery {
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-        for Queued { batch, held, room } in group {
+        for Queued { batch, held, room, route } in group {
+            rest.push((held, room, route.map(|route| (route, batch.origin.positions.clone()))));
             batches.push(batch);
-            rest.push((held, room));
         }
         if self.deliver(batches).await.is_err() {
             self.metrics.abandoned.inc_by(rows as u64);
             return; // dropping what is held fails the inputs
         }
+        for (held, _room, route) in rest {
+            if let Some((route, positions)) = route {
+                route.ledger.finish(&route.sink, &positions);
+            }
+            drop(held.release());
+        }
+    }
+
+    /// Delivers a range of a lane, one export for each signal in it, under an identity that the lane's next owner would
+    /// give it too; then acknowledges it. Fails it when aborted, or when the lane has another owner.
+    pub async fn run_range(self: Arc<Self>, route: Arc<Route>, range: Range<i64>, group: Vec<Queued>) {
+        let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
+        let identity: Arc<str> =
+            Arc::from(format!("{}/{}-{}/{}", route.ledger.identity(), range.start, range.end, route.sink));
+        let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
+        let mut rest = Vec::with_capacity(group.len());
+        for Queued { mut batch, held, room, .. } in group {
+            if !batch.is_empty() {
+                batch.origin.identity = Some(Arc::clone(&identity));
+                by_signal[batch.signal as usize].push(batch);
+            }
+            rest.push((held, room));
+        }
+        if rows > 0 && self.deliver_range(&route, &range, by_signal).await.is_err() {
+            self.metrics.abandoned.inc_by(rows as u64);
+            return; // dropping what is held fails the inputs
+        }
+        route.ledger.done(&route.sink, &range);
+        failpoint::reach("after-export");
         for (held, _room) in rest {
             drop(held.release());
         }
+    }
+
+    async fn deliver_range(
+        &self,
+        route: &Route,
+        range: &Range<i64>,
+        by_signal: [Vec<EventBatch>; Signal::ALL.len()],
+    ) -> Result<(), Aborted> {
+        let version = route.ledger.begin(&route.sink, range);
+        tokio::select! {
+            biased;
+            () = self.abort.cancelled() => return Err(Aborted),
+            written = route.ledger.until_written(version) => written.map_err(|_| Aborted)?,
+        }
+        failpoint::reach("before-export");
+        for batches in by_signal.into_iter().filter(|batches| !batches.is_empty()) {
+            self.deliver(batches).await?;
+        }
+        Ok(())
     }
 
     /// Delivers batches, halving them while the destination rejects their data.
@@ -62,7 +111,10 @@ impl Delivery {
                 }
                 Err(reason) if rows <= 1 => self.bury(&batches, &reason),
                 Err(_) => {
-                    let (first, second) = halves(batches);
+                    let (mut first, mut second) = halves(batches);
+                    // Whoever repeats the export splits it in the same way.
+                    name_part(&mut first, "a");
+                    name_part(&mut second, "b");
                     todo.push(second);
                     todo.push(first);
                 }
@@ -84,7 +136,10 @@ impl Delivery {
                 result = tokio::time::timeout(timeout, self.exporter.export(batches)) => result,
             };
             let (reason, after) = match result {
-                Ok(Ok(())) => return Ok(Ok(())),
+                Ok(Ok(())) => {
+                    failpoint::reach("after-answer");
+                    return Ok(Ok(()));
+                }
                 Ok(Err(ExportError::Permanent { reason })) => return Ok(Err(reason)),
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),
@@ -107,7 +162,7 @@ impl Delivery {
     }
 
     /// Puts rows that cannot be delivered into the dead letters.
-    fn bury(&self, batches: &[EventBatch], reason: &str) {
+    pub(super) fn bury(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else { continue };
             let mut lines = Vec::new();
@@ -126,6 +181,14 @@ impl Delivery {
             let exporter = self.context.id.to_string();
             tracing::error!(exporter, reason, more, "a row was rejected and is in the dead letters");
         }
+    }
+}
+
+/// Gives part of an export with an identity an identity of its own.
+fn name_part(batches: &mut [EventBatch], part: &str) {
+    for batch in batches {
+        batch.origin.identity =
+            batch.origin.identity.take().map(|identity| Arc::from(format!("{identity}.{part}")));
     }
 }
 

@@ -37,8 +37,15 @@ const QUEUE_BYTES: Metric = Metric {
     labels: &["exporter"],
 };
 
+const SUPPRESSED: Metric = Metric {
+    name: "weir_exporter_suppressed_rows",
+    help: "Rows read again that had been exported before, and were left out.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, QUEUE_BYTES];
+pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, SUPPRESSED, QUEUE_BYTES];
 
 /// The metrics of one exporter.
 #[derive(Clone)]
@@ -47,6 +54,7 @@ pub(super) struct HelperMetrics {
     pub retries: Counter,
     pub rejected: Counter,
     pub abandoned: Counter,
+    pub suppressed: Counter,
     pub queue_bytes: Gauge,
 }
 
@@ -59,6 +67,7 @@ impl HelperMetrics {
             retries: counter(&RETRIES),
             rejected: counter(&REJECTED),
             abandoned: counter(&ABANDONED),
+            suppressed: counter(&SUPPRESSED),
             queue_bytes: context.telemetry.gauge(&QUEUE_BYTES, &[&id]),
         }
     }

@@ -8,16 +8,22 @@
 //!   stand alone; those go to the dead letters, the others are delivered.
 //! * A batch is acknowledged when `export` has returned `Ok`, or its bad rows are in the dead letters. Whatever is
 //!   unfinished when the helper is stopped fails, and is read again by the next start.
+//! * With `queue.storage` the queue is on disk: a batch is acknowledged when it is safe there, and what is not exported
+//!   when the program ends is exported by the next start (at least once; the order is kept).
 
 mod backoff;
 mod config;
 mod delivery;
 mod metrics;
+mod pace;
+mod persistent;
 mod queue;
+pub mod ranges;
+mod record;
 mod worker;
 
 pub use backoff::Backoff;
 pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig};
 pub use metrics::METRICS;
-pub use queue::Queue;
+pub use queue::{LaneQueue, Queue};
 pub use worker::{ExporterTask, spawn};

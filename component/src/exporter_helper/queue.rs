@@ -1,23 +1,53 @@
 //! The bounded queue in front of an exporter.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
 use super::metrics::HelperMetrics;
+use super::ranges::Piece;
 use crate::LaneClosed;
+use crate::delivery::Ledger;
 
 /// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
 #[derive(Clone)]
 pub struct Queue {
+    pub(super) exporter: Arc<str>,
     pub(super) signals: SignalSet,
     pub(super) demand: Demand,
+    /// Ranges of lanes are written down before they are exported.
+    pub(super) exact: bool,
     pub(super) sender: mpsc::UnboundedSender<Queued>,
     /// One permit a unit of [`UNIT`] bytes: what bounds the unbounded channel.
     pub(super) room: Arc<Semaphore>,
     pub(super) capacity: u32,
     pub(super) metrics: HelperMetrics,
+    pub(super) next_route: Arc<AtomicU64>,
+}
+
+/// The queue as one lane of one pipeline sees it.
+#[derive(Clone)]
+pub struct LaneQueue {
+    queue: Queue,
+    route: Option<Arc<Route>>,
+}
+
+/// From one lane of one pipeline to one exporter.
+pub(super) struct Route {
+    /// Unique in this process.
+    pub id: u64,
+    /// Pipeline and exporter, as the ledger knows them.
+    pub sink: Arc<str>,
+    pub ledger: Ledger,
+    /// Ranges are written down before they are exported.
+    pub exact: bool,
+    /// Where an earlier owner's exports ended.
+    pub exported: Option<i64>,
+    /// What it had begun.
+    pub unfinished: Option<Range<i64>>,
 }
 
 /// Bytes per permit, so that large queues fit a semaphore's count.
@@ -28,18 +58,53 @@ pub(super) struct Queued {
     pub batch: EventBatch,
     pub held: Held,
     pub room: Room,
+    pub route: Option<Arc<Route>>,
+}
+
+impl Piece for Queued {
+    fn positions(&self) -> Range<i64> {
+        self.batch.origin.positions.clone()
+    }
+
+    fn rows(&self) -> usize {
+        self.batch.len()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.batch.memory() as u64
+    }
 }
 
 /// The part of the queue's capacity that a batch occupies until it is delivered.
 pub(super) struct Room {
     bytes: i64,
     metrics: HelperMetrics,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
         self.metrics.queue_bytes.dec_by(self.bytes);
+    }
+}
+
+impl Room {
+    /// Waits for room for this many bytes. `None` when the semaphore is closed.
+    pub async fn take(
+        room: &Arc<Semaphore>,
+        capacity: u32,
+        bytes: usize,
+        metrics: &HelperMetrics,
+    ) -> Option<Room> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, capacity);
+        let permit = Arc::clone(room).acquire_many_owned(units).await.ok()?;
+        Some(Room::new(bytes, metrics, Some(permit)))
+    }
+
+    fn new(bytes: usize, metrics: &HelperMetrics, permit: Option<OwnedSemaphorePermit>) -> Room {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        metrics.queue_bytes.inc_by(bytes);
+        Room { bytes, metrics: metrics.clone(), _permit: permit }
     }
 }
 
@@ -63,22 +128,90 @@ impl Queue {
         &self.demand
     }
 
+    /// What a ledger knows this exporter as, in this pipeline.
+    #[must_use]
+    pub fn sink(&self, pipeline: &str) -> Arc<str> {
+        Arc::from(format!("{pipeline}/{}", self.exporter))
+    }
+
+    /// The queue for one lane of a pipeline. With a ledger, what has been exported already is left out, and what is
+    /// exported is entered.
+    #[must_use]
+    pub fn for_lane(&self, pipeline: &str, ledger: Option<&Ledger>) -> LaneQueue {
+        let route = ledger.map(|ledger| {
+            let sink = self.sink(pipeline);
+            Arc::new(Route {
+                id: self.next_route.fetch_add(1, Ordering::Relaxed),
+                exported: ledger.exported(&sink),
+                unfinished: ledger.unfinished(&sink),
+                sink,
+                ledger: ledger.clone(),
+                exact: self.exact,
+            })
+        });
+        LaneQueue { queue: self.clone(), route }
+    }
+
     /// Queues a batch; waits while the queue is full. A batch of a signal that the exporter does not take, or
     /// without rows, is acknowledged at once. A batch larger than the queue waits until the queue is empty.
     ///
     /// # Errors
     /// [`LaneClosed`] when the exporter has stopped; the batch's inputs have then failed.
-    pub async fn send(&self, mut batch: EventBatch) -> Result<(), LaneClosed> {
+    pub async fn send(&self, batch: EventBatch) -> Result<(), LaneClosed> {
         if !self.signals.contains(batch.signal) || batch.is_empty() {
             return Ok(());
         }
+        self.push(batch, None, true).await
+    }
+
+    async fn push(
+        &self,
+        mut batch: EventBatch,
+        route: Option<Arc<Route>>,
+        bounded: bool,
+    ) -> Result<(), LaneClosed> {
         let held = Held::new(std::mem::take(&mut batch.ack));
         let bytes = batch.memory();
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.capacity);
-        let permit = self.room.clone().acquire_many_owned(units).await.map_err(|_| LaneClosed)?;
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.queue_bytes.inc_by(bytes);
-        let room = Room { bytes, metrics: self.metrics.clone(), _permit: permit };
-        self.sender.send(Queued { batch, held, room }).map_err(|_| LaneClosed)
+        let room = match bounded {
+            true => Room::take(&self.room, self.capacity, bytes, &self.metrics).await.ok_or(LaneClosed)?,
+            false => Room::new(bytes, &self.metrics, None),
+        };
+        self.sender.send(Queued { batch, held, room, route }).map_err(|_| LaneClosed)
+    }
+}
+
+impl LaneQueue {
+    /// Queues a batch of the lane, as [`Queue::send`]. Batches come in the order of their positions.
+    ///
+    /// # Errors
+    /// [`LaneClosed`] when the exporter has stopped; the batch's inputs have then failed.
+    pub async fn send(&self, batch: EventBatch) -> Result<(), LaneClosed> {
+        let Some(route) = &self.route else { return self.queue.send(batch).await };
+        if !self.queue.signals.contains(batch.signal) {
+            return Ok(());
+        }
+        let positions = batch.origin.positions.clone();
+        if route.exported.is_some_and(|exported| positions.end <= exported) {
+            self.queue.metrics.suppressed.inc_by(batch.len() as u64);
+            return Ok(());
+        }
+        if !route.exact {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            route.ledger.take(&route.sink, &positions);
+        }
+        // What an earlier owner had begun is exported when all of it is here, so it must not wait for room. It fitted
+        // into an export of that owner.
+        let repeated =
+            route.exact && route.unfinished.as_ref().is_some_and(|range| positions.end <= range.end);
+        // An empty batch still tells how far the lane has come.
+        self.queue.push(batch, Some(Arc::clone(route)), !repeated).await
+    }
+
+    /// The signals that the exporter takes.
+    #[must_use]
+    pub fn signals(&self) -> SignalSet {
+        self.queue.signals
     }
 }

@@ -1,5 +1,9 @@
 //! The task of an exporter: takes batches from the queue, groups them, starts exports.
+//!
+//! What is exported together: ranges of one lane and batches with an identity each alone, when the exporter is
+//! [idempotent](crate::Exporter::is_idempotent); everything else of one signal. Of what is due, the oldest goes first.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,13 +13,18 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_config::ComponentId;
 use weir_pdata::Signal;
 
-use super::config::BatchConfig;
+use super::config::{BatchConfig, HelperConfig};
 use super::delivery::Delivery;
 use super::metrics::HelperMetrics;
-use super::queue::{Queue, Queued, capacity};
+use super::pace::Pace;
+use super::persistent;
+use super::queue::{Queue, Queued, Route, capacity};
+use super::ranges::{Limits, Ranges};
 use crate::factory::BuiltExporter;
+use crate::storage::DiskQueue;
 use crate::{Context, LogLimit, StartError};
 
 /// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
@@ -42,16 +51,24 @@ impl ExporterTask {
 pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, ExporterTask), StartError> {
     let BuiltExporter { exporter, helper } = built;
     exporter.start().await?;
+    let disk = match &helper.storage {
+        Some(storage) => Some(open(&context, storage).await?),
+        None => None,
+    };
     let metrics = HelperMetrics::new(&context);
     let (sender, receiver) = mpsc::unbounded_channel();
     let capacity = capacity(helper.queue.max_bytes.get());
     let queue = Queue {
+        exporter: Arc::from(context.id.to_string()),
         signals: exporter.signals(),
         demand: exporter.demand(),
+        // What is safe on disk is done with for its lane.
+        exact: exporter.is_idempotent() && helper.storage.is_none(),
         sender,
         room: Arc::new(Semaphore::new(capacity as usize)),
         capacity,
         metrics: metrics.clone(),
+        next_route: Arc::default(),
     };
     let abort = CancellationToken::new();
     let delivery = Arc::new(Delivery {
@@ -64,8 +81,38 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         // Differs from process to process, so that many gateways do not retry in step.
         seed: AtomicU64::new(RandomState::new().hash_one("jitter")),
     });
-    let task = tokio::spawn(work(receiver, delivery));
+    let worker = Worker::new(Arc::clone(&delivery));
+    let task = match disk {
+        Some(disk) => tokio::spawn(with_disk(worker, receiver, disk, delivery)),
+        None => tokio::spawn(worker.run(receiver)),
+    };
     Ok((queue, ExporterTask { task, abort }))
+}
+
+/// Opens the exporter's queue in a storage.
+async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQueue>, StartError> {
+    let storage = context.storages.find(storage).map_err(StartError)?;
+    let opened = storage.open_queue(&context.id.to_string()).await;
+    opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
+}
+
+/// Runs the worker behind a queue on disk.
+async fn with_disk(
+    worker: Worker,
+    receiver: mpsc::UnboundedReceiver<Queued>,
+    disk: Arc<dyn DiskQueue>,
+    delivery: Arc<Delivery>,
+) {
+    let (sender, from_disk) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&delivery)));
+    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, Arc::clone(&delivery)));
+    worker.run(from_disk).await;
+    for ended in [writer.await, reader.await] {
+        if let Err(error) = ended {
+            tracing::error!(exporter = %delivery.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
+        }
+    }
+    disk.close().await;
 }
 
 /// Batches of one signal that wait for company.
@@ -78,67 +125,197 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, queued: Queued, config: &BatchConfig) {
+    fn add(&mut self, queued: Queued, due: Instant, config: &BatchConfig) {
         self.rows += queued.batch.len();
         self.bytes += queued.batch.memory() as u64;
-        self.due.get_or_insert_with(|| Instant::now() + config.timeout.get());
         self.batches.push(queued);
-    }
-
-    fn is_full(&self, config: &BatchConfig) -> bool {
-        self.rows >= config.max_rows || self.bytes >= config.max_bytes.get()
+        let full = self.rows >= config.max_rows || self.bytes >= config.max_bytes.get();
+        let due = if full { Instant::now() } else { due };
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 }
 
-async fn work(mut receiver: mpsc::UnboundedReceiver<Queued>, delivery: Arc<Delivery>) {
-    let config = delivery.config.batch;
-    let concurrency = delivery.config.queue.concurrency;
-    let mut groups: [Group; Signal::ALL.len()] = Default::default();
-    let mut exports = JoinSet::new();
-    loop {
-        let due = groups.iter().filter_map(|group| group.due).min();
-        let next = tokio::select! {
-            biased;
-            () = delivery.abort.cancelled() => break,
-            next = receiver.recv() => Some(next),
-            () = until(due) => None,
-        };
-        let ended = matches!(next, Some(None));
-        if let Some(Some(queued)) = next {
-            groups[queued.batch.signal as usize].add(queued, &config);
+/// The batches of one lane of one pipeline.
+struct LaneGroup {
+    route: Arc<Route>,
+    signal: Signal,
+    ranges: Ranges<Queued, Instant>,
+}
+
+/// What can be exported next.
+#[derive(Clone, Copy)]
+enum Choice {
+    Signal(usize),
+    Alone,
+    Lane(u64),
+}
+
+struct Worker {
+    delivery: Arc<Delivery>,
+    signals: [Group; Signal::ALL.len()],
+    /// Batches with an identity, each for an export of its own.
+    alone: VecDeque<(Instant, Queued)>,
+    lanes: BTreeMap<u64, LaneGroup>,
+    pace: Pace,
+    /// Each tells the lane that it was about, if any.
+    exports: JoinSet<Option<u64>>,
+}
+
+impl Worker {
+    fn new(delivery: Arc<Delivery>) -> Worker {
+        let pace = Pace::new(delivery.config.max_per_second, Instant::now());
+        Worker {
+            delivery,
+            signals: Default::default(),
+            alone: VecDeque::new(),
+            lanes: BTreeMap::new(),
+            pace,
+            exports: JoinSet::new(),
         }
-        let now = Instant::now();
-        for group in &mut groups {
-            let ready = ended || group.is_full(&config) || group.due.is_some_and(|due| due <= now);
-            if ready && !group.batches.is_empty() {
-                while exports.len() >= concurrency {
-                    note_panic(exports.join_next().await, &delivery);
-                }
-                let group = std::mem::take(group);
-                exports.spawn(delivery.clone().run(group.batches));
+    }
+
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
+        let delivery = self.delivery.clone();
+        let mut ended = false;
+        loop {
+            let wake = if self.exports.len() < delivery.config.queue.concurrency {
+                self.next_start(ended)
+            } else {
+                None
+            };
+            tokio::select! {
+                biased;
+                () = delivery.abort.cancelled() => break,
+                Some(done) = self.exports.join_next(), if !self.exports.is_empty() => self.exported(done),
+                () = until(wake) => {}
+                next = receiver.recv(), if !ended => match next {
+                    Some(queued) => self.add(queued),
+                    None => ended = true,
+                },
+            }
+            self.start_exports(ended);
+            if ended && self.exports.is_empty() && self.choose(true).is_none() {
+                break;
             }
         }
-        if ended {
-            break;
+        // What still waits fails: all of it when aborted, else ranges of which a part has not come.
+        drop((std::mem::take(&mut self.signals), std::mem::take(&mut self.alone)));
+        self.lanes.clear();
+        drop(receiver);
+        while let Some(done) = self.exports.join_next().await {
+            self.exported(done);
+        }
+        delivery.exporter.stop().await;
+    }
+
+    fn add(&mut self, queued: Queued) {
+        let HelperConfig { batch: config, .. } = &self.delivery.config;
+        let now = Instant::now();
+        let due = now + config.timeout.get();
+        match &queued.route {
+            Some(route) if route.exact => {
+                if !self.lanes.contains_key(&route.id) {
+                    // A lane begins, so others may have ended.
+                    self.lanes
+                        .retain(|_, lane| Arc::strong_count(&lane.route) > 1 || !lane.ranges.is_empty());
+                }
+                let limits = Limits { rows: config.max_rows, bytes: config.max_bytes.get() };
+                let lane = self.lanes.entry(route.id).or_insert_with(|| LaneGroup {
+                    route: Arc::clone(route),
+                    signal: queued.batch.signal,
+                    ranges: Ranges::new(limits, route.exported, route.unfinished.clone()),
+                });
+                lane.ranges.add(queued, due);
+            }
+            _ if queued.batch.origin.identity.is_some() && self.delivery.exporter.is_idempotent() => {
+                self.alone.push_back((now, queued));
+            }
+            _ => self.signals[queued.batch.signal as usize].add(queued, due, config),
         }
     }
-    drop((groups, receiver)); // when aborted: fails what still waits
-    while !exports.is_empty() {
-        note_panic(exports.join_next().await, &delivery);
+
+    /// What goes next, and when; `ended`: nothing more comes, so nothing waits for company.
+    fn choose(&self, ended: bool) -> Option<(Instant, Choice, Signal)> {
+        let at = |due: Instant| if ended { Instant::now().min(due) } else { due };
+        let signals = self.signals.iter().zip(Signal::ALL).enumerate();
+        let signals = signals
+            .filter_map(|(index, (group, signal))| Some((at(group.due?), Choice::Signal(index), signal)));
+        let alone = self.alone.front().map(|(due, queued)| (*due, Choice::Alone, queued.batch.signal));
+        let lanes = self.lanes.iter().filter_map(|(id, lane)| {
+            let due = lane.ranges.due()?;
+            let due = if lane.ranges.is_ready() { due.min(Instant::now()) } else { at(due) };
+            Some((due, Choice::Lane(*id), lane.signal))
+        });
+        signals.chain(alone).chain(lanes).min_by_key(|(due, _, signal)| (*due).max(self.pace.next(*signal)))
     }
-    delivery.exporter.stop().await;
+
+    /// When the next export may start.
+    fn next_start(&self, ended: bool) -> Option<Instant> {
+        let (due, _, signal) = self.choose(ended)?;
+        Some(due.max(self.pace.next(signal)))
+    }
+
+    fn start_exports(&mut self, ended: bool) {
+        while self.exports.len() < self.delivery.config.queue.concurrency {
+            let now = Instant::now();
+            let Some((due, choice, signal)) = self.choose(ended) else { return };
+            if due.max(self.pace.next(signal)) > now {
+                return;
+            }
+            self.start(choice, if ended { due.max(now) } else { now }, signal);
+        }
+    }
+
+    fn start(&mut self, choice: Choice, now: Instant, signal: Signal) {
+        let delivery = self.delivery.clone();
+        match choice {
+            Choice::Signal(index) => {
+                let batches = std::mem::take(&mut self.signals[index]).batches;
+                self.spawn(None, delivery.run(batches));
+            }
+            Choice::Alone => {
+                if let Some((_, queued)) = self.alone.pop_front() {
+                    self.spawn(None, delivery.run(vec![queued]));
+                }
+            }
+            Choice::Lane(id) => {
+                let Some(lane) = self.lanes.get_mut(&id) else { return };
+                let last = lane.ranges.due().map_or(now, |due| due.max(now));
+                let Some(cut) = lane.ranges.take(last) else { return };
+                let route = Arc::clone(&lane.route);
+                self.spawn(Some(id), delivery.run_range(route, cut.range, cut.pieces));
+            }
+        }
+        self.pace.started(signal, now);
+    }
+
+    fn spawn(&mut self, lane: Option<u64>, export: impl Future<Output = ()> + Send + 'static) {
+        self.exports.spawn(async move {
+            export.await;
+            lane
+        });
+    }
+
+    fn exported(&mut self, done: Result<Option<u64>, JoinError>) {
+        match done {
+            Ok(Some(id)) => {
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.ranges.arrived();
+                }
+            }
+            Ok(None) => {}
+            // An export that panicked has failed its inputs, and its lane stays as it is; say so.
+            Err(error) => {
+                let exporter = &self.delivery.context.id;
+                tracing::error!(%exporter, %error, "an export ended abnormally; its input will be read again");
+            }
+        }
+    }
 }
 
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// An export that panicked has failed its inputs; say so.
-fn note_panic(ended: Option<Result<(), JoinError>>, delivery: &Delivery) {
-    if let Some(Err(error)) = ended {
-        tracing::error!(exporter = %delivery.context.id, %error, "an export ended abnormally; its input will be read again");
     }
 }

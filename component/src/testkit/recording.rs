@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use weir_pdata::{Encoded, EventBatch};
 
+use crate::delivery::{Ledger, Shard};
 use crate::{Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Rejects, Watermark};
 
 /// Stands for the pipelines below a receiver. Cheap to clone; clones share the record.
@@ -28,6 +29,8 @@ pub struct RecordedLane {
     pub messages: Vec<LaneMessage>,
     /// Whether the receiver has dropped the lane.
     pub closed: bool,
+    /// The shard of its ledger, when the receiver keeps one.
+    pub shard: Option<Shard>,
     rejects: Option<Arc<dyn Rejects>>,
 }
 
@@ -118,7 +121,10 @@ impl Lanes for RecordingLanes {
     fn open(&self, spec: LaneSpec) -> Lane {
         let mut lanes = self.0.lanes.lock().unwrap();
         let index = lanes.len();
-        lanes.push(RecordedLane { name: spec.name, rejects: Some(spec.rejects), ..RecordedLane::default() });
+        let shard = spec.ledger.as_ref().map(Ledger::shard);
+        let lane =
+            RecordedLane { name: spec.name, shard, rejects: Some(spec.rejects), ..RecordedLane::default() };
+        lanes.push(lane);
         self.0.changed.notify_waiters();
         Lane::new(LaneId(index as u64), Box::new(Sink { shared: self.0.clone(), index }))
     }

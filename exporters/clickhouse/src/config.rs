@@ -35,6 +35,10 @@ pub struct Config {
     pub settings: BTreeMap<String, String>,
     /// Rows older than this are deleted by the server, in tables that the exporter creates. `0s`: never.
     pub ttl: Duration,
+    /// Inserts into one table that start in a second, at most; 0: no limit. What waits longer goes in together.
+    pub max_inserts_per_second: u32,
+    /// Whether the server merges small inserts before it writes them. It answers when they are written.
+    pub async_insert: bool,
     /// Waiting batches.
     pub queue: QueueKeys,
     /// What goes into one insert.
@@ -57,6 +61,8 @@ impl Default for Config {
             compression: Compression::Lz4,
             settings: BTreeMap::new(),
             ttl: Duration::ZERO,
+            max_inserts_per_second: 20,
+            async_insert: false,
             queue: QueueKeys::default(),
             batch: BatchKeys::default(),
             retry: RetryConfig::default(),
@@ -101,8 +107,9 @@ pub enum Compression {
 }
 
 /// Settings and URL fields that the exporter sets itself: they carry its guarantees.
-pub(crate) const RESERVED: [&str; 14] = [
+pub(crate) const RESERVED: [&str; 15] = [
     "async_insert",
+    "async_insert_deduplicate",
     "wait_for_async_insert",
     "insert_deduplicate",
     "insert_deduplication_token",
@@ -129,9 +136,10 @@ impl Config {
                 max_bytes: ByteSize::mib(16),
                 timeout: Duration::from_secs(1),
             },
+            max_per_second: self.max_inserts_per_second,
             ..HelperConfig::default()
         };
-        defaults.with(self.queue, self.batch, self.retry, self.timeout)
+        defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
     }
 
     /// What is wrong: the key within the section, and why.

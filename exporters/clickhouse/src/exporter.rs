@@ -55,6 +55,8 @@ struct Table {
     name: String,
     /// Its columns, once they are known. Forgotten when the server says that they are not these.
     columns: tokio::sync::Mutex<Option<Arc<TableColumns>>>,
+    /// Told that it keeps repeats.
+    warned: LogLimit,
 }
 
 impl ClickHouseExporter {
@@ -69,6 +71,7 @@ impl ClickHouseExporter {
                 Signal::Alarms => names.alarms.clone(),
             },
             columns: tokio::sync::Mutex::new(None),
+            warned: LogLimit::every_ms(600_000),
         });
         let id = context.id.to_string();
         ClickHouseExporter {
@@ -104,6 +107,16 @@ impl ClickHouseExporter {
             described => described,
         };
         let columns = Arc::new(described?);
+        // Not being allowed to look is no reason not to insert.
+        if let Ok(Some(why)) = self.server.keeps_repeats(&table.name).await
+            && let Some(more) = table.warned.allow(self.context.clock.now_ms())
+        {
+            let exporter = &self.context.id;
+            tracing::warn!(
+                %exporter, table = table.name, why, more,
+                "the table keeps inserts that come twice: after a failure rows may be stored twice"
+            );
+        }
         *known = Some(columns.clone());
         Ok(columns)
     }
@@ -182,6 +195,11 @@ impl Exporter for ClickHouseExporter {
 
     fn demand(&self) -> Demand {
         Demand::everything()
+    }
+
+    /// The server leaves out an insert whose token it knows.
+    fn is_idempotent(&self) -> bool {
+        true
     }
 
     /// Looks whether the server is there, in the background: if not, the log says so before the first batch comes.

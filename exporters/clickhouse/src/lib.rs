@@ -11,6 +11,7 @@
 
 mod columns;
 mod config;
+mod engine;
 mod exporter;
 mod failure;
 mod insert_rows;

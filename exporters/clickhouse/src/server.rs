@@ -7,8 +7,9 @@ use weir_pdata::Signal;
 
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
+use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::tables::{create_table, quoted};
+use crate::tables::{create_table, literal, quoted};
 
 /// A ClickHouse server, and the database that the tables are in.
 pub(crate) struct Server {
@@ -40,8 +41,9 @@ impl Server {
         let mut inserts = client
             .clone()
             .with_database(&config.database)
-            .with_setting("async_insert", "0")
+            .with_setting("async_insert", if config.async_insert { "1" } else { "0" })
             .with_setting("wait_for_async_insert", "1")
+            .with_setting("async_insert_deduplicate", "1")
             .with_setting("insert_deduplicate", "1")
             .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1");
         for (name, value) in &config.settings {
@@ -61,6 +63,19 @@ impl Server {
         let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
         TableColumns::parse(&lines)
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// Why the table may keep an insert that comes twice; `None` when it does not.
+    pub async fn keeps_repeats(&self, table: &str) -> Result<Option<String>, Failure> {
+        let sql = format!(
+            "SELECT engine, engine_full FROM system.tables WHERE database = {} AND name = {}",
+            literal(&self.database),
+            literal(table)
+        );
+        let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        let found: Engine = serde_json::from_slice(&lines)
+            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))?;
+        Ok(found.keeps_repeats())
     }
 
     /// Creates the database and the table of a signal where they do not exist.

@@ -200,6 +200,11 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
+/// A text in SQL.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
 /// The columns of a created table, as the server would describe them.
 #[cfg(test)]
 pub(crate) fn columns_of(signal: Signal) -> crate::columns::TableColumns {
@@ -257,5 +262,6 @@ mod tests {
     #[test]
     fn names_are_quoted_whatever_is_in_them() {
         assert_eq!(quoted("a`b\\c"), "`a\\`b\\\\c`");
+        assert_eq!(literal("a'b\\c"), "'a\\'b\\\\c'");
     }
 }

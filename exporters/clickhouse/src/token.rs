@@ -1,14 +1,14 @@
 //! The deduplication token of an insert: equal for the same rows of the same inputs, different for others.
 //!
-//! It is a hash of the table's name, of each batch's lane and positions, of where the rows lie in their buffers, and of
-//! the rows themselves. So:
+//! Batches with an identity (a range of a lane, a window) have a token made of it and the table's name. It can be read in
+//! `system.part_log` and the server's log, and whoever repeats the insert after a crash gives it the same one.
+//!
+//! For others it is a hash of the table's name, of each batch's lane and positions, of where the rows lie in their buffers,
+//! and of the rows themselves. So:
 //! * the helper's retry of an export repeats the token, whatever became of the first try;
 //! * the halves of a split export have tokens of their own, even if their rows are equal;
 //! * equal rows from other positions have another token and are kept. Batches without positions (windows, alarms) are
 //!   told apart by their rows alone: those are never equal by intent.
-//!
-//! After a restart batches are cut anew. Tokens that survive that need boundaries written down before the insert:
-//! they will replace this function.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -18,6 +18,9 @@ use weir_pdata::EventBatch;
 
 /// The token of an insert of `rows`, converted from `batches`, into `table`.
 pub(crate) fn token(table: &str, batches: &[EventBatch], rows: &RecordBatch) -> String {
+    if let Some(identity) = identity(batches) {
+        return format!("{table}:{identity}");
+    }
     // Two hashes of 64 bits: one alone might collide among the millions of inserts of a busy day.
     let [first, second] = [0x7765_6972, 0x746f_6b65].map(|seed| {
         let mut hasher = FixedState::with_seed(seed).build_hasher();
@@ -37,6 +40,12 @@ pub(crate) fn token(table: &str, batches: &[EventBatch], rows: &RecordBatch) -> 
         hasher.finish()
     });
     format!("{first:016x}{second:016x}")
+}
+
+/// What all of these batches are.
+fn identity(batches: &[EventBatch]) -> Option<&str> {
+    let first = batches.first()?.origin.identity.as_deref()?;
+    batches.iter().all(|batch| batch.origin.identity.as_deref() == Some(first)).then_some(first)
 }
 
 fn hash_text(hasher: &mut impl Hasher, text: &str) {
@@ -79,7 +88,7 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; texts.len()]));
         let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
         let columns = RecordBatch::try_from_iter([("n", numbers), ("s", texts)]).unwrap();
-        let origin = Origin { lane: "kafka/t/0".into(), positions };
+        let origin = Origin::lane("kafka/t/0".into(), positions);
         EventBatch::columns(Signal::Traces, columns, origin, Ack::none())
     }
 
@@ -110,6 +119,15 @@ mod tests {
         for (at, token) in tokens.iter().enumerate() {
             assert!(!tokens[..at].contains(token), "{at}");
         }
+    }
+
+    #[test]
+    fn an_identity_is_the_token_whatever_the_rows_are() {
+        let mut one = batch(0..2, &["a", "b"]);
+        one.origin.identity = Some("c/g/t/0/0-2".into());
+        assert_eq!(token_of(&one), "events:c/g/t/0/0-2");
+        let two = [one.clone(), batch(2..4, &["a"])];
+        assert_eq!(token("events", &two, one.as_columns().unwrap()).len(), 32, "not all of them have it");
     }
 
     #[test]

@@ -58,7 +58,7 @@ const fn all() -> SignalSet {
 impl DebugConfig {
     /// Checks what serde cannot, and gives the settings of the helper.
     pub fn check(&self, settings: Settings<'_>) -> Result<HelperConfig, Diagnostics> {
-        let helper = HelperConfig::default().with(self.queue, self.batch, self.retry, self.timeout);
+        let helper = HelperConfig::default().with(self.queue.clone(), self.batch, self.retry, self.timeout);
         let mut found = Diagnostics::new();
         helper.check(settings, &mut found);
         if helper.queue.concurrency > 1 {

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn basic_is_a_line_a_batch() {
-        let origin = Origin { lane: "file/events.jsonl".into(), positions: 0..1 };
+        let origin = Origin::lane("file/events.jsonl".into(), 0..1);
         let mut out = String::new();
         basic(&EventBatch::columns(Signal::Traces, span(), origin, Ack::none()), &mut out);
         basic(

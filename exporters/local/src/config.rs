@@ -58,6 +58,7 @@ impl Config {
             },
             retry: self.retry,
             timeout: self.timeout,
+            ..HelperConfig::default()
         }
     }
 }

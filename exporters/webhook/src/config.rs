@@ -70,7 +70,7 @@ impl Config {
             timeout: Duration::from_secs(10),
             ..HelperConfig::default()
         };
-        defaults.with(self.queue, self.batch, self.retry, self.timeout)
+        defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
     }
 
     /// What to send requests with, or what is wrong: the key within the section, and why.

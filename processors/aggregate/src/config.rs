@@ -1,19 +1,21 @@
 //! The keys of an `aggregate` section, and what they must fulfil.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
-use weir_component::{Context, Settings};
+use serde::de::{self, Deserializer, Visitor};
+use weir_component::{Alignment, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Signal, schema};
 
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
+use crate::progress::Progress;
 use crate::results::{DEFAULT_MEASURES, RESERVED};
 use crate::section::{Check, Signed};
 use crate::window::{Slices, Windows};
@@ -38,6 +40,8 @@ pub struct Config {
     allowed_lateness: Duration,
     #[serde(default)]
     late: Late,
+    #[serde(default)]
+    max_drift: Drift,
     #[serde(default = "default_max_future")]
     max_future: Duration,
     #[serde(default, rename = "where")]
@@ -74,6 +78,42 @@ pub enum Late {
     Drop,
     /// They are counted, and go on with a column `late` = true.
     Output,
+}
+
+/// How far a lane may be ahead of the slowest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Drift {
+    /// As far as it likes.
+    #[default]
+    Off,
+    AtMost(Duration),
+}
+
+impl<'de> Deserialize<'de> for Drift {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Drift, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Drift;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`off` or a duration such as `1m`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Drift, E> {
+                if text == "off" {
+                    return Ok(Drift::Off);
+                }
+                let length = text.parse::<Duration>();
+                length.map(Drift::AtMost).map_err(|error| E::custom(format_args!("{error}, or `off`")))
+            }
+
+            // YAML 1.1 reads `off` as false; whatever the reader makes of it, it means the same.
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Drift, E> {
+                if on { Err(E::invalid_type(de::Unexpected::Bool(on), &self)) } else { Ok(Drift::Off) }
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
 }
 
 /// The time column when `time` is not written.
@@ -119,6 +159,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     if config.max_groups == 0 {
         check.wrong("max_groups", "must be at least 1");
     }
+    let max_drift = check.max_drift(config.max_drift, &window);
     let allowed_lateness = check.millis("allowed_lateness", config.allowed_lateness);
     check.lateness(&config, &window);
     let signals = check.signals(&config.signals);
@@ -135,6 +176,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         }
     });
     let measures = check.measures(&config.measures, &config.group_by);
+    let metrics = Metrics::new(&context);
     let operator = Operator {
         id: Arc::from(context.id.to_string()),
         window,
@@ -144,13 +186,14 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         max_future,
         allowed_lateness,
         late: config.late,
-        progress: AtomicI64::new(i64::MIN),
+        progress: Progress::default(),
         condition,
         group_by: config.group_by,
         measures,
         signals,
         max_groups: usize::try_from(config.max_groups).unwrap_or(usize::MAX),
-        metrics: Metrics::new(&context),
+        alignment: max_drift.map(|drift| Arc::new(Alignment::new(drift, metrics.held.clone()))),
+        metrics,
         clock: context.clock,
         logs: Logs::default(),
     };
@@ -253,6 +296,18 @@ impl Check<'_> {
             self.wrong("window.offset", format!("must be less than {what}, in both directions"));
         }
         if offset.negative { -millis } else { millis }
+    }
+
+    /// Milliseconds; `None` is off.
+    fn max_drift(&mut self, drift: Drift, window: &Windows) -> Option<i64> {
+        let Drift::AtMost(drift) = drift else { return None };
+        if let Windows::Processing(_) = window {
+            self.wrong("max_drift", "windows of the time of arrival do not drift apart; leave it off");
+        }
+        if drift.is_zero() {
+            self.wrong("max_drift", "must be more than 0s, or off");
+        }
+        Some(self.millis("max_drift", drift))
     }
 
     /// What does not go together with the kind of window.

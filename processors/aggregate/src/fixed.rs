@@ -1,13 +1,17 @@
 //! Windows at fixed places on the trunk: slices of all lanes, added up to windows when they are over.
 //!
-//! A slice is kept until its last window is closed for good. Until that window has fired, each lane's share is apart and
-//! holds its inputs; then shares become one state, and the inputs leave with the results. What comes later, within
-//! `allowed_lateness`, is a share again until the windows that it belongs to have fired again.
+//! A slice is kept until its last window is closed for good. Until then each lane's share is apart and holds its inputs:
+//! when the lane goes, its share goes with it, and the lane's next owner reads all of it again.
+//!
+//! What a lane's earlier owner has delivered is not delivered again: its share counts only in windows that were not over
+//! then. With `allowed_lateness` such windows may still change, so there they fire again with everything they have, and
+//! with numbers above those of the earlier owner.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weir_component::delivery::Shard;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
@@ -18,7 +22,7 @@ use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::results::Row;
 use crate::state::GroupState;
-use crate::trunk::{Fired, also, note_late};
+use crate::trunk::{Begin, Fired, also, note_late};
 use crate::window::{Assigned, Slices, Span};
 
 /// The slices, and which of their windows have fired.
@@ -36,12 +40,13 @@ pub struct FixedWindows {
     fired: BTreeMap<Span, u32>,
     /// Windows that are over and have something new.
     changed: BTreeSet<Span>,
+    /// How the open lanes began, and those that have ended.
+    lanes: BTreeMap<LaneId, Begin>,
 }
 
 struct Slice {
     span: Span,
-    /// What every window of the slice has fired with.
-    keys: Groups<Option<GroupState>>,
+    keys: Groups<()>,
     shares: BTreeMap<LaneId, Share>,
 }
 
@@ -64,7 +69,13 @@ impl FixedWindows {
             reached: Watermark::MIN,
             fired: BTreeMap::new(),
             changed: BTreeSet::new(),
+            lanes: BTreeMap::new(),
         }
+    }
+
+    /// A lane begins.
+    pub fn begin(&mut self, lane: LaneId, begin: Begin) {
+        self.lanes.insert(lane, begin);
     }
 
     /// Groups in all slices.
@@ -106,7 +117,7 @@ impl FixedWindows {
         for (row, state) in states.into_iter().enumerate() {
             let room = if self.groups < operator.room() { Room::Free } else { Room::Full(columns) };
             let before = slice.keys.len();
-            let place = slice.keys.place(&rows, row, &self.hasher, room, || None);
+            let place = slice.keys.place(&rows, row, &self.hasher, room, || ());
             self.groups += slice.keys.len() - before;
             let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
             if matches!(place, Place::Overflow(_)) && !rows.matches(row, &overflow) {
@@ -130,31 +141,43 @@ impl FixedWindows {
         let mut fired = Fired::default();
         for window in &due {
             let gone = window.is_gone(lateness, watermark);
+            let apart = self.apart(*window);
             let mut groups = self.add_up(*window, gone, &mut fired.inputs);
             if groups.is_empty() {
                 continue;
             }
             groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            let firing = self.fired.get(window).copied().unwrap_or(0);
+            let firing = self.fired.get(window).copied().unwrap_or_else(|| self.first_firing(*window));
             if !gone {
                 self.fired.insert(*window, firing.saturating_add(1));
             }
             fired.rows.extend(groups.into_iter().map(|(key, state)| Row {
                 span: *window,
                 firing,
+                apart,
                 key,
                 state,
             }));
         }
-        for window in &due {
-            for (_, slice) in self.kept.range_mut(window.start..window.end) {
-                if self.slices.last_window(slice.span).is_none_or(|last| last.is_over(watermark)) {
-                    slice.settle();
-                }
-            }
-        }
         self.clean(watermark);
         fired
+    }
+
+    /// The shard of what is left of a window that some lanes have delivered without the others.
+    fn apart(&self, window: Span) -> Option<Shard> {
+        if self.operator.allowed_lateness > 0 {
+            return None;
+        }
+        let left = self.lanes.values().filter(|begin| !window.is_over(begin.delivered));
+        let (count, own) = left.fold((0, None), |(count, own): (usize, Option<Shard>), begin| {
+            (count + 1, Some(own.map_or(begin.own, |own| own.min(begin.own))))
+        });
+        own.filter(|_| count < self.lanes.len())
+    }
+
+    /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.
+    fn first_firing(&self, window: Span) -> u32 {
+        self.lanes.values().map(|begin| begin.first_firing(window)).max().unwrap_or(0)
     }
 
     /// Windows that this watermark passes and the one before did not.
@@ -180,12 +203,11 @@ impl FixedWindows {
         }
         let mut all: Groups<GroupState> = Groups::default();
         for (_, slice) in self.kept.range_mut(window.start..window.end) {
-            for (index, (_, settled)) in slice.keys.iter().enumerate() {
-                if let (Some(state), Some((hash, key))) = (settled, slice.keys.key(index)) {
-                    all.entry(hash, key, || self.operator.new_state()).merge(state);
+            for (lane, share) in &mut slice.shares {
+                let begin = self.lanes.get(lane).filter(|_| self.operator.allowed_lateness == 0);
+                if begin.is_some_and(|begin| window.is_over(begin.delivered)) {
+                    continue;
                 }
-            }
-            for share in slice.shares.values_mut() {
                 inputs.absorb(also(&mut share.inputs));
                 for (group, state) in &share.states {
                     if let Some((hash, key)) = slice.keys.key(*group) {
@@ -205,6 +227,7 @@ impl FixedWindows {
         {
             let slice = first.remove();
             self.groups = self.groups.saturating_sub(slice.keys.len());
+            slice.release();
         }
         while let Some(first) = self.fired.first_entry()
             && first.key().is_gone(lateness, watermark)
@@ -215,10 +238,11 @@ impl FixedWindows {
 
     /// Takes back what a lane contributed to windows that have not all fired.
     pub fn take_back(&mut self, lane: LaneId) {
+        self.lanes.remove(&lane);
         let groups = &mut self.groups;
         self.kept.retain(|_, slice| {
             slice.shares.remove(&lane);
-            let keep = !slice.shares.is_empty() || slice.keys.iter().any(|(_, settled)| settled.is_some());
+            let keep = !slice.shares.is_empty();
             if !keep {
                 *groups = groups.saturating_sub(slice.keys.len());
             }
@@ -232,26 +256,29 @@ impl Slice {
         Slice { span, keys: Groups::default(), shares: BTreeMap::new() }
     }
 
-    /// Every window has fired: the inputs leave with their results, and shares become one state.
-    fn settle(&mut self) {
-        for share in std::mem::take(&mut self.shares).into_values() {
+    /// Nothing needs the inputs any more but results that have left.
+    fn release(self) {
+        for share in self.shares.into_values() {
             drop(share.inputs.release());
+        }
+    }
+
+    /// The groups of all lanes. The inputs go on.
+    fn into_groups(self, inputs: &mut Held) -> Vec<(Key, GroupState)> {
+        let mut states: Vec<Option<GroupState>> = Vec::new();
+        states.resize_with(self.keys.len(), || None);
+        for share in self.shares.into_values() {
+            inputs.absorb(share.inputs);
             for (group, state) in share.states {
-                match self.keys.state(group) {
-                    Some(Some(settled)) => settled.merge(&state),
-                    Some(settled) => *settled = Some(state),
+                match states.get_mut(group) {
+                    Some(Some(sum)) => sum.merge(&state),
+                    Some(sum) => *sum = Some(state),
                     None => {}
                 }
             }
         }
-    }
-
-    fn into_groups(mut self, inputs: &mut Held) -> Vec<(Key, GroupState)> {
-        for share in self.shares.values_mut() {
-            inputs.absorb(also(&mut share.inputs));
-        }
-        self.settle();
-        self.keys.into_entries().filter_map(|(key, state)| Some((key, state?))).collect()
+        let both = self.keys.into_entries().zip(states);
+        both.filter_map(|((key, ()), state)| Some((key, state?))).collect()
     }
 }
 

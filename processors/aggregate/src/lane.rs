@@ -10,13 +10,17 @@
 //! * An idle lane lets go of what it has gathered too: it no longer holds the trunk back, which may fire it.
 //! * A lane leaves out what is late for certain: later than the trunk's watermark as it was when the batch came. With
 //!   `late: output` these rows get `late` = true. An event of a slice that has left makes a supplement, and the trunk judges.
+//! * A lane that had another owner before leaves out windows that were delivered then. Events that it reads again for
+//!   these are counted as repeated, not as late.
+//! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
 //! * `Drain` gives up what is gathered: its inputs fail and are read again by the next owner.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use weir_component::{LaneMessage, Outlet, Stage, Watermark};
+use weir_component::delivery::LaneStart;
+use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::{EventBatch, Origin, Signal};
 
 use crate::config::Late;
@@ -26,6 +30,7 @@ use crate::late;
 use crate::metrics::Live;
 use crate::open::{Input, Open, Verdict};
 use crate::operator::Operator;
+use crate::progress::Reached;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 
 /// Silence between two messages counts up to this: sources that are quiet say so about once a second, so a
@@ -41,6 +46,14 @@ pub struct LaneHalf {
     /// The latest time seen, in milliseconds.
     mark: Option<i64>,
     watermark: Watermark,
+    /// The lane's part in keeping lanes together, with `max_drift`.
+    aligned: Option<Aligned>,
+    /// The trunk's watermark.
+    reached: Reached,
+    /// Windows that are over at this watermark were delivered before the lane began.
+    start: Watermark,
+    /// Events before this position were read before the lane began.
+    read: i64,
     /// Wall-clock time of the last batch.
     last_batch: Option<i64>,
     /// How long there have been only batches without a single event that windows could take.
@@ -62,15 +75,22 @@ struct Outside {
     timeless: u64,
     future: u64,
     overflow: u64,
+    /// Their windows were delivered before the lane began.
+    repeated: u64,
     /// The window of the first late event.
     late: Option<Span>,
 }
 
 impl LaneHalf {
     /// A lane's half of this operator.
-    pub fn new(operator: Arc<Operator>) -> LaneHalf {
+    pub fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
+        let begin = start.watermark(&operator.id);
         LaneHalf {
             open: Open::new(&operator),
+            reached: operator.progress.of(start.shard),
+            aligned: operator.alignment.as_ref().map(|alignment| alignment.join(start.lane, begin)),
+            start: begin,
+            read: start.read,
             live: operator.metrics.live(),
             operator,
             hasher: KeyHasher::default(),
@@ -81,12 +101,17 @@ impl LaneHalf {
         }
     }
 
+    /// The trunk's watermark as far as the lane knows it: at most what it is.
+    fn reached(&self) -> Watermark {
+        self.reached.get().max(self.start)
+    }
+
     /// The time of arrival, when that is what windows are made of. It does not go back, nor into a window that has fired.
     fn arrival(&self, now: i64) -> Option<i64> {
         let Windows::Processing(_) = self.operator.window else { return None };
         // The end of the stream is no time.
         let after = |mark: Watermark| if mark < Watermark::MAX { mark.0.saturating_add(1) } else { i64::MIN };
-        Some(now.max(after(self.watermark)).max(after(self.operator.reached())))
+        Some(now.max(after(self.watermark)).max(after(self.reached())))
     }
 
     /// Puts the events of a batch into windows.
@@ -100,7 +125,8 @@ impl LaneHalf {
             Input { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &batch.ack };
         let horizon = now.saturating_add(operator.max_future);
         let arrival = self.arrival(now);
-        let reached = operator.reached();
+        let reached = self.reached();
+        let repeated = batch.origin.positions.start < self.read;
         let mut outside = Outside::default();
         let mut read = Read::default();
         self.open.begin(reached);
@@ -131,6 +157,7 @@ impl LaneHalf {
                 Verdict::Taken => {
                     outside.overflow += u64::from(self.open.add(&input, row, time, nanos));
                 }
+                Verdict::Late(window) if repeated && window.is_over(self.start) => outside.repeated += 1,
                 Verdict::Late(window) => {
                     outside.late.get_or_insert(window);
                     read.late.push(row);
@@ -157,12 +184,18 @@ impl LaneHalf {
     /// Sends what the trunk must have before the watermark, then the watermark.
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
         self.watermark = self.watermark.max(to);
+        if let Some(aligned) = &self.aligned {
+            aligned.advance(self.watermark);
+        }
         self.leave(self.watermark, out);
         out.to_trunk(LaneMessage::Watermark(self.watermark));
     }
 
     /// Sends all that is gathered, then that the lane is idle. What comes later for it is a supplement.
     fn become_idle(&mut self, quiet: Duration, out: &mut Outlet) {
+        if let Some(aligned) = &self.aligned {
+            aligned.idle();
+        }
         self.leave(Watermark::MAX, out);
         out.to_trunk(LaneMessage::Idle(quiet));
     }
@@ -172,7 +205,7 @@ impl LaneHalf {
         for (written, inputs) in self.open.leave(before, self.operator.group_by.len()) {
             match written {
                 Ok(columns) => {
-                    let origin = Origin { lane: self.operator.id.clone(), positions: 0..0 };
+                    let origin = Origin::derived(self.operator.id.clone(), None);
                     let batch = EventBatch::columns(Signal::Windows, columns, origin, inputs.release());
                     out.to_trunk(LaneMessage::Batch(batch));
                 }
@@ -248,6 +281,7 @@ impl Stage<LaneMessage> for LaneHalf {
                 out.forward(LaneMessage::Idle(quiet));
             }
             LaneMessage::Drain => {
+                self.aligned = None; // it may stay open for a while, but brings nothing more
                 self.open = Open::new(&self.operator);
                 self.live.set(0);
                 out.forward(LaneMessage::Drain);
@@ -259,6 +293,7 @@ impl Stage<LaneMessage> for LaneHalf {
 impl Outside {
     fn report(self, operator: &Operator, now: i64) {
         operator.note_overflow(self.overflow);
+        operator.metrics.repeated.inc_by(self.repeated);
         if self.future > 0 {
             operator.metrics.future.inc_by(self.future);
             if let Some(held_back) = operator.logs.future.allow(now) {

@@ -27,6 +27,7 @@ mod open;
 mod open_sessions;
 mod operator;
 mod partial;
+mod progress;
 mod results;
 mod section;
 mod sessions;

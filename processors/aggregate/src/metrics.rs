@@ -34,6 +34,11 @@ const LOST: Metric = counter(
     "Partial results that could not be written or read. Their inputs fail and are read again.",
 );
 
+const REPEATED: Metric = counter(
+    "weir_aggregate_repeated_events",
+    "Events read again after a restart whose windows had all been delivered before it.",
+);
+
 const GROUPS: Metric = Metric {
     name: "weir_aggregate_groups",
     help: "Groups in memory on all lanes and the trunk, counted once for each slice or session they are in.",
@@ -41,8 +46,16 @@ const GROUPS: Metric = Metric {
     labels: &["processor"],
 };
 
+const HELD: Metric = Metric {
+    name: "weir_aggregate_held_lanes",
+    help: "Lanes that wait now because they are more than max_drift ahead of the slowest.",
+    kind: MetricKind::Gauge,
+    labels: &["processor"],
+};
+
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[LATE, UNMARKED, FUTURE, TIMELESS, OVERFLOW, FAILED, LOST, GROUPS];
+pub const METRICS: &[Metric] =
+    &[LATE, UNMARKED, FUTURE, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, GROUPS, HELD];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["processor"] }
@@ -58,7 +71,10 @@ pub struct Metrics {
     pub overflow: Counter,
     pub failed: Counter,
     pub lost: Counter,
+    pub repeated: Counter,
     groups: Gauge,
+    /// For the alignment.
+    pub held: Gauge,
 }
 
 impl Metrics {
@@ -74,7 +90,9 @@ impl Metrics {
             overflow: counter(&OVERFLOW),
             failed: counter(&FAILED),
             lost: counter(&LOST),
+            repeated: counter(&REPEATED),
             groups: context.telemetry.gauge(&GROUPS, &[&id]),
+            held: context.telemetry.gauge(&HELD, &[&id]),
         }
     }
 

@@ -1,10 +1,10 @@
 //! One configured `aggregate`: what both halves share, and the halves it makes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
+use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::{Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Demand, Signal};
 
@@ -12,6 +12,7 @@ use crate::config::Late;
 use crate::lane::LaneHalf;
 use crate::measure::MeasureState;
 use crate::metrics::Metrics;
+use crate::progress::Progress;
 use crate::state::GroupState;
 use crate::trunk::TrunkHalf;
 use crate::window::{Span, Windows};
@@ -37,8 +38,10 @@ pub struct Operator {
     pub allowed_lateness: i64,
     /// What becomes of events that are later still.
     pub late: Late,
-    /// The trunk's watermark, for the lanes to see which events are late for certain. It only rises.
-    pub progress: AtomicI64,
+    /// Keeps lanes together, with `max_drift`.
+    pub alignment: Option<Arc<Alignment>>,
+    /// The trunk's watermark, for the lanes to see which events are late for certain.
+    pub progress: Progress,
     /// Which events are aggregated.
     pub condition: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
@@ -99,11 +102,6 @@ impl Operator {
         self.max_groups.saturating_mul(usize::try_from(slices).unwrap_or(1))
     }
 
-    /// The trunk's watermark as far as lanes know it: at most what it is.
-    pub fn reached(&self) -> Watermark {
-        Watermark(self.progress.load(Ordering::Acquire))
-    }
-
     /// Counts events that are late for every window and warns.
     pub fn note_late(&self, events: u64, window: Span, watermark: Watermark) {
         if events == 0 {
@@ -153,11 +151,15 @@ impl Processor for Aggregate {
         Demand::names(names)
     }
 
-    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf::new(self.0.clone())))
+    fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
+        Some(Box::new(LaneHalf::new(self.0.clone(), start)))
     }
 
-    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        Some(Box::new(TrunkHalf::new(self.0.clone())))
+    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        Some(Box::new(TrunkHalf::new(self.0.clone(), trunk.clone())))
+    }
+
+    fn alignment(&self) -> Option<Arc<Alignment>> {
+        self.0.alignment.clone()
     }
 }

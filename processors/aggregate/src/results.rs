@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use weir_component::delivery::Shard;
 use weir_pdata::expr::{Function, Measure};
 use weir_pdata::{Signal, schema};
 
@@ -34,7 +35,7 @@ pub const DEFAULT_MEASURES: [&str; 11] = [
 ];
 
 /// Columns of `Windows` that the data model has and this operator does not write (yet).
-pub const RESERVED: [&str; 1] = ["revision"];
+pub const RESERVED: [&str; 2] = ["revision", "shard"];
 
 /// One group of one window that fires.
 pub struct Row {
@@ -42,6 +43,8 @@ pub struct Row {
     pub span: Span,
     /// 0 for the first time it fires, then 1, 2, …
     pub firing: u32,
+    /// The shard, when it is what is left of a window that other lanes have delivered.
+    pub apart: Option<Shard>,
     /// The group.
     pub key: Key,
     /// Everything about it.
@@ -78,7 +81,12 @@ pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef 
 ///
 /// # Errors
 /// When Arrow does not take the columns: more than 2^31 rows.
-pub fn write(layout: &SchemaRef, operator: &Operator, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+pub fn write(
+    layout: &SchemaRef,
+    operator: &Operator,
+    shard: Shard,
+    rows: &[Row],
+) -> Result<RecordBatch, ArrowError> {
     let times = |of: fn(Span) -> i64| -> ArrayRef {
         let times = rows.iter().map(|row| of(row.span).saturating_mul(NANOS));
         Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
@@ -98,7 +106,14 @@ pub fn write(layout: &SchemaRef, operator: &Operator, rows: &[Row]) -> Result<Re
     for (at, (_, measure)) in operator.measures.iter().enumerate() {
         columns.push(named(at, measure.function, rows));
     }
-    RecordBatch::try_new(layout.clone(), columns)
+    if shard == Shard::default() {
+        return RecordBatch::try_new(layout.clone(), columns);
+    }
+    // Only windows of part of the input say of which.
+    let mut fields = layout.fields().to_vec();
+    fields.push(Arc::new(Field::new("shard", DataType::Int64, false)));
+    columns.push(Arc::new(Int64Array::from_value(i64::from(shard.0), rows.len())));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// The columns of [`DEFAULT_MEASURES`].

@@ -1,7 +1,7 @@
 //! Sessions on the trunk: fragments of all lanes, joined when the watermark passes their end.
 //!
-//! Fragments of different lanes are kept apart until their session fires, so that the share of a lane that closes can
-//! be taken back. Which fragments make one session is found anew each time from their spans, so it depends neither on
+//! Fragments of different lanes are kept apart until their session is closed for good, so that the share of a lane that
+//! closes can be taken back: the lane's next owner reads all of it again. What an earlier owner has delivered is left out. Which fragments make one session is found anew each time from their spans, so it depends neither on
 //! the order in which they came nor on their lanes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::results::Row;
 use crate::state::GroupState;
-use crate::trunk::{Fired, note_late};
+use crate::trunk::{Begin, Fired, also, note_late};
 use crate::window::Span;
 
 /// The fragments of all groups.
@@ -28,11 +28,15 @@ pub struct Sessions {
     fragments: usize,
     /// When to look at a group again: a session of it may fire, or is closed for good. Some are out of date.
     due: BTreeSet<(i64, Key)>,
+    /// How the open lanes began, and those that have ended.
+    lanes: BTreeMap<LaneId, Begin>,
 }
 
 struct Fragment {
-    /// The lane that it came from. `None`: a session that has fired and still takes late events.
-    lane: Option<LaneId>,
+    /// The lane that it came from.
+    lane: LaneId,
+    /// Its session has not fired since something was added.
+    fresh: bool,
     span: Span,
     state: GroupState,
     inputs: Held,
@@ -50,7 +54,13 @@ impl Sessions {
             groups: BTreeMap::new(),
             fragments: 0,
             due: BTreeSet::new(),
+            lanes: BTreeMap::new(),
         }
+    }
+
+    /// A lane begins.
+    pub fn begin(&mut self, lane: LaneId, begin: Begin) {
+        self.lanes.insert(lane, begin);
     }
 
     /// How many fragments there are.
@@ -93,7 +103,7 @@ impl Sessions {
                 continue;
             }
             let inputs = Held::new(ack.clone());
-            self.insert(&key, Fragment { lane: Some(lane), span, state, inputs, firings: 0 });
+            self.insert(&key, Fragment { lane, fresh: true, span, state, inputs, firings: 0 });
             self.due.insert((session.last(), key));
         }
         operator.note_overflow(folded);
@@ -126,6 +136,7 @@ impl Sessions {
             let other = held.swap_remove(at);
             self.fragments = self.fragments.saturating_sub(1);
             fragment.span = fragment.span.cover(other.span);
+            fragment.firings = fragment.firings.max(other.firings);
             fragment.state.merge(&other.state);
             fragment.inputs.absorb(other.inputs);
         }
@@ -157,29 +168,38 @@ impl Sessions {
         let mut rest = held.into_iter().peekable();
         while let Some(first) = rest.next() {
             let mut session = first.span;
-            let mut others = Vec::new();
+            let mut parts = vec![first];
             while let Some(next) = rest.next_if(|next| next.span.touches(session)) {
                 session = session.cover(next.span);
-                others.push(next);
+                parts.push(next);
             }
-            let again = session.last().saturating_add(lateness);
-            let is_new = first.lane.is_some() || others.iter().any(|part| part.lane.is_some());
             if !session.is_over(watermark) {
                 self.due.insert((session.last(), key.clone()));
-                kept.push(first);
-                kept.append(&mut others);
-            } else if is_new {
-                let joined = join(first, others, session, &mut fired.inputs);
-                let (firing, state) = (joined.firings, joined.state.clone());
-                if !session.is_gone(lateness, watermark) {
-                    self.due.insert((again, key.clone()));
-                    kept.push(Fragment { firings: firing.saturating_add(1), ..joined });
+                kept.append(&mut parts);
+                continue;
+            }
+            let gone = session.is_gone(lateness, watermark);
+            if parts.iter().any(|part| part.fresh) {
+                let firing = parts.iter().map(|part| part.firings).max().unwrap_or(0);
+                let firing = if firing == 0 { self.first_firing(session) } else { firing };
+                fired.rows.extend(self.add_up(&parts, session).map(|state| Row {
+                    span: session,
+                    firing,
+                    apart: None,
+                    key: key.clone(),
+                    state,
+                }));
+                for part in &mut parts {
+                    fired.inputs.absorb(also(&mut part.inputs));
+                    part.fresh = false;
+                    part.firings = firing.saturating_add(1);
                 }
-                fired.rows.push(Row { span: session, firing, key: key.clone(), state });
-            } else if !session.is_gone(lateness, watermark) {
-                self.due.insert((again, key.clone()));
-                kept.push(first);
-                kept.append(&mut others);
+            }
+            if gone {
+                parts.into_iter().for_each(|part| drop(part.inputs.release()));
+            } else {
+                self.due.insert((session.last().saturating_add(lateness), key.clone()));
+                kept.append(&mut parts);
             }
         }
         if !kept.is_empty() {
@@ -188,26 +208,32 @@ impl Sessions {
         }
     }
 
-    /// Takes back what a lane contributed to sessions that have not fired.
+    /// The state of a session. `None`: earlier owners of its lanes have delivered it, and it cannot change any more.
+    fn add_up(&self, parts: &[Fragment], session: Span) -> Option<GroupState> {
+        let is_delivered = |lane: LaneId| {
+            let begin = self.lanes.get(&lane).filter(|_| self.operator.allowed_lateness == 0);
+            begin.is_some_and(|begin| session.is_over(begin.delivered))
+        };
+        let mut left = parts.iter().filter(|part| !is_delivered(part.lane));
+        let mut sum = left.next()?.state.clone();
+        left.for_each(|part| sum.merge(&part.state));
+        Some(sum)
+    }
+
+    /// The number of a session's first firing here: above those of earlier owners, if they have let it fire.
+    fn first_firing(&self, session: Span) -> u32 {
+        self.lanes.values().map(|begin| begin.first_firing(session)).max().unwrap_or(0)
+    }
+
+    /// Takes back what a lane contributed to sessions that are not closed for good.
     pub fn take_back(&mut self, lane: LaneId) {
+        self.lanes.remove(&lane);
         let fragments = &mut self.fragments;
         self.groups.retain(|_, held| {
             let before = held.len();
-            held.retain(|fragment| fragment.lane != Some(lane));
+            held.retain(|fragment| fragment.lane != lane);
             *fragments = fragments.saturating_sub(before - held.len());
             !held.is_empty()
         });
     }
-}
-
-/// One fragment of several, the first of them given apart: a session that has fired as often as the one among them that
-/// fired most.
-fn join(mut joined: Fragment, others: Vec<Fragment>, span: Span, inputs: &mut Held) -> Fragment {
-    for other in others {
-        joined.state.merge(&other.state);
-        joined.firings = joined.firings.max(other.firings);
-        joined.inputs.absorb(other.inputs);
-    }
-    inputs.absorb(std::mem::take(&mut joined.inputs));
-    Fragment { lane: None, span, ..joined }
 }

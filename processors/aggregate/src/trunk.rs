@@ -1,21 +1,24 @@
 //! The half on the trunk: partial results of all lanes into windows that fire.
 //!
 //! * The watermark is the minimum over lanes that are not idle ([`LaneWatermarks`]). When it passes a window's last
-//!   millisecond the window fires: one batch per advance, rows ordered by window and key, then the watermark.
+//!   millisecond the window fires: one batch per window (of sessions: per advance), rows ordered by key, then the watermark.
 //! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
 //!   lane that moves the lane's watermark (the end of a batch), with everything it has and the next `firing` number.
 //! * A partial result whose last window is closed for good is late: dropped, its events counted, its inputs done.
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
 //!   must not count twice. A closing lane fires nothing by itself; the next message of another lane does.
+//! * Lanes of one shard make windows together, those of different shards apart.
+//! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
+//!   computed again from parts.
 //! * Messages of earlier stages of the trunk pass. The watermark that goes on is the least of theirs and the own one; it
 //!   never goes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::datatypes::SchemaRef;
+use weir_component::delivery::{LaneStart, Shard, TrunkStart};
 use weir_component::watermark::LaneWatermarks;
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
 use weir_pdata::{Ack, EventBatch, Held, Origin, Signal};
@@ -26,6 +29,7 @@ use crate::fixed::FixedWindows;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::partial::Partial;
+use crate::progress::Reached;
 use crate::results::{self, Row};
 use crate::sessions::Sessions;
 use crate::window::{Span, Windows};
@@ -34,10 +38,10 @@ use crate::window::{Span, Windows};
 pub struct TrunkHalf {
     operator: Arc<Operator>,
     layout: SchemaRef,
-    lanes: LaneWatermarks,
-    /// Lanes whose stream has ended: nothing of them is read again.
-    ended: BTreeSet<LaneId>,
-    store: Store,
+    trunk: TrunkStart,
+    shards: BTreeMap<Shard, Part>,
+    /// The shard of each lane.
+    lanes: BTreeMap<LaneId, Shard>,
     live: Live,
     /// The watermark of the stage before, when there is one that tells it.
     before: Option<Watermark>,
@@ -45,10 +49,46 @@ pub struct TrunkHalf {
     forwarded: Watermark,
 }
 
+/// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
+struct Part {
+    shard: Shard,
+    /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
+    sources: Option<BTreeSet<Arc<str>>>,
+    lanes: LaneWatermarks,
+    open: BTreeSet<LaneId>,
+    /// Lanes whose stream has ended: nothing of them is read again.
+    ended: BTreeSet<LaneId>,
+    /// Windows may hold something of a lane whose stream has ended.
+    keeps: bool,
+    reached: Reached,
+    store: Store,
+}
+
 /// The windows that wait, by kind.
 enum Store {
     Fixed(FixedWindows),
     Sessions(Sessions),
+}
+
+/// How a lane begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// Its share of windows that are over at this watermark has been delivered.
+    pub delivered: Watermark,
+    /// How many owners it has had before.
+    pub generation: u32,
+    /// The shard of its share in windows that others have delivered without it.
+    pub own: Shard,
+}
+
+/// `firing` numbers that one owner of a lane may use before they run into those of the next.
+const FIRINGS: u32 = 1 << 12;
+
+impl Begin {
+    /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.
+    pub fn first_firing(self, window: Span) -> u32 {
+        if window.is_over(self.delivered) { self.generation.saturating_mul(FIRINGS) } else { 0 }
+    }
 }
 
 /// Windows that fire now.
@@ -77,102 +117,88 @@ pub fn note_late(operator: &Operator, events: u64, window: Span, watermark: Wate
 
 impl TrunkHalf {
     /// The trunk's half of this operator.
-    pub fn new(operator: Arc<Operator>) -> TrunkHalf {
-        let store = match &operator.window {
-            Windows::Event(slices) | Windows::Processing(slices) => {
-                Store::Fixed(FixedWindows::new(operator.clone(), slices.clone()))
-            }
-            Windows::Session { gap } => Store::Sessions(Sessions::new(operator.clone(), *gap)),
-        };
-        operator.progress.store(i64::MIN, Ordering::Release);
+    pub fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
         TrunkHalf {
             layout: results::layout(&operator.group_by, &operator.measures),
             live: operator.metrics.live(),
             operator,
-            lanes: LaneWatermarks::default(),
-            ended: BTreeSet::new(),
-            store,
+            trunk,
+            shards: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             before: None,
             forwarded: Watermark::MIN,
         }
     }
 
+    fn open(&mut self, start: &LaneStart) {
+        let shard = start.shard;
+        self.lanes.insert(start.lane, shard);
+        if !self.shards.contains_key(&shard) {
+            self.trunk.marks.restart(&self.operator.id, shard);
+            let reached = self.operator.progress.of(shard);
+            reached.restart();
+            self.shards.insert(shard, Part::new(shard, &self.operator, reached));
+        }
+        if let Some(part) = self.shards.get_mut(&shard) {
+            part.open(start, &self.operator);
+        }
+    }
+
+    fn close(&mut self, lane: LaneId) {
+        let Some(shard) = self.lanes.remove(&lane) else { return };
+        if let Some(part) = self.shards.get_mut(&shard) {
+            part.close(lane);
+            if part.open.is_empty() && !part.keeps {
+                self.shards.remove(&shard);
+            }
+        }
+        self.count_groups();
+    }
+
     fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
+        let Some(shard) = self.lanes.get(&lane) else { return };
+        let Some(part) = self.shards.get_mut(shard) else { return };
         match message {
-            LaneMessage::Batch(batch) => self.merge(lane, batch),
+            LaneMessage::Batch(batch) => {
+                part.merge(lane, batch, &self.operator);
+                self.count_groups();
+                return;
+            }
             LaneMessage::Watermark(watermark) => {
-                self.lanes.set(lane, watermark);
+                part.lanes.set(lane, watermark);
                 if watermark == Watermark::MAX {
-                    self.ended.insert(lane);
+                    part.ended.insert(lane);
+                    part.keeps = true;
                 }
-                self.advance(out);
             }
-            LaneMessage::Idle(_) => {
-                self.lanes.set_idle(lane);
-                self.advance(out);
-            }
-            LaneMessage::Drain => {}
+            LaneMessage::Idle(_) => part.lanes.set_idle(lane),
+            LaneMessage::Drain => return,
         }
-    }
-
-    fn merge(&mut self, lane: LaneId, batch: EventBatch) {
-        let Some(columns) = batch.as_columns().cloned() else { return };
-        // Fails the inputs unless they are kept or released below.
-        let inputs = Held::new(batch.ack);
-        let merged = match Partial::open(&columns, self.operator.group_by.len()) {
-            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.lanes.combined()),
-            Ok(None) => {
-                drop(inputs.release());
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = merged {
-            self.operator.metrics.lost.inc();
-            tracing::error!(processor = %self.operator.id, %lane, "a partial result could not be read: {error}");
-        }
-        self.live.set(self.store.groups());
-    }
-
-    fn advance(&mut self, out: &mut Outlet) {
-        let moved = self.lanes.advance();
+        let moved = part.lanes.advance();
         if let Some(watermark) = moved {
-            self.operator.progress.fetch_max(watermark.0, Ordering::AcqRel);
+            part.reached.rise(watermark);
         }
-        let fired = self.store.fire(self.lanes.combined());
-        self.live.set(self.store.groups());
-        self.emit(fired, out);
+        let fired = part.store.fire(part.lanes.combined());
+        if moved.is_some() || !fired.rows.is_empty() {
+            let mark = self.trunk.marks.emit(&self.operator.id, part.shard, part.lanes.combined());
+            let part = &*part;
+            emit(&self.operator, &self.layout, &self.trunk.pipeline, part, fired, mark, out);
+        }
+        self.count_groups();
         if moved.is_some() {
             self.forward_watermark(out);
         }
     }
 
-    /// Emits one batch with the results of these windows.
-    fn emit(&self, fired: Fired, out: &mut Outlet) {
-        if fired.rows.is_empty() {
-            drop(fired.inputs.release());
-            return;
-        }
-        match results::write(&self.layout, &self.operator, &fired.rows) {
-            Ok(columns) => {
-                let origin = Origin { lane: self.operator.id.clone(), positions: 0..0 };
-                let batch = EventBatch::columns(Signal::Windows, columns, origin, fired.inputs.release());
-                out.forward(LaneMessage::Batch(batch));
-            }
-            Err(error) => {
-                // The inputs fail with `fired` and are read again.
-                self.operator.metrics.lost.inc();
-                let rows = fired.rows.len();
-                tracing::error!(processor = %self.operator.id, rows, "results could not be written: {error}");
-            }
-        }
+    fn count_groups(&mut self) {
+        self.live.set(self.shards.values().map(|part| part.store.groups()).sum());
     }
 
-    /// Forwards the least of the own watermark and that of the stage before: windows of both are still to come.
+    /// Forwards the least of the own watermarks and that of the stage before: windows of all are still to come.
     fn forward_watermark(&mut self, out: &mut Outlet) {
-        let own = self.lanes.combined();
+        let Some(own) = self.shards.values().map(|part| part.lanes.combined()).min() else { return };
         let watermark = match self.before {
-            Some(before) if self.lanes.is_idle() => before,
+            Some(before) if self.shards.values().all(|part| part.lanes.is_idle()) => before,
             Some(before) => before.min(own),
             None => own,
         };
@@ -181,13 +207,111 @@ impl TrunkHalf {
             out.forward(LaneMessage::Watermark(watermark));
         }
     }
+}
+
+impl Part {
+    fn new(shard: Shard, operator: &Arc<Operator>, reached: Reached) -> Part {
+        let store = match &operator.window {
+            Windows::Event(slices) | Windows::Processing(slices) => {
+                Store::Fixed(FixedWindows::new(operator.clone(), slices.clone()))
+            }
+            Windows::Session { gap } => Store::Sessions(Sessions::new(operator.clone(), *gap)),
+        };
+        Part {
+            shard,
+            sources: Some(BTreeSet::new()),
+            lanes: LaneWatermarks::default(),
+            open: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            keeps: false,
+            reached,
+            store,
+        }
+    }
+
+    fn open(&mut self, start: &LaneStart, operator: &Operator) {
+        let watermark = start.watermark(&operator.id);
+        self.lanes.open(start.lane, watermark);
+        self.open.insert(start.lane);
+        self.store
+            .begin(start.lane, Begin { delivered: watermark, generation: start.generation, own: start.own });
+        match (&mut self.sources, &start.source) {
+            (Some(sources), Some(source)) => drop(sources.insert(Arc::clone(source))),
+            (sources, _) => *sources = None,
+        }
+    }
 
     fn close(&mut self, lane: LaneId) {
         self.lanes.close(lane);
+        self.open.remove(&lane);
         if !self.ended.remove(&lane) {
             self.store.take_back(lane);
-            self.live.set(self.store.groups());
         }
+    }
+
+    fn merge(&mut self, lane: LaneId, batch: EventBatch, operator: &Operator) {
+        let Some(columns) = batch.as_columns().cloned() else { return };
+        // Fails the inputs unless they are kept or released below.
+        let inputs = Held::new(batch.ack);
+        let merged = match Partial::open(&columns, operator.group_by.len()) {
+            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.lanes.combined()),
+            Ok(None) => {
+                drop(inputs.release());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = merged {
+            operator.metrics.lost.inc();
+            tracing::error!(processor = %operator.id, %lane, "a partial result could not be read: {error}");
+        }
+    }
+
+    /// What these rows are, whenever they are computed again: for windows at fixed places, which fire as a whole.
+    fn identity(&self, operator: &Operator, pipeline: &str, shard: Shard, row: &Row) -> Option<Arc<str>> {
+        let Windows::Event(_) = operator.window else { return None };
+        let sources = self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+");
+        let (operator, end) = (&operator.id, row.span.end);
+        Some(Arc::from(format!("{sources}/{pipeline}/{operator}/{end}/{}/{}", shard.0, row.firing)))
+    }
+}
+
+/// Emits the results of these windows: one batch for each window at a fixed place. The mark and the inputs wait for all.
+fn emit(
+    operator: &Operator,
+    layout: &SchemaRef,
+    pipeline: &str,
+    part: &Part,
+    fired: Fired,
+    mark: Ack,
+    out: &mut Outlet,
+) {
+    // The mark settles first: a position that depends on it is never written down without it.
+    let inputs = Held::new(Ack::in_order([mark, fired.inputs.release()]));
+    let whole = !matches!(operator.window, Windows::Event(_));
+    let mut batches = Vec::new();
+    for rows in
+        fired.rows.chunk_by(|a, b| whole || (a.span, a.firing, a.apart) == (b.span, b.firing, b.apart))
+    {
+        let shard = rows.first().and_then(|row| row.apart).unwrap_or(part.shard);
+        match results::write(layout, operator, shard, rows) {
+            Ok(columns) => {
+                let identity = rows.first().and_then(|row| part.identity(operator, pipeline, shard, row));
+                let origin = Origin::derived(operator.id.clone(), identity);
+                batches.push(EventBatch::columns(Signal::Windows, columns, origin, Ack::none()));
+            }
+            Err(error) => {
+                // The inputs fail and are read again.
+                operator.metrics.lost.inc();
+                let rows = rows.len();
+                tracing::error!(processor = %operator.id, rows, "results could not be written: {error}");
+                return;
+            }
+        }
+    }
+    let ack = inputs.release();
+    for batch in batches {
+        out.forward(LaneMessage::Batch(EventBatch { ack: ack.clone(), ..batch }));
     }
 }
 
@@ -202,6 +326,14 @@ impl Store {
         match self {
             Store::Fixed(windows) => windows.merge(lane, partial, inputs, watermark),
             Store::Sessions(sessions) => sessions.merge(lane, partial, inputs, watermark),
+        }
+    }
+
+    /// A lane begins.
+    fn begin(&mut self, lane: LaneId, begin: Begin) {
+        match self {
+            Store::Fixed(windows) => windows.begin(lane, begin),
+            Store::Sessions(sessions) => sessions.begin(lane, begin),
         }
     }
 
@@ -230,7 +362,7 @@ impl Store {
 impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
-            TrunkMessage::LaneOpened(lane) => self.lanes.open(lane, Watermark::MIN),
+            TrunkMessage::LaneOpened(start) => self.open(&start),
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LaneClosed(lane) => self.close(lane),
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {

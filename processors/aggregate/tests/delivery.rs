@@ -19,7 +19,7 @@ fn send(run: &mut Run, lane: u64, probe: &Probe, times: &[i64]) {
 #[test]
 fn the_lane_half_keeps_the_contract_of_stages() {
     let (processor, ..) = harness::create(SECTION).unwrap();
-    let mut stage = processor.lane_stage(LaneId(0)).unwrap();
+    let mut stage = processor.lane_stage(&LaneId(0).into()).unwrap();
     let batches = [[0, 10].as_slice(), &[1500, 999], &[], &[-1], &[70_000]].map(|times| {
         let events: Vec<_> = times.iter().map(|time| event("s", *time)).collect();
         batch(&events, weir_pdata::Ack::none())

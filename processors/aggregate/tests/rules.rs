@@ -12,6 +12,7 @@ use arrow::array::{
 };
 use arrow::datatypes::Int32Type;
 use harness::{Event, Run, batch, event, rows};
+use weir_component::delivery::TrunkStart;
 use weir_component::{LaneId, LaneMessage, Outlet, TrunkMessage, Watermark};
 use weir_pdata::{Ack, Demand, EventBatch, Origin, Signal};
 
@@ -106,10 +107,10 @@ fn without_group_by_there_is_one_group() {
 }
 
 #[test]
-fn one_batch_per_advance_ordered_by_window_and_key() {
+fn one_batch_per_window_ordered_by_window_and_key() {
     let mut run = Run::new(SECTION, 1);
     run.events(0, &[event("b", 1500), event("a", 1500), event("b", 0), event("c", 0), event("a", 9999)]);
-    assert_eq!(run.emitted.len(), 1);
+    assert_eq!(run.emitted.len(), 2);
     assert_eq!(run.taken(), ["b,1[0,1000)", "c,1[0,1000)", "a,1[1000,2000)", "b,1[1000,2000)"]);
 }
 
@@ -128,12 +129,12 @@ fn results_come_before_their_watermark_and_the_columns_are_those_of_the_data_mod
          p99_duration_ns traffic_rate a z"
     );
     let (processor, ..) = harness::create(section).unwrap();
-    let mut lane = processor.lane_stage(LaneId(0)).unwrap();
-    let mut trunk = processor.trunk_stage().unwrap();
+    let mut lane = processor.lane_stage(&LaneId(0).into()).unwrap();
+    let mut trunk = processor.trunk_stage(&TrunkStart::default()).unwrap();
     let (mut below, mut out) = (Outlet::default(), Outlet::default());
     lane.handle(LaneMessage::Batch(batch(&[event("a", 1)], Ack::none())), &mut below);
     lane.handle(LaneMessage::Watermark(Watermark::MAX), &mut below);
-    trunk.handle(TrunkMessage::LaneOpened(LaneId(0)), &mut out);
+    trunk.handle(TrunkMessage::LaneOpened(LaneId(0).into()), &mut out);
     for message in below.take_to_trunk() {
         trunk.handle(TrunkMessage::FromLane(LaneId(0), message), &mut out);
     }

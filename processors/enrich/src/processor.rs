@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use weir_component::{Context, LaneId, LaneMessage, Processor, Stage, StartError, TrunkMessage};
+use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::{Context, LaneMessage, Processor, Stage, StartError, TrunkMessage};
 use weir_pdata::Demand;
 
 use crate::config::Config;
@@ -84,7 +85,7 @@ impl Processor for Enrich {
         self.demand.clone()
     }
 
-    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+    fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
         let constants = self.constants().clone();
         if self.plan.is_empty() && constants.names().next().is_none() {
             return None;
@@ -92,7 +93,7 @@ impl Processor for Enrich {
         Some(Box::new(EnrichStage::new(Arc::clone(&self.plan), constants)))
     }
 
-    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+    fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         None
     }
 

@@ -9,6 +9,7 @@ use arrow::array::{DictionaryArray, ListArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use tokio_util::sync::CancellationToken;
+use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{check_stage, context};
 use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage};
 use weir_config::{Diagnostics, Document, Source, Topology};
@@ -92,7 +93,7 @@ fn event(columns: RecordBatch) -> EventBatch {
 
 /// What a stage of the processor makes of a batch.
 fn run(processor: &Enrich, columns: RecordBatch) -> RecordBatch {
-    let mut stage = processor.lane_stage(LaneId(1)).unwrap();
+    let mut stage = processor.lane_stage(&LaneId(1).into()).unwrap();
     run_on(&mut *stage, columns)
 }
 
@@ -287,7 +288,7 @@ fn the_stage_keeps_the_rules() {
         .into_iter()
         .flat_map(|signal| [&some, &empty, &bare].map(|columns| one(signal, columns.clone())))
         .collect();
-    let mut stage = processor.lane_stage(LaneId(1)).unwrap();
+    let mut stage = processor.lane_stage(&LaneId(1).into()).unwrap();
     let passes = |signal| matches!(signal, Signal::Windows | Signal::Alarms);
     let (forwarded, to_trunk) = check_stage(&mut *stage, batches, passes);
     assert!(to_trunk.is_empty());
@@ -300,7 +301,7 @@ fn the_stage_keeps_the_rules() {
 
 #[test]
 fn what_is_not_decoded_passes() {
-    let mut stage = enrich("tags: {a: b}").lane_stage(LaneId(1)).unwrap();
+    let mut stage = enrich("tags: {a: b}").lane_stage(&LaneId(1).into()).unwrap();
     let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"\n\x01t"[..]]).unwrap();
     let payload = Payload::Encoded(encoded);
     let batch = EventBatch { signal: Signal::Traces, payload, origin: Origin::default(), ack: Ack::none() };
@@ -313,7 +314,10 @@ fn what_is_not_decoded_passes() {
 async fn without_settings_there_is_no_stage() {
     let processor = enrich("");
     processor.start(CancellationToken::new()).await.unwrap();
-    assert!(processor.lane_stage(LaneId(1)).is_none() && processor.trunk_stage().is_none());
+    assert!(
+        processor.lane_stage(&LaneId(1).into()).is_none()
+            && processor.trunk_stage(&TrunkStart::default()).is_none()
+    );
     assert_eq!(processor.demand(), Demand::nothing());
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use weir_component::{Clock, LaneId, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
+use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, ExprError};
 use weir_pdata::{Demand, Signal};
 
@@ -137,11 +138,11 @@ impl Processor for Pattern {
         Demand::names(self.0.columns().chain(condition.map(String::as_str)))
     }
 
-    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+    fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
         Some(Box::new(LaneHalf::new(self.0.clone())))
     }
 
-    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+    fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         Some(Box::new(TrunkHalf::new(self.0.clone())))
     }
 }

@@ -160,7 +160,7 @@ impl TrunkHalf {
         let ack = Ack::join(advanced.found.iter().map(|found| found.ack.clone()));
         match alarm::to_batch(&advanced.found, operator) {
             Ok(columns) => {
-                let origin = Origin { lane: operator.id.clone(), positions: 0..0 };
+                let origin = Origin::derived(operator.id.clone(), None);
                 out.forward(LaneMessage::Batch(EventBatch::columns(Signal::Alarms, columns, origin, ack)));
             }
             Err(error) => {
@@ -253,7 +253,7 @@ impl Outside {
 impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
-            TrunkMessage::LaneOpened(lane) => self.progress.open(lane),
+            TrunkMessage::LaneOpened(start) => self.progress.open(start.lane),
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LaneClosed(lane) => {
                 self.give_up(lane, out);

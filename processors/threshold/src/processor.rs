@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use weir_component::{Context, LaneId, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage};
+use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::{Context, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage};
 use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
@@ -64,11 +65,11 @@ impl Processor for Threshold {
         Demand::nothing()
     }
 
-    fn lane_stage(&self, _lane: LaneId) -> Option<Box<dyn Stage<LaneMessage>>> {
+    fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
         Some(Box::new(LaneHalf))
     }
 
-    fn trunk_stage(&self) -> Option<Box<dyn Stage<TrunkMessage>>> {
+    fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         let judge = Judge::new(self.rules.clone(), self.max_series, &self.context);
         Some(Box::new(TrunkHalf::new(judge, &self.context)))
     }

@@ -5,6 +5,8 @@
 //! * On the trunk every batch of windows is forwarded, exactly once, and its alarms after it. The alarms hold
 //!   a clone of the batch's ack.
 
+use std::sync::Arc;
+
 use weir_component::watermark::LaneWatermarks;
 use weir_component::{Context, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
@@ -55,7 +57,8 @@ impl TrunkHalf {
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
         let alarms = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
-        let origin = Origin { lane: batch.origin.lane.clone(), positions: 0..0 };
+        let identity = batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
+        let origin = Origin::derived(batch.origin.lane.clone(), identity);
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
         self.alarms(&alarms, origin, ack, out);
@@ -83,7 +86,7 @@ impl TrunkHalf {
         }
         self.forwarded = watermark;
         let alarms = self.judge.boundary();
-        let origin = Origin { lane: self.id.as_str().into(), positions: 0..0 };
+        let origin = Origin::derived(self.id.as_str().into(), None);
         self.alarms(&alarms, origin, Ack::none(), out);
         out.forward(LaneMessage::Watermark(watermark));
     }
@@ -98,7 +101,7 @@ impl TrunkHalf {
 impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
-            TrunkMessage::LaneOpened(lane) => self.lanes.open(lane, Watermark::MIN),
+            TrunkMessage::LaneOpened(start) => self.lanes.open(start.lane, Watermark::MIN),
             TrunkMessage::LaneClosed(lane) => {
                 self.lanes.close(lane);
                 self.lanes_moved(out);

@@ -162,7 +162,11 @@ impl FileLane {
         let rejects = Arc::new(FileRejects::new(context, Arc::clone(&file)));
         FileLane {
             origin: format!("{}/{file}", context.id).into(),
-            lane: host.open_lane(LaneSpec { name: Arc::clone(&file), rejects: rejects.clone() }),
+            lane: host.open_lane(LaneSpec {
+                name: Arc::clone(&file),
+                rejects: rejects.clone(),
+                ledger: None,
+            }),
             file,
             input: Some(Input { source, reader: Reader::default(), projection: host.projection.clone() }),
             rejects,
@@ -198,6 +202,11 @@ impl FileLane {
             match made {
                 Ok(Made::Batches { chunk, batches, ended }) => {
                     quiet = None;
+                    tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => return Ok(Ok(End::Stopped)),
+                        () = self.lane.ready() => {}
+                    }
                     if self.send(&chunk, batches).await.is_err() {
                         return Ok(Err(LaneClosed));
                     }
@@ -266,7 +275,7 @@ impl FileLane {
             self.rejects.reject_too_long(line, self.max_line);
         }
         for (signal, columns, positions) in batches.batches {
-            let origin = Origin { lane: Arc::clone(&self.origin), positions };
+            let origin = Origin::lane(Arc::clone(&self.origin), positions);
             let batch = EventBatch::columns(signal, columns, origin, Ack::none());
             self.lane.send(LaneMessage::Batch(batch)).await?;
         }

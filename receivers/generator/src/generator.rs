@@ -64,7 +64,7 @@ impl Receiver for Generator {
                 Arc::new(Mistakes { log: LogLimit::every_ms(10_000), clock: Arc::clone(&context.clock) });
             let shard = Shard {
                 number,
-                lane: host.open_lane(LaneSpec { name: Arc::clone(&name), rejects }),
+                lane: host.open_lane(LaneSpec { name: Arc::clone(&name), rejects, ledger: None }),
                 origin: format!("{id}/{name}").into(),
                 pool: Arc::clone(&pool),
                 batch: (config.batch as u64).max(1),
@@ -271,8 +271,11 @@ impl Shard {
     async fn send(&mut self, due: Range<u64>) -> Result<Option<End>, LaneClosed> {
         let mut from = due.start;
         while from < due.end {
-            if self.stop.is_cancelled() {
-                return Ok(Some(End::Stopped));
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(Some(End::Stopped)),
+                () = self.lane.ready() => {}
+                () = over(self.until) => return Ok(Some(End::Complete)),
             }
             let upto = due.end.min(from.saturating_add(self.batch));
             let encoded = self.pool.encode(self.number, from..upto, self.clock.now_ms());
@@ -280,7 +283,7 @@ impl Shard {
             let batch = EventBatch {
                 signal: Signal::Traces,
                 payload: Payload::Encoded(encoded),
-                origin: Origin { lane: Arc::clone(&self.origin), positions: position(from)..position(upto) },
+                origin: Origin::lane(Arc::clone(&self.origin), position(from)..position(upto)),
                 ack: Ack::none(),
             };
             self.lane.send(LaneMessage::Batch(batch)).await?;

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use weir_component::{LaneClosed, LaneSpec, ReceiverHost};
+use weir_component::delivery::{Ledger, LedgerSpec, Shard};
+use weir_component::{Lane, LaneClosed, LaneSpec, ReceiverHost};
 
 use crate::batching::Limits;
+use crate::committer::Committer;
 use crate::inbox::Inbox;
 use crate::lane::LaneTask;
 use crate::metrics::PartitionMetrics;
 use crate::position::Position;
 use crate::rejects::{PartitionRejects, TopicRejects};
+use crate::start::Start;
 
 /// The owned partitions.
 pub(crate) struct Assignment {
@@ -37,7 +40,16 @@ pub(crate) struct Owned {
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
     pub(crate) closing: bool,
-    task: JoinHandle<Result<(), LaneClosed>>,
+    task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
+}
+
+/// How the windows of partitions are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// Over all partitions.
+    Whole,
+    /// Each partition's apart.
+    Parts,
 }
 
 /// A lane ended although nobody closed it.
@@ -61,28 +73,45 @@ impl Assignment {
         Assignment { host, runtime, topic, rejects, limits, queue_bytes, owned: BTreeMap::new() }
     }
 
-    /// Opens the lane of a partition. One that is open already stays as it is.
-    pub(crate) fn open(&mut self, partition: i32) {
-        if self.owned.contains_key(&partition) {
-            return;
-        }
+    /// Opens the lane of a partition, which begins at `start`.
+    pub(crate) fn open(
+        &mut self,
+        partition: i32,
+        start: Start,
+        source: &Arc<str>,
+        windows: Windows,
+        committer: &Committer,
+    ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
         let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition));
         let name = format!("{}/{partition}", self.topic);
-        let lane = self.host.open_lane(LaneSpec { name: Arc::from(&*name), rejects: rejects.clone() });
-        let inbox = Arc::new(Inbox::new(self.limits));
-        let position = Position::default();
         let receiver = context.id.to_string();
+        let own = own_shard(&receiver, &self.topic, partition);
+        let ledger = Ledger::new(LedgerSpec {
+            source: Arc::clone(source),
+            number: partition,
+            shard: if windows == Windows::Whole { Shard::default() } else { own },
+            own,
+            position: Some(start.offset),
+            metadata: start.metadata,
+            wake: committer.wake(),
+        });
+        let spec =
+            LaneSpec { name: Arc::from(&*name), rejects: rejects.clone(), ledger: Some(ledger.clone()) };
+        let lane = self.host.open_lane(spec);
+        let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
+        let position = Position::new(ledger.clone(), start.offset);
         let task = LaneTask {
             lane,
             inbox: inbox.clone(),
-            tracker: position.tracker.clone(),
+            tracker: ledger.tracker().clone(),
             rejects,
             name: Arc::from(format!("{receiver}/{name}")),
         };
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
-        let task = self.runtime.spawn(task.run());
+        committer.add(partition, ledger, metrics.committed.clone());
+        let task = Some(self.runtime.spawn(task.run()));
         let owned = Owned { position, inbox, metrics, paused: false, closing: false, task };
         self.owned.insert(partition, owned);
     }
@@ -95,17 +124,33 @@ impl Assignment {
         }
     }
 
-    /// Whether the lanes have ended and nothing that they were given can still become committable.
-    pub(crate) fn drained(&mut self, partitions: &[i32]) -> bool {
-        self.some(partitions).all(|owned| owned.task.is_finished() && owned.position.is_final())
+    /// Whether the tasks of these partitions have ended, so that their lanes bring nothing more.
+    pub(crate) fn stopped(&mut self, partitions: &[i32]) -> bool {
+        self.some(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
-    /// Gives these partitions up. What is not finished is cancelled; the next owner reads it again.
-    pub(crate) fn drop_all(&mut self, partitions: &[i32]) {
-        for partition in partitions {
-            if let Some(owned) = self.owned.remove(partition) {
-                owned.task.abort();
+    /// Closes these lanes. What is not finished is cancelled; the next owner reads it again.
+    pub(crate) fn release(&mut self, partitions: &[i32]) {
+        let runtime = self.runtime.clone();
+        for owned in self.some(partitions) {
+            if let Some(task) = owned.task.take() {
+                task.abort();
+                // Ends at its next await. A finished task gives its lane, which is dropped here.
+                drop(runtime.block_on(task));
             }
+        }
+    }
+
+    /// Whether nothing that these lanes were given can still become committable.
+    pub(crate) fn drained(&mut self, partitions: &[i32]) -> bool {
+        self.some(partitions).all(|owned| owned.task.is_none() && owned.position.ledger.is_final())
+    }
+
+    /// Gives these partitions up.
+    pub(crate) fn drop_all(&mut self, partitions: &[i32]) {
+        self.release(partitions);
+        for partition in partitions {
+            self.owned.remove(partition);
         }
     }
 
@@ -127,11 +172,12 @@ impl Assignment {
 
     /// A lane that ended by itself. Each is told once.
     pub(crate) fn ended(&mut self) -> Option<Ended> {
+        let finished = |owned: &Owned| owned.task.as_ref().is_some_and(JoinHandle::is_finished);
         let (partition, owned) =
-            self.owned.iter_mut().find(|(_, owned)| !owned.closing && owned.task.is_finished())?;
+            self.owned.iter_mut().find(|(_, owned)| !owned.closing && finished(owned))?;
         owned.closing = true;
         // The task is finished, so this does not wait.
-        Some(match self.runtime.block_on(&mut owned.task) {
+        Some(match self.runtime.block_on(owned.task.take()?) {
             Ok(_) => Ended::Closed,
             Err(_) => Ended::Panicked(*partition),
         })
@@ -144,7 +190,39 @@ impl Assignment {
         (high, high / 4)
     }
 
+    /// How the windows of the open lanes are added up; `None` when there is no lane.
+    pub(crate) fn windows(&self) -> Option<Windows> {
+        let (_, owned) = self.owned.first_key_value()?;
+        let whole = owned.position.ledger.shard() == Shard::default();
+        Some(if whole { Windows::Whole } else { Windows::Parts })
+    }
+
     fn some(&mut self, partitions: &[i32]) -> impl Iterator<Item = &mut Owned> {
         self.owned.iter_mut().filter(|(partition, _)| partitions.contains(partition)).map(|(_, owned)| owned)
+    }
+}
+
+/// The shard of a partition's own windows: never 0, and another for each receiver and topic.
+fn own_shard(receiver: &str, topic: &str, partition: i32) -> Shard {
+    // FNV-1a, folded to 16 bits.
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in receiver.bytes().chain([0]).chain(topic.bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    let high = (hash ^ (hash >> 16)) << 16;
+    Shard(high | (partition.unsigned_abs().saturating_add(1) & 0xffff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_topics_and_receivers_have_shards_of_their_own() {
+        let shard = |receiver, topic, partition| own_shard(receiver, topic, partition);
+        assert_eq!(shard("r", "t", 3), shard("r", "t", 3));
+        assert_eq!(shard("r", "t", 3).0 & 0xffff, 4);
+        let others = [shard("r", "t", 4), shard("r", "u", 3), shard("q", "t", 3)];
+        assert!(others.iter().all(|other| *other != shard("r", "t", 3)), "{others:?}");
     }
 }

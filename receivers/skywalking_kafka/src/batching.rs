@@ -46,6 +46,8 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Batching {
     limits: Limits,
+    /// Offsets that no batch may span, rising.
+    cuts: VecDeque<i64>,
     complete: VecDeque<Chunk>,
     open: Option<(Chunk, Instant)>,
     weight: usize,
@@ -54,13 +56,14 @@ pub(crate) struct Batching {
 }
 
 impl Batching {
-    pub(crate) fn new(limits: Limits) -> Batching {
-        Batching { limits, complete: VecDeque::new(), open: None, weight: 0, likely: 0 }
+    /// `cuts`: offsets that no batch may span, rising.
+    pub(crate) fn new(limits: Limits, cuts: Vec<i64>) -> Batching {
+        Batching { limits, cuts: cuts.into(), complete: VecDeque::new(), open: None, weight: 0, likely: 0 }
     }
 
     /// Takes the next record. Returns whether the reader has to look: something came after nothing, or a batch is complete.
     pub(crate) fn push(&mut self, offset: i64, record: &[u8], now: Instant) -> bool {
-        let mut look = self.open.is_none();
+        let mut look = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {
             !chunk.records.is_empty() && chunk.arena.len() + record.len() > self.limits.max_bytes
         };
@@ -87,7 +90,7 @@ impl Batching {
 
     /// Takes the lane past a record that has nothing for it. Returns as [`push`](Self::push).
     pub(crate) fn skip(&mut self, offset: i64, now: Instant) -> bool {
-        let look = self.open.is_none();
+        let look = self.cut(offset) || self.open.is_none();
         let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, 0), now));
         chunk.end = offset.saturating_add(1);
         look
@@ -119,6 +122,20 @@ impl Batching {
         self.weight
     }
 
+    /// Completes the open batch when `offset` is behind a cut. Whether it did.
+    fn cut(&mut self, offset: i64) -> bool {
+        let mut passed = false;
+        while self.cuts.front().is_some_and(|cut| *cut <= offset) {
+            self.cuts.pop_front();
+            passed = true;
+        }
+        let cut = passed && self.open.is_some();
+        if cut {
+            self.complete_open();
+        }
+        cut
+    }
+
     fn complete_open(&mut self) {
         if let Some((chunk, _)) = self.open.take() {
             self.likely = chunk.arena.len().min(self.limits.max_bytes);
@@ -138,7 +155,7 @@ mod tests {
     const WAIT: Duration = Duration::from_millis(50);
 
     fn batching(max_records: usize, max_bytes: usize) -> (Batching, Instant) {
-        (Batching::new(Limits { max_records, max_bytes, timeout: WAIT }), Instant::now())
+        (Batching::new(Limits { max_records, max_bytes, timeout: WAIT }, Vec::new()), Instant::now())
     }
 
     #[test]
@@ -154,6 +171,21 @@ mod tests {
         assert_eq!(chunk.offsets, [5, 6]);
         assert!(batching.is_empty());
         assert_eq!(batching.weight(), 0);
+    }
+
+    #[test]
+    fn no_batch_spans_a_cut() {
+        let (_, now) = batching(1, 1);
+        let limits = Limits { max_records: 100, max_bytes: 1000, timeout: WAIT };
+        let mut batching = Batching::new(limits, vec![7, 30]);
+        for offset in [5, 6, 7, 29, 31] {
+            batching.push(offset, b"x", now);
+        }
+        let first = batching.take(now).unwrap();
+        let second = batching.take(now).unwrap();
+        assert_eq!((first.start, first.end, second.start, second.end), (5, 7, 7, 30));
+        assert_eq!(batching.take(now), None, "the third is open");
+        assert_eq!(batching.take(now + WAIT).unwrap().start, 31);
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(crate) struct Config {
     /// How often acknowledged offsets are committed.
     #[serde(default = "one_second")]
     pub(crate) commit_interval: Duration,
+    /// Over which partitions windows are added up.
+    #[serde(default)]
+    pub(crate) windows: WindowsOver,
     /// How often new partitions are looked for.
     #[serde(default = "thirty_seconds")]
     pub(crate) metadata_refresh: Duration,
@@ -75,6 +78,17 @@ pub(crate) enum InitialOffset {
     Latest,
     /// At the oldest record that Kafka still has.
     Earliest,
+}
+
+/// `windows`: over which partitions windows are added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WindowsOver {
+    /// Over all partitions, as long as this gateway has all of them.
+    #[default]
+    All,
+    /// Each partition's apart: several gateways then share the topic, and the sums over `shard` are exact.
+    Partition,
 }
 
 /// `batch`: records of one partition that go down its lane together.

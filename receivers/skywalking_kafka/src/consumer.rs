@@ -1,11 +1,9 @@
 //! The thread that polls Kafka.
 //!
-//! It hands records to the partitions' tasks, answers rebalances, pauses and resumes, and commits. It never waits for a
-//! pipeline: while lanes drain it goes on polling, and answers the rebalance when they are done or `drain_timeout` is over.
+//! It hands records to the partitions' tasks, pauses and resumes, and lets [`Ownership`] answer rebalances. It never
+//! waits for a pipeline: while lanes drain it goes on polling.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,26 +11,23 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
-use weir_component::{LogLimit, ReceiverError, ReceiverHost};
+use weir_component::{ReceiverError, ReceiverHost};
 
 use crate::assignment::{Assignment, Ended};
-use crate::committer::Commit;
+use crate::committer::Committer;
 use crate::config::Config;
 use crate::context::{Event, KafkaContext, PartitionState};
 use crate::metrics::Metrics;
+use crate::ownership::Ownership;
 use crate::rejects::TopicRejects;
-use crate::start::{self, Known, Start};
+use crate::start;
 
 /// The longest wait for Kafka when nothing is going on.
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// The longest wait for Kafka while something is going on, and between two looks at what is.
 const BUSY_POLL: Duration = Duration::from_millis(10);
-/// How long the last commit of an ownership may take.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before a last commit that was refused is tried again.
-const COMMIT_RETRY: Duration = Duration::from_millis(100);
-/// How long to wait before Kafka is asked again where to begin.
-const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks for partitions with failed input.
+const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
 /// How a session with Kafka ended.
 pub(crate) enum End {
@@ -52,54 +47,10 @@ pub(crate) struct Session<'a> {
     topic: Arc<str>,
     metrics: Metrics,
     rejects: Arc<TopicRejects>,
-    assignment: Assignment,
-    known: Known,
-    /// Rebalances that are not answered yet, without the one in `step`.
-    rebalances: VecDeque<Rebalance>,
-    step: Step,
+    ownership: Ownership<'a>,
     stopping: bool,
-    commits: Sender<Commit>,
-    /// A commit waits for its answer. There is one at a time.
-    committing: bool,
-    next_commit: Instant,
     next_look: Instant,
-    commit_log: LogLimit,
-    start_log: LogLimit,
-}
-
-enum Rebalance {
-    Assign(Vec<i32>),
-    Revoke { partitions: Vec<i32>, lost: bool },
-}
-
-/// What goes on beside reading.
-enum Step {
-    Reading,
-    /// Partitions were assigned, their lanes are open; Kafka is asked where to begin.
-    Beginning {
-        partitions: Vec<i32>,
-        next_try: Instant,
-    },
-    /// Lanes end.
-    Draining {
-        partitions: Vec<i32>,
-        deadline: Instant,
-        then: Then,
-    },
-    /// What was acknowledged is committed a last time.
-    Committing {
-        partitions: Vec<i32>,
-        deadline: Instant,
-        then: Then,
-    },
-    Stopped,
-}
-
-/// What follows the end of some lanes.
-#[derive(Clone, Copy)]
-enum Then {
-    Unassign,
-    Stop,
+    next_failures: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -110,7 +61,7 @@ impl<'a> Session<'a> {
         rejects: Arc<TopicRejects>,
         metrics: Metrics,
         assignment: Assignment,
-        commits: Sender<Commit>,
+        committer: Committer,
     ) -> Session<'a> {
         let now = Instant::now();
         Session {
@@ -118,47 +69,19 @@ impl<'a> Session<'a> {
             config,
             host,
             topic: Arc::from(config.segments_topic()),
-            metrics,
             rejects,
-            assignment,
-            known: Known::default(),
-            rebalances: VecDeque::new(),
-            step: Step::Reading,
+            ownership: Ownership::new(consumer, config, host, metrics.clone(), assignment, committer),
+            metrics,
             stopping: false,
-            commits,
-            committing: false,
-            next_commit: now,
             next_look: now,
-            commit_log: LogLimit::every_ms(10_000),
-            start_log: LogLimit::every_ms(10_000),
+            next_failures: now,
         }
     }
 
     /// Reads until `stop`. At the end every lane has ended and what was acknowledged is committed, as far as possible.
     pub(crate) fn run(mut self, stop: &CancellationToken) -> End {
         let end = self.read(stop);
-        let all = self.assignment.partitions();
-        self.assignment.drop_all(&all);
-        self.metrics.assigned.set(0);
-        // The consumer cannot close while a rebalance waits for its answer.
-        if let Step::Beginning { .. } = self.step {
-            self.answer(true, &[]);
-        }
-        if let Step::Draining { partitions, then: Then::Unassign, .. }
-        | Step::Committing { partitions, then: Then::Unassign, .. } = &self.step
-        {
-            self.answer(false, partitions);
-        }
-        for event in self.consumer.context().take_events() {
-            self.rebalances.extend(rebalance(event));
-        }
-        for rebalance in &self.rebalances {
-            match rebalance {
-                Rebalance::Assign(_) => self.answer(true, &[]),
-                Rebalance::Revoke { partitions, .. } => self.answer(false, partitions),
-            }
-        }
-        self.consumer.context().close();
+        self.ownership.close();
         end
     }
 
@@ -169,7 +92,7 @@ impl<'a> Session<'a> {
             match message {
                 Some(Ok(message)) => self.record(&message),
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(owned) = self.assignment.get_mut(partition) {
+                    if let Some(owned) = self.ownership.assignment.get_mut(partition) {
                         owned.inbox.end();
                     }
                 }
@@ -190,20 +113,25 @@ impl<'a> Session<'a> {
 
     fn patience(&mut self) -> Duration {
         let busy = self.stopping
-            || !matches!(self.step, Step::Reading)
-            || self.assignment.iter_mut().any(|(_, owned)| owned.paused);
+            || self.ownership.is_busy()
+            || self.ownership.assignment.iter_mut().any(|(_, owned)| owned.paused);
         if busy { BUSY_POLL } else { IDLE_POLL }
     }
 
     fn record(&mut self, message: &BorrowedMessage<'_>) {
         let partition = message.partition();
-        let (high, _) = self.assignment.pressure();
-        let Some(owned) = self.assignment.get_mut(partition).filter(|owned| !owned.closing) else {
+        let (high, _) = self.ownership.assignment.pressure();
+        let Some(owned) = self.ownership.assignment.get_mut(partition).filter(|owned| !owned.closing) else {
             return;
         };
         let record = message.payload().unwrap_or_default();
         let offset = message.offset();
-        owned.position.read(offset);
+        if !owned.position.read(offset) {
+            // The topic was created again while it was read. It is begun anew, and this record comes again.
+            owned.closing = true;
+            self.ownership.begin_again(partition);
+            return;
+        }
         self.metrics.records.inc();
         self.metrics.bytes.inc_by(record.len() as u64);
         let most = self.config.max_record_bytes;
@@ -229,12 +157,11 @@ impl<'a> Session<'a> {
     fn look(&mut self, now: Instant) -> Option<End> {
         for event in self.consumer.context().take_events() {
             match event {
-                Event::Committed(answer) => self.committed(answer),
                 Event::Statistics(states) => self.statistics(&states),
-                event => self.rebalances.extend(rebalance(event)),
+                event => self.ownership.tell(event),
             }
         }
-        match self.assignment.ended() {
+        match self.ownership.assignment.ended() {
             // The other lanes end in an orderly way.
             Some(Ended::Closed) => self.stopping = true,
             Some(Ended::Panicked(partition)) => {
@@ -246,146 +173,24 @@ impl<'a> Session<'a> {
             }
             None => {}
         }
-        self.advance(now);
+        match self.ownership.advance(now, self.stopping) {
+            Ok(false) => {}
+            Ok(true) => return Some(End::Stopped),
+            Err(error) => return Some(End::Failed(error)),
+        }
         self.resume();
-        if now >= self.next_commit && !matches!(self.step, Step::Committing { .. }) {
-            self.next_commit = now + self.config.commit_interval.get();
-            self.commit();
+        if now >= self.next_failures {
+            self.next_failures = now + FAILURES_EVERY;
             self.failures();
         }
-        matches!(self.step, Step::Stopped).then_some(End::Stopped)
-    }
-
-    fn advance(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.step, Step::Reading) {
-            Step::Reading => self.begin_step(now),
-            Step::Beginning { .. } if self.stopping => self.answer(true, &[]),
-            Step::Beginning { partitions, next_try } => {
-                if now < next_try || !self.begin(&partitions) {
-                    let next_try = if now < next_try { next_try } else { Instant::now() + RETRY };
-                    self.step = Step::Beginning { partitions, next_try };
-                }
-            }
-            Step::Draining { partitions, deadline, then } => {
-                if now < deadline && !self.assignment.drained(&partitions) {
-                    self.step = Step::Draining { partitions, deadline, then };
-                    return;
-                }
-                self.commit();
-                self.next_commit = now + COMMIT_RETRY;
-                self.failures();
-                let (receiver, drained) = (&self.host.context.id, now < deadline);
-                tracing::debug!(%receiver, ?partitions, drained, "lanes have ended: committing");
-                self.step = Step::Committing { partitions, deadline: now + COMMIT_PATIENCE, then };
-            }
-            Step::Committing { partitions, deadline, then } => {
-                if now < deadline && self.uncommitted(&partitions) {
-                    if now >= self.next_commit {
-                        self.next_commit = now + COMMIT_RETRY;
-                        self.commit();
-                    }
-                    self.step = Step::Committing { partitions, deadline, then };
-                    return;
-                }
-                let (receiver, committed) = (&self.host.context.id, now < deadline);
-                tracing::debug!(%receiver, ?partitions, committed, "partitions given up");
-                self.give_up(&partitions);
-                match then {
-                    Then::Unassign => self.answer(false, &partitions),
-                    Then::Stop => self.step = Step::Stopped,
-                }
-            }
-            Step::Stopped => self.step = Step::Stopped,
-        }
-    }
-
-    /// Begins what is next, when something is.
-    fn begin_step(&mut self, now: Instant) {
-        let drain = now + self.config.drain_timeout.get();
-        if self.stopping {
-            let partitions = self.assignment.partitions();
-            self.assignment.close(&partitions);
-            self.step = Step::Draining { partitions, deadline: drain, then: Then::Stop };
-            return;
-        }
-        match self.rebalances.pop_front() {
-            None => {}
-            Some(Rebalance::Assign(partitions)) => {
-                for partition in &partitions {
-                    self.assignment.open(*partition);
-                }
-                self.count_assigned();
-                let (receiver, topic) = (&self.host.context.id, &self.topic);
-                tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
-                self.step = Step::Beginning { partitions, next_try: now };
-            }
-            Some(Rebalance::Revoke { partitions, lost }) => {
-                let (receiver, topic) = (&self.host.context.id, &self.topic);
-                tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
-                if lost {
-                    self.give_up(&partitions);
-                    self.answer(false, &partitions);
-                } else {
-                    self.assignment.close(&partitions);
-                    self.step = Step::Draining { partitions, deadline: drain, then: Then::Unassign };
-                }
-            }
-        }
-    }
-
-    /// Begins to read from partitions whose lanes are open. Returns whether Kafka said where.
-    fn begin(&mut self, partitions: &[i32]) -> bool {
-        let initial = self.config.initial_offset;
-        let starts = start::positions(self.consumer, &self.topic, partitions, initial, &mut self.known)
-            .and_then(|starts| Ok((start::assignment(&self.topic, &starts)?, starts)));
-        let (list, starts) = match starts {
-            Ok(found) => found,
-            Err(error) => {
-                if let Some(more) = self.start_log.allow(self.host.context.clock.now_ms()) {
-                    let (receiver, topic) = (&self.host.context.id, &self.topic);
-                    tracing::warn!(%receiver, %topic, %error, more, "Kafka does not say where to begin: retrying");
-                }
-                return false;
-            }
-        };
-        for (partition, start) in starts {
-            if let Some(owned) = self.assignment.get_mut(partition) {
-                owned.position.begin(start.offset(), matches!(start, Start::End(_)));
-            }
-        }
-        self.told(self.consumer.incremental_assign(&list), "assigning partitions");
-        // A pause of an earlier ownership must not live on.
-        if list.count() > 0 {
-            self.told(self.consumer.resume(&list), "resuming partitions");
-        }
-        true
-    }
-
-    fn give_up(&mut self, partitions: &[i32]) {
-        self.assignment.drop_all(partitions);
-        self.count_assigned();
-    }
-
-    fn count_assigned(&self) {
-        self.metrics.assigned.set(i64::try_from(self.assignment.len()).unwrap_or(i64::MAX));
-    }
-
-    /// Answers a rebalance.
-    fn answer(&self, assign: bool, partitions: &[i32]) {
-        let list = start::list(&self.topic, partitions.iter().copied());
-        let answer = if assign {
-            self.consumer.incremental_assign(&list)
-        } else {
-            self.consumer.incremental_unassign(&list)
-        };
-        self.told(answer, "answering a rebalance");
+        None
     }
 
     /// Resumes the partitions whose pipelines have caught up.
     fn resume(&mut self) {
-        let (_, low) = self.assignment.pressure();
+        let (_, low) = self.ownership.assignment.pressure();
         let mut list = TopicPartitionList::new();
-        for (partition, owned) in self.assignment.iter_mut() {
+        for (partition, owned) in self.ownership.assignment.iter_mut() {
             if owned.paused && !owned.closing && owned.inbox.weight() <= low {
                 owned.paused = false;
                 owned.metrics.paused.set(0);
@@ -397,68 +202,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Commits what is acknowledged, all partitions in one request.
-    fn commit(&mut self) {
-        if self.committing {
-            return;
-        }
-        let mut commit = Commit::new();
-        for (partition, owned) in self.assignment.iter_mut() {
-            if let Some(offset) = owned.position.to_commit() {
-                owned.position.requested(offset);
-                commit.push((partition, offset));
-            }
-        }
-        // The committing thread lives as long as this sender, so sending fails only when it panicked: the
-        // answer then never comes and nothing more is committed.
-        self.committing = !commit.is_empty();
-        if self.committing && self.commits.send(commit).is_err() {
-            self.stopping = true;
-        }
-    }
-
-    /// Whether something of these partitions is still to be committed, or waits for its answer.
-    fn uncommitted(&mut self, partitions: &[i32]) -> bool {
-        self.committing
-            || partitions.iter().any(|partition| {
-                self.assignment.get_mut(*partition).is_some_and(|owned| owned.position.to_commit().is_some())
-            })
-    }
-
-    fn committed(&mut self, answer: Result<Vec<(i32, i64)>, KafkaError>) {
-        self.committing = false;
-        let offsets = match answer {
-            Ok(offsets) => offsets,
-            Err(error) => return self.refused(&error),
-        };
-        for (partition, offset) in offsets {
-            if let Some(owned) = self.assignment.get_mut(partition) {
-                owned.position.committed(offset);
-                owned.metrics.committed.set(offset);
-            }
-        }
-    }
-
-    fn refused(&mut self, error: &KafkaError) {
-        self.metrics.commit_failures.inc();
-        for (_, owned) in self.assignment.iter_mut() {
-            owned.position.refused();
-        }
-        if let Some(more) = self.commit_log.allow(self.host.context.clock.now_ms()) {
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, more, "offsets were not committed: tried again with the next commit");
-        }
-    }
-
     /// Tells, once, which partitions have failed input.
     fn failures(&mut self) {
-        for (partition, owned) in self.assignment.iter_mut() {
+        for (partition, owned) in self.ownership.assignment.iter_mut() {
             // The inputs of open windows fail when a lane ends early: that is no error.
-            if owned.closing {
-                continue;
-            }
-            if let Some(offset) = owned.position.failure() {
+            if !owned.closing && owned.position.failure() {
                 let (receiver, topic) = (&self.host.context.id, &self.topic);
+                let offset = owned.position.ledger.tracker().committable();
                 tracing::error!(
                     %receiver, %topic, partition, offset,
                     "a batch was not delivered: the offset is not committed past it, a restart reads it again"
@@ -469,7 +219,7 @@ impl<'a> Session<'a> {
 
     fn statistics(&mut self, states: &[PartitionState]) {
         for state in states {
-            let Some(owned) = self.assignment.get_mut(state.partition) else {
+            let Some(owned) = self.ownership.assignment.get_mut(state.partition) else {
                 continue;
             };
             owned.inbox.reachable(state.reachable);
@@ -477,8 +227,8 @@ impl<'a> Session<'a> {
             if state.at_end && !owned.paused {
                 owned.inbox.end();
             }
-            if let Some(lag) = state.end.and_then(|end| owned.position.lag(end)) {
-                owned.metrics.lag.set(lag);
+            if let Some(end) = state.end {
+                owned.metrics.lag.set(owned.position.lag(end));
             }
         }
     }
@@ -488,13 +238,5 @@ impl<'a> Session<'a> {
             let (receiver, topic) = (&self.host.context.id, &self.topic);
             tracing::warn!(%receiver, %topic, %error, "the Kafka client reports an error when {what}");
         }
-    }
-}
-
-fn rebalance(event: Event) -> Option<Rebalance> {
-    match event {
-        Event::Assign(partitions) => Some(Rebalance::Assign(partitions)),
-        Event::Revoke { partitions, lost } => Some(Rebalance::Revoke { partitions, lost }),
-        Event::Committed(_) | Event::Statistics(_) => None,
     }
 }

@@ -24,8 +24,6 @@ pub(crate) enum Event {
     Assign(Vec<i32>),
     /// These partitions go to somebody else. To be answered. `lost`: they have gone already.
     Revoke { partitions: Vec<i32>, lost: bool },
-    /// The answer to a commit.
-    Committed(Result<Vec<(i32, i64)>, KafkaError>),
     /// The state of the partitions.
     Statistics(Vec<PartitionState>),
 }

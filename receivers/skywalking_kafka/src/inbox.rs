@@ -36,9 +36,10 @@ pub(crate) enum Next {
 }
 
 impl Inbox {
-    pub(crate) fn new(limits: Limits) -> Inbox {
+    /// `cuts`: offsets that no batch may span, rising.
+    pub(crate) fn new(limits: Limits, cuts: Vec<i64>) -> Inbox {
         let state =
-            State { batching: Batching::new(limits), quiet: Quiet::new(Instant::now()), closed: false };
+            State { batching: Batching::new(limits, cuts), quiet: Quiet::new(Instant::now()), closed: false };
         Inbox { state: Mutex::new(state), weight: AtomicUsize::new(0), changed: Notify::new() }
     }
 
@@ -85,6 +86,13 @@ impl Inbox {
         state.closed = true;
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Waits until it is closed. For the task that also calls [`next`](Self::next), in its place.
+    pub(crate) async fn closed(&self) {
+        while !self.lock().closed {
+            self.changed.notified().await;
+        }
     }
 
     /// Bytes that wait.
@@ -139,7 +147,7 @@ mod tests {
     use super::*;
 
     fn inbox() -> Inbox {
-        Inbox::new(Limits { max_records: 2, max_bytes: 1000, timeout: Duration::from_millis(1) })
+        Inbox::new(Limits { max_records: 2, max_bytes: 1000, timeout: Duration::from_millis(1) }, Vec::new())
     }
 
     #[tokio::test]

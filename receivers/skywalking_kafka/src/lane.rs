@@ -22,21 +22,30 @@ pub(crate) struct LaneTask {
 }
 
 impl LaneTask {
-    /// Sends until the inbox is closed, then ends the lane.
+    /// Sends until the inbox is closed, then gives the lane back. It is open until it is dropped, so that lanes that end
+    /// together end at one moment.
     ///
     /// # Errors
     /// The pipeline has stopped.
-    pub(crate) async fn run(mut self) -> Result<(), LaneClosed> {
+    pub(crate) async fn run(mut self) -> Result<Lane, LaneClosed> {
         loop {
             match self.inbox.next().await {
                 Next::Chunk(chunk) => {
+                    // A lane that is held back is not quiet: this waits with the records in hand.
+                    if !chunk.records.is_empty() {
+                        tokio::select! {
+                            biased;
+                            () = self.inbox.closed() => continue,
+                            () = self.lane.ready() => {}
+                        }
+                    }
                     if let Some(batch) = self.batch(chunk) {
                         self.lane.send(LaneMessage::Batch(batch)).await?;
                     }
                     self.inbox.delivered();
                 }
                 Next::Quiet(quiet) => self.lane.send(LaneMessage::Idle(quiet)).await?,
-                Next::Close => return self.lane.send(LaneMessage::Drain).await,
+                Next::Close => return self.lane.send(LaneMessage::Drain).await.map(|()| self.lane),
             }
         }
     }
@@ -53,7 +62,7 @@ impl LaneTask {
             records: chunk.records.into(),
         };
         self.rejects.sending(&encoded, chunk.offsets);
-        let origin = Origin { lane: self.name.clone(), positions: chunk.start..chunk.end };
+        let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
         Some(EventBatch { signal: Signal::Traces, payload: Payload::Encoded(encoded), origin, ack })
     }
 }
@@ -64,9 +73,11 @@ mod tests {
     use crate::batching::Limits;
     use crate::metrics::Metrics;
     use crate::rejects::TopicRejects;
+    use async_trait::async_trait;
     use std::time::Duration;
+    use tokio::sync::Semaphore;
     use weir_component::testkit::{self, RecordingLanes};
-    use weir_component::{LaneSpec, Lanes};
+    use weir_component::{LaneId, LaneSink, LaneSpec, Lanes};
 
     #[tokio::test]
     async fn skipped_records_are_done_in_their_turn() {
@@ -76,9 +87,9 @@ mod tests {
         let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
         let rejects = Arc::new(PartitionRejects::new(topic, 0));
         let lanes = RecordingLanes::default();
-        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone() });
+        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone(), ledger: None });
         let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };
-        let inbox = Arc::new(Inbox::new(limits));
+        let inbox = Arc::new(Inbox::new(limits, Vec::new()));
         let tracker = OffsetTracker::default();
         let name = Arc::from("skywalking_kafka/t/0");
         let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
@@ -96,5 +107,61 @@ mod tests {
         assert!(lanes.lanes()[0].closed);
         assert!(matches!(lanes.lanes()[0].messages.last(), Some(LaneMessage::Drain)));
         lanes.check_contract();
+    }
+
+    /// A lane that is ready as often as it has permits.
+    struct Held {
+        lane: Lane,
+        asked: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
+    }
+
+    #[async_trait]
+    impl LaneSink for Held {
+        async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+            self.lane.send(message).await
+        }
+
+        async fn ready(&mut self) {
+            self.asked.add_permits(1);
+            self.permits.acquire().await.unwrap().forget();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_held_back_goes_on_when_it_is_ready_and_ends_when_it_is_closed() {
+        const LONG: Duration = Duration::from_secs(10);
+        let directory = tempfile::tempdir().unwrap();
+        let context = testkit::context("skywalking_kafka", directory.path());
+        let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
+        let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
+        let rejects = Arc::new(PartitionRejects::new(topic, 0));
+        let lanes = RecordingLanes::default();
+        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone(), ledger: None });
+        let (asked, permits) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let held = Held { lane, asked: asked.clone(), permits: permits.clone() };
+        let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };
+        let inbox = Arc::new(Inbox::new(limits, Vec::new()));
+        let tracker = OffsetTracker::default();
+        let lane = Lane::new(LaneId(0), Box::new(held));
+        let name = Arc::from("skywalking_kafka/t/0");
+        let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
+        let task = tokio::spawn(task.run());
+
+        inbox.push(4, b"four");
+        inbox.push(5, b"five");
+        inbox.end();
+        asked.acquire().await.unwrap().forget();
+        assert!(lanes.lanes()[0].messages.is_empty(), "it waits");
+        permits.add_permits(1);
+        lanes.wait_until(LONG, |lanes| lanes[0].batches().count() == 1).await;
+        asked.acquire().await.unwrap().forget();
+
+        inbox.close();
+        tokio::time::timeout(LONG, task).await.unwrap().unwrap().unwrap();
+        drop(lanes.take_batches());
+        assert_eq!(tracker.committable(), Some(5), "what was in hand is read again by the next owner");
+        let messages = &lanes.lanes()[0].messages;
+        assert!(matches!(messages.as_slice(), [LaneMessage::Drain]), "neither quiet nor a second batch");
     }
 }

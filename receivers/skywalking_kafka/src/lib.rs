@@ -19,6 +19,7 @@ mod context;
 mod inbox;
 mod lane;
 mod metrics;
+mod ownership;
 mod position;
 mod quiet;
 mod receiver;

@@ -16,6 +16,12 @@ const COMMIT_FAILURES: Metric =
     counter("weir_kafka_commit_failures", "Commits of offsets that Kafka refused or that got no answer.");
 const ERRORS: Metric =
     counter("weir_kafka_errors", "Errors that the Kafka client reported and that are retried.");
+const LOST: Metric =
+    counter("weir_kafka_lost_records", "Records that were deleted from the topic before they were read.");
+const PARTIAL: Metric = gauge(
+    "weir_kafka_partial_windows",
+    "1 while this gateway has only part of the topic and each partition's windows are apart.",
+);
 const ASSIGNED: Metric = gauge("weir_kafka_assigned_partitions", "Partitions that this receiver reads.");
 const LAG: Metric = partition_gauge(
     "weir_kafka_lag",
@@ -29,8 +35,20 @@ const COMMITTED: Metric = partition_gauge(
 );
 
 /// Every metric of the receiver.
-pub(crate) const ALL: &[Metric] =
-    &[RECORDS, BYTES, REJECTED, EMPTY, COMMIT_FAILURES, ERRORS, ASSIGNED, LAG, PAUSED, COMMITTED];
+pub(crate) const ALL: &[Metric] = &[
+    RECORDS,
+    BYTES,
+    REJECTED,
+    EMPTY,
+    COMMIT_FAILURES,
+    ERRORS,
+    LOST,
+    ASSIGNED,
+    PARTIAL,
+    LAG,
+    PAUSED,
+    COMMITTED,
+];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["receiver"] }
@@ -53,7 +71,9 @@ pub(crate) struct Metrics {
     pub(crate) empty: Counter,
     pub(crate) commit_failures: Counter,
     pub(crate) errors: Counter,
+    pub(crate) lost: Counter,
     pub(crate) assigned: Gauge,
+    pub(crate) partial: Gauge,
 }
 
 impl Metrics {
@@ -66,7 +86,9 @@ impl Metrics {
             empty: of(&EMPTY),
             commit_failures: of(&COMMIT_FAILURES),
             errors: of(&ERRORS),
+            lost: of(&LOST),
             assigned: telemetry.gauge(&ASSIGNED, &[receiver]),
+            partial: telemetry.gauge(&PARTIAL, &[receiver]),
         }
     }
 }

@@ -1,137 +1,93 @@
-//! How far one ownership of a partition has come, and what of it may be committed. Sans-IO.
+//! How far one ownership of a partition has come. Sans-IO.
 
-use weir_component::offsets::OffsetTracker;
+use weir_component::delivery::Ledger;
 
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
-#[derive(Default)]
 pub(crate) struct Position {
-    /// What the lane has been given.
-    pub(crate) tracker: OffsetTracker,
-    /// Where reading began, when the group had no offset here and the place must be kept.
-    begin: Option<i64>,
-    requested: Option<i64>,
-    committed: Option<i64>,
+    /// What of the lane is done, and what of it is on its way.
+    pub(crate) ledger: Ledger,
     /// One past the last record that came.
-    next: Option<i64>,
+    next: i64,
     failure_told: bool,
 }
 
 impl Position {
-    /// Reading begins at `offset`. `commit`: the group has no offset yet, so that this one is kept at once.
-    pub(crate) fn begin(&mut self, offset: Option<i64>, commit: bool) {
-        self.next = offset;
-        self.begin = offset.filter(|_| commit);
+    /// Reading begins at `offset`.
+    pub(crate) fn new(ledger: Ledger, offset: i64) -> Position {
+        Position { ledger, next: offset, failure_told: false }
     }
 
-    /// The record at `offset` came.
-    pub(crate) fn read(&mut self, offset: i64) {
-        self.next = Some(offset.saturating_add(1));
-    }
-
-    /// What is to be committed now, when it is not what was asked for last.
-    pub(crate) fn to_commit(&self) -> Option<i64> {
-        self.tracker.committable().or(self.begin).filter(|offset| self.requested != Some(*offset))
-    }
-
-    /// A commit of `offset` was asked for.
-    pub(crate) fn requested(&mut self, offset: i64) {
-        self.requested = Some(offset);
-    }
-
-    /// Kafka has committed `offset`.
-    pub(crate) fn committed(&mut self, offset: i64) {
-        self.committed = Some(offset);
-    }
-
-    /// Kafka has refused a commit: it is asked for again.
-    pub(crate) fn refused(&mut self) {
-        self.requested = self.committed;
-    }
-
-    /// Whether nothing that was sent down the lane can change what may be committed.
-    pub(crate) fn is_final(&self) -> bool {
-        self.tracker.is_final()
-    }
-
-    /// Records between the position and `end`, the end of the partition; `None` when the position is not known yet.
-    pub(crate) fn lag(&self, end: i64) -> Option<i64> {
-        Some(end.saturating_sub(self.next?).max(0))
-    }
-
-    /// The offset that is not passed because of a failure, the first time that it is asked for.
-    pub(crate) fn failure(&mut self) -> Option<Option<i64>> {
-        if self.failure_told || !self.tracker.has_failed() {
-            return None;
+    /// The record at `offset` came. Whether it is one that was not there before: else positions have begun anew.
+    pub(crate) fn read(&mut self, offset: i64) -> bool {
+        if offset < self.next {
+            return false;
         }
-        self.failure_told = true;
-        Some(self.tracker.committable().or(self.committed))
+        self.next = offset.saturating_add(1);
+        true
+    }
+
+    /// Records between the position and `end`, the end of the partition.
+    pub(crate) fn lag(&self, end: i64) -> i64 {
+        end.saturating_sub(self.next).max(0)
+    }
+
+    /// Whether some input failed, the first time that it is asked.
+    pub(crate) fn failure(&mut self) -> bool {
+        let news = !self.failure_told && self.ledger.tracker().has_failed();
+        self.failure_told |= news;
+        news
+    }
+}
+
+impl Drop for Position {
+    fn drop(&mut self) {
+        self.ledger.close();
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::sync::Arc;
+    use weir_component::delivery::{LedgerSpec, Metadata, Shard};
 
-    #[test]
-    fn only_what_is_acknowledged_is_committed_and_only_once() {
-        let mut position = Position::default();
-        assert_eq!(position.to_commit(), None);
-        let (a, b) = (position.tracker.track(10), position.tracker.track(20));
-        assert_eq!(position.to_commit(), None);
-        drop(a);
-        assert_eq!(position.to_commit(), Some(10));
-        position.requested(10);
-        assert_eq!(position.to_commit(), None);
-        drop(b);
-        assert_eq!(position.to_commit(), Some(20));
-    }
-
-    #[test]
-    fn a_refused_commit_is_asked_for_again() {
-        let mut position = Position::default();
-        drop(position.tracker.track(10));
-        position.requested(10);
-        position.committed(10);
-        drop(position.tracker.track(20));
-        position.requested(20);
-        position.refused();
-        assert_eq!(position.to_commit(), Some(20));
-    }
-
-    #[test]
-    fn nothing_is_committed_past_a_failure_and_it_is_told_once() {
-        let mut position = Position::default();
-        drop(position.tracker.track(10));
-        let bad = position.tracker.track(20);
-        bad.fail();
-        drop(bad);
-        drop(position.tracker.track(30));
-        assert_eq!(position.to_commit(), Some(10));
-        assert_eq!(position.failure(), Some(Some(10)));
-        assert_eq!(position.failure(), None);
-        assert!(position.is_final(), "what comes after the failure changes nothing");
-    }
-
-    #[test]
-    fn a_place_to_begin_is_kept_until_something_is_done() {
-        let mut position = Position::default();
-        position.begin(Some(100), true);
-        assert_eq!(position.to_commit(), Some(100));
-        drop(position.tracker.track(101));
-        assert_eq!(position.to_commit(), Some(101));
-        let mut position = Position::default();
-        position.begin(Some(100), false);
-        assert_eq!(position.to_commit(), None);
+    /// A ledger that nobody writes down.
+    pub(crate) fn ledger(position: i64) -> Ledger {
+        Ledger::new(LedgerSpec {
+            source: "cluster/group/t".into(),
+            number: 0,
+            shard: Shard(0),
+            own: Shard(1),
+            position: Some(position),
+            metadata: Metadata::default(),
+            wake: Arc::new(|| {}),
+        })
     }
 
     #[test]
     fn lag_counts_from_the_next_record() {
-        let mut position = Position::default();
-        assert_eq!(position.lag(50), None);
-        position.begin(Some(40), false);
-        assert_eq!(position.lag(50), Some(10));
-        position.read(49);
-        assert_eq!(position.lag(50), Some(0));
-        assert_eq!(position.lag(45), Some(0));
+        let mut position = Position::new(ledger(40), 40);
+        assert_eq!(position.lag(50), 10);
+        assert!(position.read(49));
+        assert_eq!((position.lag(50), position.lag(45)), (0, 0));
+        assert!(!position.read(0), "the topic was created again");
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        let mut position = Position::new(ledger(0), 0);
+        let bad = position.ledger.tracker().track(20);
+        assert!(!position.failure());
+        bad.fail();
+        drop(bad);
+        assert!(position.failure());
+        assert!(!position.failure());
+    }
+
+    #[test]
+    fn the_end_of_an_ownership_closes_its_ledger() {
+        let ledger = ledger(0);
+        drop(Position::new(ledger.clone(), 0));
+        assert!(ledger.is_written(0).is_err());
     }
 }

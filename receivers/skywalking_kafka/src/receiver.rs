@@ -14,7 +14,7 @@ use weir_config::Diagnostics;
 use crate::assignment::Assignment;
 use crate::batching::Limits;
 use crate::client::client_config;
-use crate::committer;
+use crate::committer::Committer;
 use crate::config::Config;
 use crate::consumer::{End, Session};
 use crate::context::KafkaContext;
@@ -95,7 +95,10 @@ fn work(
             source: Some(Box::new(error)),
         })?;
         let consumer = Arc::new(consumer);
-        let commits = committer::start(&consumer, topic.clone()).map_err(|error| ReceiverError {
+        let interval = config.commit_interval.get();
+        let committer =
+            Committer::start(&consumer, topic.clone(), context.clone(), metrics.clone(), interval);
+        let committer = committer.map_err(|error| ReceiverError {
             message: format!("receiver `{id}`: the thread that commits offsets could not be started"),
             source: Some(Box::new(error)),
         })?;
@@ -109,7 +112,7 @@ fn work(
             config.queue.max_bytes.as_usize(),
         );
         let session =
-            Session::new(&consumer, config, host, rejects.clone(), metrics.clone(), assignment, commits);
+            Session::new(&consumer, config, host, rejects.clone(), metrics.clone(), assignment, committer);
         match session.run(stop) {
             End::Stopped => break,
             End::Failed(error) => return Err(error),

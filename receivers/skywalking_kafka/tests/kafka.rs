@@ -253,7 +253,7 @@ async fn a_second_gateway_takes_over_partitions_without_loss() {
     cluster.produce(0, &numbered(0..20)).await;
     cluster.produce(1, &numbered(100..120)).await;
     let (one, two) = (RecordingLanes::default(), RecordingLanes::default());
-    let yaml = "initial_offset: earliest";
+    let yaml = "initial_offset: earliest\nwindows: partition";
     let first = RunningReceiver::start(&cluster, yaml, one.clone());
     one.wait_until(PATIENCE, |lanes| count(lanes) == 40).await;
     drop(one.take_batches());
@@ -274,6 +274,27 @@ async fn a_second_gateway_takes_over_partitions_without_loss() {
     second.stop().await.unwrap();
     assert_eq!((cluster.committed(0), cluster.committed(1)), (Some(30), Some(30)));
     one.check_contract();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_are_whole_only_while_one_gateway_has_every_partition() {
+    let cluster = Cluster::new(TOPIC, 2);
+    let (one, two) = (RecordingLanes::default(), RecordingLanes::default());
+    let shards = |lanes: &[RecordedLane]| {
+        let open = lanes.iter().filter(|lane| !lane.closed);
+        open.map(|lane| lane.shard.unwrap_or_default().0 & 0xffff).collect::<Vec<_>>()
+    };
+    let first = RunningReceiver::start(&cluster, "initial_offset: earliest", one.clone());
+    one.wait_until(PATIENCE, |lanes| shards(lanes) == [0, 0]).await;
+    let second = RunningReceiver::start(&cluster, "initial_offset: earliest", two.clone());
+    two.wait_until(PATIENCE, |lanes| shards(lanes).len() == 1).await;
+    one.wait_until(PATIENCE, |lanes| shards(lanes).len() == 1 && lanes.len() == 3).await;
+    let both = [shards(&one.lanes()), shards(&two.lanes())].concat();
+    assert!(both == [1, 2] || both == [2, 1], "{both:?}");
+    first.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 1").await;
+    second.stop().await.unwrap();
+    one.wait_until(PATIENCE, |lanes| shards(lanes) == [0, 0]).await;
+    first.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,7 +349,7 @@ async fn a_stopped_pipeline_stops_the_receiver() {
     gate.stop_pipeline();
     let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest\ndrain_timeout: 100ms", gate);
     receiver.ended().await.unwrap();
-    assert_eq!(cluster.committed(0), None, "what was not delivered is not committed");
+    assert_eq!(cluster.committed(0).unwrap_or(0), 0, "what was not delivered is not committed");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use weir_component::clock::ManualClock;
+use weir_component::delivery::{LaneStart, Marks, Shard, TrunkStart};
 use weir_component::{
     Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage, Watermark, testkit,
 };
@@ -112,6 +113,8 @@ pub struct Run {
     pub clock: Arc<ManualClock>,
     lanes: BTreeMap<LaneId, Box<dyn Stage<LaneMessage>>>,
     trunk: Box<dyn Stage<TrunkMessage>>,
+    /// Which windows have been delivered: what is taken and dropped.
+    pub marks: Marks,
     /// What the trunk emitted and nobody took yet.
     pub emitted: Vec<EventBatch>,
     /// The watermarks that the trunk forwarded.
@@ -125,13 +128,16 @@ impl Run {
     /// The processor of this section with `lanes` open lanes, its clock at 0.
     pub fn new(section: &str, lanes: u64) -> Run {
         let (processor, context, clock) = create(section).unwrap_or_else(|error| panic!("{error}"));
-        let trunk = processor.trunk_stage().unwrap();
+        let marks = Marks::default();
+        let start = TrunkStart { pipeline: "main".into(), marks: marks.clone() };
+        let trunk = processor.trunk_stage(&start).unwrap();
         let mut run = Run {
             processor,
             context,
             clock,
             lanes: BTreeMap::new(),
             trunk,
+            marks,
             emitted: Vec::new(),
             watermarks: Vec::new(),
             forwarded: Vec::new(),
@@ -141,10 +147,13 @@ impl Run {
         run
     }
 
+    /// Opens a lane that begins anew, or goes on from what has been delivered.
     pub fn open(&mut self, lane: u64) {
         let lane = LaneId(lane);
-        self.lanes.insert(lane, self.processor.lane_stage(lane).unwrap());
-        self.trunk(TrunkMessage::LaneOpened(lane));
+        let windows = Arc::new(self.marks.delivered(Shard::default()));
+        let start = LaneStart { windows, ..lane.into() };
+        self.lanes.insert(lane, self.processor.lane_stage(&start).unwrap());
+        self.trunk(TrunkMessage::LaneOpened(start));
     }
 
     pub fn close(&mut self, lane: u64) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
 use weir_pdata::{Ack, Outcome, Signal};
@@ -34,8 +35,8 @@ fn lane_windows(trunk: &mut Trunk, lane: weir_component::LaneId, lines: &[Value]
 #[test]
 fn windows_of_lanes_wait_for_the_slowest_lane() {
     let mut trunk = Trunk::new(TWO_HITS);
-    trunk.send(TrunkMessage::LaneOpened(A));
-    trunk.send(TrunkMessage::LaneOpened(B));
+    trunk.send(TrunkMessage::LaneOpened(A.into()));
+    trunk.send(TrunkMessage::LaneOpened(B.into()));
     let forwarded = lane_windows(&mut trunk, A, &[window("pay", 1000, 600), window("pay", 2000, 600)]);
     assert_eq!(rows(Signal::Windows, &forwarded).len(), 2);
     drop(forwarded);
@@ -49,7 +50,7 @@ fn windows_of_lanes_wait_for_the_slowest_lane() {
 #[test]
 fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
     let processor = with(&format!("{TWO_HITS}out_of_orderness: 1s\n"));
-    let mut stage = processor.lane_stage(A).unwrap();
+    let mut stage = processor.lane_stage(&A.into()).unwrap();
     let mut out = Outlet::default();
     stage.handle(LaneMessage::Batch(batch(Signal::Logs, &[log(5, "x", 1)], Ack::none())), &mut out);
     assert_eq!(out.take_forwarded().len(), 1);
@@ -61,7 +62,7 @@ fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
     );
     out.take_forwarded();
 
-    let mut stage = processor.lane_stage(B).unwrap();
+    let mut stage = processor.lane_stage(&B.into()).unwrap();
     stage.handle(LaneMessage::Batch(batch(Signal::Windows, &[window("a", 3000, 1)], Ack::none())), &mut out);
     assert_eq!(out.take_forwarded().len(), 0, "the trunk forwards them");
     let to_trunk: Vec<_> = out.take_to_trunk().collect();
@@ -77,8 +78,8 @@ fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
 fn what_a_lane_brought_is_given_up_when_it_closes_before_its_end() {
     for last in [TrunkMessage::FromLane(A, LaneMessage::Drain), TrunkMessage::LaneClosed(A)] {
         let mut trunk = Trunk::new(TWO_HITS);
-        trunk.send(TrunkMessage::LaneOpened(A));
-        trunk.send(TrunkMessage::LaneOpened(B));
+        trunk.send(TrunkMessage::LaneOpened(A.into()));
+        trunk.send(TrunkMessage::LaneOpened(B.into()));
         lane_windows(&mut trunk, A, &[window("partial", 1000, 600)]);
         lane_windows(&mut trunk, B, &[window("other", 1500, 600)]);
         trunk.lane(A, LaneMessage::Watermark(Watermark(1000)));
@@ -100,8 +101,8 @@ fn what_a_lane_brought_is_given_up_when_it_closes_before_its_end() {
 #[test]
 fn a_lane_that_ended_keeps_its_part() {
     let mut trunk = Trunk::new(TWO_HITS);
-    trunk.send(TrunkMessage::LaneOpened(A));
-    trunk.send(TrunkMessage::LaneOpened(B));
+    trunk.send(TrunkMessage::LaneOpened(A.into()));
+    trunk.send(TrunkMessage::LaneOpened(B.into()));
     lane_windows(&mut trunk, A, &[window("pay", 1000, 600)]);
     trunk.lane(A, LaneMessage::Watermark(Watermark::MAX));
     trunk.lane(A, LaneMessage::Drain);
@@ -117,8 +118,8 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
     let context = test_context();
     let telemetry = context.telemetry.clone();
     let processor = create(ERRORS, context).unwrap_or_else(|problems| panic!("{problems}"));
-    let (mut lane, mut trunk) = (processor.lane_stage(A).unwrap(), processor.trunk_stage().unwrap());
-    trunk.handle(TrunkMessage::LaneOpened(A), &mut Outlet::default());
+    let (mut lane, mut trunk) = (processor.lane_stage(&A.into()).unwrap(), processor.trunk_stage(&TrunkStart::default()).unwrap());
+    trunk.handle(TrunkMessage::LaneOpened(A.into()), &mut Outlet::default());
     let probe = Probe::default();
     let mut send = |message: LaneMessage| {
         let (mut out, mut derived) = (Outlet::default(), Outlet::default());
@@ -145,7 +146,7 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
 #[test]
 fn an_event_that_is_late_on_the_trunk_only_is_counted_as_unmarked() {
     let mut trunk = Trunk::new(ERRORS);
-    trunk.send(TrunkMessage::LaneOpened(A));
+    trunk.send(TrunkMessage::LaneOpened(A.into()));
     trunk.lane(A, LaneMessage::Watermark(Watermark(1999)));
     let logs = batch(Signal::Logs, &[log(1999, "down", 9)], trunk.probe.ack());
     assert_eq!(trunk.lane(A, LaneMessage::Batch(logs)).len(), 0, "it passed on its lane");
@@ -156,10 +157,10 @@ fn an_event_that_is_late_on_the_trunk_only_is_counted_as_unmarked() {
 #[test]
 fn an_event_of_the_far_future_is_left_out_and_does_not_move_the_watermark() {
     let mut trunk = Trunk::new(&format!("{TWO_HITS}max_future: 1m\n"));
-    trunk.send(TrunkMessage::LaneOpened(A));
+    trunk.send(TrunkMessage::LaneOpened(A.into()));
     lane_windows(&mut trunk, A, &[window("pay", 70_000, 600)]);
     assert_eq!((trunk.counted("future_events"), trunk.probe.open()), (1, 0));
-    let mut stage = with(&format!("{TWO_HITS}max_future: 1m\n")).lane_stage(A).unwrap();
+    let mut stage = with(&format!("{TWO_HITS}max_future: 1m\n")).lane_stage(&A.into()).unwrap();
     let mut out = Outlet::default();
     let lines = [window("a", 1000, 1), window("a", 70_000, 1)];
     stage.handle(LaneMessage::Batch(batch(Signal::Windows, &lines, Ack::none())), &mut out);
@@ -187,9 +188,9 @@ fn the_lane_half_keeps_the_rules_for_stages() {
             batch(Signal::Logs, &[log(2, "up", 1), log(3, "up", 1)], Ack::none()),
         ]
     };
-    let mut of_windows = with(TWO_HITS).lane_stage(A).unwrap();
+    let mut of_windows = with(TWO_HITS).lane_stage(&A.into()).unwrap();
     check_stage(&mut *of_windows, batches(), |signal| signal != Signal::Windows);
-    let mut of_logs = with(ERRORS).lane_stage(A).unwrap();
+    let mut of_logs = with(ERRORS).lane_stage(&A.into()).unwrap();
     let (_, to_trunk) = check_stage(&mut *of_logs, batches(), |_| true);
     assert_eq!(rows(Signal::Logs, &to_trunk).len(), 3);
 }

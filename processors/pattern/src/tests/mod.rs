@@ -8,6 +8,7 @@ mod windows;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, context};
 use weir_component::{
     Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, Telemetry, TrunkMessage, Watermark,
@@ -85,7 +86,7 @@ impl Trunk {
         let context = test_context();
         let telemetry = context.telemetry.clone();
         let processor = create(settings, context).unwrap_or_else(|problems| panic!("{problems}"));
-        Trunk { stage: processor.trunk_stage().unwrap(), probe: Probe::default(), telemetry }
+        Trunk { stage: processor.trunk_stage(&TrunkStart::default()).unwrap(), probe: Probe::default(), telemetry }
     }
 
     fn send(&mut self, message: TrunkMessage) -> Vec<LaneMessage> {

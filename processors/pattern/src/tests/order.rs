@@ -35,7 +35,7 @@ proptest! {
         let mut arrivals = events.clone();
         arrivals.sort_by_key(|(time, _, _, delay)| time + delay);
         let mut trunk = Trunk::new(TWO_HITS);
-        (0..lanes).for_each(|lane| drop(trunk.send(TrunkMessage::LaneOpened(LaneId(lane)))));
+        (0..lanes).for_each(|lane| drop(trunk.send(TrunkMessage::LaneOpened(LaneId(lane).into()))));
         let mut found = Vec::new();
         for (number, chunk) in arrivals.chunks(size).enumerate() {
             let lines: Vec<_> = chunk.iter().map(line).collect();

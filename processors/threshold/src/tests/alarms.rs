@@ -254,12 +254,12 @@ fn every_batch_is_forwarded_once_and_its_alarms_after_it_with_its_ack() {
 #[test]
 fn lanes_hand_their_windows_to_the_trunk_and_keep_nothing() {
     let processor = with(SLOW);
-    let mut lane = processor.lane_stage(LANE).unwrap();
+    let mut lane = processor.lane_stage(&LANE.into()).unwrap();
     let batch = windows(&[window("pay", 7, 2500, 1)], weir_pdata::Ack::none());
     let traces = weir_pdata::EventBatch { signal: Signal::Traces, ..batch.clone() };
     let (_, to_trunk) = check_stage(&mut *lane, vec![traces, batch], |signal| signal != Signal::Windows);
     let mut trunk = Trunk::of(&*processor);
-    trunk.send(TrunkMessage::LaneOpened(LANE));
+    trunk.send(TrunkMessage::LaneOpened(LANE.into()));
     let mut out = Vec::new();
     for message in to_trunk {
         out.extend(trunk.send(TrunkMessage::FromLane(LANE, message)));
@@ -273,7 +273,7 @@ fn lanes_hand_their_windows_to_the_trunk_and_keep_nothing() {
 #[test]
 fn the_watermark_of_the_stage_before_is_forwarded_and_not_that_of_the_lanes() {
     let mut trunk = Trunk::of(&*with(SLOW));
-    trunk.send(TrunkMessage::LaneOpened(LANE));
+    trunk.send(TrunkMessage::LaneOpened(LANE.into()));
     let derived = |ms| TrunkMessage::Derived(LaneMessage::Watermark(Watermark(ms)));
     assert_eq!(trunk.send(derived(10)).len(), 1);
     assert!(trunk.send(derived(10)).is_empty(), "it did not move");

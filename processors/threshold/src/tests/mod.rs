@@ -7,6 +7,7 @@ mod kafka;
 use std::path::Path;
 
 use serde_json::Value;
+use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, context};
 use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage};
 use weir_config::{Diagnostics, Document, Source, Topology};
@@ -75,7 +76,7 @@ struct Trunk {
 
 impl Trunk {
     fn of(processor: &dyn Processor) -> Trunk {
-        Trunk { stage: processor.trunk_stage().unwrap(), probe: Probe::default() }
+        Trunk { stage: processor.trunk_stage(&TrunkStart::default()).unwrap(), probe: Probe::default() }
     }
 
     fn send(&mut self, message: TrunkMessage) -> Vec<LaneMessage> {

@@ -233,3 +233,46 @@ async fn when_the_pipeline_has_stopped_the_receiver_ends() {
         Box::new(receiver).run(host, bench.stop.clone()).await.unwrap();
     }
 }
+
+/// Lanes that are never ready.
+struct HeldLanes(RecordingLanes, Arc<tokio::sync::Notify>);
+
+struct Held(Lane, Arc<tokio::sync::Notify>);
+
+#[async_trait]
+impl weir_component::LaneSink for Held {
+    async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+        self.0.send(message).await
+    }
+
+    async fn ready(&mut self) {
+        self.1.notify_one();
+        std::future::pending::<()>().await;
+    }
+}
+
+impl weir_component::Lanes for HeldLanes {
+    fn open(&self, spec: LaneSpec) -> Lane {
+        let lane = self.0.open(spec);
+        Lane::new(lane.id(), Box::new(Held(lane, self.1.clone())))
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_is_held_back_sends_nothing_and_stops() {
+    let bench = bench();
+    let path = bench.write("a", &[span(1)]);
+    let settings = serde_json::json!({"path": [path.to_str().unwrap()]});
+    let receiver = FileReceiver::new(serde_json::from_value(settings).unwrap(), bench.context.clone());
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let host = ReceiverHost {
+        context: bench.context.clone(),
+        projection: SharedProjection::new(Demand::everything()),
+        lanes: Arc::new(HeldLanes(bench.lanes.clone(), asked.clone())),
+    };
+    let running = tokio::spawn(Box::new(receiver).run(host, bench.stop.clone()));
+    tokio::time::timeout(PATIENCE, asked.notified()).await.unwrap();
+    bench.stop.cancel();
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap().unwrap();
+    assert!(matches!(bench.lanes.lanes()[0].messages.as_slice(), [LaneMessage::Drain]));
+}

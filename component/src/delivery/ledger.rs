@@ -1,0 +1,479 @@
+//! One ownership of one lane: what of it is done, and what of it is on its way.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{LaneStart, Marks, Metadata, Shard};
+use crate::LaneId;
+use crate::offsets::OffsetTracker;
+
+/// How an ownership begins.
+pub struct LedgerSpec {
+    /// What the lane is one of, for every owner the same: `cluster/group/topic`.
+    pub source: Arc<str>,
+    /// Which of them it is: the partition.
+    pub number: i32,
+    /// Whose windows its own are added to.
+    pub shard: Shard,
+    /// Its windows when they are apart.
+    pub own: Shard,
+    /// The position where reading begins, when it is known.
+    pub position: Option<i64>,
+    /// What was written down with it.
+    pub metadata: Metadata,
+    /// Called when something has to be written down soon. Must be quick and not block.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The ledger. Cheap to clone; clones share the state. The receiver keeps one until the ownership ends, and then
+/// [closes](Self::close) it; exporters have others.
+#[derive(Clone)]
+pub struct Ledger(Arc<Shared>);
+
+struct Shared {
+    source: Arc<str>,
+    number: i32,
+    shard: Shard,
+    own: Shard,
+    resumed: Metadata,
+    tracker: OffsetTracker,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    state: Mutex<State>,
+    progress: watch::Sender<Progress>,
+    /// One more handle for each pipeline in which the lane is open.
+    attached: Arc<()>,
+}
+
+/// A lane is open in a pipeline as long as this is kept.
+pub struct Attachment {
+    ledger: Ledger,
+    pipeline: Arc<str>,
+    marks: Marks,
+    _open: Arc<()>,
+}
+
+impl Attachment {
+    /// The trunk lets the lane go now: what fires later has no share of it, and does not count for it.
+    pub fn close(self) {
+        let latest = self.marks.latest(self.ledger.shard());
+        self.ledger.lock().closed.insert(Arc::clone(&self.pipeline), latest);
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Where reading began.
+    begin: Option<i64>,
+    sinks: BTreeMap<Arc<str>, Sink>,
+    pipelines: Vec<(Arc<str>, Marks)>,
+    /// Per pipeline that has let the lane go: per operator the latest watermark for whose windows it had a share.
+    closed: BTreeMap<Arc<str>, BTreeMap<String, i64>>,
+    /// Counts what has to be written down before something else happens.
+    version: u64,
+}
+
+#[derive(Default)]
+struct Sink {
+    /// Everything before it has been exported.
+    exported: Option<i64>,
+    /// The range from `exported` to here is about to be.
+    pending: Option<i64>,
+    /// Ranges that were taken without being written down first: start and end.
+    taken: BTreeMap<i64, i64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    written: u64,
+    closed: bool,
+}
+
+/// What to write down for a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The lowest position that is still needed.
+    pub offset: i64,
+    /// What goes with it.
+    pub metadata: Metadata,
+    /// For [`Ledger::written`].
+    pub version: u64,
+}
+
+/// The ownership has ended: nothing more may be begun for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lane has another owner now")]
+pub struct Closed;
+
+impl Ledger {
+    /// A ledger for a new ownership.
+    #[must_use]
+    pub fn new(spec: LedgerSpec) -> Ledger {
+        let LedgerSpec { source, number, shard, own, position, metadata, wake } = spec;
+        let mut sinks: BTreeMap<Arc<str>, Sink> = BTreeMap::new();
+        for (name, exported) in &metadata.exported {
+            let pending = metadata.pending(name).map(|range| range.end);
+            let sink = Sink { exported: Some(*exported), pending, taken: BTreeMap::new() };
+            sinks.insert(Arc::from(name.as_str()), sink);
+        }
+        let state = State { begin: position, sinks, ..State::default() };
+        Ledger(Arc::new(Shared {
+            source,
+            number,
+            shard,
+            own,
+            resumed: metadata,
+            tracker: OffsetTracker::default(),
+            wake,
+            state: Mutex::new(state),
+            progress: watch::Sender::default(),
+            attached: Arc::default(),
+        }))
+    }
+
+    /// What the lane is, for every owner the same; with the incarnation of its positions.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{}/{}", self.source(), self.0.number)
+    }
+
+    fn source(&self) -> Arc<str> {
+        match self.0.resumed.incarnation {
+            0 => Arc::clone(&self.0.source),
+            incarnation => Arc::from(format!("{}@{incarnation}", self.0.source)),
+        }
+    }
+
+    /// Where inputs are tracked.
+    #[must_use]
+    pub fn tracker(&self) -> &OffsetTracker {
+        &self.0.tracker
+    }
+
+    /// Whose windows the lane's own are added to.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        self.0.shard
+    }
+
+    /// Reading begins at `position`, which was not known before.
+    pub fn begin_at(&self, position: i64) {
+        self.lock().begin.get_or_insert(position);
+    }
+
+    /// Positions at which a batch must end, rising: there, an earlier owner's range ended for some sink.
+    #[must_use]
+    pub fn cuts(&self) -> Vec<i64> {
+        let Metadata { exported, pending, .. } = &self.0.resumed;
+        exported.values().chain(pending.values()).copied().collect::<BTreeSet<i64>>().into_iter().collect()
+    }
+
+    /// The lane goes through this pipeline until the attachment is dropped. How it begins there.
+    #[must_use]
+    pub fn attach(&self, pipeline: &Arc<str>, marks: &Marks, lane: LaneId) -> (LaneStart, Attachment) {
+        self.lock().pipelines.push((Arc::clone(pipeline), marks.clone()));
+        let Metadata { generation, exported, windows, .. } = &self.0.resumed;
+        let of_pipeline = windows.iter().filter_map(|(name, mark)| {
+            Some((name.strip_prefix(&**pipeline)?.strip_prefix('/')?.to_owned(), *mark))
+        });
+        let start = LaneStart {
+            lane,
+            source: Some(self.source()),
+            shard: self.0.shard,
+            own: self.0.own,
+            generation: *generation,
+            windows: Arc::new(of_pipeline.collect()),
+            read: exported.values().copied().max().unwrap_or(i64::MIN),
+        };
+        let attachment = Attachment {
+            ledger: self.clone(),
+            pipeline: Arc::clone(pipeline),
+            marks: marks.clone(),
+            _open: Arc::clone(&self.0.attached),
+        };
+        (start, attachment)
+    }
+
+    /// Events before this position have been exported to `sink`, by an earlier owner or this one.
+    #[must_use]
+    pub fn exported(&self, sink: &str) -> Option<i64> {
+        self.lock().sinks.get(sink)?.exported
+    }
+
+    /// The range that an earlier owner was about to export to `sink`: it has to be repeated as it was.
+    #[must_use]
+    pub fn unfinished(&self, sink: &str) -> Option<Range<i64>> {
+        let state = self.lock();
+        let sink = state.sinks.get(sink)?;
+        Some(sink.exported?..sink.pending?)
+    }
+
+    /// `range` is about to be exported to `sink`. To be [written](Self::is_written) before it is.
+    #[must_use]
+    pub fn begin(&self, sink: &Arc<str>, range: &Range<i64>) -> u64 {
+        let mut state = self.lock();
+        let entry = state.sinks.entry(Arc::clone(sink)).or_default();
+        let known = entry.exported == Some(range.start) && entry.pending == Some(range.end);
+        entry.exported = Some(range.start);
+        entry.pending = Some(range.end);
+        if known && self.0.resumed.pending(sink).as_ref() == Some(range) {
+            // The earlier owner has written it down.
+            return 0;
+        }
+        state.version += 1;
+        let version = state.version;
+        drop(state);
+        (self.0.wake)();
+        version
+    }
+
+    /// `range`, which was [begun](Self::begin), has been exported to `sink`.
+    pub fn done(&self, sink: &str, range: &Range<i64>) {
+        if let Some(sink) = self.lock().sinks.get_mut(sink) {
+            sink.exported = sink.exported.max(Some(range.end));
+            sink.pending = None;
+        }
+    }
+
+    /// `range` waits for `sink`, which does not need it written down first.
+    pub fn take(&self, sink: &Arc<str>, range: &Range<i64>) {
+        let mut state = self.lock();
+        let entry = state.sinks.entry(Arc::clone(sink)).or_default();
+        entry.exported.get_or_insert(range.start);
+        entry.taken.insert(range.start, range.end);
+    }
+
+    /// `range`, which was [taken](Self::take), has been exported to `sink`.
+    pub fn finish(&self, sink: &str, range: &Range<i64>) {
+        if let Some(sink) = self.lock().sinks.get_mut(sink) {
+            if sink.taken.first_key_value().is_some_and(|(first, _)| *first == range.start) {
+                sink.exported = sink.exported.max(Some(range.end));
+            }
+            sink.taken.remove(&range.start);
+            // What was finished before its turn is exported now, too.
+            if let Some((next, _)) = sink.taken.first_key_value() {
+                sink.exported = sink.exported.max(Some(*next));
+            }
+        }
+    }
+
+    /// What was told up to this version of a [`Position`] is written down.
+    pub fn written(&self, version: u64) {
+        self.0.progress.send_if_modified(|progress| {
+            let news = version > progress.written;
+            progress.written = progress.written.max(version);
+            news
+        });
+    }
+
+    /// Whether what was begun at `version` is written down.
+    ///
+    /// # Errors
+    /// The ownership has ended.
+    pub fn is_written(&self, version: u64) -> Result<bool, Closed> {
+        let progress = *self.0.progress.borrow();
+        if progress.closed { Err(Closed) } else { Ok(progress.written >= version) }
+    }
+
+    /// Waits until what was begun at `version` is written down.
+    ///
+    /// # Errors
+    /// The ownership has ended.
+    pub async fn until_written(&self, version: u64) -> Result<(), Closed> {
+        let mut progress = self.0.progress.subscribe();
+        let reached = progress.wait_for(|now| now.closed || now.written >= version).await;
+        match reached.map(|now| now.closed) {
+            Ok(false) => Ok(()),
+            Ok(true) | Err(_) => Err(Closed),
+        }
+    }
+
+    /// The ownership has ended. Nothing more is begun for it.
+    pub fn close(&self) {
+        self.0.progress.send_modify(|progress| progress.closed = true);
+    }
+
+    /// Whether the lane has ended in every pipeline, and nothing that it was given, and no window that it may have a
+    /// share in, is on its way any more.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        if Arc::strong_count(&self.0.attached) > 1 {
+            return false;
+        }
+        let pipelines = self.lock().pipelines.clone();
+        self.0.tracker.is_final() && pipelines.iter().all(|(_, marks)| marks.is_settled(self.0.shard))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to write down for these lanes now, all in one step. `None`: nothing is known of the lane yet.
+///
+/// First every position is read, then every window mark once, then what is on its way. So a mark is never behind a
+/// position that depends on it, and lanes that share windows agree on them.
+#[must_use]
+pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
+    let offsets: Vec<Option<i64>> =
+        ledgers.iter().map(|ledger| ledger.0.tracker.committable().or_else(|| ledger.lock().begin)).collect();
+    let mut marks: BTreeMap<(Arc<str>, Shard), BTreeMap<String, i64>> = BTreeMap::new();
+    for ledger in ledgers {
+        for (pipeline, source) in ledger.lock().pipelines.clone() {
+            let shard = ledger.0.shard;
+            marks.entry((pipeline, shard)).or_insert_with(|| source.delivered(shard));
+        }
+    }
+    let both = ledgers.iter().zip(offsets);
+    both.map(|(ledger, offset)| {
+        let offset = offset?;
+        let state = ledger.lock();
+        let mut metadata = Metadata {
+            generation: ledger.0.resumed.generation.saturating_add(1),
+            incarnation: ledger.0.resumed.incarnation,
+            // Of operators and sinks that are not configured now: they may be again.
+            windows: ledger.0.resumed.windows.clone(),
+            ..Metadata::default()
+        };
+        for (pipeline, _) in &state.pipelines {
+            let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
+            let closed = state.closed.get(pipeline);
+            for (operator, mark) in found.into_iter().flatten() {
+                let shared = closed.map_or(Some(mark), |latest| latest.get(operator));
+                let Some(mark) = shared.map(|shared| shared.min(mark)) else { continue };
+                let known = metadata.windows.entry(format!("{pipeline}/{operator}")).or_insert(*mark);
+                *known = (*known).max(*mark);
+            }
+        }
+        for (name, sink) in &state.sinks {
+            if let Some(exported) = sink.exported {
+                metadata.exported.insert(name.to_string(), exported);
+                metadata.pending.extend(sink.pending.map(|end| (name.to_string(), end)));
+            }
+        }
+        Some(Position { offset, metadata, version: state.version })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Watermark;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn ledger(position: Option<i64>, metadata: Metadata) -> Ledger {
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
+        Ledger::new(LedgerSpec {
+            source: "c/g/t".into(),
+            number: 0,
+            shard: Shard(0),
+            own: Shard(1),
+            position,
+            metadata,
+            wake,
+        })
+    }
+
+    fn position(ledger: &Ledger) -> Position {
+        positions(&[ledger]).remove(0).unwrap()
+    }
+
+    fn resumed(x: i64, p: Option<i64>) -> Metadata {
+        let sink = "main/db".to_owned();
+        let pending = p.map(|end| (sink.clone(), end)).into_iter().collect();
+        Metadata { exported: BTreeMap::from([(sink, x)]), pending, ..Metadata::default() }
+    }
+
+    #[test]
+    fn a_range_is_written_down_before_it_is_sent() {
+        let woken = Arc::new(AtomicU32::new(0));
+        let count = woken.clone();
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let metadata = Metadata::default();
+        let (source, shard) = ("c/g/t".into(), Shard(0));
+        let ledger = Ledger::new(LedgerSpec {
+            source,
+            number: 0,
+            shard,
+            own: Shard(1),
+            position: Some(5),
+            metadata,
+            wake,
+        });
+        let sink: Arc<str> = "main/db".into();
+        let version = ledger.begin(&sink, &(5..9));
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        assert_eq!(ledger.is_written(version), Ok(false));
+        let written = position(&ledger);
+        assert_eq!(written.offset, 5);
+        assert_eq!(written.metadata.pending("main/db"), Some(5..9));
+        ledger.written(written.version);
+        assert_eq!(ledger.is_written(version), Ok(true));
+        ledger.done("main/db", &(5..9));
+        let after = position(&ledger).metadata;
+        assert_eq!((after.exported["main/db"], after.pending.len()), (9, 0));
+        ledger.close();
+        assert_eq!(ledger.is_written(version), Err(Closed));
+    }
+
+    #[test]
+    fn the_next_owner_repeats_the_range_without_writing_it_again() {
+        let ledger = ledger(Some(3), resumed(5, Some(9)));
+        let sink: Arc<str> = "main/db".into();
+        assert_eq!(ledger.unfinished(&sink), Some(5..9));
+        assert_eq!(ledger.cuts(), [5, 9]);
+        assert_eq!(ledger.begin(&sink, &(5..9)), 0);
+        assert_eq!(ledger.is_written(0), Ok(true));
+        assert_eq!(position(&ledger).metadata.generation, 1);
+    }
+
+    #[test]
+    fn a_mark_is_never_behind_a_position_that_depends_on_it() {
+        let (ledger, marks) = (ledger(Some(0), Metadata::default()), Marks::default());
+        let (start, attachment) = ledger.attach(&"main".into(), &marks, LaneId(1));
+        assert_eq!(start.watermark("aggregate"), Watermark::MIN);
+        let input = ledger.tracker().track(10);
+        let mark = marks.emit(&"aggregate".into(), Shard(0), Watermark(700));
+        let fired = weir_pdata::Ack::in_order([mark, input]);
+        assert_eq!(position(&ledger).offset, 0);
+        drop(attachment);
+        assert!(!ledger.is_final());
+        drop(fired);
+        let after = position(&ledger);
+        assert_eq!((after.offset, after.metadata.windows["main/aggregate"]), (10, 700));
+        assert!(ledger.is_final());
+    }
+
+    #[test]
+    fn what_fires_after_a_lane_was_let_go_does_not_count_for_it() {
+        let (lane, other, marks) =
+            (ledger(Some(0), Metadata::default()), ledger(Some(0), Metadata::default()), Marks::default());
+        let (_, attachment) = lane.attach(&"main".into(), &marks, LaneId(1));
+        let (_, _stays) = other.attach(&"main".into(), &marks, LaneId(2));
+        let with_both = marks.emit(&"a".into(), Shard(0), Watermark(10));
+        attachment.close();
+        drop((with_both, marks.emit(&"a".into(), Shard(0), Watermark(20))));
+        let both =
+            positions(&[&lane, &other]).into_iter().map(|found| found.unwrap().metadata.windows["main/a"]);
+        assert_eq!(both.collect::<Vec<_>>(), [10, 20]);
+    }
+
+    #[test]
+    fn what_is_taken_without_being_written_down_counts_in_order() {
+        let ledger = ledger(Some(0), Metadata::default());
+        let sink: Arc<str> = "main/file".into();
+        ledger.take(&sink, &(0..4));
+        ledger.take(&sink, &(4..6));
+        ledger.finish(&sink, &(4..6));
+        assert_eq!(ledger.exported(&sink), Some(0));
+        ledger.take(&sink, &(6..8));
+        ledger.finish(&sink, &(0..4));
+        assert_eq!(ledger.exported(&sink), Some(6), "4..6 was finished before its turn");
+    }
+}

@@ -1,0 +1,173 @@
+//! Which windows of the operators of one pipeline are delivered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weir_pdata::{Ack, AckSink, Outcome};
+
+use super::Shard;
+use crate::Watermark;
+
+/// The marks of one pipeline. Cheap to clone; clones share the state.
+///
+/// An operator calls [`Marks::emit`] when its watermark moves, and lets the results that fired keep the ack. The mark
+/// follows when they and everything before them are delivered. After a failure it stays.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    next_id: u64,
+    operators: BTreeMap<(Arc<str>, Shard), Operator>,
+    /// The operator of each emission that is not delivered yet.
+    open: BTreeMap<u64, (Arc<str>, Shard)>,
+}
+
+#[derive(Debug, Default)]
+struct Operator {
+    delivered: Option<i64>,
+    /// The latest that was emitted.
+    latest: Option<i64>,
+    /// In order of emission.
+    emitted: VecDeque<Emitted>,
+}
+
+#[derive(Debug)]
+struct Emitted {
+    id: u64,
+    watermark: i64,
+    outcome: Option<Outcome>,
+}
+
+impl Marks {
+    /// Windows of this operator and shard that are over at `watermark` leave now, held by the ack.
+    #[must_use]
+    pub fn emit(&self, operator: &Arc<str>, shard: Shard, watermark: Watermark) -> Ack {
+        let mut inner = self.0.lock();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        let key = (Arc::clone(operator), shard);
+        inner.open.insert(id, key.clone());
+        let emitted = Emitted { id, watermark: watermark.0, outcome: None };
+        let state = inner.operators.entry(key).or_default();
+        if watermark < Watermark::MAX {
+            state.latest = state.latest.max(Some(watermark.0));
+        }
+        state.emitted.push_back(emitted);
+        drop(inner);
+        Ack::new(self.0.clone(), id)
+    }
+
+    /// The shard begins anew: what is on its way from before does not count any more.
+    pub fn restart(&self, operator: &Arc<str>, shard: Shard) {
+        let mut inner = self.0.lock();
+        inner.open.retain(|_, (of, at)| of != operator || *at != shard);
+        inner.operators.remove(&(Arc::clone(operator), shard));
+    }
+
+    /// Whether nothing of this shard is on its way any more, or can move a mark.
+    #[must_use]
+    pub fn is_settled(&self, shard: Shard) -> bool {
+        let inner = self.0.lock();
+        let mut operators = inner.operators.iter().filter(|((_, at), _)| *at == shard);
+        operators.all(|(_, operator)| operator.emitted.iter().all(|emitted| emitted.outcome.is_some()))
+    }
+
+    /// The latest watermark that each operator of a shard emitted.
+    #[must_use]
+    pub fn latest(&self, shard: Shard) -> BTreeMap<String, i64> {
+        let inner = self.0.lock();
+        let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
+        marks.filter_map(|((name, _), operator)| Some((name.to_string(), operator.latest?))).collect()
+    }
+
+    /// Every mark of a shard: operator and watermark.
+    #[must_use]
+    pub fn delivered(&self, shard: Shard) -> BTreeMap<String, i64> {
+        let inner = self.0.lock();
+        let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
+        marks.filter_map(|((name, _), operator)| Some((name.to_string(), operator.delivered?))).collect()
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AckSink for State {
+    fn settle(&self, id: u64, outcome: Outcome) {
+        let mut inner = self.lock();
+        let Some(key) = inner.open.remove(&id) else { return };
+        let Some(operator) = inner.operators.get_mut(&key) else { return };
+        if let Some(emitted) = operator.emitted.iter_mut().find(|emitted| emitted.id == id) {
+            emitted.outcome = Some(outcome);
+        }
+        while let Some(Emitted { watermark, outcome: Some(Outcome::Done), .. }) = operator.emitted.front() {
+            // The end of a stream is no time to go on from.
+            if *watermark < Watermark::MAX.0 {
+                operator.delivered = operator.delivered.max(Some(*watermark));
+            }
+            operator.emitted.pop_front();
+        }
+        // Behind a failure nothing moves any more, so only what is still on its way is worth remembering.
+        if operator.emitted.front().is_some_and(|first| first.outcome.is_some()) {
+            let mut first = true;
+            operator.emitted.retain(|emitted| std::mem::take(&mut first) || emitted.outcome.is_none());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Shard = Shard(0);
+
+    fn mark(marks: &Marks, operator: &str) -> Option<i64> {
+        marks.delivered(ALL).get(operator).copied()
+    }
+
+    #[test]
+    fn a_mark_follows_when_everything_before_it_is_delivered() {
+        let (marks, operator) = (Marks::default(), Arc::from("aggregate"));
+        let first = marks.emit(&operator, ALL, Watermark(10));
+        let second = marks.emit(&operator, ALL, Watermark(20));
+        drop(second);
+        assert_eq!(mark(&marks, "aggregate"), None);
+        assert!(!marks.is_settled(ALL));
+        drop(first);
+        assert_eq!(mark(&marks, "aggregate"), Some(20));
+        assert!(marks.is_settled(ALL));
+    }
+
+    #[test]
+    fn a_mark_never_passes_a_failure() {
+        let (marks, operator) = (Marks::default(), Arc::from("aggregate"));
+        drop(marks.emit(&operator, ALL, Watermark(10)));
+        let bad = marks.emit(&operator, ALL, Watermark(20));
+        let on_its_way = marks.emit(&operator, ALL, Watermark(30));
+        bad.fail();
+        drop(bad);
+        assert!(!marks.is_settled(ALL), "something may still reach a destination");
+        drop(on_its_way);
+        assert_eq!(mark(&marks, "aggregate"), Some(10));
+        assert!(marks.is_settled(ALL));
+    }
+
+    #[test]
+    fn shards_and_operators_are_apart_and_a_restart_forgets() {
+        let (marks, a, b) = (Marks::default(), Arc::from("a"), Arc::from("b"));
+        let late = marks.emit(&a, ALL, Watermark(10));
+        drop(marks.emit(&a, Shard(3), Watermark(5)));
+        drop(marks.emit(&b, ALL, Watermark(7)));
+        marks.restart(&a, ALL);
+        drop(late);
+        assert_eq!(marks.delivered(ALL), BTreeMap::from([("b".to_owned(), 7)]));
+        assert_eq!(marks.delivered(Shard(3)), BTreeMap::from([("a".to_owned(), 5)]));
+    }
+}

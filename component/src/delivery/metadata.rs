@@ -1,0 +1,111 @@
+//! The text that travels with a committed position.
+//!
+//! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096 bytes:
+//! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate":1763700000000}}`.
+//! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events were exported;
+//! `p` per sink the end of the range that is being exported; `w` per operator the watermark up to which windows are delivered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest text that Kafka keeps with an offset, by default (`offset.metadata.max.bytes`).
+pub const MAX_BYTES: usize = 4096;
+
+/// The version that is written, and the only one that is read.
+const VERSION: u32 = 1;
+
+/// What is known about a lane beside its position.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// The version of the text. [`encode`](Self::encode) sets it.
+    #[serde(rename = "v")]
+    pub version: u32,
+    /// How often the lane has had an owner.
+    #[serde(rename = "g", default)]
+    pub generation: u32,
+    /// How often positions have begun anew (the topic was created again). Part of every identity.
+    #[serde(rename = "i", default)]
+    pub incarnation: u32,
+    /// Per sink: events before this position have been exported.
+    #[serde(rename = "x", default)]
+    pub exported: BTreeMap<String, i64>,
+    /// Per sink: the range from `exported` to this position may have been exported.
+    #[serde(rename = "p", default)]
+    pub pending: BTreeMap<String, i64>,
+    /// Per operator: windows that are over at this watermark have been delivered.
+    #[serde(rename = "w", default)]
+    pub windows: BTreeMap<String, i64>,
+}
+
+/// The text was written by another program, or another version of this one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the metadata of the committed offset is not of this version of Weir: {0}")]
+pub struct Unreadable(String);
+
+impl Metadata {
+    /// The text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let written = Metadata { version: VERSION, ..self.clone() };
+        // A map of texts and numbers always becomes JSON.
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    /// Reads a text. `None` when there is none: another tool set the position, and nothing is known beside it.
+    ///
+    /// # Errors
+    /// When the text is not Weir's, or of another version.
+    pub fn decode(text: &str) -> Result<Option<Metadata>, Unreadable> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let unreadable = |why: String| Unreadable(format!("{why}: {text:.200}"));
+        let read: Metadata = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+        if read.version != VERSION {
+            return Err(unreadable(format!("version {} instead of {VERSION}", read.version)));
+        }
+        Ok(Some(read))
+    }
+
+    /// The range that `sink` was about to export.
+    #[must_use]
+    pub fn pending(&self, sink: &str) -> Option<std::ops::Range<i64>> {
+        let (from, to) = (self.exported.get(sink)?, self.pending.get(sink)?);
+        (from < to).then_some(*from..*to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Metadata {
+        Metadata {
+            version: VERSION,
+            generation: 3,
+            incarnation: 1,
+            exported: BTreeMap::from([("main/clickhouse".to_owned(), 5000)]),
+            pending: BTreeMap::from([("main/clickhouse".to_owned(), 6000)]),
+            windows: BTreeMap::from([("main/aggregate".to_owned(), 1_763_700_000_000)]),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_short() {
+        let text = example().encode();
+        assert_eq!(Metadata::decode(&text).unwrap(), Some(example()));
+        assert!(text.len() < 120, "{text}");
+        assert_eq!(example().pending("main/clickhouse"), Some(5000..6000));
+        assert_eq!(example().pending("main/file"), None);
+    }
+
+    #[test]
+    fn no_text_says_nothing_and_other_text_is_an_error() {
+        assert_eq!(Metadata::decode("").unwrap(), None);
+        assert!(Metadata::decode("consumer-1").is_err());
+        assert!(Metadata::decode(r#"{"v":2}"#).unwrap_err().to_string().contains("version 2"));
+        assert!(Metadata::decode(r#"{"v":1,"q":{}}"#).is_err(), "a key of a later version");
+    }
+}

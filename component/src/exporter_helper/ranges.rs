@@ -1,0 +1,220 @@
+//! What of one lane is exported together, so that the next owner of the lane could repeat it. Sans-IO.
+//!
+//! * Batches come in the order of their positions. A range begins where the one before ended and ends with a batch.
+//! * One range at a time is on its way.
+//! * A range that an earlier owner had begun is cut exactly as it was: it waits until everything of it is there, however
+//!   long that takes, and is never exported in part.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// One batch, as far as ranges care.
+pub trait Piece {
+    /// Its positions.
+    fn positions(&self) -> Range<i64>;
+    /// Its rows.
+    fn rows(&self) -> usize;
+    /// Its bytes.
+    fn bytes(&self) -> u64;
+}
+
+/// When a range is large enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The batches of one lane that wait for one sink. `T` is the clock's instant.
+#[derive(Debug)]
+pub struct Ranges<P, T> {
+    limits: Limits,
+    /// Where the next range begins.
+    from: Option<i64>,
+    /// The end of the range that has to be repeated.
+    repeat: Option<i64>,
+    complete: VecDeque<Cut<P, T>>,
+    open: Option<Cut<P, T>>,
+    on_its_way: bool,
+}
+
+/// A range and its batches.
+#[derive(Debug)]
+pub struct Cut<P, T> {
+    /// The positions.
+    pub range: Range<i64>,
+    /// The batches.
+    pub pieces: Vec<P>,
+    /// When the first batch has waited long enough.
+    pub due: T,
+    rows: usize,
+    bytes: u64,
+}
+
+impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
+    /// Ranges after `exported`. `unfinished`: what an earlier owner had begun.
+    pub fn new(limits: Limits, exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<P, T> {
+        let repeat = unfinished.map(|range| range.end);
+        Ranges { limits, from: exported, repeat, complete: VecDeque::new(), open: None, on_its_way: false }
+    }
+
+    /// Adds the next batch, which may wait until `due`.
+    pub fn add(&mut self, piece: P, due: T) {
+        let positions = piece.positions();
+        if self.repeat.is_some_and(|end| positions.start >= end) {
+            // The rest of the range is not there any more, or never had a batch.
+            self.complete_repeat(due);
+        }
+        let from = *self.from.get_or_insert(positions.start);
+        let open = self.open.get_or_insert_with(|| Cut {
+            range: from..from,
+            pieces: Vec::new(),
+            due,
+            rows: 0,
+            bytes: 0,
+        });
+        open.range.end = positions.end;
+        open.rows += piece.rows();
+        open.bytes += piece.bytes();
+        open.pieces.push(piece);
+        let full = open.rows >= self.limits.rows || open.bytes >= self.limits.bytes;
+        match self.repeat {
+            Some(end) if positions.end >= end => self.complete_repeat(due),
+            None if full => self.complete(),
+            Some(_) | None => {}
+        }
+    }
+
+    /// When [`take`](Self::take) may give something. `None`: not without a further batch, or [`arrived`](Self::arrived).
+    pub fn due(&self) -> Option<T> {
+        if self.on_its_way {
+            return None;
+        }
+        let open = self.open.as_ref().filter(|_| self.repeat.is_none());
+        self.complete.front().or(open).map(|cut| cut.due)
+    }
+
+    /// Whether [`take`](Self::take) gives something before it is due.
+    pub fn is_ready(&self) -> bool {
+        !self.on_its_way && !self.complete.is_empty()
+    }
+
+    /// Takes the next range, when it is complete or due at `now`. It is on its way until [`arrived`](Self::arrived).
+    pub fn take(&mut self, now: T) -> Option<Cut<P, T>> {
+        if self.on_its_way {
+            return None;
+        }
+        if self.complete.is_empty()
+            && self.repeat.is_none()
+            && self.open.as_ref().is_some_and(|cut| cut.due <= now)
+        {
+            self.complete();
+        }
+        let cut = self.complete.pop_front()?;
+        self.on_its_way = true;
+        Some(cut)
+    }
+
+    /// The range that was taken is delivered.
+    pub fn arrived(&mut self) {
+        self.on_its_way = false;
+    }
+
+    /// Whether nothing waits or is on its way.
+    pub fn is_empty(&self) -> bool {
+        !self.on_its_way && self.complete.is_empty() && self.open.is_none()
+    }
+
+    fn complete(&mut self) {
+        if let Some(cut) = self.open.take() {
+            self.from = Some(cut.range.end);
+            self.complete.push_back(cut);
+        }
+    }
+
+    /// What is there is all of the range that has to be repeated.
+    fn complete_repeat(&mut self, due: T) {
+        let (Some(end), Some(from)) = (self.repeat.take(), self.from) else { return };
+        let mut cut =
+            self.open.take().unwrap_or(Cut { range: from..from, pieces: Vec::new(), due, rows: 0, bytes: 0 });
+        cut.range.end = end;
+        self.from = Some(end);
+        self.complete.push_back(cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Batch(Range<i64>);
+
+    impl Piece for Batch {
+        fn positions(&self) -> Range<i64> {
+            self.0.clone()
+        }
+        fn rows(&self) -> usize {
+            usize::try_from(self.0.end - self.0.start).unwrap()
+        }
+        fn bytes(&self) -> u64 {
+            1
+        }
+    }
+
+    fn ranges(exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<Batch, u32> {
+        Ranges::new(Limits { rows: 10, bytes: 100 }, exported, unfinished)
+    }
+
+    fn taken(ranges: &mut Ranges<Batch, u32>, now: u32) -> Option<(Range<i64>, usize)> {
+        ranges.take(now).map(|cut| (cut.range, cut.pieces.len()))
+    }
+
+    #[test]
+    fn a_range_is_taken_when_it_is_full_or_due_and_one_at_a_time() {
+        let mut lane = ranges(None, None);
+        lane.add(Batch(0..4), 5);
+        assert_eq!(taken(&mut lane, 4), None);
+        assert_eq!(taken(&mut lane, 5), Some((0..4, 1)));
+        lane.add(Batch(4..9), 6);
+        lane.add(Batch(9..20), 6);
+        assert_eq!((lane.due(), taken(&mut lane, 9)), (None, None), "one is on its way");
+        lane.arrived();
+        assert!(lane.is_ready());
+        assert_eq!(taken(&mut lane, 0), Some((4..20, 2)));
+    }
+
+    #[test]
+    fn holes_belong_to_the_range_that_follows() {
+        let mut lane = ranges(Some(7), None);
+        lane.add(Batch(9..12), 1);
+        assert_eq!(taken(&mut lane, 1), Some((7..12, 1)));
+    }
+
+    #[test]
+    fn a_range_that_was_begun_is_cut_as_it_was() {
+        let mut lane = ranges(Some(0), Some(0..30));
+        lane.add(Batch(0..25), 1);
+        assert_eq!((lane.due(), taken(&mut lane, 9)), (None, None), "full and due, but not all of it");
+        lane.add(Batch(25..30), 1);
+        lane.add(Batch(30..32), 1);
+        assert_eq!(taken(&mut lane, 0), Some((0..30, 2)));
+        lane.arrived();
+        assert_eq!(taken(&mut lane, 1), Some((30..32, 1)));
+    }
+
+    #[test]
+    fn what_is_gone_from_a_begun_range_is_left_out() {
+        let mut lane = ranges(Some(0), Some(0..30));
+        lane.add(Batch(0..5), 1);
+        lane.add(Batch(40..41), 1);
+        assert_eq!(taken(&mut lane, 0), Some((0..30, 1)));
+        lane.arrived();
+        assert_eq!(taken(&mut lane, 1), Some((30..41, 1)));
+        let mut lane = ranges(Some(0), Some(0..30));
+        lane.add(Batch(40..41), 1);
+        assert_eq!(taken(&mut lane, 0), Some((0..30, 0)), "all of it is gone");
+    }
+}

@@ -1,0 +1,30 @@
+//! Places where a test ends the program as `kill -9` would. In debug builds only.
+//!
+//! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1). The places:
+//! `before-export`, `after-answer`, `after-export`, `before-commit`, `after-commit`.
+
+/// The program has come to the place `name`.
+#[cfg(debug_assertions)]
+pub fn reach(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static CHOSEN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+
+    let chosen = CHOSEN.get_or_init(|| {
+        let text = std::env::var("WEIR_FAILPOINT").ok()?;
+        let (name, count) = text.split_once(':')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    if let Some((place, count)) = chosen
+        && place == name
+        && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *count
+    {
+        std::process::abort();
+    }
+}
+
+/// The program has come to the place `name`.
+#[cfg(not(debug_assertions))]
+pub fn reach(_name: &str) {}
