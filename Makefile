@@ -8,7 +8,7 @@ SECONDS ?= 60
 CARGO := cargo
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart test unit system lint fmt docs bench services setup
+.PHONY: help quickstart test unit system lint fmt docs bench soak services setup
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,11 @@ bench: ## Measure CPU and memory of the main job; writes the table in docs/perfo
 	@scripts/setup test
 	$(CARGO) build --locked --release -p weir -p weir-tests --bins
 	python3 tests/bench/run.py
+
+soak: ## Kill gateways for SECONDS (60) and check that everything is stored once; WEIR_SEED=N repeats the choices
+	@scripts/setup test
+	$(CARGO) build --locked -p weir
+	WEIR_SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked -p weir-tests --test crash_loop -- --nocapture --test-threads=1
 
 services: ## Start Kafka, ClickHouse and an alarm recorder for use by hand
 	@scripts/setup test

@@ -109,7 +109,15 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             running.trunks.spawn(trunk.run());
             Some(sender)
         };
-        running.pipelines.push(Arc::new(RunningPipeline { id: pipeline, marks, accepts, processors, queues, trunk, reads }));
+        running.pipelines.push(Arc::new(RunningPipeline {
+            id: pipeline,
+            marks,
+            accepts,
+            processors,
+            queues,
+            trunk,
+            reads,
+        }));
     }
     let next_id = Arc::new(AtomicU64::new(1));
     for built in receivers {

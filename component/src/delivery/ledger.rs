@@ -175,7 +175,7 @@ impl Ledger {
     #[must_use]
     pub fn attach(&self, pipeline: &Arc<str>, marks: &Marks, lane: LaneId) -> (LaneStart, Attachment) {
         self.lock().pipelines.push((Arc::clone(pipeline), marks.clone()));
-        let Metadata { generation, exported, windows, .. } = &self.0.resumed;
+        let Metadata { generation, exported, pending, windows, .. } = &self.0.resumed;
         let of_pipeline = windows.iter().filter_map(|(name, mark)| {
             Some((name.strip_prefix(&**pipeline)?.strip_prefix('/')?.to_owned(), *mark))
         });
@@ -186,7 +186,7 @@ impl Ledger {
             own: self.0.own,
             generation: *generation,
             windows: Arc::new(of_pipeline.collect()),
-            read: exported.values().copied().max().unwrap_or(i64::MIN),
+            read: exported.values().chain(pending.values()).copied().max().unwrap_or(i64::MIN),
         };
         let attachment = Attachment {
             ledger: self.clone(),

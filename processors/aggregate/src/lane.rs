@@ -87,7 +87,7 @@ impl LaneHalf {
         let begin = start.watermark(&operator.id);
         LaneHalf {
             open: Open::new(&operator),
-            reached: operator.progress.of(start.shard),
+            reached: operator.progress.reached(start.shard),
             aligned: operator.alignment.as_ref().map(|alignment| alignment.join(start.lane, begin)),
             start: begin,
             read: start.read,

@@ -29,7 +29,7 @@ use crate::fixed::FixedWindows;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::progress::Reached;
+use crate::progress::Telling;
 use crate::results::{self, Row};
 use crate::sessions::Sessions;
 use crate::window::{Span, Windows};
@@ -60,7 +60,7 @@ struct Part {
     ended: BTreeSet<LaneId>,
     /// Windows may hold something of a lane whose stream has ended.
     keeps: bool,
-    reached: Reached,
+    telling: Telling,
     store: Store,
 }
 
@@ -135,9 +135,7 @@ impl TrunkHalf {
         self.lanes.insert(start.lane, shard);
         if !self.shards.contains_key(&shard) {
             self.trunk.marks.restart(&self.operator.id, shard);
-            let reached = self.operator.progress.of(shard);
-            reached.restart();
-            self.shards.insert(shard, Part::new(shard, &self.operator, reached));
+            self.shards.insert(shard, Part::new(shard, &self.operator));
         }
         if let Some(part) = self.shards.get_mut(&shard) {
             part.open(start, &self.operator);
@@ -176,7 +174,7 @@ impl TrunkHalf {
         }
         let moved = part.lanes.advance();
         if let Some(watermark) = moved {
-            part.reached.rise(watermark);
+            part.telling.rise(watermark);
         }
         let fired = part.store.fire(part.lanes.combined());
         if moved.is_some() || !fired.rows.is_empty() {
@@ -210,7 +208,7 @@ impl TrunkHalf {
 }
 
 impl Part {
-    fn new(shard: Shard, operator: &Arc<Operator>, reached: Reached) -> Part {
+    fn new(shard: Shard, operator: &Arc<Operator>) -> Part {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(FixedWindows::new(operator.clone(), slices.clone()))
@@ -224,7 +222,7 @@ impl Part {
             open: BTreeSet::new(),
             ended: BTreeSet::new(),
             keeps: false,
-            reached,
+            telling: operator.progress.telling(shard),
             store,
         }
     }

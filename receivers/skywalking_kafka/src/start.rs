@@ -56,7 +56,7 @@ pub(crate) struct Known(Option<i32>);
 
 impl Known {
     /// Whether a partition without committed offset begins at its beginning, and not at its end.
-    fn from_beginning(self, partition: i32, initial: InitialOffset) -> bool {
+    fn is_from_beginning(self, partition: i32, initial: InitialOffset) -> bool {
         let new = self.0.is_some_and(|count| partition >= count);
         new || initial == InitialOffset::Earliest
     }
@@ -126,7 +126,7 @@ pub(crate) fn positions<C: ConsumerContext>(
                 from_committed(offset, metadata.unwrap_or_default(), *first, *end)
             }
             _ => {
-                let offset = if known.from_beginning(partition, initial) { *first } else { *end };
+                let offset = if known.is_from_beginning(partition, initial) { *first } else { *end };
                 Start { offset, metadata: Metadata::default(), trouble: None }
             }
         };
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn a_partition_that_appears_later_begins_at_its_beginning() {
         let known = Known(Some(4));
-        assert!(known.from_beginning(4, InitialOffset::Latest));
-        assert!(!known.from_beginning(3, InitialOffset::Latest));
-        assert!(known.from_beginning(3, InitialOffset::Earliest));
-        assert!(!Known(None).from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
+        assert!(known.is_from_beginning(4, InitialOffset::Latest));
+        assert!(!known.is_from_beginning(3, InitialOffset::Latest));
+        assert!(known.is_from_beginning(3, InitialOffset::Earliest));
+        assert!(!Known(None).is_from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! Gateways that are killed while they work: every segment is stored once, every window is right once.
+//!
+//! The seed is printed; `WEIR_SEED=N` repeats the choices of a run (not its timing). `make soak SECONDS=N` runs longer.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod chaos;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value as Json;
+use weir_tests::{ClickHouse, Kafka, unique, wait_until};
+
+use chaos::{Chaos, Plan};
+use stream::{Key, PARTITIONS, Stream, Value};
+
+/// For what must come after the last failure.
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The operators of the configuration: name, size, slide.
+const OPERATORS: [(&str, i64, i64); 2] = [("aggregate", 7_000, 7_000), ("aggregate/sliding", 30_000, 10_000)];
+
+fn config(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, database: &str, windows: &str) -> String {
+    format!(
+        "receivers:
+  skywalking_kafka:
+    brokers: [\"{}\"]
+    topics: {{segments: {topic}}}
+    group_id: {topic}
+    initial_offset: earliest
+    commit_interval: 200ms
+    drain_timeout: 3s
+    windows: {windows}
+    properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}
+processors:
+  aggregate: {{window: {{tumbling: 7s}}, out_of_orderness: 5s, idle_timeout: 1h}}
+  aggregate/sliding: {{window: {{sliding: 30s, slide: 10s}}, out_of_orderness: 5s, idle_timeout: 1h}}
+exporters:
+  clickhouse:
+    endpoint: \"{}\"
+    database: {database}
+    batch: {{timeout: 200ms, max_rows: 2000}}
+    max_inserts_per_second: 0
+    queue: {{concurrency: 4}}
+    retry: {{initial_interval: 100ms, max_interval: 1s}}
+service:
+  telemetry: {{metrics: {{address: \"\"}}}}
+  pipelines:
+    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding], exporters: [clickhouse]}}
+",
+        kafka.bootstrap(),
+        clickhouse.url(),
+    )
+}
+
+/// What is stored of the windows that begin before `before`: by key, each row with its shard.
+async fn windows(
+    clickhouse: &ClickHouse,
+    database: &str,
+    before: i64,
+) -> Result<BTreeMap<Key, Vec<(u64, Value)>>> {
+    let sql = format!(
+        "SELECT operator, toUnixTimestamp64Milli(window_start) AS start, service, operation, shard, count, error_count, \
+         max_duration_ns, min_duration_ns FROM {database}.window_results FINAL WHERE toUnixTimestamp64Milli(window_start) < {before}"
+    );
+    let mut found: BTreeMap<Key, Vec<(u64, Value)>> = BTreeMap::new();
+    for row in clickhouse.query(&sql).await? {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let whole = |name: &str| row[name].as_i64().with_context(|| format!("{name} in {row}"));
+        let positive = |name: &str| Ok::<u64, anyhow::Error>(whole(name)?.unsigned_abs());
+        let key = (text("operator"), whole("start")?, text("service"), text("operation"));
+        let value = (
+            positive("count")?,
+            positive("error_count")?,
+            whole("max_duration_ns")?,
+            whole("min_duration_ns")?,
+        );
+        found.entry(key).or_default().push((positive("shard")?, value));
+    }
+    Ok(found)
+}
+
+/// Adds up the shards of each window.
+fn total(shards: &[(u64, Value)]) -> Value {
+    let add = |sum: Value, (_, value): &(u64, Value)| {
+        (sum.0 + value.0, sum.1 + value.1, sum.2.max(value.2), sum.3.min(value.3))
+    };
+    shards.iter().fold((0, 0, i64::MIN, i64::MAX), add)
+}
+
+async fn run(name: &str, gateways: usize, plan: Plan, mode: &str) -> Result<()> {
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
+    let (topic, database) = (unique(name), clickhouse.database().await?);
+    // The records are of 2023: by default Kafka would delete them while they are read.
+    kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
+    let stream = Stream::new(plan.segments, plan.seed);
+    let config = config(kafka, &clickhouse, &topic, &database, mode);
+    let chaos = Chaos::new(kafka, &clickhouse, &topic, &config, &stream, plan.clone());
+    let (gateways, killed) = chaos.run(gateways).await?;
+    // For the error: the whole log in a file, its path in the text.
+    let log = || {
+        let last = gateways.iter().map(|weir| weir.log().join("\n")).collect::<Vec<_>>().join("\n\n");
+        let file = std::env::temp_dir().join(format!("{topic}.log"));
+        match std::fs::write(&file, format!("{killed}\n{last}")) {
+            Ok(()) => format!("the logs are in {}", file.display()),
+            Err(_) => last,
+        }
+    };
+
+    let expected = stream.len() + i64::from(PARTITIONS);
+    let count = format!("SELECT count() AS n FROM {database}.events");
+    wait_until("every segment", TIMEOUT, async || {
+        Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected as u64).then_some(()))
+    })
+    .await
+    .with_context(|| format!("seed {}; {:?} of {expected}\n{}", plan.seed, "events", log()))?;
+
+    let reference: BTreeMap<Key, Value> =
+        OPERATORS.iter().flat_map(|(name, size, slide)| stream.windows(name, *size, *slide)).collect();
+    let differences = |found: &BTreeMap<Key, Vec<(u64, Value)>>| -> Vec<String> {
+        let keys: std::collections::BTreeSet<&Key> = reference.keys().chain(found.keys()).collect();
+        let differs = |key: &&Key| {
+            let value = found.get(*key).map(|shards| total(shards));
+            let whole =
+                mode != "all" || found.get(*key).is_none_or(|shards| shards.len() == 1 && shards[0].0 == 0);
+            value.as_ref() != reference.get(*key) || !whole
+        };
+        let say =
+            |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
+        keys.into_iter().filter(differs).map(say).collect()
+    };
+    let complete = wait_until("every window", TIMEOUT, async || {
+        let found = windows(&clickhouse, &database, stream.end_ms()).await?;
+        Ok(differences(&found).is_empty().then_some(()))
+    });
+    if complete.await.is_err() {
+        let found = windows(&clickhouse, &database, stream.end_ms()).await?;
+        let wrong = differences(&found);
+        let first = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+        anyhow::bail!(
+            "seed {}: {} of {} windows differ:\n{first}\n{}",
+            plan.seed,
+            wrong.len(),
+            reference.len(),
+            log()
+        );
+    }
+    // Nothing more than that, also after everything has come to rest.
+    for weir in gateways {
+        let outcome = weir.terminate(TIMEOUT).await?;
+        ensure!(outcome.code == Some(0), "seed {}: {:?}\n{}", plan.seed, outcome.code, outcome.stderr);
+    }
+    let twice = format!(
+        "SELECT segment_id, count() AS n FROM {database}.events GROUP BY segment_id HAVING n > 1 LIMIT 10"
+    );
+    let twice: Vec<Json> = clickhouse.query(&twice).await?;
+    ensure!(twice.is_empty(), "seed {}: stored twice: {twice:?}", plan.seed);
+    ensure!(
+        clickhouse.number(&count).await? == expected as u64,
+        "seed {}: not every segment once",
+        plan.seed
+    );
+    let found = windows(&clickhouse, &database, stream.end_ms()).await?;
+    ensure!(differences(&found).is_empty(), "seed {}: {:?}", plan.seed, differences(&found));
+    let committed = kafka.committed(&topic, &topic)?;
+    println!(
+        "seed {}: {expected} segments and {} windows right; committed {committed:?}",
+        plan.seed,
+        reference.len()
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_gateway_that_is_killed_stores_every_segment_and_every_window_once() -> Result<()> {
+    run("crash1", 1, Plan::new(80_000, 8)?, "all").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_that_are_killed_store_every_segment_once_and_windows_that_add_up() -> Result<()> {
+    run("crash2", 2, Plan::new(200_000, 20)?, "partition").await
+}
