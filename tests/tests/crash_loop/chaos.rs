@@ -7,9 +7,9 @@ use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value as Json, json};
-use weir_tests::{ClickHouse, Kafka, Weir};
+use weir_tests::Weir;
 
-use crate::stream::Stream;
+use crate::Case;
 
 /// How long and how hard.
 #[derive(Clone, Debug)]
@@ -41,43 +41,34 @@ impl Plan {
 
 /// The disturber.
 pub struct Chaos<'a> {
-    kafka: &'a Kafka,
-    clickhouse: &'a ClickHouse,
-    topic: &'a str,
-    config: &'a str,
-    stream: &'a Stream,
+    case: &'a Case<'a>,
     plan: Plan,
     random: StdRng,
 }
 
 impl<'a> Chaos<'a> {
-    pub fn new(
-        kafka: &'a Kafka,
-        clickhouse: &'a ClickHouse,
-        topic: &'a str,
-        config: &'a str,
-        stream: &'a Stream,
-        plan: Plan,
-    ) -> Chaos<'a> {
+    pub fn new(case: &'a Case<'a>, plan: Plan) -> Chaos<'a> {
         let random = StdRng::seed_from_u64(plan.seed);
-        Chaos { kafka, clickhouse, topic, config, stream, plan, random }
+        Chaos { case, plan, random }
     }
 
     /// Starts the gateways, produces the stream, kills and disturbs; returns the gateways when all is produced and
     /// nothing is disturbed any more, and the logs of those that were killed.
     pub async fn run(mut self, count: usize) -> Result<(Vec<Weir>, String)> {
+        let Case { kafka, clickhouse, topic, stream, .. } = self.case;
+        let config = self.case.config();
         let mut gateways: Vec<Option<Weir>> = Vec::new();
         let mut folders = Vec::new();
         for _ in 0..count {
-            let weir = Weir::start(self.config, &[], &[])?;
+            let weir = Weir::start(&config, &[], &[])?;
             folders.push(weir.folder());
             gateways.push(Some(weir));
         }
         let steps = self.plan.kills as i64 * 3;
         let (mut kills, mut log) = (0, String::new());
         for step in 0..steps {
-            let part = |step: i64| self.stream.len() * step / steps;
-            self.kafka.produce_all(&self.stream.records(self.topic, part(step)..part(step + 1))).await?;
+            let part = |step: i64| stream.len() * step / steps;
+            kafka.produce_all(&stream.records(topic, part(step)..part(step + 1))).await?;
             self.moment(1_200).await;
             match step % 3 {
                 0 => self.disturb(step).await?,
@@ -92,15 +83,15 @@ impl<'a> Chaos<'a> {
                 _ => {
                     for (gateway, folder) in gateways.iter_mut().zip(&folders) {
                         if gateway.is_none() {
-                            *gateway = Some(Weir::start_in(Arc::clone(folder), self.config, &[], &[])?);
+                            *gateway = Some(Weir::start_in(Arc::clone(folder), &config, &[], &[])?);
                         }
                     }
                 }
             }
         }
         assert!(kills >= self.plan.kills, "{kills} gateways were killed");
-        self.clickhouse.fault(json!({"mode": "ok"})).await?;
-        self.kafka.produce_all(&self.stream.closing(self.topic)).await?;
+        clickhouse.fault(json!({"mode": "ok"})).await?;
+        kafka.produce_all(&stream.closing(topic)).await?;
         Ok((gateways.into_iter().flatten().collect(), log))
     }
 
@@ -110,6 +101,7 @@ impl<'a> Chaos<'a> {
     }
 
     async fn disturb(&mut self, step: i64) -> Result<()> {
+        let clickhouse = self.case.clickhouse;
         let order: Json = match self.random.random_range(0..7) {
             0 => json!({"mode": "refuse"}),
             1 => json!({"mode": "http500", "code": 252, "times": 5, "match": "INSERT"}),
@@ -119,12 +111,12 @@ impl<'a> Chaos<'a> {
             5 => json!({"mode": "cut", "times": 3, "match": "INSERT"}),
             _ => json!({"mode": "ok"}),
         };
-        self.clickhouse.fault(order).await?;
+        clickhouse.fault(order).await?;
         // Some outages are long.
         if step % 30 == 15 {
-            self.clickhouse.fault(json!({"mode": "refuse"})).await?;
+            clickhouse.fault(json!({"mode": "refuse"})).await?;
             tokio::time::sleep(Duration::from_secs(10)).await;
-            self.clickhouse.fault(json!({"mode": "ok"})).await?;
+            clickhouse.fault(json!({"mode": "ok"})).await?;
         }
         Ok(())
     }

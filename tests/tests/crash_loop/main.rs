@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod chaos;
+mod points;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value as Json;
-use weir_tests::{ClickHouse, Kafka, unique, wait_until};
+use anyhow::{Context as _, Result, bail, ensure};
+use weir_tests::{ClickHouse, Kafka, Weir, unique, wait_until};
 
 use chaos::{Chaos, Plan};
 use stream::{Key, PARTITIONS, Stream, Value};
@@ -90,95 +90,110 @@ fn total(shards: &[(u64, Value)]) -> Value {
     shards.iter().fold((0, 0, i64::MIN, i64::MAX), add)
 }
 
-async fn run(name: &str, gateways: usize, plan: Plan, mode: &str) -> Result<()> {
-    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
-    let (topic, database) = (unique(name), clickhouse.database().await?);
-    // The records are of 2023: by default Kafka would delete them while they are read.
-    kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
-    let stream = Stream::new(plan.segments, plan.seed);
-    let config = config(kafka, &clickhouse, &topic, &database, mode);
-    let chaos = Chaos::new(kafka, &clickhouse, &topic, &config, &stream, plan.clone());
-    let (gateways, killed) = chaos.run(gateways).await?;
-    // For the error: the whole log in a file, its path in the text.
-    let log = || {
-        let last = gateways.iter().map(|weir| weir.log().join("\n")).collect::<Vec<_>>().join("\n\n");
-        let file = std::env::temp_dir().join(format!("{topic}.log"));
-        match std::fs::write(&file, format!("{killed}\n{last}")) {
-            Ok(()) => format!("the logs are in {}", file.display()),
-            Err(_) => last,
+/// One topic, one database, one stream.
+struct Case<'a> {
+    kafka: &'a Kafka,
+    clickhouse: &'a ClickHouse,
+    topic: String,
+    database: String,
+    stream: Stream,
+    /// `windows` of the receiver.
+    mode: &'static str,
+    seed: u64,
+}
+
+impl<'a> Case<'a> {
+    async fn new(clickhouse: &'a ClickHouse, name: &str, segments: i64, seed: u64, mode: &'static str) -> Result<Case<'a>> {
+        let kafka = Kafka::shared()?;
+        let (topic, database) = (unique(name), clickhouse.database().await?);
+        // The records are of 2023: by default Kafka would delete them while they are read.
+        kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
+        Ok(Case { kafka, clickhouse, topic, database, stream: Stream::new(segments, seed), mode, seed })
+    }
+
+    fn config(&self) -> String {
+        config(self.kafka, self.clickhouse, &self.topic, &self.database, self.mode)
+    }
+
+    /// Everything is produced and the last gateways run undisturbed: waits until all is stored, ends them, and checks that it
+    /// is all and no more.
+    async fn verify(&self, gateways: Vec<Weir>, killed: &str) -> Result<()> {
+        // For the error: the whole log in a file, its path in the text.
+        let log = || {
+            let last = gateways.iter().map(|weir| weir.log().join("\n")).collect::<Vec<_>>().join("\n\n");
+            let file = std::env::temp_dir().join(format!("{}.log", self.topic));
+            match std::fs::write(&file, format!("{killed}\n{last}")) {
+                Ok(()) => format!("the logs are in {}", file.display()),
+                Err(_) => last,
+            }
+        };
+        let Case { clickhouse, database, stream, seed, .. } = self;
+        let expected = stream.len() as u64 + PARTITIONS as u64;
+        let count = format!("SELECT count() AS n FROM {database}.events");
+        wait_until("every segment", TIMEOUT, async || {
+            Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected).then_some(()))
+        })
+        .await
+        .with_context(|| format!("seed {seed}: not every segment is stored; {}", log()))?;
+        let reference = self.reference();
+        let complete = wait_until("every window", TIMEOUT, async || {
+            Ok(self.differences(&reference).await?.is_empty().then_some(()))
+        });
+        if complete.await.is_err() {
+            let wrong = self.differences(&reference).await?;
+            let first = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+            bail!("seed {seed}: {} of {} windows differ:\n{first}\n{}", wrong.len(), reference.len(), log());
         }
-    };
+        // Nothing more than that, also after everything has come to rest.
+        for weir in gateways {
+            let outcome = weir.terminate(TIMEOUT).await?;
+            ensure!(outcome.code == Some(0), "seed {seed}: {:?}\n{}", outcome.code, outcome.stderr);
+        }
+        let twice = format!(
+            "SELECT segment_id, count() AS n FROM {database}.events GROUP BY segment_id HAVING n > 1 LIMIT 10"
+        );
+        let twice = clickhouse.query(&twice).await?;
+        ensure!(twice.is_empty(), "seed {seed}: stored twice: {twice:?}");
+        ensure!(clickhouse.number(&count).await? == expected, "seed {seed}: not every segment once");
+        let wrong = self.differences(&reference).await?;
+        ensure!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+        Ok(())
+    }
 
-    let expected = stream.len() + i64::from(PARTITIONS);
-    let count = format!("SELECT count() AS n FROM {database}.events");
-    wait_until("every segment", TIMEOUT, async || {
-        Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected as u64).then_some(()))
-    })
-    .await
-    .with_context(|| format!("seed {}; {:?} of {expected}\n{}", plan.seed, "events", log()))?;
+    fn reference(&self) -> BTreeMap<Key, Value> {
+        OPERATORS.iter().flat_map(|(name, size, slide)| self.stream.windows(name, *size, *slide)).collect()
+    }
 
-    let reference: BTreeMap<Key, Value> =
-        OPERATORS.iter().flat_map(|(name, size, slide)| stream.windows(name, *size, *slide)).collect();
-    let differences = |found: &BTreeMap<Key, Vec<(u64, Value)>>| -> Vec<String> {
-        let keys: std::collections::BTreeSet<&Key> = reference.keys().chain(found.keys()).collect();
+    /// How what is stored of the windows differs from the reference.
+    async fn differences(&self, reference: &BTreeMap<Key, Value>) -> Result<Vec<String>> {
+        let found = windows(self.clickhouse, &self.database, self.stream.end_ms()).await?;
+        let keys: BTreeSet<&Key> = reference.keys().chain(found.keys()).collect();
         let differs = |key: &&Key| {
             let value = found.get(*key).map(|shards| total(shards));
-            let whole =
-                mode != "all" || found.get(*key).is_none_or(|shards| shards.len() == 1 && shards[0].0 == 0);
+            let is_whole = |shards: &Vec<(u64, Value)>| shards.len() == 1 && shards[0].0 == 0;
+            let whole = self.mode != "all" || found.get(*key).is_none_or(is_whole);
             value.as_ref() != reference.get(*key) || !whole
         };
-        let say =
-            |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
-        keys.into_iter().filter(differs).map(say).collect()
-    };
-    let complete = wait_until("every window", TIMEOUT, async || {
-        let found = windows(&clickhouse, &database, stream.end_ms()).await?;
-        Ok(differences(&found).is_empty().then_some(()))
-    });
-    if complete.await.is_err() {
-        let found = windows(&clickhouse, &database, stream.end_ms()).await?;
-        let wrong = differences(&found);
-        let first = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
-        anyhow::bail!(
-            "seed {}: {} of {} windows differ:\n{first}\n{}",
-            plan.seed,
-            wrong.len(),
-            reference.len(),
-            log()
-        );
+        let say = |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
+        Ok(keys.into_iter().filter(differs).map(say).collect())
     }
-    // Nothing more than that, also after everything has come to rest.
-    for weir in gateways {
-        let outcome = weir.terminate(TIMEOUT).await?;
-        ensure!(outcome.code == Some(0), "seed {}: {:?}\n{}", plan.seed, outcome.code, outcome.stderr);
-    }
-    let twice = format!(
-        "SELECT segment_id, count() AS n FROM {database}.events GROUP BY segment_id HAVING n > 1 LIMIT 10"
-    );
-    let twice: Vec<Json> = clickhouse.query(&twice).await?;
-    ensure!(twice.is_empty(), "seed {}: stored twice: {twice:?}", plan.seed);
-    ensure!(
-        clickhouse.number(&count).await? == expected as u64,
-        "seed {}: not every segment once",
-        plan.seed
-    );
-    let found = windows(&clickhouse, &database, stream.end_ms()).await?;
-    ensure!(differences(&found).is_empty(), "seed {}: {:?}", plan.seed, differences(&found));
-    let committed = kafka.committed(&topic, &topic)?;
-    println!(
-        "seed {}: {expected} segments and {} windows right; committed {committed:?}",
-        plan.seed,
-        reference.len()
-    );
+}
+
+async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str) -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let case = Case::new(&clickhouse, name, plan.segments, plan.seed, mode).await?;
+    let (gateways, killed) = Chaos::new(&case, plan).run(gateways).await?;
+    case.verify(gateways, &killed).await?;
+    println!("seed {}: {} segments and {} windows right", case.seed, case.stream.len(), case.reference().len());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_gateway_that_is_killed_stores_every_segment_and_every_window_once() -> Result<()> {
-    run("crash1", 1, Plan::new(80_000, 8)?, "all").await
+    crash_loop("crash1", 1, Plan::new(80_000, 8)?, "all").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_that_are_killed_store_every_segment_once_and_windows_that_add_up() -> Result<()> {
-    run("crash2", 2, Plan::new(200_000, 20)?, "partition").await
+    crash_loop("crash2", 2, Plan::new(200_000, 20)?, "partition").await
 }

@@ -1,0 +1,49 @@
+//! A crash at each place between the decision to export and the end of the commit (`weir_component::failpoint`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weir_tests::{ClickHouse, Weir};
+
+use crate::{Case, TIMEOUT};
+
+/// The program ends at `place` when it comes there for the `count`th time, is started again, and everything is right.
+async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Result<()> {
+    let case = Case::new(clickhouse, place, 6_000, 7, "all").await?;
+    let config = case.config();
+    let half = case.stream.len() / 2;
+    case.kafka.produce_all(&case.stream.records(&case.topic, 0..half)).await?;
+    let (mut folder, mut killed) = (Arc::new(tempfile::tempdir()?), String::new());
+    for count in counts {
+        let point = format!("{place}:{count}");
+        let weir = Weir::start_in(Arc::clone(&folder), &config, &[], &[("WEIR_FAILPOINT", &point)])?;
+        folder = weir.folder();
+        if count == counts.last().unwrap() {
+            case.kafka.produce_all(&case.stream.records(&case.topic, half..case.stream.len())).await?;
+        }
+        let outcome = weir.wait(TIMEOUT).await?;
+        ensure!(outcome.code.is_none(), "{point}: ended with {:?}, not by the failpoint\n{}", outcome.code, outcome.stderr);
+        killed += &outcome.stderr;
+    }
+    let last = Weir::start_in(folder, &config, &[], &[])?;
+    case.kafka.produce_all(&case.stream.closing(&case.topic)).await?;
+    case.verify(vec![last], &killed).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_place_of_an_export_or_commit_loses_and_doubles_nothing() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let at = |place| crash_at(&clickhouse, place, &[1, 2, 5]);
+    let all = tokio::time::timeout(Duration::from_secs(400), async {
+        tokio::try_join!(
+            at("before-export"),
+            at("after-answer"),
+            at("after-export"),
+            at("before-commit"),
+            at("after-commit"),
+        )
+    });
+    all.await??;
+    Ok(())
+}
