@@ -29,7 +29,7 @@ pub fn metrics(registry: &Registry) -> String {
         "# Metrics\n\n\
          Made by `weir metrics` from the declarations in the code; do not edit.\n\n\
          `GET /metrics` on `service.telemetry.metrics.address` (default `127.0.0.1:8888`) gives them in the OpenMetrics\n\
-         format. Counters end in `_total` there.\n",
+         format. Counters end in `_total` there. Histograms are of seconds.\n",
     );
     let mut table = |title: &str, metrics: &[Metric]| {
         if metrics.is_empty() {
@@ -40,6 +40,7 @@ pub fn metrics(registry: &Registry) -> String {
             let kind = match metric.kind {
                 MetricKind::Counter => "counter",
                 MetricKind::Gauge => "gauge",
+                MetricKind::Histogram => "histogram",
             };
             let labels = metric.labels.join(", ");
             let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);

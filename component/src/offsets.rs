@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use weir_pdata::{Ack, AckSink, Outcome};
 
@@ -30,6 +31,7 @@ struct Inner {
 
 struct Input {
     end: i64,
+    since: Instant,
     outcome: Option<Outcome>,
 }
 
@@ -44,7 +46,7 @@ impl OffsetTracker {
             return Ack::none();
         }
         let id = inner.first_id + inner.open.len() as u64;
-        inner.open.push_back(Input { end, outcome: None });
+        inner.open.push_back(Input { end, since: Instant::now(), outcome: None });
         drop(inner);
         Ack::new(self.0.clone(), id)
     }
@@ -66,6 +68,12 @@ impl OffsetTracker {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.0.lock().open.front().is_none_or(|input| input.outcome.is_some())
+    }
+
+    /// How long the oldest input that is not done has been waiting.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.0.lock().open.front().map(|input| input.since.elapsed())
     }
 
     /// Inputs that are not settled yet, or wait behind one that is not.
@@ -101,7 +109,7 @@ impl AckSink for State {
                 inner.open.truncate(index + 1);
             }
         }
-        while let Some(Input { end, outcome: Some(Outcome::Done) }) = inner.open.front() {
+        while let Some(Input { end, outcome: Some(Outcome::Done), .. }) = inner.open.front() {
             inner.done_to = Some(*end);
             inner.open.pop_front();
             inner.first_id += 1;

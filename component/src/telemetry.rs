@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// The declaration of a metric.
@@ -33,7 +34,13 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Counts durations in seconds, in the buckets of [`SECONDS`].
+    Histogram,
 }
+
+/// The upper bounds of the buckets of every histogram, in seconds; one more holds what is longer.
+pub const SECONDS: [f64; 16] =
+    [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -46,6 +53,7 @@ struct Inner {
     registry: Registry,
     counters: HashMap<&'static str, Family<Labels, Counter>>,
     gauges: HashMap<&'static str, Family<Labels, Gauge>>,
+    histograms: HashMap<&'static str, Family<Labels, Histogram, fn() -> Histogram>>,
 }
 
 impl Telemetry {
@@ -70,6 +78,20 @@ impl Telemetry {
         let Inner { registry, gauges, .. } = &mut *inner;
         let family = gauges.entry(metric.name).or_insert_with(|| {
             let family = Family::default();
+            registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
+            family
+        });
+        family.get_or_create(&labels(metric, values)).clone()
+    }
+
+    /// The histogram of this metric with these label values, in the order of [`Metric::labels`].
+    #[must_use]
+    pub fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { registry, histograms, .. } = &mut *inner;
+        let family = histograms.entry(metric.name).or_insert_with(|| {
+            let new: fn() -> Histogram = || Histogram::new(SECONDS);
+            let family = Family::new_with_constructor(new);
             registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
             family
         });
@@ -102,6 +124,17 @@ mod tests {
         kind: MetricKind::Counter,
         labels: &["component"],
     };
+
+    #[test]
+    fn a_histogram_counts_in_its_buckets() {
+        let delay = Metric { name: "weir_test_delay_seconds", kind: MetricKind::Histogram, ..SEEN };
+        let telemetry = Telemetry::default();
+        telemetry.histogram(&delay, &["a"]).observe(0.03);
+        telemetry.histogram(&delay, &["a"]).observe(10_000.0);
+        let text = telemetry.encode();
+        assert!(text.contains("weir_test_delay_seconds_bucket{le=\"0.05\",component=\"a\"} 1"), "{text}");
+        assert!(text.contains("weir_test_delay_seconds_count{component=\"a\"} 2"), "{text}");
+    }
 
     #[test]
     fn the_same_labels_give_the_same_counter() {

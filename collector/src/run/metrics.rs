@@ -22,7 +22,7 @@ pub(super) const DERIVED: Metric = Metric {
 };
 pub(super) const WATERMARK: Metric = Metric {
     name: "weir_pipeline_watermark_ms",
-    help: "The event time that a pipeline's trunk has reached, in milliseconds since 1970.",
+    help: "The event time that a pipeline's trunk has reached, in milliseconds since 1970. Its lag is `time() * 1000` less this.",
     kind: MetricKind::Gauge,
     labels: &["pipeline"],
 };

@@ -14,6 +14,7 @@ use weir_pdata::{EventBatch, Payload, Signal};
 
 use super::Backoff;
 use super::config::HelperConfig;
+use super::delay::Sending;
 use super::metrics::HelperMetrics;
 use super::queue::{Queued, Route};
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
@@ -39,14 +40,17 @@ impl Delivery {
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-        for Queued { batch, held, room, route } in group {
+        let mut sending = Vec::new();
+        for Queued { batch, held, room, route, delays } in group {
             rest.push((held, room, route.map(|route| (route, batch.origin.positions.clone()))));
+            sending.extend(delays.and_then(|delays| delays.sending(&batch)));
             batches.push(batch);
         }
         if self.deliver(batches).await.is_err() {
             self.metrics.abandoned.inc_by(rows as u64);
             return; // dropping what is held fails the inputs
         }
+        self.arrived(sending);
         for (held, _room, route) in rest {
             if let Some((route, positions)) = route {
                 route.ledger.finish(&route.sink, &positions);
@@ -63,8 +67,10 @@ impl Delivery {
             Arc::from(format!("{}/{}-{}/{}", route.ledger.identity(), range.start, range.end, route.sink));
         let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
-        for Queued { mut batch, held, room, .. } in group {
+        let mut sending = Vec::new();
+        for Queued { mut batch, held, room, delays, .. } in group {
             if !batch.is_empty() {
+                sending.extend(delays.and_then(|delays| delays.sending(&batch)));
                 batch.origin.identity = Some(Arc::clone(&identity));
                 by_signal[batch.signal as usize].push(batch);
             }
@@ -74,6 +80,7 @@ impl Delivery {
             self.metrics.abandoned.inc_by(rows as u64);
             return; // dropping what is held fails the inputs
         }
+        self.arrived(sending);
         route.ledger.done(&route.sink, &range);
         failpoint::reach("after-export");
         for (held, _room) in rest {
@@ -98,6 +105,11 @@ impl Delivery {
             self.deliver(batches).await?;
         }
         Ok(())
+    }
+
+    fn arrived(&self, sending: Vec<Sending>) {
+        let now = self.context.clock.now_ms();
+        sending.into_iter().for_each(|batch| batch.arrived(now));
     }
 
     /// Delivers batches, halving them while the destination rejects their data.

@@ -3,6 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::delay::DELAY;
 use crate::Context;
 use crate::telemetry::{Metric, MetricKind};
 
@@ -45,7 +46,7 @@ const SUPPRESSED: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, SUPPRESSED, QUEUE_BYTES];
+pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, SUPPRESSED, DELAY, QUEUE_BYTES];
 
 /// The metrics of one exporter.
 #[derive(Clone)]

@@ -13,6 +13,7 @@
 
 mod backoff;
 mod config;
+mod delay;
 mod delivery;
 mod metrics;
 mod pace;

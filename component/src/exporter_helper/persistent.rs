@@ -53,7 +53,7 @@ pub(super) async fn write(
                 front.parts.pop_front();
             }
             next = receiver.recv(), if !ended => match next {
-                Some(Queued { batch, held, room, route }) => {
+                Some(Queued { batch, held, room, route, .. }) => {
                     if let Some(parts) = append(&batch, disk.as_ref(), &delivery) {
                         let positions = batch.origin.positions.clone();
                         leaving.push_back(Leaving { parts, positions, held, room, route });
@@ -153,7 +153,7 @@ pub(super) async fn read(
             permit = Room::take(&room, capacity, batch.memory(), &delivery.metrics) => permit,
         };
         let Some(room) = permit else { return };
-        if sender.send(Queued { batch, held, room, route: None }).is_err() {
+        if sender.send(Queued { batch, held, room, route: None, delays: None }).is_err() {
             return;
         }
     }

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
+use super::delay::Delays;
 use super::metrics::HelperMetrics;
 use super::ranges::Piece;
-use crate::LaneClosed;
 use crate::delivery::Ledger;
+use crate::{Context, LaneClosed};
 
 /// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub struct Queue {
     pub(super) room: Arc<Semaphore>,
     pub(super) capacity: u32,
     pub(super) metrics: HelperMetrics,
+    pub(super) context: Context,
     pub(super) next_route: Arc<AtomicU64>,
 }
 
@@ -33,6 +35,7 @@ pub struct Queue {
 pub struct LaneQueue {
     queue: Queue,
     route: Option<Arc<Route>>,
+    delays: Delays,
 }
 
 /// From one lane of one pipeline to one exporter.
@@ -59,6 +62,8 @@ pub(super) struct Queued {
     pub held: Held,
     pub room: Room,
     pub route: Option<Arc<Route>>,
+    /// Of its pipeline; nobody knows it of batches that were on disk.
+    pub delays: Option<Delays>,
 }
 
 impl Piece for Queued {
@@ -149,7 +154,7 @@ impl Queue {
                 exact: self.exact,
             })
         });
-        LaneQueue { queue: self.clone(), route }
+        LaneQueue { queue: self.clone(), route, delays: Delays::new(&self.context, pipeline) }
     }
 
     /// Queues a batch; waits while the queue is full. A batch of a signal that the exporter does not take, or
@@ -161,13 +166,14 @@ impl Queue {
         if !self.signals.contains(batch.signal) || batch.is_empty() {
             return Ok(());
         }
-        self.push(batch, None, true).await
+        self.push(batch, None, None, true).await
     }
 
     async fn push(
         &self,
         mut batch: EventBatch,
         route: Option<Arc<Route>>,
+        delays: Option<Delays>,
         bounded: bool,
     ) -> Result<(), LaneClosed> {
         let held = Held::new(std::mem::take(&mut batch.ack));
@@ -176,7 +182,7 @@ impl Queue {
             true => Room::take(&self.room, self.capacity, bytes, &self.metrics).await.ok_or(LaneClosed)?,
             false => Room::new(bytes, &self.metrics, None),
         };
-        self.sender.send(Queued { batch, held, room, route }).map_err(|_| LaneClosed)
+        self.sender.send(Queued { batch, held, room, route, delays }).map_err(|_| LaneClosed)
     }
 }
 
@@ -186,10 +192,16 @@ impl LaneQueue {
     /// # Errors
     /// [`LaneClosed`] when the exporter has stopped; the batch's inputs have then failed.
     pub async fn send(&self, batch: EventBatch) -> Result<(), LaneClosed> {
-        let Some(route) = &self.route else { return self.queue.send(batch).await };
         if !self.queue.signals.contains(batch.signal) {
             return Ok(());
         }
+        let delays = Some(self.delays.clone());
+        let Some(route) = &self.route else {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            return self.queue.push(batch, None, delays, true).await;
+        };
         let positions = batch.origin.positions.clone();
         if route.exported.is_some_and(|exported| positions.end <= exported) {
             self.queue.metrics.suppressed.inc_by(batch.len() as u64);
@@ -206,7 +218,7 @@ impl LaneQueue {
         let repeated =
             route.exact && route.unfinished.as_ref().is_some_and(|range| positions.end <= range.end);
         // An empty batch still tells how far the lane has come.
-        self.queue.push(batch, Some(Arc::clone(route)), !repeated).await
+        self.queue.push(batch, Some(Arc::clone(route)), delays, !repeated).await
     }
 
     /// The signals that the exporter takes.

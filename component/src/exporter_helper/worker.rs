@@ -68,6 +68,7 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         room: Arc::new(Semaphore::new(capacity as usize)),
         capacity,
         metrics: metrics.clone(),
+        context: context.clone(),
         next_route: Arc::default(),
     };
     let abort = CancellationToken::new();

@@ -26,7 +26,7 @@ use crate::start;
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// The longest wait for Kafka while something is going on, and between two looks at what is.
 const BUSY_POLL: Duration = Duration::from_millis(10);
-/// Between two looks for partitions with failed input.
+/// Between two looks at what waits, and for partitions with failed input.
 const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
 /// How a session with Kafka ended.
@@ -202,9 +202,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells, once, which partitions have failed input.
+    /// Measures what waits, and tells, once, which partitions have failed input.
     fn failures(&mut self) {
         for (partition, owned) in self.ownership.assignment.iter_mut() {
+            let oldest = owned.position.ledger.tracker().oldest().unwrap_or_default().as_secs();
+            owned.metrics.oldest.set(i64::try_from(oldest).unwrap_or(i64::MAX));
             // The inputs of open windows fail when a lane ends early: that is no error.
             if !owned.closing && owned.position.failure() {
                 let (receiver, topic) = (&self.host.context.id, &self.topic);

@@ -29,6 +29,10 @@ const LAG: Metric = partition_gauge(
 );
 const PAUSED: Metric =
     partition_gauge("weir_kafka_paused", "1 while the partition is paused because its pipeline is slow.");
+const OLDEST: Metric = partition_gauge(
+    "weir_kafka_oldest_unacknowledged_seconds",
+    "How long the oldest record that was read has been waiting for its exports and windows.",
+);
 const COMMITTED: Metric = partition_gauge(
     "weir_kafka_committed_offset",
     "The offset at which the group would go on after a restart.",
@@ -47,6 +51,7 @@ pub(crate) const ALL: &[Metric] = &[
     PARTIAL,
     LAG,
     PAUSED,
+    OLDEST,
     COMMITTED,
 ];
 
@@ -98,6 +103,7 @@ pub(crate) struct PartitionMetrics {
     pub(crate) lag: Gauge,
     pub(crate) paused: Gauge,
     pub(crate) committed: Gauge,
+    pub(crate) oldest: Gauge,
 }
 
 impl PartitionMetrics {
@@ -109,7 +115,12 @@ impl PartitionMetrics {
     ) -> PartitionMetrics {
         let partition = partition.to_string();
         let of = |metric: &Metric| telemetry.gauge(metric, &[receiver, topic, &partition]);
-        PartitionMetrics { lag: of(&LAG), paused: of(&PAUSED), committed: of(&COMMITTED) }
+        PartitionMetrics {
+            lag: of(&LAG),
+            paused: of(&PAUSED),
+            committed: of(&COMMITTED),
+            oldest: of(&OLDEST),
+        }
     }
 }
 
@@ -118,5 +129,6 @@ impl Drop for PartitionMetrics {
     fn drop(&mut self) {
         self.lag.set(0);
         self.paused.set(0);
+        self.oldest.set(0);
     }
 }
