@@ -18,6 +18,7 @@ mod replay;
 mod segments;
 mod server;
 mod shop;
+pub mod stream;
 mod wait;
 mod weir;
 

@@ -67,7 +67,7 @@ impl<'a> Chaos<'a> {
         let steps = self.plan.kills as i64 * 3;
         let (mut kills, mut log) = (0, String::new());
         for step in 0..steps {
-            let part = |step: i64| stream.len() * step / steps;
+            let part = |step: i64| stream.count() * step / steps;
             kafka.produce_all(&stream.records(topic, part(step)..part(step + 1))).await?;
             self.moment(1_200).await;
             match step % 3 {

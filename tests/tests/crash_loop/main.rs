@@ -5,17 +5,18 @@
 
 mod chaos;
 mod points;
-mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use weir_tests::stream::{Key, Stream, Value};
 use weir_tests::{ClickHouse, Kafka, Weir, unique, wait_until};
 
 use chaos::{Chaos, Plan};
-use stream::{Key, PARTITIONS, Stream, Value};
 
+/// Partitions of every topic.
+const PARTITIONS: i32 = 6;
 /// For what must come after the last failure.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -103,12 +104,26 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    async fn new(clickhouse: &'a ClickHouse, name: &str, segments: i64, seed: u64, mode: &'static str) -> Result<Case<'a>> {
+    async fn new(
+        clickhouse: &'a ClickHouse,
+        name: &str,
+        segments: i64,
+        seed: u64,
+        mode: &'static str,
+    ) -> Result<Case<'a>> {
         let kafka = Kafka::shared()?;
         let (topic, database) = (unique(name), clickhouse.database().await?);
         // The records are of 2023: by default Kafka would delete them while they are read.
         kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
-        Ok(Case { kafka, clickhouse, topic, database, stream: Stream::new(segments, seed), mode, seed })
+        Ok(Case {
+            kafka,
+            clickhouse,
+            topic,
+            database,
+            stream: Stream::new(segments, PARTITIONS, seed),
+            mode,
+            seed,
+        })
     }
 
     fn config(&self) -> String {
@@ -128,7 +143,7 @@ impl<'a> Case<'a> {
             }
         };
         let Case { clickhouse, database, stream, seed, .. } = self;
-        let expected = stream.len() as u64 + PARTITIONS as u64;
+        let expected = stream.total();
         let count = format!("SELECT count() AS n FROM {database}.events");
         wait_until("every segment", TIMEOUT, async || {
             Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected).then_some(()))
@@ -174,7 +189,8 @@ impl<'a> Case<'a> {
             let whole = self.mode != "all" || found.get(*key).is_none_or(is_whole);
             value.as_ref() != reference.get(*key) || !whole
         };
-        let say = |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
+        let say =
+            |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
         Ok(keys.into_iter().filter(differs).map(say).collect())
     }
 }
@@ -184,7 +200,12 @@ async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str)
     let case = Case::new(&clickhouse, name, plan.segments, plan.seed, mode).await?;
     let (gateways, killed) = Chaos::new(&case, plan).run(gateways).await?;
     case.verify(gateways, &killed).await?;
-    println!("seed {}: {} segments and {} windows right", case.seed, case.stream.len(), case.reference().len());
+    println!(
+        "seed {}: {} segments and {} windows right",
+        case.seed,
+        case.stream.count(),
+        case.reference().len()
+    );
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::{Case, TIMEOUT};
 async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Result<()> {
     let case = Case::new(clickhouse, place, 6_000, 7, "all").await?;
     let config = case.config();
-    let half = case.stream.len() / 2;
+    let half = case.stream.count() / 2;
     case.kafka.produce_all(&case.stream.records(&case.topic, 0..half)).await?;
     let (mut folder, mut killed) = (Arc::new(tempfile::tempdir()?), String::new());
     for count in counts {
@@ -20,10 +20,15 @@ async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Resul
         let weir = Weir::start_in(Arc::clone(&folder), &config, &[], &[("WEIR_FAILPOINT", &point)])?;
         folder = weir.folder();
         if count == counts.last().unwrap() {
-            case.kafka.produce_all(&case.stream.records(&case.topic, half..case.stream.len())).await?;
+            case.kafka.produce_all(&case.stream.records(&case.topic, half..case.stream.count())).await?;
         }
         let outcome = weir.wait(TIMEOUT).await?;
-        ensure!(outcome.code.is_none(), "{point}: ended with {:?}, not by the failpoint\n{}", outcome.code, outcome.stderr);
+        ensure!(
+            outcome.code.is_none(),
+            "{point}: ended with {:?}, not by the failpoint\n{}",
+            outcome.code,
+            outcome.stderr
+        );
         killed += &outcome.stderr;
     }
     let last = Weir::start_in(folder, &config, &[], &[])?;
