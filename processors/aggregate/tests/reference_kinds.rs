@@ -1,4 +1,5 @@
-//! Sliding windows, sessions, lateness and restarts of lanes against references that share no code with the processor.
+//! The last firing of every window, sessions too, and restarts of lanes, by their counts. All measures: `reference.rs`,
+//! every firing: `reference_late.rs`.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;
@@ -83,39 +84,8 @@ fn once(rows: &[ResultRow]) -> Counts {
     counts
 }
 
-fn run(section: &str, lanes: u64, batches: &[(u64, Vec<Event>)]) -> Vec<ResultRow> {
-    let mut run = Run::new(section, lanes);
-    batches.iter().for_each(|(lane, batch)| run.events(*lane, batch));
-    (0..lanes).for_each(|lane| run.end(lane));
-    assert_eq!((run.metric("late_events"), run.groups()), (0, 0));
-    run.take()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn sliding_windows_are_those_of_the_reference(
-        arrivals in arrivals(), lanes in 1..=4_u64, longest in 1..40_usize,
-        (size, slide) in prop_oneof![Just((600, 200)), Just((500, 300)), Just((300, 300)), Just((200, 500))],
-    ) {
-        let section = format!(
-            "{{window: {{sliding: {size}ms, slide: {slide}ms}}, out_of_orderness: 400ms, group_by: [service]}}"
-        );
-        let rows = run(&section, lanes, &batches(&arrivals, lanes, longest, true));
-        prop_assert_eq!(once(&rows), sliding(&arrivals, size, slide));
-        prop_assert!(rows.is_sorted_by_key(|row| (row.end, row.keys.clone())));
-    }
-
-    #[test]
-    fn sessions_are_those_of_the_reference(
-        arrivals in arrivals(), lanes in 1..=4_u64, longest in 1..40_usize,
-    ) {
-        // No two events are exactly the gap apart: see the README.
-        let section = "{window: {session: 355ms}, out_of_orderness: 400ms, group_by: [service]}";
-        let rows = run(section, lanes, &batches(&arrivals, lanes, longest, true));
-        prop_assert_eq!(once(&rows), sessions(&arrivals, 355));
-    }
 
     #[test]
     fn the_last_firing_has_everything_whatever_the_order(
@@ -130,7 +100,11 @@ proptest! {
             let section = format!(
                 "{{window: {window}, out_of_orderness: 0s, allowed_lateness: 1d, group_by: [service]}}"
             );
-            let rows = run(&section, lanes, &batches(&arrivals, lanes, longest, false));
+            let mut run = Run::new(&section, lanes);
+            batches(&arrivals, lanes, longest, false).iter().for_each(|(lane, batch)| run.events(*lane, batch));
+            (0..lanes).for_each(|lane| run.end(lane));
+            prop_assert_eq!((run.metric("late_events"), run.groups()), (0, 0));
+            let rows = run.take();
             let mut last: BTreeMap<_, (i32, i64)> = BTreeMap::new();
             for row in &rows {
                 let entry = last.entry(key(row)).or_insert((row.firing, row.count));
