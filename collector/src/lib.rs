@@ -10,6 +10,7 @@ pub mod cli;
 pub mod components;
 pub mod graph;
 mod logging;
+mod memory;
 mod program;
 pub mod query;
 mod quickstart;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use weir_component::Registry;
 use weir_component::factory::Info;
 use weir_component::telemetry::{Metric, MetricKind};
-use weir_component::{dead_letter, exporter_helper};
+use weir_component::{budget, dead_letter, exporter_helper};
 
 use crate::run;
 
@@ -47,6 +47,7 @@ pub fn metrics(registry: &Registry) -> String {
         }
     };
     table("Pipelines", run::METRICS);
+    table("Memory", budget::METRICS);
     table("Every exporter", exporter_helper::METRICS);
     table("Dead letters", dead_letter::METRICS);
     for (title, infos) in sections(registry) {

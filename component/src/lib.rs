@@ -10,6 +10,7 @@
 //! [`Clock`], so that tests choose it.
 
 mod alignment;
+pub mod budget;
 pub mod clock;
 mod context;
 pub mod dead_letter;

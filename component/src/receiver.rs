@@ -18,6 +18,11 @@ pub trait Receiver: Send {
     /// # Errors
     /// Only what no retry can cure (a file that does not exist). The program then ends with this error.
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError>;
+
+    /// Bytes that it may keep for itself before its lanes have taken them. They come off `service.memory.limit`.
+    fn reserve(&self) -> u64 {
+        0
+    }
 }
 
 /// What a running receiver is given.

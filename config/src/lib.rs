@@ -20,6 +20,7 @@ mod diagnostic;
 mod document;
 mod duration;
 pub mod limits;
+mod memory_limit;
 mod merge;
 mod node;
 mod overrides;
@@ -41,11 +42,14 @@ pub use component_id::{ComponentId, ComponentIdError};
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
 pub use document::Document;
 pub use duration::{Duration, DurationError};
+pub use memory_limit::{MemoryLimit, MemoryLimitError};
 pub use node::{Entry, Key, Node, Value};
 pub use print::print_config;
 pub use scalar::{Scalar, Typed};
 pub use secret::{Secret, is_secret_key};
-pub use service::{DeadLetter, LogFormat, LogLevel, LogSettings, MetricSettings, ServiceConfig, Telemetry};
+pub use service::{
+    DeadLetter, LogFormat, LogLevel, LogSettings, Memory, MetricSettings, ServiceConfig, Telemetry,
+};
 pub use source::{Source, SourceId, Span};
 pub use suggest::nearest;
 pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Section, Topology};

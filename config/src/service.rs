@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::byte_size::ByteSize;
 use crate::duration::Duration;
+use crate::memory_limit::MemoryLimit;
 
 /// Settings of the program itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +15,8 @@ pub struct ServiceConfig {
     pub shutdown_timeout: Duration,
     /// `service.dead_letter`: where undecodable input and rejected rows go.
     pub dead_letter: DeadLetter,
+    /// `service.memory`: how much of it events may take.
+    pub memory: Memory,
 }
 
 impl Default for ServiceConfig {
@@ -22,6 +25,7 @@ impl Default for ServiceConfig {
             telemetry: Telemetry::default(),
             shutdown_timeout: Duration::from_secs(30),
             dead_letter: DeadLetter::default(),
+            memory: Memory::default(),
         }
     }
 }
@@ -110,6 +114,14 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+/// How much memory events may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// The most. Default 60 % of the limit of the cgroup, or of the machine's memory.
+    pub limit: MemoryLimit,
 }
 
 /// Where undecodable input and rejected rows go.

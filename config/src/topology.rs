@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::Document;
 use crate::duration::Duration;
 use crate::node::{Entry, Node};
-use crate::service::{DeadLetter, ServiceConfig, Telemetry};
+use crate::service::{DeadLetter, Memory, ServiceConfig, Telemetry};
 use crate::source::Span;
 use crate::suggest::nearest;
 
@@ -112,7 +112,8 @@ impl fmt::Display for PipelineId {
 /// Keys allowed at the top.
 const TOP: [&str; 5] = ["receivers", "processors", "exporters", "extensions", "service"];
 /// Keys allowed in `service`.
-const SERVICE: [&str; 5] = ["extensions", "pipelines", "telemetry", "shutdown_timeout", "dead_letter"];
+const SERVICE: [&str; 6] =
+    ["extensions", "pipelines", "telemetry", "shutdown_timeout", "dead_letter", "memory"];
 /// Keys allowed in a pipeline.
 const PIPELINE: [&str; 3] = ["receivers", "processors", "exporters"];
 
@@ -246,12 +247,13 @@ impl Reader<'_> {
         sections
     }
 
-    /// `telemetry`, `shutdown_timeout` and `dead_letter`.
+    /// `telemetry`, `shutdown_timeout`, `dead_letter` and `memory`.
     fn settings(&mut self, service: &Node) -> ServiceConfig {
         let mut settings = ServiceConfig::default();
         self.setting::<Telemetry>(service, "telemetry", &mut settings.telemetry);
         self.setting::<Duration>(service, "shutdown_timeout", &mut settings.shutdown_timeout);
         self.setting::<DeadLetter>(service, "dead_letter", &mut settings.dead_letter);
+        self.setting::<Memory>(service, "memory", &mut settings.memory);
         settings
     }
 

@@ -1,5 +1,6 @@
 //! The unit that flows down a lane.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,6 +22,26 @@ pub struct EventBatch {
     pub origin: Origin,
     /// The inputs that these events came from.
     pub ack: Ack,
+    /// Its part of the memory that events may take.
+    pub share: Share,
+}
+
+/// Something that is given back when the last clone of a batch is gone.
+#[derive(Clone, Default)]
+pub struct Share(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Share {
+    /// Keeps this as long as a clone of the share.
+    #[must_use]
+    pub fn new(kept: impl Send + Sync + 'static) -> Share {
+        Share(Some(Arc::new(kept)))
+    }
+}
+
+impl std::fmt::Debug for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a share" } else { "none" })
+    }
 }
 
 /// The events of a batch, as received or as columns.
@@ -80,7 +101,7 @@ impl EventBatch {
     /// A batch of columns.
     #[must_use]
     pub fn columns(signal: Signal, columns: RecordBatch, origin: Origin, ack: Ack) -> EventBatch {
-        EventBatch { signal, payload: Payload::Columns(columns), origin, ack }
+        EventBatch { signal, payload: Payload::Columns(columns), origin, ack, share: Share::default() }
     }
 
     /// The columns, when the batch is decoded.
@@ -92,7 +113,7 @@ impl EventBatch {
         }
     }
 
-    /// The same events with other columns: same signal, origin and ack.
+    /// The same events with other columns: same signal, origin, ack and share.
     #[must_use]
     pub fn with_columns(self, columns: RecordBatch) -> EventBatch {
         EventBatch { payload: Payload::Columns(columns), ..self }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use weir_component::budget::MemoryBudget;
 use weir_component::delivery::{Attachment, Ledger, Marks};
 use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{
@@ -19,6 +20,7 @@ use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
 
 use super::metrics::{ACCEPTED, LANES};
 use super::pending::Pending;
+use super::share::{DecodedSize, with_share};
 use super::trunk::TrunkSender;
 
 /// A pipeline that runs: what a new lane needs of it.
@@ -47,6 +49,8 @@ pub struct ReceiverLanes {
     pub pipelines: Vec<Arc<RunningPipeline>>,
     /// What they read.
     pub projection: SharedProjection,
+    /// The memory that batches share.
+    pub budget: MemoryBudget,
     /// The numbers of lanes, shared by all receivers.
     pub next_id: Arc<AtomicU64>,
 }
@@ -71,6 +75,9 @@ impl Lanes for ReceiverLanes {
                 .map(|signal| self.context.telemetry.counter(&ACCEPTED, &[&receiver, signal.name()])),
             reads: self.pipelines.iter().any(|pipeline| pipeline.reads),
             rejects: spec.rejects,
+            budget: self.budget.clone(),
+            size: DecodedSize::default(),
+            unfinished: ledger.and_then(|ledger| ledger.cuts().last().copied()).unwrap_or(i64::MIN),
             open,
         };
         Lane::new(id, Box::new(sink))
@@ -86,6 +93,10 @@ struct ReceiverLane {
     accepted: [Counter; Signal::ALL.len()],
     reads: bool,
     rejects: Arc<dyn Rejects>,
+    budget: MemoryBudget,
+    size: DecodedSize,
+    /// Ranges that an earlier owner had begun end here, or before.
+    unfinished: i64,
     open: Gauge,
 }
 
@@ -99,7 +110,11 @@ impl Drop for ReceiverLane {
 impl LaneSink for ReceiverLane {
     async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
         let message = match message {
-            LaneMessage::Batch(batch) => LaneMessage::Batch(self.accept(batch)),
+            LaneMessage::Batch(batch) => {
+                let bytes = self.size.guess(&batch);
+                let batch = with_share(&self.budget, bytes, self.unfinished, batch).await;
+                LaneMessage::Batch(self.accept(batch))
+            }
             other => other,
         };
         let Some((last, others)) = self.pipelines.split_last_mut() else { return Ok(()) };
@@ -134,7 +149,7 @@ impl Drop for Guard {
 
 impl ReceiverLane {
     /// Decodes a batch, when something reads columns, and counts it.
-    fn accept(&self, batch: EventBatch) -> EventBatch {
+    fn accept(&mut self, batch: EventBatch) -> EventBatch {
         let batch = match &batch.payload {
             Payload::Encoded(encoded) if self.reads => {
                 let decoded = decode(encoded, &self.projection.load());
@@ -146,7 +161,10 @@ impl ReceiverLane {
                 if decoded.empty > 0 {
                     self.rejects.empty(decoded.empty);
                 }
-                batch.with_columns(decoded.columns)
+                let arena = encoded.arena.len();
+                let batch = batch.with_columns(decoded.columns);
+                self.size.learn(arena, batch.memory());
+                batch
             }
             _ => batch,
         };

@@ -8,6 +8,7 @@ mod lane;
 mod metrics;
 mod pending;
 mod service;
+mod share;
 mod trunk;
 
 pub use metrics::METRICS;

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_component::budget::MemoryBudget;
 use weir_component::delivery::{Marks, TrunkStart};
 use weir_component::exporter_helper::{self, ExporterTask, Queue};
 use weir_component::{Processor, ReceiverError, ReceiverHost};
+use weir_config::ByteSize;
 use weir_pdata::{Demand, SharedProjection};
 
 use super::extensions::Extensions;
 use super::lane::{ReceiverLanes, RunningPipeline};
 use super::trunk::Trunk;
 use crate::graph::{BuiltPipeline, BuiltReceiver, Graph};
+use crate::memory;
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,7 +69,7 @@ struct Running {
 
 /// Starts everything; `None` when `stop` was cancelled before it was complete.
 async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<Running>> {
-    let Graph { receivers, pipelines, exporters, telemetry, .. } = graph;
+    let Graph { receivers, pipelines, exporters, telemetry, service, .. } = graph;
     let mut running = Running {
         receivers: JoinSet::new(),
         trunks: JoinSet::new(),
@@ -119,6 +122,19 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             reads,
         }));
     }
+    let reserved: u64 = receivers.iter().map(|built| built.receiver.reserve()).sum();
+    let limit = memory::bytes(service.memory.limit);
+    // Lanes must have at least as much as receivers may keep: else one batch may not fit.
+    if reserved > limit / 2 {
+        bail!(
+            "service.memory.limit is {}, and the queues of the receivers alone may take {}: raise the limit to {} at least, \
+             or lower their queue.max_bytes",
+            ByteSize::bytes(limit),
+            ByteSize::bytes(reserved),
+            ByteSize::bytes(reserved.saturating_mul(2))
+        );
+    }
+    let budget = MemoryBudget::new(limit - reserved, &telemetry);
     let next_id = Arc::new(AtomicU64::new(1));
     for built in receivers {
         let BuiltReceiver { context, receiver, pipelines, demand } = built;
@@ -127,6 +143,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             context: context.clone(),
             pipelines: pipelines.iter().map(|at| running.pipelines[*at].clone()).collect(),
             projection: projection.clone(),
+            budget: budget.clone(),
             next_id: next_id.clone(),
         });
         let host = ReceiverHost { context, projection, lanes };

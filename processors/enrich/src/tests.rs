@@ -304,7 +304,8 @@ fn what_is_not_decoded_passes() {
     let mut stage = enrich("tags: {a: b}").lane_stage(&LaneId(1).into()).unwrap();
     let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"\n\x01t"[..]]).unwrap();
     let payload = Payload::Encoded(encoded);
-    let batch = EventBatch { signal: Signal::Traces, payload, origin: Origin::default(), ack: Ack::none() };
+    let (origin, ack, share) = (Origin::default(), Ack::none(), weir_pdata::Share::default());
+    let batch = EventBatch { signal: Signal::Traces, payload, origin, ack, share };
     let mut out = Outlet::default();
     stage.handle(LaneMessage::Batch(batch), &mut out);
     assert!(matches!(out.take_forwarded().next(), Some(LaneMessage::Batch(batch)) if batch.len() == 1));

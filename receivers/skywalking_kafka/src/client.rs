@@ -12,6 +12,9 @@ const STATISTICS_INTERVAL_MS: &str = "5000";
 /// Bytes of one fetch response, unless a single record is larger. librdkafka's queue holds about one.
 const FETCH_MAX_BYTES: u64 = 8 << 20;
 
+/// About what librdkafka holds: its queue, and a response that is read while the queue is full.
+pub(crate) const LIBRDKAFKA_BYTES: u64 = (8 << 20) + FETCH_MAX_BYTES;
+
 /// Properties that the receiver sets, and what to do instead.
 pub(crate) const OWNED: &[(&str, &str)] = &[
     ("group.id", "use `group_id`"),

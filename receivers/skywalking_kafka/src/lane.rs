@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use weir_component::offsets::OffsetTracker;
 use weir_component::{Lane, LaneClosed, LaneMessage};
-use weir_pdata::{Encoded, EventBatch, Format, Origin, Payload, Signal};
+use weir_pdata::{Encoded, EventBatch, Format, Origin, Payload, Share, Signal};
 
 use crate::batching::Chunk;
 use crate::inbox::{Inbox, Next};
@@ -63,7 +63,8 @@ impl LaneTask {
         };
         self.rejects.sending(&encoded, chunk.offsets);
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
-        Some(EventBatch { signal: Signal::Traces, payload: Payload::Encoded(encoded), origin, ack })
+        let payload = Payload::Encoded(encoded);
+        Some(EventBatch { signal: Signal::Traces, payload, origin, ack, share: Share::default() })
     }
 }
 

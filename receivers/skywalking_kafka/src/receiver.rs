@@ -13,7 +13,7 @@ use weir_config::Diagnostics;
 
 use crate::assignment::Assignment;
 use crate::batching::Limits;
-use crate::client::client_config;
+use crate::client::{LIBRDKAFKA_BYTES, client_config};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::consumer::{End, Session};
@@ -40,6 +40,10 @@ struct SkyWalkingKafka {
 
 #[async_trait]
 impl Receiver for SkyWalkingKafka {
+    fn reserve(&self) -> u64 {
+        self.config.queue.max_bytes.get().saturating_add(LIBRDKAFKA_BYTES)
+    }
+
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
         let runtime = Handle::current();
         let (done, ended) = oneshot::channel();
