@@ -43,6 +43,7 @@ pub const SECONDS: [f64; 16] =
     [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
 type Labels = Vec<(&'static str, String)>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Makes metrics and writes them as OpenMetrics text. Cheap to clone; clones share the metrics.
 #[derive(Clone, Default)]
@@ -53,7 +54,7 @@ struct Inner {
     registry: Registry,
     counters: HashMap<&'static str, Family<Labels, Counter>>,
     gauges: HashMap<&'static str, Family<Labels, Gauge>>,
-    histograms: HashMap<&'static str, Family<Labels, Histogram, fn() -> Histogram>>,
+    histograms: HashMap<&'static str, Histograms>,
 }
 
 impl Telemetry {

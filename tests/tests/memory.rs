@@ -1,5 +1,9 @@
 //! Memory while ClickHouse stands still and Kafka is full: it stays under the limit, nothing is dropped, and it goes on.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests; a failure is repeated by its printed seed"
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,6 +1,10 @@
 //! The same input through 1, 3 and 16 partitions, live and as a backlog, in batches of 1 and 4096 records, gives the same
 //! windows row by row, and they agree with SQL over the stored events.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests; a failure is repeated by its printed seed"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

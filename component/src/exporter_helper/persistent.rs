@@ -1,6 +1,6 @@
 //! A queue on disk between what the pipelines send and what is exported (`queue.storage`).
 //!
-//! * [`write`] puts every batch into the queue; when it is as safe there as the storage's `fsync` promises, its inputs are
+//! * [`fn@write`] puts every batch into the queue; when it is as safe there as the storage's `fsync` promises, its inputs are
 //!   acknowledged. While the queue or the disk is full, batches wait, and with them the pipelines.
 //! * [`read`] gives the worker what is in the queue, oldest first. A record is acknowledged when its batch is delivered or
 //!   in the dead letters; what was not by the end of the program comes again at the next start.

@@ -57,7 +57,8 @@ impl TrunkHalf {
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
         let alarms = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
-        let identity = batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
+        let identity =
+            batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
         let origin = Origin::derived(batch.origin.lane.clone(), identity);
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));

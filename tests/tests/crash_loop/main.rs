@@ -1,7 +1,11 @@
 //! Gateways that are killed while they work: every segment is stored once, every window is right once.
 //!
 //! The seed is printed; `WEIR_SEED=N` repeats the choices of a run (not its timing). `make soak SECONDS=N` runs longer.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests; a failure is repeated by its printed seed"
+)]
 
 mod chaos;
 mod points;

@@ -118,7 +118,8 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
     let context = test_context();
     let telemetry = context.telemetry.clone();
     let processor = create(ERRORS, context).unwrap_or_else(|problems| panic!("{problems}"));
-    let (mut lane, mut trunk) = (processor.lane_stage(&A.into()).unwrap(), processor.trunk_stage(&TrunkStart::default()).unwrap());
+    let (mut lane, mut trunk) =
+        (processor.lane_stage(&A.into()).unwrap(), processor.trunk_stage(&TrunkStart::default()).unwrap());
     trunk.handle(TrunkMessage::LaneOpened(A.into()), &mut Outlet::default());
     let probe = Probe::default();
     let mut send = |message: LaneMessage| {

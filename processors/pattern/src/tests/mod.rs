@@ -86,7 +86,11 @@ impl Trunk {
         let context = test_context();
         let telemetry = context.telemetry.clone();
         let processor = create(settings, context).unwrap_or_else(|problems| panic!("{problems}"));
-        Trunk { stage: processor.trunk_stage(&TrunkStart::default()).unwrap(), probe: Probe::default(), telemetry }
+        Trunk {
+            stage: processor.trunk_stage(&TrunkStart::default()).unwrap(),
+            probe: Probe::default(),
+            telemetry,
+        }
     }
 
     fn send(&mut self, message: TrunkMessage) -> Vec<LaneMessage> {

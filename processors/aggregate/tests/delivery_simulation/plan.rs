@@ -1,0 +1,208 @@
+//! A schedule: the input, and what happens to it step by step. Everything follows from the seed.
+
+/// The first event time, in milliseconds.
+pub const BASE: i64 = 1_700_000_000_000;
+/// How far events of one partition are out of order, at most, in milliseconds.
+pub const OUT_OF_ORDER: u64 = 2_000;
+/// The time of the last record of each partition: it closes every window but its own.
+pub const LAST: i64 = BASE + 100_000;
+
+/// Who reads the topic, and what is expected of the windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `windows: all`, one gateway at a time: every window row is that of the whole input.
+    One,
+    /// `windows: partition`, any number of gateways: the rows of all shards add up.
+    Parts,
+    /// `windows: all`, gateways come and go in an orderly way: the rows of all shards add up.
+    Orderly,
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Unique in the topic.
+    pub id: i64,
+    /// Event time.
+    pub time: i64,
+    /// The group.
+    pub service: usize,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It takes effect and is answered.
+    Answered,
+    /// It takes effect, and the answer is lost.
+    AnswerLost,
+    /// It is given up, and takes effect later, or never.
+    Delayed,
+    /// It is refused.
+    Refused,
+}
+
+/// One thing that happens. Numbers choose among what there is; a step for which there is nothing does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A lane is given its next records, or told that there are none.
+    Read { gateway: u8, lane: u8, records: u8 },
+    /// The trunk handles so many messages.
+    Trunk { gateway: u8, messages: u8 },
+    /// The exporter begins everything that is due.
+    Begin { gateway: u8 },
+    /// An export goes on.
+    Export { gateway: u8, export: u8, fate: Fate },
+    /// What has been exported is acknowledged.
+    Acknowledge { gateway: u8 },
+    /// The committer looks what is to be written down.
+    Snapshot { gateway: u8 },
+    /// The committer writes it down.
+    Commit { gateway: u8, fate: Fate },
+    /// The ownership of partitions goes on. `late`: what it waits for is given up.
+    Own { gateway: u8, late: bool },
+    /// Everything of one gateway goes on for so many rounds.
+    Work { gateway: u8, rounds: u8 },
+    /// A gateway dies.
+    Crash { gateway: u8 },
+    /// A gateway is told to stop.
+    Stop { gateway: u8 },
+    /// A gateway starts.
+    Start,
+    /// The group expels a member, which does not know it yet, or is dead.
+    Expel { member: u8 },
+    /// A gateway that was expelled learns of it, and joins again.
+    Notice { gateway: u8 },
+    /// A request that was given up arrives, or is gone for good.
+    Arrive { request: u8, gone: bool },
+}
+
+/// A schedule.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub mode: Mode,
+    pub sliding: bool,
+    pub partitions: Vec<Vec<Record>>,
+    pub steps: Vec<Step>,
+}
+
+/// SplitMix64: small, and the same for ever.
+pub struct Random(u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
+    fn fate(&mut self) -> Fate {
+        match self.below(8) {
+            0 => Fate::AnswerLost,
+            1 => Fate::Delayed,
+            2 => Fate::Refused,
+            _ => Fate::Answered,
+        }
+    }
+}
+
+impl Plan {
+    /// The schedule of this seed.
+    pub fn new(seed: u64) -> Plan {
+        let mut random = Random(seed);
+        let mode = [Mode::One, Mode::Parts, Mode::Orderly][(seed % 3) as usize];
+        let sliding = random.below(3) == 0;
+        let count = 1 + random.below(3);
+        let partitions = (0..count).map(|partition| records(&mut random, partition)).collect();
+        let steps = 20 + random.below(50);
+        let steps = (0..steps).map(|_| step(&mut random, mode)).collect();
+        Plan { seed, mode, sliding, partitions, steps }
+    }
+
+    /// The same input with these steps.
+    pub fn with(seed: u64, steps: &[Step]) -> Plan {
+        Plan { steps: steps.to_vec(), ..Plan::new(seed) }
+    }
+
+    /// Leaves out what is not needed for `fails`.
+    pub fn shrink(mut self, fails: impl Fn(&Plan) -> bool) -> Plan {
+        let mut size = self.steps.len().div_ceil(2);
+        while size > 0 {
+            let mut at = 0;
+            while at < self.steps.len() {
+                let mut less = self.clone();
+                less.steps.drain(at..(at + size).min(self.steps.len()));
+                if fails(&less) {
+                    self = less;
+                } else {
+                    at += size;
+                }
+            }
+            size /= 2;
+        }
+        self
+    }
+}
+
+fn records(random: &mut Random, partition: u64) -> Vec<Record> {
+    let count = random.below(9) as i64;
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut time = BASE + random.below(3_000) as i64;
+    let mut record = |offset: i64, time: i64| Record {
+        id: 1 + 1_000 * partition as i64 + offset,
+        time,
+        service: random.below(2) as usize,
+    };
+    let mut records = Vec::new();
+    for offset in 0..count {
+        let record = record(offset, time);
+        time += (record.service as i64 * 1_700 + offset * 577) % 5_000;
+        records.push(record);
+    }
+    let last = record(count, LAST);
+    for record in &mut records {
+        record.time -= random.below(OUT_OF_ORDER) as i64;
+    }
+    records.push(last);
+    records
+}
+
+fn step(random: &mut Random, mode: Mode) -> Step {
+    let gateway = random.byte();
+    loop {
+        let step = match random.below(34) {
+            0..7 => Step::Read { gateway, lane: random.byte(), records: 1 + random.byte() % 4 },
+            7..10 => Step::Trunk { gateway, messages: 1 + random.byte() % 8 },
+            10..13 => Step::Begin { gateway },
+            13..17 => Step::Export { gateway, export: random.byte(), fate: random.fate() },
+            17 => Step::Acknowledge { gateway },
+            18..20 => Step::Snapshot { gateway },
+            20..23 => Step::Commit { gateway, fate: random.fate() },
+            23..26 => Step::Own { gateway, late: mode != Mode::Orderly && random.below(8) == 0 },
+            26 | 27 => Step::Work { gateway, rounds: 1 + random.byte() % 4 },
+            28 if mode != Mode::Orderly => Step::Crash { gateway },
+            29 => Step::Stop { gateway },
+            30 | 31 => Step::Start,
+            32 if mode != Mode::Orderly => Step::Expel { member: random.byte() },
+            33 => match random.below(2) {
+                0 => Step::Notice { gateway },
+                _ => Step::Arrive { request: random.byte(), gone: random.below(4) == 0 },
+            },
+            _ => continue,
+        };
+        return step;
+    }
+}
