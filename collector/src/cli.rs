@@ -13,6 +13,7 @@ use weir_config::{Document, print_config};
 use crate::program::{build, complain, rejected, start};
 use crate::query::{self, QueryArgs};
 use crate::quickstart::{self, QuickstartArgs};
+use crate::replay::{self, ReplayArgs};
 use crate::run::Options;
 use crate::{logging, reference};
 
@@ -50,6 +51,11 @@ enum Command {
         after_help = "Example:\n  weir query \"SELECT service, count(*) FROM traces GROUP BY service ORDER BY 2 DESC\""
     )]
     Query(QueryArgs),
+    /// Send dead letters through again: records to their topic, refused rows to their exporter
+    #[command(
+        after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
+    )]
+    Replay(ReplayArgs),
     /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
     Quickstart(QuickstartArgs),
@@ -60,7 +66,7 @@ enum Command {
 
 /// Where the configuration comes from.
 #[derive(Args)]
-struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// A configuration file; several are merged in order
     #[arg(short, long = "config", required = true, value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -98,6 +104,7 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Query(args) => Runtime::new()
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
+        Command::Replay(args) => replay(&args, registry),
         Command::Quickstart(args) => quickstart::run(&args, registry),
         Command::Metrics => print(&reference::metrics(registry)),
     };
@@ -115,6 +122,13 @@ fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
     let graph = build(&document, registry)?;
     logging::start(&graph.service.telemetry.logs);
     start(graph, Options { exit_on_end: args.exit_on_end })
+}
+
+fn replay(args: &ReplayArgs, registry: &Registry) -> anyhow::Result<()> {
+    let graph = build(&load(&args.config)?, registry)?;
+    logging::start(&graph.service.telemetry.logs);
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(replay::run(args, graph, &mut std::io::stdout().lock()))
 }
 
 fn validate(args: &ConfigArgs, registry: &Registry) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ mod program;
 pub mod query;
 mod quickstart;
 pub mod reference;
+mod replay;
 pub mod run;
 mod shutdown;
 mod telemetry_server;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use weir_pdata::SharedProjection;
 
@@ -10,7 +11,7 @@ use crate::{Context, Lane, LaneSpec, Lanes};
 
 /// Brings events in.
 #[async_trait]
-pub trait Receiver: Send {
+pub trait Receiver: Send + Sync {
     /// Runs until the input ends or `stop` is cancelled, then drains its lanes and returns.
     ///
     /// An input that cannot be reached is retried and logged, not an error.
@@ -18,6 +19,16 @@ pub trait Receiver: Send {
     /// # Errors
     /// Only what no retry can cure (a file that does not exist). The program then ends with this error.
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError>;
+
+    /// Sends a dead letter of this receiver back to its input.
+    ///
+    /// # Errors
+    /// When the input cannot take it, now or ever.
+    async fn replay(&self, _letter: &Map<String, Value>) -> Result<(), ReceiverError> {
+        Err(ReceiverError::new(
+            "this receiver's input takes nothing back: correct the input itself and send it again",
+        ))
+    }
 
     /// Bytes that it may keep for itself before its lanes have taken them. They come off `service.memory.limit`.
     fn reserve(&self) -> u64 {

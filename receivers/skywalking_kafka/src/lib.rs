@@ -24,6 +24,7 @@ mod position;
 mod quiet;
 mod receiver;
 mod rejects;
+mod replay;
 mod start;
 
 use weir_component::factory::{Info, ReceiverFactory};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,10 @@ struct SkyWalkingKafka {
 impl Receiver for SkyWalkingKafka {
     fn reserve(&self) -> u64 {
         self.config.queue.max_bytes.get().saturating_add(LIBRDKAFKA_BYTES)
+    }
+
+    async fn replay(&self, letter: &Map<String, Value>) -> Result<(), ReceiverError> {
+        crate::replay::replay(&self.config, letter).await
     }
 
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
