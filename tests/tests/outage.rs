@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use weir_tests::{ClickHouse, Kafka, Record, Weir, decode_segments, recorded, unique, wait_until};
+use weir_tests::{ClickHouse, Kafka, Record, Weir, decode_segments, free_port, recorded, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn config(kafka: &Kafka, topic: &str, clickhouse: &ClickHouse, database: &str) -> String {
     format!(
-        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest}}\n\
+        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest, properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}}}\n\
          exporters:\n  clickhouse: {{endpoint: \"{}\", database: {database}, retry: {{max_interval: 1s}}}}\n\
          service:\n  telemetry: {{metrics: {{address: \"\"}}}}\n  pipelines:\n    main: {{receivers: [skywalking_kafka], exporters: [clickhouse]}}\n",
         kafka.bootstrap(),
@@ -105,6 +105,45 @@ async fn stopping_while_clickhouse_is_down_commits_nothing_and_the_next_start_de
     clickhouse.fault(json!({"mode": "ok"})).await?;
     let weir = Weir::start(&config, &[], &[])?;
     all_stored_once(&clickhouse, &database, spans).await?;
+    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_and_the_next_start_delivers() -> Result<()> {
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
+    let (topic, database) = (unique("twice"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 3, &[]).await?;
+    let (records, spans) = segments(&topic)?;
+    kafka.produce_all(&records).await?;
+    clickhouse.fault(json!({"mode": "refuse"})).await?;
+    let config = config(kafka, &topic, &clickhouse, &database);
+    let mut weir = Weir::start(&config, &[], &[])?;
+    weir.wait_for_log("export failed, retrying", TIMEOUT).await?;
+    weir.signal("TERM")?;
+    weir.wait_for_log("a second signal ends at once", TIMEOUT).await?;
+    weir.signal("TERM")?;
+    assert_eq!(weir.wait(TIMEOUT).await?.code, Some(130));
+    clickhouse.fault(json!({"mode": "ok"})).await?;
+    let weir = Weir::start(&config, &[], &[])?;
+    all_stored_once(&clickhouse, &database, spans).await?;
+    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_down_at_start_holds_up_no_event() -> Result<()> {
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
+    let (topic, database) = (unique("hook"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 3, &[]).await?;
+    let (records, spans) = segments(&topic)?;
+    kafka.produce_all(&records).await?;
+    let nobody = format!("http://127.0.0.1:{}/alarms", free_port()?);
+    let config = config(kafka, &topic, clickhouse, &database)
+        .replace("exporters:\n", &format!("exporters:\n  webhook: {{url: \"{nobody}\"}}\n"))
+        .replace("exporters: [clickhouse]", "exporters: [clickhouse, webhook]");
+    let weir = Weir::start(&config, &[], &[])?;
+    all_stored_once(clickhouse, &database, spans).await?;
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     Ok(())
 }
