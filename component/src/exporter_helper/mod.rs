@@ -3,6 +3,10 @@
 //! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped.
 //! * Waiting batches of one signal are exported together: up to `batch.max_rows` or `batch.max_bytes`, or what has
 //!   come within `batch.timeout`.
+//! * For [idempotent](crate::Exporter::is_idempotent) exporters, ranges of one lane are exported instead ([`ranges`]): written
+//!   down in the lane's [`Ledger`](crate::delivery::Ledger) first, under an identity that the lane's next owner repeats.
+//!   Batches with an identity of their own (windows) go alone.
+//! * What a lane's earlier owner has exported is left out.
 //! * A [retryable](crate::ExportError::Retryable) error is retried for ever (`retry.max_elapsed_time: 0s`), with
 //!   capped, jittered back-off. A [permanent](crate::ExportError::Permanent) one splits the rows until the bad ones
 //!   stand alone; those go to the dead letters, the others are delivered.
