@@ -77,9 +77,10 @@ impl Group {
         self.rebalance();
     }
 
-    /// Whether the commit was taken.
-    pub fn commit(&mut self, request: &Request) -> bool {
-        let valid = self.members.contains(&request.session) && request.generation == self.generation;
+    /// Whether the commit was taken. `anybody`: of whomever it is.
+    pub fn commit(&mut self, request: &Request, anybody: bool) -> bool {
+        let current = self.members.contains(&request.session) && request.generation == self.generation;
+        let valid = current || anybody;
         if valid {
             for (partition, offset, metadata) in &request.positions {
                 self.committed[*partition] = Some((*offset, metadata.clone()));

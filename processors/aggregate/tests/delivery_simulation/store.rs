@@ -97,7 +97,9 @@ pub fn check(plan: &Plan, store: &Store) -> Result<(), String> {
         }
         add(&mut found, window.clone(), row.measures);
     }
-    if let Some((window, wanted)) = expected.iter().find(|(window, wanted)| found.get(*window) != Some(*wanted)) {
+    if let Some((window, wanted)) =
+        expected.iter().find(|(window, wanted)| found.get(*window) != Some(*wanted))
+    {
         let rows = store.windows.values().filter(|row| row.window == *window).collect::<Vec<_>>();
         return Err(format!("{window:?} should be {wanted:?}, and is {rows:?}"));
     }

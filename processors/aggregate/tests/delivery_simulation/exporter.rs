@@ -1,0 +1,220 @@
+//! The exporter of a gateway, step by step: ranges of lanes are written down before they are inserted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
+use weir_component::delivery::Ledger;
+use weir_component::exporter_helper::ranges::{Cut, Limits, Piece, Ranges};
+use weir_pdata::text::TextColumn;
+use weir_pdata::{EventBatch, Held, Signal};
+
+use crate::Fault;
+use crate::plan::Fate;
+use crate::store::{Insert, Measures, Row, Store};
+
+/// What ledgers know the exporter as.
+pub const SINK: &str = "main/store";
+
+/// From one ownership of a lane to the exporter.
+pub struct Route {
+    pub id: u64,
+    pub ledger: Ledger,
+    exported: Option<i64>,
+    unfinished: Option<Range<i64>>,
+}
+
+impl Route {
+    pub fn new(id: u64, ledger: &Ledger) -> Route {
+        let (exported, unfinished) = (ledger.exported(SINK), ledger.unfinished(SINK));
+        Route { id, ledger: ledger.clone(), exported, unfinished }
+    }
+}
+
+/// A batch that waits.
+struct Queued {
+    batch: EventBatch,
+    held: Held,
+}
+
+impl Piece for Queued {
+    fn positions(&self) -> Range<i64> {
+        self.batch.origin.positions.clone()
+    }
+
+    fn rows(&self) -> usize {
+        self.batch.len()
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// The exporter.
+pub struct Exporter {
+    fault: Option<Fault>,
+    routes: BTreeMap<u64, (Arc<Route>, Ranges<Queued, u64>)>,
+    alone: VecDeque<Queued>,
+    pub exports: Vec<Export>,
+}
+
+/// An export on its way.
+pub struct Export {
+    range: Option<(Arc<Route>, Range<i64>, u64)>,
+    insert: Insert,
+    held: Vec<Held>,
+    done: bool,
+}
+
+impl Exporter {
+    pub fn new(fault: Option<Fault>) -> Exporter {
+        Exporter { fault, routes: BTreeMap::new(), alone: VecDeque::new(), exports: Vec::new() }
+    }
+
+    /// A batch of a lane.
+    pub fn take(&mut self, route: &Arc<Route>, mut batch: EventBatch) {
+        if route.exported.is_some_and(|exported| batch.origin.positions.end <= exported) {
+            return;
+        }
+        let held = Held::new(std::mem::take(&mut batch.ack));
+        let limits = Limits { rows: 4, bytes: u64::MAX };
+        let (_, ranges) = self.routes.entry(route.id).or_insert_with(|| {
+            (Arc::clone(route), Ranges::new(limits, route.exported, route.unfinished.clone()))
+        });
+        ranges.add(Queued { batch, held }, 0);
+    }
+
+    /// Results from the trunk.
+    pub fn take_derived(&mut self, mut batch: EventBatch) {
+        let held = Held::new(std::mem::take(&mut batch.ack));
+        if !batch.is_empty() {
+            self.alone.push_back(Queued { batch, held });
+        } else {
+            drop(held.release());
+        }
+    }
+
+    /// Begins what can be begun.
+    pub fn begin(&mut self) {
+        while let Some(Queued { batch, held }) = self.alone.pop_front() {
+            let token = batch.origin.identity.as_deref().unwrap().to_owned();
+            let insert = Insert { token, events: Vec::new(), windows: rows(&batch) };
+            self.exports.push(Export { range: None, insert, held: vec![held], done: false });
+        }
+        for (route, ranges) in self.routes.values_mut() {
+            let Some(Cut { range, pieces, .. }) = ranges.take(0) else { continue };
+            let token = format!("{}/{}-{}/{SINK}", route.ledger.identity(), range.start, range.end);
+            let events = pieces.iter().flat_map(|piece| ids(&piece.batch)).collect::<Vec<i64>>();
+            let held = pieces.into_iter().map(|piece| piece.held).collect();
+            let version = match events.is_empty() {
+                true => 0,
+                false => route.ledger.begin(&SINK.into(), &range),
+            };
+            let insert = Insert { token, events, windows: Vec::new() };
+            self.exports.push(Export {
+                range: Some((Arc::clone(route), range, version)),
+                insert,
+                held,
+                done: false,
+            });
+        }
+    }
+
+    /// An export goes on, unless it waits for what is to be written down. A request that was given up is returned.
+    ///
+    /// # Errors
+    /// What the store says is wrong.
+    pub fn export(&mut self, at: usize, fate: Fate, store: &mut Store) -> Result<Option<Insert>, String> {
+        if self.exports.is_empty() {
+            return Ok(None);
+        }
+        let at = at % self.exports.len();
+        let export = &mut self.exports[at];
+        if export.done {
+            return Ok(None);
+        }
+        if let Some((route, _, version)) = &export.range
+            && !export.insert.events.is_empty()
+        {
+            match route.ledger.is_written(*version) {
+                Ok(false) if self.fault == Some(Fault::InsertBeforeWritten) => {}
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(_) => {
+                    // Another owner has the lane: what is held fails.
+                    let export = self.exports.remove(at);
+                    self.arrived(&export);
+                    return Ok(None);
+                }
+            }
+        }
+        match fate {
+            Fate::Answered => {
+                store.insert(&export.insert)?;
+                export.done = true;
+                if let Some((route, range, _)) = &export.range {
+                    route.ledger.done(SINK, range);
+                }
+                Ok(None)
+            }
+            Fate::AnswerLost => store.insert(&export.insert).map(|()| None),
+            Fate::Delayed => Ok(Some(export.insert.clone())),
+            Fate::Refused => Ok(None),
+        }
+    }
+
+    /// What has been exported is acknowledged. Returns whether there was any.
+    pub fn acknowledge(&mut self) -> bool {
+        let (done, open) = std::mem::take(&mut self.exports).into_iter().partition(|export| export.done);
+        self.exports = open;
+        let done: Vec<Export> = done;
+        let any = !done.is_empty();
+        for export in done {
+            self.arrived(&export);
+            export.held.into_iter().for_each(|held| drop(held.release()));
+        }
+        any
+    }
+
+    fn arrived(&mut self, export: &Export) {
+        if let Some((route, ..)) = &export.range
+            && let Some((_, ranges)) = self.routes.get_mut(&route.id)
+        {
+            ranges.arrived();
+        }
+    }
+}
+
+fn ids(batch: &EventBatch) -> Vec<i64> {
+    let columns = batch.as_columns().unwrap();
+    columns.column_by_name("duration_ns").unwrap().as_primitive::<Int64Type>().values().to_vec()
+}
+
+fn rows(batch: &EventBatch) -> Vec<Row> {
+    assert_eq!(batch.signal, Signal::Windows);
+    let columns = batch.as_columns().unwrap();
+    let column = |name: &str| columns.column_by_name(name).unwrap();
+    let integers = |name: &str| column(name).as_primitive::<Int64Type>().values().to_vec();
+    let millis = |name: &str, row: usize| {
+        column(name).as_primitive::<TimestampNanosecondType>().value(row) / 1_000_000
+    };
+    let text = |name: &str, row: usize| TextColumn::new(column(name)).unwrap().get(row).unwrap().to_owned();
+    let shards = columns.column_by_name("shard").map(|_| integers("shard"));
+    let (counts, least, most) = (integers("count"), integers("min_duration_ns"), integers("max_duration_ns"));
+    let firings = column("firing").as_primitive::<Int32Type>();
+    let row = |row: usize| Row {
+        window: (
+            text("operator", row),
+            millis("window_start", row),
+            millis("window_end", row),
+            text("service", row).parse().unwrap(),
+        ),
+        shard: shards.as_ref().map_or(0, |shards| shards[row]),
+        firing: firings.value(row),
+        measures: Measures { count: counts[row], least: least[row], most: most[row] },
+    };
+    (0..columns.num_rows()).map(row).collect()
+}
