@@ -531,7 +531,7 @@ service:
     12 |   pipeline: {}
        |   ^^^^^^^^ did you mean `pipelines`?
        = path: service.pipeline
-       = help: valid keys: extensions, pipelines, telemetry, shutdown_timeout, dead_letter
+       = help: valid keys: extensions, pipelines, telemetry, shutdown_timeout, dead_letter, memory
 
     error: `30` has no unit; write for example `30s` or `30ms`
       --> gateway.yaml:13:21

@@ -153,6 +153,12 @@ impl Ledger {
         &self.0.tracker
     }
 
+    /// Whether both are of the same ownership.
+    #[must_use]
+    pub fn is_same(&self, other: &Ledger) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whose windows the lane's own are added to.
     #[must_use]
     pub fn shard(&self) -> Shard {

@@ -71,10 +71,11 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
         exporter.export(&[span()]).await.unwrap();
     }
     let seen = book.lock().unwrap().clone();
-    assert_eq!(seen.len(), 3, "the table is described once");
+    assert_eq!(seen.len(), 4, "the table is described, and its engine asked for, once");
     assert_eq!(seen[0].body, b"DESCRIBE TABLE `weir`.`events`");
     assert!(!seen[0].fields.contains(&"insert_quorum=2".to_owned()), "settings are for inserts");
-    for insert in &seen[1..] {
+    assert!(seen[1].body.starts_with(b"SELECT engine, engine_full FROM system.tables"), "{:?}", seen[1].body);
+    for insert in &seen[2..] {
         for expected in [
             "database=weir",
             "query=INSERT+INTO+%60events%60%28%60service%60%2C+%60it%5C%27s%60%29+FORMAT+ArrowStream",
@@ -95,8 +96,8 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
     let token = |seen: &Seen| {
         seen.fields.iter().find(|field| field.starts_with("insert_deduplication_token=")).cloned()
     };
-    assert!(token(&seen[1]).is_some());
-    assert_eq!(token(&seen[1]), token(&seen[2]), "the same export again");
+    assert!(token(&seen[2]).is_some());
+    assert_eq!(token(&seen[2]), token(&seen[3]), "the same export again");
 }
 
 #[tokio::test]

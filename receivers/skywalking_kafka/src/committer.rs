@@ -177,17 +177,17 @@ impl Work {
         failpoint::reach("before-commit");
         consumer.commit(&list, CommitMode::Sync)?;
         failpoint::reach("after-commit");
-        let mut state = shared.lock();
-        let mut done = Vec::with_capacity(now.len());
         for (partition, position) in now {
-            if let Some(entry) = state.lanes.get_mut(&partition) {
+            let Some((_, ledger)) = lanes.iter().find(|(lane, _)| *lane == partition) else { continue };
+            ledger.written(position.version);
+            // Meanwhile the partition may have another owner, whose positions these are not.
+            let mut state = shared.lock();
+            if let Some(entry) = state.lanes.get_mut(&partition).filter(|entry| entry.ledger.is_same(ledger))
+            {
                 entry.gauge.set(position.offset);
-                done.push((entry.ledger.clone(), position.version));
                 entry.written = Some(position);
             }
         }
-        drop(state);
-        done.into_iter().for_each(|(ledger, version)| ledger.written(version));
         Ok(())
     }
 
