@@ -74,6 +74,11 @@ impl Distinct {
         }
     }
 
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Distinct::Exact(hashes) if hashes.is_empty())
+    }
+
     /// The number of different values, rounded to a whole one.
     pub fn value(&self) -> f64 {
         match self {

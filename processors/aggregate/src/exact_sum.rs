@@ -32,6 +32,11 @@ impl ExactSum {
         other.parts.iter().for_each(|part| self.add_part(*part));
     }
 
+    /// Takes out everything that `other` added, as exactly.
+    pub fn subtract(&mut self, other: &ExactSum) {
+        other.parts.iter().for_each(|part| self.add_part(-*part));
+    }
+
     fn add_part(&mut self, mut carry: f64) {
         let mut kept = 0;
         for at in 0..self.parts.len() {

@@ -7,21 +7,22 @@
 //! then. With `allowed_lateness` such windows may still change, so there they fire again with everything they have, and
 //! with numbers above those of the earlier owner.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use weir_component::delivery::Shard;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
 use crate::codec::Malformed;
-use crate::groups::{Groups, Place, Room};
 use crate::key::{Key, KeyHasher, KeyRows};
+use crate::key_table::KeyTable;
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::Row;
-use crate::state::GroupState;
+use crate::results::Head;
+use crate::running::Running;
+use crate::slice::Slice;
 use crate::trunk::{Begin, Fired, also, note_late};
 use crate::window::{Assigned, Slices, Span};
 
@@ -30,8 +31,12 @@ pub struct FixedWindows {
     operator: Arc<Operator>,
     slices: Slices,
     hasher: KeyHasher,
+    /// The keys of all slices.
+    keys: KeyTable,
     /// By start.
     kept: BTreeMap<i64, Slice>,
+    /// The window that fired last, while the next one can be made of it.
+    running: Running,
     /// Groups in all slices.
     groups: usize,
     /// The watermark up to which windows have fired.
@@ -44,19 +49,6 @@ pub struct FixedWindows {
     lanes: BTreeMap<LaneId, Begin>,
 }
 
-struct Slice {
-    span: Span,
-    keys: Groups<()>,
-    shares: BTreeMap<LaneId, Share>,
-}
-
-/// What one lane contributed to one slice: states by the index of their key.
-#[derive(Default)]
-struct Share {
-    states: BTreeMap<usize, GroupState>,
-    inputs: Held,
-}
-
 impl FixedWindows {
     /// No windows yet.
     pub fn new(operator: Arc<Operator>, slices: Slices) -> FixedWindows {
@@ -64,7 +56,9 @@ impl FixedWindows {
             operator,
             slices,
             hasher: KeyHasher::default(),
+            keys: KeyTable::default(),
             kept: BTreeMap::new(),
+            running: Running::default(),
             groups: 0,
             reached: Watermark::MIN,
             fired: BTreeMap::new(),
@@ -111,21 +105,31 @@ impl FixedWindows {
         let rows = KeyRows::new(&key_columns, &self.hasher, partial.rows());
         let columns = operator.group_by.len();
         let overflow = Key::overflow(columns);
+        if self.running.covers(span) {
+            self.running = Running::default();
+        }
         let slice = self.kept.entry(span.start).or_insert_with(|| Slice::new(span));
-        let share = slice.shares.entry(lane).or_default();
+        let mut share = slice.shares.remove(&lane).unwrap_or_default();
+        share.reserve(states.len());
         let mut folded = 0_u64;
         for (row, state) in states.into_iter().enumerate() {
-            let room = if self.groups < operator.room() { Room::Free } else { Room::Full(columns) };
-            let before = slice.keys.len();
-            let place = slice.keys.place(&rows, row, &self.hasher, room, || ());
-            self.groups += slice.keys.len() - before;
-            let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
-            if matches!(place, Place::Overflow(_)) && !rows.matches(row, &overflow) {
-                folded = folded.saturating_add(state.count);
-            }
-            add(&mut share.states, group, state);
+            let known = self.keys.find(&rows, row);
+            let number = match known {
+                Some(number) if slice.has(number) => number,
+                _ if self.groups < operator.room() => known.unwrap_or_else(|| self.keys.insert(&rows, row)),
+                _ => {
+                    if !rows.matches(row, &overflow) {
+                        folded = folded.saturating_add(state.count);
+                    }
+                    self.keys.overflow(columns, &self.hasher)
+                }
+            };
+            self.groups += usize::from(slice.join(number, &mut self.keys));
+            share.add(number, state);
         }
+        share.tidy();
         share.inputs.absorb(inputs);
+        slice.shares.insert(lane, share);
         operator.note_overflow(folded);
         let windows = self.slices.windows(span).take_while(|window| window.is_over(watermark));
         self.changed.extend(windows.filter(|window| !window.is_gone(lateness, watermark)));
@@ -133,7 +137,7 @@ impl FixedWindows {
     }
 
     /// Takes the windows that are over at this watermark, or are over and have something new.
-    pub fn fire(&mut self, watermark: Watermark) -> Fired {
+    pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let lateness = self.operator.allowed_lateness;
         let mut due = std::mem::take(&mut self.changed);
         self.find_due(watermark, &mut due);
@@ -142,22 +146,17 @@ impl FixedWindows {
         for window in &due {
             let gone = window.is_gone(lateness, watermark);
             let apart = self.apart(*window);
-            let mut groups = self.add_up(*window, gone, &mut fired.inputs);
-            if groups.is_empty() {
+            let sums = self.add_up(*window, gone, &mut fired.inputs);
+            let sums = sums.as_ref().unwrap_or(&self.running);
+            if sums.is_empty() {
                 continue;
             }
-            groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             let firing = self.fired.get(window).copied().unwrap_or_else(|| self.first_firing(*window));
             if !gone {
                 self.fired.insert(*window, firing.saturating_add(1));
             }
-            fired.rows.extend(groups.into_iter().map(|(key, state)| Row {
-                span: *window,
-                firing,
-                apart,
-                key,
-                state,
-            }));
+            let head = Head { span: *window, firing, apart };
+            fired.batches.push((head, sums.write(&mut self.keys, head, &self.operator, layout)));
         }
         self.clean(watermark);
         fired
@@ -193,30 +192,46 @@ impl FixedWindows {
         }
     }
 
-    /// The groups of a window, and another handle to its inputs. A window of one slice that is not needed any more is
-    /// taken, else the slices stay.
-    fn add_up(&mut self, window: Span, gone: bool, inputs: &mut Held) -> Vec<(Key, GroupState)> {
+    /// The sums of a window, and another handle to its inputs. `None`: they are the running ones.
+    ///
+    /// A window of one slice that is not needed any more is taken, else the slices stay.
+    fn add_up(&mut self, window: Span, gone: bool, inputs: &mut Held) -> Option<Running> {
+        let mut sums = Running::default();
         if gone && self.slices.per_window() == 1 {
-            let slice = self.kept.remove(&window.start);
-            self.groups = self.groups.saturating_sub(slice.as_ref().map_or(0, |slice| slice.keys.len()));
-            return slice.map_or_else(Vec::new, |slice| slice.into_groups(inputs));
+            // Its keys are still needed to write it: the slice itself goes with `clean`.
+            for share in
+                self.kept.get_mut(&window.start).into_iter().flat_map(|slice| slice.shares.values_mut())
+            {
+                inputs.absorb(std::mem::take(&mut share.inputs));
+                sums.take(share);
+            }
+            return Some(sums);
         }
-        let mut all: Groups<GroupState> = Groups::default();
+        let lanes = self.operator.allowed_lateness == 0;
+        let lanes = lanes.then_some(&self.lanes);
+        let is_delivered = |lane: &LaneId| {
+            let begin = lanes.and_then(|lanes| lanes.get(lane));
+            begin.is_some_and(|begin| window.is_over(begin.delivered))
+        };
+        let mut whole = self.slices.per_window() > 1;
         for (_, slice) in self.kept.range_mut(window.start..window.end) {
             for (lane, share) in &mut slice.shares {
-                let begin = self.lanes.get(lane).filter(|_| self.operator.allowed_lateness == 0);
-                if begin.is_some_and(|begin| window.is_over(begin.delivered)) {
-                    continue;
-                }
-                inputs.absorb(also(&mut share.inputs));
-                for (group, state) in &share.states {
-                    if let Some((hash, key)) = slice.keys.key(*group) {
-                        all.entry(hash, key, || self.operator.new_state()).merge(state);
-                    }
+                if is_delivered(lane) {
+                    whole = false;
+                } else {
+                    inputs.absorb(also(&mut share.inputs));
                 }
             }
         }
-        all.into_entries().collect()
+        if whole {
+            self.running.advance(window, &self.kept);
+            return None;
+        }
+        for (_, slice) in self.kept.range(window.start..window.end) {
+            let left = slice.shares.iter().filter(|(lane, _)| !is_delivered(lane));
+            left.for_each(|(_, share)| sums.add(share));
+        }
+        Some(sums)
     }
 
     /// Forgets slices and windows that are closed for good.
@@ -226,9 +241,11 @@ impl FixedWindows {
             && self.slices.last_window(first.get().span).is_none_or(|last| last.is_gone(lateness, watermark))
         {
             let slice = first.remove();
-            self.groups = self.groups.saturating_sub(slice.keys.len());
-            slice.release();
+            self.groups = self.groups.saturating_sub(slice.groups());
+            self.running.leave(&slice);
+            slice.release(&mut self.keys);
         }
+        self.forget_keys();
         while let Some(first) = self.fired.first_entry()
             && first.key().is_gone(lateness, watermark)
         {
@@ -239,54 +256,25 @@ impl FixedWindows {
     /// Takes back what a lane contributed to windows that have not all fired.
     pub fn take_back(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
-        let groups = &mut self.groups;
+        self.running = Running::default();
+        let (groups, keys) = (&mut self.groups, &mut self.keys);
         self.kept.retain(|_, slice| {
             slice.shares.remove(&lane);
             let keep = !slice.shares.is_empty();
             if !keep {
-                *groups = groups.saturating_sub(slice.keys.len());
+                *groups = groups.saturating_sub(slice.groups());
+                slice.leave(keys);
             }
             keep
         });
-    }
-}
-
-impl Slice {
-    fn new(span: Span) -> Slice {
-        Slice { span, keys: Groups::default(), shares: BTreeMap::new() }
+        self.forget_keys();
     }
 
-    /// Nothing needs the inputs any more but results that have left.
-    fn release(self) {
-        for share in self.shares.into_values() {
-            drop(share.inputs.release());
+    /// Forgets keys that no slice has.
+    fn forget_keys(&mut self) {
+        if let Some(numbers) = self.keys.renumber() {
+            self.running = Running::default();
+            self.kept.values_mut().for_each(|slice| slice.renumber(&numbers));
         }
-    }
-
-    /// The groups of all lanes. The inputs go on.
-    fn into_groups(self, inputs: &mut Held) -> Vec<(Key, GroupState)> {
-        let mut states: Vec<Option<GroupState>> = Vec::new();
-        states.resize_with(self.keys.len(), || None);
-        for share in self.shares.into_values() {
-            inputs.absorb(share.inputs);
-            for (group, state) in share.states {
-                match states.get_mut(group) {
-                    Some(Some(sum)) => sum.merge(&state),
-                    Some(sum) => *sum = Some(state),
-                    None => {}
-                }
-            }
-        }
-        let both = self.keys.into_entries().zip(states);
-        both.filter_map(|((key, ()), state)| Some((key, state?))).collect()
-    }
-}
-
-fn add(states: &mut BTreeMap<usize, GroupState>, group: usize, state: GroupState) {
-    match states.entry(group) {
-        Entry::Vacant(entry) => {
-            entry.insert(state);
-        }
-        Entry::Occupied(mut entry) => entry.get_mut().merge(&state),
     }
 }

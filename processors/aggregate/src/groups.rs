@@ -55,25 +55,9 @@ impl<S> Groups<S> {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
     }
 
-    /// Takes the keys and states, in order of arrival.
-    pub fn into_entries(self) -> impl ExactSizeIterator<Item = (Key, S)> {
-        self.entries.into_iter().map(|entry| (entry.key, entry.state))
-    }
-
     /// The hash and key of a group by its index. The hash is that of the hasher that placed it.
     pub fn key(&self, index: usize) -> Option<(u64, &Key)> {
         self.entries.get(index).map(|entry| (entry.hash, &entry.key))
-    }
-
-    /// The state of the group with this key and hash; it is made when it is not there.
-    pub fn entry(&mut self, hash: u64, key: &Key, new: impl FnOnce() -> S) -> &mut S {
-        let entries = &self.entries;
-        let same = |index: &u32| {
-            entries.get(*index as usize).is_some_and(|entry| entry.hash == hash && entry.key == *key)
-        };
-        let known = self.table.find(hash, same).map(|index| *index as usize);
-        let index = known.unwrap_or_else(|| self.insert(hash, key.clone(), new()));
-        &mut self.entries[index].state
     }
 
     /// Removes the groups for which `keep` is false. The indices of the others change.

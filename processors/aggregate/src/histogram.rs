@@ -8,6 +8,8 @@
 //! The bytes: number of buckets, then for each, in rising order, the distance of its index to the one before
 //! (the first: the index itself, signed) and its count.
 
+use std::cmp::Ordering;
+
 use crate::codec::{Malformed, Reader, put_i64, put_u64};
 
 /// Bits of a value that tell buckets within a power of two apart.
@@ -19,34 +21,80 @@ const LAST_INTEGER: i32 = (64 - BITS as i32 - 1) * PARTS as i32 + 2 * PARTS as i
 const FLOAT_SHIFT: u32 = 52 - BITS;
 
 /// Counts by bucket. Buckets are numbered by [`of_integer`] or [`of_float`]; one histogram uses one of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    /// In rising order of index, no count is 0.
-    buckets: Vec<(i32, u64)>,
+    buckets: Buckets,
 }
 
+/// In rising order of index, no count is 0. A single bucket needs no memory of its own: many groups see one event a slice.
+#[derive(Clone, Debug)]
+enum Buckets {
+    One([(i32, u64); 1]),
+    Any(Vec<(i32, u64)>),
+}
+
+impl Default for Buckets {
+    fn default() -> Buckets {
+        Buckets::Any(Vec::new())
+    }
+}
+
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Histogram) -> bool {
+        self.buckets() == other.buckets()
+    }
+}
+
+impl Eq for Histogram {}
+
 impl Histogram {
+    fn buckets(&self) -> &[(i32, u64)] {
+        match &self.buckets {
+            Buckets::One(one) => one,
+            Buckets::Any(buckets) => buckets,
+        }
+    }
+
     /// Counts one value. Allocates only when the bucket is new and the list is full.
     pub fn record(&mut self, bucket: i32) {
-        match self.buckets.binary_search_by_key(&bucket, |(index, _)| *index) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
-            Err(at) => self.buckets.insert(at, (bucket, 1)),
+        self.count(bucket, 1);
+    }
+
+    fn count(&mut self, bucket: i32, values: u64) {
+        match &mut self.buckets {
+            Buckets::One([one]) if one.0 == bucket => one.1 = one.1.saturating_add(values),
+            Buckets::One([one]) => {
+                let mut buckets = Vec::with_capacity(4);
+                buckets.push(*one);
+                buckets.insert(usize::from(bucket > one.0), (bucket, values));
+                self.buckets = Buckets::Any(buckets);
+            }
+            Buckets::Any(buckets) if buckets.is_empty() => self.buckets = Buckets::One([(bucket, values)]),
+            Buckets::Any(buckets) => match buckets.binary_search_by_key(&bucket, |(index, _)| *index) {
+                Ok(at) => buckets[at].1 = buckets[at].1.saturating_add(values),
+                Err(at) => buckets.insert(at, (bucket, values)),
+            },
         }
     }
 
     /// Counts what `other` counted.
     pub fn merge(&mut self, other: &Histogram) {
-        if self.buckets.is_empty() {
-            self.buckets.clone_from(&other.buckets);
+        let (ours, theirs) = (self.buckets(), other.buckets());
+        if ours.is_empty() {
+            self.buckets = other.buckets.clone();
             return;
         }
-        let mut merged = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
-        let (mut left, mut right) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
+        if theirs.len() <= ours.len() / 8 + 1 {
+            theirs.iter().for_each(|(bucket, values)| self.count(*bucket, *values));
+            return;
+        }
+        let mut merged = Vec::with_capacity(ours.len().max(theirs.len()));
+        let (mut left, mut right) = (ours.iter().peekable(), theirs.iter().peekable());
         while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
             match a.0.cmp(&b.0) {
-                std::cmp::Ordering::Less => merged.extend(left.next()),
-                std::cmp::Ordering::Greater => merged.extend(right.next()),
-                std::cmp::Ordering::Equal => {
+                Ordering::Less => merged.extend(left.next()),
+                Ordering::Greater => merged.extend(right.next()),
+                Ordering::Equal => {
                     merged.push((a.0, a.1.saturating_add(b.1)));
                     left.next();
                     right.next();
@@ -55,26 +103,76 @@ impl Histogram {
         }
         merged.extend(left);
         merged.extend(right);
-        self.buckets = merged;
+        self.buckets = Buckets::Any(merged);
+    }
+
+    /// Takes out what `other` counted. All of it was merged before.
+    pub fn subtract(&mut self, other: &Histogram) {
+        let theirs = other.buckets();
+        match &mut self.buckets {
+            Buckets::One([one]) => {
+                let fewer: u64 = theirs.iter().filter(|other| other.0 == one.0).map(|other| other.1).sum();
+                one.1 = one.1.saturating_sub(fewer);
+                if one.1 == 0 {
+                    self.buckets = Buckets::default();
+                }
+            }
+            Buckets::Any(buckets) if theirs.len() <= buckets.len() / 8 + 1 => {
+                for (bucket, values) in theirs {
+                    if let Ok(at) = buckets.binary_search_by_key(bucket, |(index, _)| *index) {
+                        buckets[at].1 = buckets[at].1.saturating_sub(*values);
+                        if buckets[at].1 == 0 {
+                            buckets.remove(at);
+                        }
+                    }
+                }
+            }
+            Buckets::Any(buckets) => {
+                let mut theirs = theirs.iter().peekable();
+                buckets.retain_mut(|(bucket, values)| {
+                    while theirs.next_if(|(other, _)| other < bucket).is_some() {}
+                    let fewer = theirs.next_if(|(other, _)| other == bucket).map_or(0, |(_, fewer)| *fewer);
+                    *values = values.saturating_sub(fewer);
+                    *values > 0
+                });
+            }
+        }
     }
 
     /// The bucket of the smallest value that at least `share` of all values do not exceed. `None` when empty.
     pub fn quantile(&self, share: Share) -> Option<i32> {
-        let total: u128 = self.buckets.iter().map(|(_, count)| u128::from(*count)).sum();
-        let rank = share.rank(total);
-        let mut below = 0;
-        let found = self.buckets.iter().find(|(_, count)| {
-            below += u128::from(*count);
-            below >= rank
-        });
-        found.map(|(index, _)| *index)
+        self.quantiles([share]).map(|[bucket]| bucket)
+    }
+
+    /// [`quantile`](Self::quantile) of several shares, which do not fall.
+    pub fn quantiles<const N: usize>(&self, shares: [Share; N]) -> Option<[i32; N]> {
+        let buckets = self.buckets();
+        let mut found = [buckets.last()?.0; N];
+        if buckets.len() == 1 {
+            return Some(found);
+        }
+        let total: u128 = buckets.iter().map(|(_, count)| u128::from(*count)).sum();
+        let (mut left, mut below) = (buckets.iter(), 0);
+        let mut at = buckets[0].0;
+        for (found, share) in found.iter_mut().zip(shares) {
+            let rank = share.rank(total);
+            while below < rank
+                && let Some((bucket, count)) = left.next()
+            {
+                below += u128::from(*count);
+                at = *bucket;
+            }
+            *found = at;
+        }
+        Some(found)
     }
 
     /// Appends the bytes.
     pub fn write(&self, out: &mut Vec<u8>) {
-        put_u64(out, self.buckets.len() as u64);
+        let buckets = self.buckets();
+        put_u64(out, buckets.len() as u64);
         let mut before = 0_i64;
-        for (index, count) in &self.buckets {
+        for (index, count) in buckets {
             put_i64(out, i64::from(*index) - before);
             put_u64(out, *count);
             before = i64::from(*index);
@@ -84,7 +182,8 @@ impl Histogram {
     /// Reads the bytes.
     pub fn read(reader: &mut Reader<'_>) -> Result<Histogram, Malformed> {
         let length = reader.length(2)?;
-        let mut buckets: Vec<(i32, u64)> = Vec::with_capacity(length);
+        let mut one = Buckets::default();
+        let mut buckets = Vec::with_capacity(if length > 1 { length } else { 0 });
         let mut before = 0_i64;
         for position in 0..length {
             let step = reader.i64()?;
@@ -97,10 +196,14 @@ impl Histogram {
                 return Err(Malformed("a bucket is empty"));
             }
             let bucket = i32::try_from(index).map_err(|_| Malformed("a bucket is out of range"))?;
-            buckets.push((bucket, count));
+            if length == 1 {
+                one = Buckets::One([(bucket, count)]);
+            } else {
+                buckets.push((bucket, count));
+            }
             before = index;
         }
-        Ok(Histogram { buckets })
+        Ok(Histogram { buckets: if length == 1 { one } else { Buckets::Any(buckets) } })
     }
 }
 
@@ -241,6 +344,26 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(Histogram::read(&mut reader), Ok(merged));
             prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
+        fn what_is_taken_out_was_never_there(
+            a in prop::collection::vec(0..600_u64, 0..40),
+            b in prop::collection::vec(0..600_u64, 0..40),
+        ) {
+            let (mut all, b) = (of(&a), of(&b));
+            all.merge(&b);
+            all.subtract(&b);
+            prop_assert_eq!(&all, &of(&a));
+            all.subtract(&of(&a));
+            prop_assert_eq!(all, Histogram::default());
+        }
+
+        #[test]
+        fn several_quantiles_are_each_of_them(values in prop::collection::vec(0..600_u64, 0..40)) {
+            let shares = [0, 1, 50, 50, 99, 100].map(Share::percent);
+            let each = shares.map(|share| of(&values).quantile(share));
+            prop_assert_eq!(of(&values).quantiles(shares).map(|all| all.map(Some)).unwrap_or_default(), each);
         }
 
         #[test]

@@ -242,7 +242,8 @@ fn larger(most: Option<f64>, value: f64) -> f64 {
     most.map_or(value, |most| most.max(value))
 }
 
-fn wider(a: Option<(f64, f64)>, b: Option<(f64, f64)>) -> Option<(f64, f64)> {
+/// The range that covers both.
+pub fn wider(a: Option<(f64, f64)>, b: Option<(f64, f64)>) -> Option<(f64, f64)> {
     match (a, b) {
         (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
         (one, None) | (None, one) => one,

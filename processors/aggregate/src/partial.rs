@@ -310,7 +310,7 @@ mod tests {
             let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
             let partial = Partial::open(&batch, 1).unwrap().unwrap();
             if let Ok(state) = partial.state(0, new_state()) {
-                let _ = (state.durations.percentile(50), state.measures[1].result(Function::Quantile(0.5), 1.0));
+                let _ = (state.durations.percentiles(), state.measures[1].result(Function::Quantile(0.5), 1.0));
             }
         }
     }

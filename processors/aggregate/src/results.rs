@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewBuilder,
-    TimestampNanosecondArray,
+    ArrayRef, DictionaryArray, Float64Array, Float64Builder, Int32Array, Int32Builder, Int64Array,
+    Int64Builder, RecordBatch, StringViewBuilder, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use foldhash::fast::RandomState;
 use weir_component::delivery::Shard;
 use weir_pdata::expr::{Function, Measure};
 use weir_pdata::{Signal, schema};
@@ -37,27 +38,6 @@ pub const DEFAULT_MEASURES: [&str; 11] = [
 /// Columns of `Windows` that the data model has and this operator does not write (yet).
 pub const RESERVED: [&str; 2] = ["revision", "shard"];
 
-/// One group of one window that fires.
-pub struct Row {
-    /// The window.
-    pub span: Span,
-    /// 0 for the first time it fires, then 1, 2, …
-    pub firing: u32,
-    /// The shard, when it is what is left of a window that other lanes have delivered.
-    pub apart: Option<Shard>,
-    /// The group.
-    pub key: Key,
-    /// Everything about it.
-    pub state: GroupState,
-}
-
-impl Row {
-    /// The length of the window in seconds.
-    fn seconds(&self) -> f64 {
-        self.span.millis() as f64 / 1000.0
-    }
-}
-
 /// The columns of the results of an operator with these group-by columns and named measures.
 pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef {
     let fixed =
@@ -77,98 +57,207 @@ pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef 
     Arc::new(Schema::new(fields))
 }
 
-/// Writes rows in the order given.
+/// What the rows of one batch are of.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The window; of sessions that of the first row.
+    pub span: Span,
+    /// 0 for the first time it fires, then 1, 2, …; of sessions that of the first row.
+    pub firing: u32,
+    /// The shard, when it is what is left of a window that other lanes have delivered.
+    pub apart: Option<Shard>,
+}
+
+/// The rows of one batch, written column by column as they come.
+pub struct Rows<'a> {
+    operator: &'a Operator,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    sizes: Vec<i64>,
+    firings: Vec<i32>,
+    keys: Vec<Texts<'a>>,
+    count: Vec<i64>,
+    errors: Int64Builder,
+    success: Float64Builder,
+    mean: Float64Builder,
+    most: Int64Builder,
+    least: Int64Builder,
+    percentiles: [Int64Builder; PERCENTILES.len()],
+    rate: Vec<f64>,
+    named: Vec<(Function, Named)>,
+}
+
+/// The column of a named measure.
+enum Named {
+    Integers(Int64Builder),
+    Floats(Float64Builder),
+}
+
+impl<'a> Rows<'a> {
+    /// Room for this many rows. `ordered`: they come ordered by key.
+    pub fn new(operator: &'a Operator, ordered: bool, rows: usize) -> Rows<'a> {
+        let integers = || Int64Builder::with_capacity(rows);
+        let floats = || Float64Builder::with_capacity(rows);
+        let named = operator.measures.iter().map(|(_, measure)| match measure.function {
+            Function::Count => (Function::Count, Named::Integers(integers())),
+            other => (other, Named::Floats(floats())),
+        });
+        Rows {
+            operator,
+            starts: Vec::with_capacity(rows),
+            ends: Vec::with_capacity(rows),
+            sizes: Vec::with_capacity(rows),
+            firings: Vec::with_capacity(rows),
+            keys: (0..operator.group_by.len()).map(|at| Texts::new(ordered && at == 0, rows)).collect(),
+            count: Vec::with_capacity(rows),
+            errors: integers(),
+            success: floats(),
+            mean: floats(),
+            most: integers(),
+            least: integers(),
+            percentiles: PERCENTILES.map(|_| integers()),
+            rate: Vec::with_capacity(rows),
+            named: named.collect(),
+        }
+    }
+
+    /// Adds the row of a group. `firing` is 0 for the first time the window fires, then 1, 2, …
+    pub fn push(&mut self, span: Span, firing: u32, key: &'a Key, state: &GroupState) {
+        let seconds = span.millis() as f64 / 1000.0;
+        let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let durations = &state.durations;
+        let judged = state.judged > 0;
+        self.starts.push(span.start.saturating_mul(NANOS));
+        self.ends.push(span.end.saturating_mul(NANOS));
+        self.sizes.push(span.millis());
+        self.firings.push(i32::try_from(firing).unwrap_or(i32::MAX));
+        self.keys.iter_mut().zip(key.parts()).for_each(|(column, text)| column.push(text));
+        self.count.push(integer(state.count));
+        self.errors.append_option(judged.then(|| integer(state.errors)));
+        self.success.append_option(judged.then(|| 1.0 - state.errors as f64 / state.judged as f64));
+        self.mean.append_option(durations.mean());
+        self.most.append_option(durations.range.map(|(_, most)| most));
+        self.least.append_option(durations.range.map(|(least, _)| least));
+        let percentiles = durations.percentiles();
+        for (at, column) in self.percentiles.iter_mut().enumerate() {
+            column.append_option(percentiles.map(|percentiles| percentiles[at]));
+        }
+        self.rate.push(state.count as f64 / seconds);
+        for (at, (function, column)) in self.named.iter_mut().enumerate() {
+            let measure = state.measures.get(at);
+            let result = measure.map_or(Measured::Float(None), |measure| measure.result(*function, seconds));
+            match (column, result) {
+                (Named::Integers(column), Measured::Integer(integer)) => column.append_value(integer),
+                (Named::Integers(column), Measured::Float(_)) => column.append_null(),
+                (Named::Floats(column), Measured::Integer(integer)) => column.append_value(integer as f64),
+                (Named::Floats(column), Measured::Float(float)) => column.append_option(float),
+            }
+        }
+    }
+
+    /// The batch.
+    ///
+    /// # Errors
+    /// When Arrow does not take the columns: more than 2^31 rows.
+    pub fn finish(self, layout: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let rows = self.count.len();
+        let mut operator = Texts::new(true, rows);
+        (0..rows).for_each(|_| operator.push(Some(&self.operator.id)));
+        let times = |times: Vec<i64>| -> ArrayRef {
+            Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))
+        };
+        let integers = |integers: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(integers)) };
+        let mut columns =
+            vec![operator.finish()?, times(self.starts), times(self.ends), integers(self.sizes)];
+        for texts in self.keys {
+            columns.push(texts.finish()?);
+        }
+        columns.push(Arc::new(Int32Array::from(self.firings)));
+        columns.push(integers(self.count));
+        let (mut errors, mut success, mut mean) = (self.errors, self.success, self.mean);
+        columns.push(Arc::new(errors.finish()));
+        columns.push(Arc::new(success.finish()));
+        columns.push(Arc::new(mean.finish()));
+        columns.extend([self.most, self.least].map(|mut column| Arc::new(column.finish()) as ArrayRef));
+        columns.extend(self.percentiles.map(|mut column| Arc::new(column.finish()) as ArrayRef));
+        columns.push(Arc::new(Float64Array::from(self.rate)));
+        columns.extend(self.named.into_iter().map(|(_, column)| -> ArrayRef {
+            match column {
+                Named::Integers(mut column) => Arc::new(column.finish()),
+                Named::Floats(mut column) => Arc::new(column.finish()),
+            }
+        }));
+        RecordBatch::try_new(layout.clone(), columns)
+    }
+}
+
+/// The same rows, with the shard that they are of. Only windows of part of the input say of which.
 ///
 /// # Errors
-/// When Arrow does not take the columns: more than 2^31 rows.
-pub fn write(
-    layout: &SchemaRef,
-    operator: &Operator,
-    shard: Shard,
-    rows: &[Row],
-) -> Result<RecordBatch, ArrowError> {
-    let times = |of: fn(Span) -> i64| -> ArrayRef {
-        let times = rows.iter().map(|row| of(row.span).saturating_mul(NANOS));
-        Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
-    };
-    let mut columns: Vec<ArrayRef> = vec![
-        dictionary(rows.iter().map(|_| Some(&*operator.id)))?,
-        times(|span| span.start),
-        times(|span| span.end),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.span.millis()))),
-    ];
-    for column in 0..operator.group_by.len() {
-        columns.push(dictionary(rows.iter().map(|row| row.key.parts().nth(column).flatten()))?);
-    }
-    let firings = rows.iter().map(|row| i32::try_from(row.firing).unwrap_or(i32::MAX));
-    columns.push(Arc::new(Int32Array::from_iter_values(firings)));
-    defaults(&mut columns, rows);
-    for (at, (_, measure)) in operator.measures.iter().enumerate() {
-        columns.push(named(at, measure.function, rows));
-    }
+/// When Arrow does not take the columns.
+pub fn with_shard(rows: &RecordBatch, shard: Shard) -> Result<RecordBatch, ArrowError> {
     if shard == Shard::default() {
-        return RecordBatch::try_new(layout.clone(), columns);
+        return Ok(rows.clone());
     }
-    // Only windows of part of the input say of which.
-    let mut fields = layout.fields().to_vec();
+    let (mut fields, mut columns) = (rows.schema().fields().to_vec(), rows.columns().to_vec());
     fields.push(Arc::new(Field::new("shard", DataType::Int64, false)));
-    columns.push(Arc::new(Int64Array::from_value(i64::from(shard.0), rows.len())));
+    columns.push(Arc::new(Int64Array::from_value(i64::from(shard.0), rows.num_rows())));
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// The columns of [`DEFAULT_MEASURES`].
-fn defaults(columns: &mut Vec<ArrayRef>, rows: &[Row]) {
-    let integers = |of: &dyn Fn(&GroupState) -> Option<i64>| -> ArrayRef {
-        Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(&row.state))))
-    };
-    let floats = |of: &dyn Fn(&GroupState) -> Option<f64>| -> ArrayRef {
-        Arc::new(Float64Array::from_iter(rows.iter().map(|row| of(&row.state))))
-    };
-    let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    columns.push(integers(&|state| Some(integer(state.count))));
-    columns.push(integers(&|state| (state.judged > 0).then(|| integer(state.errors))));
-    columns
-        .push(floats(&|state| (state.judged > 0).then(|| 1.0 - state.errors as f64 / state.judged as f64)));
-    columns.push(floats(&|state| state.durations.mean()));
-    columns.push(integers(&|state| state.durations.range.map(|(_, most)| most)));
-    columns.push(integers(&|state| state.durations.range.map(|(least, _)| least)));
-    for percent in PERCENTILES {
-        columns.push(integers(&|state| state.durations.percentile(percent)));
-    }
-    let rates = rows.iter().map(|row| row.state.count as f64 / row.seconds());
-    columns.push(Arc::new(Float64Array::from_iter_values(rates)));
-}
-
-fn named(at: usize, function: Function, rows: &[Row]) -> ArrayRef {
-    let results = rows.iter().map(|row| {
-        let measure = row.state.measures.get(at);
-        measure.map_or(Measured::Float(None), |measure| measure.result(function, row.seconds()))
-    });
-    if function == Function::Count {
-        return Arc::new(Int64Array::from_iter(results.map(|result| match result {
-            Measured::Integer(integer) => Some(integer),
-            Measured::Float(_) => None,
-        })));
-    }
-    Arc::new(Float64Array::from_iter(results.map(|result| match result {
-        Measured::Integer(integer) => Some(integer as f64),
-        Measured::Float(float) => float,
-    })))
-}
-
 /// A dictionary in which every text is once.
-fn dictionary<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Result<ArrayRef, ArrowError> {
-    let mut known: HashMap<&str, i32> = HashMap::new();
-    let mut values = StringViewBuilder::new();
-    let keys = texts.map(|text| {
-        let text = text?;
-        let next = i32::try_from(known.len()).unwrap_or(i32::MAX);
-        Some(*known.entry(text).or_insert_with(|| {
-            values.append_value(text);
-            next
-        }))
-    });
-    let keys = Int32Array::from_iter(keys);
-    let values = Arc::new(values.finish());
-    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values)?))
+struct Texts<'a> {
+    /// Equal texts follow each other.
+    ordered: bool,
+    known: HashMap<&'a str, i32, RandomState>,
+    last: Option<(&'a str, i32)>,
+    values: StringViewBuilder,
+    different: usize,
+    indices: Int32Builder,
+}
+
+impl<'a> Texts<'a> {
+    fn new(ordered: bool, rows: usize) -> Texts<'a> {
+        Texts {
+            ordered,
+            known: HashMap::default(),
+            last: None,
+            values: StringViewBuilder::new(),
+            different: 0,
+            indices: Int32Builder::with_capacity(rows),
+        }
+    }
+
+    fn push(&mut self, text: Option<&'a str>) {
+        let Some(text) = text else {
+            self.indices.append_null();
+            return;
+        };
+        let index = match self.last {
+            Some((last, index)) if last == text => index,
+            _ if self.ordered => self.add(text),
+            _ => match self.known.get(text) {
+                Some(index) => *index,
+                None => {
+                    let index = self.add(text);
+                    self.known.insert(text, index);
+                    index
+                }
+            },
+        };
+        self.last = Some((text, index));
+        self.indices.append_value(index);
+    }
+
+    fn add(&mut self, text: &str) -> i32 {
+        let index = i32::try_from(self.different).unwrap_or(i32::MAX);
+        self.values.append_value(text);
+        self.different += 1;
+        index
+    }
+
+    fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+        let values = Arc::new(self.values.finish());
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.indices.finish(), values)?))
+    }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
@@ -14,7 +15,7 @@ use crate::codec::Malformed;
 use crate::key::{Key, KeyHasher, KeyRows};
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::Row;
+use crate::results::{Head, Rows};
 use crate::state::GroupState;
 use crate::trunk::{Begin, Fired, also, note_late};
 use crate::window::Span;
@@ -42,6 +43,14 @@ struct Fragment {
     inputs: Held,
     /// How often the session has fired.
     firings: u32,
+}
+
+/// A session that fires.
+struct Row {
+    span: Span,
+    firing: u32,
+    key: Key,
+    state: GroupState,
 }
 
 impl Sessions {
@@ -145,21 +154,25 @@ impl Sessions {
     }
 
     /// Takes the sessions that are over at this watermark and have something new.
-    pub fn fire(&mut self, watermark: Watermark) -> Fired {
-        let mut fired = Fired::default();
+    pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
+        let (mut rows, mut inputs) = (Vec::new(), Held::default());
         while let Some((at, _)) = self.due.first()
             && *at <= watermark.0
             && let Some((_, key)) = self.due.pop_first()
         {
-            self.fire_group(key, watermark, &mut fired);
+            self.fire_group(key, watermark, &mut rows, &mut inputs);
         }
-        fired
-            .rows
-            .sort_by(|a, b| (a.span.end, a.span.start, &a.key).cmp(&(b.span.end, b.span.start, &b.key)));
-        fired
+        rows.sort_by(|a, b| (a.span.end, a.span.start, &a.key).cmp(&(b.span.end, b.span.start, &b.key)));
+        let head = rows.first().map(|row| Head { span: row.span, firing: row.firing, apart: None });
+        let batches = head.map(|head| {
+            let mut columns = Rows::new(&self.operator, false, rows.len());
+            rows.iter().for_each(|row| columns.push(row.span, row.firing, &row.key, &row.state));
+            (head, columns.finish(layout))
+        });
+        Fired { batches: batches.into_iter().collect(), inputs }
     }
 
-    fn fire_group(&mut self, key: Key, watermark: Watermark, fired: &mut Fired) {
+    fn fire_group(&mut self, key: Key, watermark: Watermark, rows: &mut Vec<Row>, inputs: &mut Held) {
         let lateness = self.operator.allowed_lateness;
         let Some(mut held) = self.groups.remove(&key) else { return };
         self.fragments = self.fragments.saturating_sub(held.len());
@@ -182,15 +195,10 @@ impl Sessions {
             if parts.iter().any(|part| part.fresh) {
                 let firing = parts.iter().map(|part| part.firings).max().unwrap_or(0);
                 let firing = if firing == 0 { self.first_firing(session) } else { firing };
-                fired.rows.extend(self.add_up(&parts, session).map(|state| Row {
-                    span: session,
-                    firing,
-                    apart: None,
-                    key: key.clone(),
-                    state,
-                }));
+                let sum = self.add_up(&parts, session);
+                rows.extend(sum.map(|state| Row { span: session, firing, key: key.clone(), state }));
                 for part in &mut parts {
-                    fired.inputs.absorb(also(&mut part.inputs));
+                    inputs.absorb(also(&mut part.inputs));
                     part.fresh = false;
                     part.firings = firing.saturating_add(1);
                 }

@@ -64,10 +64,7 @@ impl Durations {
     pub fn merge(&mut self, other: &Durations) {
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
-        self.range = match (self.range, other.range) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            (one, None) | (None, one) => one,
-        };
+        self.widen(other.range);
         self.histogram.merge(&other.histogram);
     }
 
@@ -76,12 +73,22 @@ impl Durations {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
-    /// A percentile, within 0.4 % and never outside the smallest and the largest. `None` without durations.
-    pub fn percentile(&self, percent: u64) -> Option<i64> {
+    /// Covers this range too.
+    pub fn widen(&mut self, range: Option<(i64, i64)>) {
+        self.range = match (self.range, range) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (one, None) | (None, one) => one,
+        };
+    }
+
+    /// The [`PERCENTILES`], within 0.4 % and never outside the smallest and the largest. `None` without durations.
+    pub fn percentiles(&self) -> Option<[i64; PERCENTILES.len()]> {
         let (least, most) = self.range?;
-        let middle = histogram::integer(self.histogram.quantile(Share::percent(percent))?);
-        let nearest = middle.clamp(clamped(least), clamped(most));
-        Some(i64::try_from(nearest).unwrap_or(i64::MAX))
+        let buckets = self.histogram.quantiles(PERCENTILES.map(Share::percent))?;
+        Some(buckets.map(|bucket| {
+            let nearest = histogram::integer(bucket).clamp(clamped(least), clamped(most));
+            i64::try_from(nearest).unwrap_or(i64::MAX)
+        }))
     }
 }
 
@@ -110,20 +117,20 @@ mod tests {
     #[test]
     fn one_value_is_every_percentile_exactly() {
         for value in [0, 1, 999, 123_456_789, i64::MAX] {
-            assert_eq!(PERCENTILES.map(|percent| of(&[value]).percentile(percent)), [Some(value); 4]);
+            assert_eq!(of(&[value]).percentiles(), Some([value; 4]));
         }
     }
 
     #[test]
     fn negative_durations_count_as_zero_in_percentiles_only() {
         let all = of(&[-5, -7]);
-        assert_eq!(all.percentile(50), Some(0));
+        assert_eq!(all.percentiles(), Some([0; 4]));
         assert_eq!((all.mean(), all.range), (Some(-6.0), Some((-7, -5))));
     }
 
     #[test]
     fn without_durations_there_is_no_mean_and_no_percentile() {
-        assert_eq!((of(&[]).mean(), of(&[]).percentile(99)), (None, None));
+        assert_eq!((of(&[]).mean(), of(&[]).percentiles()), (None, None));
     }
 
     proptest! {

@@ -17,7 +17,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use weir_component::delivery::{LaneStart, Shard, TrunkStart};
 use weir_component::watermark::LaneWatermarks;
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
@@ -30,7 +32,7 @@ use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::progress::Telling;
-use crate::results::{self, Row};
+use crate::results::{self, Head};
 use crate::sessions::Sessions;
 use crate::window::{Span, Windows};
 
@@ -66,7 +68,7 @@ struct Part {
 
 /// The windows that wait, by kind.
 enum Store {
-    Fixed(FixedWindows),
+    Fixed(Box<FixedWindows>),
     Sessions(Sessions),
 }
 
@@ -94,8 +96,8 @@ impl Begin {
 /// Windows that fire now.
 #[derive(Default)]
 pub struct Fired {
-    /// Their rows, ordered by window and key.
-    pub rows: Vec<Row>,
+    /// Their rows, ordered by window and key: a batch for each window at a fixed place, one for all sessions.
+    pub batches: Vec<(Head, Result<RecordBatch, ArrowError>)>,
     /// The inputs that wait for them.
     pub inputs: Held,
 }
@@ -176,11 +178,11 @@ impl TrunkHalf {
         if let Some(watermark) = moved {
             part.telling.rise(watermark);
         }
-        let fired = part.store.fire(part.lanes.combined());
-        if moved.is_some() || !fired.rows.is_empty() {
+        let fired = part.store.fire(part.lanes.combined(), &self.layout);
+        if moved.is_some() || !fired.batches.is_empty() {
             let mark = self.trunk.marks.emit(&self.operator.id, part.shard, part.lanes.combined());
             let part = &*part;
-            emit(&self.operator, &self.layout, &self.trunk.pipeline, part, fired, mark, out);
+            emit(&self.operator, &self.trunk.pipeline, part, fired, mark, out);
         }
         self.count_groups();
         if moved.is_some() {
@@ -211,7 +213,7 @@ impl Part {
     fn new(shard: Shard, operator: &Arc<Operator>) -> Part {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
-                Store::Fixed(FixedWindows::new(operator.clone(), slices.clone()))
+                Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
             }
             Windows::Session { gap } => Store::Sessions(Sessions::new(operator.clone(), *gap)),
         };
@@ -266,43 +268,32 @@ impl Part {
     }
 
     /// What these rows are, whenever they are computed again: for windows at fixed places, which fire as a whole.
-    fn identity(&self, operator: &Operator, pipeline: &str, shard: Shard, row: &Row) -> Option<Arc<str>> {
+    fn identity(&self, operator: &Operator, pipeline: &str, shard: Shard, head: Head) -> Option<Arc<str>> {
         let Windows::Event(_) = operator.window else { return None };
         let sources = self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+");
-        let (operator, end) = (&operator.id, row.span.end);
-        Some(Arc::from(format!("{sources}/{pipeline}/{operator}/{end}/{}/{}", shard.0, row.firing)))
+        let (operator, end) = (&operator.id, head.span.end);
+        Some(Arc::from(format!("{sources}/{pipeline}/{operator}/{end}/{}/{}", shard.0, head.firing)))
     }
 }
 
 /// Emits the results of these windows: one batch for each window at a fixed place. The mark and the inputs wait for all.
-fn emit(
-    operator: &Operator,
-    layout: &SchemaRef,
-    pipeline: &str,
-    part: &Part,
-    fired: Fired,
-    mark: Ack,
-    out: &mut Outlet,
-) {
+fn emit(operator: &Operator, pipeline: &str, part: &Part, fired: Fired, mark: Ack, out: &mut Outlet) {
     // The mark settles first: a position that depends on it is never written down without it.
     let inputs = Held::new(Ack::in_order([mark, fired.inputs.release()]));
-    let whole = !matches!(operator.window, Windows::Event(_));
     let mut batches = Vec::new();
-    for rows in
-        fired.rows.chunk_by(|a, b| whole || (a.span, a.firing, a.apart) == (b.span, b.firing, b.apart))
-    {
-        let shard = rows.first().and_then(|row| row.apart).unwrap_or(part.shard);
-        match results::write(layout, operator, shard, rows) {
+    for (head, rows) in fired.batches {
+        let shard = head.apart.unwrap_or(part.shard);
+        match rows.and_then(|rows| results::with_shard(&rows, shard)) {
             Ok(columns) => {
-                let identity = rows.first().and_then(|row| part.identity(operator, pipeline, shard, row));
+                let identity = part.identity(operator, pipeline, shard, head);
                 let origin = Origin::derived(operator.id.clone(), identity);
                 batches.push(EventBatch::columns(Signal::Windows, columns, origin, Ack::none()));
             }
             Err(error) => {
                 // The inputs fail and are read again.
                 operator.metrics.lost.inc();
-                let rows = rows.len();
-                tracing::error!(processor = %operator.id, rows, "results could not be written: {error}");
+                let window_start = head.span.start;
+                tracing::error!(processor = %operator.id, window_start, "results could not be written: {error}");
                 return;
             }
         }
@@ -335,10 +326,10 @@ impl Store {
         }
     }
 
-    fn fire(&mut self, watermark: Watermark) -> Fired {
+    fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         match self {
-            Store::Fixed(windows) => windows.fire(watermark),
-            Store::Sessions(sessions) => sessions.fire(watermark),
+            Store::Fixed(windows) => windows.fire(watermark, layout),
+            Store::Sessions(sessions) => sessions.fire(watermark, layout),
         }
     }
 

@@ -1,0 +1,178 @@
+//! Taking a part out of a sum again.
+//!
+//! Counts, sums and histograms are exact, so what was added can be subtracted. The smallest, largest, first and last of
+//! a sum, and its set of different values, cannot: when the part may have had a say in them, they are found anew from the
+//! parts that stay. So the result is the same as when the sum had been made of these parts alone.
+
+use crate::distinct::Distinct;
+use crate::exact_sum::ExactSum;
+use crate::measure::MeasureState;
+use crate::state::{Durations, GroupState};
+
+impl GroupState {
+    /// Takes out a part that was added. False: call [`forget`](Self::forget), and [`remember`](Self::remember) each part
+    /// that stays.
+    #[must_use]
+    pub fn subtract(&mut self, part: &GroupState) -> bool {
+        self.count = self.count.saturating_sub(part.count);
+        self.judged = self.judged.saturating_sub(part.judged);
+        self.errors = self.errors.saturating_sub(part.errors);
+        let mut whole = self.durations.subtract(&part.durations);
+        for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
+            whole &= measure.subtract(part);
+        }
+        whole
+    }
+
+    /// Forgets what cannot be subtracted.
+    pub fn forget(&mut self) {
+        self.durations.range = None;
+        self.measures.iter_mut().for_each(MeasureState::forget);
+    }
+
+    /// Adds of a part what cannot be subtracted.
+    pub fn remember(&mut self, part: &GroupState) {
+        self.durations.widen(part.durations.range);
+        for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
+            measure.remember(part);
+        }
+    }
+}
+
+impl Durations {
+    fn subtract(&mut self, part: &Durations) -> bool {
+        self.count = self.count.saturating_sub(part.count);
+        self.sum = self.sum.saturating_sub(part.sum);
+        self.histogram.subtract(&part.histogram);
+        let touches =
+            self.range.zip(part.range).is_some_and(|(all, part)| all.0 == part.0 || all.1 == part.1);
+        !touches
+    }
+}
+
+impl MeasureState {
+    fn subtract(&mut self, part: &MeasureState) -> bool {
+        match (self, part) {
+            (MeasureState::Count(count), MeasureState::Count(less)) => {
+                *count = count.saturating_sub(*less);
+                true
+            }
+            (MeasureState::Sum(sum, count), MeasureState::Sum(less, fewer)) => {
+                *count = count.saturating_sub(*fewer);
+                if *count == 0 {
+                    *sum = ExactSum::default();
+                } else {
+                    sum.subtract(less);
+                }
+                true
+            }
+            (MeasureState::Ratio(hits, count), MeasureState::Ratio(fewer_hits, fewer)) => {
+                *hits = hits.saturating_sub(*fewer_hits);
+                *count = count.saturating_sub(*fewer);
+                true
+            }
+            (MeasureState::Min(all), MeasureState::Min(part))
+            | (MeasureState::Max(all), MeasureState::Max(part)) => part.is_none() || all != part,
+            (MeasureState::Quantile(histogram, all), MeasureState::Quantile(less, part)) => {
+                histogram.subtract(less);
+                let touches = all.zip(*part).is_some_and(|(all, part)| all.0 == part.0 || all.1 == part.1);
+                !touches
+            }
+            (MeasureState::Distinct(_), MeasureState::Distinct(part)) => part.is_empty(),
+            (MeasureState::First(all), MeasureState::First(part))
+            | (MeasureState::Last(all), MeasureState::Last(part)) => part.is_none() || all != part,
+            _ => true,
+        }
+    }
+
+    fn forget(&mut self) {
+        match self {
+            MeasureState::Count(_) | MeasureState::Sum(..) | MeasureState::Ratio(..) => {}
+            MeasureState::Min(value) | MeasureState::Max(value) => *value = None,
+            MeasureState::Quantile(_, range) => *range = None,
+            MeasureState::Distinct(distinct) => *distinct = Distinct::default(),
+            MeasureState::First(value) | MeasureState::Last(value) => *value = None,
+        }
+    }
+
+    fn remember(&mut self, part: &MeasureState) {
+        match (self, part) {
+            (MeasureState::Count(_) | MeasureState::Sum(..) | MeasureState::Ratio(..), _) => {}
+            (MeasureState::Quantile(_, range), MeasureState::Quantile(_, part)) => {
+                *range = crate::measure::wider(*range, *part);
+            }
+            // They hold nothing else.
+            (all, part) => all.merge(part),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use weir_pdata::expr::Function;
+
+    use crate::measure::Value;
+
+    const FUNCTIONS: [(Function, bool); 12] = [
+        (Function::Count, false),
+        (Function::Rate, false),
+        (Function::Rate, true),
+        (Function::Sum, true),
+        (Function::Avg, true),
+        (Function::Min, true),
+        (Function::Max, true),
+        (Function::Ratio, true),
+        (Function::Quantile(0.5), true),
+        (Function::Distinct, true),
+        (Function::First, true),
+        (Function::Last, true),
+    ];
+
+    fn of(events: &[(i64, f64)]) -> GroupState {
+        let measures = FUNCTIONS.map(|(function, argument)| MeasureState::new(function, argument));
+        let mut state = GroupState { measures: measures.into(), ..GroupState::default() };
+        for (time, number) in events {
+            state.count += 1;
+            state.durations.add(*time);
+            for ((function, _), measure) in FUNCTIONS.iter().zip(&mut state.measures) {
+                let value = match function {
+                    Function::Ratio => Value::Truth(*number > 0.0),
+                    Function::Distinct => Value::Hash(crate::distinct::hash(&number.to_string())),
+                    _ => Value::Number(*number),
+                };
+                measure.add(*time, value);
+            }
+        }
+        state
+    }
+
+    fn event() -> impl Strategy<Value = (i64, f64)> {
+        let number = prop_oneof![(-3..3_i8).prop_map(f64::from), -9.0..9.0_f64, Just(1e100), Just(-1e100)];
+        (-2..40_i64, number)
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_is_as_if_the_rest_had_never_been_there(
+            parts in prop::collection::vec(prop::collection::vec(event(), 0..8), 1..8),
+        ) {
+            let parts: Vec<GroupState> = parts.iter().map(|events| of(events)).collect();
+            let mut all = of(&[]);
+            parts.iter().for_each(|part| all.merge(part));
+            for gone in 0..parts.len() {
+                if !all.subtract(&parts[gone]) {
+                    all.forget();
+                    parts[gone + 1..].iter().for_each(|part| all.remember(part));
+                }
+                let mut anew = of(&[]);
+                parts[gone + 1..].iter().for_each(|part| anew.merge(part));
+                prop_assert_eq!((all.count, &all.durations), (anew.count, &anew.durations));
+                for ((function, _), (all, anew)) in FUNCTIONS.iter().zip(all.measures.iter().zip(&anew.measures)) {
+                    prop_assert_eq!(all.result(*function, 7.0), anew.result(*function, 7.0), "{:?}", function);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The sums of one window, which become those of the next one.
+//!
+//! From one sliding window to the next, slices come at the end and slices go at the start. What they hold is added and
+//! subtracted; a group without events in either is not touched. Where something cannot be subtracted (see
+//! [`removal`](crate::removal)) it is found anew from the slices that stay.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use crate::key_table::KeyTable;
+use crate::operator::Operator;
+use crate::results::{Head, Rows};
+use crate::slice::{Share, Slice};
+use crate::state::GroupState;
+use crate::window::Span;
+
+/// Sums by the number of the key.
+#[derive(Default)]
+pub struct Running {
+    /// Slices that start from here on are in it, and those that start before there.
+    covers: Option<Span>,
+    sums: Vec<Sum>,
+    /// Groups that have something.
+    filled: usize,
+    /// Groups of which something is to be found anew.
+    partial: usize,
+}
+
+#[derive(Default)]
+struct Sum {
+    /// How many states have been added.
+    parts: u32,
+    /// Something is to be found anew.
+    partial: bool,
+    state: GroupState,
+}
+
+impl Running {
+    /// Whether no group has anything.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Whether this slice is in it.
+    pub fn covers(&self, slice: Span) -> bool {
+        self.covers.is_some_and(|covers| covers.holds(slice.start))
+    }
+
+    /// Becomes the sums of this window.
+    pub fn advance(&mut self, window: Span, slices: &BTreeMap<i64, Slice>) {
+        let follows = |covers: &Span| {
+            covers.start <= window.start
+                && (covers.start..=window.end).contains(&covers.end)
+                && window.start < covers.end
+        };
+        let before = self.covers.filter(follows).unwrap_or_else(|| {
+            *self = Running::default();
+            Span { start: window.start, end: window.start }
+        });
+        self.covers = Some(window);
+        for (_, slice) in slices.range(before.end..window.end) {
+            slice.shares.values().for_each(|share| self.add(share));
+        }
+        for (_, slice) in slices.range(before.start..window.start) {
+            self.subtract(slice);
+        }
+        if self.partial > 0 {
+            self.find_anew(slices.range(window.start..window.end).map(|(_, slice)| slice));
+        }
+    }
+
+    /// A slice goes that is the first of those covered, if it is one of them.
+    pub fn leave(&mut self, slice: &Slice) {
+        if let Some(covers) = self.covers.filter(|covers| covers.holds(slice.span.start)) {
+            self.subtract(slice);
+            self.covers = Some(Span { start: slice.span.end.min(covers.end), end: covers.end });
+        }
+    }
+
+    /// Adds a share.
+    pub fn add(&mut self, share: &Share) {
+        for (number, state) in share.iter() {
+            let sum = self.sum(number);
+            if sum.parts == 0 {
+                sum.state.clone_from(state);
+            } else {
+                sum.state.merge(state);
+            }
+            sum.parts += 1;
+        }
+    }
+
+    /// Adds a share and takes what it holds.
+    pub fn take(&mut self, share: &mut Share) {
+        for (number, state) in share.take() {
+            let sum = self.sum(number);
+            if sum.parts == 0 {
+                sum.state = state;
+            } else {
+                sum.state.merge(&state);
+            }
+            sum.parts += 1;
+        }
+    }
+
+    fn sum(&mut self, number: u32) -> &mut Sum {
+        let at = number as usize;
+        if at >= self.sums.len() {
+            self.sums.resize_with(at + 1, Sum::default);
+        }
+        let sum = &mut self.sums[at];
+        self.filled += usize::from(sum.parts == 0);
+        sum
+    }
+
+    fn subtract(&mut self, slice: &Slice) {
+        for (number, state) in slice.shares.values().flat_map(Share::iter) {
+            let Some(sum) = self.sums.get_mut(number as usize) else { continue };
+            let was_partial = sum.partial;
+            if sum.parts <= 1 {
+                *sum = Sum::default();
+                self.filled -= 1;
+            } else {
+                sum.parts -= 1;
+                sum.partial |= !sum.state.subtract(state);
+            }
+            self.partial = self.partial + usize::from(sum.partial) - usize::from(was_partial);
+        }
+    }
+
+    fn find_anew<'a>(&mut self, slices: impl Iterator<Item = &'a Slice>) {
+        self.sums.iter_mut().filter(|sum| sum.partial).for_each(|sum| sum.state.forget());
+        for (number, state) in slices.flat_map(|slice| slice.shares.values().flat_map(Share::iter)) {
+            if let Some(sum) = self.sums.get_mut(number as usize).filter(|sum| sum.partial) {
+                sum.state.remember(state);
+            }
+        }
+        self.sums.iter_mut().for_each(|sum| sum.partial = false);
+        self.partial = 0;
+    }
+
+    /// A row for each group, ordered by key.
+    ///
+    /// # Errors
+    /// When Arrow does not take the columns.
+    pub fn write(
+        &self,
+        keys: &mut KeyTable,
+        head: Head,
+        operator: &Operator,
+        layout: &SchemaRef,
+    ) -> Result<RecordBatch, ArrowError> {
+        let mut rows = Rows::new(operator, true, self.filled);
+        for (number, key) in keys.ordered() {
+            if let Some(sum) = self.sums.get(number as usize).filter(|sum| sum.parts > 0) {
+                rows.push(head.span, head.firing, key, &sum.state);
+            }
+        }
+        rows.finish(layout)
+    }
+}

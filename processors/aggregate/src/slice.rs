@@ -1,0 +1,177 @@
+//! A slice on the trunk: what each lane contributed to it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use weir_component::LaneId;
+use weir_pdata::Held;
+
+use crate::key_table::KeyTable;
+use crate::state::GroupState;
+use crate::window::Span;
+
+/// States of a share below which doubles are not looked for.
+const FEW: usize = 64;
+
+/// The groups of a slice and the shares of its lanes.
+pub struct Slice {
+    /// When it is.
+    pub span: Span,
+    /// By lane.
+    pub shares: BTreeMap<LaneId, Share>,
+    /// The numbers of its keys: one bit each.
+    members: Vec<u64>,
+    groups: usize,
+}
+
+/// What one lane contributed to one slice.
+#[derive(Default)]
+pub struct Share {
+    /// Its inputs.
+    pub inputs: Held,
+    /// The numbers of keys. What comes late for a group comes as one more of the same number.
+    numbers: Vec<u32>,
+    states: Vec<GroupState>,
+    /// How many there were when doubles were last added up.
+    single: usize,
+}
+
+impl Slice {
+    /// Without groups.
+    pub fn new(span: Span) -> Slice {
+        Slice { span, shares: BTreeMap::new(), members: Vec::new(), groups: 0 }
+    }
+
+    /// How many groups it has.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether it has the group of this number.
+    pub fn has(&self, number: u32) -> bool {
+        let word = self.members.get(number as usize / 64);
+        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// Makes room for the group of this number; its key is held from now on. Whether it is new.
+    pub fn join(&mut self, number: u32, keys: &mut KeyTable) -> bool {
+        if self.has(number) {
+            return false;
+        }
+        let word = number as usize / 64;
+        if word >= self.members.len() {
+            self.members.resize(word + 1, 0);
+        }
+        self.members[word] |= 1 << (number % 64);
+        self.groups += 1;
+        keys.hold(number);
+        true
+    }
+
+    /// Nothing needs the inputs any more but results that have left.
+    pub fn release(self, keys: &mut KeyTable) {
+        self.leave(keys);
+        for share in self.shares.into_values() {
+            drop(share.inputs.release());
+        }
+    }
+
+    /// Lets its keys go.
+    pub fn leave(&self, keys: &mut KeyTable) {
+        self.numbers().for_each(|number| keys.release(number));
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        let words = self.members.iter().zip((0..).step_by(64));
+        words.flat_map(|(word, first)| {
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| first + bit)
+        })
+    }
+
+    /// Keys have other numbers now: the new ones, by old ones.
+    pub fn renumber(&mut self, numbers: &[u32]) {
+        let new = |old: u32| numbers.get(old as usize).copied().unwrap_or(u32::MAX);
+        let mut members = Vec::new();
+        for number in self.numbers().map(new) {
+            let word = number as usize / 64;
+            if word >= members.len() {
+                members.resize(word + 1, 0);
+            }
+            members[word] |= 1_u64 << (number % 64);
+        }
+        self.members = members;
+        let shares = self.shares.values_mut().flat_map(|share| &mut share.numbers);
+        shares.for_each(|number| *number = new(*number));
+    }
+}
+
+impl Share {
+    /// Room for this many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.numbers.reserve_exact(more);
+        self.states.reserve_exact(more);
+    }
+
+    /// Adds to the group of this number.
+    pub fn add(&mut self, number: u32, state: GroupState) {
+        self.numbers.push(number);
+        self.states.push(state);
+    }
+
+    /// Adds up what is there several times for one group, when it may be much.
+    pub fn tidy(&mut self) {
+        if self.numbers.len() < FEW.max(self.single * 2) {
+            return;
+        }
+        let mut known: HashMap<u32, usize, foldhash::fast::RandomState> = HashMap::default();
+        let (numbers, states) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.states));
+        for (number, state) in numbers.into_iter().zip(states) {
+            let next = self.numbers.len();
+            let at = *known.entry(number).or_insert(next);
+            match self.states.get_mut(at) {
+                Some(sum) => sum.merge(&state),
+                None => self.add(number, state),
+            }
+        }
+        self.single = self.numbers.len();
+    }
+
+    /// The numbers of groups with their states.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
+        self.numbers.iter().copied().zip(&self.states)
+    }
+
+    /// Takes the numbers of groups with their states. The inputs are left.
+    pub fn take(&mut self) -> impl Iterator<Item = (u32, GroupState)> {
+        std::mem::take(&mut self.numbers).into_iter().zip(std::mem::take(&mut self.states))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_stays_small_however_often_a_group_comes_late() {
+        let mut share = Share::default();
+        for number in 0..10_000 {
+            share.add(number % 10, GroupState { count: 1, ..GroupState::default() });
+            share.tidy();
+            assert!(share.numbers.len() < FEW, "{number}");
+        }
+        assert_eq!(share.iter().map(|(_, state)| state.count).sum::<u64>(), 10_000);
+    }
+
+    #[test]
+    fn a_slice_holds_each_key_once_and_lets_it_go() {
+        let mut keys = KeyTable::default();
+        let hasher = crate::key::KeyHasher::default();
+        let overflow = keys.overflow(1, &hasher);
+        let mut slice = Slice::new(Span { start: 0, end: 5 });
+        assert!(slice.join(overflow, &mut keys));
+        assert!(!slice.join(overflow, &mut keys));
+        assert_eq!((slice.groups(), keys.used()), (1, 1));
+        assert!(slice.has(overflow) && !slice.has(overflow + 1) && !slice.has(1_000));
+        slice.leave(&mut keys);
+        assert_eq!(keys.used(), 0);
+    }
+}
