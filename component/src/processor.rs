@@ -30,11 +30,11 @@ pub trait Processor: Send + Sync {
         None
     }
 
-    /// Starts background work (a reader of rules) and returns when stages may run. Retries what can be retried.
+    /// Starts background work (a reader of rules) and returns when stages of this pipeline may run. Retries what can be retried.
     ///
     /// # Errors
     /// What no retry can cure.
-    async fn start(&self, _stop: CancellationToken) -> Result<(), StartError> {
+    async fn start(&self, _pipeline: &str, _stop: CancellationToken) -> Result<(), StartError> {
         Ok(())
     }
 }

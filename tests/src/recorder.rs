@@ -38,6 +38,7 @@ impl Request {
 struct Book {
     requests: Vec<Request>,
     answers: VecDeque<u16>,
+    delay: Duration,
 }
 
 /// The recorder; it lives in the runtime of the test that started it, until dropped.
@@ -75,6 +76,11 @@ impl Recorder {
     /// Answers the next requests with these statuses, in this order, then 200 again.
     pub fn answer_with(&self, statuses: &[u16]) {
         locked(&self.book).answers.extend(statuses);
+    }
+
+    /// Answers each request after this long from now on.
+    pub fn delay(&self, delay: Duration) {
+        locked(&self.book).delay = delay;
     }
 
     /// Everything recorded so far, refused requests included.
@@ -117,6 +123,8 @@ async fn record(
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
+    let delay = locked(&book).delay;
+    tokio::time::sleep(delay).await;
     let mut book = locked(&book);
     let status = book.answers.pop_front().unwrap_or(200);
     book.requests.push(Request { at: SystemTime::now(), path: uri.to_string(), headers, body, status });

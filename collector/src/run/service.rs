@@ -90,7 +90,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         for (processor_id, processor) in &processors {
             let started = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                started = processor.start(stop.clone()) => started,
+                started = processor.start(&id, stop.clone()) => started,
             };
             started.with_context(|| format!("processor {processor_id} cannot start"))?;
         }

@@ -99,7 +99,7 @@ pub struct Position {
     pub offset: i64,
     /// What goes with it.
     pub metadata: Metadata,
-    /// For [`Ledger::written`].
+    /// Up to where what had to be written down first is in it.
     pub version: u64,
 }
 
@@ -181,17 +181,16 @@ impl Ledger {
     #[must_use]
     pub fn attach(&self, pipeline: &Arc<str>, marks: &Marks, lane: LaneId) -> (LaneStart, Attachment) {
         self.lock().pipelines.push((Arc::clone(pipeline), marks.clone()));
-        let Metadata { generation, exported, pending, windows, .. } = &self.0.resumed;
-        let of_pipeline = windows.iter().filter_map(|(name, mark)| {
-            Some((name.strip_prefix(&**pipeline)?.strip_prefix('/')?.to_owned(), *mark))
-        });
+        let Metadata { generation, exported, pending, .. } = &self.0.resumed;
+        let windows = self.0.resumed.windows_of(pipeline);
+        marks.expect_written(self.0.shard);
         let start = LaneStart {
             lane,
             source: Some(self.source()),
             shard: self.0.shard,
             own: self.0.own,
             generation: *generation,
-            windows: Arc::new(of_pipeline.collect()),
+            windows: Arc::new(windows.map(|(name, mark)| (name.to_owned(), mark)).collect()),
             read: exported.values().chain(pending.values()).copied().max().unwrap_or(i64::MIN),
         };
         let attachment = Attachment {
@@ -266,8 +265,13 @@ impl Ledger {
         }
     }
 
-    /// What was told up to this version of a [`Position`] is written down.
-    pub fn written(&self, version: u64) {
+    /// This position is written down.
+    pub fn written(&self, position: &Position) {
+        let pipelines = self.lock().pipelines.clone();
+        for (pipeline, marks) in pipelines {
+            marks.written(self.0.shard, position.metadata.windows_of(&pipeline));
+        }
+        let version = position.version;
         self.0.progress.send_if_modified(|progress| {
             let news = version > progress.written;
             progress.written = progress.written.max(version);
@@ -419,7 +423,7 @@ mod tests {
         let written = position(&ledger);
         assert_eq!(written.offset, 5);
         assert_eq!(written.metadata.pending("main/db"), Some(5..9));
-        ledger.written(written.version);
+        ledger.written(&written);
         assert_eq!(ledger.is_written(version), Ok(true));
         ledger.done("main/db", &(5..9));
         let after = position(&ledger).metadata;

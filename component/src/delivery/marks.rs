@@ -24,6 +24,8 @@ struct Inner {
     operators: BTreeMap<(Arc<str>, Shard), Operator>,
     /// The operator of each emission that is not delivered yet.
     open: BTreeMap<u64, (Arc<str>, Shard)>,
+    /// Shards whose marks are written down, and up to where they are, by operator.
+    written: BTreeMap<Shard, BTreeMap<String, i64>>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +84,31 @@ impl Marks {
         let inner = self.0.lock();
         let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
         marks.filter_map(|((name, _), operator)| Some((name.to_string(), operator.latest?))).collect()
+    }
+
+    /// The marks of this shard are written down from now on: a restart goes on where they are written.
+    pub fn expect_written(&self, shard: Shard) {
+        self.0.lock().written.entry(shard).or_default();
+    }
+
+    /// These marks of a shard are written down: operators and watermarks.
+    pub fn written<'a>(&self, shard: Shard, marks: impl Iterator<Item = (&'a str, i64)>) {
+        let mut inner = self.0.lock();
+        let written = inner.written.entry(shard).or_default();
+        for (operator, mark) in marks {
+            match written.get_mut(operator) {
+                Some(known) => *known = mark.max(*known),
+                None => drop(written.insert(operator.to_owned(), mark)),
+            }
+        }
+    }
+
+    /// The watermark of each operator of a shard behind which nothing goes back any more, whatever happens: written down,
+    /// or delivered where nothing is written down.
+    #[must_use]
+    pub fn lasting(&self, shard: Shard) -> BTreeMap<String, i64> {
+        let written = self.0.lock().written.get(&shard).cloned();
+        written.unwrap_or_else(|| self.delivered(shard))
     }
 
     /// Every mark of a shard: operator and watermark.
@@ -157,6 +184,19 @@ mod tests {
         drop(on_its_way);
         assert_eq!(mark(&marks, "aggregate"), Some(10));
         assert!(marks.is_settled(ALL));
+    }
+
+    #[test]
+    fn where_marks_are_written_down_only_what_is_written_lasts() {
+        let (marks, operator) = (Marks::default(), Arc::from("a"));
+        drop(marks.emit(&operator, ALL, Watermark(10)));
+        assert_eq!(marks.lasting(ALL), BTreeMap::from([("a".to_owned(), 10)]));
+        marks.expect_written(ALL);
+        assert_eq!(marks.lasting(ALL), BTreeMap::new());
+        marks.written(ALL, [("a", 7)].into_iter());
+        marks.written(ALL, [("a", 5), ("b", 1)].into_iter());
+        assert_eq!(marks.lasting(ALL), BTreeMap::from([("a".to_owned(), 7), ("b".to_owned(), 1)]));
+        assert_eq!(marks.lasting(Shard(3)), BTreeMap::new());
     }
 
     #[test]

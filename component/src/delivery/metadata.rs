@@ -69,6 +69,12 @@ impl Metadata {
         Ok(Some(read))
     }
 
+    /// The operators of a pipeline, and the watermarks up to which their windows have been delivered.
+    pub fn windows_of(&self, pipeline: &str) -> impl Iterator<Item = (&str, i64)> {
+        let all = self.windows.iter();
+        all.filter_map(move |(name, mark)| Some((name.strip_prefix(pipeline)?.strip_prefix('/')?, *mark)))
+    }
+
     /// The range that `sink` was about to export.
     #[must_use]
     pub fn pending(&self, sink: &str) -> Option<std::ops::Range<i64>> {

@@ -41,6 +41,11 @@ impl Exporter for Webhook {
         Demand::everything()
     }
 
+    /// By `webhook-id`. So the alarms of a window go in the same requests whenever they are sent.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
         let mut alarms = Vec::with_capacity(batches.len());
         for batch in batches {

@@ -97,7 +97,7 @@ impl Processor for Enrich {
         None
     }
 
-    async fn start(&self, _stop: CancellationToken) -> Result<(), StartError> {
+    async fn start(&self, _pipeline: &str, _stop: CancellationToken) -> Result<(), StartError> {
         self.constants();
         Ok(())
     }

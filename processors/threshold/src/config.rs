@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use weir_component::Settings;
-use weir_config::Diagnostics;
+use weir_config::{ComponentId, Diagnostics};
 use weir_kafka::{Properties, Sasl, Security, Tls};
 use weir_pdata::expr::Expr;
 
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     #[serde(default = "max_series")]
     pub(crate) max_series: usize,
+    #[serde(default)]
+    pub(crate) storage: Option<ComponentId>,
 }
 
 fn max_series() -> usize {

@@ -5,21 +5,24 @@
 //! * Only series that fire or are about to are remembered, at most `max_series` of them. Above that, new series
 //!   raise no alarm; they are counted and the log says so.
 //! * When a new rule set has no rule for a series any more, its alarm resolves, at the end of the last window judged.
+//! * What is remembered can be [taken back](Judge::go_back) to what it was after earlier windows.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use weir_component::{Clock, Context, LogLimit};
 
-use crate::alarm::{Alarm, fingerprint, series_key};
+use crate::alarm::{Alarm, series_key};
 use crate::compared::Compared;
 use crate::facts::{default_message, facts};
+use crate::history::Begun;
 use crate::metrics::JudgeMetrics;
-use crate::progress::{Change, Progress};
+use crate::progress::Change;
 use crate::rule::{Classic, Named, Rule};
 use crate::rules::{RuleSet, SharedRules};
+use crate::series::{Series, Source};
 use crate::severity::{PerSeverity, Severity};
 use crate::windows::{Window, Windows};
 
@@ -30,6 +33,10 @@ pub(crate) struct Judge {
     /// The end of the last window judged, in nanoseconds.
     judged_to: i64,
     series: HashMap<String, Series>,
+    /// Some series may be without rules.
+    unchecked: bool,
+    /// What is remembered has changed since it was last asked.
+    changed: bool,
     max_series: usize,
     metrics: JudgeMetrics,
     id: String,
@@ -39,19 +46,13 @@ pub(crate) struct Judge {
     templates: LogLimit,
 }
 
-/// A series that fires or is about to.
-struct Series {
-    rule: Arc<Rule>,
-    operator: String,
-    labels: Vec<(Arc<str>, String)>,
-    progress: Progress,
-    /// The end of its last window.
-    last_end: i64,
-    /// The length of its windows; 0 when they do not say where they start.
-    size: i64,
-    starts_at: i64,
-    /// What the firing severity compares.
-    compared: Compared,
+/// What came of a batch of windows.
+#[derive(Default)]
+pub(crate) struct Judged {
+    /// In the order of their times.
+    pub(crate) alarms: Vec<Alarm>,
+    /// The end of the last window of each source, in nanoseconds.
+    pub(crate) ends: BTreeMap<Source, i64>,
 }
 
 impl Judge {
@@ -61,6 +62,8 @@ impl Judge {
             newest,
             judged_to: i64::MIN,
             series: HashMap::new(),
+            unchecked: false,
+            changed: false,
             max_series,
             metrics: JudgeMetrics::new(context),
             id: context.id.to_string(),
@@ -71,13 +74,50 @@ impl Judge {
         }
     }
 
-    /// Judges a batch of windows. The alarms are in the order of their times.
-    pub(crate) fn judge(&mut self, batch: &RecordBatch) -> Vec<Alarm> {
+    /// What is remembered of every series.
+    pub(crate) fn series(&self) -> impl Iterator<Item = &Series> {
+        self.series.values()
+    }
+
+    /// Whether what is remembered has changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Remembers nothing else of a shard.
+    pub(crate) fn go_back(&mut self, begun: Begun) {
+        self.forget(begun.shard);
+        if !begun.series.is_empty() {
+            let firing = begun.series.iter().filter(|series| series.progress.firing().is_some()).count();
+            tracing::info!("{}: {firing} alarms that fired before go on", self.id);
+        }
+        for series in begun.series {
+            let key = series_key(&series.name, &series.source.operator, &series.labels);
+            self.series.insert(key, series);
+        }
+        self.judged_to = self.judged_to.max(begun.judged_to);
+        self.unchecked = true;
+        self.settle(&[]);
+    }
+
+    /// Forgets a shard, without a word.
+    pub(crate) fn forget(&mut self, shard: u32) {
+        self.series.retain(|_, series| series.source.shard != shard);
+        self.settle(&[]);
+    }
+
+    /// Judges a batch of windows.
+    pub(crate) fn judge(&mut self, batch: &RecordBatch) -> Judged {
         let windows = Windows::new(batch);
         let mut found = windows.find();
         self.metrics.skipped_endless.inc_by(found.endless);
         self.metrics.skipped_late.inc_by(found.again);
         self.forget_broken_runs();
+        let mut ends: BTreeMap<Source, i64> = BTreeMap::new();
+        for window in &found.windows {
+            let end = ends.entry(window.source()).or_insert(window.end);
+            *end = (*end).max(window.end);
+        }
         let mut alarms = Vec::new();
         let known = found.windows.partition_point(|window| window.end <= self.judged_to);
         let later = found.windows.split_off(known);
@@ -90,15 +130,16 @@ impl Judge {
         // Stable: what one window says of a series stays in order.
         alarms.sort_by_key(|alarm| alarm.time);
         self.settle(&alarms);
-        alarms
+        Judged { alarms, ends }
     }
 
-    /// The watermark moved: no window that was begun is judged any more, so the newest rules are taken up.
-    pub(crate) fn boundary(&mut self) -> Vec<Alarm> {
+    /// The watermark moved: no window that was begun is judged any more, so the newest rules are taken up. The alarms
+    /// without a rule, and what was remembered of them.
+    pub(crate) fn boundary(&mut self) -> (Vec<Alarm>, Vec<Series>) {
         let mut alarms = Vec::new();
-        self.take_up_rules(&mut alarms);
+        let gone = self.take_up_rules(&mut alarms);
         self.settle(&alarms);
-        alarms
+        (alarms, gone)
     }
 
     /// Makes room, when there is none: a series that was about to fire and whose next window never came is at rest.
@@ -106,10 +147,11 @@ impl Judge {
         if self.series.len() < self.max_series {
             return;
         }
-        let judged_to = self.judged_to;
+        let (judged_to, before) = (self.judged_to, self.series.len());
         self.series.retain(|_, series| {
             series.progress.firing().is_some() || series.last_end.saturating_add(series.size) >= judged_to
         });
+        self.changed |= self.series.len() < before;
     }
 
     fn settle(&self, alarms: &[Alarm]) {
@@ -119,38 +161,44 @@ impl Judge {
         self.metrics.series.set(i64::try_from(self.series.len()).unwrap_or(i64::MAX));
     }
 
-    fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) {
+    fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) -> Vec<Series> {
         let newest = self.newest.load();
-        if Arc::ptr_eq(&newest, &self.current) {
-            return;
+        if Arc::ptr_eq(&newest, &self.current) && !self.unchecked {
+            return Vec::new();
         }
+        self.unchecked = false;
+        self.changed |= !self.series.is_empty();
         let mut gone = Vec::new();
         self.series.retain(|key, series| {
-            let rule = newest.get(&series.rule.name);
-            match rule.filter(|rule| newest.applies(rule, &series.operator, &series.labels)) {
+            let rule = newest.get(&series.name);
+            match rule.filter(|rule| newest.applies(rule, &series.source.operator, &series.labels)) {
                 Some(rule) => {
-                    if *rule != series.rule {
+                    // What the rule was before a restart is not known: the run goes on.
+                    if series.rule.as_ref().is_some_and(|known| known != rule) {
                         series.progress.forget_run();
-                        series.rule = rule.clone();
                     }
+                    series.rule = Some(rule.clone());
                     !series.progress.is_rest()
                 }
                 None => {
                     let what = if rule.is_some() { "does not cover this any more" } else { "was removed" };
                     if let Some(severity) = series.progress.firing() {
-                        let message = format!("resolved: {}: the rule {what}", series.rule.name);
-                        gone.push((key.clone(), self.judged_to, series.resolved(key, severity, message)));
+                        let message = format!("resolved: {}: the rule {what}", series.name);
+                        gone.push((key.clone(), series.clone(), series.resolved(key, severity, message)));
                     }
                     false
                 }
             }
         });
         gone.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        alarms.extend(gone.into_iter().map(|(_, judged_to, alarm)| {
-            let end = judged_to.max(alarm.time);
-            Alarm { time: end, ends_at: Some(end), epoch: newest.epoch, ..alarm }
-        }));
+        let mut without = Vec::with_capacity(gone.len());
+        for (_, series, alarm) in gone {
+            let end = self.judged_to.max(alarm.time);
+            alarms.push(Alarm { time: end, ends_at: Some(end), epoch: newest.epoch, ..alarm });
+            without.push(series);
+        }
         self.current = newest;
+        without
     }
 
     fn judge_by_current(&mut self, windows: &Windows<'_>, found: &[Window], alarms: &mut Vec<Alarm>) {
@@ -250,16 +298,7 @@ impl Judge {
                 }
                 return;
             }
-            Entry::Vacant(free) => free.insert_entry(Series {
-                rule: rule.clone(),
-                operator: window.operator.clone(),
-                labels: window.labels.clone(),
-                progress: Progress::default(),
-                last_end: i64::MIN,
-                size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
-                starts_at: window.end,
-                compared: Compared::default(),
-            }),
+            Entry::Vacant(free) => free.insert_entry(Series::new(rule, window)),
         };
         let series = entry.get_mut();
         if window.end <= series.last_end {
@@ -268,6 +307,7 @@ impl Judge {
         }
         let follows = window.start.is_none_or(|start| start <= series.last_end);
         series.last_end = window.end;
+        self.changed = true;
         if thin {
             return;
         }
@@ -322,29 +362,6 @@ impl Judge {
             }
         }
         alarm.message = rendered.text;
-    }
-}
-
-impl Series {
-    /// The end of its alarm, at the end of its last window.
-    fn resolved(&self, key: &str, severity: Severity, message: String) -> Alarm {
-        Alarm {
-            time: self.last_end,
-            rule: self.rule.name.clone(),
-            severity,
-            firing: false,
-            labels: self.labels.clone(),
-            measure: self.compared.measure.clone(),
-            value: None,
-            threshold: self.compared.threshold,
-            window_start: None,
-            window_end: None,
-            message,
-            fingerprint: fingerprint(key, severity),
-            starts_at: self.starts_at,
-            ends_at: Some(self.last_end),
-            epoch: 0,
-        }
     }
 }
 

@@ -10,6 +10,8 @@ mod compared;
 mod config;
 mod facts;
 mod glob;
+mod history;
+mod journal;
 mod judge;
 mod message;
 mod metrics;
@@ -17,6 +19,7 @@ mod processor;
 mod progress;
 mod rule;
 mod rules;
+mod series;
 mod severity;
 mod stage;
 #[cfg(test)]

@@ -55,6 +55,12 @@ const TEMPLATE_ERRORS: Metric = counter(
     &["processor"],
 );
 
+const STORAGE_ERRORS: Metric = counter(
+    "weir_threshold_storage_errors",
+    "Failures to keep the alarms in the storage. Meanwhile their input waits.",
+    &["processor"],
+);
+
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] = &[
     EPOCH,
@@ -67,6 +73,7 @@ pub(crate) const METRICS: &[Metric] = &[
     SERIES,
     SERIES_REFUSED,
     TEMPLATE_ERRORS,
+    STORAGE_ERRORS,
 ];
 
 /// The metrics of the rules.
@@ -97,6 +104,11 @@ impl RuleMetrics {
         self.inline.set(number(inline));
         self.kafka.set(number(kafka));
     }
+}
+
+/// The counter of failures to keep alarms.
+pub(crate) fn storage_errors(context: &Context) -> Counter {
+    context.telemetry.counter(&STORAGE_ERRORS, &[&context.id.to_string()])
 }
 
 /// The metrics of judging.

@@ -1,20 +1,24 @@
-//! The processor of one pipeline: rules from the configuration and from Kafka, one judge on the trunk.
+//! The processor of one pipeline: rules from the configuration and from Kafka, one judge on the trunk, and what it remembers in a
+//! storage.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::storage::Storage;
 use weir_component::{Context, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage};
 use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
 use crate::config::Config;
 use crate::glob::Glob;
+use crate::history::{Checkpoint, History};
+use crate::journal::{Journal, Place};
 use crate::judge::Judge;
-use crate::metrics::RuleMetrics;
+use crate::metrics::{RuleMetrics, storage_errors};
 use crate::rules::client::client_config;
 use crate::rules::kafka::Reader;
 use crate::rules::{RuleBook, SharedRules};
@@ -27,6 +31,9 @@ struct Threshold {
     context: Context,
     /// What `start` needs to read rules from Kafka; taken by the first start.
     kafka: Mutex<Option<Plan>>,
+    storage: Option<Arc<dyn Storage>>,
+    /// What `start` found in the storage, for the trunk.
+    saved: Mutex<Option<(Journal, Vec<Checkpoint>)>>,
 }
 
 struct Plan {
@@ -47,6 +54,11 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
         }
         None
     });
+    let storage = config.storage.as_ref().map(|id| context.storages.find(id)).transpose();
+    let storage = storage.unwrap_or_else(|why| {
+        problems.push(settings.error_at("storage", why));
+        None
+    });
     problems.into_result(())?;
     let kafka = config.rules.kafka.as_ref();
     let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
@@ -55,7 +67,8 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
     let rules = book.shared();
     let plan =
         client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic, book });
-    Ok(Box::new(Threshold { rules, max_series: config.max_series, context, kafka: Mutex::new(plan) }))
+    let (kafka, saved) = (Mutex::new(plan), Mutex::new(None));
+    Ok(Box::new(Threshold { rules, max_series: config.max_series, context, kafka, storage, saved }))
 }
 
 #[async_trait]
@@ -69,12 +82,21 @@ impl Processor for Threshold {
         Some(Box::new(LaneHalf))
     }
 
-    fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
+    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         let judge = Judge::new(self.rules.clone(), self.max_series, &self.context);
-        Some(Box::new(TrunkHalf::new(judge, &self.context)))
+        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (journal, checkpoints) = saved.unzip();
+        let history = History::new(trunk.marks.clone(), checkpoints.unwrap_or_default());
+        Some(Box::new(TrunkHalf::new(judge, history, journal, &self.context)))
     }
 
-    async fn start(&self, stop: CancellationToken) -> Result<(), StartError> {
+    async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {
+        if let Some(storage) = self.storage.clone() {
+            let (context, errors) = (self.context.clone(), storage_errors(&self.context));
+            let place = Place { storage, context, pipeline: pipeline.to_owned(), errors };
+            let opened = place.open(stop.clone()).await?;
+            *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        }
         let plan = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Plan { client, topic, book }) = plan else { return Ok(()) };
         let id = &self.context.id;

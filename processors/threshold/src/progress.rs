@@ -5,6 +5,8 @@
 //! * It resolves when the rule did not hold in `resolve_after` windows one after the other. Windows that are missing
 //!   resolve nothing; between two windows that hold, a missing one breaks the run that leads to firing.
 
+use serde::{Deserialize, Serialize};
+
 use crate::severity::Severity;
 
 /// How many windows it takes to fire and to resolve. Both are at least 1.
@@ -21,7 +23,8 @@ impl Default for Patience {
 }
 
 /// Where a series stands with a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Progress {
     /// The severity at which it fires.
     firing: Option<Severity>,

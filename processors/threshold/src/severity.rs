@@ -1,7 +1,10 @@
 //! How bad it is.
 
+use serde::{Deserialize, Serialize};
+
 /// One of three severities; a greater one is worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
     Low,
     Mid,

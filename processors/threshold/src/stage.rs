@@ -4,15 +4,21 @@
 //!   receiver are judged like those of an `aggregate`.
 //! * On the trunk every batch of windows is forwarded, exactly once, and its alarms after it. The alarms hold
 //!   a clone of the batch's ack.
+//! * Alarms that resolve because their rule is gone are remembered until they are delivered.
+//! * When windows come again, after a failure or a restart, the judge goes back to what it remembered before them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_component::watermark::LaneWatermarks;
 use weir_component::{Context, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
-use weir_pdata::{Ack, EventBatch, Origin, Signal};
+use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
 use crate::alarm::{self, Alarm};
+use crate::history::History;
+use crate::journal::Journal;
 use crate::judge::Judge;
+use crate::series::Series;
 
 /// The half on a lane.
 pub(crate) struct LaneHalf;
@@ -35,6 +41,10 @@ impl Stage<LaneMessage> for LaneHalf {
 /// The half on the trunk.
 pub(crate) struct TrunkHalf {
     judge: Judge,
+    history: History,
+    journal: Option<Journal>,
+    /// Alarms that belong to no window, on their way.
+    leaving: Vec<(Arc<Delivered>, Vec<Series>)>,
     /// Of the lanes of this pipeline: the watermark of windows that come straight from receivers.
     lanes: LaneWatermarks,
     /// A stage before this one on the trunk tells the watermark; the lanes' own is then ahead of its windows.
@@ -44,9 +54,17 @@ pub(crate) struct TrunkHalf {
 }
 
 impl TrunkHalf {
-    pub(crate) fn new(judge: Judge, context: &Context) -> TrunkHalf {
+    pub(crate) fn new(
+        judge: Judge,
+        history: History,
+        journal: Option<Journal>,
+        context: &Context,
+    ) -> TrunkHalf {
         TrunkHalf {
             judge,
+            history,
+            journal,
+            leaving: Vec::new(),
             lanes: LaneWatermarks::default(),
             derived: false,
             forwarded: Watermark::MIN,
@@ -55,14 +73,31 @@ impl TrunkHalf {
     }
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
+        self.begin();
         let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
-        let alarms = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
+        let judged = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
+        let changed = self.judge.take_changed();
+        self.leaving.retain(|(delivered, _)| !delivered.0.load(Ordering::Acquire));
+        let leaving = self.leaving.iter().flat_map(|(_, series)| series);
+        if let Some(checkpoints) =
+            self.history.judged(&judged.ends, changed, self.judge.series().chain(leaving))
+            && let Some(journal) = &self.journal
+        {
+            journal.write(checkpoints, batch.ack.clone());
+        }
         let identity =
             batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
         let origin = Origin::derived(batch.origin.lane.clone(), identity);
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
-        self.alarms(&alarms, origin, ack, out);
+        self.alarms(&judged.alarms, origin, ack, out);
+    }
+
+    /// What is remembered of shards that have opened is what it was before the windows that come again.
+    fn begin(&mut self) {
+        for begun in self.history.begin() {
+            self.judge.go_back(begun);
+        }
     }
 
     fn alarms(&self, alarms: &[Alarm], origin: Origin, ack: Ack, out: &mut Outlet) {
@@ -86,9 +121,15 @@ impl TrunkHalf {
             return;
         }
         self.forwarded = watermark;
-        let alarms = self.judge.boundary();
-        let origin = Origin::derived(self.id.as_str().into(), None);
-        self.alarms(&alarms, origin, Ack::none(), out);
+        self.begin();
+        self.history.trim();
+        let (alarms, gone) = self.judge.boundary();
+        if !alarms.is_empty() {
+            let delivered = Arc::new(Delivered(AtomicBool::new(false)));
+            let ack = Ack::new(delivered.clone(), 0);
+            self.leaving.push((delivered, gone));
+            self.alarms(&alarms, Origin::derived(self.id.as_str().into(), None), ack, out);
+        }
         out.forward(LaneMessage::Watermark(watermark));
     }
 
@@ -99,13 +140,28 @@ impl TrunkHalf {
     }
 }
 
+/// Whether alarms have been delivered.
+struct Delivered(AtomicBool);
+
+impl AckSink for Delivered {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        self.0.store(outcome == Outcome::Done, Ordering::Release);
+    }
+}
+
 impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
-            TrunkMessage::LaneOpened(start) => self.lanes.open(start.lane, Watermark::MIN),
+            TrunkMessage::LaneOpened(start) => {
+                self.history.open(&start);
+                self.lanes.open(start.lane, Watermark::MIN);
+            }
             TrunkMessage::LaneClosed(lane) => {
                 self.lanes.close(lane);
                 self.lanes_moved(out);
+                if let Some(shard) = self.history.close(lane) {
+                    self.judge.forget(shard);
+                }
             }
             TrunkMessage::FromLane(lane, message) => match message {
                 LaneMessage::Batch(batch) => self.batch(batch, out),

@@ -3,19 +3,23 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array, RecordBatch, TimestampNanosecondArray};
+use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimestampNanosecondType};
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-/// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`.
+use crate::series::Source;
+
+/// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows of a part of the
+/// input are series of their own: their `shard` is a label.
 pub(crate) struct Windows<'a> {
     pub(crate) batch: &'a RecordBatch,
     operator: Option<TextColumn<'a>>,
     start: Option<TimestampNanosecondArray>,
     end: Option<TimestampNanosecondArray>,
     labels: Vec<(Arc<str>, TextColumn<'a>)>,
+    shard: Option<Int64Array>,
     numbers: Vec<(&'a str, Float64Array)>,
 }
 
@@ -28,6 +32,7 @@ pub(crate) struct Window {
     /// Nanoseconds, exclusive.
     pub(crate) end: i64,
     pub(crate) operator: String,
+    pub(crate) shard: u32,
     pub(crate) labels: Vec<(Arc<str>, String)>,
 }
 
@@ -50,6 +55,7 @@ impl<'a> Windows<'a> {
             start: None,
             end: None,
             labels: Vec::new(),
+            shard: None,
             numbers: Vec::new(),
         };
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -64,6 +70,9 @@ impl<'a> Windows<'a> {
                 "window_start" => windows.start = time(),
                 "window_end" => windows.end = time(),
                 "operator" => windows.operator = TextColumn::new(column),
+                "shard" if column.data_type() == &DataType::Int64 => {
+                    windows.shard = column.as_primitive_opt().cloned();
+                }
                 _ => {
                     if let Some(text) = TextColumn::new(column) {
                         windows.labels.push((name.into(), text));
@@ -94,16 +103,28 @@ impl<'a> Windows<'a> {
             }
             let labels =
                 self.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.get(row)?.to_owned())));
+            let mut labels: Vec<(Arc<str>, String)> = labels.collect();
+            let shard = self.shard(row);
+            if shard != 0 {
+                let at = labels.partition_point(|(name, _)| &**name < "shard");
+                labels.insert(at, ("shard".into(), shard.to_string()));
+            }
             found.windows.push(Window {
                 row,
                 start: time(self.start.as_ref(), row),
                 end,
                 operator: self.operator.and_then(|operator| operator.get(row)).unwrap_or_default().to_owned(),
-                labels: labels.collect(),
+                shard,
+                labels,
             });
         }
         found.windows.sort_by_key(|window| window.end);
         found
+    }
+
+    fn shard(&self, row: usize) -> u32 {
+        let shards = self.shard.as_ref().filter(|shards| row < shards.len() && shards.is_valid(row));
+        shards.and_then(|shards| u32::try_from(shards.value(row)).ok()).unwrap_or(0)
     }
 
     /// A number of a row; `None` when it is null, or the column is missing or no number.
@@ -127,6 +148,11 @@ impl<'a> Windows<'a> {
 }
 
 impl Window {
+    /// Whose window it is.
+    pub(crate) fn source(&self) -> Source {
+        Source { operator: self.operator.as_str().into(), shard: self.shard }
+    }
+
     /// The value of a group-by column.
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str())

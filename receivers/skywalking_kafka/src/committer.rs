@@ -179,7 +179,7 @@ impl Work {
         failpoint::reach("after-commit");
         for (partition, position) in now {
             let Some((_, ledger)) = lanes.iter().find(|(lane, _)| *lane == partition) else { continue };
-            ledger.written(position.version);
+            ledger.written(&position);
             // Meanwhile the partition may have another owner, whose positions these are not.
             let mut state = shared.lock();
             if let Some(entry) = state.lanes.get_mut(&partition).filter(|entry| entry.ledger.is_same(ledger))

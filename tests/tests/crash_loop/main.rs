@@ -7,6 +7,7 @@
     reason = "tests; a failure is repeated by its printed seed"
 )]
 
+mod alarms;
 mod chaos;
 mod points;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_tests::stream::{Key, Stream, Value};
-use weir_tests::{ClickHouse, Kafka, Weir, unique, wait_until};
+use weir_tests::{ClickHouse, Kafka, Recorder, Weir, unique, wait_until};
 
 use chaos::{Chaos, Plan};
 
@@ -26,39 +27,6 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The operators of the configuration: name, size, slide.
 const OPERATORS: [(&str, i64, i64); 2] = [("aggregate", 7_000, 7_000), ("aggregate/sliding", 30_000, 10_000)];
-
-fn config(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, database: &str, windows: &str) -> String {
-    format!(
-        "receivers:
-  skywalking_kafka:
-    brokers: [\"{}\"]
-    topics: {{segments: {topic}}}
-    group_id: {topic}
-    initial_offset: earliest
-    commit_interval: 200ms
-    drain_timeout: 3s
-    windows: {windows}
-    properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}
-processors:
-  aggregate: {{window: {{tumbling: 7s}}, out_of_orderness: 5s, idle_timeout: 1h}}
-  aggregate/sliding: {{window: {{sliding: 30s, slide: 10s}}, out_of_orderness: 5s, idle_timeout: 1h}}
-exporters:
-  clickhouse:
-    endpoint: \"{}\"
-    database: {database}
-    batch: {{timeout: 200ms, max_rows: 2000}}
-    max_inserts_per_second: 0
-    queue: {{concurrency: 4}}
-    retry: {{initial_interval: 100ms, max_interval: 1s}}
-service:
-  telemetry: {{metrics: {{address: \"\"}}}}
-  pipelines:
-    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding], exporters: [clickhouse]}}
-",
-        kafka.bootstrap(),
-        clickhouse.url(),
-    )
-}
 
 /// What is stored of the windows that begin before `before`: by key, each row with its shard.
 async fn windows(
@@ -99,9 +67,13 @@ fn total(shards: &[(u64, Value)]) -> Value {
 struct Case<'a> {
     kafka: &'a Kafka,
     clickhouse: &'a ClickHouse,
+    webhook: Recorder,
     topic: String,
     database: String,
     stream: Stream,
+    reference: BTreeMap<Key, Value>,
+    /// For each operator the count above which an alarm fires.
+    limits: BTreeMap<String, u64>,
     /// `windows` of the receiver.
     mode: &'static str,
     seed: u64,
@@ -119,19 +91,64 @@ impl<'a> Case<'a> {
         let (topic, database) = (unique(name), clickhouse.database().await?);
         // The records are of 2023: by default Kafka would delete them while they are read.
         kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
-        Ok(Case {
-            kafka,
-            clickhouse,
-            topic,
-            database,
-            stream: Stream::new(segments, PARTITIONS, seed),
-            mode,
-            seed,
-        })
+        let stream = Stream::new(segments, PARTITIONS, seed);
+        let windows = OPERATORS.iter().map(|(name, size, slide)| stream.windows(name, *size, *slide));
+        let reference: BTreeMap<Key, Value> = windows.flatten().collect();
+        let limits = alarms::limits(&reference);
+        let webhook = Recorder::start().await?;
+        // Slow, but not so slow that it holds up everything.
+        webhook.delay(Duration::from_millis(50));
+        Ok(Case { kafka, clickhouse, webhook, topic, database, stream, reference, limits, mode, seed })
     }
 
     fn config(&self) -> String {
-        config(self.kafka, self.clickhouse, &self.topic, &self.database, self.mode)
+        let Case { kafka, clickhouse, webhook, topic, database, mode, limits, .. } = self;
+        let rules: Vec<String> = limits
+            .iter()
+            .map(|(operator, limit)| {
+                format!(
+                    "{{name: {}, operator: {operator}, when: {{high: count > {limit}}}}}",
+                    alarms::rule(operator)
+                )
+            })
+            .collect();
+        format!(
+            "receivers:
+  skywalking_kafka:
+    brokers: [\"{}\"]
+    topics: {{segments: {topic}}}
+    group_id: {topic}
+    initial_offset: earliest
+    commit_interval: 200ms
+    drain_timeout: 3s
+    windows: {mode}
+    properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}
+processors:
+  aggregate: {{window: {{tumbling: 7s}}, out_of_orderness: 5s, idle_timeout: 1h}}
+  aggregate/sliding: {{window: {{sliding: 30s, slide: 10s}}, out_of_orderness: 5s, idle_timeout: 1h}}
+  threshold: {{storage: storage, rules: [{rules}]}}
+extensions:
+  storage: {{directory: disk}}
+exporters:
+  webhook: {{url: \"{webhook}\", batch: {{timeout: 0s}}, retry: {{initial_interval: 100ms, max_interval: 1s}}}}
+  clickhouse:
+    endpoint: \"{}\"
+    database: {database}
+    batch: {{timeout: 200ms, max_rows: 2000}}
+    max_inserts_per_second: 0
+    queue: {{concurrency: 4}}
+    retry: {{initial_interval: 100ms, max_interval: 1s}}
+service:
+  extensions: [storage]
+  telemetry: {{metrics: {{address: \"\"}}}}
+  pipelines:
+    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding, threshold], exporters: [clickhouse, webhook]}}
+",
+            kafka.bootstrap(),
+            clickhouse.url(),
+            rules = rules.join(", "),
+            webhook = webhook.url(),
+        )
     }
 
     /// Everything is produced and the last gateways run undisturbed: waits until all is stored, ends them, and checks that it
@@ -154,14 +171,18 @@ impl<'a> Case<'a> {
         })
         .await
         .with_context(|| format!("seed {seed}: not every segment is stored; {}", log()))?;
-        let reference = self.reference();
         let complete = wait_until("every window", TIMEOUT, async || {
-            Ok(self.differences(&reference).await?.is_empty().then_some(()))
+            Ok(self.differences().await?.is_empty().then_some(()))
         });
         if complete.await.is_err() {
-            let wrong = self.differences(&reference).await?;
+            let wrong = self.differences().await?;
             let first = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
-            bail!("seed {seed}: {} of {} windows differ:\n{first}\n{}", wrong.len(), reference.len(), log());
+            bail!(
+                "seed {seed}: {} of {} windows differ:\n{first}\n{}",
+                wrong.len(),
+                self.reference.len(),
+                log()
+            );
         }
         // Nothing more than that, also after everything has come to rest.
         for weir in gateways {
@@ -174,17 +195,38 @@ impl<'a> Case<'a> {
         let twice = clickhouse.query(&twice).await?;
         ensure!(twice.is_empty(), "seed {seed}: stored twice: {twice:?}");
         ensure!(clickhouse.number(&count).await? == expected, "seed {seed}: not every segment once");
-        let wrong = self.differences(&reference).await?;
+        let wrong = self.differences().await?;
         ensure!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+        if self.mode == "all" {
+            self.verify_alarms().await.with_context(|| format!("seed {seed}"))?;
+        }
         Ok(())
     }
 
-    fn reference(&self) -> BTreeMap<Key, Value> {
-        OPERATORS.iter().flat_map(|(name, size, slide)| self.stream.windows(name, *size, *slide)).collect()
+    /// Every alarm is stored once, and was told under one id.
+    async fn verify_alarms(&self) -> Result<()> {
+        let sizes = OPERATORS.iter().map(|(name, size, _)| ((*name).to_owned(), *size)).collect();
+        let expected = alarms::expected(&self.reference, &self.limits, &sizes);
+        ensure!(expected.len() > 20, "only {} changes of alarms", expected.len());
+        let stored = alarms::stored(self.clickhouse, &self.database, self.stream.end_ms()).await?;
+        let set: BTreeSet<alarms::Change> = stored.iter().cloned().collect();
+        ensure!(set == expected, "stored: {}", difference(&set, &expected));
+        ensure!(
+            stored.len() == expected.len(),
+            "{} alarms are stored {} times",
+            expected.len(),
+            stored.len()
+        );
+        let told = alarms::told(&self.webhook, self.stream.end_ms())?;
+        let expected = expected.into_iter().filter(|change| change.4 <= self.stream.end_ms()).collect();
+        ensure!(told == expected, "told: {}", difference(&told, &expected));
+        println!("{} changes of alarms right", told.len());
+        Ok(())
     }
 
     /// How what is stored of the windows differs from the reference.
-    async fn differences(&self, reference: &BTreeMap<Key, Value>) -> Result<Vec<String>> {
+    async fn differences(&self) -> Result<Vec<String>> {
+        let reference = &self.reference;
         let found = windows(self.clickhouse, &self.database, self.stream.end_ms()).await?;
         let keys: BTreeSet<&Key> = reference.keys().chain(found.keys()).collect();
         let differs = |key: &&Key| {
@@ -199,6 +241,14 @@ impl<'a> Case<'a> {
     }
 }
 
+fn difference(found: &BTreeSet<alarms::Change>, expected: &BTreeSet<alarms::Change>) -> String {
+    let some = |changes: Vec<&alarms::Change>| {
+        format!("{} such as {:?}", changes.len(), changes.iter().take(5).collect::<Vec<_>>())
+    };
+    let (missing, more) = (expected.difference(found).collect(), found.difference(expected).collect());
+    format!("missing {}; too many {}", some(missing), some(more))
+}
+
 async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str) -> Result<()> {
     let clickhouse = ClickHouse::start()?;
     let case = Case::new(&clickhouse, name, plan.segments, plan.seed, mode).await?;
@@ -208,7 +258,7 @@ async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str)
         "seed {}: {} segments and {} windows right",
         case.seed,
         case.stream.count(),
-        case.reference().len()
+        case.reference.len()
     );
     Ok(())
 }

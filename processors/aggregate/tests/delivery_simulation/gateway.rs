@@ -177,7 +177,7 @@ impl Gateway {
     pub fn committed(&mut self, commit: Commit) {
         for (partition, number, position) in commit.done {
             if let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.number == number) {
-                owned.ledger.written(position.version);
+                owned.ledger.written(&position);
                 owned.written = Some(position);
             }
         }

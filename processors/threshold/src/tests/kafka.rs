@@ -46,7 +46,7 @@ fn rule(service: &str, high_ms: i64) -> String {
 
 async fn started(processor: &dyn Processor) -> CancellationToken {
     let stop = CancellationToken::new();
-    tokio::time::timeout(LIMIT, processor.start(stop.clone())).await.expect("it starts").unwrap();
+    tokio::time::timeout(LIMIT, processor.start("main", stop.clone())).await.expect("it starts").unwrap();
     stop
 }
 
@@ -145,7 +145,7 @@ async fn an_empty_topic_is_read_to_its_end() {
 async fn without_kafka_the_start_waits_and_a_stop_ends_it() {
     let processor = with_context("rules: {kafka: {brokers: ['127.0.0.1:1']}}", test_context());
     let stop = CancellationToken::new();
-    let start = processor.start(stop.clone());
+    let start = processor.start("main", stop.clone());
     tokio::pin!(start);
     let early = tokio::time::timeout(Duration::from_millis(300), &mut start).await;
     assert!(early.is_err(), "it must not start without its rules: {early:?}");
@@ -160,7 +160,7 @@ async fn kafka_that_comes_back_is_read() {
     kafka.cluster.broker_down(1).unwrap();
     let processor = with_context(&kafka.settings(), test_context());
     let stop = CancellationToken::new();
-    let start = processor.start(stop.clone());
+    let start = processor.start("main", stop.clone());
     tokio::pin!(start);
     let early = tokio::time::timeout(Duration::from_millis(300), &mut start).await;
     assert!(early.is_err(), "{early:?}");

@@ -3,6 +3,7 @@
 mod alarms;
 mod classic;
 mod kafka;
+mod restart;
 
 use std::path::Path;
 
@@ -35,11 +36,15 @@ fn with(settings: &str) -> Box<dyn Processor> {
 }
 
 fn with_context(settings: &str, context: Context) -> Box<dyn Processor> {
+    create(&configuration(settings), context).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// A whole configuration with these settings.
+fn configuration(settings: &str) -> String {
     let settings: String = settings.lines().map(|line| format!("    {line}\n")).collect();
-    let configuration = format!(
+    format!(
         "receivers:\n  file: {{}}\nprocessors:\n  threshold:\n{settings}exporters:\n  nop: {{}}\nservice:\n  pipelines:\n    main: {{receivers: [file], processors: [threshold], exporters: [nop]}}\n"
-    );
-    create(&configuration, context).unwrap_or_else(|problems| panic!("{problems}"))
+    )
 }
 
 /// A batch of windows from JSON lines.

@@ -1,0 +1,353 @@
+//! Windows that come again after a failure or a restart are judged as they were the first time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use serde_json::Value;
+use weir_component::delivery::{LaneStart, Marks, Shard, TrunkStart};
+use weir_component::storage::{DiskQueue, Storage, StorageError, Storages};
+use weir_component::{Processor, TrunkMessage, Watermark};
+use weir_pdata::Ack;
+
+use super::{LANE, LaneMessage, brief, rows, test_context, window, windows, with_context};
+use crate::tests::Trunk;
+
+const OPERATORS: [&str; 2] = ["aggregate", "other"];
+const PIPELINE: &str = "main";
+
+/// Values in memory, which outlive a processor as those on a disk do.
+#[derive(Default)]
+struct Memory(Mutex<HashMap<(String, String), Vec<u8>>>);
+
+#[async_trait]
+impl Storage for Memory {
+    async fn open_queue(&self, name: &str) -> Result<Arc<dyn DiskQueue>, StorageError> {
+        Err(StorageError::Closed(name.to_owned()))
+    }
+
+    async fn put(&self, name: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
+        self.0.lock().unwrap().insert((name.to_owned(), key.to_owned()), value);
+        Ok(())
+    }
+
+    async fn get(&self, name: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.0.lock().unwrap().get(&(name.to_owned(), key.to_owned())).cloned())
+    }
+}
+
+/// A processor behind operators whose windows come again from where their marks were written down.
+struct Site {
+    storage: Arc<Memory>,
+    settings: String,
+    /// Kept: a stopped processor writes no more.
+    _processor: Box<dyn Processor>,
+    trunk: Trunk,
+    marks: Marks,
+    /// What Kafka has.
+    committed: BTreeMap<String, i64>,
+}
+
+impl Site {
+    async fn start(settings: &str) -> Site {
+        let storage = Arc::new(Memory::default());
+        let (_processor, trunk, marks) = begin(settings, &storage).await;
+        let mut site = Site {
+            storage,
+            settings: settings.to_owned(),
+            _processor,
+            trunk,
+            marks,
+            committed: BTreeMap::new(),
+        };
+        site.open();
+        site
+    }
+
+    fn open(&mut self) {
+        self.marks.expect_written(Shard(0));
+        let start = LaneStart {
+            source: Some("c/g/t".into()),
+            windows: Arc::new(self.committed.clone()),
+            ..LANE.into()
+        };
+        self.trunk.send(TrunkMessage::LaneOpened(start));
+    }
+
+    /// The lane ends, and begins again where it was written down.
+    fn reopen(&mut self) {
+        self.trunk.send(TrunkMessage::LaneClosed(LANE));
+        OPERATORS.iter().for_each(|name| self.marks.restart(&Arc::from(*name), Shard(0)));
+        self.open();
+    }
+
+    /// Another process begins with what the first one left in the storage.
+    async fn restart(&mut self) {
+        // What the first one has not written yet is lost.
+        let kept = self.storage.0.lock().unwrap().clone();
+        self.storage = Arc::new(Memory(Mutex::new(kept)));
+        (self._processor, self.trunk, self.marks) = begin(&self.settings, &self.storage).await;
+        self.open();
+    }
+
+    /// Windows of an operator that end at `end` seconds. They are delivered when the processor lets them go.
+    fn judge(&mut self, operator: &str, end: i64, lines: &[Value]) -> Vec<Value> {
+        let mark = self.marks.emit(&operator.into(), Shard(0), Watermark(end * 1000 - 1));
+        let lines: Vec<Value> = lines
+            .iter()
+            .map(|line| {
+                let mut line = line.clone();
+                line["operator"] = operator.into();
+                line
+            })
+            .collect();
+        let batch = windows(&lines, Ack::join([mark, self.trunk.probe.ack()]));
+        let emitted = self.trunk.send(TrunkMessage::Derived(LaneMessage::Batch(batch)));
+        let alarms = rows(&emitted);
+        drop(emitted);
+        self.trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(end * 1000 - 1))));
+        alarms
+    }
+
+    /// Everything that waits for the storage is written.
+    async fn settle(&self) {
+        while self.trunk.probe.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The marks of what is delivered are written down.
+    fn commit(&mut self) {
+        let delivered = self.marks.delivered(Shard(0));
+        self.marks.written(Shard(0), delivered.iter().map(|(name, mark)| (name.as_str(), *mark)));
+        self.committed.extend(delivered);
+    }
+}
+
+async fn begin(settings: &str, storage: &Arc<Memory>) -> (Box<dyn Processor>, Trunk, Marks) {
+    let id = "storage".parse().unwrap();
+    let storages = Storages::new(HashMap::from([(id, storage.clone() as Arc<dyn Storage>)]));
+    let processor = with_context(settings, weir_component::Context { storages, ..test_context() });
+    processor.start(PIPELINE, tokio_util::sync::CancellationToken::new()).await.unwrap();
+    let marks = Marks::default();
+    let start = TrunkStart { pipeline: PIPELINE.into(), marks: marks.clone() };
+    let trunk = Trunk { stage: processor.trunk_stage(&start).unwrap(), probe: Default::default() };
+    (processor, trunk, marks)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+const SLOW: &str = "
+storage: storage
+rules:
+  - {name: slow, for: 2, resolve_after: 2, when: {high: max_duration_ns > 2000000000, low: max_duration_ns > 1000000000}}
+";
+
+fn short(alarms: &[Value]) -> Vec<String> {
+    alarms.iter().map(brief).collect()
+}
+
+#[test]
+fn an_alarm_that_fires_goes_on_after_a_restart() {
+    run(async {
+        let mut site = Site::start(SLOW).await;
+        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        let fired = site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+        assert_eq!(short(&fired), ["firing high pay 14"]);
+        site.settle().await;
+        site.commit();
+        site.restart().await;
+        assert_eq!(short(&site.judge("aggregate", 21, &[window("pay", 21, 3000, 1)])), [""; 0]);
+        site.judge("aggregate", 28, &[window("pay", 28, 1, 1)]);
+        let resolved = site.judge("aggregate", 35, &[window("pay", 35, 1, 1)]);
+        assert_eq!(short(&resolved), ["resolved high pay 35"]);
+        assert_eq!(resolved[0]["starts_at"], fired[0]["starts_at"]);
+        assert_eq!(resolved[0]["fingerprint"], fired[0]["fingerprint"]);
+    });
+}
+
+#[test]
+fn windows_that_come_again_say_the_same_again() {
+    run(async {
+        let mut site = Site::start(SLOW).await;
+        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        site.settle().await;
+        site.commit();
+        for restart in [false, true] {
+            let fired = site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+            site.judge("aggregate", 21, &[window("pay", 21, 1, 1)]);
+            let resolved = site.judge("aggregate", 28, &[window("pay", 28, 1, 1)]);
+            assert_eq!(short(&fired), ["firing high pay 14"]);
+            assert_eq!(short(&resolved), ["resolved high pay 28"]);
+            site.settle().await;
+            // What was delivered is not written down: it comes again.
+            if restart { site.restart().await } else { site.reopen() }
+        }
+    });
+}
+
+#[test]
+fn the_input_waits_until_the_alarm_is_kept() {
+    run(async {
+        let mut site = Site::start(SLOW).await;
+        site.judge("aggregate", 7, &[window("pay", 7, 1, 1)]);
+        assert_eq!(site.trunk.probe.open(), 0, "nothing is remembered of it");
+        site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+        assert_eq!(site.trunk.probe.open(), 1);
+        site.settle().await;
+        assert_eq!(site.storage.0.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_alarm_whose_rule_is_gone_after_a_restart_resolves() {
+    run(async {
+        let mut site = Site::start(&SLOW.replace("for: 2", "for: 1")).await;
+        assert_eq!(short(&site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)])), ["firing high pay 7"]);
+        site.settle().await;
+        site.commit();
+        site.settings = SLOW.replace("name: slow", "name: other");
+        site.restart().await;
+        let moved = site.trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(13_000))));
+        assert_eq!(short(&rows(&moved)), ["resolved high pay 7"]);
+    });
+}
+
+#[test]
+fn an_alarm_without_a_rule_is_remembered_until_it_is_delivered() {
+    run(async {
+        let mut site = Site::start(&SLOW.replace("for: 2", "for: 1")).await;
+        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        site.settle().await;
+        site.commit();
+        site.settings = SLOW.replace("name: slow", "name: other").replace("for: 2", "for: 1");
+        for (end, delivered) in [(14, false), (21, false), (28, true)] {
+            site.restart().await;
+            let resolved =
+                site.trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(end * 1000 - 2))));
+            let said: Vec<String> =
+                rows(&resolved).iter().map(|row| row["labels"]["service"].to_string()).collect();
+            assert_eq!(said, ["\"pay\""], "{end}");
+            if delivered {
+                drop(resolved);
+                site.judge("aggregate", end, &[window("ship", end, 1, 1)]);
+            } else {
+                // The next window is judged, and delivered, while it is on its way.
+                site.judge("aggregate", end, &[window("ship", end, 3000, 1)]);
+                for message in &resolved {
+                    let LaneMessage::Batch(batch) = message else { continue };
+                    batch.ack.fail();
+                }
+            }
+            site.settle().await;
+            site.commit();
+        }
+        site.restart().await;
+        let resolved = site.trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(34_000))));
+        assert_eq!(short(&rows(&resolved)), [""; 0]);
+    });
+}
+
+#[test]
+fn a_storage_that_is_not_there_is_an_error() {
+    let settings = "storage: storage/main\nrules: [{name: a, when: {low: count > 1}}]";
+    let wrong = super::create(&super::configuration(settings), test_context()).err().unwrap().to_string();
+    assert!(wrong.contains("`storage/main` is not a storage that is started"), "{wrong}");
+}
+
+/// What happens after the windows of one end.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    Deliver,
+    Commit,
+    Reopen,
+    Restart,
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        3 => Just(Then::Nothing),
+        2 => Just(Then::Deliver),
+        3 => Just(Then::Commit),
+        1 => Just(Then::Reopen),
+        2 => Just(Then::Restart),
+    ]
+}
+
+/// Milliseconds of three services in one window.
+type Slowness = [i64; 3];
+
+async fn play(input: &[[Slowness; 2]], plan: &[Then]) -> BTreeMap<String, String> {
+    let mut site = Site::start(SLOW).await;
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let (mut at, mut plan) = (0, plan.iter());
+    while at < input.len() {
+        let end = (at as i64 + 1) * 7;
+        for (operator, slowness) in OPERATORS.into_iter().zip(input[at]) {
+            if site.committed.get(operator).is_some_and(|mark| *mark >= end * 1000 - 1) {
+                continue;
+            }
+            let services = ["pay", "ship", "stock"].into_iter().zip(slowness);
+            let lines: Vec<Value> = services.map(|(name, slowness)| window(name, end, slowness, 1)).collect();
+            for alarm in site.judge(operator, end, &lines) {
+                let id = format!("{}/{}/{}", alarm["fingerprint"], alarm["state"], alarm["time"]);
+                let said = format!(
+                    "{operator} {} since {}: {}",
+                    brief(&alarm),
+                    alarm["starts_at"],
+                    alarm["message"]
+                );
+                let before = seen.insert(id, said.clone());
+                assert!(
+                    before.as_ref().is_none_or(|before| *before == said),
+                    "{said}, and before: {before:?}"
+                );
+            }
+            // What is delivered of the operators differs.
+            if operator == OPERATORS[0] && slowness[0] % 2 == 0 {
+                site.settle().await;
+                site.commit();
+            }
+        }
+        at += 1;
+        match plan.next().unwrap_or(&Then::Commit) {
+            Then::Nothing => {}
+            Then::Deliver => site.settle().await,
+            Then::Commit => {
+                site.settle().await;
+                site.commit();
+            }
+            restart @ (Then::Reopen | Then::Restart) => {
+                match restart {
+                    Then::Reopen => site.reopen(),
+                    _ => site.restart().await,
+                }
+                let marks = OPERATORS.map(|name| site.committed.get(name).copied().unwrap_or(-1));
+                at = marks.into_iter().min().map_or(0, |mark| ((mark + 1) / 7000) as usize);
+            }
+        }
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn restarts_change_nothing_of_what_is_said(
+        input in prop::collection::vec(
+            prop::array::uniform2(prop::array::uniform3(prop_oneof![Just(1_i64), Just(2), Just(1500), Just(2501)])),
+            1..20,
+        ),
+        plan in prop::collection::vec(then(), 0..40),
+    ) {
+        run(async {
+            let (expected, mut seen) = (play(&input, &[]).await, play(&input, &plan).await);
+            let missing: Vec<_> = expected.iter().filter(|(id, alarm)| seen.remove(*id).as_ref() != Some(*alarm)).collect();
+            assert!(missing.is_empty() && seen.is_empty(), "missing: {missing:?}; too much: {seen:?}");
+        });
+    }
+}
