@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use async_trait::async_trait;
+use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, QueueConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{FlakyExporter, Probe, Regime, check_exporter, context};
+use weir_component::{ExportError, Exporter};
 use weir_config::ByteSize;
-use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
+use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
 
 /// Batches of rows numbered from 0: `sizes[0]` rows, then `sizes[1]`, …
 fn batches(sizes: &[i64]) -> Vec<EventBatch> {
@@ -130,4 +133,66 @@ async fn a_full_queue_makes_the_sender_wait() {
     task.finish(Duration::ZERO).await;
     assert_eq!(probe.open(), 0);
     assert_eq!(probe.count(Outcome::Done), 0, "nothing was delivered");
+}
+
+/// A [`FlakyExporter`] that leaves out what it has seen.
+struct Idempotent(FlakyExporter);
+
+#[async_trait]
+impl Exporter for Idempotent {
+    fn signals(&self) -> SignalSet {
+        self.0.signals()
+    }
+
+    fn demand(&self) -> Demand {
+        self.0.demand()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        self.0.export(batches).await
+    }
+}
+
+#[tokio::test]
+async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper: fast() };
+    let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+    let sink = "main/test".to_owned();
+    let metadata = Metadata {
+        exported: BTreeMap::from([(sink.clone(), 0)]),
+        pending: BTreeMap::from([(sink, 20)]),
+        ..Metadata::default()
+    };
+    let ledger = Ledger::new(LedgerSpec {
+        source: "c/g/t".into(),
+        number: 0,
+        shard: Shard(0),
+        own: Shard(1),
+        position: Some(0),
+        metadata,
+        wake: Arc::new(|| {}),
+    });
+    let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
+    for mut batch in batches(&[5]) {
+        batch.origin.positions = 0..10;
+        lane.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+    }
+    drop(lane);
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while probe.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("it does not wait for the end of the exporter");
+    assert_eq!(probe.count(Outcome::Failed), 1);
+    assert!(taken.lock().unwrap().is_empty());
+    drop(queue);
+    task.finish(Duration::from_secs(60)).await;
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
 
 use super::delivery::Delivery;
-use super::queue::{Queued, Room, Route, capacity};
+use super::queue::{Item, Queued, Room, Route, capacity};
 use super::record;
 use crate::storage::{Appending, DiskQueue, StorageError};
 
@@ -31,7 +31,7 @@ struct Leaving {
 
 /// Writes what comes until all senders are gone and all of it is safe, or the exporter is told to give up.
 pub(super) async fn write(
-    mut receiver: mpsc::UnboundedReceiver<Queued>,
+    mut receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
     delivery: Arc<Delivery>,
 ) {
@@ -53,7 +53,7 @@ pub(super) async fn write(
                 front.parts.pop_front();
             }
             next = receiver.recv(), if !ended => match next {
-                Some(Queued { batch, held, room, route, .. }) => {
+                Some(Item::Batch(Queued { batch, held, room, route, .. })) => {
                     if let Some(parts) = append(&batch, disk.as_ref(), &delivery) {
                         let positions = batch.origin.positions.clone();
                         leaving.push_back(Leaving { parts, positions, held, room, route });
@@ -62,6 +62,7 @@ pub(super) async fn write(
                         tracing::error!(%exporter, "a batch that is not decoded cannot be kept on disk; its input fails");
                     }
                 }
+                Some(Item::Ended(_)) => {}
                 None => ended = true,
             },
         }
@@ -125,7 +126,7 @@ impl AckSink for Records {
 /// Hands on what is in the queue until it has ended, or the exporter has stopped.
 pub(super) async fn read(
     disk: Arc<dyn DiskQueue>,
-    sender: mpsc::UnboundedSender<Queued>,
+    sender: mpsc::UnboundedSender<Item>,
     delivery: Arc<Delivery>,
 ) {
     let capacity = capacity(delivery.config.queue.max_bytes.get());
@@ -153,7 +154,8 @@ pub(super) async fn read(
             permit = Room::take(&room, capacity, batch.memory(), &delivery.metrics) => permit,
         };
         let Some(room) = permit else { return };
-        if sender.send(Queued { batch, held, room, route: None, delays: None }).is_err() {
+        let queued = Queued { batch, held, room, route: None, delays: None };
+        if sender.send(Item::Batch(queued)).is_err() {
             return;
         }
     }

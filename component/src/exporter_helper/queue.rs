@@ -21,7 +21,7 @@ pub struct Queue {
     pub(super) demand: Demand,
     /// Ranges of lanes are written down before they are exported.
     pub(super) exact: bool,
-    pub(super) sender: mpsc::UnboundedSender<Queued>,
+    pub(super) sender: mpsc::UnboundedSender<Item>,
     /// One permit a unit of [`UNIT`] bytes: what bounds the unbounded channel.
     pub(super) room: Arc<Semaphore>,
     pub(super) capacity: u32,
@@ -34,8 +34,23 @@ pub struct Queue {
 #[derive(Clone)]
 pub struct LaneQueue {
     queue: Queue,
-    route: Option<Arc<Route>>,
+    lease: Option<Arc<Lease>>,
     delays: Delays,
+}
+
+/// A lane that is open.
+struct Lease {
+    route: Arc<Route>,
+    sender: mpsc::UnboundedSender<Item>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.route.exact {
+            // When the exporter has ended nothing waits there any more.
+            let _ = self.sender.send(Item::Ended(self.route.id));
+        }
+    }
 }
 
 /// From one lane of one pipeline to one exporter.
@@ -55,6 +70,13 @@ pub(super) struct Route {
 
 /// Bytes per permit, so that large queues fit a semaphore's count.
 const UNIT: usize = 1024;
+
+/// What comes to the exporter.
+pub(super) enum Item {
+    Batch(Queued),
+    /// The lane with this route has ended: no more of it comes.
+    Ended(u64),
+}
 
 /// A batch that waits. Its ack is held: dropping it fails the inputs.
 pub(super) struct Queued {
@@ -143,18 +165,19 @@ impl Queue {
     /// exported is entered.
     #[must_use]
     pub fn for_lane(&self, pipeline: &str, ledger: Option<&Ledger>) -> LaneQueue {
-        let route = ledger.map(|ledger| {
+        let lease = ledger.map(|ledger| {
             let sink = self.sink(pipeline);
-            Arc::new(Route {
+            let route = Arc::new(Route {
                 id: self.next_route.fetch_add(1, Ordering::Relaxed),
                 exported: ledger.exported(&sink),
                 unfinished: ledger.unfinished(&sink),
                 sink,
                 ledger: ledger.clone(),
                 exact: self.exact,
-            })
+            });
+            Arc::new(Lease { route, sender: self.sender.clone() })
         });
-        LaneQueue { queue: self.clone(), route, delays: Delays::new(&self.context, pipeline) }
+        LaneQueue { queue: self.clone(), lease, delays: Delays::new(&self.context, pipeline) }
     }
 
     /// Queues a batch; waits while the queue is full. A batch of a signal that the exporter does not take, or
@@ -182,7 +205,8 @@ impl Queue {
             true => Room::take(&self.room, self.capacity, bytes, &self.metrics).await.ok_or(LaneClosed)?,
             false => Room::new(bytes, &self.metrics, None),
         };
-        self.sender.send(Queued { batch, held, room, route, delays }).map_err(|_| LaneClosed)
+        let queued = Queued { batch, held, room, route, delays };
+        self.sender.send(Item::Batch(queued)).map_err(|_| LaneClosed)
     }
 }
 
@@ -196,7 +220,7 @@ impl LaneQueue {
             return Ok(());
         }
         let delays = Some(self.delays.clone());
-        let Some(route) = &self.route else {
+        let Some(route) = self.lease.as_ref().map(|lease| &lease.route) else {
             if batch.is_empty() {
                 return Ok(());
             }

@@ -127,6 +127,11 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
     }
 
+    /// Whether what waits can only go with more batches: not all of a range that has to be repeated is there.
+    pub fn is_stuck(&self) -> bool {
+        self.repeat.is_some() && self.open.is_some()
+    }
+
     fn complete(&mut self) {
         if let Some(cut) = self.open.take() {
             self.from = Some(cut.range.end);
@@ -203,6 +208,16 @@ mod tests {
         assert_eq!(taken(&mut lane, 0), Some((0..30, 2)));
         lane.arrived();
         assert_eq!(taken(&mut lane, 1), Some((30..32, 1)));
+    }
+
+    #[test]
+    fn a_begun_range_is_stuck_until_all_of_it_is_there() {
+        let mut ranges = ranges(Some(0), Some(0..20));
+        assert!(!ranges.is_stuck());
+        ranges.add(Batch(0..10), 1);
+        assert!(ranges.is_stuck());
+        ranges.add(Batch(10..20), 1);
+        assert!(!ranges.is_stuck());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::delivery::Delivery;
 use super::metrics::HelperMetrics;
 use super::pace::Pace;
 use super::persistent;
-use super::queue::{Queue, Queued, Route, capacity};
+use super::queue::{Item, Queue, Queued, Route, capacity};
 use super::ranges::{Limits, Ranges};
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
@@ -100,7 +100,7 @@ async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQu
 /// Runs the worker behind a queue on disk.
 async fn with_disk(
     worker: Worker,
-    receiver: mpsc::UnboundedReceiver<Queued>,
+    receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
     delivery: Arc<Delivery>,
 ) {
@@ -175,7 +175,7 @@ impl Worker {
         }
     }
 
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
         let delivery = self.delivery.clone();
         let mut ended = false;
         loop {
@@ -190,7 +190,8 @@ impl Worker {
                 Some(done) = self.exports.join_next(), if !self.exports.is_empty() => self.exported(done),
                 () = until(wake) => {}
                 next = receiver.recv(), if !ended => match next {
-                    Some(queued) => self.add(queued),
+                    Some(Item::Batch(queued)) => self.add(queued),
+                    Some(Item::Ended(route)) => self.ended(route),
                     None => ended = true,
                 },
             }
@@ -232,6 +233,14 @@ impl Worker {
                 self.alone.push_back((now, queued));
             }
             _ => self.signals[queued.batch.signal as usize].add(queued, due, config),
+        }
+    }
+
+    /// Nothing more comes of a lane. A range that an earlier owner had begun and of which not all has come fails: the lane's
+    /// next owner repeats it.
+    fn ended(&mut self, route: u64) {
+        if self.lanes.get(&route).is_some_and(|lane| lane.ranges.is_stuck()) {
+            self.lanes.remove(&route);
         }
     }
 
