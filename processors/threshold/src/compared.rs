@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use weir_pdata::expr::Expr;
 
 /// A measure and the number it is compared with, as far as a condition has them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Compared {
     /// A column of the window.
     pub(crate) measure: Option<Arc<str>>,

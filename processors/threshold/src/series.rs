@@ -13,6 +13,7 @@ use crate::windows::Window;
 
 /// Whose windows are judged one after the other: those of an operator, of all lanes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(String, u32)", into = "(String, u32)")]
 pub(crate) struct Source {
     pub(crate) operator: Arc<str>,
     pub(crate) shard: u32,
@@ -20,12 +21,11 @@ pub(crate) struct Source {
 
 /// One rule and one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Series {
     /// The rule's name.
     pub(crate) name: Arc<str>,
     /// The rule as it judged the last window. `None` when that was before a restart.
-    #[serde(skip)]
     pub(crate) rule: Option<Arc<Rule>>,
     pub(crate) source: Source,
     pub(crate) labels: Arc<[(Arc<str>, String)]>,
@@ -37,6 +37,67 @@ pub(crate) struct Series {
     pub(crate) starts_at: i64,
     /// What the firing severity compares.
     pub(crate) compared: Compared,
+}
+
+/// A series as it is kept in a storage.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    rule: String,
+    source: Source,
+    labels: Vec<(String, String)>,
+    progress: Progress,
+    last_end: i64,
+    size: i64,
+    starts_at: i64,
+    measure: Option<String>,
+    threshold: Option<f64>,
+}
+
+impl From<Saved> for Series {
+    fn from(saved: Saved) -> Series {
+        let Saved { rule, source, labels, progress, last_end, size, starts_at, measure, threshold } = saved;
+        Series {
+            name: rule.into(),
+            rule: None,
+            source,
+            labels: labels.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            progress,
+            last_end,
+            size,
+            starts_at,
+            compared: Compared { measure: measure.map(Into::into), threshold },
+        }
+    }
+}
+
+impl From<Series> for Saved {
+    fn from(series: Series) -> Saved {
+        let Series { name, source, labels, progress, last_end, size, starts_at, compared, .. } = series;
+        Saved {
+            rule: name.to_string(),
+            source,
+            labels: labels.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            progress,
+            last_end,
+            size,
+            starts_at,
+            measure: compared.measure.map(|measure| measure.to_string()),
+            threshold: compared.threshold,
+        }
+    }
+}
+
+impl From<(String, u32)> for Source {
+    fn from((operator, shard): (String, u32)) -> Source {
+        Source { operator: operator.into(), shard }
+    }
+}
+
+impl From<Source> for (String, u32) {
+    fn from(source: Source) -> (String, u32) {
+        (source.operator.to_string(), source.shard)
+    }
 }
 
 impl Series {
