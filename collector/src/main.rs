@@ -2,9 +2,21 @@
 
 use std::process::ExitCode;
 
+#[cfg(not(feature = "count-allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: weir_allocations::Counting<mimalloc::MiMalloc> =
+    weir_allocations::Counting::new(mimalloc::MiMalloc);
+
 fn main() -> ExitCode {
-    weir::cli::main(&weir::components::STANDARD)
+    let code = weir::cli::main(&weir::components::STANDARD);
+    #[cfg(feature = "count-allocations")]
+    #[allow(clippy::print_stderr, reason = "a measurement")]
+    {
+        eprintln!("heap allocations: {}", ALLOCATOR.count());
+    }
+    code
 }

@@ -21,6 +21,7 @@ pub mod schema;
 mod signal;
 mod skywalking;
 pub mod text;
+mod trusted;
 mod views;
 
 pub use ack::{Ack, AckSink, Held, Outcome};

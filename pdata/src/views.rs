@@ -1,7 +1,6 @@
 //! Laying text columns as views into shared bytes: 16 bytes a value, no copy.
 //!
-//! Builders for decoders. Arrays are checked by Arrow when they are made: a view that reached outside of its buffer,
-//! or to bytes that are not UTF-8, gives an error, never undefined behaviour.
+//! Builders for decoders, which make views of what they have checked to be UTF-8; see [`trusted`](crate::trusted).
 
 use std::sync::Arc;
 
@@ -10,11 +9,11 @@ use arrow::array::{
     ArrayRef, BinaryViewArray, DictionaryArray, ListArray, NullBufferBuilder, PrimitiveArray,
     StringViewArray, StructArray,
 };
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, UInt8Type};
 use arrow::error::ArrowError;
 
-use crate::schema;
+use crate::{schema, trusted};
 
 /// The buffer that a view's bytes lie in.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +24,27 @@ pub(crate) enum Source {
     Built = 1,
 }
 
-/// A view of `bytes`, which lie at `offset` of `source`.
+/// The longest text that is in its view.
+const INLINE: usize = 12;
+
+/// A view of the `len` bytes that lie at `offset` of `source`, which is `buffer`.
+///
+/// The layout is Arrow's: the length (4 bytes), then the text if it has at most 12 bytes, else its first 4 bytes, the
+/// number of the buffer and the offset.
 #[inline]
-pub(crate) fn view(bytes: &[u8], source: Source, offset: usize) -> u128 {
+pub(crate) fn view(buffer: &[u8], source: Source, offset: usize, len: usize) -> u128 {
     // Arenas and built text are kept below 2 GiB.
-    make_view(bytes, source as u32, u32::try_from(offset).unwrap_or(u32::MAX))
+    let Some(sixteen) = buffer.get(offset..).and_then(|rest| rest.first_chunk::<16>()) else {
+        let bytes = buffer.get(offset..offset + len).unwrap_or_default();
+        return make_view(bytes, source as u32, u32::try_from(offset).unwrap_or(u32::MAX));
+    };
+    let text = u128::from_le_bytes(*sixteen);
+    if len <= INLINE {
+        let mask = (1_u128 << (8 * len)) - 1;
+        return (text & mask) << 32 | len as u128;
+    }
+    let start = text & 0xffff_ffff;
+    (offset as u128) << 96 | (source as u128) << 64 | start << 32 | len as u128
 }
 
 /// The buffers that views point to, in the order of [`Source`].
@@ -43,42 +58,61 @@ impl Buffers {
 
     /// The texts that these views show.
     pub(crate) fn text(&self, views: Views) -> Result<StringViewArray, ArrowError> {
-        let Views { views, mut nulls } = views;
-        StringViewArray::try_new(ScalarBuffer::from(views), self.0.clone(), nulls.finish())
+        let (views, nulls) = views.finish();
+        trusted::text(views, self.0.clone(), nulls)
     }
 
     fn binary(&self, views: Vec<u128>) -> Result<BinaryViewArray, ArrowError> {
-        BinaryViewArray::try_new(ScalarBuffer::from(views), self.0.clone(), None)
+        trusted::binary(ScalarBuffer::from(views), self.0.clone())
     }
 }
 
 /// A column of views that grows.
 #[derive(Debug)]
 pub(crate) struct Views {
+    /// [`NULL`] for those that are missing.
     views: Vec<u128>,
-    nulls: NullBufferBuilder,
+    nulls: usize,
 }
+
+/// No view: its length is beyond any buffer's.
+const NULL: u128 = u128::MAX;
 
 impl Views {
     pub(crate) fn new() -> Views {
-        Views { views: Vec::new(), nulls: NullBufferBuilder::new(0) }
+        Views { views: Vec::new(), nulls: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.views.len()
     }
 
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.views.reserve(more);
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, view: Option<u128>) {
-        self.views.push(view.unwrap_or(0));
-        self.nulls.append(view.is_some());
+        self.nulls += usize::from(view.is_none());
+        self.views.push(view.unwrap_or(NULL));
     }
 
     /// Appends nulls until there are `len` values.
     pub(crate) fn pad(&mut self, len: usize) {
         let missing = len.saturating_sub(self.views.len());
-        self.views.resize(self.views.len() + missing, 0);
-        self.nulls.append_n_nulls(missing);
+        self.views.resize(self.views.len() + missing, NULL);
+        self.nulls += missing;
+    }
+
+    fn finish(mut self) -> (ScalarBuffer<u128>, Option<NullBuffer>) {
+        if self.nulls == 0 {
+            return (self.views.into(), None);
+        }
+        let valid = BooleanBuffer::collect_bool(self.views.len(), |at| self.views[at] != NULL);
+        for view in self.views.iter_mut().filter(|view| **view == NULL) {
+            *view = 0;
+        }
+        (self.views.into(), Some(NullBuffer::new(valid)))
     }
 }
 
@@ -93,6 +127,12 @@ pub(crate) struct TextAttributes {
 impl TextAttributes {
     pub(crate) fn new() -> TextAttributes {
         TextAttributes { offsets: vec![0], keys: Vec::new(), values: Vec::new() }
+    }
+
+    pub(crate) fn reserve(&mut self, lists: usize, attributes: usize) {
+        self.offsets.reserve(lists);
+        self.keys.reserve(attributes);
+        self.values.reserve(attributes);
     }
 
     /// Appends an attribute to the list that is not yet ended. `key` is an index in the dictionary of keys.
@@ -162,4 +202,33 @@ pub(crate) fn dictionary(
 #[inline]
 pub(crate) fn index(position: usize) -> i32 {
     i32::try_from(position).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_those_of_arrow() {
+        let buffer: Vec<u8> = (0..100).map(|at| b'a' + at % 26).collect();
+        for source in [Source::Arena, Source::Built] {
+            for offset in 0..buffer.len() {
+                for len in 0..=buffer.len() - offset {
+                    let expected = make_view(&buffer[offset..offset + len], source as u32, offset as u32);
+                    assert_eq!(view(&buffer, source, offset, len), expected, "{offset} {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn missing_views_are_null_and_empty_ones_are_not() {
+        let mut views = Views::new();
+        views.push(Some(0));
+        views.push(None);
+        views.pad(4);
+        let (values, nulls) = views.finish();
+        assert_eq!(&values[..], [0; 4]);
+        assert_eq!(nulls.unwrap().iter().collect::<Vec<_>>(), [true, false, false, false]);
+    }
 }

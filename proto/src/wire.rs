@@ -105,6 +105,13 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// The bytes from [`offset`](Self::offset) to the end of the message.
+    #[must_use]
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// The tag of the next field; `None` at the end of the message. The caller reads or skips the value next.
     ///
     /// # Errors
@@ -247,6 +254,20 @@ impl<'a> Reader<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, WireError> {
+        // Up to 8 bytes at once, where so many are left.
+        if let Some(eight) = self.rest().first_chunk::<8>() {
+            let eight = u64::from_le_bytes(*eight);
+            // The highest bit of every byte that ends a varint.
+            let ends = !eight & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                let bytes = ends.trailing_zeros() / 8 + 1;
+                let bits = eight & (u64::MAX >> (64 - 8 * bytes)) & 0x7f7f_7f7f_7f7f_7f7f;
+                let bits = (bits & 0x007f_007f_007f_007f) | (bits & 0x7f00_7f00_7f00_7f00) >> 1;
+                let bits = (bits & 0x0000_3fff_0000_3fff) | (bits & 0x3fff_0000_3fff_0000) >> 2;
+                self.at += bytes as usize;
+                return Ok((bits & 0x0fff_ffff) | (bits & 0x0fff_ffff_0000_0000) >> 4);
+            }
+        }
         let mut value = 0;
         for (index, byte) in self.bytes[self.at..].iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * index);

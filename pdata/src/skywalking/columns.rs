@@ -132,6 +132,37 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
+    /// Room for `more` segments like this one. No more is taken than `bytes` of input can fill, at 16 bytes a row or tag.
+    pub(super) fn reserve(&mut self, more: usize, segment: &Segment, bytes: usize) {
+        let most = bytes / 16;
+        let rows = more.saturating_mul(segment.spans.len()).min(most);
+        let tags = more.saturating_mul(segment.tags.len()).min(most);
+        let ids = rows.saturating_mul(2 * (segment.segment_id.len() + 4));
+        self.built.reserve(ids.min(2 * bytes));
+        self.segments.reserve(rows);
+        for column in
+            [&mut self.trace_id, &mut self.segment_id, &mut self.service, &mut self.service_instance]
+        {
+            column.iter_mut().for_each(|column| column.reserve(more.min(most)));
+        }
+        for column in [&mut self.span_id, &mut self.parent_span_id, &mut self.operation, &mut self.peer] {
+            column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        for column in [&mut self.time, &mut self.end_time, &mut self.duration_ns] {
+            column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        for column in [&mut self.segment_span_id, &mut self.component_id] {
+            column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        for column in [&mut self.kind, &mut self.status, &mut self.component, &mut self.layer] {
+            column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        if let Some(attributes) = &mut self.attributes {
+            attributes.reserve(rows, tags);
+        }
+        self.wanted.iter_mut().for_each(|column| column.reserve(rows));
+    }
+
     /// Makes sure that the texts to build stay in proportion to the segment and within what views can reach.
     fn make_room(&self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
         let own = (segment.segment_id.len() + SPAN_NUMBER).saturating_mul(2 * segment.spans.len());

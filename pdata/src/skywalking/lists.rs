@@ -1,6 +1,5 @@
 //! What a span has several of: links and events. And the values that they share with the span's own columns.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, TimestampNanosecondArray};
@@ -120,9 +119,26 @@ pub(super) fn span_id(built: &mut Vec<u8>, bytes: &[u8], segment: Text, number: 
     }
     let start = built.len();
     built.extend_from_slice(segment.bytes(bytes));
-    // Writing to a Vec does not fail.
-    let _ = write!(built, ".{number}");
-    Some(view(&built[start..], Source::Built, start))
+    built.push(b'.');
+    put_number(built, number);
+    Some(view(built, Source::Built, start, built.len() - start))
+}
+
+/// Appends a number in decimal.
+fn put_number(built: &mut Vec<u8>, number: i32) {
+    let (mut digits, mut at, mut left) = ([0; 10], 10, number.unsigned_abs());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        built.push(b'-');
+    }
+    built.extend_from_slice(&digits[at..]);
 }
 
 /// A view of a reference type's name, which is built once a batch.
@@ -138,11 +154,25 @@ pub(super) fn ref_type(
             Some(name) => built.extend_from_slice(name.as_bytes()),
             None => built.extend_from_slice(names::unknown(number).as_bytes()),
         }
-        view(&built[start..], Source::Built, start)
+        view(built, Source::Built, start, built.len() - start)
     })
 }
 
 /// A column of times.
 pub(super) fn times(column: Vec<i64>) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(TimestampNanosecondArray::from(column).with_timezone("UTC")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_everywhere() {
+        for number in [0, 1, 9, 10, 99, 100, 12345, i32::MAX, -1, -10, i32::MIN] {
+            let mut built = b"x".to_vec();
+            put_number(&mut built, number);
+            assert_eq!(built, format!("x{number}").into_bytes());
+        }
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
         let read = bounds(range).and_then(|range| {
             let size = range.len();
             segment.read(&encoded.arena, range)?;
+            if record == 0 {
+                columns.reserve(encoded.records.len(), &segment, encoded.arena.len());
+            }
             columns.append(&segment, size)
         });
         match read {

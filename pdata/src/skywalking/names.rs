@@ -128,6 +128,10 @@ impl Names {
         }
     }
 
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.keys.reserve(more);
+    }
+
     #[inline]
     pub(super) fn push(&mut self, name: Name) {
         let key = match name {

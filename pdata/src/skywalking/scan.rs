@@ -10,21 +10,22 @@ use crate::views::{Source, view};
 /// A text within the arena. It is UTF-8 when it comes from a [`Segment`] that was read without an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Text {
-    start: usize,
-    len: usize,
+    start: u32,
+    len: u32,
 }
 
 impl Text {
     /// Its bytes.
     #[inline]
     pub(super) fn bytes(self, arena: &[u8]) -> &[u8] {
-        arena.get(self.start..self.start + self.len).unwrap_or_default()
+        let start = self.start as usize;
+        arena.get(start..start + self.len as usize).unwrap_or_default()
     }
 
     /// A view of it.
     #[inline]
     pub(super) fn view(self, arena: &[u8]) -> u128 {
-        view(self.bytes(arena), Source::Arena, self.start)
+        view(arena, Source::Arena, self.start as usize, self.len as usize)
     }
 
     /// A view of it; `None` when empty. proto3 does not tell an empty text from an absent one.
@@ -35,7 +36,7 @@ impl Text {
 
     /// Its length in bytes.
     pub(super) fn len(self) -> usize {
-        self.len
+        self.len as usize
     }
 }
 
@@ -284,7 +285,31 @@ fn read_pairs(
 
 /// Reads a pair, without checking its texts.
 #[inline]
-fn read_pair(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Pair, DecodeError> {
+fn read_pair(record: &Record<'_>, reader: Reader<'_>) -> Result<Pair, DecodeError> {
+    match usual_pair(record, &reader) {
+        Some(pair) => Ok(pair),
+        None => read_any_pair(record, reader),
+    }
+}
+
+/// Reads a pair as agents write it: the key, then the value, both shorter than 128 bytes, and nothing else.
+#[inline]
+fn usual_pair(record: &Record<'_>, reader: &Reader<'_>) -> Option<Pair> {
+    const KEY: u8 = field::KEY as u8;
+    const VALUE: u8 = field::VALUE as u8;
+    let (rest, start) = (reader.rest(), record.base + reader.offset());
+    let [KEY, key @ 0..0x80, rest @ ..] = rest else { return None };
+    let [VALUE, value @ 0..0x80, rest @ ..] = rest.get(usize::from(*key)..)? else { return None };
+    if rest.len() != usize::from(*value) {
+        return None;
+    }
+    let start = u32::try_from(start).ok()?;
+    let key = Text { start: start + 2, len: u32::from(*key) };
+    let value = Text { start: key.start + key.len + 2, len: u32::from(*value) };
+    Some(Pair { key, value })
+}
+
+fn read_any_pair(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Pair, DecodeError> {
     let mut pair = Pair::default();
     while let Some(tag) = reader.next_tag()? {
         let text = match tag {
@@ -313,7 +338,9 @@ impl Record<'_> {
     #[inline]
     fn unchecked(&self, reader: &mut Reader<'_>) -> Result<Text, WireError> {
         let len = reader.bytes()?.len();
-        Ok(Text { start: self.base + reader.offset() - len, len })
+        // Arenas are below 2 GiB.
+        let start = u32::try_from(self.base + reader.offset() - len).unwrap_or(u32::MAX);
+        Ok(Text { start, len: u32::try_from(len).unwrap_or(u32::MAX) })
     }
 
     #[inline]
@@ -321,10 +348,12 @@ impl Record<'_> {
         if text.len == 0 {
             return Ok(());
         }
-        let offset = text.start - self.base;
-        match std::str::from_utf8(&self.bytes[offset..offset + text.len]) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(DecodeError::Utf8 { offset }),
+        let offset = text.start as usize - self.base;
+        let bytes = &self.bytes[offset..offset + text.len as usize];
+        if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
+            Ok(())
+        } else {
+            Err(DecodeError::Utf8 { offset })
         }
     }
 
@@ -335,5 +364,43 @@ impl Record<'_> {
             return Err(DecodeError::Swollen { what, count: count + 1, bytes: self.bytes.len() });
         }
         Ok(())
+    }
+}
+
+/// Whether all bytes are ASCII, which most texts are. Short ones, which most texts are too, take a few instructions.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080_8080_8080;
+    if bytes.len() > 32 {
+        return bytes.is_ascii();
+    }
+    // The first and the last bytes, which may be the same ones.
+    let both = if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+        u128::from_le_bytes(*first) | u128::from_le_bytes(*last)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        u128::from(u64::from_le_bytes(*first) | u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        u128::from(u32::from_le_bytes(*first) | u32::from_le_bytes(*last))
+    } else {
+        bytes.iter().fold(0, |all, byte| all | u128::from(*byte))
+    };
+    both & HIGH == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_that_is_not_ascii_is_found_wherever_it_is() {
+        for len in 0..70 {
+            let mut bytes = vec![b'a'; len];
+            assert!(is_ascii(&bytes), "{len}");
+            for at in 0..len {
+                bytes[at] = 0x80;
+                assert!(!is_ascii(&bytes), "{at} of {len}");
+                bytes[at] = 0x7f;
+            }
+        }
     }
 }

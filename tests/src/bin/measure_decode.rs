@@ -3,18 +3,18 @@
 //! `measure_decode <segments>`: decodes batches of 256 generated segments on one thread, every attribute in the list,
 //! and prints time and heap allocations a segment.
 
-use std::alloc::System;
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use mimalloc::MiMalloc;
+use weir_allocations::Counting;
 use weir_pdata::{Encoded, Projection, decode};
 use weir_tests::generate;
 
 #[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+static ALLOCATOR: Counting<MiMalloc> = Counting::new(MiMalloc);
 
 /// Segments that are kept in memory and decoded again and again.
 const KEPT: u64 = 4_096;
@@ -29,12 +29,12 @@ async fn main() -> Result<()> {
     let projection = Projection::everything();
     let rows: usize = batches.iter().map(|batch| decode(batch, &projection).columns.num_rows()).sum();
 
-    let heap = Region::new(ALLOCATOR);
+    let before = ALLOCATOR.count();
     let began = Instant::now();
     for batch in (0..rounds).flat_map(|_| &batches) {
         std::hint::black_box(decode(batch, &projection));
     }
-    let (took, heap) = (began.elapsed(), heap.change());
+    let (took, allocations) = (began.elapsed(), ALLOCATOR.count() - before);
 
     let decoded = (rounds * KEPT) as f64;
     let bytes: usize = batches.iter().map(|batch| batch.arena.len()).sum();
@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
         std::io::stdout(),
         "{{\"us\": {:.3}, \"allocations\": {:.3}, \"bytes\": {:.0}, \"spans\": {:.2}}}",
         took.as_secs_f64() * 1e6 / decoded,
-        heap.allocations as f64 / decoded,
+        allocations as f64 / decoded,
         bytes as f64 / KEPT as f64,
         rows as f64 / KEPT as f64,
     )?;
