@@ -107,6 +107,12 @@ impl<'a> AttributeColumn<'a> {
         })
     }
 
+    /// The bytes of all values together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.values.lengths().map(|bytes| bytes as usize).sum()
+    }
+
     /// The attributes of a row, in wire order. Empty when null.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
         let this = *self;

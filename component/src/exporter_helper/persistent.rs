@@ -62,7 +62,7 @@ pub(super) async fn write(
                         tracing::error!(%exporter, "a batch that is not decoded cannot be kept on disk; its input fails");
                     }
                 }
-                Some(Item::Ended(_)) => {}
+                Some(Item::Full | Item::Ended(_)) => {}
                 None => ended = true,
             },
         }

@@ -1,8 +1,11 @@
 //! The bounded queue in front of an exporter.
 
+use std::future::poll_fn;
 use std::ops::Range;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
@@ -74,6 +77,8 @@ const UNIT: usize = 1024;
 /// What comes to the exporter.
 pub(super) enum Item {
     Batch(Queued),
+    /// Somebody waits for room: nothing that is here waits for company any more.
+    Full,
     /// The lane with this route has ended: no more of it comes.
     Ended(u64),
 }
@@ -192,6 +197,17 @@ impl Queue {
         self.push(batch, None, None, true).await
     }
 
+    /// Waits for room; `None` when the exporter has stopped.
+    async fn room(&self, bytes: usize) -> Option<Room> {
+        let mut room = pin!(Room::take(&self.room, self.capacity, bytes, &self.metrics));
+        // When there is none at once, the exporter must know: what fills the queue may wait for company.
+        if let Poll::Ready(room) = poll_once(room.as_mut()).await {
+            return room;
+        }
+        self.sender.send(Item::Full).ok()?;
+        room.await
+    }
+
     async fn push(
         &self,
         mut batch: EventBatch,
@@ -202,12 +218,17 @@ impl Queue {
         let held = Held::new(std::mem::take(&mut batch.ack));
         let bytes = batch.memory();
         let room = match bounded {
-            true => Room::take(&self.room, self.capacity, bytes, &self.metrics).await.ok_or(LaneClosed)?,
+            true => self.room(bytes).await.ok_or(LaneClosed)?,
             false => Room::new(bytes, &self.metrics, None),
         };
         let queued = Queued { batch, held, room, route, delays };
         self.sender.send(Item::Batch(queued)).map_err(|_| LaneClosed)
     }
+}
+
+/// What the future gives when it is asked once. It goes on where it is.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 impl LaneQueue {

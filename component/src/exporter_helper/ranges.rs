@@ -127,6 +127,13 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
     }
 
+    /// What is open is due at `now`, if it was due later.
+    pub fn hurry(&mut self, now: T) {
+        if let Some(open) = &mut self.open {
+            open.due = open.due.min(now);
+        }
+    }
+
     /// Whether what waits can only go with more batches: not all of a range that has to be repeated is there.
     pub fn is_stuck(&self) -> bool {
         self.repeat.is_some() && self.open.is_some()
@@ -208,6 +215,15 @@ mod tests {
         assert_eq!(taken(&mut lane, 0), Some((0..30, 2)));
         lane.arrived();
         assert_eq!(taken(&mut lane, 1), Some((30..32, 1)));
+    }
+
+    #[test]
+    fn a_range_that_is_hurried_goes_before_its_time() {
+        let mut ranges = ranges(Some(0), None);
+        ranges.add(Batch(0..1), 9);
+        assert_eq!((ranges.due(), taken(&mut ranges, 2)), (Some(9), None));
+        ranges.hurry(2);
+        assert_eq!(taken(&mut ranges, 2).map(|(range, _)| range), Some(0..1));
     }
 
     #[test]

@@ -158,6 +158,8 @@ struct Worker {
     alone: VecDeque<(Instant, Queued)>,
     lanes: BTreeMap<u64, LaneGroup>,
     pace: Pace,
+    /// Exports that may start before it is their turn by the pace: as many as senders have waited for room.
+    unpaced: usize,
     /// Each tells the lane that it was about, if any.
     exports: JoinSet<Option<u64>>,
 }
@@ -171,6 +173,7 @@ impl Worker {
             alone: VecDeque::new(),
             lanes: BTreeMap::new(),
             pace,
+            unpaced: 0,
             exports: JoinSet::new(),
         }
     }
@@ -191,6 +194,7 @@ impl Worker {
                 () = until(wake) => {}
                 next = receiver.recv(), if !ended => match next {
                     Some(Item::Batch(queued)) => self.add(queued),
+                    Some(Item::Full) => self.hurry(),
                     Some(Item::Ended(route)) => self.ended(route),
                     None => ended = true,
                 },
@@ -236,6 +240,22 @@ impl Worker {
         }
     }
 
+    /// Nothing waits for company: the queue is full, so none can come.
+    fn hurry(&mut self) {
+        let now = Instant::now();
+        for group in self.signals.iter_mut().filter(|group| !group.batches.is_empty()) {
+            group.due = Some(now);
+        }
+        self.lanes.values_mut().for_each(|lane| lane.ranges.hurry(now));
+        // To keep the pace now would be to fall behind.
+        self.unpaced = (self.unpaced + 1).min(self.lanes.len().max(1));
+    }
+
+    /// When an export of this signal may start.
+    fn paced(&self, signal: Signal, due: Instant) -> Instant {
+        if self.unpaced > 0 { due } else { due.max(self.pace.next(signal)) }
+    }
+
     /// Nothing more comes of a lane. A range that an earlier owner had begun and of which not all has come fails: the lane's
     /// next owner repeats it.
     fn ended(&mut self, route: u64) {
@@ -256,22 +276,23 @@ impl Worker {
             let due = if lane.ranges.is_ready() { due.min(Instant::now()) } else { at(due) };
             Some((due, Choice::Lane(*id), lane.signal))
         });
-        signals.chain(alone).chain(lanes).min_by_key(|(due, _, signal)| (*due).max(self.pace.next(*signal)))
+        signals.chain(alone).chain(lanes).min_by_key(|(due, _, signal)| self.paced(*signal, *due))
     }
 
     /// When the next export may start.
     fn next_start(&self, ended: bool) -> Option<Instant> {
         let (due, _, signal) = self.choose(ended)?;
-        Some(due.max(self.pace.next(signal)))
+        Some(self.paced(signal, due))
     }
 
     fn start_exports(&mut self, ended: bool) {
         while self.exports.len() < self.delivery.config.queue.concurrency {
             let now = Instant::now();
             let Some((due, choice, signal)) = self.choose(ended) else { return };
-            if due.max(self.pace.next(signal)) > now {
+            if self.paced(signal, due) > now {
                 return;
             }
+            self.unpaced = self.unpaced.saturating_sub(1);
             self.start(choice, if ended { due.max(now) } else { now }, signal);
         }
     }

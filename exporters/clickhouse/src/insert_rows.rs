@@ -313,7 +313,7 @@ fn text_map(
     misfits: &[(&str, Misfit)],
     counts: &[usize],
 ) -> Result<TextMap, TooLarge> {
-    let mut map = TextMap::new();
+    let mut map = TextMap::with_room(entries.iter().map(Entries::bytes).sum());
     let mut misfits = misfits.iter().peekable();
     let mut at = 0;
     for (batch, rows) in counts.iter().enumerate() {
@@ -401,6 +401,14 @@ impl Entries<'_> {
             }
         }
         Ok(())
+    }
+
+    /// About how many bytes the values have: those of attribute lists, which are most.
+    fn bytes(&self) -> usize {
+        match self {
+            Entries::Lists(lists, _) => lists.iter().flatten().map(AttributeColumn::bytes).sum(),
+            Entries::Maps(_) | Entries::Values(..) => 0,
+        }
     }
 
     /// How many entries there are in all rows.

@@ -24,9 +24,9 @@ pub(crate) struct NumberMap {
 }
 
 impl TextMap {
-    /// An empty map column.
-    pub fn new() -> TextMap {
-        TextMap { entries: Entries::new(), values: Texts::default() }
+    /// An empty map column, with room for so many bytes of values.
+    pub fn with_room(bytes: usize) -> TextMap {
+        TextMap { entries: Entries::new(), values: Texts::with_room(bytes) }
     }
 
     /// Adds an entry to the current row.
@@ -92,21 +92,41 @@ struct Entries {
     offsets: Vec<i32>,
     keys: Vec<i32>,
     names: Interner,
+    /// Where the current row begins.
+    row: usize,
+    /// By place in a row, the key that was there last: rows of one kind have the same keys in the same places.
+    predicted: Vec<i32>,
 }
 
 impl Entries {
     fn new() -> Entries {
-        Entries { offsets: vec![0], keys: Vec::new(), names: Interner::default() }
+        Entries {
+            offsets: vec![0],
+            keys: Vec::new(),
+            names: Interner::default(),
+            row: 0,
+            predicted: Vec::new(),
+        }
     }
 
     fn push(&mut self, key: &str) -> Result<(), TooLarge> {
+        let place = self.keys.len() - self.row;
+        if let Some(same) = self.predicted.get(place).filter(|same| self.names.is(**same, key)) {
+            self.keys.push(*same);
+            return Ok(());
+        }
         let key = self.names.key(key)?;
         self.keys.push(key);
+        match self.predicted.get_mut(place) {
+            Some(last) => *last = key,
+            None => self.predicted.push(key),
+        }
         Ok(())
     }
 
     fn end_row(&mut self) -> Result<(), TooLarge> {
         self.offsets.push(i32::try_from(self.keys.len()).map_err(|_| TooLarge)?);
+        self.row = self.keys.len();
         Ok(())
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct Server {
     ttl_seconds: u64,
 }
 
+/// Rows that are written together: about what the client sends at once, so that it holds no more than that.
+const PIECE: usize = 1024;
+
 impl Server {
     /// The server of this configuration. Connects with the first request.
     pub fn new(config: &Config) -> Server {
@@ -93,7 +96,9 @@ impl Server {
     pub async fn insert(&self, table: &str, token: &str, rows: &RecordBatch) -> Result<(), Failure> {
         let client = self.inserts.clone().with_setting("insert_deduplication_token", token);
         let mut insert = client.insert_arrow(table)?;
-        insert.write(rows).await?;
+        for from in (0..rows.num_rows()).step_by(PIECE) {
+            insert.write(&rows.slice(from, PIECE.min(rows.num_rows() - from))).await?;
+        }
         Ok(insert.end().await?)
     }
 

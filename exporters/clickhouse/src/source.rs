@@ -67,6 +67,11 @@ impl<'a> Source<'a> {
         Source { array, reader: reader(array) }
     }
 
+    /// The array.
+    pub fn array(&self) -> &'a ArrayRef {
+        self.array
+    }
+
     /// Whether the values are numbers.
     pub fn is_number(&self) -> bool {
         match &self.reader {

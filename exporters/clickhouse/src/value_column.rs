@@ -10,12 +10,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray, StringBuilder,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
+    StringBuilder, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampSecondArray,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 use crate::columns::{Column, Integer, Kind, Precision};
@@ -71,7 +72,12 @@ pub(crate) fn build(
         }
         Kind::Float64 => Arc::new(PrimitiveArray::<Float64Type>::from_iter(cells.read(float))),
         Kind::Bool => Arc::new(cells.read(boolean).into_iter().collect::<BooleanArray>()),
-        Kind::Time(precision) => times(&cells.times(), precision),
+        Kind::Time(precision) => match cells.same::<TimestampNanosecondType>() {
+            Some(nanos) if nanos.iter().all(|nanos| clamped(*nanos) == *nanos) => {
+                times(nanos.into_iter().map(Some), precision)
+            }
+            _ => times(cells.times().into_iter(), precision),
+        },
         Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
     }))
 }
@@ -109,10 +115,26 @@ impl Cells<'_, '_> {
         values
     }
 
+    /// The values as they are, when all batches have them in the column's own type and none is missing.
+    fn same<T: ArrowPrimitiveType>(&self) -> Option<Vec<T::Native>> {
+        let mut values = Vec::with_capacity(self.parts.iter().map(|(_, rows)| rows).sum());
+        for (source, _) in self.parts {
+            let array = source.as_ref()?.array().as_primitive_opt::<T>()?;
+            if array.null_count() > 0 {
+                return None;
+            }
+            values.extend_from_slice(array.values());
+        }
+        Some(values)
+    }
+
     fn integers<T: ArrowPrimitiveType>(&mut self) -> ArrayRef
     where
         T::Native: TryFrom<i128>,
     {
+        if let Some(same) = self.same::<T>() {
+            return Arc::new(PrimitiveArray::<T>::new(same.into(), None));
+        }
         let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
         Arc::new(PrimitiveArray::<T>::from_iter(self.read(read)))
     }
@@ -166,8 +188,8 @@ fn boolean(cell: &Cell<'_>) -> Option<bool> {
     }
 }
 
-fn times(nanos: &[Option<i64>], precision: Precision) -> ArrayRef {
-    let scaled = |unit: i64| nanos.iter().map(move |value| value.map(|nanos| nanos.div_euclid(unit)));
+fn times(nanos: impl Iterator<Item = Option<i64>>, precision: Precision) -> ArrayRef {
+    let scaled = |unit: i64| nanos.map(move |value| value.map(|nanos| nanos.div_euclid(unit)));
     match precision {
         Precision::Seconds => {
             Arc::new(TimestampSecondArray::from_iter(scaled(1_000_000_000)).with_timezone("UTC"))
@@ -192,7 +214,9 @@ fn text(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
 
 fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
     let rows = parts.iter().map(|(_, rows)| rows).sum();
-    let mut values = Texts(StringBuilder::with_capacity(rows, 0));
+    let texts = parts.iter().filter_map(|(source, _)| source.as_ref().and_then(Source::text));
+    let bytes = texts.map(|text| text.bytes()).sum();
+    let mut values = Texts(StringBuilder::with_capacity(rows, bytes));
     for (source, rows) in parts {
         for row in 0..*rows {
             match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
@@ -258,6 +282,11 @@ impl Interner {
         Ok(key)
     }
 
+    /// Whether `key` is the number of this text.
+    pub fn is(&self, key: i32, text: &str) -> bool {
+        usize::try_from(key).is_ok_and(|key| self.texts.get(key) == Some(text.as_bytes()))
+    }
+
     /// The array of these keys.
     pub fn finish(mut self, keys: Int32Array) -> DictionaryArray<Int32Type> {
         let texts: StringArray = self.texts.0.finish();
@@ -270,6 +299,16 @@ impl Interner {
 pub(crate) struct Texts(StringBuilder);
 
 impl Texts {
+    /// No texts, and room for so many bytes.
+    pub fn with_room(bytes: usize) -> Texts {
+        Texts(StringBuilder::with_capacity(0, bytes))
+    }
+
+    fn get(&self, at: usize) -> Option<&[u8]> {
+        let bound = |at: usize| usize::try_from(*self.0.offsets_slice().get(at)?).ok();
+        self.0.values_slice().get(bound(at)?..bound(at + 1)?)
+    }
+
     /// Adds a text.
     pub fn push(&mut self, text: &str) -> Result<(), TooLarge> {
         self.check(text.len())?;

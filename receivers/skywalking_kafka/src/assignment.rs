@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use weir_component::delivery::{Ledger, LedgerSpec, Shard};
@@ -13,6 +14,7 @@ use weir_component::{Lane, LaneClosed, LaneSpec, ReceiverHost};
 
 use crate::batching::Limits;
 use crate::committer::Committer;
+use crate::context::KafkaContext;
 use crate::inbox::Inbox;
 use crate::lane::LaneTask;
 use crate::metrics::PartitionMetrics;
@@ -36,7 +38,9 @@ pub(crate) struct Owned {
     pub(crate) position: Position,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: PartitionMetrics,
-    /// Waits for its pipeline.
+    /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no more is fetched.
+    pub(crate) queue: Option<Arc<PartitionQueue<KafkaContext>>>,
+    /// Waits for its pipeline: nothing is taken from the queue.
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
     pub(crate) closing: bool,
@@ -61,6 +65,13 @@ pub(crate) enum Ended {
     Panicked(i32),
 }
 
+impl Owned {
+    /// Whether records are taken from its queue now.
+    pub(crate) fn is_read(&self) -> bool {
+        !self.paused && !self.closing
+    }
+}
+
 impl Assignment {
     pub(crate) fn new(
         host: ReceiverHost,
@@ -81,6 +92,7 @@ impl Assignment {
         source: &Arc<str>,
         windows: Windows,
         committer: &Committer,
+        queue: Option<PartitionQueue<KafkaContext>>,
     ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
@@ -112,7 +124,8 @@ impl Assignment {
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
         committer.add(partition, ledger, metrics.committed.clone());
         let task = Some(self.runtime.spawn(task.run()));
-        let owned = Owned { position, inbox, metrics, paused: false, closing: false, task };
+        let queue = queue.map(Arc::new);
+        let owned = Owned { position, inbox, metrics, queue, paused: false, closing: false, task };
         self.owned.insert(partition, owned);
     }
 
@@ -183,7 +196,7 @@ impl Assignment {
         })
     }
 
-    /// Bytes of one partition that may wait: a partition is paused at the first number and resumed at the second.
+    /// Bytes of one partition that may wait: nothing more is taken at the first number, until it is at the second.
     pub(crate) fn pressure(&self) -> (usize, usize) {
         let share = self.queue_bytes / self.owned.len().max(1);
         let high = share.max(self.limits.max_bytes);

@@ -49,9 +49,8 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("topic.metadata.refresh.interval.ms", config.metadata_refresh.as_millis().to_string())
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false")
-        // The receiver has its own bounded queues: what librdkafka holds beside them is small. Pausing a partition
-        // throws away what librdkafka holds of it.
-        .set("queued.max.messages.kbytes", "8192")
+        // For each partition. The receiver has its own bounded queues: what librdkafka holds beside them is small.
+        .set("queued.max.messages.kbytes", "2048")
         .set("queued.min.messages", "4096")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string());

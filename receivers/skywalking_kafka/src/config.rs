@@ -105,7 +105,7 @@ pub(crate) struct Batch {
 
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { max_records: 512, max_bytes: ByteSize::mib(2), timeout: Duration::from_millis(50) }
+        Batch { max_records: 128, max_bytes: ByteSize::mib(2), timeout: Duration::from_millis(50) }
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Queue {
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { max_bytes: ByteSize::mib(64) }
+        Queue { max_bytes: ByteSize::mib(16) }
     }
 }
 

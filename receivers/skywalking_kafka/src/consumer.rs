@@ -1,15 +1,20 @@
 //! The thread that polls Kafka.
 //!
-//! It hands records to the partitions' tasks, pauses and resumes, and lets [`Ownership`] answer rebalances. It never
-//! waits for a pipeline: while lanes drain it goes on polling.
+//! It hands records to the partitions' tasks, and lets [`Ownership`] answer rebalances. It never waits for a pipeline:
+//! while lanes drain it goes on polling.
+//!
+//! Each partition has a queue of its own in librdkafka. From one whose pipeline is behind nothing is taken: it fills up,
+//! and nothing more is fetched. (Pausing a partition would throw away what was fetched, and when all partitions of a broker are
+//! paused, librdkafka looks only once a second whether to go on.)
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Message;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use weir_component::{ReceiverError, ReceiverHost};
 
@@ -20,12 +25,13 @@ use crate::context::{Event, KafkaContext, PartitionState};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::rejects::TopicRejects;
-use crate::start;
 
-/// The longest wait for Kafka when nothing is going on.
-const IDLE_POLL: Duration = Duration::from_millis(200);
-/// The longest wait for Kafka while something is going on, and between two looks at what is.
-const BUSY_POLL: Duration = Duration::from_millis(10);
+/// The longest wait when nothing is going on: what comes beside records (rebalances, errors) is seen after it.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait while something is going on, and between two looks at what is.
+const BUSY_WAIT: Duration = Duration::from_millis(10);
+/// Records taken from one partition before the next one has its turn.
+const TURN: usize = 256;
 /// Between two looks at what waits, and for partitions with failed input.
 const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,7 +47,7 @@ pub(crate) enum End {
 
 /// One life of a Kafka consumer.
 pub(crate) struct Session<'a> {
-    consumer: &'a BaseConsumer<KafkaContext>,
+    consumer: &'a Arc<BaseConsumer<KafkaContext>>,
     config: &'a Config,
     host: &'a ReceiverHost,
     topic: Arc<str>,
@@ -55,7 +61,7 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(
-        consumer: &'a BaseConsumer<KafkaContext>,
+        consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
         rejects: Arc<TopicRejects>,
@@ -87,35 +93,66 @@ impl<'a> Session<'a> {
 
     fn read(&mut self, stop: &CancellationToken) -> End {
         loop {
-            let message = self.consumer.poll(self.patience());
-            let nothing = message.is_none();
-            match message {
-                Some(Ok(message)) => self.record(&message),
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(owned) = self.ownership.assignment.get_mut(partition) {
-                        owned.inbox.end();
+            // Rebalances, statistics, errors.
+            while let Some(message) = self.consumer.poll(Duration::ZERO) {
+                if let Some(end) = self.polled(message) {
+                    return end;
+                }
+            }
+            let mut taken = false;
+            for (partition, queue) in self.ready() {
+                for _ in 0..TURN {
+                    let Some(message) = queue.poll(Duration::ZERO) else { break };
+                    taken = true;
+                    if let Some(end) = self.polled(message) {
+                        return end;
+                    }
+                    if !self.ownership.assignment.get_mut(partition).is_some_and(|owned| owned.is_read()) {
+                        break;
                     }
                 }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return End::Fatal(error),
-                // The context has logged it; librdkafka tries again.
-                Some(Err(_)) | None => {}
             }
             let now = Instant::now();
-            if nothing || now >= self.next_look {
-                self.next_look = now + BUSY_POLL;
+            if !taken || now >= self.next_look {
+                self.next_look = now + BUSY_WAIT;
                 self.stopping |= stop.is_cancelled();
                 if let Some(end) = self.look(now) {
                     return end;
                 }
             }
+            if !taken {
+                let patience = self.patience();
+                self.ownership.wakeup.wait(patience);
+            }
         }
+    }
+
+    /// The queues of the partitions that are read now.
+    fn ready(&mut self) -> Vec<(i32, Arc<PartitionQueue<KafkaContext>>)> {
+        let owned = self.ownership.assignment.iter_mut().filter(|(_, owned)| owned.is_read());
+        owned.filter_map(|(partition, owned)| Some((partition, owned.queue.clone()?))).collect()
+    }
+
+    fn polled(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<End> {
+        match message {
+            Ok(message) => self.record(&message),
+            Err(KafkaError::PartitionEOF(partition)) => {
+                if let Some(owned) = self.ownership.assignment.get_mut(partition) {
+                    owned.inbox.end();
+                }
+            }
+            Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(End::Fatal(error)),
+            // The context has logged it; librdkafka tries again.
+            Err(_) => {}
+        }
+        None
     }
 
     fn patience(&mut self) -> Duration {
         let busy = self.stopping
             || self.ownership.is_busy()
             || self.ownership.assignment.iter_mut().any(|(_, owned)| owned.paused);
-        if busy { BUSY_POLL } else { IDLE_POLL }
+        if busy { BUSY_WAIT } else { IDLE_WAIT }
     }
 
     fn record(&mut self, message: &BorrowedMessage<'_>) {
@@ -148,8 +185,6 @@ impl<'a> Session<'a> {
         if !owned.paused && owned.inbox.weight() >= high {
             owned.paused = true;
             owned.metrics.paused.set(1);
-            let list = start::list(&self.topic, [partition]);
-            self.told(self.consumer.pause(&list), "pausing a partition");
         }
     }
 
@@ -186,19 +221,14 @@ impl<'a> Session<'a> {
         None
     }
 
-    /// Resumes the partitions whose pipelines have caught up.
+    /// Goes on with the partitions whose pipelines have caught up.
     fn resume(&mut self) {
         let (_, low) = self.ownership.assignment.pressure();
-        let mut list = TopicPartitionList::new();
-        for (partition, owned) in self.ownership.assignment.iter_mut() {
-            if owned.paused && !owned.closing && owned.inbox.weight() <= low {
+        for (_, owned) in self.ownership.assignment.iter_mut() {
+            if owned.paused && owned.inbox.weight() <= low {
                 owned.paused = false;
                 owned.metrics.paused.set(0);
-                list.add_partition(&self.topic, partition);
             }
-        }
-        if list.count() > 0 {
-            self.told(self.consumer.resume(&list), "resuming partitions");
         }
     }
 
@@ -232,13 +262,6 @@ impl<'a> Session<'a> {
             if let Some(end) = state.end {
                 owned.metrics.lag.set(owned.position.lag(end));
             }
-        }
-    }
-
-    fn told(&self, answer: Result<(), KafkaError>, what: &str) {
-        if let Err(error) = answer {
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, "the Kafka client reports an error when {what}");
         }
     }
 }

@@ -26,6 +26,7 @@ mod receiver;
 mod rejects;
 mod replay;
 mod start;
+mod wakeup;
 
 use weir_component::factory::{Info, ReceiverFactory};
 

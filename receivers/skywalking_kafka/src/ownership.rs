@@ -22,6 +22,7 @@ use crate::config::{Config, WindowsOver};
 use crate::context::{Event, KafkaContext};
 use crate::metrics::Metrics;
 use crate::start::{self, Known, Start, StartError, Trouble};
+use crate::wakeup::Wakeup;
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,9 +33,11 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The partitions of one consumer, and what happens to them.
 pub(crate) struct Ownership<'a> {
-    consumer: &'a BaseConsumer<KafkaContext>,
+    consumer: &'a Arc<BaseConsumer<KafkaContext>>,
     config: &'a Config,
     host: &'a ReceiverHost,
+    /// Woken when a partition has records after it had none.
+    pub(crate) wakeup: Wakeup,
     topic: Arc<str>,
     metrics: Metrics,
     pub(crate) assignment: Assignment,
@@ -85,7 +88,7 @@ struct Closing {
 
 impl<'a> Ownership<'a> {
     pub(crate) fn new(
-        consumer: &'a BaseConsumer<KafkaContext>,
+        consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
         metrics: Metrics,
@@ -96,6 +99,7 @@ impl<'a> Ownership<'a> {
             consumer,
             config,
             host,
+            wakeup: Wakeup::default(),
             topic: Arc::from(config.segments_topic()),
             metrics,
             assignment,
@@ -297,16 +301,18 @@ impl<'a> Ownership<'a> {
         })?;
         for (partition, start) in starts {
             self.report(partition, &start);
-            self.assignment.open(partition, start, &source, windows, &self.committer);
+            // Before it is assigned, so that no record goes to the queue that all partitions share.
+            let mut queue = self.consumer.split_partition_queue(&self.topic, partition);
+            if let Some(queue) = &mut queue {
+                let wakeup = self.wakeup.clone();
+                queue.set_nonempty_callback(move || wakeup.wake());
+            }
+            self.assignment.open(partition, start, &source, windows, &self.committer, queue);
         }
         self.count_assigned();
         self.committer.flush();
         self.owed = None;
         self.told(self.consumer.incremental_assign(&list), "assigning partitions");
-        // A pause of an earlier ownership must not live on.
-        if list.count() > 0 {
-            self.told(self.consumer.resume(&list), "resuming partitions");
-        }
         Ok(true)
     }
 

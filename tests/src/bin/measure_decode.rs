@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use mimalloc::MiMalloc;
 use weir_allocations::Counting;
-use weir_pdata::{Encoded, Projection, decode};
+use weir_pdata::{Ack, Encoded, EventBatch, Origin, Projection, Signal, decode};
 use weir_tests::generate;
 
 #[global_allocator]
@@ -29,6 +29,11 @@ async fn main() -> Result<()> {
     let projection = Projection::everything();
     let rows: usize = batches.iter().map(|batch| decode(batch, &projection).columns.num_rows()).sum();
 
+    let kept_alive = |batch: &Encoded| {
+        let columns = decode(batch, &projection).columns;
+        EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none()).memory()
+    };
+    let memory: usize = batches.iter().map(kept_alive).sum();
     let before = ALLOCATOR.count();
     let began = Instant::now();
     for batch in (0..rounds).flat_map(|_| &batches) {
@@ -40,10 +45,11 @@ async fn main() -> Result<()> {
     let bytes: usize = batches.iter().map(|batch| batch.arena.len()).sum();
     writeln!(
         std::io::stdout(),
-        "{{\"us\": {:.3}, \"allocations\": {:.3}, \"bytes\": {:.0}, \"spans\": {:.2}}}",
+        "{{\"us\": {:.3}, \"allocations\": {:.3}, \"bytes\": {:.0}, \"memory\": {:.0}, \"spans\": {:.2}}}",
         took.as_secs_f64() * 1e6 / decoded,
         allocations as f64 / decoded,
         bytes as f64 / KEPT as f64,
+        memory as f64 / KEPT as f64,
         rows as f64 / KEPT as f64,
     )?;
     Ok(())
