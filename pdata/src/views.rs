@@ -1,6 +1,6 @@
 //! Laying text columns as views into shared bytes: 16 bytes a value, no copy.
 //!
-//! Builders for decoders, which make views of what they have checked to be UTF-8; see [`trusted`](crate::trusted).
+//! Builders for decoders, which make views of what they have checked to be UTF-8; see [`trusted`].
 
 use std::sync::Arc;
 

@@ -53,7 +53,8 @@ pub(super) async fn write(
                 front.parts.pop_front();
             }
             next = receiver.recv(), if !ended => match next {
-                Some(Item::Batch(Queued { batch, held, room, route, .. })) => {
+                Some(Item::Batch(queued)) => {
+                    let Queued { batch, held, room, route, .. } = *queued;
                     if let Some(parts) = append(&batch, disk.as_ref(), &delivery) {
                         let positions = batch.origin.positions.clone();
                         leaving.push_back(Leaving { parts, positions, held, room, route });
@@ -155,7 +156,7 @@ pub(super) async fn read(
         };
         let Some(room) = permit else { return };
         let queued = Queued { batch, held, room, route: None, delays: None };
-        if sender.send(Item::Batch(queued)).is_err() {
+        if sender.send(Item::Batch(Box::new(queued))).is_err() {
             return;
         }
     }

@@ -76,7 +76,7 @@ const UNIT: usize = 1024;
 
 /// What comes to the exporter.
 pub(super) enum Item {
-    Batch(Queued),
+    Batch(Box<Queued>),
     /// Somebody waits for room: nothing that is here waits for company any more.
     Full,
     /// The lane with this route has ended: no more of it comes.
@@ -222,7 +222,7 @@ impl Queue {
             false => Room::new(bytes, &self.metrics, None),
         };
         let queued = Queued { batch, held, room, route, delays };
-        self.sender.send(Item::Batch(queued)).map_err(|_| LaneClosed)
+        self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }
 }
 

@@ -193,7 +193,7 @@ impl Worker {
                 Some(done) = self.exports.join_next(), if !self.exports.is_empty() => self.exported(done),
                 () = until(wake) => {}
                 next = receiver.recv(), if !ended => match next {
-                    Some(Item::Batch(queued)) => self.add(queued),
+                    Some(Item::Batch(queued)) => self.add(*queued),
                     Some(Item::Full) => self.hurry(),
                     Some(Item::Ended(route)) => self.ended(route),
                     None => ended = true,

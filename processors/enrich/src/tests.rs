@@ -314,7 +314,7 @@ fn what_is_not_decoded_passes() {
 #[tokio::test]
 async fn without_settings_there_is_no_stage() {
     let processor = enrich("");
-    processor.start(CancellationToken::new()).await.unwrap();
+    processor.start("main", CancellationToken::new()).await.unwrap();
     assert!(
         processor.lane_stage(&LaneId(1).into()).is_none()
             && processor.trunk_stage(&TrunkStart::default()).is_none()
