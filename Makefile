@@ -47,6 +47,8 @@ docs: ## Make the generated reference pages again
 
 bench: ## Measure CPU and memory of the main job; writes the table in docs/performance.md
 	@scripts/setup test
+	$(CARGO) build --locked --release -p weir -p weir-tests --bins --features weir/count-allocations
+	cp $(CARGO_TARGET_DIR)/release/weir $(CARGO_TARGET_DIR)/release/weir-counting
 	$(CARGO) build --locked --release -p weir -p weir-tests --bins
 	python3 tests/bench/run.py
 

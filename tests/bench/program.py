@@ -15,6 +15,8 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CACHE = os.environ.get("WEIR_CACHE", os.path.expanduser("~/.cache/weir"))
 RELEASE = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(CACHE, "target")), "release")
 WEIR = os.path.join(RELEASE, "weir")
+# Built with the feature `count-allocations`.
+COUNTING = os.path.join(RELEASE, "weir-counting")
 
 
 class Usage:
@@ -27,20 +29,26 @@ class Usage:
 
 
 class Weir:
-    """A running `weir run`."""
+    """A running `weir run`. With `counting` it is the build that counts heap allocations."""
 
-    def __init__(self, config, *arguments, cores=None):
+    def __init__(self, config, *arguments, cores=None, counting=False):
         self.folder = tempfile.TemporaryDirectory()
         self.address = f"127.0.0.1:{free_port()}"
         path = os.path.join(self.folder.name, "weir.yaml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(config)
-        command = [WEIR, "run", "--config", path, "--set", f"service.telemetry.metrics.address={self.address}",
+        command = [COUNTING if counting else WEIR, "run", "--config", path, "--set", f"service.telemetry.metrics.address={self.address}",
                    "--set", "service.telemetry.logs.level=warn", *arguments]
         if cores:
             command = ["taskset", "-c", cores, *command]
         self.began = time.monotonic()
-        self.child = subprocess.Popen(command, cwd=self.folder.name)
+        self.child = subprocess.Popen(command, cwd=self.folder.name, stderr=subprocess.PIPE if counting else None)
+
+    def buckets(self, name, label):
+        """A histogram's counts so far, by upper bound, of the sample whose labels contain `label`."""
+        page = urllib.request.urlopen(f"http://{self.address}/metrics", timeout=5).read().decode()
+        lines = re.findall(rf'(?m)^{name}_bucket\{{([^}}]*)le="([^"]*)"([^}}]*)\}} (\S+)', page)
+        return {float(bound): float(count) for before, bound, after, count in lines if label in before + after}
 
     def metric(self, name, label=""):
         """The sum of a metric's samples whose labels contain `label`; 0 while there are none."""
@@ -59,13 +67,16 @@ class Weir:
 
     def wait(self):
         """Waits for its end by itself."""
+        told = self.child.stderr.read().decode() if self.child.stderr else ""
         _, status, usage = os.wait4(self.child.pid, 0)
         wall = time.monotonic() - self.began
         self.child.returncode = os.waitstatus_to_exitcode(status)
         self.folder.cleanup()
         if self.child.returncode != 0:
             sys.exit(f"weir ended with {self.child.returncode}")
-        return Usage(usage, wall)
+        used = Usage(usage, wall)
+        used.allocations = sum(int(count) for count in re.findall(r"heap allocations: (\d+)", told))
+        return used
 
     def stop(self):
         """Stops it in order. The wall time is the time until now."""

@@ -55,12 +55,12 @@ def gateway(servers, topic, group, database):
     return receiver + CHAIN + exporter + PIPELINE % ("skywalking_kafka", PROCESSORS, "clickhouse")
 
 
-def kafka_to_clickhouse(servers, topic, segments, run):
+def kafka_to_clickhouse(servers, topic, segments, run, counting=False):
     """Until every span is taken by the server."""
     database = f"{topic}_{run}"
     servers.sql(f"CREATE DATABASE {database}")
     engine = servers.engine_cpu()
-    weir = Weir(gateway(servers, topic, database, database))
+    weir = Weir(gateway(servers, topic, database, database), counting=counting)
     while weir.metric("weir_exporter_sent_rows_total") < 16 * segments or weir.metric("weir_exporter_queue_bytes") > 0:
         time.sleep(0.05)
     used = weir.stop()
@@ -96,6 +96,45 @@ def decode(segments):
     return row, found["allocations"]
 
 
+def latency(servers, rate, seconds=20):
+    """Case 6: the gateway of case 3 with short timeouts, at `rate` segments a second. Returns median and 99th percentile of the
+    delay from the end of a batch's oldest event to the answer of the server, in seconds, within their buckets."""
+    servers.topic("bench_latency")
+    short = ["--set", "exporters.clickhouse.batch.timeout=50ms", "--set", "exporters.clickhouse.max_inserts_per_second=0",
+             "--set", "receivers.skywalking_kafka.batch.timeout=10ms"]
+    servers.sql("CREATE DATABASE bench_latency")
+    weir = Weir(gateway(servers, "bench_latency", "bench_latency", "bench_latency"), *short)
+    while weir.metric("weir_kafka_assigned_partitions") == 0:
+        time.sleep(0.1)
+    time.sleep(1)
+    producer = servers.produce("bench_latency", rate * seconds, rate)
+    time.sleep(seconds / 4)  # the first seconds warm up
+    name, label = "weir_exporter_delay_seconds", 'signal="traces"'
+    before = weir.buckets(name, label)
+    producer.wait()
+    time.sleep(1)
+    after = weir.buckets(name, label)
+    weir.stop()
+    counts = {bound: count - before.get(bound, 0) for bound, count in after.items()}
+    return [quantile(counts, share) for share in (0.5, 0.99)]
+
+
+def quantile(counts, share):
+    """As Prometheus computes it: linear within the bucket."""
+    rank, low, below = share * max(counts.values()), 0.0, 0.0
+    for bound, count in sorted(counts.items()):
+        if count >= rank:
+            return low if bound == float("inf") else low + (bound - low) * (rank - below) / max(count - below, 1)
+        low, below = bound, count
+    return low
+
+
+def allocations(servers, segments):
+    """Heap allocations of one more segment in case 3."""
+    run = lambda n: kafka_to_clickhouse(servers, f"bench_{n}", n, "counting", counting=True).allocations
+    return (run(4 * segments) - run(segments)) / (3 * segments)
+
+
 def idle(servers, seconds=20):
     """Case 5: the gateway of case 3 with an empty topic. Returns the share of a core and the resident size."""
     servers.topic("bench_idle")
@@ -123,7 +162,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     count, repeats = options.segments, options.repeats
-    row, allocations = decode(10 * count)
+    row, of_decoder = decode(10 * count)
     rows = [
         row,
         measure("the generator itself (part of 2 and 4)", lambda n, _: generator_alone(n), count, repeats),
@@ -139,13 +178,19 @@ def main():
             servers.discard(discard)
             rows.append(measure(name, lambda n, run: kafka_to_clickhouse(servers, f"bench_{n}", n, f"{run}{int(discard)}"),
                                 count, repeats))
+        servers.discard(True)
+        of_program = allocations(servers, count)
+        rate = round(float(rows[-2][4].replace(",", "")) / 2)
+        middle, high = latency(servers, rate)
         share, rss = idle(servers)
     lines = [
         f"Measured on {machine()}, with `make bench` ({count:,} and {4 * count:,} segments a run, {repeats} times; median and range).", "",
         "| case | CPU, µs a segment | µs a span | peak memory | segments/s | engine's CPU, µs a segment |", "|---|---|---|---|---|---|",
         *("| " + " | ".join(row) + " |" for row in rows), "",
-        f"Heap allocations of the decoder: {allocations:.2f} a segment. "
-        f"5, idle (the gateway of case 3, empty topic): {share:.1%} of a core, {rss / 2**20:.0f} MiB.",
+        f"Heap allocations: {of_decoder:.2f} a segment in the decoder, {of_program:.2f} in the whole of case 3. "
+        f"5, idle (the gateway of case 3, empty topic): {share:.1%} of a core, {rss / 2**20:.0f} MiB. "
+        f"6, from the end of an event to the server's answer, at {rate:,} segments a second (half of case 3) with a batch timeout of "
+        f"50 ms: median {middle * 1000:.0f} ms, 99 % within {high * 1000:.0f} ms.",
     ]
     page = os.path.join(ROOT, "docs", "performance.md")
     with open(page, encoding="utf-8") as file:

@@ -65,3 +65,9 @@ class Servers:
         wrote = subprocess.run([produce, self.bootstrap, topic, str(PARTITIONS), str(segments)], check=True,
                                stdout=subprocess.PIPE)
         return json.loads(wrote.stdout)
+
+    def produce(self, topic, segments, rate):
+        """Writes so many generated segments as they end, at `rate` a second; returns the running producer."""
+        produce = os.path.join(RELEASE, "produce_segments")
+        return subprocess.Popen([produce, self.bootstrap, topic, str(PARTITIONS), str(segments), str(rate)],
+                                stdout=subprocess.DEVNULL)

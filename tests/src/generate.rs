@@ -15,10 +15,18 @@ use weir_pdata::{Demand, Encoded, Payload, SharedProjection};
 /// What is done with each batch. An error ends the generation.
 type Take = dyn FnMut(&Encoded) -> Result<()> + Send;
 
-/// Generates `count` segments of the default shape with seed 1, and hands them over in batches of 256.
-pub async fn generate(count: u64, take: impl FnMut(&Encoded) -> Result<()> + Send + 'static) -> Result<()> {
+/// Generates `count` segments of the default shape with seed 1, and hands them over in batches of 256. With a `rate` (segments a
+/// second) they end when they are handed over, in small batches.
+pub async fn generate(
+    count: u64,
+    rate: Option<u64>,
+    take: impl FnMut(&Encoded) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let pace = rate.map_or("rate: unlimited".to_owned(), |rate| {
+        format!("rate: {rate}, disorder: 0s, batch: 16, latency: {{median: 1ms, p99: 2ms}}")
+    });
     let text = format!(
-        "receivers: {{generator: {{rate: unlimited, count: {count}, seed: 1}}}}\nexporters: {{nop: }}\n\
+        "receivers: {{generator: {{{pace}, count: {count}, seed: 1}}}}\nexporters: {{nop: }}\n\
          service: {{pipelines: {{main: {{receivers: [generator], exporters: [nop]}}}}}}\n"
     );
     let wrong = |errors: weir_config::Diagnostics| anyhow!("{errors}");

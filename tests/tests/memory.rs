@@ -55,7 +55,7 @@ service:
 async fn generated(topic: &str) -> Result<Vec<Record>> {
     let records = Arc::new(Mutex::new(Vec::new()));
     let (made, topic) = (Arc::clone(&records), topic.to_owned());
-    generate(SEGMENTS, move |encoded| {
+    generate(SEGMENTS, None, move |encoded| {
         let mut made = made.lock().unwrap();
         for range in encoded.records.iter() {
             let number = i32::try_from(made.len())?;

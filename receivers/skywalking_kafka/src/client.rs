@@ -9,10 +9,10 @@ use crate::config::Config;
 /// How often librdkafka tells lag, ends of partitions and broker states.
 const STATISTICS_INTERVAL_MS: &str = "5000";
 
-/// Bytes of one fetch response, unless a single record is larger. librdkafka's queue holds about one.
+/// Bytes of one fetch response, unless a single record is larger.
 const FETCH_MAX_BYTES: u64 = 8 << 20;
 
-/// About what librdkafka holds: its queue, and a response that is read while the queue is full.
+/// About what librdkafka holds: for each of eight partitions its queue and what was fetched for it, and a response that is read.
 pub(crate) const LIBRDKAFKA_BYTES: u64 = (8 << 20) + FETCH_MAX_BYTES;
 
 /// Properties that the receiver sets, and what to do instead.
@@ -49,8 +49,10 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("topic.metadata.refresh.interval.ms", config.metadata_refresh.as_millis().to_string())
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false")
-        // For each partition. The receiver has its own bounded queues: what librdkafka holds beside them is small.
-        .set("queued.max.messages.kbytes", "2048")
+        // For each partition. The receiver has its own bounded queues: what librdkafka holds beside them is small, a queue and
+        // a fetch of half a MiB.
+        .set("queued.max.messages.kbytes", "512")
+        .set("max.partition.fetch.bytes", "524288")
         .set("queued.min.messages", "4096")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string());

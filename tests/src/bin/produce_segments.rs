@@ -1,6 +1,7 @@
 //! Writes generated segments into a Kafka topic, for measurements.
 //!
-//! `produce_segments <brokers> <topic> <partitions> <count>`: one segment a record, spread over the partitions in turn.
+//! `produce_segments <brokers> <topic> <partitions> <count> [segments a second]`: one segment a record, spread over the partitions
+//! in turn, as fast as it goes or at this rate, as they end.
 //! Prints how many segments and bytes it wrote.
 
 use std::io::Write;
@@ -17,13 +18,14 @@ use weir_tests::generate;
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [brokers, topic, partitions, count] = arguments.as_slice() else {
-        bail!("usage: produce_segments <brokers> <topic> <partitions> <count>");
+    let [brokers, topic, partitions, count, rate @ ..] = arguments.as_slice() else {
+        bail!("usage: produce_segments <brokers> <topic> <partitions> <count> [segments a second]");
     };
+    let rate = rate.first().map(|rate| rate.parse()).transpose()?;
     let producer: Arc<ThreadedProducer<DefaultProducerContext>> = Arc::new(
         ClientConfig::new()
             .set("bootstrap.servers", brokers)
-            .set("linger.ms", "20")
+            .set("linger.ms", if rate.is_some() { "1" } else { "20" })
             .set("batch.size", "1000000")
             .set("queue.buffering.max.kbytes", "262144")
             .create()?,
@@ -31,7 +33,7 @@ async fn main() -> Result<()> {
     let (written, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (topic, partitions) = (topic.clone(), partitions.parse::<u64>()?);
     let (sender, segments, size) = (producer.clone(), written.clone(), bytes.clone());
-    generate(count.parse()?, move |encoded| {
+    generate(count.parse()?, rate, move |encoded| {
         for range in encoded.records.iter() {
             let value = &encoded.arena[range.start as usize..range.end as usize];
             let number = segments.fetch_add(1, Ordering::Relaxed);
