@@ -76,7 +76,7 @@ impl TrunkHalf {
         self.begin();
         let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
         let judged = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
-        let changed = self.judge.take_changed();
+        let changed = !judged.ends.is_empty() && self.judge.take_changed();
         self.leaving.retain(|(delivered, _)| !delivered.0.load(Ordering::Acquire));
         let leaving = self.leaving.iter().flat_map(|(_, series)| series);
         if let Some(checkpoints) =
