@@ -152,7 +152,7 @@ pub(super) async fn read(
         let permit = tokio::select! {
             biased;
             () = delivery.abort.cancelled() => return,
-            permit = Room::take(&room, capacity, batch.memory(), &delivery.metrics) => permit,
+            permit = Room::take(&room, capacity, batch.memory(), &delivery.metrics, || {}) => permit,
         };
         let Some(room) = permit else { return };
         let queued = Queued { batch, held, room, route: None, delays: None };

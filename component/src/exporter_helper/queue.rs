@@ -1,11 +1,8 @@
 //! The bounded queue in front of an exporter.
 
-use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
@@ -121,15 +118,22 @@ impl Drop for Room {
 }
 
 impl Room {
-    /// Waits for room for this many bytes. `None` when the semaphore is closed.
+    /// Waits for room for this many bytes; `full` is called when there is none at once. `None` when the semaphore is closed.
     pub async fn take(
         room: &Arc<Semaphore>,
         capacity: u32,
         bytes: usize,
         metrics: &HelperMetrics,
+        full: impl FnOnce(),
     ) -> Option<Room> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, capacity);
-        let permit = Arc::clone(room).acquire_many_owned(units).await.ok()?;
+        let permit = match Arc::clone(room).try_acquire_many_owned(units) {
+            Ok(permit) => permit,
+            Err(_) => {
+                full();
+                Arc::clone(room).acquire_many_owned(units).await.ok()?
+            }
+        };
         Some(Room::new(bytes, metrics, Some(permit)))
     }
 
@@ -197,17 +201,6 @@ impl Queue {
         self.push(batch, None, None, true).await
     }
 
-    /// Waits for room; `None` when the exporter has stopped.
-    async fn room(&self, bytes: usize) -> Option<Room> {
-        let mut room = pin!(Room::take(&self.room, self.capacity, bytes, &self.metrics));
-        // When there is none at once, the exporter must know: what fills the queue may wait for company.
-        if let Poll::Ready(room) = poll_once(room.as_mut()).await {
-            return room;
-        }
-        self.sender.send(Item::Full).ok()?;
-        room.await
-    }
-
     async fn push(
         &self,
         mut batch: EventBatch,
@@ -218,17 +211,17 @@ impl Queue {
         let held = Held::new(std::mem::take(&mut batch.ack));
         let bytes = batch.memory();
         let room = match bounded {
-            true => self.room(bytes).await.ok_or(LaneClosed)?,
+            true => {
+                // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
+                let full = || drop(self.sender.send(Item::Full));
+                let room = Room::take(&self.room, self.capacity, bytes, &self.metrics, full);
+                room.await.ok_or(LaneClosed)?
+            }
             false => Room::new(bytes, &self.metrics, None),
         };
         let queued = Queued { batch, held, room, route, delays };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }
-}
-
-/// What the future gives when it is asked once. It goes on where it is.
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 impl LaneQueue {

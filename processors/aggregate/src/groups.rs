@@ -55,9 +55,9 @@ impl<S> Groups<S> {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
     }
 
-    /// The hash and key of a group by its index. The hash is that of the hasher that placed it.
-    pub fn key(&self, index: usize) -> Option<(u64, &Key)> {
-        self.entries.get(index).map(|entry| (entry.hash, &entry.key))
+    /// The key of a group by its index.
+    pub fn key(&self, index: usize) -> Option<&Key> {
+        self.entries.get(index).map(|entry| &entry.key)
     }
 
     /// Removes the groups for which `keep` is false. The indices of the others change.
@@ -85,6 +85,17 @@ impl<S> Groups<S> {
         room: Room,
         new: impl FnOnce() -> S,
     ) -> Place {
+        if let Some(index) = self.find(rows, row) {
+            return Place::Known(index);
+        }
+        match room {
+            Room::Free => Place::New(self.add(rows, row, new())),
+            Room::Full(columns) => Place::Overflow(self.overflow(columns, hasher, new)),
+        }
+    }
+
+    /// The group of a row, if it is there.
+    pub fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<usize> {
         let hash = rows.hash(row);
         let entries = &self.entries;
         let same = |index: &u32| {
@@ -92,13 +103,12 @@ impl<S> Groups<S> {
                 .get(*index as usize)
                 .is_some_and(|entry| entry.hash == hash && rows.matches(row, &entry.key))
         };
-        if let Some(index) = self.table.find(hash, same) {
-            return Place::Known(*index as usize);
-        }
-        match room {
-            Room::Free => Place::New(self.insert(hash, rows.key(row), new())),
-            Room::Full(columns) => Place::Overflow(self.overflow(columns, hasher, new)),
-        }
+        self.table.find(hash, same).map(|index| *index as usize)
+    }
+
+    /// Makes the group of a row, which is not there.
+    pub fn add(&mut self, rows: &KeyRows<'_>, row: usize, state: S) -> usize {
+        self.insert(rows.hash(row), rows.key(row), state)
     }
 
     /// The overflow group for this many group-by columns; it is made when it is not there.

@@ -4,8 +4,7 @@
 //! such keys are most of all; then the table is made anew with the others alone ([`KeyTable::renumber`]). When no slice is left
 //! nothing is kept.
 
-use hashbrown::HashTable;
-
+use crate::groups::Groups;
 use crate::key::{Key, KeyHasher, KeyRows};
 
 /// Keys below which unused ones are not cleaned up.
@@ -14,73 +13,43 @@ const FEW: usize = 64;
 /// Keys by number.
 #[derive(Default)]
 pub struct KeyTable {
-    table: HashTable<u32>,
-    entries: Vec<Entry>,
-    /// Numbers by key. Those after `sorted` come as they came.
+    /// How many slices have each key, by its number.
+    slices: Groups<u32>,
+    /// Numbers by key, of the keys that were there when this was last asked.
     order: Vec<u32>,
-    sorted: usize,
     /// Keys that a slice has.
     used: usize,
-}
-
-struct Entry {
-    hash: u64,
-    key: Key,
-    slices: u32,
 }
 
 impl KeyTable {
     /// The number of a row's key, if it has one.
     pub fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<u32> {
-        let hash = rows.hash(row);
-        let same = |number: &u32| {
-            self.entry(*number).is_some_and(|entry| entry.hash == hash && rows.matches(row, &entry.key))
-        };
-        self.table.find(hash, same).copied()
+        self.slices.find(rows, row).map(number)
     }
 
     /// Gives a row's key a number. It has none yet.
     pub fn insert(&mut self, rows: &KeyRows<'_>, row: usize) -> u32 {
-        self.push(rows.hash(row), rows.key(row))
+        number(self.slices.add(rows, row, 0))
     }
 
     /// The number of the overflow group for this many group-by columns.
     pub fn overflow(&mut self, columns: usize, hasher: &KeyHasher) -> u32 {
-        let key = Key::overflow(columns);
-        let hash = hasher.key(&key);
-        let same = |number: &u32| self.entry(*number).is_some_and(|entry| entry.key == key);
-        let known = self.table.find(hash, same).copied();
-        known.unwrap_or_else(|| self.push(hash, key))
-    }
-
-    fn push(&mut self, hash: u64, key: Key) -> u32 {
-        // `max_groups` is a u32 for each slice; 2^32 keys are out of reach of memory.
-        let number = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        self.entries.push(Entry { hash, key, slices: 0 });
-        self.order.push(number);
-        let entries = &self.entries;
-        let rehash = |number: &u32| entries.get(*number as usize).map_or(0, |entry| entry.hash);
-        self.table.insert_unique(hash, number, rehash);
-        number
-    }
-
-    fn entry(&self, number: u32) -> Option<&Entry> {
-        self.entries.get(number as usize)
+        number(self.slices.overflow(columns, hasher, || 0))
     }
 
     /// One more slice has this key.
     pub fn hold(&mut self, number: u32) {
-        if let Some(entry) = self.entries.get_mut(number as usize) {
-            self.used += usize::from(entry.slices == 0);
-            entry.slices += 1;
+        if let Some(slices) = self.slices.state(number as usize) {
+            self.used += usize::from(*slices == 0);
+            *slices += 1;
         }
     }
 
     /// A slice that had this key is gone.
     pub fn release(&mut self, number: u32) {
-        if let Some(entry) = self.entries.get_mut(number as usize) {
-            entry.slices = entry.slices.saturating_sub(1);
-            self.used -= usize::from(entry.slices == 0);
+        if let Some(slices) = self.slices.state(number as usize) {
+            *slices = slices.saturating_sub(1);
+            self.used -= usize::from(*slices == 0);
         }
     }
 
@@ -92,18 +61,18 @@ impl KeyTable {
 
     /// All keys and their numbers, ordered by key.
     pub fn ordered(&mut self) -> impl Iterator<Item = (u32, &Key)> {
-        if self.sorted < self.order.len() {
-            let entries = &self.entries;
-            let key = |number: &u32| entries.get(*number as usize).map(|entry| &entry.key);
+        let sorted = self.order.len();
+        if sorted < self.slices.len() {
+            let keys = &self.slices;
+            let key = |number: &u32| keys.key(*number as usize);
+            self.order.extend(number(sorted)..number(keys.len()));
             // Finds the part that is in order and merges the rest into it.
-            self.order[self.sorted..].sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-            if self.sorted > 0 {
+            self.order[sorted..].sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+            if sorted > 0 {
                 self.order.sort_by(|a, b| key(a).cmp(&key(b)));
             }
-            self.sorted = self.order.len();
         }
-        let entries = &self.entries;
-        self.order.iter().filter_map(|number| Some((*number, &entries.get(*number as usize)?.key)))
+        self.order.iter().filter_map(|number| Some((*number, self.slices.key(*number as usize)?)))
     }
 
     /// Forgets the keys that no slice has, when they are most of all. The new number of each key, by its old one.
@@ -112,21 +81,21 @@ impl KeyTable {
             *self = KeyTable::default();
             return Some(Vec::new());
         }
-        if self.entries.len() <= FEW || self.used * 2 >= self.entries.len() {
+        if self.slices.len() <= FEW || self.used * 2 >= self.slices.len() {
             return None;
         }
-        let before = std::mem::take(self);
-        let mut numbers = vec![u32::MAX; before.entries.len()];
-        for (old, entry) in before.entries.into_iter().enumerate() {
-            if entry.slices > 0 {
-                let new = self.push(entry.hash, entry.key);
-                self.entries[new as usize].slices = entry.slices;
-                self.used += 1;
-                numbers[old] = new;
-            }
-        }
+        let mut next = 0..;
+        let stays = self.slices.iter().map(|(_, slices)| *slices > 0);
+        let numbers = stays.map(|stays| if stays { next.next() } else { None }.unwrap_or(u32::MAX)).collect();
+        self.slices.retain(|slices| *slices > 0);
+        self.order.clear();
         Some(numbers)
     }
+}
+
+/// `max_groups` is a u32 for each slice; 2^32 keys are out of reach of memory.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

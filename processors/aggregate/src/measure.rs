@@ -265,11 +265,12 @@ fn later(a: Option<(i64, f64)>, b: Option<(i64, f64)>) -> Option<(i64, f64)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const FUNCTIONS: [(Function, bool); 12] = [
+    /// Every function, and whether it has an argument.
+    pub const FUNCTIONS: [(Function, bool); 12] = [
         (Function::Count, false),
         (Function::Rate, false),
         (Function::Rate, true),
@@ -284,7 +285,8 @@ mod tests {
         (Function::Last, true),
     ];
 
-    fn value(function: Function, number: f64) -> Value {
+    /// What the function is given for a number.
+    pub fn value(function: Function, number: f64) -> Value {
         match function {
             Function::Ratio => Value::Truth(number > 0.0),
             Function::Distinct => Value::Hash(crate::distinct::hash(&number.to_string())),

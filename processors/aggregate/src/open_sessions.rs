@@ -106,9 +106,7 @@ impl OpenSessions {
         }
         let rows: Vec<(Span, &Key, &GroupState)> = leaving
             .iter()
-            .filter_map(|(group, fragment)| {
-                Some((fragment.span, self.groups.key(*group)?.1, &fragment.state))
-            })
+            .filter_map(|(group, fragment)| Some((fragment.span, self.groups.key(*group)?, &fragment.state)))
             .collect();
         let written = partial::write(keys, &rows.iter().copied());
         let mut inputs = Held::default();

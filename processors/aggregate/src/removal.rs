@@ -111,24 +111,8 @@ impl MeasureState {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use weir_pdata::expr::Function;
 
-    use crate::measure::Value;
-
-    const FUNCTIONS: [(Function, bool); 12] = [
-        (Function::Count, false),
-        (Function::Rate, false),
-        (Function::Rate, true),
-        (Function::Sum, true),
-        (Function::Avg, true),
-        (Function::Min, true),
-        (Function::Max, true),
-        (Function::Ratio, true),
-        (Function::Quantile(0.5), true),
-        (Function::Distinct, true),
-        (Function::First, true),
-        (Function::Last, true),
-    ];
+    use crate::measure::tests::{FUNCTIONS, value};
 
     fn of(events: &[(i64, f64)]) -> GroupState {
         let measures = FUNCTIONS.map(|(function, argument)| MeasureState::new(function, argument));
@@ -137,12 +121,7 @@ mod tests {
             state.count += 1;
             state.durations.add(*time);
             for ((function, _), measure) in FUNCTIONS.iter().zip(&mut state.measures) {
-                let value = match function {
-                    Function::Ratio => Value::Truth(*number > 0.0),
-                    Function::Distinct => Value::Hash(crate::distinct::hash(&number.to_string())),
-                    _ => Value::Number(*number),
-                };
-                measure.add(*time, value);
+                measure.add(*time, value(*function, *number));
             }
         }
         state

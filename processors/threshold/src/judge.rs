@@ -115,8 +115,11 @@ impl Judge {
         self.forget_broken_runs();
         let mut ends: BTreeMap<Source, i64> = BTreeMap::new();
         for window in &found.windows {
-            let end = ends.entry(window.source()).or_insert(window.end);
-            *end = (*end).max(window.end);
+            // Windows come in the order of their ends, and those of a batch are of one source as a rule.
+            match ends.iter_mut().find(|(source, _)| window.is_of(source)) {
+                Some((_, end)) => *end = window.end,
+                None => drop(ends.insert(window.source(), window.end)),
+            }
         }
         let mut alarms = Vec::new();
         let known = found.windows.partition_point(|window| window.end <= self.judged_to);

@@ -148,6 +148,11 @@ impl<'a> Windows<'a> {
 }
 
 impl Window {
+    /// Whether it is a window of this source.
+    pub(crate) fn is_of(&self, source: &Source) -> bool {
+        self.shard == source.shard && self.operator == *source.operator
+    }
+
     /// Whose window it is.
     pub(crate) fn source(&self) -> Source {
         Source { operator: self.operator.as_str().into(), shard: self.shard }

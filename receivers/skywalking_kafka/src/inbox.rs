@@ -1,6 +1,6 @@
 //! Between the thread that polls Kafka and the task of one partition.
 //!
-//! The thread never waits here. It watches [`Inbox::weight`] and pauses the partition instead.
+//! The thread never waits here. It watches [`Inbox::weight`] and takes nothing more of the partition instead.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
