@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_tests::{ClickHouse, Entry, Kafka, Weir, unique, wait_until};
+use weir_tests::{ClickHouse, Entry, Kafka, Weir, storing, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const START: i64 = 1_700_000_000_000;
@@ -33,13 +33,7 @@ async fn refused_rows_and_undecodable_records_are_replayed_once() -> Result<()> 
              ORDER BY end_time SETTINGS non_replicated_deduplication_window = 1000"
         ))
         .await?;
-    let config = format!(
-        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest}}\n\
-         exporters:\n  clickhouse: {{endpoint: \"{}\", database: {database}}}\n\
-         service:\n  telemetry: {{metrics: {{address: \"\"}}}}\n  pipelines:\n    main: {{receivers: [skywalking_kafka], exporters: [clickhouse]}}\n",
-        kafka.bootstrap(),
-        clickhouse.url(),
-    );
+    let config = storing((kafka, &topic), (clickhouse, &database), "", "");
     let records: Vec<_> =
         (0..20).map(|n| entry(n, if n % 5 == 0 { "stranger" } else { "friend" }).record(&topic, 0)).collect();
     kafka.produce_all(&records).await?;

@@ -4,18 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_tests::{ClickHouse, Entry, Kafka, Record, Weir, unique, wait_until};
+use weir_tests::{ClickHouse, Entry, Kafka, Record, SHORT_SESSION, Weir, storing, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn config(kafka: &Kafka, topic: &str, clickhouse: &ClickHouse, database: &str, more: &str) -> String {
-    format!(
-        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest, properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}}}\n\
-         exporters:\n  clickhouse: {{endpoint: \"{}\", database: {database}, {more}}}\n\
-         service:\n  telemetry: {{metrics: {{address: \"\"}}}}\n  pipelines:\n    main: {{receivers: [skywalking_kafka], exporters: [clickhouse]}}\n",
-        kafka.bootstrap(),
-        clickhouse.url(),
-    )
+    storing((kafka, topic), (clickhouse, database), SHORT_SESSION, more)
 }
 
 fn records(topic: &str, partitions: i32) -> Vec<Record> {

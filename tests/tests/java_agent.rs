@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
-use weir_tests::{ClickHouse, Kafka, Record, Weir, decode_segments, recorded, unique, wait_until};
+use weir_tests::{ClickHouse, Kafka, Record, Weir, decode_segments, recorded, storing, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -30,13 +30,7 @@ async fn every_recorded_span_is_stored_as_the_agent_wrote_it() -> Result<()> {
     kafka.produce_all(&records).await?;
 
     let expected = expected(&records)?;
-    let config = format!(
-        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest}}\n\
-         exporters:\n  clickhouse: {{endpoint: \"{}\", database: {database}}}\n\
-         service:\n  telemetry: {{metrics: {{address: \"\"}}}}\n  pipelines:\n    main: {{receivers: [skywalking_kafka], exporters: [clickhouse]}}\n",
-        kafka.bootstrap(),
-        clickhouse.url(),
-    );
+    let config = storing((kafka, &topic), (clickhouse, &database), "", "");
     let weir = Weir::start(&config, &[], &[])?;
     let count = format!("SELECT count() AS n FROM {database}.events");
     wait_until("every span", TIMEOUT, async || {

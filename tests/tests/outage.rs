@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use weir_tests::{ClickHouse, Kafka, Record, Weir, decode_segments, free_port, recorded, unique, wait_until};
+use weir_tests::{
+    ClickHouse, Kafka, Record, SHORT_SESSION, Weir, decode_segments, free_port, recorded, storing, unique,
+    wait_until,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn config(kafka: &Kafka, topic: &str, clickhouse: &ClickHouse, database: &str) -> String {
-    format!(
-        "receivers:\n  skywalking_kafka: {{brokers: [\"{}\"], topics: {{segments: {topic}}}, group_id: {topic}, initial_offset: earliest, properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}}}\n\
-         exporters:\n  clickhouse: {{endpoint: \"{}\", database: {database}, retry: {{max_interval: 1s}}}}\n\
-         service:\n  telemetry: {{metrics: {{address: \"\"}}}}\n  pipelines:\n    main: {{receivers: [skywalking_kafka], exporters: [clickhouse]}}\n",
-        kafka.bootstrap(),
-        clickhouse.url(),
-    )
+    storing((kafka, topic), (clickhouse, database), SHORT_SESSION, "retry: {max_interval: 1s}")
 }
 
 /// The recorded segments, for this topic, and how many spans they have.
@@ -30,6 +27,15 @@ fn segments(topic: &str) -> Result<(Vec<Record>, u64)> {
         .map(Vec::len)
         .sum::<usize>();
     Ok((records, spans as u64))
+}
+
+/// The recorded segments in a topic of their own, and a database for them: topic, database, spans.
+async fn produced(kafka: &Kafka, clickhouse: &ClickHouse, name: &str) -> Result<(String, String, u64)> {
+    let (topic, database) = (unique(name), clickhouse.database().await?);
+    kafka.create_topic(&topic, 3, &[]).await?;
+    let (records, spans) = segments(&topic)?;
+    kafka.produce_all(&records).await?;
+    Ok((topic, database, spans))
 }
 
 async fn all_stored_once(clickhouse: &ClickHouse, database: &str, spans: u64) -> Result<()> {
@@ -47,10 +53,7 @@ async fn all_stored_once(clickhouse: &ClickHouse, database: &str, spans: u64) ->
 #[tokio::test]
 async fn kafka_that_is_down_at_start_is_waited_for() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::start()?, ClickHouse::shared()?);
-    let (topic, database) = (unique("late"), clickhouse.database().await?);
-    kafka.create_topic(&topic, 3, &[]).await?;
-    let (records, spans) = segments(&topic)?;
-    kafka.produce_all(&records).await?;
+    let (topic, database, spans) = produced(&kafka, clickhouse, "late").await?;
     kafka.stop()?;
     let mut weir = Weir::start(&config(&kafka, &topic, clickhouse, &database), &[], &[])?;
     weir.wait_for_log(kafka.bootstrap(), TIMEOUT).await?;
@@ -92,10 +95,7 @@ async fn clickhouse_that_is_down_is_retried_until_every_row_is_stored() -> Resul
 #[tokio::test]
 async fn stopping_while_clickhouse_is_down_commits_nothing_and_the_next_start_delivers() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
-    let (topic, database) = (unique("stopped"), clickhouse.database().await?);
-    kafka.create_topic(&topic, 3, &[]).await?;
-    let (records, spans) = segments(&topic)?;
-    kafka.produce_all(&records).await?;
+    let (topic, database, spans) = produced(kafka, &clickhouse, "stopped").await?;
     clickhouse.fault(json!({"mode": "refuse"})).await?;
     let config = config(kafka, &topic, &clickhouse, &database) + "  shutdown_timeout: 2s\n";
     let mut weir = Weir::start(&config, &[], &[])?;
@@ -112,10 +112,7 @@ async fn stopping_while_clickhouse_is_down_commits_nothing_and_the_next_start_de
 #[tokio::test]
 async fn a_second_signal_ends_at_once_and_the_next_start_delivers() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
-    let (topic, database) = (unique("twice"), clickhouse.database().await?);
-    kafka.create_topic(&topic, 3, &[]).await?;
-    let (records, spans) = segments(&topic)?;
-    kafka.produce_all(&records).await?;
+    let (topic, database, spans) = produced(kafka, &clickhouse, "twice").await?;
     clickhouse.fault(json!({"mode": "refuse"})).await?;
     let config = config(kafka, &topic, &clickhouse, &database);
     let mut weir = Weir::start(&config, &[], &[])?;
@@ -134,10 +131,7 @@ async fn a_second_signal_ends_at_once_and_the_next_start_delivers() -> Result<()
 #[tokio::test]
 async fn a_webhook_that_is_down_at_start_holds_up_no_event() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
-    let (topic, database) = (unique("hook"), clickhouse.database().await?);
-    kafka.create_topic(&topic, 3, &[]).await?;
-    let (records, spans) = segments(&topic)?;
-    kafka.produce_all(&records).await?;
+    let (topic, database, spans) = produced(kafka, clickhouse, "hook").await?;
     let nobody = format!("http://127.0.0.1:{}/alarms", free_port()?);
     let config = config(kafka, &topic, clickhouse, &database)
         .replace("exporters:\n", &format!("exporters:\n  webhook: {{url: \"{nobody}\"}}\n"))
