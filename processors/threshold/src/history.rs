@@ -43,8 +43,8 @@ pub(crate) struct History {
 
 struct Kept {
     checkpoint: Checkpoint,
-    /// As JSON.
-    text: Arc<str>,
+    /// As JSON, once somebody has asked for it.
+    text: Option<Arc<str>>,
 }
 
 /// A shard some lanes of which are open.
@@ -104,13 +104,8 @@ impl History {
             ends: BTreeMap::new(),
             forked: false,
         };
-        saved.into_iter().for_each(|checkpoint| history.keep(checkpoint));
+        history.kept.extend(saved.into_iter().map(|checkpoint| Kept { checkpoint, text: None }));
         history
-    }
-
-    fn keep(&mut self, checkpoint: Checkpoint) {
-        let text = checkpoint.write();
-        self.kept.push_back(Kept { checkpoint, text });
     }
 
     /// A lane opens. One whose position nobody keeps does not begin again where it was.
@@ -177,14 +172,14 @@ impl History {
         begun
     }
 
-    /// Windows with these ends have been judged, and `changed` something. The texts of all checkpoints, when there is a new one
-    /// that has to be as safe as the windows' input before that is let go.
+    /// Windows with these ends have been judged, and `changed` something. Whether there is a new checkpoint, which has to be as safe
+    /// as the windows' input before that is let go.
     pub(crate) fn judged<'a>(
         &mut self,
         ends: &BTreeMap<Source, i64>,
         changed: bool,
         series: impl Iterator<Item = &'a Series>,
-    ) -> Option<Vec<Arc<str>>> {
+    ) -> bool {
         let mut of_lanes = false;
         for (source, end) in ends {
             let shard = Shard(source.shard);
@@ -198,13 +193,20 @@ impl History {
             *known = (*known).max(*end);
         }
         if !of_lanes || !(changed || self.forked) {
-            return None;
+            return false;
         }
         self.forked = false;
         let ends = self.ends.iter().map(|(source, end)| (source.clone(), *end)).collect();
         let series = series.filter(|series| self.ends.contains_key(&series.source)).cloned().collect();
-        self.keep(Checkpoint { version: VERSION, ends, series });
-        Some(self.kept.iter().map(|kept| kept.text.clone()).collect())
+        let checkpoint = Checkpoint { version: VERSION, ends, series };
+        self.kept.push_back(Kept { checkpoint, text: None });
+        true
+    }
+
+    /// Every checkpoint as JSON, the oldest first.
+    pub(crate) fn texts(&mut self) -> Vec<Arc<str>> {
+        let kept = self.kept.iter_mut();
+        kept.map(|Kept { checkpoint, text }| text.get_or_insert_with(|| checkpoint.write()).clone()).collect()
     }
 
     /// The first windows of a shard that began are judged: later checkpoints do not count any more.
@@ -217,7 +219,7 @@ impl History {
                 |source: &Source, end: i64| source.shard != shard.0 || Some(end) <= begin.limit(source);
             kept.checkpoint.ends.retain(|(source, end)| counts(source, *end));
             if kept.checkpoint.ends.len() < before {
-                kept.text = kept.checkpoint.write();
+                kept.text = None;
                 self.forked = true;
             }
         }

@@ -79,11 +79,10 @@ impl TrunkHalf {
         let changed = !judged.ends.is_empty() && self.judge.take_changed();
         self.leaving.retain(|(delivered, _)| !delivered.0.load(Ordering::Acquire));
         let leaving = self.leaving.iter().flat_map(|(_, series)| series);
-        if let Some(checkpoints) =
-            self.history.judged(&judged.ends, changed, self.judge.series().chain(leaving))
+        if self.history.judged(&judged.ends, changed, self.judge.series().chain(leaving))
             && let Some(journal) = &self.journal
         {
-            journal.write(checkpoints, batch.ack.clone());
+            journal.write(self.history.texts(), batch.ack.clone());
         }
         let identity =
             batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
