@@ -3,6 +3,8 @@
 //! An entry is `{key, type, value}`. `value` holds the bytes of a string, the received bytes of an
 //! array or map, and 8 little-endian bytes of an integer or float, 1 byte of a boolean.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, ListArray, UInt8Array};
 use arrow::datatypes::{Int32Type, UInt8Type};
 
@@ -116,20 +118,43 @@ impl<'a> AttributeColumn<'a> {
     /// The attributes of a row, in wire order. Empty when null.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
         let this = *self;
+        self.range(row).filter_map(move |entry| Some((this.keys.get(entry)?, this.value(entry))))
+    }
+
+    /// Where the attributes of a row are among those of all rows. Empty when null.
+    #[must_use]
+    pub fn range(&self, row: usize) -> Range<usize> {
         let list = match self.dictionary {
             None => Some(row),
             Some(dictionary) => dictionary.key(row),
         };
-        let range =
-            list.filter(|list| *list < this.lists.len() && this.lists.is_valid(*list)).map_or(0..0, |list| {
-                let offsets = this.lists.value_offsets();
-                let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
-                bound(list)..bound(list + 1)
-            });
-        range.filter_map(move |entry| Some((this.keys.get(entry)?, this.value(entry))))
+        list.filter(|list| *list < self.lists.len() && self.lists.is_valid(*list)).map_or(0..0, |list| {
+            let offsets = self.lists.value_offsets();
+            let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
+            bound(list)..bound(list + 1)
+        })
     }
 
-    fn value(&self, entry: usize) -> Value<'a> {
+    /// The keys of all rows' attributes as numbers of names, when all of them have one.
+    #[must_use]
+    pub fn keys(&self) -> Option<(&'a [i32], TextColumn<'a>)> {
+        let (dictionary, _) = self.keys.dictionary()?;
+        let names = TextColumn::new(dictionary.values())?;
+        let complete = dictionary.null_count() == 0 && dictionary.values().null_count() == 0;
+        complete.then(|| (&**dictionary.keys().values(), names))
+    }
+
+    /// The values of all rows' attributes, when all of them are texts.
+    #[must_use]
+    pub fn texts(&self) -> Option<&'a BinaryViewArray> {
+        let text = ValueType::String as u8;
+        let all = self.values.null_count() == 0 && self.types.values().iter().all(|number| *number == text);
+        all.then_some(self.values)
+    }
+
+    /// The value of one of all rows' attributes.
+    #[must_use]
+    pub fn value(&self, entry: usize) -> Value<'a> {
         if self.values.is_null(entry) {
             return Value::Null;
         }

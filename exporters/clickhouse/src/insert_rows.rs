@@ -13,6 +13,7 @@
 //! A column that is NULL in every row is left out: the table's default applies.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, RecordBatchOptions};
@@ -22,10 +23,11 @@ use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
 use crate::columns::{Column, Kind, TableColumns};
-use crate::map_column::{NumberMap, TextMap};
+use crate::map_column::{Key, Lists, NumberMap, TextMap};
 use crate::nested_column::{self, is_list_of_structures};
 use crate::source::{Cell, Source};
-use crate::value_column::{self, Misfit, TooLarge};
+use crate::texts::TooLarge;
+use crate::value_column::{self, Misfit};
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
@@ -157,8 +159,8 @@ struct Maps<'a> {
 
 /// Entries for each row of a map, from one column of the batches.
 enum Entries<'a> {
-    /// Attribute lists; the text goes before each key.
-    Lists(Vec<Option<AttributeColumn<'a>>>, &'static str),
+    /// Attribute lists.
+    Lists(Vec<Option<Lists<'a>>>),
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
     /// One entry a row that has a value.
@@ -176,6 +178,12 @@ impl<'a> StringMap<'a> {
     fn new(array: &'a ArrayRef) -> Option<StringMap<'a>> {
         let maps = array.as_map_opt()?;
         Some(StringMap { maps, keys: TextColumn::new(maps.keys())?, values: TextColumn::new(maps.values())? })
+    }
+
+    /// Where the entries of a row are among those of all rows.
+    fn range(&self, row: usize) -> Range<usize> {
+        let bound = |at: usize| usize::try_from(self.maps.value_offsets()[at]).unwrap_or(0);
+        if self.maps.is_valid(row) { bound(row)..bound(row + 1) } else { 0..0 }
     }
 }
 
@@ -206,7 +214,8 @@ impl<'a> Maps<'a> {
                     schema::RESOURCE => (schema::RESOURCE, ""),
                     _ => (schema::ATTRIBUTES, ""),
                 };
-                self.text.entry(map).or_default().push(Entries::Lists(lists, prefix));
+                let lists = lists.into_iter().map(|list| list.map(|list| Lists::new(list, prefix))).collect();
+                self.text.entry(map).or_default().push(Entries::Lists(lists));
                 named.remove(name);
             }
         }
@@ -287,13 +296,13 @@ impl<'a> Maps<'a> {
         if !self.misfits.is_empty() {
             text.entry(rest).or_default();
         }
-        for (name, entries) in text {
+        for (name, mut entries) in text {
             let Some(column) = self.table.find(name).filter(|column| column.kind == Kind::TextMap) else {
                 self.unplaced += entries.iter().map(|entries| entries.count(self.counts)).sum::<u64>();
                 continue;
             };
             let misfits: &[_] = if name == rest { &self.misfits } else { &[] };
-            let map = text_map(&entries, misfits, self.counts)?;
+            let map = text_map(&mut entries, misfits, self.counts)?;
             if !map.is_empty() {
                 columns.push((column, map.finish()));
             }
@@ -309,7 +318,7 @@ impl<'a> Maps<'a> {
 }
 
 fn text_map(
-    entries: &[Entries<'_>],
+    entries: &mut [Entries<'_>],
     misfits: &[(&str, Misfit)],
     counts: &[usize],
 ) -> Result<TextMap, TooLarge> {
@@ -318,14 +327,12 @@ fn text_map(
     let mut at = 0;
     for (batch, rows) in counts.iter().enumerate() {
         for row in 0..*rows {
-            for entries in entries {
-                entries.each(batch, row, |key, value| match value {
-                    Cell::Text(text) => map.push(key, text),
-                    value => map.write(key, &value),
-                })?;
+            for entries in &mut *entries {
+                entries.add(batch, row, &mut map)?;
             }
             while let Some((name, misfit)) = misfits.next_if(|(_, misfit)| misfit.row == at) {
-                map.push(name, &misfit.value)?;
+                let key = map.key(name)?;
+                map.push(key, &misfit.value)?;
             }
             map.end_row()?;
             at += 1;
@@ -336,12 +343,13 @@ fn text_map(
 
 fn number_map(columns: &[(&str, Vec<Option<Source<'_>>>)], counts: &[usize]) -> Result<NumberMap, TooLarge> {
     let mut map = NumberMap::new();
+    let keys = columns.iter().map(|(name, _)| map.key(name)).collect::<Result<Vec<Key>, _>>()?;
     for (batch, rows) in counts.iter().enumerate() {
         for row in 0..*rows {
-            for (name, sources) in columns {
+            for (key, (_, sources)) in keys.iter().zip(columns) {
                 match sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                    Cell::Integer(number) => map.push(name, number as f64)?,
-                    Cell::Float(number) => map.push(name, number)?,
+                    Cell::Integer(number) => map.push(*key, number as f64),
+                    Cell::Float(number) => map.push(*key, number),
                     _ => {}
                 }
             }
@@ -352,78 +360,52 @@ fn number_map(columns: &[(&str, Vec<Option<Source<'_>>>)], counts: &[usize]) -> 
 }
 
 impl Entries<'_> {
-    /// Calls `add` with the key and value of each entry of a row.
-    fn each(
-        &self,
-        batch: usize,
-        row: usize,
-        mut add: impl FnMut(&str, Cell<'_>) -> Result<(), TooLarge>,
-    ) -> Result<(), TooLarge> {
-        use weir_pdata::attributes::Value;
+    /// Adds the entries of a row to the current row of the map.
+    fn add(&mut self, batch: usize, row: usize, map: &mut TextMap) -> Result<(), TooLarge> {
         match self {
-            Entries::Lists(lists, prefix) => {
-                let mut prefixed = String::new();
-                for (key, value) in lists[batch].iter().flat_map(|list| list.row(row)) {
-                    let value = match value {
-                        Value::String(text) => Cell::Text(text),
-                        Value::Int64(number) => Cell::Integer(number.into()),
-                        Value::Null => Cell::Text(""),
-                        other => Cell::Other(other.to_string()),
-                    };
-                    if prefix.is_empty() {
-                        add(key, value)?;
-                    } else {
-                        prefixed.clear();
-                        prefixed.push_str(prefix);
-                        prefixed.push_str(key);
-                        add(&prefixed, value)?;
-                    }
-                }
-            }
+            Entries::Lists(lists) => lists[batch].as_mut().map_or(Ok(()), |lists| lists.add(row, map)),
             Entries::Maps(maps) => {
-                let Some(StringMap { maps, keys, values }) = maps[batch].filter(|map| map.maps.is_valid(row))
-                else {
-                    return Ok(());
-                };
-                let bound = |at: usize| usize::try_from(maps.value_offsets()[at]).unwrap_or(0);
-                for entry in bound(row)..bound(row + 1) {
-                    add(
-                        keys.get(entry).unwrap_or_default(),
-                        Cell::Text(values.get(entry).unwrap_or_default()),
-                    )?;
+                let Some(of_batch @ StringMap { keys, values, .. }) = maps[batch] else { return Ok(()) };
+                for entry in of_batch.range(row) {
+                    let key = map.key(keys.get(entry).unwrap_or_default())?;
+                    map.push(key, values.get(entry).unwrap_or_default())?;
                 }
+                Ok(())
             }
-            Entries::Values(key, sources) => {
-                match sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                    Cell::Null => {}
-                    value => add(key, value)?,
+            Entries::Values(name, sources) => {
+                let value = sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row));
+                if value == Cell::Null {
+                    return Ok(());
+                }
+                let key = map.key(name)?;
+                match value {
+                    Cell::Text(text) => map.push(key, text),
+                    value => map.write(key, &value),
                 }
             }
         }
-        Ok(())
     }
 
     /// About how many bytes the values have: those of attribute lists, which are most.
     fn bytes(&self) -> usize {
         match self {
-            Entries::Lists(lists, _) => lists.iter().flatten().map(AttributeColumn::bytes).sum(),
+            Entries::Lists(lists) => lists.iter().flatten().map(Lists::bytes).sum(),
             Entries::Maps(_) | Entries::Values(..) => 0,
         }
     }
 
     /// How many entries there are in all rows.
     fn count(&self, counts: &[usize]) -> u64 {
-        let mut count = 0;
-        for (batch, rows) in counts.iter().enumerate() {
-            for row in 0..*rows {
-                // The closure does not fail.
-                let _ = self.each(batch, row, |_, _| {
-                    count += 1;
-                    Ok(())
-                });
+        let of_row = |batch: usize, row: usize| match self {
+            Entries::Lists(lists) => lists[batch].as_ref().map_or(0, |lists| lists.count(row)),
+            Entries::Maps(maps) => maps[batch].map_or(0, |map| map.range(row).len()),
+            Entries::Values(_, sources) => {
+                usize::from(sources[batch].as_ref().is_some_and(|source| source.cell(row) != Cell::Null))
             }
-        }
-        count
+        };
+        let rows =
+            counts.iter().enumerate().flat_map(|(batch, rows)| (0..*rows).map(move |row| (batch, row)));
+        rows.map(|(batch, row)| of_row(batch, row) as u64).sum()
     }
 }
 

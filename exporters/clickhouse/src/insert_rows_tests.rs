@@ -8,6 +8,7 @@ use arrow::array::{
     StringViewArray, StructArray, TimestampNanosecondArray, UInt8Array,
 };
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 
 use crate::tables::columns_of;
@@ -65,8 +66,23 @@ fn resources(keys: &[i32], lists: &[&[(&str, &str)]]) -> ArrayRef {
     Arc::new(DictionaryArray::new(Int32Array::from(keys.to_vec()), attributes(lists)))
 }
 
+/// The type with text where the server is sent bytes.
+fn readable(sent: &DataType) -> DataType {
+    let field = |field: &Field| Arc::new(field.clone().with_data_type(readable(field.data_type())));
+    match sent {
+        DataType::Binary => DataType::Utf8,
+        DataType::Dictionary(_, values) => readable(values),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|inner| field(inner)).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(field(entries), *sorted),
+        DataType::List(item) => DataType::List(field(item)),
+        other => other.clone(),
+    }
+}
+
 fn shown(rows: &RecordBatch) -> Vec<String> {
-    let sources: Vec<_> = rows.columns().iter().map(Source::new).collect();
+    let arrays: Vec<ArrayRef> =
+        rows.columns().iter().map(|array| cast(array, &readable(array.data_type())).unwrap()).collect();
+    let sources: Vec<_> = arrays.iter().map(Source::new).collect();
     let schema = rows.schema();
     (0..rows.num_rows())
         .map(|row| {
@@ -125,13 +141,13 @@ fn only_types_that_every_server_reads_are_sent() {
         ("http.method", words(&[Some("GET")])),
     ]);
     let rows = converted(Signal::Traces, &[spans], &columns_of(Signal::Traces)).rows;
-    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary));
     assert_eq!(rows.column_by_name("time").unwrap().data_type(), &schema::timestamp());
     assert_eq!(rows.column_by_name("service").unwrap().data_type(), &dictionary);
-    assert_eq!(rows.column_by_name("operation").unwrap().data_type(), &DataType::Utf8);
+    assert_eq!(rows.column_by_name("operation").unwrap().data_type(), &DataType::Binary);
     let DataType::Map(entries, _) = rows.column_by_name("attributes").unwrap().data_type() else { panic!() };
     let DataType::Struct(fields) = entries.data_type() else { panic!() };
-    assert_eq!((fields[0].data_type(), fields[1].data_type()), (&dictionary, &DataType::Utf8));
+    assert_eq!((fields[0].data_type(), fields[1].data_type()), (&dictionary, &DataType::Binary));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod nested_column;
 mod server;
 mod source;
 mod tables;
+mod texts;
 mod token;
 mod value_column;
 

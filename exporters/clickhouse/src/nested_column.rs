@@ -9,8 +9,9 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::map_column::TextMap;
-use crate::value_column::{Texts, TooLarge, clamped};
+use crate::map_column::{Lists, TextMap};
+use crate::texts::{Texts, TooLarge};
+use crate::value_column::clamped;
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
@@ -23,7 +24,7 @@ pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
 /// Builds `links` from the lists of all batches. Missing texts are empty.
 pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
     let names: Vec<String> = schema::link().iter().map(|field| field.name().clone()).collect();
-    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::default()).collect();
+    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::with_room(0, 0)).collect();
     let mut rows = Rows::new();
     for (array, count) in parts {
         let Some((lists, entries)) = array.and_then(structures) else {
@@ -34,19 +35,19 @@ pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
             names.iter().map(|name| entries.column_by_name(name).and_then(TextColumn::new)).collect();
         rows.each(lists, entries, *count, |entry| {
             for (column, text) in columns.iter_mut().zip(&texts) {
-                column.push(text.and_then(|text| text.get(entry)).unwrap_or_default())?;
+                column.push(text.and_then(|text| text.get(entry)).unwrap_or_default().as_bytes())?;
             }
             Ok(())
         })?;
     }
-    let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, false)).collect::<Fields>();
-    let arrays = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+    let fields = names.iter().map(|name| Field::new(name, DataType::Binary, false)).collect::<Fields>();
+    let arrays = columns.into_iter().map(|column| Arc::new(column.finish(None)) as ArrayRef).collect();
     Ok(rows.finish(StructArray::new(fields, arrays, None)))
 }
 
 /// Builds `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
 pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
-    let (mut times, mut names, mut attributes) = (Vec::new(), Texts::default(), TextMap::with_room(0));
+    let (mut times, mut names, mut attributes) = (Vec::new(), Texts::with_room(0, 0), TextMap::with_room(0));
     let mut rows = Rows::new();
     for (array, count) in parts {
         let Some((lists, entries)) = array.and_then(structures) else {
@@ -57,23 +58,25 @@ pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> 
             .column_by_name("time")
             .and_then(|array| array.as_primitive_opt::<TimestampNanosecondType>());
         let name = entries.column_by_name("name").and_then(TextColumn::new);
-        let attribute = entries.column_by_name("attributes").and_then(AttributeColumn::new);
+        let column = entries.column_by_name("attributes").and_then(AttributeColumn::new);
+        let mut of_events = column.map(|column| Lists::new(column, ""));
         rows.each(lists, entries, *count, |entry| {
             let nanos = time.filter(|time| time.is_valid(entry)).map_or(0, |time| time.value(entry));
             times.push(clamped(nanos));
-            names.push(name.and_then(|name| name.get(entry)).unwrap_or_default())?;
-            for (key, value) in attribute.iter().flat_map(|attribute| attribute.row(entry)) {
-                attributes.write(key, &value)?;
+            names.push(name.and_then(|name| name.get(entry)).unwrap_or_default().as_bytes())?;
+            if let Some(of_events) = &mut of_events {
+                of_events.add(entry, &mut attributes)?;
             }
             if clamped(nanos) != nanos {
-                attributes.write("time", &nanos)?;
+                let key = attributes.key("time")?;
+                attributes.write(key, &nanos)?;
             }
             attributes.end_row()
         })?;
     }
     let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"));
     let columns: Vec<(&str, ArrayRef)> =
-        vec![("time", times), ("name", Arc::new(names.finish())), ("attributes", attributes.finish())];
+        vec![("time", times), ("name", Arc::new(names.finish(None))), ("attributes", attributes.finish())];
     let fields = columns
         .iter()
         .map(|(name, array)| Field::new(*name, array.data_type().clone(), false))

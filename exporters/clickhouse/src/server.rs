@@ -1,8 +1,12 @@
 //! The requests that the exporter makes of a server.
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamEncoder;
 use clickhouse::Client;
-use clickhouse_ext_arrow::ArrowClientExt;
+use clickhouse::error::Error;
+use clickhouse::insert_formatted::InsertFormatted;
 use weir_pdata::Signal;
 
 use crate::columns::TableColumns;
@@ -20,8 +24,10 @@ pub(crate) struct Server {
     ttl_seconds: u64,
 }
 
-/// Rows that are written together: about what the client sends at once, so that it holds no more than that.
+/// Rows that are encoded together.
 const PIECE: usize = 1024;
+/// Bytes that are compressed and sent together: the client holds this much and its compressed form, and a request's buffer is full of it.
+const CHUNK: usize = 256 << 10;
 
 impl Server {
     /// The server of this configuration. Connects with the first request.
@@ -94,15 +100,54 @@ impl Server {
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.
     pub async fn insert(&self, table: &str, token: &str, rows: &RecordBatch) -> Result<(), Failure> {
-        let client = self.inserts.clone().with_setting("insert_deduplication_token", token);
-        let mut insert = client.insert_arrow(table)?;
+        let columns: Vec<String> =
+            rows.schema_ref().fields().iter().map(|field| quoted(field.name())).collect();
+        // The columns are named: else the server would drop those that it does not know without a word.
+        let sql = format!("INSERT INTO {} ({}) FORMAT ArrowStream", quoted(table), columns.join(", "));
+        let insert =
+            self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
+        let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
+        let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
+        let mut body = Body { insert, chunk: Vec::with_capacity(CHUNK) };
         for from in (0..rows.num_rows()).step_by(PIECE) {
-            insert.write(&rows.slice(from, PIECE.min(rows.num_rows() - from))).await?;
+            let piece = rows.slice(from, PIECE.min(rows.num_rows() - from));
+            body.write(&encoder.encode(&piece).map_err(unencoded)?).await?;
         }
-        Ok(insert.end().await?)
+        body.write(&encoder.finish().map_err(unencoded)?).await?;
+        Ok(body.end().await?)
     }
 
     async fn run(&self, sql: &str) -> Result<(), Failure> {
         Ok(self.client.query_raw(sql).execute().await?)
+    }
+}
+
+/// The body of an insert on its way out, in chunks.
+struct Body {
+    insert: InsertFormatted,
+    chunk: Vec<u8>,
+}
+
+impl Body {
+    async fn write(&mut self, buffers: &[Buffer]) -> Result<(), Error> {
+        for buffer in buffers {
+            let mut rest = buffer.as_slice();
+            while self.chunk.len() + rest.len() >= CHUNK {
+                let (fits, more) = rest.split_at(CHUNK - self.chunk.len());
+                self.chunk.extend_from_slice(fits);
+                rest = more;
+                let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+                self.insert.send(chunk.into()).await?;
+            }
+            self.chunk.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<(), Error> {
+        if !self.chunk.is_empty() {
+            self.insert.send(self.chunk.into()).await?;
+        }
+        self.insert.end().await
     }
 }

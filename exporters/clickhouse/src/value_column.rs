@@ -1,26 +1,26 @@
 //! Building columns of single values: text, numbers, times.
 //!
-//! The arrays are plain ones that every server version reads: `Utf8` or `Dictionary<Int32, Utf8>`, never views.
+//! The arrays are plain ones that every server version reads: `Binary` or `Dictionary<Int32, Binary>`, never views.
 //! A value that does not fit its column (text in a number, a number out of range, a time before 1970 or after
 //! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The server
 //! would store something arbitrary instead.
 
-use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
-    StringBuilder, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Int32Array, NullBufferBuilder, PrimitiveArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowTimestampType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use weir_pdata::text::TextColumn;
 
 use crate::columns::{Column, Integer, Kind, Precision};
 use crate::source::{Cell, Source};
+use crate::texts::{Interner, Texts, TooLarge};
 
 /// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
 pub(crate) type Part<'a> = (Option<Source<'a>>, usize);
@@ -33,11 +33,6 @@ pub(crate) struct Misfit {
     /// The value as text.
     pub value: String,
 }
-
-/// One column of one insert would hold more than an Arrow array can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than 2 GiB in one column of one insert: lower batch.max_bytes")]
-pub(crate) struct TooLarge;
 
 /// The first time that a `DateTime` holds, in nanoseconds: 1970-01-01.
 const FIRST_TIME: i64 = 0;
@@ -66,18 +61,10 @@ pub(crate) fn build(
         Kind::Integer(Integer::U16) => cells.integers::<UInt16Type>(),
         Kind::Integer(Integer::U32) => cells.integers::<UInt32Type>(),
         Kind::Integer(Integer::U64) => cells.integers::<UInt64Type>(),
-        Kind::Float32 => {
-            let narrow = |value: f64| value as f32;
-            Arc::new(PrimitiveArray::<Float32Type>::from_iter(cells.read(|cell| float(cell).map(narrow))))
-        }
-        Kind::Float64 => Arc::new(PrimitiveArray::<Float64Type>::from_iter(cells.read(float))),
+        Kind::Float32 => cells.numbers::<Float32Type>(|cell| float(cell).map(|value| value as f32)),
+        Kind::Float64 => cells.numbers::<Float64Type>(float),
         Kind::Bool => Arc::new(cells.read(boolean).into_iter().collect::<BooleanArray>()),
-        Kind::Time(precision) => match cells.same::<TimestampNanosecondType>() {
-            Some(nanos) if nanos.iter().all(|nanos| clamped(*nanos) == *nanos) => {
-                times(nanos.into_iter().map(Some), precision)
-            }
-            _ => times(cells.times().into_iter(), precision),
-        },
+        Kind::Time(precision) => cells.times(precision),
         Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
     }))
 }
@@ -115,45 +102,72 @@ impl Cells<'_, '_> {
         values
     }
 
-    /// The values as they are, when all batches have them in the column's own type and none is missing.
-    fn same<T: ArrowPrimitiveType>(&self) -> Option<Vec<T::Native>> {
-        let mut values = Vec::with_capacity(self.parts.iter().map(|(_, rows)| rows).sum());
-        for (source, _) in self.parts {
-            let array = source.as_ref()?.array().as_primitive_opt::<T>()?;
-            if array.null_count() > 0 {
-                return None;
+    /// The values as they are, and which are there, when all batches have them in the column's own type.
+    fn same<T: ArrowPrimitiveType>(&self) -> Option<(Vec<T::Native>, Option<NullBuffer>)> {
+        let rows = self.parts.iter().map(|(_, rows)| rows).sum();
+        let mut values = Vec::with_capacity(rows);
+        let mut there = NullBufferBuilder::new(rows);
+        for (source, rows) in self.parts {
+            let Some(source) = source else {
+                values.resize(values.len() + rows, T::Native::default());
+                there.append_n_nulls(*rows);
+                continue;
+            };
+            let array = source.array().as_any().downcast_ref::<PrimitiveArray<T>>()?;
+            match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+                None => {
+                    values.extend_from_slice(array.values());
+                    there.append_n_non_nulls(*rows);
+                }
+                Some(nulls) => {
+                    values.extend(array.iter().map(Option::unwrap_or_default));
+                    there.append_buffer(nulls);
+                }
             }
-            values.extend_from_slice(array.values());
         }
-        Some(values)
+        Some((values, there.finish().filter(|_| self.nullable)))
+    }
+
+    fn numbers<T: ArrowPrimitiveType>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T::Native>) -> ArrayRef {
+        if let Some((values, nulls)) = self.same::<T>() {
+            return Arc::new(PrimitiveArray::<T>::new(values.into(), nulls));
+        }
+        Arc::new(PrimitiveArray::<T>::from_iter(self.read(read)))
     }
 
     fn integers<T: ArrowPrimitiveType>(&mut self) -> ArrayRef
     where
         T::Native: TryFrom<i128>,
     {
-        if let Some(same) = self.same::<T>() {
-            return Arc::new(PrimitiveArray::<T>::new(same.into(), None));
-        }
-        let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
-        Arc::new(PrimitiveArray::<T>::from_iter(self.read(read)))
+        self.numbers::<T>(|cell| integer(cell).and_then(|number| T::Native::try_from(number).ok()))
     }
 
-    /// Times in nanoseconds, clamped. A clamped time is a misfit too: its own value must not be lost.
-    fn times(&mut self) -> Vec<Option<i64>> {
-        let mut values = self.read(|cell| match cell {
-            Cell::Time(nanos) => Some(*nanos),
-            _ => None,
-        });
-        for (row, value) in values.iter_mut().enumerate() {
-            if let Some(nanos) = value
-                && clamped(*nanos) != *nanos
-            {
-                self.misfits.push(Misfit { row, value: nanos.to_string() });
-                *nanos = clamped(*nanos);
+    /// Times, clamped. A clamped time is a misfit too: its own value must not be lost.
+    fn times(&mut self, precision: Precision) -> ArrayRef {
+        let (mut nanos, nulls) = match self.same::<TimestampNanosecondType>() {
+            Some(same) => same,
+            None => {
+                let read = self.read(|cell| match cell {
+                    Cell::Time(nanos) => Some(*nanos),
+                    _ => None,
+                });
+                let nulls = read.iter().map(Option::is_some).collect::<NullBuffer>();
+                let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+                (read.into_iter().map(Option::unwrap_or_default).collect(), nulls)
+            }
+        };
+        for (row, value) in nanos.iter_mut().enumerate() {
+            if clamped(*value) != *value {
+                self.misfits.push(Misfit { row, value: value.to_string() });
+                *value = clamped(*value);
             }
         }
-        values
+        match precision {
+            Precision::Seconds => times::<TimestampSecondType>(nanos, 1_000_000_000, nulls),
+            Precision::Millis => times::<TimestampMillisecondType>(nanos, 1_000_000, nulls),
+            Precision::Micros => times::<TimestampMicrosecondType>(nanos, 1_000, nulls),
+            Precision::Nanos => times::<TimestampNanosecondType>(nanos, 1, nulls),
+        }
     }
 }
 
@@ -188,20 +202,11 @@ fn boolean(cell: &Cell<'_>) -> Option<bool> {
     }
 }
 
-fn times(nanos: impl Iterator<Item = Option<i64>>, precision: Precision) -> ArrayRef {
-    let scaled = |unit: i64| nanos.map(move |value| value.map(|nanos| nanos.div_euclid(unit)));
-    match precision {
-        Precision::Seconds => {
-            Arc::new(TimestampSecondArray::from_iter(scaled(1_000_000_000)).with_timezone("UTC"))
-        }
-        Precision::Millis => {
-            Arc::new(TimestampMillisecondArray::from_iter(scaled(1_000_000)).with_timezone("UTC"))
-        }
-        Precision::Micros => {
-            Arc::new(TimestampMicrosecondArray::from_iter(scaled(1_000)).with_timezone("UTC"))
-        }
-        Precision::Nanos => Arc::new(TimestampNanosecondArray::from_iter(scaled(1)).with_timezone("UTC")),
-    }
+/// Times in units of so many nanoseconds.
+fn times<T: ArrowTimestampType>(nanos: Vec<i64>, unit: i64, nulls: Option<NullBuffer>) -> ArrayRef {
+    let values =
+        if unit == 1 { nanos } else { nanos.into_iter().map(|nanos| nanos.div_euclid(unit)).collect() };
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_timezone("UTC"))
 }
 
 /// A text column: a dictionary when one of the sources is one, else plain text.
@@ -215,22 +220,38 @@ fn text(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
 fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
     let rows = parts.iter().map(|(_, rows)| rows).sum();
     let texts = parts.iter().filter_map(|(source, _)| source.as_ref().and_then(Source::text));
-    let bytes = texts.map(|text| text.bytes()).sum();
-    let mut values = Texts(StringBuilder::with_capacity(rows, bytes));
+    let mut values = Texts::with_room(rows, texts.map(|text| text.bytes()).sum());
+    let mut there = NullBufferBuilder::new(rows);
     for (source, rows) in parts {
+        if let Some(TextColumn::View(array)) = source.as_ref().and_then(Source::text) {
+            let views = array.views().iter().copied();
+            match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+                None => {
+                    values.push_views(views, array.data_buffers())?;
+                    there.append_n_non_nulls(*rows);
+                }
+                Some(nulls) => {
+                    let views = views.zip(nulls.iter()).map(|(view, there)| if there { view } else { 0 });
+                    values.push_views(views, array.data_buffers())?;
+                    there.append_buffer(nulls);
+                }
+            }
+            continue;
+        }
         for row in 0..*rows {
-            match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                Cell::Null if nullable => values.0.append_null(),
-                Cell::Text(text) => values.push(text)?,
+            let cell = source.as_ref().map_or(Cell::Null, |source| source.cell(row));
+            there.append(cell != Cell::Null);
+            match cell {
+                Cell::Text(text) => values.push(text.as_bytes())?,
                 other => values.write(&other)?,
             }
         }
     }
-    Ok(Arc::new(values.0.finish()))
+    Ok(Arc::new(values.finish(there.finish().filter(|_| nullable))))
 }
 
 fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
-    let mut interned = Interner::default();
+    let mut interned = Interner::new();
     let mut keys: Vec<Option<i32>> = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
     for (source, rows) in parts {
         let text = source.as_ref().and_then(Source::text);
@@ -263,83 +284,13 @@ fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> 
     Ok(Arc::new(interned.finish(Int32Array::from(keys))))
 }
 
-/// Distinct texts and their numbers.
-#[derive(Default)]
-pub(crate) struct Interner {
-    numbers: HashMap<Box<str>, i32, foldhash::fast::RandomState>,
-    texts: Texts,
-}
-
-impl Interner {
-    /// The number of this text.
-    pub fn key(&mut self, text: &str) -> Result<i32, TooLarge> {
-        if let Some(key) = self.numbers.get(text) {
-            return Ok(*key);
-        }
-        let key = i32::try_from(self.numbers.len()).map_err(|_| TooLarge)?;
-        self.texts.push(text)?;
-        self.numbers.insert(text.into(), key);
-        Ok(key)
-    }
-
-    /// Whether `key` is the number of this text.
-    pub fn is(&self, key: i32, text: &str) -> bool {
-        usize::try_from(key).is_ok_and(|key| self.texts.get(key) == Some(text.as_bytes()))
-    }
-
-    /// The array of these keys.
-    pub fn finish(mut self, keys: Int32Array) -> DictionaryArray<Int32Type> {
-        let texts: StringArray = self.texts.0.finish();
-        DictionaryArray::new(keys, Arc::new(texts))
-    }
-}
-
-/// Texts laid end to end, with room for 2 GiB of them.
-#[derive(Default)]
-pub(crate) struct Texts(StringBuilder);
-
-impl Texts {
-    /// No texts, and room for so many bytes.
-    pub fn with_room(bytes: usize) -> Texts {
-        Texts(StringBuilder::with_capacity(0, bytes))
-    }
-
-    fn get(&self, at: usize) -> Option<&[u8]> {
-        let bound = |at: usize| usize::try_from(*self.0.offsets_slice().get(at)?).ok();
-        self.0.values_slice().get(bound(at)?..bound(at + 1)?)
-    }
-
-    /// Adds a text.
-    pub fn push(&mut self, text: &str) -> Result<(), TooLarge> {
-        self.check(text.len())?;
-        self.0.append_value(text);
-        Ok(())
-    }
-
-    /// Adds a value as text.
-    pub fn write(&mut self, value: &impl std::fmt::Display) -> Result<(), TooLarge> {
-        // Writing into a builder does not fail.
-        let _ = write!(self.0, "{value}");
-        self.check(0)?;
-        self.0.append_value("");
-        Ok(())
-    }
-
-    /// The array.
-    pub fn finish(&mut self) -> StringArray {
-        self.0.finish()
-    }
-
-    fn check(&self, more: usize) -> Result<(), TooLarge> {
-        i32::try_from(self.0.values_slice().len() + more).map(drop).map_err(|_| TooLarge)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, AsArray, Float64Array, Int64Array, StringViewArray};
-    use arrow::datatypes::TimestampNanosecondType;
+    use arrow::array::{
+        AsArray, BinaryArray, DictionaryArray, Float64Array, Int64Array, StringViewArray,
+        TimestampNanosecondArray,
+    };
 
     fn column(kind: Kind, nullable: bool) -> Column {
         Column { name: "c".into(), kind, nullable }
@@ -390,9 +341,9 @@ mod tests {
         let third: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "d"]));
         let (array, _) = built(Kind::Text, false, &[Arc::new(first), Arc::new(second), third]);
         let array = array.as_dictionary::<Int32Type>();
-        let texts = array.downcast_dict::<StringArray>().unwrap();
+        let texts = array.downcast_dict::<BinaryArray>().unwrap();
         let all: Vec<_> = texts.into_iter().collect();
-        assert_eq!(all, ["a", "b", "", "b", "c", "a", "d"].map(Some));
+        assert_eq!(all, ["a", "b", "", "b", "c", "a", "d"].map(|text| Some(text.as_bytes())));
         assert_eq!(array.values().len(), 5);
     }
 
@@ -400,7 +351,7 @@ mod tests {
     fn any_value_has_a_text() {
         let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None]));
         let (array, misfits) = built(Kind::Text, true, &[numbers]);
-        assert_eq!(array.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("1.5"), None]);
+        assert_eq!(array.as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"1.5"[..]), None]);
         assert!(misfits.is_empty());
     }
 
