@@ -163,8 +163,8 @@ enum Entries<'a> {
     Lists(Vec<Option<Lists<'a>>>),
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
-    /// One entry a row that has a value.
-    Values(String, Vec<Option<Source<'a>>>),
+    /// One entry a row that has a value; the key's number once it is known.
+    Values(String, Option<Key>, Vec<Option<Source<'a>>>),
 }
 
 #[derive(Clone, Copy)]
@@ -236,12 +236,12 @@ impl<'a> Maps<'a> {
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {
                 self.numbers.push((name, sources));
             } else {
-                self.text.entry(LABELS).or_default().push(Entries::Values(name.to_owned(), sources));
+                self.text.entry(LABELS).or_default().push(Entries::Values(name.to_owned(), None, sources));
             }
             return;
         }
         let (map, key) = self.attribute(name, field);
-        self.text.entry(map).or_default().push(Entries::Values(key, sources));
+        self.text.entry(map).or_default().push(Entries::Values(key, None, sources));
     }
 
     /// The map and the key of an attribute that has a column in the batch and none in the table.
@@ -372,12 +372,15 @@ impl Entries<'_> {
                 }
                 Ok(())
             }
-            Entries::Values(name, sources) => {
+            Entries::Values(name, key, sources) => {
                 let value = sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row));
                 if value == Cell::Null {
                     return Ok(());
                 }
-                let key = map.key(name)?;
+                let key = match *key {
+                    Some(known) => known,
+                    None => *key.insert(map.key(name)?),
+                };
                 match value {
                     Cell::Text(text) => map.push(key, text),
                     value => map.write(key, &value),
@@ -399,7 +402,7 @@ impl Entries<'_> {
         let of_row = |batch: usize, row: usize| match self {
             Entries::Lists(lists) => lists[batch].as_ref().map_or(0, |lists| lists.count(row)),
             Entries::Maps(maps) => maps[batch].map_or(0, |map| map.range(row).len()),
-            Entries::Values(_, sources) => {
+            Entries::Values(_, _, sources) => {
                 usize::from(sources[batch].as_ref().is_some_and(|source| source.cell(row) != Cell::Null))
             }
         };

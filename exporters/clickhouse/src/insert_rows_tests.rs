@@ -141,7 +141,7 @@ fn only_types_that_every_server_reads_are_sent() {
         ("http.method", words(&[Some("GET")])),
     ]);
     let rows = converted(Signal::Traces, &[spans], &columns_of(Signal::Traces)).rows;
-    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary));
+    let dictionary = DataType::Dictionary(Box::new(DataType::UInt8), Box::new(DataType::Binary));
     assert_eq!(rows.column_by_name("time").unwrap().data_type(), &schema::timestamp());
     assert_eq!(rows.column_by_name("service").unwrap().data_type(), &dictionary);
     assert_eq!(rows.column_by_name("operation").unwrap().data_type(), &DataType::Binary);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryViewArray, Float64Builder, Int32Array, MapArray, StructArray};
+use arrow::array::{Array, ArrayRef, BinaryViewArray, Float64Builder, MapArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 use weir_pdata::attributes::{AttributeColumn, Value};
@@ -120,7 +120,7 @@ impl Entries {
     }
 
     fn finish(self, values: ArrayRef) -> ArrayRef {
-        let keys = Arc::new(self.names.finish(Int32Array::from(self.keys)));
+        let keys = self.names.finish(&self.keys, None);
         let key = Field::new("key", keys.data_type().clone(), false);
         let value = Field::new("value", values.data_type().clone(), false);
         let entries = StructArray::new(Fields::from(vec![key, value]), vec![keys, values], None);

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{BinaryArray, DictionaryArray, Int32Array};
+use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, PrimitiveArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, UInt8Type, UInt16Type};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
@@ -161,9 +161,26 @@ impl Interner {
         Ok(number)
     }
 
-    /// The array of these numbers' texts.
-    pub fn finish(self, keys: Int32Array) -> DictionaryArray<Int32Type> {
-        let texts = self.texts.finish(None);
-        DictionaryArray::new(keys, Arc::new(texts))
+    /// The array of the texts that have these numbers. The numbers take as few bytes as they need.
+    pub fn finish(self, numbers: &[i32], nulls: Option<NullBuffer>) -> ArrayRef {
+        fn keyed<K: ArrowDictionaryKeyType>(
+            numbers: &[i32],
+            narrow: impl Fn(i32) -> K::Native,
+            nulls: Option<NullBuffer>,
+            texts: ArrayRef,
+        ) -> ArrayRef {
+            let keys =
+                PrimitiveArray::<K>::new(numbers.iter().map(|number| narrow(*number)).collect(), nulls);
+            Arc::new(DictionaryArray::new(keys, texts))
+        }
+        let count = self.numbers.len();
+        let texts: ArrayRef = Arc::new(self.texts.finish(None));
+        if count <= 1 << 8 {
+            keyed::<UInt8Type>(numbers, |number| number as u8, nulls, texts)
+        } else if count <= 1 << 16 {
+            keyed::<UInt16Type>(numbers, |number| number as u16, nulls, texts)
+        } else {
+            keyed::<Int32Type>(numbers, |number| number, nulls, texts)
+        }
     }
 }

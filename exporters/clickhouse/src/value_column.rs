@@ -1,6 +1,6 @@
 //! Building columns of single values: text, numbers, times.
 //!
-//! The arrays are plain ones that every server version reads: `Binary` or `Dictionary<Int32, Binary>`, never views.
+//! The arrays are plain ones that every server version reads: `Binary`, or a dictionary of it with the narrowest keys; never views.
 //! A value that does not fit its column (text in a number, a number out of range, a time before 1970 or after
 //! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The server
 //! would store something arbitrary instead.
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Int32Array, NullBufferBuilder, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, NullBufferBuilder, PrimitiveArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
@@ -251,37 +251,81 @@ fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
 }
 
 fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
-    let mut interned = Interner::new();
-    let mut keys: Vec<Option<i32>> = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
+    let rows = parts.iter().map(|(_, rows)| rows).sum();
+    let mut numbers = Numbers {
+        interned: Interner::new(),
+        keys: Vec::with_capacity(rows),
+        nullable,
+        there: NullBufferBuilder::new(rows),
+    };
     for (source, rows) in parts {
-        let text = source.as_ref().and_then(Source::text);
-        let encoded = text.and_then(|text| text.dictionary());
-        // For each key of the source its key in the result, filled as keys are met.
-        let mut known: Vec<Option<i32>> = vec![None; encoded.map_or(0, |(_, values)| values)];
-        for row in 0..*rows {
-            let source_key = encoded.and_then(|(dictionary, _)| dictionary.key(row));
-            if let Some(key) = source_key.and_then(|key| known.get(key).copied().flatten()) {
-                keys.push(Some(key));
-                continue;
+        match source.as_ref().map(|source| (source, source.text())) {
+            None => (0..*rows).try_for_each(|_| numbers.push(None))?,
+            Some((_, Some(text))) => match text.dictionary() {
+                Some((dictionary, _)) => numbers.push_dictionary(text, dictionary)?,
+                None => (0..*rows).try_for_each(|row| numbers.push(text.get(row)))?,
+            },
+            Some((source, None)) => {
+                for row in 0..*rows {
+                    match source.cell(row) {
+                        Cell::Null => numbers.push(None)?,
+                        cell => numbers.push(Some(&cell.to_string()))?,
+                    }
+                }
             }
-            let key = match (text.and_then(|text| text.get(row)), text.is_some(), source) {
-                (Some(text), _, _) => Some(interned.key(text)?),
-                (None, false, Some(source)) => match source.cell(row) {
-                    Cell::Null => None,
-                    cell => Some(interned.key(&cell.to_string())?),
-                },
-                _ => None,
-            };
-            if let (Some(place), Some(key)) = (source_key.and_then(|key| known.get_mut(key)), key) {
-                *place = Some(key);
-            }
-            keys.push(match key {
-                None if !nullable => Some(interned.key("")?),
-                key => key,
-            });
         }
     }
-    Ok(Arc::new(interned.finish(Int32Array::from(keys))))
+    Ok(numbers.interned.finish(&numbers.keys, numbers.there.finish()))
+}
+
+/// The numbers of a column's texts.
+struct Numbers {
+    interned: Interner,
+    keys: Vec<i32>,
+    nullable: bool,
+    there: NullBufferBuilder,
+}
+
+impl Numbers {
+    fn push(&mut self, text: Option<&str>) -> Result<(), TooLarge> {
+        let there = text.is_some() || !self.nullable;
+        self.there.append(there);
+        self.keys.push(if there { self.interned.key(text.unwrap_or_default())? } else { 0 });
+        Ok(())
+    }
+
+    /// Adds the texts of a dictionary, each looked up once.
+    fn push_dictionary(
+        &mut self,
+        text: TextColumn<'_>,
+        dictionary: &DictionaryArray<Int32Type>,
+    ) -> Result<(), TooLarge> {
+        const UNKNOWN: i32 = -1;
+        let keys = dictionary.keys();
+        let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut known = vec![UNKNOWN; dictionary.values().len()];
+        for (row, key) in keys.values().iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                self.push(None)?;
+                continue;
+            }
+            match usize::try_from(*key).ok().and_then(|key| known.get_mut(key)) {
+                Some(number) if *number != UNKNOWN => {
+                    self.there.append_non_null();
+                    self.keys.push(*number);
+                }
+                known => {
+                    let found = text.get(row);
+                    self.push(found)?;
+                    // A NULL among the dictionary's values stays one.
+                    if let (Some(known), Some(_), Some(number)) = (known, found, self.keys.last()) {
+                        *known = *number;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -340,7 +384,7 @@ mod tests {
         let second: DictionaryArray<Int32Type> = vec![Some("b"), Some("c")].into_iter().collect();
         let third: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "d"]));
         let (array, _) = built(Kind::Text, false, &[Arc::new(first), Arc::new(second), third]);
-        let array = array.as_dictionary::<Int32Type>();
+        let array = array.as_dictionary::<UInt8Type>();
         let texts = array.downcast_dict::<BinaryArray>().unwrap();
         let all: Vec<_> = texts.into_iter().collect();
         assert_eq!(all, ["a", "b", "", "b", "c", "a", "d"].map(|text| Some(text.as_bytes())));

@@ -30,6 +30,8 @@ pub(super) struct Columns<'a> {
     /// Text that is not in the arena: span ids, names of reference types.
     built: Vec<u8>,
     ref_types: HashMap<i32, u128, foldhash::fast::RandomState>,
+    /// Views of the ids of the current segment's spans, by number, as they are built.
+    span_ids: Vec<Option<u128>>,
     rows: usize,
     /// For each row, the index of its segment's values in the four columns below.
     segments: Vec<i32>,
@@ -74,6 +76,7 @@ impl<'a> Columns<'a> {
             keys: Keys::new(arena.as_slice(), &projection.wanted),
             built: Vec::new(),
             ref_types: HashMap::default(),
+            span_ids: Vec::new(),
             rows: 0,
             segments: Vec::new(),
             trace_id: views("trace_id"),
@@ -123,6 +126,8 @@ impl<'a> Columns<'a> {
         let this = index(self.segment_count);
         self.segment_count += 1;
         self.segments.resize(self.segments.len() + segment.spans.len(), this);
+        self.span_ids.clear();
+        self.span_ids.resize(segment.spans.len(), None);
         for (position, span) in segment.spans.iter().enumerate() {
             self.append_numbers(segment, span);
             self.append_texts(segment, span);
@@ -221,13 +226,25 @@ impl<'a> Columns<'a> {
         if let Some(column) = &mut self.peer {
             column.push(span.peer.present(bytes));
         }
+        // Most ids are asked for twice: by the span and by its children.
+        let mut own_id = |number: i32, built: &mut Vec<u8>| {
+            let place = usize::try_from(number).ok().and_then(|number| self.span_ids.get_mut(number));
+            match place {
+                Some(Some(view)) => Some(*view),
+                Some(place) => {
+                    *place = span_id(built, bytes, segment.segment_id, number);
+                    *place
+                }
+                None => span_id(built, bytes, segment.segment_id, number),
+            }
+        };
         if let Some(column) = &mut self.span_id {
-            column.push(span_id(&mut self.built, bytes, segment.segment_id, span.id));
+            column.push(own_id(span.id, &mut self.built));
         }
         let refs = &segment.refs[span.refs.clone()];
         if let Some(column) = &mut self.parent_span_id {
             column.push(if span.parent >= 0 {
-                span_id(&mut self.built, bytes, segment.segment_id, span.parent)
+                own_id(span.parent, &mut self.built)
             } else {
                 refs.first()
                     .and_then(|first| span_id(&mut self.built, bytes, first.segment_id, first.span_id))
