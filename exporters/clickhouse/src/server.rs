@@ -1,5 +1,7 @@
 //! The requests that the exporter makes of a server.
 
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
@@ -7,6 +9,10 @@ use arrow::ipc::writer::StreamEncoder;
 use clickhouse::Client;
 use clickhouse::error::Error;
 use clickhouse::insert_formatted::InsertFormatted;
+use hyper_tls::HttpsConnector;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use weir_pdata::Signal;
 
 use crate::columns::TableColumns;
@@ -36,7 +42,8 @@ impl Server {
             Compression::Lz4 => clickhouse::Compression::Lz4,
             Compression::None => clickhouse::Compression::None,
         };
-        let mut client = Client::default()
+        let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector());
+        let mut client = Client::with_http_client(http)
             .with_url(&config.endpoint)
             .with_product_info("weir", env!("CARGO_PKG_VERSION"))
             .with_compression(compression);
@@ -120,6 +127,21 @@ impl Server {
     async fn run(&self, sql: &str) -> Result<(), Failure> {
         Ok(self.client.query_raw(sql).execute().await?)
     }
+}
+
+/// How long a connection is idle before the system asks whether the server is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept: less than the three seconds after which servers close it by default.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Connections that send at once. By default the last bytes of an insert wait until the server has confirmed those before, which
+/// it does after 40 ms.
+fn connector() -> HttpsConnector<HttpConnector> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.enforce_http(false);
+    HttpsConnector::new_with_connector(connector)
 }
 
 /// The body of an insert on its way out, in chunks.
