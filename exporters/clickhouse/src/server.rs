@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamEncoder;
+use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::error::Error;
 use clickhouse::insert_formatted::InsertFormatted;
@@ -32,8 +33,10 @@ pub(crate) struct Server {
 
 /// Rows that are encoded together.
 const PIECE: usize = 1024;
-/// Bytes that are compressed and sent together: the client holds this much and its compressed form, and a request's buffer is full of it.
-const CHUNK: usize = 256 << 10;
+/// Bytes that are compressed and sent together.
+const CHUNK: usize = 128 << 10;
+/// A buffer of this many bytes is compressed as it is, without a copy.
+const ALONE: usize = 32 << 10;
 
 impl Server {
     /// The server of this configuration. Connects with the first request.
@@ -115,12 +118,12 @@ impl Server {
             self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
         let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
         let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
-        let mut body = Body { insert, chunk: Vec::with_capacity(CHUNK) };
+        let mut body = Body { insert, chunk: Vec::with_capacity(CHUNK + ALONE) };
         for from in (0..rows.num_rows()).step_by(PIECE) {
             let piece = rows.slice(from, PIECE.min(rows.num_rows() - from));
-            body.write(&encoder.encode(&piece).map_err(unencoded)?).await?;
+            body.write(encoder.encode(&piece).map_err(unencoded)?).await?;
         }
-        body.write(&encoder.finish().map_err(unencoded)?).await?;
+        body.write(encoder.finish().map_err(unencoded)?).await?;
         Ok(body.end().await?)
     }
 
@@ -147,29 +150,35 @@ fn connector() -> HttpsConnector<HttpConnector> {
 /// The body of an insert on its way out, in chunks.
 struct Body {
     insert: InsertFormatted,
+    /// What waits for company.
     chunk: Vec<u8>,
 }
 
 impl Body {
-    async fn write(&mut self, buffers: &[Buffer]) -> Result<(), Error> {
+    async fn write(&mut self, buffers: Vec<Buffer>) -> Result<(), Error> {
         for buffer in buffers {
-            let mut rest = buffer.as_slice();
-            while self.chunk.len() + rest.len() >= CHUNK {
-                let (fits, more) = rest.split_at(CHUNK - self.chunk.len());
-                self.chunk.extend_from_slice(fits);
-                rest = more;
-                let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-                self.insert.send(chunk.into()).await?;
+            if buffer.len() >= ALONE {
+                self.flush().await?;
+                self.insert.send(Bytes::from_owner(ScalarBuffer::<u8>::from(buffer))).await?;
+            } else {
+                self.chunk.extend_from_slice(&buffer);
+                if self.chunk.len() >= CHUNK {
+                    self.flush().await?;
+                }
             }
-            self.chunk.extend_from_slice(rest);
         }
         Ok(())
     }
 
-    async fn end(mut self) -> Result<(), Error> {
-        if !self.chunk.is_empty() {
-            self.insert.send(self.chunk.into()).await?;
+    async fn flush(&mut self) -> Result<(), Error> {
+        if self.chunk.is_empty() {
+            return Ok(());
         }
+        self.insert.send(std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK + ALONE)).into()).await
+    }
+
+    async fn end(mut self) -> Result<(), Error> {
+        self.flush().await?;
         self.insert.end().await
     }
 }

@@ -26,10 +26,7 @@ const STEP: usize = 16;
 /// Texts laid end to end, with room for 2 GiB of them.
 pub(crate) struct Texts {
     offsets: Vec<i32>,
-    /// The texts, and room for more.
     bytes: Vec<u8>,
-    /// Where the texts end.
-    end: usize,
     /// Where values are written as text.
     written: String,
 }
@@ -39,14 +36,14 @@ impl Texts {
     pub fn with_room(texts: usize, bytes: usize) -> Texts {
         let mut offsets = Vec::with_capacity(texts + 1);
         offsets.push(0);
-        Texts { offsets, bytes: vec![0; bytes + STEP], end: 0, written: String::new() }
+        Texts { offsets, bytes: Vec::with_capacity(bytes + STEP), written: String::new() }
     }
 
     /// Adds a text.
     pub fn push(&mut self, text: &[u8]) -> Result<(), TooLarge> {
-        self.make_room(text.len())?;
-        self.bytes[self.end..self.end + text.len()].copy_from_slice(text);
-        self.ends(text.len());
+        self.check(text.len())?;
+        self.bytes.extend_from_slice(text);
+        self.end();
         Ok(())
     }
 
@@ -67,20 +64,19 @@ impl Texts {
         views: impl Iterator<Item = u128> + Clone,
         buffers: &[Buffer],
     ) -> Result<(), TooLarge> {
-        self.make_room(views.clone().map(length).sum())?;
+        let more = views.clone().map(length).sum();
+        self.check(more)?;
+        self.bytes.reserve(more + STEP);
         for view in views {
-            let len = length(view);
-            let room = &mut self.bytes[self.end..];
+            let (len, end) = (length(view), self.bytes.len());
             if len <= INLINE {
-                let text = (view >> 32).to_le_bytes();
-                if let Some(room) = room.first_chunk_mut::<STEP>() {
-                    *room = text;
-                }
+                self.bytes.extend_from_slice(&(view >> 32).to_le_bytes());
+                self.bytes.truncate(end + len);
             } else {
                 let (source, offset) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
-                gather(&buffers[source][offset..], room, len);
+                self.gather(&buffers[source][offset..], len);
             }
-            self.ends(len);
+            self.end();
         }
         Ok(())
     }
@@ -92,45 +88,36 @@ impl Texts {
     }
 
     /// The array, as the bytes that the server's `String` holds: that they are UTF-8 need not be checked again.
-    pub fn finish(mut self, nulls: Option<NullBuffer>) -> BinaryArray {
-        self.bytes.truncate(self.end);
+    pub fn finish(self, nulls: Option<NullBuffer>) -> BinaryArray {
         BinaryArray::new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), nulls)
     }
 
-    /// Makes room for so many bytes, and a step beyond.
-    fn make_room(&mut self, more: usize) -> Result<(), TooLarge> {
-        let end = self.end + more;
-        i32::try_from(end).map_err(|_| TooLarge)?;
-        if self.bytes.len() < end + STEP {
-            self.bytes.resize((end + STEP).max(2 * self.bytes.len()), 0);
+    /// Copies `len` bytes, in whole steps where there are as many.
+    #[inline]
+    fn gather(&mut self, from: &[u8], len: usize) {
+        let end = self.bytes.len();
+        match from.as_chunks::<STEP>().0.get(..len.div_ceil(STEP)) {
+            Some(steps) => {
+                steps.iter().for_each(|step| self.bytes.extend_from_slice(step));
+                self.bytes.truncate(end + len);
+            }
+            None => self.bytes.extend_from_slice(&from[..len]),
         }
-        Ok(())
     }
 
-    /// Ends a text of this length. There is room for it, so its end is below 2 GiB.
-    fn ends(&mut self, len: usize) {
-        self.end += len;
-        self.offsets.push(i32::try_from(self.end).unwrap_or(i32::MAX));
+    fn check(&self, more: usize) -> Result<(), TooLarge> {
+        i32::try_from(self.bytes.len() + more).map(drop).map_err(|_| TooLarge)
+    }
+
+    /// Ends a text. It was checked that its end is below 2 GiB.
+    fn end(&mut self) {
+        self.offsets.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
     }
 }
 
 /// The length of the text that a view shows.
 fn length(view: u128) -> usize {
     view as u32 as usize
-}
-
-/// Copies `len` bytes, in whole steps where both sides have them.
-#[inline]
-fn gather(from: &[u8], to: &mut [u8], len: usize) {
-    let steps = len.div_ceil(STEP);
-    let (from_steps, to_steps) = (from.as_chunks::<STEP>().0, to.as_chunks_mut::<STEP>().0);
-    if let (Some(from), Some(to)) = (from_steps.get(..steps), to_steps.get_mut(..steps)) {
-        for (from, to) in from.iter().zip(to) {
-            *to = *from;
-        }
-    } else {
-        to[..len].copy_from_slice(&from[..len]);
-    }
 }
 
 /// Distinct texts and their numbers.
