@@ -115,6 +115,18 @@ impl<'a> AttributeColumn<'a> {
         self.values.lengths().map(|bytes| bytes as usize).sum()
     }
 
+    /// How many attributes all rows have together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether no row has an attribute.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The attributes of a row, in wire order. Empty when null.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
         let this = *self;

@@ -130,7 +130,7 @@ impl Config {
     #[must_use]
     pub fn helper(&self) -> HelperConfig {
         let defaults = HelperConfig {
-            queue: QueueConfig { max_bytes: ByteSize::mib(64), concurrency: 2 },
+            queue: QueueConfig { concurrency: 2, ..QueueConfig::default() },
             batch: BatchConfig {
                 max_rows: 10_000,
                 max_bytes: ByteSize::mib(16),

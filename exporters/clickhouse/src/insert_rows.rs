@@ -322,7 +322,10 @@ fn text_map(
     misfits: &[(&str, Misfit)],
     counts: &[usize],
 ) -> Result<TextMap, TooLarge> {
-    let mut map = TextMap::with_room(entries.iter().map(Entries::bytes).sum());
+    let rows = counts.iter().sum();
+    let sizes = entries.iter().map(|entries| entries.size(rows));
+    let (count, bytes) = sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size));
+    let mut map = TextMap::with_room(rows, count, bytes);
     let mut misfits = misfits.iter().peekable();
     let mut at = 0;
     for (batch, rows) in counts.iter().enumerate() {
@@ -342,7 +345,8 @@ fn text_map(
 }
 
 fn number_map(columns: &[(&str, Vec<Option<Source<'_>>>)], counts: &[usize]) -> Result<NumberMap, TooLarge> {
-    let mut map = NumberMap::new();
+    let rows: usize = counts.iter().sum();
+    let mut map = NumberMap::with_room(rows, rows * columns.len());
     let keys = columns.iter().map(|(name, _)| map.key(name)).collect::<Result<Vec<Key>, _>>()?;
     for (batch, rows) in counts.iter().enumerate() {
         for row in 0..*rows {
@@ -389,11 +393,15 @@ impl Entries<'_> {
         }
     }
 
-    /// About how many bytes the values have: those of attribute lists, which are most.
-    fn bytes(&self) -> usize {
+    /// About how many entries so many rows have, and bytes: enough for attribute lists, which are most.
+    fn size(&self, rows: usize) -> (usize, usize) {
         match self {
-            Entries::Lists(lists) => lists.iter().flatten().map(Lists::bytes).sum(),
-            Entries::Maps(_) | Entries::Values(..) => 0,
+            Entries::Lists(lists) => {
+                let sizes = lists.iter().flatten().map(Lists::size);
+                sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size))
+            }
+            Entries::Maps(_) => (0, 0),
+            Entries::Values(..) => (rows, 8 * rows),
         }
     }
 

@@ -6,8 +6,8 @@
 //! * The same export tried again carries the same deduplication token, so a lost answer does not double rows in
 //!   tables that deduplicate (the ones it creates do).
 //! * A server that cannot be reached, is overloaded or lacks the tables never costs rows: the export is tried again.
-//!
-//! Not guaranteed: exactly-once over restarts. Batches are then cut anew and get other tokens.
+//! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
+//!   then cut anew and get other tokens.
 
 mod columns;
 mod config;

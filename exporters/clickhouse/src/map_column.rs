@@ -30,9 +30,9 @@ pub(crate) struct NumberMap {
 pub(crate) struct Key(i32);
 
 impl TextMap {
-    /// An empty map column, with room for so many bytes of values.
-    pub fn with_room(bytes: usize) -> TextMap {
-        TextMap { entries: Entries::new(), values: Texts::with_room(0, bytes) }
+    /// An empty map column, with room for so many rows and entries with so many bytes of values.
+    pub fn with_room(rows: usize, entries: usize, bytes: usize) -> TextMap {
+        TextMap { entries: Entries::with_room(rows, entries), values: Texts::with_room(entries, bytes) }
     }
 
     /// The number of a key.
@@ -69,9 +69,12 @@ impl TextMap {
 }
 
 impl NumberMap {
-    /// An empty map column.
-    pub fn new() -> NumberMap {
-        NumberMap { entries: Entries::new(), values: Float64Builder::new() }
+    /// An empty map column, with room for so many rows and entries.
+    pub fn with_room(rows: usize, entries: usize) -> NumberMap {
+        NumberMap {
+            entries: Entries::with_room(rows, entries),
+            values: Float64Builder::with_capacity(entries),
+        }
     }
 
     /// The number of a key.
@@ -110,8 +113,10 @@ struct Entries {
 }
 
 impl Entries {
-    fn new() -> Entries {
-        Entries { offsets: vec![0], keys: Vec::new(), names: Interner::new() }
+    fn with_room(rows: usize, entries: usize) -> Entries {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Entries { offsets, keys: Vec::with_capacity(entries), names: Interner::new() }
     }
 
     fn end_row(&mut self) -> Result<(), TooLarge> {
@@ -148,9 +153,9 @@ impl<'a> Lists<'a> {
         Lists { column, prefix, keys: column.keys(), known: Vec::new(), texts: column.texts() }
     }
 
-    /// The bytes of all values together.
-    pub fn bytes(&self) -> usize {
-        self.column.bytes()
+    /// How many attributes there are, and the bytes of their values together.
+    pub fn size(&self) -> (usize, usize) {
+        (self.column.len(), self.column.bytes())
     }
 
     /// How many attributes a row has.

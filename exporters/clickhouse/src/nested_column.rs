@@ -47,7 +47,8 @@ pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
 
 /// Builds `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
 pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
-    let (mut times, mut names, mut attributes) = (Vec::new(), Texts::with_room(0, 0), TextMap::with_room(0));
+    let (mut times, mut names, mut attributes) =
+        (Vec::new(), Texts::with_room(0, 0), TextMap::with_room(0, 0, 0));
     let mut rows = Rows::new();
     for (array, count) in parts {
         let Some((lists, entries)) = array.and_then(structures) else {

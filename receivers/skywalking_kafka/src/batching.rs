@@ -51,14 +51,21 @@ pub(crate) struct Batching {
     complete: VecDeque<Chunk>,
     open: Option<(Chunk, Instant)>,
     weight: usize,
-    /// Bytes of the last complete batch: the next one is likely as large.
-    likely: usize,
+    /// Bytes and records for which the next batch gets room: it is likely as large as the last one.
+    likely: (usize, usize),
 }
 
 impl Batching {
     /// `cuts`: offsets that no batch may span, rising.
     pub(crate) fn new(limits: Limits, cuts: Vec<i64>) -> Batching {
-        Batching { limits, cuts: cuts.into(), complete: VecDeque::new(), open: None, weight: 0, likely: 0 }
+        Batching {
+            limits,
+            cuts: cuts.into(),
+            complete: VecDeque::new(),
+            open: None,
+            weight: 0,
+            likely: (0, 0),
+        }
     }
 
     /// Takes the next record. Returns whether the reader has to look: something came after nothing, or a batch is complete.
@@ -91,7 +98,7 @@ impl Batching {
     /// Takes the lane past a record that has nothing for it. Returns as [`push`](Self::push).
     pub(crate) fn skip(&mut self, offset: i64, now: Instant) -> bool {
         let look = self.cut(offset) || self.open.is_none();
-        let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, 0), now));
+        let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, (0, 0)), now));
         chunk.end = offset.saturating_add(1);
         look
     }
@@ -138,14 +145,22 @@ impl Batching {
 
     fn complete_open(&mut self) {
         if let Some((chunk, _)) = self.open.take() {
-            self.likely = chunk.arena.len().min(self.limits.max_bytes);
+            // A little more than it had: an arena that grows is copied.
+            let bytes = chunk.arena.len() + chunk.arena.len() / 8;
+            self.likely = (bytes.min(self.limits.max_bytes), chunk.records.len());
             self.complete.push_back(chunk);
         }
     }
 }
 
-fn begin(offset: i64, bytes: usize) -> Chunk {
-    Chunk { arena: Vec::with_capacity(bytes), start: offset, end: offset, ..Chunk::default() }
+fn begin(offset: i64, (bytes, records): (usize, usize)) -> Chunk {
+    Chunk {
+        arena: Vec::with_capacity(bytes),
+        records: Vec::with_capacity(records),
+        offsets: Vec::with_capacity(records),
+        start: offset,
+        end: offset,
+    }
 }
 
 #[cfg(test)]
