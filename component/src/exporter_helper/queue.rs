@@ -100,7 +100,7 @@ impl Piece for Queued {
     }
 
     fn bytes(&self) -> u64 {
-        self.batch.memory() as u64
+        self.room.bytes()
     }
 }
 
@@ -141,6 +141,11 @@ impl Room {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.queue_bytes.inc_by(bytes);
         Room { bytes, metrics: metrics.clone(), _permit: permit }
+    }
+
+    /// How many bytes the batch occupies.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.unsigned_abs()
     }
 }
 

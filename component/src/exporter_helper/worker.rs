@@ -22,7 +22,7 @@ use super::metrics::HelperMetrics;
 use super::pace::Pace;
 use super::persistent;
 use super::queue::{Item, Queue, Queued, Route, capacity};
-use super::ranges::{Limits, Ranges};
+use super::ranges::{Limits, Piece as _, Ranges};
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
 use crate::{Context, LogLimit, StartError};
@@ -128,7 +128,7 @@ struct Group {
 impl Group {
     fn add(&mut self, queued: Queued, due: Instant, config: &BatchConfig) {
         self.rows += queued.batch.len();
-        self.bytes += queued.batch.memory() as u64;
+        self.bytes += queued.bytes();
         self.batches.push(queued);
         let full = self.rows >= config.max_rows || self.bytes >= config.max_bytes.get();
         let due = if full { Instant::now() } else { due };

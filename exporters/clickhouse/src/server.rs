@@ -31,11 +31,9 @@ pub(crate) struct Server {
     ttl_seconds: u64,
 }
 
-/// Rows that are encoded together.
-const PIECE: usize = 1024;
 /// Bytes that are compressed and sent together.
 const CHUNK: usize = 128 << 10;
-/// A buffer of this many bytes is compressed as it is, without a copy.
+/// A buffer of this many bytes is compressed where it lies, without a copy.
 const ALONE: usize = 32 << 10;
 
 impl Server {
@@ -119,10 +117,7 @@ impl Server {
         let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
         let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
         let mut body = Body { insert, chunk: Vec::with_capacity(CHUNK + ALONE) };
-        for from in (0..rows.num_rows()).step_by(PIECE) {
-            let piece = rows.slice(from, PIECE.min(rows.num_rows() - from));
-            body.write(encoder.encode(&piece).map_err(unencoded)?).await?;
-        }
+        body.write(encoder.encode(rows).map_err(unencoded)?).await?;
         body.write(encoder.finish().map_err(unencoded)?).await?;
         Ok(body.end().await?)
     }
@@ -159,7 +154,10 @@ impl Body {
         for buffer in buffers {
             if buffer.len() >= ALONE {
                 self.flush().await?;
-                self.insert.send(Bytes::from_owner(ScalarBuffer::<u8>::from(buffer))).await?;
+                let mut rest = Bytes::from_owner(ScalarBuffer::<u8>::from(buffer));
+                while !rest.is_empty() {
+                    self.insert.send(rest.split_to(CHUNK.min(rest.len()))).await?;
+                }
             } else {
                 self.chunk.extend_from_slice(&buffer);
                 if self.chunk.len() >= CHUNK {
