@@ -1,7 +1,7 @@
 //! When the allocator gives free memory back to the system.
 //!
-//! Under load blocks of half a MiB come and go. Given back after a tenth of a second instead of a second, they leave the program a
-//! sixth smaller, for the same CPU (`make bench`, case 3).
+//! Under load blocks of half a MiB come and go. Given back after less than half a second instead of a second, they leave the program a
+//! tenth smaller, for the same CPU; sooner costs page faults (`make bench`, case 3).
 #![allow(unsafe_code, reason = "one call of the allocator's own interface, without pointers")]
 
 use std::ffi::{c_int, c_long};
@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_long};
 /// The number of mimalloc's option `purge_delay`, in milliseconds.
 const PURGE_DELAY: c_int = 15;
 /// How long memory is free before it is given back, in milliseconds.
-const DELAY_MS: c_long = 100;
+const DELAY_MS: c_long = 400;
 
 /// From now on free memory is given back soon.
 pub(crate) fn give_back_soon() {

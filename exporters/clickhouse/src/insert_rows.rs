@@ -164,7 +164,25 @@ enum Entries<'a> {
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
     /// One entry a row that has a value; the key's number once it is known.
-    Values(String, Option<Key>, Vec<Option<Source<'a>>>),
+    Values(String, Option<Key>, Vec<Option<Values<'a>>>),
+}
+
+/// The values of one column of a batch.
+struct Values<'a> {
+    source: Source<'a>,
+    /// The text that all rows have.
+    same: Option<&'a str>,
+}
+
+impl<'a> Values<'a> {
+    fn of(sources: Vec<Option<Source<'a>>>) -> Vec<Option<Values<'a>>> {
+        let values = |source: Source<'a>| Values { same: source.same(), source };
+        sources.into_iter().map(|source| source.map(values)).collect()
+    }
+
+    fn cell(&self, row: usize) -> Cell<'a> {
+        self.same.map_or_else(|| self.source.cell(row), Cell::Text)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -236,12 +254,16 @@ impl<'a> Maps<'a> {
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {
                 self.numbers.push((name, sources));
             } else {
-                self.text.entry(LABELS).or_default().push(Entries::Values(name.to_owned(), None, sources));
+                self.text.entry(LABELS).or_default().push(Entries::Values(
+                    name.to_owned(),
+                    None,
+                    Values::of(sources),
+                ));
             }
             return;
         }
         let (map, key) = self.attribute(name, field);
-        self.text.entry(map).or_default().push(Entries::Values(key, None, sources));
+        self.text.entry(map).or_default().push(Entries::Values(key, None, Values::of(sources)));
     }
 
     /// The map and the key of an attribute that has a column in the batch and none in the table.
@@ -376,8 +398,8 @@ impl Entries<'_> {
                 }
                 Ok(())
             }
-            Entries::Values(name, key, sources) => {
-                let value = sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row));
+            Entries::Values(name, key, values) => {
+                let value = values[batch].as_ref().map_or(Cell::Null, |values| values.cell(row));
                 if value == Cell::Null {
                     return Ok(());
                 }
@@ -410,8 +432,8 @@ impl Entries<'_> {
         let of_row = |batch: usize, row: usize| match self {
             Entries::Lists(lists) => lists[batch].as_ref().map_or(0, |lists| lists.count(row)),
             Entries::Maps(maps) => maps[batch].map_or(0, |map| map.range(row).len()),
-            Entries::Values(_, _, sources) => {
-                usize::from(sources[batch].as_ref().is_some_and(|source| source.cell(row) != Cell::Null))
+            Entries::Values(_, _, values) => {
+                usize::from(values[batch].as_ref().is_some_and(|values| values.cell(row) != Cell::Null))
             }
         };
         let rows =

@@ -89,6 +89,13 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The text that all rows have, when the array is a dictionary of one.
+    pub fn same(&self) -> Option<&'a str> {
+        let text = self.text()?;
+        let (dictionary, values) = text.dictionary()?;
+        if values == 1 && dictionary.keys().null_count() == 0 { text.get(0) } else { None }
+    }
+
     /// The value of a row.
     pub fn cell(&self, row: usize) -> Cell<'a> {
         if let Reader::Text(text) = &self.reader {
@@ -157,6 +164,16 @@ mod tests {
         assert!(source.is_number());
         let cells: Vec<_> = (0..4).map(|row| source.cell(row)).collect();
         assert_eq!(cells, [Cell::Integer(8), Cell::Null, Cell::Integer(7), Cell::Null]);
+    }
+
+    #[test]
+    fn a_dictionary_of_one_text_is_the_same_in_all_rows() {
+        let keyed = |keys: Vec<Option<i32>>, texts: Vec<&str>| -> ArrayRef {
+            Arc::new(DictionaryArray::new(Int32Array::from(keys), Arc::new(StringArray::from(texts))))
+        };
+        assert_eq!(Source::new(&keyed(vec![Some(0); 3], vec!["a"])).same(), Some("a"));
+        assert_eq!(Source::new(&keyed(vec![Some(0), None], vec!["a"])).same(), None);
+        assert_eq!(Source::new(&keyed(vec![Some(0), Some(1)], vec!["a", "b"])).same(), None);
     }
 
     #[test]

@@ -300,29 +300,33 @@ impl Numbers {
         text: TextColumn<'_>,
         dictionary: &DictionaryArray<Int32Type>,
     ) -> Result<(), TooLarge> {
-        const UNKNOWN: i32 = -1;
-        let keys = dictionary.keys();
+        const UNUSED: i32 = -2;
+        const USED: i32 = -1;
+        let (keys, names) = (dictionary.keys(), TextColumn::new(dictionary.values()));
+        let Some(names) = names.filter(|_| dictionary.values().null_count() == 0) else {
+            return (0..keys.len()).try_for_each(|row| self.push(text.get(row)));
+        };
         let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut known = vec![UNKNOWN; dictionary.values().len()];
+        let mut numbers = vec![UNUSED; dictionary.values().len()];
         for (row, key) in keys.values().iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                self.push(None)?;
-                continue;
+            if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                numbers[*key as usize] = USED;
             }
-            match usize::try_from(*key).ok().and_then(|key| known.get_mut(key)) {
-                Some(number) if *number != UNKNOWN => {
-                    self.there.append_non_null();
-                    self.keys.push(*number);
-                }
-                known => {
-                    let found = text.get(row);
-                    self.push(found)?;
-                    // A NULL among the dictionary's values stays one.
-                    if let (Some(known), Some(_), Some(number)) = (known, found, self.keys.last()) {
-                        *known = *number;
-                    }
-                }
-            }
+        }
+        for (entry, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
+            *number = self.interned.key(names.get(entry).unwrap_or_default())?;
+        }
+        let Some(nulls) = nulls else {
+            self.keys.extend(keys.values().iter().map(|key| numbers[*key as usize]));
+            self.there.append_n_non_nulls(keys.len());
+            return Ok(());
+        };
+        let missing = if self.nullable { 0 } else { self.interned.key("")? };
+        self.keys.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
+        if self.nullable {
+            self.there.append_buffer(nulls);
+        } else {
+            self.there.append_n_non_nulls(keys.len());
         }
         Ok(())
     }
