@@ -1,7 +1,5 @@
 //! The weir program. Everything is in the library, so that tests and custom builds can use it.
 
-mod heap;
-
 use std::process::ExitCode;
 
 #[cfg(not(feature = "count-allocations"))]
@@ -14,7 +12,6 @@ static ALLOCATOR: weir_allocations::Counting<mimalloc::MiMalloc> =
     weir_allocations::Counting::new(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
-    heap::give_back_soon();
     let code = weir::cli::main(&weir::components::STANDARD);
     #[cfg(feature = "count-allocations")]
     #[allow(clippy::print_stderr, reason = "a measurement")]

@@ -61,14 +61,11 @@ impl Texts {
     /// Adds the texts that these views of these buffers show.
     pub fn push_views(
         &mut self,
-        views: impl Iterator<Item = u128> + Clone,
+        views: impl Iterator<Item = u128>,
         buffers: &[Buffer],
     ) -> Result<(), TooLarge> {
-        let more = views.clone().map(length).sum();
-        self.check(more)?;
-        self.bytes.reserve(more + STEP);
         for view in views {
-            let (len, end) = (length(view), self.bytes.len());
+            let (len, end) = (view as u32 as usize, self.bytes.len());
             if len <= INLINE {
                 self.bytes.extend_from_slice(&(view >> 32).to_le_bytes());
                 self.bytes.truncate(end + len);
@@ -78,7 +75,7 @@ impl Texts {
             }
             self.end();
         }
-        Ok(())
+        self.check(0)
     }
 
     /// The text of this number.
@@ -109,15 +106,10 @@ impl Texts {
         i32::try_from(self.bytes.len() + more).map(drop).map_err(|_| TooLarge)
     }
 
-    /// Ends a text. It was checked that its end is below 2 GiB.
+    /// Ends a text. Whether its end is below 2 GiB is checked before or after.
     fn end(&mut self) {
         self.offsets.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
     }
-}
-
-/// The length of the text that a view shows.
-fn length(view: u128) -> usize {
-    view as u32 as usize
 }
 
 /// Distinct texts and their numbers.
