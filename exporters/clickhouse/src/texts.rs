@@ -1,7 +1,7 @@
 //! Texts laid end to end, as the wire has them; and the numbers of distinct ones.
 //!
-//! Texts are gathered out of views sixteen bytes at a time: what is written beyond the end of one is overwritten by the next. That is
-//! a third of the time of copies of just as many bytes as there are, of which most texts have few.
+//! Texts are gathered out of views sixteen bytes at a time, and what is beyond a text's end is cut off again: most texts are short, and
+//! a copy of a fixed length is a load and a store.
 
 use std::fmt::Write;
 use std::hash::BuildHasher;
@@ -160,6 +160,49 @@ impl Interner {
             keyed::<UInt16Type>(numbers, |number| number as u16, nulls, texts)
         } else {
             keyed::<Int32Type>(numbers, |number| number, nulls, texts)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{AsArray, StringViewArray, StringViewBuilder};
+
+    fn shown(array: &BinaryArray) -> Vec<&[u8]> {
+        array.iter().flatten().collect()
+    }
+
+    /// Views of texts of every length, the last of which ends where its buffer ends.
+    #[test]
+    fn texts_are_gathered_whatever_their_length_and_place() {
+        let texts: Vec<String> =
+            (0..60).chain((0..60).rev()).map(|len| "abcdefghij".repeat(6)[..len].into()).collect();
+        let mut builder = StringViewBuilder::new().with_fixed_block_size(100);
+        texts.iter().for_each(|text| builder.append_value(text));
+        let views: StringViewArray = builder.finish();
+        assert!(views.data_buffers().len() > 1);
+        let mut gathered = Texts::with_room(0, 0);
+        gathered.push(b"before").unwrap();
+        gathered.push_views(views.views().iter().copied(), views.data_buffers()).unwrap();
+        gathered.write(&1.5).unwrap();
+        let expected = ["before"].into_iter().chain(texts.iter().map(String::as_str)).chain(["1.5"]);
+        assert_eq!(shown(&gathered.finish(None)), expected.map(str::as_bytes).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn numbers_are_as_wide_as_there_are_texts() {
+        for (count, width) in [(1, 1), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {
+            let mut interner = Interner::new();
+            let texts: Vec<String> = (0..count).map(|number| format!("text {number}")).collect();
+            let mut numbers: Vec<i32> = texts.iter().map(|text| interner.key(text).unwrap()).collect();
+            numbers.extend(texts.iter().rev().map(|text| interner.key(text).unwrap()));
+            let array = interner.finish(&numbers, None);
+            let dictionary = array.as_any_dictionary();
+            assert_eq!(dictionary.keys().data_type().primitive_width(), Some(width), "{count} texts");
+            let values = shown(dictionary.values().as_binary());
+            let found = dictionary.normalized_keys().into_iter().map(|key| values[key]);
+            assert!(found.eq(texts.iter().chain(texts.iter().rev()).map(String::as_bytes)), "{count} texts");
         }
     }
 }
