@@ -33,7 +33,7 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> QueueConfig {
-        QueueConfig { max_bytes: ByteSize::mib(20), concurrency: 1 }
+        QueueConfig { max_bytes: ByteSize::mib(16), concurrency: 1 }
     }
 }
 
