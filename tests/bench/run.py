@@ -83,7 +83,7 @@ def measure(name, run, segments, repeats):
         rate.append(4 * segments / long.wall)
     row = (name, f"{statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{statistics.median(cpu) / 16:.2f}",
            f"{max(rss) / 2**20:.0f} MiB", f"{statistics.median(rate):,.0f}",
-           f"{statistics.median(engine):.0f}" if engine else "")
+           f"{max(0, statistics.median(engine)):.0f}" if engine else "")
     print(" | ".join(row), flush=True)
     return row
 
