@@ -164,25 +164,7 @@ enum Entries<'a> {
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
     /// One entry a row that has a value; the key's number once it is known.
-    Values(String, Option<Key>, Vec<Option<Values<'a>>>),
-}
-
-/// The values of one column of a batch.
-struct Values<'a> {
-    source: Source<'a>,
-    /// The text that all rows have.
-    same: Option<&'a str>,
-}
-
-impl<'a> Values<'a> {
-    fn of(sources: Vec<Option<Source<'a>>>) -> Vec<Option<Values<'a>>> {
-        let values = |source: Source<'a>| Values { same: source.same(), source };
-        sources.into_iter().map(|source| source.map(values)).collect()
-    }
-
-    fn cell(&self, row: usize) -> Cell<'a> {
-        self.same.map_or_else(|| self.source.cell(row), Cell::Text)
-    }
+    Values(String, Option<Key>, Vec<Option<Source<'a>>>),
 }
 
 #[derive(Clone, Copy)]
@@ -254,16 +236,12 @@ impl<'a> Maps<'a> {
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {
                 self.numbers.push((name, sources));
             } else {
-                self.text.entry(LABELS).or_default().push(Entries::Values(
-                    name.to_owned(),
-                    None,
-                    Values::of(sources),
-                ));
+                self.text.entry(LABELS).or_default().push(Entries::Values(name.to_owned(), None, sources));
             }
             return;
         }
         let (map, key) = self.attribute(name, field);
-        self.text.entry(map).or_default().push(Entries::Values(key, None, Values::of(sources)));
+        self.text.entry(map).or_default().push(Entries::Values(key, None, sources));
     }
 
     /// The map and the key of an attribute that has a column in the batch and none in the table.
@@ -345,8 +323,7 @@ fn text_map(
     counts: &[usize],
 ) -> Result<TextMap, TooLarge> {
     let rows = counts.iter().sum();
-    let sizes = entries.iter().map(|entries| entries.size(rows));
-    let (count, bytes) = sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size));
+    let (count, bytes) = total(entries.iter().map(|entries| entries.size(rows)));
     let mut map = TextMap::with_room(rows, count, bytes);
     let mut misfits = misfits.iter().peekable();
     let mut at = 0;
@@ -385,6 +362,11 @@ fn number_map(columns: &[(&str, Vec<Option<Source<'_>>>)], counts: &[usize]) -> 
     Ok(map)
 }
 
+/// The sum of counts and of bytes.
+fn total(sizes: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size))
+}
+
 impl Entries<'_> {
     /// Adds the entries of a row to the current row of the map.
     fn add(&mut self, batch: usize, row: usize, map: &mut TextMap) -> Result<(), TooLarge> {
@@ -398,8 +380,8 @@ impl Entries<'_> {
                 }
                 Ok(())
             }
-            Entries::Values(name, key, values) => {
-                let value = values[batch].as_ref().map_or(Cell::Null, |values| values.cell(row));
+            Entries::Values(name, key, sources) => {
+                let value = sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row));
                 if value == Cell::Null {
                     return Ok(());
                 }
@@ -418,10 +400,7 @@ impl Entries<'_> {
     /// About how many entries so many rows have, and bytes: enough for attribute lists, which are most.
     fn size(&self, rows: usize) -> (usize, usize) {
         match self {
-            Entries::Lists(lists) => {
-                let sizes = lists.iter().flatten().map(Lists::size);
-                sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size))
-            }
+            Entries::Lists(lists) => total(lists.iter().flatten().map(Lists::size)),
             Entries::Maps(_) => (0, 0),
             Entries::Values(..) => (rows, 8 * rows),
         }
@@ -432,8 +411,8 @@ impl Entries<'_> {
         let of_row = |batch: usize, row: usize| match self {
             Entries::Lists(lists) => lists[batch].as_ref().map_or(0, |lists| lists.count(row)),
             Entries::Maps(maps) => maps[batch].map_or(0, |map| map.range(row).len()),
-            Entries::Values(_, _, values) => {
-                usize::from(values[batch].as_ref().is_some_and(|values| values.cell(row) != Cell::Null))
+            Entries::Values(_, _, sources) => {
+                usize::from(sources[batch].as_ref().is_some_and(|source| source.cell(row) != Cell::Null))
             }
         };
         let rows =

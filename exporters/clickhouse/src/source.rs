@@ -40,6 +40,8 @@ impl std::fmt::Display for Cell<'_> {
 pub(crate) struct Source<'a> {
     array: &'a ArrayRef,
     reader: Reader<'a>,
+    /// The text that all rows have.
+    same: Option<&'a str>,
 }
 
 enum Reader<'a> {
@@ -64,7 +66,9 @@ macro_rules! integer {
 impl<'a> Source<'a> {
     /// Reads this array.
     pub fn new(array: &'a ArrayRef) -> Source<'a> {
-        Source { array, reader: reader(array) }
+        let reader = reader(array);
+        let same = if let Reader::Text(text) = &reader { same(text) } else { None };
+        Source { array, reader, same }
     }
 
     /// The array.
@@ -89,15 +93,13 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The text that all rows have, when the array is a dictionary of one.
-    pub fn same(&self) -> Option<&'a str> {
-        let text = self.text()?;
-        let (dictionary, values) = text.dictionary()?;
-        if values == 1 && dictionary.keys().null_count() == 0 { text.get(0) } else { None }
-    }
-
     /// The value of a row.
     pub fn cell(&self, row: usize) -> Cell<'a> {
+        if let Some(text) = self.same
+            && row < self.array.len()
+        {
+            return Cell::Text(text);
+        }
         if let Reader::Text(text) = &self.reader {
             return text.get(row).map_or(Cell::Null, Cell::Text);
         }
@@ -119,6 +121,12 @@ impl<'a> Source<'a> {
                 .map_or(Cell::Null, Cell::Other),
         }
     }
+}
+
+/// The text that all rows have, when the array is a dictionary of one.
+fn same<'a>(text: &TextColumn<'a>) -> Option<&'a str> {
+    let (dictionary, values) = text.dictionary()?;
+    if values == 1 && dictionary.keys().null_count() == 0 { text.get(0) } else { None }
 }
 
 fn reader(array: &ArrayRef) -> Reader<'_> {
@@ -171,9 +179,9 @@ mod tests {
         let keyed = |keys: Vec<Option<i32>>, texts: Vec<&str>| -> ArrayRef {
             Arc::new(DictionaryArray::new(Int32Array::from(keys), Arc::new(StringArray::from(texts))))
         };
-        assert_eq!(Source::new(&keyed(vec![Some(0); 3], vec!["a"])).same(), Some("a"));
-        assert_eq!(Source::new(&keyed(vec![Some(0), None], vec!["a"])).same(), None);
-        assert_eq!(Source::new(&keyed(vec![Some(0), Some(1)], vec!["a", "b"])).same(), None);
+        assert_eq!(Source::new(&keyed(vec![Some(0); 3], vec!["a"])).same, Some("a"));
+        assert_eq!(Source::new(&keyed(vec![Some(0), None], vec!["a"])).same, None);
+        assert_eq!(Source::new(&keyed(vec![Some(0), Some(1)], vec!["a", "b"])).same, None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Texts are gathered out of views sixteen bytes at a time, and what is beyond a text's end is cut off again: most texts are short, and
 //! a copy of a fixed length is a load and a store.
 
-use std::fmt::Write;
 use std::hash::BuildHasher;
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, PrimitiveArray};
@@ -27,8 +27,6 @@ const STEP: usize = 16;
 pub(crate) struct Texts {
     offsets: Vec<i32>,
     bytes: Vec<u8>,
-    /// Where values are written as text.
-    written: String,
 }
 
 impl Texts {
@@ -36,7 +34,7 @@ impl Texts {
     pub fn with_room(texts: usize, bytes: usize) -> Texts {
         let mut offsets = Vec::with_capacity(texts + 1);
         offsets.push(0);
-        Texts { offsets, bytes: Vec::with_capacity(bytes + STEP), written: String::new() }
+        Texts { offsets, bytes: Vec::with_capacity(bytes + STEP) }
     }
 
     /// Adds a text.
@@ -49,13 +47,10 @@ impl Texts {
 
     /// Adds a value as text.
     pub fn write(&mut self, value: &impl std::fmt::Display) -> Result<(), TooLarge> {
-        let mut written = std::mem::take(&mut self.written);
-        written.clear();
-        // Writing to a text does not fail.
-        let _ = write!(written, "{value}");
-        let pushed = self.push(written.as_bytes());
-        self.written = written;
-        pushed
+        // Writing to bytes in memory does not fail.
+        let _ = write!(self.bytes, "{value}");
+        self.end();
+        self.check(0)
     }
 
     /// Adds the texts that these views of these buffers show.

@@ -61,8 +61,8 @@ pub(crate) fn build(
         Kind::Integer(Integer::U16) => cells.integers::<UInt16Type>(),
         Kind::Integer(Integer::U32) => cells.integers::<UInt32Type>(),
         Kind::Integer(Integer::U64) => cells.integers::<UInt64Type>(),
-        Kind::Float32 => cells.numbers::<Float32Type>(|cell| float(cell).map(|value| value as f32)),
-        Kind::Float64 => cells.numbers::<Float64Type>(float),
+        Kind::Float32 => Arc::new(cells.numbers::<Float32Type>(|cell| float(cell).map(|value| value as f32))),
+        Kind::Float64 => Arc::new(cells.numbers::<Float64Type>(float)),
         Kind::Bool => Arc::new(cells.read(boolean).into_iter().collect::<BooleanArray>()),
         Kind::Time(precision) => cells.times(precision),
         Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
@@ -128,34 +128,32 @@ impl Cells<'_, '_> {
         Some((values, there.finish().filter(|_| self.nullable)))
     }
 
-    fn numbers<T: ArrowPrimitiveType>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T::Native>) -> ArrayRef {
-        if let Some((values, nulls)) = self.same::<T>() {
-            return Arc::new(PrimitiveArray::<T>::new(values.into(), nulls));
+    fn numbers<T: ArrowPrimitiveType>(
+        &mut self,
+        read: impl Fn(&Cell<'_>) -> Option<T::Native>,
+    ) -> PrimitiveArray<T> {
+        match self.same::<T>() {
+            Some((values, nulls)) => PrimitiveArray::new(values.into(), nulls),
+            None => PrimitiveArray::from_iter(self.read(read)),
         }
-        Arc::new(PrimitiveArray::<T>::from_iter(self.read(read)))
     }
 
     fn integers<T: ArrowPrimitiveType>(&mut self) -> ArrayRef
     where
         T::Native: TryFrom<i128>,
     {
-        self.numbers::<T>(|cell| integer(cell).and_then(|number| T::Native::try_from(number).ok()))
+        let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
+        Arc::new(self.numbers::<T>(read))
     }
 
     /// Times, clamped. A clamped time is a misfit too: its own value must not be lost.
     fn times(&mut self, precision: Precision) -> ArrayRef {
-        let (mut nanos, nulls) = match self.same::<TimestampNanosecondType>() {
-            Some(same) => same,
-            None => {
-                let read = self.read(|cell| match cell {
-                    Cell::Time(nanos) => Some(*nanos),
-                    _ => None,
-                });
-                let nulls = read.iter().map(Option::is_some).collect::<NullBuffer>();
-                let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
-                (read.into_iter().map(Option::unwrap_or_default).collect(), nulls)
-            }
+        let read = |cell: &Cell<'_>| match cell {
+            Cell::Time(nanos) => Some(*nanos),
+            _ => None,
         };
+        let (_, nanos, nulls) = self.numbers::<TimestampNanosecondType>(read).into_parts();
+        let mut nanos = Vec::from(nanos);
         for (row, value) in nanos.iter_mut().enumerate() {
             if clamped(*value) != *value {
                 self.misfits.push(Misfit { row, value: value.to_string() });
