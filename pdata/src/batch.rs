@@ -4,10 +4,10 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, RecordBatch};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 
-use crate::{Ack, Signal};
+use crate::{Ack, Signal, memory};
 
 /// Some events of one signal, with where they came from and who waits for them.
 ///
@@ -139,26 +139,8 @@ impl EventBatch {
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.payload {
-            Payload::Columns(columns) => memory_of(columns),
+            Payload::Columns(columns) => memory::of(columns),
             Payload::Encoded(encoded) => encoded.arena.len(),
         }
     }
-}
-
-fn memory_of(columns: &RecordBatch) -> usize {
-    let mut buffers = Vec::new();
-    for column in columns.columns() {
-        collect_buffers(&column.to_data(), &mut buffers);
-    }
-    buffers.sort_unstable();
-    buffers.dedup_by_key(|(address, _)| *address);
-    buffers.iter().map(|(_, bytes)| bytes).sum()
-}
-
-fn collect_buffers(data: &ArrayData, found: &mut Vec<(usize, usize)>) {
-    let nulls = data.nulls().map(NullBuffer::buffer);
-    found.extend(
-        data.buffers().iter().chain(nulls).map(|buffer| (buffer.data_ptr().addr().get(), buffer.capacity())),
-    );
-    data.child_data().iter().for_each(|child| collect_buffers(child, found));
 }

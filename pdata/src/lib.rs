@@ -16,6 +16,7 @@ mod batch;
 pub mod decode;
 pub mod expr;
 pub mod json;
+mod memory;
 mod projection;
 pub mod schema;
 mod signal;
