@@ -9,6 +9,7 @@
 //! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
 //!   then cut anew and get other tokens.
 
+mod body;
 mod columns;
 mod config;
 mod engine;

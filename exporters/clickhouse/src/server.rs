@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamEncoder;
-use bytes::Bytes;
 use clickhouse::Client;
-use clickhouse::error::Error;
-use clickhouse::insert_formatted::InsertFormatted;
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use weir_pdata::Signal;
 
+use crate::body::Body;
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
 use crate::engine::Engine;
@@ -27,14 +24,10 @@ pub(crate) struct Server {
     client: Client,
     /// With the settings of inserts.
     inserts: Client,
+    compressed: bool,
     database: String,
     ttl_seconds: u64,
 }
-
-/// Bytes that are compressed and sent together: below 64 KiB the compressor's table is half as large.
-const CHUNK: usize = 60 << 10;
-/// A buffer of this many bytes is compressed where it lies, without a copy.
-const ALONE: usize = 16 << 10;
 
 impl Server {
     /// The server of this configuration. Connects with the first request.
@@ -55,8 +48,12 @@ impl Server {
             client = client.with_password(config.password.expose());
         }
         // Servers' defaults differ from version to version: what matters is said with every insert.
+        // Bodies are compressed here.
+        let compressed = config.compression == Compression::Lz4;
         let mut inserts = client
             .clone()
+            .with_compression(clickhouse::Compression::None)
+            .with_setting("decompress", if compressed { "1" } else { "0" })
             .with_database(&config.database)
             .with_setting("async_insert", if config.async_insert { "1" } else { "0" })
             .with_setting("wait_for_async_insert", "1")
@@ -66,7 +63,8 @@ impl Server {
         for (name, value) in &config.settings {
             inserts = inserts.with_setting(name, value);
         }
-        Server { client, inserts, database: config.database.clone(), ttl_seconds: config.ttl.get().as_secs() }
+        let ttl_seconds = config.ttl.get().as_secs();
+        Server { client, inserts, compressed, database: config.database.clone(), ttl_seconds }
     }
 
     /// Whether the server answers queries.
@@ -112,14 +110,20 @@ impl Server {
             rows.schema_ref().fields().iter().map(|field| quoted(field.name())).collect();
         // The columns are named: else the server would drop those that it does not know without a word.
         let sql = format!("INSERT INTO {} ({}) FORMAT ArrowStream", quoted(table), columns.join(", "));
-        let insert =
+        let mut insert =
             self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
         let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
         let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
-        let mut body = Body { insert, chunk: Vec::with_capacity(CHUNK) };
-        body.write(encoder.encode(rows).map_err(unencoded)?).await?;
-        body.write(encoder.finish().map_err(unencoded)?).await?;
-        Ok(body.end().await?)
+        let mut buffers = encoder.encode(rows).map_err(unencoded)?;
+        buffers.extend(encoder.finish().map_err(unencoded)?);
+        let mut body = Body::new(self.compressed);
+        for buffer in buffers {
+            if let Some(bytes) = body.push(&buffer) {
+                insert.send(bytes).await?;
+            }
+        }
+        insert.send(body.finish()).await?;
+        Ok(insert.end().await?)
     }
 
     async fn run(&self, sql: &str) -> Result<(), Failure> {
@@ -140,43 +144,4 @@ fn connector() -> HttpsConnector<HttpConnector> {
     connector.set_keepalive(Some(KEEPALIVE));
     connector.enforce_http(false);
     HttpsConnector::new_with_connector(connector)
-}
-
-/// The body of an insert on its way out, in chunks.
-struct Body {
-    insert: InsertFormatted,
-    /// What waits for company.
-    chunk: Vec<u8>,
-}
-
-impl Body {
-    async fn write(&mut self, buffers: Vec<Buffer>) -> Result<(), Error> {
-        for buffer in buffers {
-            if buffer.len() >= ALONE {
-                self.flush().await?;
-                let mut rest = Bytes::from_owner(ScalarBuffer::<u8>::from(buffer));
-                while !rest.is_empty() {
-                    self.insert.send(rest.split_to(CHUNK.min(rest.len()))).await?;
-                }
-            } else {
-                if self.chunk.len() + buffer.len() > CHUNK {
-                    self.flush().await?;
-                }
-                self.chunk.extend_from_slice(&buffer);
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Error> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        self.insert.send(std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK)).into()).await
-    }
-
-    async fn end(mut self) -> Result<(), Error> {
-        self.flush().await?;
-        self.insert.end().await
-    }
 }
