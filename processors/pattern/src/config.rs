@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicI64;
 
 use arrow::datatypes::DataType;
 use serde::Deserialize;
+use weir_alarms::{Compared, Message, Severity};
 use weir_component::{Context, Settings};
 use weir_config::{Diagnostic, Diagnostics, Duration};
 use weir_pdata::expr::{Expr, ExprError};
 use weir_pdata::{Signal, schema};
 
-use crate::alarm::{FACTS, Template};
+use crate::alarm::{Template, is_fact};
 use crate::keys::Limits;
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::nfa::{Contiguity, Sequence, Skip, Step};
 use crate::operator::{Logs, Operator};
@@ -44,7 +44,7 @@ struct Config {
     within: Option<Duration>,
     #[serde(default)]
     skip: SkipConfig,
-    #[serde(default)]
+    #[serde(default = "default_severity")]
     severity: Severity,
     name: Option<String>,
     message: Option<String>,
@@ -106,15 +106,6 @@ enum SkipConfig {
     PastLastEvent,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Severity {
-    #[default]
-    High,
-    Mid,
-    Low,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Late {
@@ -129,6 +120,10 @@ fn default_input() -> Signal {
 
 fn default_key() -> Vec<String> {
     vec!["service".to_owned(), "operation".to_owned()]
+}
+
+fn default_severity() -> Severity {
+    Severity::High
 }
 
 fn default_out_of_orderness() -> Duration {
@@ -183,12 +178,10 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     if name.is_empty() {
         check.wrong("name", "must not be empty");
     }
-    let message = config.message.as_deref().and_then(|text| match Message::parse(text) {
-        Ok(message) => Some(message),
-        Err(error) => {
-            check.wrong("message", error.to_string());
-            None
-        }
+    let message = config.message.as_deref().map_or(Ok(Message::default()), Message::parse);
+    let message = message.unwrap_or_else(|error| {
+        check.wrong("message", error.to_string());
+        Message::default()
     });
     let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
     let max_future = check.millis("max_future", config.max_future);
@@ -196,8 +189,8 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         check.wrong("idle_timeout", "must be more than 0s");
     }
     let step_names: Vec<String> = config.sequence.iter().map(|step| step.name.clone()).collect();
-    let (measure, threshold) = conditions.last().map(compared).unwrap_or_default();
-    let kept = kept(&conditions, message.as_ref(), &step_names, &config.key);
+    let compared = conditions.last().map(Compared::of).filter(|compared| compared.threshold.is_some());
+    let kept = kept(&conditions, &message, &step_names, &config.key);
     let skip = match config.skip {
         SkipConfig::NoSkip => Skip::Nothing,
         SkipConfig::PastLastEvent => Skip::PastLastEvent,
@@ -213,14 +206,9 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         sequence: Arc::new(Sequence { steps, within, skip }),
         kept,
         alarm: Template {
-            name,
-            severity: match config.severity {
-                Severity::High => "high",
-                Severity::Mid => "mid",
-                Severity::Low => "low",
-            },
-            measure,
-            threshold,
+            name: name.into(),
+            severity: config.severity,
+            compared: compared.unwrap_or_default(),
             message,
             steps: step_names,
         },
@@ -344,7 +332,7 @@ impl Check<'_> {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_name {
             self.wrong(&key, format!("`{name}` is no name for a step; use letters, digits and `_`"));
-        } else if FACTS.contains(&name) {
+        } else if is_fact(name) {
             self.wrong(&key, format!("`{name}` means something else in messages; choose another name"));
         } else if twice {
             self.wrong(&key, format!("another step has the name `{name}`; names must differ"));
@@ -409,10 +397,10 @@ impl Check<'_> {
 }
 
 /// The columns to keep of events: those that conditions compare and messages name. The key is kept anyway.
-fn kept(conditions: &[Expr], message: Option<&Message>, steps: &[String], key: &[String]) -> Vec<String> {
+fn kept(conditions: &[Expr], message: &Message, steps: &[String], key: &[String]) -> Vec<String> {
     let mut names: BTreeSet<String> =
         conditions.iter().flat_map(|condition| condition.names().iter().cloned()).collect();
-    for name in message.map(Message::names).unwrap_or_default() {
+    for name in message.names() {
         match name.split_once('.') {
             Some((step, column)) if steps.iter().any(|known| known == step) => {
                 names.insert(column.to_owned())
@@ -421,33 +409,8 @@ fn kept(conditions: &[Expr], message: Option<&Message>, steps: &[String], key: &
             _ => names.insert(name),
         };
     }
-    let is_known =
-        |name: &String| key.contains(name) || steps.contains(name) || FACTS.contains(&name.as_str());
-    names.retain(|name| !is_known(name));
+    names.retain(|name| !key.contains(name) && !steps.contains(name) && !is_fact(name));
     names.into_iter().collect()
-}
-
-/// Of `column > number`, either way round: the column and the number. Of any other condition nothing.
-fn compared(condition: &Expr) -> (Option<String>, Option<f64>) {
-    let text = condition.to_string();
-    let is_comparison = |c: char| ['<', '>', '=', '!'].contains(&c);
-    let mut parts = text.split(is_comparison).filter(|part| !part.is_empty()).map(str::trim);
-    let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
-        return (None, None);
-    };
-    let name = |text: &str| {
-        let name = text.trim_matches('"');
-        condition.names().contains(name).then(|| name.to_owned())
-    };
-    let number = |text: &str| {
-        let digits = text.trim_start_matches(['+', '-']);
-        digits
-            .starts_with(|c: char| c.is_ascii_digit() || c == '.')
-            .then(|| text.parse::<f64>().ok())
-            .flatten()
-    };
-    let pair = |named: &str, numeric: &str| Some((name(named)?, number(numeric)?));
-    pair(left, right).or_else(|| pair(right, left)).unzip()
 }
 
 #[cfg(test)]
@@ -455,20 +418,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_simple_comparison_gives_measure_and_threshold() {
-        let of = |text: &str| compared(&Expr::parse_condition(text).unwrap());
-        assert_eq!(of("p99_duration_ns > 5e8"), (Some("p99_duration_ns".to_owned()), Some(5e8)));
-        assert_eq!(of("0.95 >= \"success_rate\""), (Some("success_rate".to_owned()), Some(0.95)));
-        assert_eq!(of("count > 1 AND count < 5"), (None, None));
-        assert_eq!(of("error_count / count > 0.1"), (None, None));
-    }
-
-    #[test]
     fn what_conditions_and_messages_name_is_kept_but_not_the_key() {
         let conditions = [Expr::parse_condition("count > 1 AND service <> ''").unwrap()];
         let message =
             Message::parse("{{ service }} {{ hit.avg }} {{ http.route }} {{ value }} {{ labels.x }}");
-        let kept = kept(&conditions, message.ok().as_ref(), &["hit".to_owned()], &["service".to_owned()]);
+        let kept = kept(&conditions, &message.unwrap(), &["hit".to_owned()], &["service".to_owned()]);
         assert_eq!(kept, ["avg", "count", "http.route"]);
     }
 }

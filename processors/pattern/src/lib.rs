@@ -13,7 +13,6 @@ mod config;
 mod keys;
 mod lane;
 mod late;
-mod message;
 mod metrics;
 mod nfa;
 mod operator;

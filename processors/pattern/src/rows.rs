@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use serde_json::Value;
+use weir_alarms::facts::{number, rfc3339};
 use weir_pdata::expr::ExprError;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
@@ -160,7 +161,7 @@ impl Column {
     fn get(&self, row: usize) -> Value {
         match self {
             Column::Integers(array) if array.is_valid(row) => array.value(row).into(),
-            Column::Numbers(array) if array.is_valid(row) => array.value(row).into(),
+            Column::Numbers(array) if array.is_valid(row) => number(Some(array.value(row))),
             Column::Truth(array) if array.is_valid(row) => array.value(row).into(),
             Column::Times(array) if array.is_valid(row) => rfc3339(array.value(row)).into(),
             Column::Text(array) => {
@@ -170,12 +171,6 @@ impl Column {
             _ => Value::Null,
         }
     }
-}
-
-/// RFC 3339; `None` when the year is out of range.
-pub(crate) fn rfc3339(nanos: i64) -> Option<String> {
-    let time = arrow::temporal_conversions::timestamp_ns_to_datetime(nanos)?;
-    Some(format!("{}Z", time.to_string().replace(' ', "T")))
 }
 
 fn part(column: Option<&ArrayRef>, row: usize) -> Option<&str> {

@@ -158,7 +158,7 @@ impl TrunkHalf {
             return;
         }
         let ack = Ack::join(advanced.found.iter().map(|found| found.ack.clone()));
-        match alarm::to_batch(&advanced.found, operator) {
+        match weir_alarms::to_batch(&alarm::of(&advanced.found, operator)) {
             Ok(columns) => {
                 let origin = Origin::derived(operator.id.clone(), None);
                 out.forward(LaneMessage::Batch(EventBatch::columns(Signal::Alarms, columns, origin, ack)));

@@ -8,17 +8,16 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use weir_alarms::{Compared, Message, Severity};
 use weir_component::Settings;
 use weir_config::{ComponentId, Diagnostics};
 use weir_kafka::{Properties, Sasl, Security, Tls};
 use weir_pdata::expr::Expr;
 
-use crate::compared::Compared;
 use crate::glob::Glob;
-use crate::message::Message;
+use crate::per_severity::PerSeverity;
 use crate::progress::Patience;
 use crate::rule::{Clause, Kind, Named, Rule};
-use crate::severity::{PerSeverity, Severity};
 
 /// The section of a threshold processor.
 #[derive(Deserialize)]

@@ -12,18 +12,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use weir_alarms::{Alarm, Compared, Severity, series_key};
 use weir_component::{Clock, Context, LogLimit};
 
-use crate::alarm::{Alarm, series_key};
-use crate::compared::Compared;
 use crate::facts::{default_message, facts};
 use crate::history::Begun;
 use crate::metrics::JudgeMetrics;
+use crate::per_severity::PerSeverity;
 use crate::progress::Change;
 use crate::rule::{Classic, Named, Rule};
 use crate::rules::{RuleSet, SharedRules};
 use crate::series::{Series, Source};
-use crate::severity::{PerSeverity, Severity};
 use crate::windows::{Window, Windows};
 
 /// The rules in force and what they say of every series.
@@ -92,7 +91,7 @@ impl Judge {
             tracing::info!("{}: {firing} alarms that fired before go on", self.id);
         }
         for series in begun.series {
-            let key = series_key(&series.name, &series.source.operator, &series.labels);
+            let key = series_key([&series.name, &series.source.operator], &series.labels);
             self.series.insert(key, series);
         }
         self.judged_to = self.judged_to.max(begun.judged_to);
@@ -279,7 +278,7 @@ impl Judge {
             self.metrics.evaluations.inc();
             return;
         }
-        let key = series_key(&rule.name, &window.operator, &window.labels);
+        let key = series_key([&rule.name, &window.operator], &window.labels);
         let full = self.series.len() >= self.max_series;
         let thin = windows.is_below("count", window.row, rule.min_count);
         let mut entry = match self.series.entry(key.clone()) {
@@ -323,9 +322,9 @@ impl Judge {
             Change::Move { from, to } => {
                 let message =
                     format!("{}: severity changed from {} to {}", rule.name, from.name(), to.name());
-                let value = series.compared.value(windows, window);
+                let value = value_of(&series.compared, windows, window);
                 let resolved = series.resolved(&key, from, message);
-                alarms.push(Alarm { value, epoch: self.current.epoch, ..resolved.of_window(window) });
+                alarms.push(Alarm { value, epoch: self.current.epoch, ..of_window(resolved, window) });
             }
         }
         let (severity, firing) = match change {
@@ -342,9 +341,9 @@ impl Judge {
         if let Some((_, compared)) = held {
             series.compared = compared;
         }
-        let value = series.compared.value(windows, window);
+        let value = value_of(&series.compared, windows, window);
         let resolved = series.resolved(&key, severity, String::new());
-        let mut alarm = Alarm { firing, value, epoch: self.current.epoch, ..resolved.of_window(window) };
+        let mut alarm = Alarm { firing, value, epoch: self.current.epoch, ..of_window(resolved, window) };
         if firing {
             alarm.ends_at = None;
         } else {
@@ -355,8 +354,8 @@ impl Judge {
     }
 
     fn write_message(&self, rule: &Rule, windows: &Windows<'_>, window: &Window, alarm: &mut Alarm) {
-        let known = facts(rule, alarm, windows, window);
-        let rendered = rule.message.render(&known, || default_message(alarm));
+        let known = || facts(rule, alarm, windows, window);
+        let rendered = rule.message.render(known, || default_message(alarm));
         if let Some(problem) = rendered.problem {
             self.metrics.template_errors.inc();
             if let Some(held_back) = self.templates.allow(self.clock.now_ms()) {
@@ -368,16 +367,13 @@ impl Judge {
     }
 }
 
-impl Alarm {
-    fn of_window(self, window: &Window) -> Alarm {
-        Alarm { window_start: window.start, window_end: Some(window.end), ..self }
-    }
+/// What a window says of the measure.
+fn value_of(compared: &Compared, windows: &Windows<'_>, window: &Window) -> Option<f64> {
+    compared.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
 }
 
-impl Compared {
-    fn value(&self, windows: &Windows<'_>, window: &Window) -> Option<f64> {
-        self.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
-    }
+fn of_window(alarm: Alarm, window: &Window) -> Alarm {
+    Alarm { window_start: window.start, window_end: Some(window.end), ..alarm }
 }
 
 impl Classic {

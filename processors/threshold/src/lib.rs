@@ -4,23 +4,20 @@
 //! from the configuration and from a compacted Kafka topic; they change while running, at window boundaries.
 //! The README says what a rule is; the module docs say what each part guarantees.
 
-mod alarm;
 mod classic;
-mod compared;
 mod config;
 mod facts;
 mod glob;
 mod history;
 mod journal;
 mod judge;
-mod message;
 mod metrics;
+mod per_severity;
 mod processor;
 mod progress;
 mod rule;
 mod rules;
 mod series;
-mod severity;
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,9 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use weir_alarms::Severity;
 use weir_component::Context;
 use weir_component::telemetry::{Metric, MetricKind};
-
-use crate::severity::Severity;
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels }

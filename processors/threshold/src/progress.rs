@@ -6,8 +6,7 @@
 //!   resolve nothing; between two windows that hold, a missing one breaks the run that leads to firing.
 
 use serde::{Deserialize, Serialize};
-
-use crate::severity::Severity;
+use weir_alarms::Severity;
 
 /// How many windows it takes to fire and to resolve. Both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
+use weir_alarms::{Compared, Labels, Message};
 use weir_pdata::expr::Expr;
 
 use crate::classic::Endpoint;
-use crate::compared::Compared;
 use crate::glob::Glob;
-use crate::message::Message;
+use crate::per_severity::PerSeverity;
 use crate::progress::Patience;
-use crate::severity::PerSeverity;
-
-/// The group-by columns of a window that are not NULL, by name, in the order of their names.
-pub(crate) type Labels = [(Arc<str>, String)];
 
 /// A rule that has been checked.
 #[derive(Clone, Debug, PartialEq)]

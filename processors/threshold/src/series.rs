@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_alarms::{Alarm, Compared, Severity, fingerprint};
 
-use crate::alarm::{Alarm, fingerprint};
-use crate::compared::Compared;
 use crate::progress::Progress;
 use crate::rule::Rule;
-use crate::severity::Severity;
 use crate::windows::Window;
 
 /// Whose windows are judged one after the other: those of an operator, of all lanes of a shard.
@@ -130,7 +128,7 @@ impl Series {
             window_start: None,
             window_end: None,
             message,
-            fingerprint: fingerprint(key, severity),
+            fingerprint: fingerprint(key.bytes().chain([0xff]).chain(severity.name().bytes())),
             starts_at: self.starts_at,
             ends_at: Some(self.last_end),
             epoch: 0,

@@ -10,11 +10,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use weir_alarms::Alarm;
 use weir_component::watermark::LaneWatermarks;
 use weir_component::{Context, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
-use crate::alarm::{self, Alarm};
 use crate::history::History;
 use crate::journal::Journal;
 use crate::judge::Judge;
@@ -103,7 +103,7 @@ impl TrunkHalf {
         if alarms.is_empty() {
             return;
         }
-        match alarm::to_batch(alarms) {
+        match weir_alarms::to_batch(alarms) {
             Ok(columns) => {
                 out.forward(LaneMessage::Batch(EventBatch::columns(Signal::Alarms, columns, origin, ack)));
             }

@@ -10,9 +10,11 @@ pub(crate) mod kafka;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use weir_alarms::Labels;
+
 use crate::classic::{self, ClassicError, Record};
 use crate::glob::Glob;
-use crate::rule::{Classic, Kind, Labels, Named, Rule};
+use crate::rule::{Classic, Kind, Named, Rule};
 
 /// The rules of one epoch.
 #[derive(Debug, Default)]

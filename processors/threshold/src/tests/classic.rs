@@ -24,7 +24,7 @@ impl Rules {
     fn judge(&mut self, lines: &[serde_json::Value]) -> Vec<serde_json::Value> {
         let batch = windows(lines, Ack::none());
         let alarms = self.judge.judge(batch.as_columns().unwrap());
-        let columns = crate::alarm::to_batch(&alarms.alarms).unwrap();
+        let columns = weir_alarms::to_batch(&alarms.alarms).unwrap();
         let batch = weir_pdata::EventBatch::columns(
             weir_pdata::Signal::Alarms,
             columns,

@@ -7,29 +7,33 @@
 //! * Steps, length of the template and of the result are bounded. Tags that build values up (`set`, `with`) are
 //!   rejected, so memory is bounded too.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 /// Longest template, in bytes.
-pub(crate) const MAX_TEMPLATE: usize = 4096;
+const MAX_TEMPLATE: usize = 4096;
 /// Longest message, in bytes; what is longer is cut off.
-pub(crate) const MAX_MESSAGE: usize = 8192;
+const MAX_MESSAGE: usize = 8192;
 /// Most steps of one rendering.
 const FUEL: u64 = 10_000;
 
 /// A template that parses, or the default text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Message(Option<String>);
+pub struct Message(Option<String>);
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum MessageError {
+pub enum MessageError {
+    /// It is longer than is possible.
     #[error("the message template is longer than {MAX_TEMPLATE} bytes")]
     TooLong,
+    /// It does not parse, or uses what does not exist.
     #[error("the message template is not valid: {0}")]
     Syntax(String),
+    /// It uses a tag that is switched off.
     #[error(
         "the message template uses `{0}`, which is not available; write the expression where it is shown"
     )]
@@ -38,15 +42,19 @@ pub(crate) enum MessageError {
 
 /// A rendered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rendered {
-    pub(crate) text: String,
+pub struct Rendered {
+    /// In any case there is one.
+    pub text: String,
     /// What was wrong with the template, if anything was.
-    pub(crate) problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 impl Message {
     /// Checks a template.
-    pub(crate) fn parse(text: &str) -> Result<Message, MessageError> {
+    ///
+    /// # Errors
+    /// It is too long, does not parse, or uses what is not available.
+    pub fn parse(text: &str) -> Result<Message, MessageError> {
         if text.len() > MAX_TEMPLATE {
             return Err(MessageError::TooLong);
         }
@@ -65,10 +73,22 @@ impl Message {
         Ok(Message(Some(source)))
     }
 
-    /// Renders with these names; `default` is the text when there is no template or it fails.
-    pub(crate) fn render(&self, facts: &serde_json::Value, default: impl Fn() -> String) -> Rendered {
+    /// The names that the template reads, dotted ones whole.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let environment = environment(UndefinedBehavior::Chainable);
+        let template = self.0.as_deref().and_then(|source| environment.template_from_str(source).ok());
+        template.map(|template| template.undeclared_variables(true).into_iter().collect()).unwrap_or_default()
+    }
+
+    /// Renders with the names in `facts`; `default` is the text when there is no template or it fails.
+    pub fn render(
+        &self,
+        facts: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
+        default: impl FnOnce() -> String,
+    ) -> Rendered {
         let Some(source) = &self.0 else { return Rendered { text: default(), problem: None } };
-        let values = Value::from(Serde(facts));
+        let values = Value::from(Serde(facts()));
         let problem = match render(source, &values, UndefinedBehavior::Strict) {
             Ok(text) => return Rendered { text, problem: None },
             Err(problem) => problem,
@@ -111,26 +131,20 @@ fn describe(error: &minijinja::Error) -> String {
 
 /// Turns `${name}` into `{{ name }}`. Other text between `${` and `}` stays as it is.
 fn jinja(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        let name = from.find('}').map(|end| (from[2..end].trim(), end)).filter(|(name, _)| is_name(name));
-        match name {
-            Some((name, end)) => {
-                out.push_str("{{ ");
-                out.push_str(name);
-                out.push_str(" }}");
-                rest = &from[end + 1..];
+    let mut parts = text.split("${");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('}').filter(|(name, _)| is_name(name.trim())) {
+            Some((name, rest)) => {
+                out.push_str(&format!("{{{{ {} }}}}", name.trim()));
+                out.push_str(rest);
             }
             None => {
                 out.push_str("${");
-                rest = &from[2..];
+                out.push_str(part);
             }
         }
     }
-    out.push_str(rest);
     out
 }
 
@@ -142,8 +156,8 @@ fn is_name(text: &str) -> bool {
 }
 
 fn has_tag(source: &str, tag: &str) -> bool {
-    source.match_indices("{%").any(|(at, _)| {
-        let inside = source[at + 2..].trim_start_matches(['-', '+']).trim_start();
+    source.split("{%").skip(1).any(|inside| {
+        let inside = inside.trim_start_matches(['-', '+']).trim_start();
         inside
             .strip_prefix(tag)
             .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
@@ -190,12 +204,14 @@ impl Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn render(template: &str) -> Rendered {
         let facts =
             json!({"service": "pay", "value": 2300, "http": {"route": "/pay"}, "labels": {"a.b": "c"}});
-        Message::parse(template).unwrap().render(&facts, || "default".to_owned())
+        let facts = || facts.as_object().unwrap().clone();
+        Message::parse(template).unwrap().render(facts, || "default".to_owned())
     }
 
     #[test]
@@ -209,6 +225,7 @@ mod tests {
     fn what_is_no_placeholder_stays() {
         assert_eq!(render("costs $5 ${1} ${} ${a-b} ${open").text, "costs $5 ${1} ${} ${a-b} ${open");
         assert_eq!(render("支付 ${service}").text, "支付 pay");
+        assert_eq!(render("${a ${service} b}").text, "${a pay b}");
     }
 
     #[test]
@@ -224,6 +241,8 @@ mod tests {
         let rendered = render("{{ 1 / 0 }}");
         assert_eq!(rendered.text, "default");
         assert!(rendered.problem.is_some());
+        let none = Message::default().render(|| panic!("nothing to fill in"), || "default".to_owned());
+        assert_eq!(none, Rendered { text: "default".to_owned(), problem: None });
     }
 
     #[test]
@@ -245,15 +264,40 @@ mod tests {
         assert!(matches!(Message::parse("{{ service"), Err(MessageError::Syntax(_))));
         assert!(matches!(Message::parse("{{ service | nonsense }}"), Err(MessageError::Syntax(_))));
         assert!(matches!(Message::parse("{{ nonsense() }}"), Err(MessageError::Syntax(_))));
+        assert!(matches!(Message::parse(r#"{{ "\ud800" }}"#), Err(MessageError::Syntax(_))));
         assert_eq!(Message::parse(&"x".repeat(MAX_TEMPLATE + 1)), Err(MessageError::TooLong));
         assert_eq!(Message::parse("{%- set a = 1 %}"), Err(MessageError::NotAvailable("set")));
         assert!(Message::parse("{% if value > 10 %}high{% endif %}").is_ok());
     }
 
     #[test]
+    fn a_problem_names_its_line_when_there_are_several() {
+        let error = Message::parse("{{ service }}\n{{ value").unwrap_err().to_string();
+        assert!(error.ends_with("(line 2)"), "{error}");
+        assert!(!Message::parse("{{ value").unwrap_err().to_string().contains("line"));
+    }
+
+    #[test]
     fn values_are_not_templates() {
-        let facts = json!({"service": "{{ 1 + 1 }}"});
-        let rendered = Message::parse("${service}").unwrap().render(&facts, String::new);
+        let facts = || [("service".to_owned(), json!("{{ 1 + 1 }}"))].into_iter().collect();
+        let rendered = Message::parse("${service}").unwrap().render(facts, String::new);
         assert_eq!(rendered.text, "{{ 1 + 1 }}");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_templates_never_panic_and_are_short(template in "[${}% a-z.*|'\"()0-9]{0,60}") {
+            if let Ok(message) = Message::parse(&template) {
+                let rendered = message.render(|| [("a".to_owned(), json!(1))].into_iter().collect(), String::new);
+                prop_assert!(rendered.text.len() <= MAX_MESSAGE + '…'.len_utf8());
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_the_template_reads() {
+        let message = Message::parse("${service} {{ hit.value | round }} {% if x > 1 %}{% endif %}").unwrap();
+        assert_eq!(message.names().into_iter().collect::<Vec<_>>(), ["hit.value", "service", "x"]);
+        assert!(Message::default().names().is_empty());
     }
 }

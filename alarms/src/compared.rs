@@ -9,16 +9,17 @@ use weir_pdata::expr::Expr;
 
 /// A measure and the number it is compared with, as far as a condition has them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Compared {
-    /// A column of the window.
-    pub(crate) measure: Option<Arc<str>>,
+pub struct Compared {
+    /// A column.
+    pub measure: Option<Arc<str>>,
     /// In the unit of the column.
-    pub(crate) threshold: Option<f64>,
+    pub threshold: Option<f64>,
 }
 
 impl Compared {
     /// Reads the text of a condition.
-    pub(crate) fn of(condition: &Expr) -> Compared {
+    #[must_use]
+    pub fn of(condition: &Expr) -> Compared {
         let text = condition.to_string();
         if let Some((measure, threshold)) =
             simple(&text).filter(|(name, _)| condition.names().contains(*name))

@@ -1,0 +1,30 @@
+//! How bad it is.
+
+use serde::{Deserialize, Serialize};
+
+/// One of three severities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The worst.
+    High,
+    /// Between the two.
+    Mid,
+    /// The least bad.
+    Low,
+}
+
+impl Severity {
+    /// From the worst down.
+    pub const FROM_HIGH: [Severity; 3] = [Severity::High, Severity::Mid, Severity::Low];
+
+    /// The name in configuration and in the `severity` column.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::High => "high",
+            Severity::Mid => "mid",
+            Severity::Low => "low",
+        }
+    }
+}
