@@ -4,13 +4,14 @@
 //! * [`Processor`] is a blueprint: a [`Stage`] for each lane, and one for the trunk where lanes meet.
 //! * [`Exporter`] delivers batches; the [`exporter_helper`] in front of it queues, batches and retries.
 //! * An [`Extension`] stands beside the pipelines, such as the [`storage`] of queues on disk.
-//! * [`factory`] builds components from configuration, and [`Registry`] lists those of a program.
+//! * [`factory`] builds components from configuration, with the help of [`Check`], and [`Registry`] lists those of a program.
 //!
 //! Stages are state machines without I/O: they take messages and return messages. Time comes from a
 //! [`Clock`], so that tests choose it.
 
 mod alignment;
 pub mod budget;
+mod check;
 pub mod clock;
 mod context;
 pub mod dead_letter;
@@ -33,6 +34,7 @@ pub mod testkit;
 pub mod watermark;
 
 pub use alignment::{Aligned, Alignment, Alignments};
+pub use check::Check;
 pub use clock::{Clock, SystemClock};
 pub use context::Context;
 pub use dead_letter::DeadLetters;

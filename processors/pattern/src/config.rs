@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use arrow::datatypes::DataType;
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
-use weir_component::{Context, Settings};
-use weir_config::{Diagnostic, Diagnostics, Duration};
-use weir_pdata::expr::{Expr, ExprError};
-use weir_pdata::{Signal, schema};
+use weir_component::{Check, Context, Settings};
+use weir_config::{Diagnostics, Duration};
+use weir_pdata::Signal;
+use weir_pdata::expr::Expr;
 
 use crate::alarm::{Template, is_fact};
 use crate::keys::Limits;
@@ -19,8 +18,6 @@ use crate::nfa::{Contiguity, Sequence, Skip, Step};
 use crate::operator::{Logs, Operator};
 use crate::rows::WINDOW_END;
 
-/// The longest duration: 400 days in milliseconds.
-const LONGEST: i64 = 400 * 86_400_000;
 /// Most steps: their truth is kept in 64 bits.
 const MAX_STEPS: usize = 64;
 /// Most events of one match.
@@ -152,14 +149,14 @@ fn default_max_buffered_events() -> u32 {
 /// Everything that is wrong, each with its place.
 pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut check = Check { settings, found: Diagnostics::new() };
+    let mut check = Check::new(settings);
     if config.operator.is_some() && config.input != Signal::Windows {
         check.wrong("operator", "only windows have an operator; use `where` to select others");
     }
-    let time = check.time(config.input, config.time.as_deref());
-    check.key(&config.key);
+    let time = time(&mut check, config.input, config.time.as_deref());
+    key(&mut check, &config.key);
     let condition = config.condition.as_deref().and_then(|text| check.condition("where", text));
-    let (steps, conditions) = check.steps(&config.sequence);
+    let (steps, conditions) = steps(&mut check, &config.sequence);
     let within = config.within.map(|within| check.millis("within", within));
     if within == Some(0) {
         check.wrong("within", "must be more than 0s");
@@ -222,178 +219,127 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         clock: context.clock,
         logs: Logs::default(),
     };
-    check.found.into_result(operator)
+    check.finish(operator)
 }
 
-struct Check<'a> {
-    settings: Settings<'a>,
-    found: Diagnostics,
+fn time(check: &mut Check<'_>, input: Signal, named: Option<&str>) -> String {
+    let default = match input {
+        Signal::Windows => WINDOW_END,
+        Signal::Traces => "end_time",
+        Signal::Logs | Signal::Metrics | Signal::Alarms => "time",
+    };
+    let Some(named) = named else { return default.to_owned() };
+    if input == Signal::Windows {
+        check.wrong("time", "the time of a window is the last millisecond before its `window_end`");
+    } else {
+        check.time_column("time", named, input);
+    }
+    named.to_owned()
 }
 
-impl Check<'_> {
-    fn wrong(&mut self, key: &str, message: impl Into<String>) {
-        self.found.push(self.settings.error_at(key, message));
+fn key(check: &mut Check<'_>, names: &[String]) {
+    for (at, name) in names.iter().enumerate() {
+        if name.is_empty() {
+            check.wrong(&format!("key[{at}]"), "the name of a column or attribute is missing");
+        } else if names[..at].contains(name) {
+            check.wrong(&format!("key[{at}]"), format!("`{name}` is named twice"));
+        }
     }
+}
 
-    fn condition(&mut self, key: &str, text: &str) -> Option<Expr> {
-        Expr::parse_condition(text).map_err(|error| self.bad_expression(key, &error)).ok()
+fn steps(check: &mut Check<'_>, written: &[StepConfig]) -> (Vec<Step>, Vec<Expr>) {
+    if written.is_empty() {
+        check.wrong("sequence", "write at least one step");
+    } else if written.len() > MAX_STEPS {
+        check.wrong("sequence", format!("a sequence has at most {MAX_STEPS} steps"));
     }
+    let mut names = BTreeSet::new();
+    let mut events = 0_u64;
+    let mut steps = Vec::new();
+    let mut conditions = Vec::new();
+    for (at, step) in written.iter().enumerate().take(MAX_STEPS) {
+        let path = format!("sequence[{at}]");
+        name(check, &path, &step.name, !names.insert(step.name.as_str()));
+        let Some((kind, join, text)) = way(check, &path, at, step) else { continue };
+        let (min, max) = times(check, &path, step);
+        events = events.saturating_add(u64::from(max));
+        let inner = if step.consecutive { Contiguity::Strict } else { Contiguity::Relaxed };
+        steps.push(Step { join, inner, min, max });
+        conditions.extend(check.condition(&format!("{path}.{kind}"), text));
+    }
+    if events > MAX_EVENTS {
+        let message = format!("a match would have up to {events} events; at most {MAX_EVENTS} are possible");
+        check.wrong("sequence", message);
+    }
+    (steps, conditions)
+}
 
-    /// The first line says what is wrong; the others show the place in the expression.
-    fn bad_expression(&mut self, key: &str, error: &ExprError) {
-        let text = error.to_string();
-        let mut lines = text.lines();
-        let first = self.settings.error_at(key, lines.next().unwrap_or_default());
-        self.found.push(lines.fold(first, Diagnostic::with_help));
+fn name(check: &mut Check<'_>, path: &str, name: &str, twice: bool) {
+    let key = format!("{path}.name");
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_name {
+        check.wrong(&key, format!("`{name}` is no name for a step; use letters, digits and `_`"));
+    } else if is_fact(name) {
+        check.wrong(&key, format!("`{name}` means something else in messages; choose another name"));
+    } else if twice {
+        check.wrong(&key, format!("another step has the name `{name}`; names must differ"));
     }
+}
 
-    /// Whole milliseconds up to [`LONGEST`].
-    fn millis(&mut self, key: &str, duration: Duration) -> i64 {
-        let millis = duration.as_millis();
-        if millis > LONGEST {
-            self.wrong(key, "must not be more than 400d");
-        } else if !duration.get().subsec_nanos().is_multiple_of(1_000_000) {
-            self.wrong(key, format!("`{duration}` is not a whole number of milliseconds; event times are"));
+/// How a step follows the one before, and its condition.
+fn way<'c>(
+    check: &mut Check<'_>,
+    path: &str,
+    at: usize,
+    step: &'c StepConfig,
+) -> Option<(&'static str, Contiguity, &'c str)> {
+    let ways = [
+        ("first", Contiguity::Relaxed, &step.first),
+        ("next", Contiguity::Strict, &step.next),
+        ("followed_by", Contiguity::Relaxed, &step.followed_by),
+        ("followed_by_any", Contiguity::Any, &step.followed_by_any),
+    ];
+    let given = ways.map(|(kind, join, text)| text.as_deref().map(|text| (kind, join, text)));
+    let mut given = given.into_iter().flatten();
+    let (one, another) = (given.next(), given.next());
+    match one {
+        Some((kind, ..)) if another.is_some() => {
+            check.wrong(&format!("{path}.{kind}"), "a step has one condition; remove the others");
         }
-        millis.min(LONGEST)
+        Some(("first", ..)) if at > 0 => {
+            let message = "only the first step is `first`; use `next`, `followed_by` or `followed_by_any`";
+            check.wrong(&format!("{path}.first"), message);
+        }
+        Some((kind, ..)) if at == 0 && kind != "first" => {
+            check.wrong(&format!("{path}.{kind}"), "the first step follows nothing: write `first`");
+        }
+        None if at == 0 => check.wrong(path, "the condition is missing: write `first`"),
+        None => {
+            let message = "the condition is missing: write `next`, `followed_by` or `followed_by_any`";
+            check.wrong(path, message);
+        }
+        Some(_) => return one,
     }
+    None
+}
 
-    fn count(&mut self, key: &str, count: u32) -> usize {
-        if count == 0 {
-            self.wrong(key, "must be at least 1");
-        }
-        usize::try_from(count).unwrap_or(usize::MAX)
+fn times(check: &mut Check<'_>, path: &str, step: &StepConfig) -> (u32, u32) {
+    let (min, max) = match step.times {
+        Times::Exactly(times) => (times, times),
+        Times::Range(Range { min, max }) => (min, max),
+    };
+    if min == 0 {
+        check.wrong(
+            &format!("{path}.times"),
+            "must be at least 1; a step that may be missing is not possible",
+        );
+    } else if min > max {
+        check.wrong(&format!("{path}.times"), format!("min {min} is more than max {max}"));
+    } else if step.consecutive && max == 1 {
+        check.wrong(&format!("{path}.consecutive"), "means nothing for one event; set `times`");
     }
-
-    fn time(&mut self, input: Signal, named: Option<&str>) -> String {
-        let default = match input {
-            Signal::Windows => WINDOW_END,
-            Signal::Traces => "end_time",
-            Signal::Logs | Signal::Metrics | Signal::Alarms => "time",
-        };
-        let Some(named) = named else { return default.to_owned() };
-        if input == Signal::Windows {
-            self.wrong("time", "the time of a window is the last millisecond before its `window_end`");
-        }
-        let columns = schema::fixed(input);
-        let times: Vec<&str> = columns
-            .iter()
-            .filter(|field| matches!(field.data_type(), DataType::Timestamp(..)))
-            .map(|field| field.name().as_str())
-            .collect();
-        if input != Signal::Windows && !times.contains(&named) {
-            let message = format!("{input} have no time column `{named}`; they have {}", times.join(", "));
-            self.wrong("time", message);
-        }
-        named.to_owned()
-    }
-
-    fn key(&mut self, names: &[String]) {
-        for (at, name) in names.iter().enumerate() {
-            if name.is_empty() {
-                self.wrong(&format!("key[{at}]"), "the name of a column or attribute is missing");
-            } else if names[..at].contains(name) {
-                self.wrong(&format!("key[{at}]"), format!("`{name}` is named twice"));
-            }
-        }
-    }
-
-    fn steps(&mut self, written: &[StepConfig]) -> (Vec<Step>, Vec<Expr>) {
-        if written.is_empty() {
-            self.wrong("sequence", "write at least one step");
-        } else if written.len() > MAX_STEPS {
-            self.wrong("sequence", format!("a sequence has at most {MAX_STEPS} steps"));
-        }
-        let mut names = BTreeSet::new();
-        let mut events = 0_u64;
-        let mut steps = Vec::new();
-        let mut conditions = Vec::new();
-        for (at, step) in written.iter().enumerate().take(MAX_STEPS) {
-            let path = format!("sequence[{at}]");
-            self.name(&path, &step.name, !names.insert(step.name.as_str()));
-            let Some((kind, join, text)) = self.way(&path, at, step) else { continue };
-            let (min, max) = self.times(&path, step);
-            events = events.saturating_add(u64::from(max));
-            let inner = if step.consecutive { Contiguity::Strict } else { Contiguity::Relaxed };
-            steps.push(Step { join, inner, min, max });
-            conditions.extend(self.condition(&format!("{path}.{kind}"), text));
-        }
-        if events > MAX_EVENTS {
-            let message =
-                format!("a match would have up to {events} events; at most {MAX_EVENTS} are possible");
-            self.wrong("sequence", message);
-        }
-        (steps, conditions)
-    }
-
-    fn name(&mut self, path: &str, name: &str, twice: bool) {
-        let key = format!("{path}.name");
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_name {
-            self.wrong(&key, format!("`{name}` is no name for a step; use letters, digits and `_`"));
-        } else if is_fact(name) {
-            self.wrong(&key, format!("`{name}` means something else in messages; choose another name"));
-        } else if twice {
-            self.wrong(&key, format!("another step has the name `{name}`; names must differ"));
-        }
-    }
-
-    /// How a step follows the one before, and its condition.
-    fn way<'c>(
-        &mut self,
-        path: &str,
-        at: usize,
-        step: &'c StepConfig,
-    ) -> Option<(&'static str, Contiguity, &'c str)> {
-        let ways = [
-            ("first", Contiguity::Relaxed, &step.first),
-            ("next", Contiguity::Strict, &step.next),
-            ("followed_by", Contiguity::Relaxed, &step.followed_by),
-            ("followed_by_any", Contiguity::Any, &step.followed_by_any),
-        ];
-        let given = ways.map(|(kind, join, text)| text.as_deref().map(|text| (kind, join, text)));
-        let mut given = given.into_iter().flatten();
-        let (one, another) = (given.next(), given.next());
-        match one {
-            Some((kind, ..)) if another.is_some() => {
-                self.wrong(&format!("{path}.{kind}"), "a step has one condition; remove the others");
-            }
-            Some(("first", ..)) if at > 0 => {
-                let message =
-                    "only the first step is `first`; use `next`, `followed_by` or `followed_by_any`";
-                self.wrong(&format!("{path}.first"), message);
-            }
-            Some((kind, ..)) if at == 0 && kind != "first" => {
-                self.wrong(&format!("{path}.{kind}"), "the first step follows nothing: write `first`");
-            }
-            None if at == 0 => self.wrong(path, "the condition is missing: write `first`"),
-            None => {
-                let message = "the condition is missing: write `next`, `followed_by` or `followed_by_any`";
-                self.wrong(path, message);
-            }
-            Some(_) => return one,
-        }
-        None
-    }
-
-    fn times(&mut self, path: &str, step: &StepConfig) -> (u32, u32) {
-        let (min, max) = match step.times {
-            Times::Exactly(times) => (times, times),
-            Times::Range(Range { min, max }) => (min, max),
-        };
-        if min == 0 {
-            self.wrong(
-                &format!("{path}.times"),
-                "must be at least 1; a step that may be missing is not possible",
-            );
-        } else if min > max {
-            self.wrong(&format!("{path}.times"), format!("min {min} is more than max {max}"));
-        } else if step.consecutive && max == 1 {
-            self.wrong(&format!("{path}.consecutive"), "means nothing for one event; set `times`");
-        }
-        (min, max)
-    }
+    (min, max)
 }
 
 /// The columns to keep of events: those that conditions compare and messages name. The key is kept anyway.
