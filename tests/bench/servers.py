@@ -69,13 +69,14 @@ class Servers:
     def fill(self, topic, segments):
         """Creates a topic with so many generated segments; returns their number and bytes."""
         self.topic(topic)
-        produce = os.path.join(RELEASE, "produce_segments")
-        wrote = subprocess.run([produce, self.bootstrap, topic, str(PARTITIONS), str(segments)], check=True,
-                               stdout=subprocess.PIPE)
+        wrote = subprocess.run(self._producer(topic, segments), check=True, stdout=subprocess.PIPE)
         return json.loads(wrote.stdout)
 
     def produce(self, topic, segments, rate):
         """Writes so many generated segments as they end, at `rate` a second; returns the running producer."""
+        return subprocess.Popen(self._producer(topic, segments, rate), stdout=subprocess.DEVNULL)
+
+    def _producer(self, topic, *numbers):
+        """The command that writes generated segments: how many, and how many a second unless as fast as it goes."""
         produce = os.path.join(RELEASE, "produce_segments")
-        return subprocess.Popen([produce, self.bootstrap, topic, str(PARTITIONS), str(segments), str(rate)],
-                                stdout=subprocess.DEVNULL)
+        return [produce, self.bootstrap, topic, str(PARTITIONS), *map(str, numbers)]
