@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use weir_component::delivery::{Ledger, LedgerSpec, Shard};
@@ -14,7 +13,7 @@ use weir_component::{Lane, LaneClosed, LaneSpec, ReceiverHost};
 
 use crate::batching::Limits;
 use crate::committer::Committer;
-use crate::context::KafkaContext;
+use crate::fetched::Queue;
 use crate::inbox::Inbox;
 use crate::lane::LaneTask;
 use crate::metrics::PartitionMetrics;
@@ -39,7 +38,7 @@ pub(crate) struct Owned {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: PartitionMetrics,
     /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no more is fetched.
-    pub(crate) queue: Option<Arc<PartitionQueue<KafkaContext>>>,
+    pub(crate) queue: Option<Queue>,
     /// Waits for its pipeline: nothing is taken from the queue.
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
@@ -92,7 +91,7 @@ impl Assignment {
         source: &Arc<str>,
         windows: Windows,
         committer: &Committer,
-        queue: Option<PartitionQueue<KafkaContext>>,
+        queue: Option<Queue>,
     ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
@@ -124,7 +123,6 @@ impl Assignment {
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
         committer.add(partition, ledger, metrics.committed.clone());
         let task = Some(self.runtime.spawn(task.run()));
-        let queue = queue.map(Arc::new);
         let owned = Owned { position, inbox, metrics, queue, paused: false, closing: false, task };
         self.owned.insert(partition, owned);
     }

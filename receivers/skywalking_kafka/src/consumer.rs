@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
@@ -22,6 +21,7 @@ use crate::assignment::{Assignment, Ended};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::context::{Event, KafkaContext, PartitionState};
+use crate::fetched::Entry;
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::rejects::TopicRejects;
@@ -30,8 +30,6 @@ use crate::rejects::TopicRejects;
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait while something is going on, and between two looks at what is.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// Records taken from one partition before the next one has its turn.
-const TURN: usize = 256;
 /// Between two looks at what waits, and for partitions with failed input.
 const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
@@ -100,17 +98,8 @@ impl<'a> Session<'a> {
                 }
             }
             let mut taken = false;
-            for (partition, queue) in self.ready() {
-                for _ in 0..TURN {
-                    let Some(message) = queue.poll(Duration::ZERO) else { break };
-                    taken = true;
-                    if let Some(end) = self.polled(message) {
-                        return end;
-                    }
-                    if !self.ownership.assignment.get_mut(partition).is_some_and(|owned| owned.is_read()) {
-                        break;
-                    }
-                }
+            for partition in self.ownership.assignment.partitions() {
+                taken |= self.take(partition, None);
             }
             let now = Instant::now();
             if !taken || now >= self.next_look {
@@ -127,20 +116,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The queues of the partitions that are read now.
-    fn ready(&mut self) -> Vec<(i32, Arc<PartitionQueue<KafkaContext>>)> {
-        let owned = self.ownership.assignment.iter_mut().filter(|(_, owned)| owned.is_read());
-        owned.filter_map(|(partition, owned)| Some((partition, owned.queue.clone()?))).collect()
-    }
-
     fn polled(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<End> {
         match message {
-            Ok(message) => self.record(&message),
-            Err(KafkaError::PartitionEOF(partition)) => {
-                if let Some(owned) = self.ownership.assignment.get_mut(partition) {
-                    owned.inbox.end();
-                }
+            // Of a partition that librdkafka could not set apart.
+            Ok(message) => {
+                let entry = Entry::Record(message.offset(), message.payload());
+                self.take(message.partition(), Some(entry));
             }
+            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End))),
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(End::Fatal(error)),
             // The context has logged it; librdkafka tries again.
             Err(_) => {}
@@ -155,37 +138,69 @@ impl<'a> Session<'a> {
         if busy { BUSY_WAIT } else { IDLE_WAIT }
     }
 
-    fn record(&mut self, message: &BorrowedMessage<'_>) {
-        let partition = message.partition();
+    /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether anything was there.
+    fn take(&mut self, partition: i32, entry: Option<Entry<'_>>) -> bool {
         let (high, _) = self.ownership.assignment.pressure();
-        let Some(owned) = self.ownership.assignment.get_mut(partition).filter(|owned| !owned.closing) else {
-            return;
+        let owned = self.ownership.assignment.get_mut(partition);
+        let Some(owned) = owned.filter(|owned| entry.map_or(owned.is_read(), |_| !owned.closing)) else {
+            return false;
         };
-        let record = message.payload().unwrap_or_default();
-        let offset = message.offset();
-        if !owned.position.read(offset) {
+        let (mut records, mut bytes, mut at_end, mut anew) = (0, 0, false, false);
+        let most = self.config.max_record_bytes;
+        let mut filling = owned.inbox.fill();
+        let mut add = |entry: Entry<'_>| {
+            let (offset, record) = match entry {
+                Entry::Record(offset, value) => (offset, value.unwrap_or_default()),
+                // The context has logged an error; librdkafka tries again.
+                Entry::End | Entry::Error => {
+                    at_end = matches!(entry, Entry::End);
+                    return true;
+                }
+            };
             // The topic was created again while it was read. It is begun anew, and this record comes again.
+            anew |= !owned.position.read(offset);
+            if anew {
+                return false;
+            }
+            at_end = false;
+            records += 1;
+            bytes += record.len() as u64;
+            if record.is_empty() {
+                self.metrics.empty.inc();
+                filling.skip(offset);
+            } else if record.len() > most.as_usize() {
+                let reason = format!("the record has {} bytes; max_record_bytes is {most}", record.len());
+                self.rejects.reject(partition, offset, record, &reason);
+                filling.skip(offset);
+            } else {
+                filling.push(offset, record);
+            }
+            filling.weight() < high
+        };
+        let taken = match (entry, &owned.queue) {
+            (Some(entry), _) => {
+                add(entry);
+                true
+            }
+            (None, Some(queue)) => queue.take(add),
+            (None, None) => false,
+        };
+        drop(filling);
+        self.metrics.records.inc_by(records);
+        self.metrics.bytes.inc_by(bytes);
+        if anew {
             owned.closing = true;
             self.ownership.begin_again(partition);
-            return;
+            return true;
         }
-        self.metrics.records.inc();
-        self.metrics.bytes.inc_by(record.len() as u64);
-        let most = self.config.max_record_bytes;
-        if record.is_empty() {
-            self.metrics.empty.inc();
-            owned.inbox.skip(offset);
-        } else if record.len() > most.as_usize() {
-            let reason = format!("the record has {} bytes; max_record_bytes is {most}", record.len());
-            self.rejects.reject(partition, offset, record, &reason);
-            owned.inbox.skip(offset);
-        } else {
-            owned.inbox.push(offset, record);
+        if at_end {
+            owned.inbox.end();
         }
         if !owned.paused && owned.inbox.weight() >= high {
             owned.paused = true;
             owned.metrics.paused.set(1);
         }
+        taken
     }
 
     /// Everything that is not reading.

@@ -43,28 +43,9 @@ impl Inbox {
         Inbox { state: Mutex::new(state), weight: AtomicUsize::new(0), changed: Notify::new() }
     }
 
-    /// A record.
-    pub(crate) fn push(&self, offset: i64, record: &[u8]) {
-        self.add(|batching| batching.push(offset, record, Instant::now()));
-    }
-
-    /// A record that has nothing for the lane.
-    pub(crate) fn skip(&self, offset: i64) {
-        self.add(|batching| batching.skip(offset, Instant::now()));
-    }
-
-    fn add(&self, add: impl FnOnce(&mut Batching) -> bool) {
-        let mut state = self.lock();
-        if state.closed {
-            return;
-        }
-        state.quiet.record();
-        let look = add(&mut state.batching);
-        self.weight.store(state.batching.weight(), Ordering::Relaxed);
-        drop(state);
-        if look {
-            self.changed.notify_one();
-        }
+    /// Begins to add records that have come together.
+    pub(crate) fn fill(&self) -> Filling<'_> {
+        Filling { inbox: self, state: self.lock(), now: Instant::now(), look: false }
     }
 
     /// The partition is read to its end.
@@ -142,6 +123,48 @@ impl Inbox {
     }
 }
 
+/// Adds records. The task sees them when this is dropped.
+pub(crate) struct Filling<'a> {
+    inbox: &'a Inbox,
+    state: MutexGuard<'a, State>,
+    now: Instant,
+    /// Whether the task has to look.
+    look: bool,
+}
+
+impl Filling<'_> {
+    /// A record.
+    pub(crate) fn push(&mut self, offset: i64, record: &[u8]) {
+        self.add(|batching, now| batching.push(offset, record, now));
+    }
+
+    /// A record that has nothing for the lane.
+    pub(crate) fn skip(&mut self, offset: i64) {
+        self.add(|batching, now| batching.skip(offset, now));
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn weight(&self) -> usize {
+        self.state.batching.weight()
+    }
+
+    fn add(&mut self, add: impl FnOnce(&mut Batching, Instant) -> bool) {
+        if !self.state.closed {
+            self.state.quiet.record();
+            self.look |= add(&mut self.state.batching, self.now);
+        }
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        self.inbox.weight.store(self.state.batching.weight(), Ordering::Relaxed);
+        if self.look {
+            self.inbox.changed.notify_one();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,9 +176,11 @@ mod tests {
     #[tokio::test]
     async fn records_come_out_as_chunks_and_the_weight_goes_down() {
         let inbox = inbox();
-        inbox.push(0, b"a");
-        inbox.push(1, b"b");
-        inbox.push(2, b"c");
+        let mut filling = inbox.fill();
+        filling.push(0, b"a");
+        filling.push(1, b"b");
+        filling.push(2, b"c");
+        drop(filling);
         assert!(inbox.weight() > 3);
         let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk") };
         assert_eq!(chunk.offsets, [0, 1]);
@@ -173,7 +198,7 @@ mod tests {
         });
         inbox.close();
         assert!(matches!(task.await.unwrap(), Next::Close));
-        inbox.push(0, b"late");
+        inbox.fill().push(0, b"late");
         assert!(matches!(inbox.next().await, Next::Close));
         assert_eq!(inbox.weight(), 0);
     }

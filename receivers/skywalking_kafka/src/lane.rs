@@ -96,8 +96,8 @@ mod tests {
         let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
         let task = tokio::spawn(task.run());
 
-        inbox.skip(4);
-        inbox.push(5, b"five");
+        inbox.fill().skip(4);
+        inbox.fill().push(5, b"five");
         lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 1).await;
         let batch = lanes.take_batches().remove(0);
         assert_eq!(batch.origin.positions.end, 6);
@@ -149,8 +149,8 @@ mod tests {
         let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
         let task = tokio::spawn(task.run());
 
-        inbox.push(4, b"four");
-        inbox.push(5, b"five");
+        inbox.fill().push(4, b"four");
+        inbox.fill().push(5, b"five");
         inbox.end();
         asked.acquire().await.unwrap().forget();
         assert!(lanes.lanes()[0].messages.is_empty(), "it waits");

@@ -16,6 +16,7 @@ mod committer;
 mod config;
 mod consumer;
 mod context;
+mod fetched;
 mod inbox;
 mod lane;
 mod metrics;

@@ -20,6 +20,7 @@ use crate::assignment::{Assignment, Windows};
 use crate::committer::Committer;
 use crate::config::{Config, WindowsOver};
 use crate::context::{Event, KafkaContext};
+use crate::fetched::Queue;
 use crate::metrics::Metrics;
 use crate::start::{self, Known, Start, StartError, Trouble};
 use crate::wakeup::Wakeup;
@@ -302,11 +303,8 @@ impl<'a> Ownership<'a> {
         for (partition, start) in starts {
             self.report(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
-            let mut queue = self.consumer.split_partition_queue(&self.topic, partition);
-            if let Some(queue) = &mut queue {
-                let wakeup = self.wakeup.clone();
-                queue.set_nonempty_callback(move || wakeup.wake());
-            }
+            let wakeup = self.wakeup.clone();
+            let queue = Queue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
             self.assignment.open(partition, start, &source, windows, &self.committer, queue);
         }
         self.count_assigned();

@@ -1,0 +1,124 @@
+//! Taking what librdkafka has fetched for a partition, all of it with one call.
+//!
+//! rdkafka's safe interface gives one record a call, each as an event with an allocation. (librdkafka's other call for many records,
+//! `rd_kafka_consume_batch_queue`, takes the end of a partition for a record: after a pause it goes on behind the next one.)
+//!
+//! The invariants: librdkafka calls [`called`] only within [`Queue::take`], on its thread, with a message that lives as long as the call;
+//! no panic crosses librdkafka; and [`PartitionQueue`] keeps the consumer, whose queue this is.
+#![allow(unsafe_code, reason = "the call is in no safe interface; the invariants are above")]
+
+use std::any::Any;
+use std::ffi::{CString, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rdkafka::bindings::{
+    rd_kafka_consume_callback_queue, rd_kafka_message_t, rd_kafka_queue_destroy,
+    rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t, rd_kafka_yield,
+};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::context::KafkaContext;
+
+/// What librdkafka has fetched for one partition, apart from other partitions.
+pub(crate) struct Queue {
+    native: NonNull<rd_kafka_queue_t>,
+    client: *mut rd_kafka_t,
+    /// Keeps the consumer, and the queue apart from the one that all partitions share.
+    _apart: PartitionQueue<KafkaContext>,
+}
+
+// SAFETY: librdkafka's clients and queues may be used from any thread.
+unsafe impl Send for Queue {}
+
+/// One thing that came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry<'a> {
+    /// A record: its offset, and its value if it has one.
+    Record(i64, Option<&'a [u8]>),
+    /// The partition is read to its end.
+    End,
+    /// An error, which librdkafka has told the context about.
+    Error,
+}
+
+impl Queue {
+    /// The queue of a partition; `nonempty` is called whenever something comes after nothing. `None` when librdkafka cannot set the
+    /// partition apart.
+    pub(crate) fn new(
+        consumer: &Arc<BaseConsumer<KafkaContext>>,
+        topic: &str,
+        partition: i32,
+        nonempty: impl Fn() + Send + Sync + 'static,
+    ) -> Option<Queue> {
+        let mut apart = consumer.split_partition_queue(topic, partition)?;
+        apart.set_nonempty_callback(nonempty);
+        let topic = CString::new(topic).ok()?;
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client lives as long as `consumer`, and the topic is a C string. The reference is given back in `drop`.
+        let native = unsafe { rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
+        Some(Queue { native: NonNull::new(native)?, client, _apart: apart })
+    }
+
+    /// Takes what is there, in order, as long as `each` answers that it wants more. Does not wait. Returns whether something was there.
+    pub(crate) fn take<F: FnMut(Entry<'_>) -> bool>(&self, each: F) -> bool {
+        let mut taking = Taking { each, client: self.client, panic: None };
+        let opaque = ptr::from_mut(&mut taking).cast::<c_void>();
+        // SAFETY: the queue lives, and `opaque` is what `called::<F>` takes it for until the call returns.
+        let taken =
+            unsafe { rd_kafka_consume_callback_queue(self.native.as_ptr(), 0, Some(called::<F>), opaque) };
+        if let Some(panic) = taking.panic {
+            resume_unwind(panic);
+        }
+        taken > 0
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the reference is this one's own, and the consumer still lives.
+        unsafe { rd_kafka_queue_destroy(self.native.as_ptr()) };
+    }
+}
+
+/// A call of [`Queue::take`].
+struct Taking<F> {
+    each: F,
+    client: *mut rd_kafka_t,
+    /// A panic of `each`, which ends the call.
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Called by librdkafka for each message.
+///
+/// # Safety
+/// `opaque` is a `Taking<F>` that nobody else uses meanwhile, and `message` a message.
+unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
+    message: *mut rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the caller's promise.
+    let (taking, message) = unsafe { (&mut *opaque.cast::<Taking<F>>(), &*message) };
+    let entry = match message.err {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            let value = (!message.payload.is_null()).then(|| {
+                // SAFETY: a message's value is `len` bytes at `payload`.
+                unsafe { std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len) }
+            });
+            Entry::Record(message.offset, value)
+        }
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Entry::End,
+        _ => Entry::Error,
+    };
+    let more = catch_unwind(AssertUnwindSafe(|| (taking.each)(entry))).unwrap_or_else(|panic| {
+        taking.panic = Some(panic);
+        false
+    });
+    if !more {
+        // SAFETY: the client lives. What was not looked at goes back to the front of its queue.
+        unsafe { rd_kafka_yield(taking.client) };
+    }
+}
