@@ -45,11 +45,14 @@ pub fn dictionary() -> DataType {
 /// One entry of an attribute list: `{key, type, value}`. See [`attributes`](crate::attributes).
 #[must_use]
 pub fn attribute_entry() -> Fields {
-    Fields::from(vec![
-        Field::new("key", dictionary(), false),
-        Field::new("type", DataType::UInt8, false),
-        Field::new("value", DataType::BinaryView, true),
-    ])
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("key", dictionary(), false),
+            Field::new("type", DataType::UInt8, false),
+            Field::new("value", DataType::BinaryView, true),
+        ])
+    });
+    FIELDS.clone()
 }
 
 /// A list of attributes, in wire order, repeated keys included.
@@ -67,25 +70,31 @@ pub fn resource_dictionary() -> DataType {
 /// An entry of `links`: a reference to a span of another segment or trace.
 #[must_use]
 pub fn link() -> Fields {
-    Fields::from(vec![
-        Field::new("trace_id", text(), true),
-        Field::new("span_id", text(), true),
-        Field::new("ref_type", text(), true),
-        Field::new("parent_service", text(), true),
-        Field::new("parent_service_instance", text(), true),
-        Field::new("parent_endpoint", text(), true),
-        Field::new("network_address", text(), true),
-    ])
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("trace_id", text(), true),
+            Field::new("span_id", text(), true),
+            Field::new("ref_type", text(), true),
+            Field::new("parent_service", text(), true),
+            Field::new("parent_service_instance", text(), true),
+            Field::new("parent_endpoint", text(), true),
+            Field::new("network_address", text(), true),
+        ])
+    });
+    FIELDS.clone()
 }
 
 /// An entry of `events`: a log attached to a span. Its `attributes` is an [`attribute_list`].
 #[must_use]
 pub fn span_event() -> Fields {
-    Fields::from(vec![
-        Field::new("time", timestamp(), true),
-        Field::new("name", text(), true),
-        Field::new("attributes", attribute_list(), true),
-    ])
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("time", timestamp(), true),
+            Field::new("name", text(), true),
+            Field::new("attributes", attribute_list(), true),
+        ])
+    });
+    FIELDS.clone()
 }
 
 fn list(entry: Fields) -> DataType {

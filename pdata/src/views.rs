@@ -190,10 +190,9 @@ pub(crate) fn lists(
 /// A dictionary column: `keys` point into `values`.
 pub(crate) fn dictionary(
     keys: Vec<i32>,
-    nulls: Option<NullBufferBuilder>,
+    nulls: Option<NullBuffer>,
     values: ArrayRef,
 ) -> Result<ArrayRef, ArrowError> {
-    let nulls = nulls.and_then(|mut nulls| nulls.finish());
     let keys = PrimitiveArray::<Int32Type>::try_new(keys.into(), nulls)?;
     Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
 }

@@ -13,6 +13,9 @@ use weir_pdata::text::TextColumn;
 
 use crate::texts::{Interner, Texts, TooLarge};
 
+/// Keys that a map has room for from the beginning.
+const KEYS: usize = 64;
+
 /// A map of text to text, built row by row.
 pub(crate) struct TextMap {
     entries: Entries,
@@ -116,7 +119,7 @@ impl Entries {
     fn with_room(rows: usize, entries: usize) -> Entries {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Entries { offsets, keys: Vec::with_capacity(entries), names: Interner::new() }
+        Entries { offsets, keys: Vec::with_capacity(entries), names: Interner::with_room(KEYS) }
     }
 
     fn end_row(&mut self) -> Result<(), TooLarge> {

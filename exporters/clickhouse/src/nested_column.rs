@@ -16,6 +16,9 @@ use crate::value_column::clamped;
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
 
+/// About what a text of a link takes.
+const LINK_TEXT: usize = 32;
+
 /// Whether an array is a list of structures, as both columns are.
 pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
     array.as_list_opt::<i32>().is_some_and(|list| list.values().as_struct_opt().is_some())
@@ -23,16 +26,17 @@ pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
 
 /// Builds `links` from the lists of all batches. Missing texts are empty.
 pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
-    let names: Vec<String> = schema::link().iter().map(|field| field.name().clone()).collect();
-    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::with_room(0, 0)).collect();
-    let mut rows = Rows::new();
+    let names = schema::link();
+    let links: usize = parts.iter().filter_map(|(array, _)| Some(structures((*array)?)?.1.len())).sum();
+    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::with_room(links, links * LINK_TEXT)).collect();
+    let mut rows = Rows::with_room(parts);
     for (array, count) in parts {
         let Some((lists, entries)) = array.and_then(structures) else {
             rows.empty(*count);
             continue;
         };
         let texts: Vec<Option<TextColumn<'_>>> =
-            names.iter().map(|name| entries.column_by_name(name).and_then(TextColumn::new)).collect();
+            names.iter().map(|name| TextColumn::new(entries.column_by_name(name.name())?)).collect();
         rows.each(lists, entries, *count, |entry| {
             for (column, text) in columns.iter_mut().zip(&texts) {
                 column.push(text.and_then(|text| text.get(entry)).unwrap_or_default().as_bytes())?;
@@ -40,7 +44,8 @@ pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
             Ok(())
         })?;
     }
-    let fields = names.iter().map(|name| Field::new(name, DataType::Binary, false)).collect::<Fields>();
+    let fields =
+        names.iter().map(|name| Field::new(name.name(), DataType::Binary, false)).collect::<Fields>();
     let arrays = columns.into_iter().map(|column| Arc::new(column.finish(None)) as ArrayRef).collect();
     Ok(rows.finish(StructArray::new(fields, arrays, None)))
 }
@@ -49,7 +54,7 @@ pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
 pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
     let (mut times, mut names, mut attributes) =
         (Vec::new(), Texts::with_room(0, 0), TextMap::with_room(0, 0, 0));
-    let mut rows = Rows::new();
+    let mut rows = Rows::with_room(parts);
     for (array, count) in parts {
         let Some((lists, entries)) = array.and_then(structures) else {
             rows.empty(*count);
@@ -98,8 +103,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn new() -> Rows {
-        Rows { offsets: vec![0], entries: 0 }
+    fn with_room(parts: &[ListPart<'_>]) -> Rows {
+        let mut offsets = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum::<usize>() + 1);
+        offsets.push(0);
+        Rows { offsets, entries: 0 }
     }
 
     fn empty(&mut self, rows: usize) {

@@ -1,5 +1,6 @@
 //! The requests that the exporter makes of a server.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -106,10 +107,13 @@ impl Server {
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.
     pub async fn insert(&self, table: &str, token: &str, rows: &RecordBatch) -> Result<(), Failure> {
-        let columns: Vec<String> =
-            rows.schema_ref().fields().iter().map(|field| quoted(field.name())).collect();
         // The columns are named: else the server would drop those that it does not know without a word.
-        let sql = format!("INSERT INTO {} ({}) FORMAT ArrowStream", quoted(table), columns.join(", "));
+        let mut sql = format!("INSERT INTO {} ", quoted(table));
+        for (at, field) in rows.schema_ref().fields().iter().enumerate() {
+            // Writing to a String does not fail.
+            let _ = write!(sql, "{}{}", if at == 0 { "(" } else { ", " }, quoted(field.name()));
+        }
+        sql += ") FORMAT ArrowStream";
         let mut insert =
             self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
         let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));

@@ -7,6 +7,8 @@
 //! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service` and
 //!   `operation` have columns, the others are in `labels`.
 
+use std::fmt::{self, Display, Formatter, Write as _};
+
 use weir_pdata::Signal;
 
 /// The type of `links` in `events`.
@@ -196,8 +198,25 @@ pub(crate) fn create_table(signal: Signal, database: &str, table: &str, ttl_seco
 }
 
 /// A name as ClickHouse reads it whatever is in it.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+pub(crate) fn quoted(name: &str) -> Quoted<'_> {
+    Quoted(name)
+}
+
+/// See [`quoted`].
+#[derive(Clone, Copy)]
+pub(crate) struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('`')?;
+        for part in self.0.split_inclusive(['\\', '`']) {
+            match part.strip_suffix(['\\', '`']) {
+                Some(before) => write!(f, "{before}\\{}", &part[before.len()..])?,
+                None => f.write_str(part)?,
+            }
+        }
+        f.write_char('`')
+    }
 }
 
 /// A text in SQL.
@@ -261,7 +280,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_whatever_is_in_them() {
-        assert_eq!(quoted("a`b\\c"), "`a\\`b\\\\c`");
+        assert_eq!(quoted("a`b\\c").to_string(), "`a\\`b\\\\c`");
         assert_eq!(literal("a'b\\c"), "'a\\'b\\\\c'");
     }
 }

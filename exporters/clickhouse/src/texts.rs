@@ -20,6 +20,8 @@ pub(crate) struct TooLarge;
 
 /// The longest text that is in its view.
 const INLINE: usize = 12;
+/// About what one of several distinct texts takes.
+const LIKELY: usize = 32;
 /// What is copied at a time.
 const STEP: usize = 16;
 
@@ -115,9 +117,13 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
-    /// No texts.
-    pub fn new() -> Interner {
-        Interner { numbers: HashTable::new(), hasher: RandomState::default(), texts: Texts::with_room(0, 0) }
+    /// No texts, and room for about so many.
+    pub fn with_room(texts: usize) -> Interner {
+        Interner {
+            numbers: HashTable::with_capacity(texts),
+            hasher: RandomState::default(),
+            texts: Texts::with_room(texts, texts * LIKELY),
+        }
     }
 
     /// The number of this text.
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn numbers_are_as_wide_as_there_are_texts() {
         for (count, width) in [(1, 1), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {
-            let mut interner = Interner::new();
+            let mut interner = Interner::with_room(0);
             let texts: Vec<String> = (0..count).map(|number| format!("text {number}")).collect();
             let mut numbers: Vec<i32> = texts.iter().map(|text| interner.key(text).unwrap()).collect();
             numbers.extend(texts.iter().rev().map(|text| interner.key(text).unwrap()));

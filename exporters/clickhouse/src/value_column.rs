@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, NullBufferBuilder, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray,
+    NullBufferBuilder, PrimitiveArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
@@ -63,7 +64,7 @@ pub(crate) fn build(
         Kind::Integer(Integer::U64) => cells.integers::<UInt64Type>(),
         Kind::Float32 => Arc::new(cells.numbers::<Float32Type>(|cell| float(cell).map(|value| value as f32))),
         Kind::Float64 => Arc::new(cells.numbers::<Float64Type>(float)),
-        Kind::Bool => Arc::new(cells.read(boolean).into_iter().collect::<BooleanArray>()),
+        Kind::Bool => cells.booleans(),
         Kind::Time(precision) => cells.times(precision),
         Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
     }))
@@ -144,6 +145,19 @@ impl Cells<'_, '_> {
     {
         let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
         Arc::new(self.numbers::<T>(read))
+    }
+
+    fn booleans(&mut self) -> ArrayRef {
+        let arrays = self.parts.iter().map(|(source, _)| source.as_ref()?.array().as_boolean_opt());
+        let same: Option<Vec<_>> =
+            arrays.map(|array| array.filter(|array| array.null_count() == 0)).collect();
+        let Some(arrays) = same else {
+            return Arc::new(self.read(boolean).into_iter().collect::<BooleanArray>());
+        };
+        let rows = self.parts.iter().map(|(_, rows)| rows).sum();
+        let mut values = BooleanBufferBuilder::new(rows);
+        arrays.iter().for_each(|array| values.append_buffer(array.values()));
+        Arc::new(BooleanArray::new(values.finish(), None))
     }
 
     /// Times, clamped. A clamped time is a misfit too: its own value must not be lost.
@@ -248,10 +262,16 @@ fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
     Ok(Arc::new(values.finish(there.finish().filter(|_| nullable))))
 }
 
+/// Distinct texts of a batch for which there is room from the beginning.
+const DISTINCT: usize = 16;
+
 fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
     let rows = parts.iter().map(|(_, rows)| rows).sum();
+    // Of views nobody knows how many are distinct.
+    let distinct = |text: TextColumn<'_>| text.dictionary().map_or(DISTINCT, |(_, texts)| texts.min(rows));
+    let texts = parts.iter().filter_map(|(source, _)| source.as_ref()?.text().map(distinct)).sum();
     let mut numbers = Numbers {
-        interned: Interner::new(),
+        interned: Interner::with_room(texts),
         keys: Vec::with_capacity(rows),
         nullable,
         there: NullBufferBuilder::new(rows),
@@ -399,6 +419,17 @@ mod tests {
         let (array, misfits) = built(Kind::Text, true, &[numbers]);
         assert_eq!(array.as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"1.5"[..]), None]);
         assert!(misfits.is_empty());
+    }
+
+    #[test]
+    fn flags_of_several_batches_follow_each_other() {
+        let flags = |flags: Vec<Option<bool>>| Arc::new(BooleanArray::from(flags)) as ArrayRef;
+        let (first, second) = (vec![Some(true), Some(false), Some(true)], vec![Some(false); 9]);
+        let whole = [flags(first.clone()), flags(second.clone()).slice(1, 8)];
+        let (array, _) = built(Kind::Bool, false, &whole);
+        assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [&first[..], &second[1..]].concat());
+        let (array, _) = built(Kind::Bool, false, &[flags(vec![None, Some(true)])]);
+        assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [Some(false), Some(true)]);
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn text_dictionary(cells: &[Cell]) -> Result<ArrayRef, ArrowError> {
             })
         }));
     }
-    dictionary(keys, Some(nulls), Arc::new(StringViewArray::from_iter_values(values)))
+    dictionary(keys, nulls.finish(), Arc::new(StringViewArray::from_iter_values(values)))
 }
 
 fn flatten(cells: Vec<Cell>) -> (Vec<i32>, NullBufferBuilder, Vec<Cell>) {
@@ -319,5 +319,5 @@ fn resource_column(cells: Vec<Cell>) -> Result<ArrayRef, ArrowError> {
             index(resources.len() - 1)
         }));
     }
-    dictionary(keys, Some(nulls), attribute_column(resources)?)
+    dictionary(keys, nulls.finish(), attribute_column(resources)?)
 }

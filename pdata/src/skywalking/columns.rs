@@ -68,7 +68,7 @@ impl<'a> Columns<'a> {
         let longs = |name: &str| has(name).then(Vec::<i64>::new);
         let ints = |name: &str| has(name).then(Vec::<i32>::new);
         let bools = |name: &str| has(name).then(|| BooleanBufferBuilder::new(0));
-        let names = |name: &str, known: &[&'static str]| has(name).then(|| Names::new(known.iter().copied()));
+        let names = |name: &str, known| has(name).then(|| Names::new(known));
         Columns {
             arena,
             bytes: arena.as_slice(),
@@ -91,12 +91,12 @@ impl<'a> Columns<'a> {
             parent_span_id: views("parent_span_id"),
             segment_span_id: ints("segment_span_id"),
             operation: views("operation"),
-            kind: names("kind", names::KINDS),
-            status: names("status", names::STATUSES),
+            kind: names("kind", &names::KINDS),
+            status: names("status", &names::STATUSES),
             peer: views("peer"),
-            component: has("component").then(|| Names::new(names::COMPONENTS.iter().map(|(_, name)| *name))),
+            component: names("component", &names::COMPONENT_NAMES),
             component_id: ints("component_id"),
-            layer: names("layer", names::LAYERS),
+            layer: names("layer", &names::LAYERS),
             skip_analysis: bools("skip_analysis"),
             size_limited: bools("size_limited"),
             links: has("links").then(Links::new),
@@ -142,7 +142,7 @@ impl<'a> Columns<'a> {
         let most = bytes / 16;
         let rows = more.saturating_mul(segment.spans.len()).min(most);
         let tags = more.saturating_mul(segment.tags.len()).min(most);
-        let ids = rows.saturating_mul(2 * (segment.segment_id.len() + 4));
+        let ids = rows.saturating_mul(segment.segment_id.len() + 4);
         self.built.reserve(ids.min(2 * bytes));
         self.segments.reserve(rows);
         for column in
@@ -161,6 +161,15 @@ impl<'a> Columns<'a> {
         }
         for column in [&mut self.kind, &mut self.status, &mut self.component, &mut self.layer] {
             column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        for column in [&mut self.skip_analysis, &mut self.size_limited] {
+            column.iter_mut().for_each(|column| column.reserve(rows));
+        }
+        if let Some(links) = &mut self.links {
+            links.reserve(rows, more.saturating_mul(segment.refs.len()).min(most));
+        }
+        if let Some(events) = &mut self.events {
+            events.reserve(rows, more.saturating_mul(segment.logs.len()).min(most));
         }
         if let Some(attributes) = &mut self.attributes {
             attributes.reserve(rows, tags);

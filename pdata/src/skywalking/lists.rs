@@ -38,6 +38,22 @@ impl Links {
         }
     }
 
+    /// Room for the links of `spans` more spans.
+    pub(super) fn reserve(&mut self, spans: usize, links: usize) {
+        self.offsets.reserve(spans);
+        for column in [
+            &mut self.trace_id,
+            &mut self.span_id,
+            &mut self.ref_type,
+            &mut self.service,
+            &mut self.instance,
+            &mut self.endpoint,
+            &mut self.address,
+        ] {
+            column.reserve(links);
+        }
+    }
+
     /// Ends the links of a span.
     pub(super) fn end(&mut self) {
         self.offsets.push(index(self.trace_id.len()));
@@ -82,6 +98,13 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new() -> Events {
         Events { offsets: vec![0], time: Vec::new(), name: Views::new(), attributes: TextAttributes::new() }
+    }
+
+    /// Room for the events of `spans` more spans.
+    pub(super) fn reserve(&mut self, spans: usize, events: usize) {
+        self.offsets.reserve(spans);
+        self.time.reserve(events);
+        self.name.reserve(events);
     }
 
     /// Ends the events of a span.

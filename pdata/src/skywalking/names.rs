@@ -1,20 +1,25 @@
 //! Columns of few names: kinds, layers, statuses, components.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, NullBufferBuilder, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, StringViewArray, StringViewBuilder};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use crate::views::{dictionary, index};
 
 /// Names of a span's status; `isError` chooses.
-pub(super) const STATUSES: &[&str] = &["ok", "error"];
+pub(super) static STATUSES: Known = LazyLock::new(|| StringViewArray::from_iter_values(["ok", "error"]));
 /// Names of a span's kind, see [`kind`].
-pub(super) const KINDS: &[&str] = &["server", "client", "internal", "consumer", "producer"];
+pub(super) static KINDS: Known = LazyLock::new(|| {
+    StringViewArray::from_iter_values(["server", "client", "internal", "consumer", "producer"])
+});
 /// Names of layers 1 to 6. Layer 0 has none.
-pub(super) const LAYERS: &[&str] = &["database", "rpc_framework", "http", "mq", "cache", "faas"];
+pub(super) static LAYERS: Known = LazyLock::new(|| {
+    StringViewArray::from_iter_values(["database", "rpc_framework", "http", "mq", "cache", "faas"])
+});
 /// Names of reference types 0 and 1.
 pub(super) const REF_TYPES: &[&str] = &["cross_process", "cross_thread"];
 /// Names of components, by number. Components with other numbers have no name here.
@@ -63,6 +68,13 @@ pub(super) const COMPONENTS: &[(i32, &str)] = &[
     (7002, "Requests"),
 ];
 
+/// Names of [`COMPONENTS`].
+pub(super) static COMPONENT_NAMES: Known =
+    LazyLock::new(|| StringViewArray::from_iter_values(COMPONENTS.iter().map(|(_, name)| *name)));
+
+/// Names that a column may have, made once.
+pub(super) type Known = LazyLock<StringViewArray>;
+
 const MQ: i32 = 4;
 
 /// A value of a column of names.
@@ -107,25 +119,23 @@ pub(super) fn unknown(number: i32) -> String {
     format!("unknown({number})")
 }
 
+/// No name.
+const NULL: i32 = -1;
+
 /// A dictionary column over a few known names, and `unknown(N)` as needed.
 #[derive(Debug)]
 pub(super) struct Names {
+    /// [`NULL`] for those that are missing.
     keys: Vec<i32>,
-    nulls: NullBufferBuilder,
-    known: Vec<&'static str>,
+    nulls: usize,
+    known: &'static StringViewArray,
     unknown: HashMap<i32, i32, foldhash::fast::RandomState>,
     unknown_in_order: Vec<i32>,
 }
 
 impl Names {
-    pub(super) fn new(known: impl IntoIterator<Item = &'static str>) -> Names {
-        Names {
-            keys: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-            known: known.into_iter().collect(),
-            unknown: HashMap::default(),
-            unknown_in_order: Vec::new(),
-        }
+    pub(super) fn new(known: &'static Known) -> Names {
+        Names { keys: Vec::new(), nulls: 0, known, unknown: HashMap::default(), unknown_in_order: Vec::new() }
     }
 
     pub(super) fn reserve(&mut self, more: usize) {
@@ -137,10 +147,10 @@ impl Names {
         let key = match name {
             Name::Known(index) => index,
             Name::Unknown(number) => self.unknown(number),
-            Name::Null => 0,
+            Name::Null => NULL,
         };
         self.keys.push(key);
-        self.nulls.append(name != Name::Null);
+        self.nulls += usize::from(name == Name::Null);
     }
 
     fn unknown(&mut self, number: i32) -> i32 {
@@ -152,9 +162,17 @@ impl Names {
         })
     }
 
-    pub(super) fn finish(self) -> Result<ArrayRef, ArrowError> {
+    pub(super) fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+        let nulls = (self.nulls > 0).then(|| {
+            let there = BooleanBuffer::collect_bool(self.keys.len(), |at| self.keys[at] != NULL);
+            self.keys.iter_mut().filter(|key| **key == NULL).for_each(|key| *key = 0);
+            NullBuffer::new(there)
+        });
+        if self.unknown_in_order.is_empty() {
+            return dictionary(self.keys, nulls, Arc::new(self.known.clone()));
+        }
         let mut values = StringViewBuilder::new();
-        for name in self.known {
+        for name in self.known.iter().flatten() {
             values.append_value(name);
         }
         let mut label = String::new();
@@ -164,7 +182,7 @@ impl Names {
             let _ = write!(label, "unknown({number})");
             values.append_value(&label);
         }
-        dictionary(self.keys, Some(self.nulls), Arc::new(values.finish()))
+        dictionary(self.keys, nulls, Arc::new(values.finish()))
     }
 }
 
