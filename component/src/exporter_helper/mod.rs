@@ -1,6 +1,7 @@
 //! What stands in front of every exporter: a bounded queue, batches, retries, metrics.
 //!
-//! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped.
+//! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped. Space that gets free goes
+//!   where it makes an export larger.
 //! * Waiting batches of one signal are exported together: up to `batch.max_rows` or `batch.max_bytes`, or what has
 //!   come within `batch.timeout`.
 //! * For [idempotent](crate::Exporter::is_idempotent) exporters, ranges of one lane are exported instead ([`ranges`]): written
@@ -25,6 +26,7 @@ mod persistent;
 mod queue;
 pub mod ranges;
 mod record;
+mod space;
 mod worker;
 
 pub use backoff::Backoff;

@@ -12,12 +12,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
 
 use super::delivery::Delivery;
-use super::queue::{Item, Queued, Room, Route, capacity};
+use super::queue::{Item, Queued, Room, Route};
+use super::ranges::Amount;
 use super::record;
+use super::space::Space;
 use crate::storage::{Appending, DiskQueue, StorageError};
 
 /// A batch on its way to the disk, in one or more records. Its columns are gone: the records have them.
@@ -128,10 +130,9 @@ impl AckSink for Records {
 pub(super) async fn read(
     disk: Arc<dyn DiskQueue>,
     sender: mpsc::UnboundedSender<Item>,
+    space: Space,
     delivery: Arc<Delivery>,
 ) {
-    let capacity = capacity(delivery.config.queue.max_bytes.get());
-    let room = Arc::new(Semaphore::new(capacity as usize));
     let records = Arc::new(Records(Arc::clone(&disk)));
     loop {
         let record = tokio::select! {
@@ -149,12 +150,14 @@ pub(super) async fn read(
             }
         };
         let held = Held::new(Ack::new(Arc::clone(&records) as Arc<dyn AckSink>, number));
-        let permit = tokio::select! {
+        let bytes = batch.memory();
+        let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
+        let part = tokio::select! {
             biased;
             () = delivery.abort.cancelled() => return,
-            permit = Room::take(&room, capacity, batch.memory(), &delivery.metrics, || {}) => permit,
+            part = space.take(None, amount, || drop(sender.send(Item::Full))) => part,
         };
-        let Some(room) = permit else { return };
+        let room = Room::new(bytes, &delivery.metrics, part);
         let queued = Queued { batch, held, room, route: None, delays: None };
         if sender.send(Item::Batch(Box::new(queued))).is_err() {
             return;

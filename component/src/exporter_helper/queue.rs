@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
 use super::delay::Delays;
 use super::metrics::HelperMetrics;
-use super::ranges::Piece;
+use super::ranges::{Amount, Piece};
+use super::space::{Part, Space};
 use crate::delivery::Ledger;
 use crate::{Context, LaneClosed};
 
@@ -22,9 +23,8 @@ pub struct Queue {
     /// Ranges of lanes are written down before they are exported.
     pub(super) exact: bool,
     pub(super) sender: mpsc::UnboundedSender<Item>,
-    /// One permit a unit of [`UNIT`] bytes: what bounds the unbounded channel.
-    pub(super) room: Arc<Semaphore>,
-    pub(super) capacity: u32,
+    /// What bounds the unbounded channel.
+    pub(super) space: Space,
     pub(super) metrics: HelperMetrics,
     pub(super) context: Context,
     pub(super) next_route: Arc<AtomicU64>,
@@ -68,13 +68,10 @@ pub(super) struct Route {
     pub unfinished: Option<Range<i64>>,
 }
 
-/// Bytes per permit, so that large queues fit a semaphore's count.
-const UNIT: usize = 1024;
-
 /// What comes to the exporter.
 pub(super) enum Item {
     Batch(Box<Queued>),
-    /// Somebody waits for room: nothing that is here waits for company any more.
+    /// Somebody waits for space.
     Full,
     /// The lane with this route has ended: no more of it comes.
     Ended(u64),
@@ -104,11 +101,11 @@ impl Piece for Queued {
     }
 }
 
-/// The part of the queue's capacity that a batch occupies until it is delivered.
+/// The part of the queue's space that a batch occupies until it is delivered.
 pub(super) struct Room {
     bytes: i64,
     metrics: HelperMetrics,
-    _permit: Option<OwnedSemaphorePermit>,
+    _part: Option<Part>,
 }
 
 impl Drop for Room {
@@ -118,42 +115,17 @@ impl Drop for Room {
 }
 
 impl Room {
-    /// Waits for room for this many bytes; `full` is called when there is none at once. `None` when the semaphore is closed.
-    pub async fn take(
-        room: &Arc<Semaphore>,
-        capacity: u32,
-        bytes: usize,
-        metrics: &HelperMetrics,
-        full: impl FnOnce(),
-    ) -> Option<Room> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, capacity);
-        let permit = match Arc::clone(room).try_acquire_many_owned(units) {
-            Ok(permit) => permit,
-            Err(_) => {
-                full();
-                Arc::clone(room).acquire_many_owned(units).await.ok()?
-            }
-        };
-        Some(Room::new(bytes, metrics, Some(permit)))
-    }
-
-    fn new(bytes: usize, metrics: &HelperMetrics, permit: Option<OwnedSemaphorePermit>) -> Room {
+    /// `part`: `None` for a batch that must not wait.
+    pub fn new(bytes: usize, metrics: &HelperMetrics, part: Option<Part>) -> Room {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.queue_bytes.inc_by(bytes);
-        Room { bytes, metrics: metrics.clone(), _permit: permit }
+        Room { bytes, metrics: metrics.clone(), _part: part }
     }
 
     /// How many bytes the batch occupies.
     pub fn bytes(&self) -> u64 {
         self.bytes.unsigned_abs()
     }
-}
-
-/// The number of permits for a queue of this many bytes.
-pub(super) fn capacity(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT as u64))
-        .unwrap_or(u32::MAX)
-        .clamp(1, (Semaphore::MAX_PERMITS >> 3) as u32)
 }
 
 impl Queue {
@@ -215,15 +187,16 @@ impl Queue {
     ) -> Result<(), LaneClosed> {
         let held = Held::new(std::mem::take(&mut batch.ack));
         let bytes = batch.memory();
-        let room = match bounded {
-            true => {
-                // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
-                let full = || drop(self.sender.send(Item::Full));
-                let room = Room::take(&self.room, self.capacity, bytes, &self.metrics, full);
-                room.await.ok_or(LaneClosed)?
-            }
-            false => Room::new(bytes, &self.metrics, None),
+        let part = if bounded {
+            let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
+            let lane = route.as_ref().filter(|route| route.exact).map(|route| route.id);
+            // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
+            let full = || drop(self.sender.send(Item::Full));
+            Some(self.space.take(lane, amount, full).await.ok_or(LaneClosed)?)
+        } else {
+            None
         };
+        let room = Room::new(bytes, &self.metrics, part);
         let queued = Queued { batch, held, room, route, delays };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }

@@ -18,19 +18,27 @@ pub trait Piece {
     fn bytes(&self) -> u64;
 }
 
-/// When a range is large enough.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
+/// So many rows and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
     /// Rows.
     pub rows: usize,
     /// Bytes.
     pub bytes: u64,
 }
 
+impl Amount {
+    /// Whether there is enough in one or the other.
+    #[must_use]
+    pub fn reaches(self, enough: Amount) -> bool {
+        self.rows >= enough.rows || self.bytes >= enough.bytes
+    }
+}
+
 /// The batches of one lane that wait for one sink. `T` is the clock's instant.
 #[derive(Debug)]
 pub struct Ranges<P, T> {
-    limits: Limits,
+    enough: Amount,
     /// Where the next range begins.
     from: Option<i64>,
     /// The end of the range that has to be repeated.
@@ -49,15 +57,15 @@ pub struct Cut<P, T> {
     pub pieces: Vec<P>,
     /// When the first batch has waited long enough.
     pub due: T,
-    rows: usize,
-    bytes: u64,
+    /// What the batches have.
+    pub amount: Amount,
 }
 
 impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
-    /// Ranges after `exported`. `unfinished`: what an earlier owner had begun.
-    pub fn new(limits: Limits, exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<P, T> {
+    /// Ranges after `exported`, which are complete with `enough`. `unfinished`: what an earlier owner had begun.
+    pub fn new(enough: Amount, exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<P, T> {
         let repeat = unfinished.map(|range| range.end);
-        Ranges { limits, from: exported, repeat, complete: VecDeque::new(), open: None, on_its_way: false }
+        Ranges { enough, from: exported, repeat, complete: VecDeque::new(), open: None, on_its_way: false }
     }
 
     /// Adds the next batch, which may wait until `due`.
@@ -72,14 +80,13 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
             range: from..from,
             pieces: Vec::new(),
             due,
-            rows: 0,
-            bytes: 0,
+            amount: Amount::default(),
         });
         open.range.end = positions.end;
-        open.rows += piece.rows();
-        open.bytes += piece.bytes();
+        open.amount.rows += piece.rows();
+        open.amount.bytes += piece.bytes();
         open.pieces.push(piece);
-        let full = open.rows >= self.limits.rows || open.bytes >= self.limits.bytes;
+        let full = open.amount.reaches(self.enough);
         match self.repeat {
             Some(end) if positions.end >= end => self.complete_repeat(due),
             None if full => self.complete(),
@@ -127,11 +134,9 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
     }
 
-    /// What is open is due at `now`, if it was due later.
-    pub fn hurry(&mut self, now: T) {
-        if let Some(open) = &mut self.open {
-            open.due = open.due.min(now);
-        }
+    /// Bytes of what is not yet a range.
+    pub fn open_bytes(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.amount.bytes)
     }
 
     /// Whether what waits can only go with more batches: not all of a range that has to be repeated is there.
@@ -149,8 +154,8 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
     /// What is there is all of the range that has to be repeated.
     fn complete_repeat(&mut self, due: T) {
         let (Some(end), Some(from)) = (self.repeat.take(), self.from) else { return };
-        let mut cut =
-            self.open.take().unwrap_or(Cut { range: from..from, pieces: Vec::new(), due, rows: 0, bytes: 0 });
+        let nothing = Cut { range: from..from, pieces: Vec::new(), due, amount: Amount::default() };
+        let mut cut = self.open.take().unwrap_or(nothing);
         cut.range.end = end;
         self.from = Some(end);
         self.complete.push_back(cut);
@@ -177,7 +182,7 @@ mod tests {
     }
 
     fn ranges(exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<Batch, u32> {
-        Ranges::new(Limits { rows: 10, bytes: 100 }, exported, unfinished)
+        Ranges::new(Amount { rows: 10, bytes: 100 }, exported, unfinished)
     }
 
     fn taken(ranges: &mut Ranges<Batch, u32>, now: u32) -> Option<(Range<i64>, usize)> {
@@ -215,15 +220,6 @@ mod tests {
         assert_eq!(taken(&mut lane, 0), Some((0..30, 2)));
         lane.arrived();
         assert_eq!(taken(&mut lane, 1), Some((30..32, 1)));
-    }
-
-    #[test]
-    fn a_range_that_is_hurried_goes_before_its_time() {
-        let mut ranges = ranges(Some(0), None);
-        ranges.add(Batch(0..1), 9);
-        assert_eq!((ranges.due(), taken(&mut ranges, 2)), (Some(9), None));
-        ranges.hurry(2);
-        assert_eq!(taken(&mut ranges, 2).map(|(range, _)| range), Some(0..1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,9 @@ use super::delivery::Delivery;
 use super::metrics::HelperMetrics;
 use super::pace::Pace;
 use super::persistent;
-use super::queue::{Item, Queue, Queued, Route, capacity};
-use super::ranges::{Limits, Piece as _, Ranges};
+use super::queue::{Item, Queue, Queued, Route};
+use super::ranges::{Amount, Piece as _, Ranges};
+use super::space::Space;
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
 use crate::{Context, LogLimit, StartError};
@@ -57,7 +58,8 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
     };
     let metrics = HelperMetrics::new(&context);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let capacity = capacity(helper.queue.max_bytes.get());
+    let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
+    let space = Space::new(helper.queue.max_bytes.get(), enough);
     let queue = Queue {
         exporter: Arc::from(context.id.to_string()),
         signals: exporter.signals(),
@@ -65,8 +67,7 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         // What is safe on disk is done with for its lane.
         exact: exporter.is_idempotent() && helper.storage.is_none(),
         sender,
-        room: Arc::new(Semaphore::new(capacity as usize)),
-        capacity,
+        space: space.clone(),
         metrics: metrics.clone(),
         context: context.clone(),
         next_route: Arc::default(),
@@ -82,10 +83,9 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         // Differs from process to process, so that many gateways do not retry in step.
         seed: AtomicU64::new(RandomState::new().hash_one("jitter")),
     });
-    let worker = Worker::new(Arc::clone(&delivery));
     let task = match disk {
-        Some(disk) => tokio::spawn(with_disk(worker, receiver, disk, delivery)),
-        None => tokio::spawn(worker.run(receiver)),
+        Some(disk) => tokio::spawn(with_disk(receiver, disk, enough, delivery)),
+        None => tokio::spawn(Worker::new(delivery, space).run(receiver)),
     };
     Ok((queue, ExporterTask { task, abort }))
 }
@@ -97,16 +97,18 @@ async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQu
     opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
 }
 
-/// Runs the worker behind a queue on disk.
+/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a space each.
 async fn with_disk(
-    worker: Worker,
     receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
+    enough: Amount,
     delivery: Arc<Delivery>,
 ) {
+    let space = Space::new(delivery.config.queue.max_bytes.get(), enough);
+    let worker = Worker::new(Arc::clone(&delivery), space.clone());
     let (sender, from_disk) = mpsc::unbounded_channel();
     let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&delivery)));
-    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, Arc::clone(&delivery)));
+    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, space, Arc::clone(&delivery)));
     worker.run(from_disk).await;
     for ended in [writer.await, reader.await] {
         if let Err(error) = ended {
@@ -158,14 +160,13 @@ struct Worker {
     alone: VecDeque<(Instant, Queued)>,
     lanes: BTreeMap<u64, LaneGroup>,
     pace: Pace,
-    /// Exports that may start before it is their turn by the pace: as many as senders have waited for room.
-    unpaced: usize,
+    space: Space,
     /// Each tells the lane that it was about, if any.
     exports: JoinSet<Option<u64>>,
 }
 
 impl Worker {
-    fn new(delivery: Arc<Delivery>) -> Worker {
+    fn new(delivery: Arc<Delivery>, space: Space) -> Worker {
         let pace = Pace::new(delivery.config.max_per_second, Instant::now());
         Worker {
             delivery,
@@ -173,7 +174,7 @@ impl Worker {
             alone: VecDeque::new(),
             lanes: BTreeMap::new(),
             pace,
-            unpaced: 0,
+            space,
             exports: JoinSet::new(),
         }
     }
@@ -194,7 +195,8 @@ impl Worker {
                 () = until(wake) => {}
                 next = receiver.recv(), if !ended => match next {
                     Some(Item::Batch(queued)) => self.add(*queued),
-                    Some(Item::Full) => self.hurry(),
+                    // What that means is seen below.
+                    Some(Item::Full) => {}
                     Some(Item::Ended(route)) => self.ended(route),
                     None => ended = true,
                 },
@@ -225,11 +227,11 @@ impl Worker {
                     self.lanes
                         .retain(|_, lane| Arc::strong_count(&lane.route) > 1 || !lane.ranges.is_empty());
                 }
-                let limits = Limits { rows: config.max_rows, bytes: config.max_bytes.get() };
+                let enough = Amount { rows: config.max_rows, bytes: config.max_bytes.get() };
                 let lane = self.lanes.entry(route.id).or_insert_with(|| LaneGroup {
                     route: Arc::clone(route),
                     signal: queued.batch.signal,
-                    ranges: Ranges::new(limits, route.exported, route.unfinished.clone()),
+                    ranges: Ranges::new(enough, route.exported, route.unfinished.clone()),
                 });
                 lane.ranges.add(queued, due);
             }
@@ -240,20 +242,22 @@ impl Worker {
         }
     }
 
-    /// Nothing waits for company: the queue is full, so none can come.
-    fn hurry(&mut self) {
-        let now = Instant::now();
-        for group in self.signals.iter_mut().filter(|group| !group.batches.is_empty()) {
-            group.due = Some(now);
-        }
-        self.lanes.values_mut().for_each(|lane| lane.ranges.hurry(now));
-        // To keep the pace now would be to fall behind.
-        self.unpaced = (self.unpaced + 1).min(self.lanes.len().max(1));
+    /// When an export of this signal may start. Not to fall behind, the pace is not kept while somebody waits for space.
+    fn paced(&self, signal: Signal, due: Instant) -> Instant {
+        if self.space.is_wanted() { due } else { due.max(self.pace.next(signal)) }
     }
 
-    /// When an export of this signal may start.
-    fn paced(&self, signal: Signal, due: Instant) -> Instant {
-        if self.unpaced > 0 { due } else { due.max(self.pace.next(signal)) }
+    /// Of a full queue from which nothing goes, the most that can be exported together: nothing waits for company that has no space.
+    fn largest(&self) -> Option<(Choice, Signal)> {
+        if !self.exports.is_empty() || !self.space.is_wanted() {
+            return None;
+        }
+        let signals = self.signals.iter().zip(Signal::ALL).enumerate();
+        let signals = signals.map(|(index, (group, signal))| (group.bytes, Choice::Signal(index), signal));
+        let lanes = self.lanes.iter().filter(|(_, lane)| lane.ranges.due().is_some());
+        let lanes = lanes.map(|(id, lane)| (lane.ranges.open_bytes(), Choice::Lane(*id), lane.signal));
+        let (bytes, choice, signal) = signals.chain(lanes).max_by_key(|(bytes, ..)| *bytes)?;
+        (bytes > 0).then_some((choice, signal))
     }
 
     /// Nothing more comes of a lane. A range that an earlier owner had begun and of which not all has come fails: the lane's
@@ -288,11 +292,9 @@ impl Worker {
     fn start_exports(&mut self, ended: bool) {
         while self.exports.len() < self.delivery.config.queue.concurrency {
             let now = Instant::now();
-            let Some((due, choice, signal)) = self.choose(ended) else { return };
-            if self.paced(signal, due) > now {
-                return;
-            }
-            self.unpaced = self.unpaced.saturating_sub(1);
+            let due = self.choose(ended).filter(|(due, _, signal)| self.paced(*signal, *due) <= now);
+            let largest = || self.largest().map(|(choice, signal)| (now, choice, signal));
+            let Some((due, choice, signal)) = due.or_else(largest) else { return };
             self.start(choice, if ended { due.max(now) } else { now }, signal);
         }
     }
@@ -314,6 +316,7 @@ impl Worker {
                 let last = lane.ranges.due().map_or(now, |due| due.max(now));
                 let Some(cut) = lane.ranges.take(last) else { return };
                 let route = Arc::clone(&lane.route);
+                self.space.begun(id, cut.amount);
                 self.spawn(Some(id), delivery.run_range(route, cut.range, cut.pieces));
             }
         }

@@ -55,6 +55,9 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("max.partition.fetch.bytes", "524288")
         .set("queued.min.messages", "4096")
         .set("fetch.queue.backoff.ms", "10")
+        // A fetch asks for the partitions whose queues have room just then. While it waits at the broker for some that have nothing new,
+        // nothing is fetched for the others.
+        .set("fetch.wait.max.ms", "20")
         .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string());
     config.security().apply(&mut client);
     config.properties.apply(&mut client);

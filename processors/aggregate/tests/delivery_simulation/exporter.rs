@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use weir_component::delivery::Ledger;
-use weir_component::exporter_helper::ranges::{Cut, Limits, Piece, Ranges};
+use weir_component::exporter_helper::ranges::{Amount, Cut, Piece, Ranges};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Held, Signal};
 
@@ -80,7 +80,7 @@ impl Exporter {
             return;
         }
         let held = Held::new(std::mem::take(&mut batch.ack));
-        let limits = Limits { rows: 4, bytes: u64::MAX };
+        let limits = Amount { rows: 4, bytes: u64::MAX };
         let (_, ranges) = self.routes.entry(route.id).or_insert_with(|| {
             (Arc::clone(route), Ranges::new(limits, route.exported, route.unfinished.clone()))
         });
