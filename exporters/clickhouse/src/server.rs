@@ -60,7 +60,9 @@ impl Server {
             .with_setting("wait_for_async_insert", "1")
             .with_setting("async_insert_deduplicate", "1")
             .with_setting("insert_deduplicate", "1")
-            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1");
+            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")
+            // The server reads an Arrow stream with one thread. Others, made for each insert, would wait.
+            .with_setting("max_threads", "1");
         for (name, value) in &config.settings {
             inserts = inserts.with_setting(name, value);
         }
