@@ -15,16 +15,30 @@ use weir_pdata::{Demand, Encoded, Payload, SharedProjection};
 /// What is done with each batch. An error ends the generation.
 type Take = dyn FnMut(&Encoded) -> Result<()> + Send;
 
-/// Generates `count` segments of the default shape with seed 1, and hands them over in batches of 256. With a `rate` (segments a
-/// second) they end when they are handed over, in small batches.
+/// How fast segments come, and which times they have.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// As fast as it goes, with the clock's times, in batches of 256.
+    Unlimited,
+    /// So many a second: they end when they are handed over, in small batches.
+    PerSecond(u64),
+    /// As fast as it goes, with times from the beginning of 2026, in batches of 256: the same bytes in every run.
+    Fixed,
+}
+
+/// Generates `count` segments of the default shape with seed 1, and hands them over.
 pub async fn generate(
     count: u64,
-    rate: Option<u64>,
+    pace: Pace,
     take: impl FnMut(&Encoded) -> Result<()> + Send + 'static,
 ) -> Result<()> {
-    let pace = rate.map_or("rate: unlimited".to_owned(), |rate| {
-        format!("rate: {rate}, disorder: 0s, batch: 16, latency: {{median: 1ms, p99: 2ms}}")
-    });
+    let pace = match pace {
+        Pace::Unlimited => "rate: unlimited".to_owned(),
+        Pace::PerSecond(rate) => {
+            format!("rate: {rate}, disorder: 0s, batch: 16, latency: {{median: 1ms, p99: 2ms}}")
+        }
+        Pace::Fixed => "rate: unlimited, start_time: \"2026-01-01T00:00:00Z\"".to_owned(),
+    };
     let text = format!(
         "receivers: {{generator: {{{pace}, count: {count}, seed: 1}}}}\nexporters: {{nop: }}\n\
          service: {{pipelines: {{main: {{receivers: [generator], exporters: [nop]}}}}}}\n"

@@ -24,7 +24,7 @@ mod wait;
 mod weir;
 
 pub use clickhouse::{ClickHouse, Stats};
-pub use generate::generate;
+pub use generate::{Pace, generate};
 pub use kafka::{Kafka, Record, Secure};
 pub use metrics::{Metrics, Sample};
 pub use recorder::{Recorder, Request};

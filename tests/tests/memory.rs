@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
-use weir_tests::{ClickHouse, Kafka, Metrics, Record, Weir, free_port, generate, unique, wait_until};
+use weir_tests::{ClickHouse, Kafka, Metrics, Pace, Record, Weir, free_port, generate, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 6;
@@ -55,7 +55,7 @@ service:
 async fn generated(topic: &str) -> Result<Vec<Record>> {
     let records = Arc::new(Mutex::new(Vec::new()));
     let (made, topic) = (Arc::clone(&records), topic.to_owned());
-    generate(SEGMENTS, None, move |encoded| {
+    generate(SEGMENTS, Pace::Unlimited, move |encoded| {
         let mut made = made.lock().unwrap();
         for range in encoded.records.iter() {
             let number = i32::try_from(made.len())?;

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use mimalloc::MiMalloc;
 use weir_allocations::Counting;
 use weir_pdata::{Ack, Encoded, EventBatch, Origin, Projection, Signal, decode};
-use weir_tests::generate;
+use weir_tests::{Pace, generate};
 
 #[global_allocator]
 static ALLOCATOR: Counting<MiMalloc> = Counting::new(MiMalloc);
@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
     let Some(segments) = std::env::args().nth(1) else { bail!("usage: measure_decode <segments>") };
     let rounds = segments.parse::<u64>()?.div_ceil(KEPT);
     let (keep, kept) = mpsc::channel();
-    generate(KEPT, None, move |encoded| Ok(keep.send(encoded.clone())?)).await?;
+    generate(KEPT, Pace::Unlimited, move |encoded| Ok(keep.send(encoded.clone())?)).await?;
     let batches: Vec<Encoded> = kept.iter().collect();
     let projection = Projection::everything();
     let rows: usize = batches.iter().map(|batch| decode(batch, &projection).columns.num_rows()).sum();

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use weir_tests::generate;
+use weir_tests::{Pace, generate};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -22,6 +22,7 @@ async fn main() -> Result<()> {
         bail!("usage: produce_segments <brokers> <topic> <partitions> <count> [segments a second]");
     };
     let rate = rate.first().map(|rate| rate.parse()).transpose()?;
+    let pace = rate.map_or(Pace::Unlimited, Pace::PerSecond);
     let producer: Arc<ThreadedProducer<DefaultProducerContext>> = Arc::new(
         ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -33,7 +34,7 @@ async fn main() -> Result<()> {
     let (written, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (topic, partitions) = (topic.clone(), partitions.parse::<u64>()?);
     let (sender, segments, size) = (producer.clone(), written.clone(), bytes.clone());
-    generate(count.parse()?, rate, move |encoded| {
+    generate(count.parse()?, pace, move |encoded| {
         for range in encoded.records.iter() {
             let value = &encoded.arena[range.start as usize..range.end as usize];
             let number = segments.fetch_add(1, Ordering::Relaxed);
