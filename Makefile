@@ -8,10 +8,10 @@ SECONDS ?= 60
 CARGO := cargo
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart test unit system lint fmt docs bench soak services setup
+.PHONY: help quickstart test unit system lint fmt docs bench bench-peers soak services setup
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 quickstart: ## Set up, build, and run the main job for SECONDS (60) on generated data
 	@scripts/setup build
@@ -51,6 +51,11 @@ bench: ## Measure CPU and memory of the main job; writes the table in docs/perfo
 	cp $(CARGO_TARGET_DIR)/release/weir $(CARGO_TARGET_DIR)/release/weir-counting
 	$(CARGO) build --locked --release -p weir -p weir-tests --bins
 	python3 tests/bench/run.py
+
+bench-peers: ## Measure Weir and a Flink job at the same work; writes the table of peers in docs/performance.md
+	@scripts/setup peers
+	$(CARGO) build --locked --release -p weir -p weir-tests --bins
+	python3 tests/bench/peers.py
 
 soak: ## Kill gateways for SECONDS (60) and check that everything is stored once; WEIR_SEED=N repeats the choices
 	@scripts/setup test

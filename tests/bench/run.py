@@ -18,8 +18,9 @@ import time
 from program import RELEASE, ROOT, Weir
 from servers import Servers
 
-RULES = 1000
-RULE = '        - {name: rule-%d, match: {service: "service-%d*"}, when: {high: "p99_duration_ns > 2000000000"}}\n'
+# Name, prefix of the service, threshold of the 99th percentile in nanoseconds.
+RULES = [(f"rule-{n}", f"service-{n}", 2_000_000_000) for n in range(1000)]
+RULE = '        - {name: %s, match: {service: "%s*"}, when: {high: "p99_duration_ns > %d"}}\n'
 CHAIN = """
 processors:
   enrich: {tags: {site: bench}, host: true}
@@ -28,7 +29,7 @@ processors:
   threshold:
     rules:
       inline:
-""" + "".join(RULE % (n, n) for n in range(RULES))
+"""
 PROCESSORS = "[enrich, aggregate/endpoint, aggregate/service, threshold]"
 PIPELINE = "\nservice:\n  pipelines:\n    main: {receivers: [%s], processors: %s, exporters: [%s]}\n"
 NOP = "exporters:\n  nop:\n"
@@ -42,17 +43,22 @@ def generator_alone(segments):
     return Weir(generator(segments) + NOP + PIPELINE % ("generator", "[]", "nop"), "--exit-on-end").wait()
 
 
+def chain(rules):
+    """The processors, with these rules."""
+    return CHAIN + "".join(RULE % rule for rule in rules)
+
+
 def full_chain(segments, lanes=1, cores=None):
-    config = generator(segments, lanes) + CHAIN + NOP + PIPELINE % ("generator", PROCESSORS, "nop")
+    config = generator(segments, lanes) + chain(RULES) + NOP + PIPELINE % ("generator", PROCESSORS, "nop")
     return Weir(config, "--exit-on-end", cores=cores).wait()
 
 
-def gateway(servers, topic, group, database):
+def gateway(servers, topic, group, database, rules=RULES):
     """The configuration of case 3."""
     receiver = (f"receivers:\n  skywalking_kafka: {{brokers: [\"{servers.bootstrap}\"], topics: {{segments: {topic}}}, "
                 f"group_id: {group}, initial_offset: earliest}}\n")
     exporter = f"exporters:\n  clickhouse: {{endpoint: \"{servers.url}\", database: {database}}}\n"
-    return receiver + CHAIN + exporter + PIPELINE % ("skywalking_kafka", PROCESSORS, "clickhouse")
+    return receiver + chain(rules) + exporter + PIPELINE % ("skywalking_kafka", PROCESSORS, "clickhouse")
 
 
 def kafka_to_clickhouse(servers, topic, segments, run, counting=False):
@@ -158,6 +164,18 @@ def machine():
     return f"{os.cpu_count()} cores ({cpu}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
 
 
+def write(mark, lines):
+    """Puts lines into docs/performance.md, in place of those between <!-- mark --> and <!-- /mark -->."""
+    page = os.path.join(ROOT, "docs", "performance.md")
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    place = rf"(?s)(<!-- {mark} -->\n).*?(\n<!-- /{mark} -->)"
+    text = re.sub(place, lambda found: found[1] + "\n".join(lines) + found[2], text)
+    with open(page, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"wrote the table of {os.path.relpath(page, ROOT)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segments", type=int, default=50_000, help="segments of the short runs; the long ones have 4 x")
@@ -194,13 +212,7 @@ def main():
         f"6, from the end of an event to the server's answer, at {rate:,} segments a second (half of case 3) with a batch timeout of "
         f"50 ms: median {middle * 1000:.0f} ms, 99 % within {high * 1000:.0f} ms, of which the generator holds events for up to 50 ms.",
     ]
-    page = os.path.join(ROOT, "docs", "performance.md")
-    with open(page, encoding="utf-8") as file:
-        text = file.read()
-    text = re.sub(r"(?s)(<!-- bench -->\n).*?(\n<!-- /bench -->)", lambda found: found[1] + "\n".join(lines) + found[2], text)
-    with open(page, "w", encoding="utf-8") as file:
-        file.write(text)
-    print(f"wrote the table of {os.path.relpath(page, ROOT)}")
+    write("bench", lines)
 
 
 if __name__ == "__main__":

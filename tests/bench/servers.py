@@ -76,8 +76,9 @@ class Servers:
                                stdout=subprocess.PIPE)
         return json.loads(wrote.stdout)
 
-    def produce(self, topic, segments, rate):
-        """Writes so many generated segments as they end, at `rate` a second; returns the running producer."""
+    def produce(self, topic, segments, rate=None):
+        """Writes so many generated segments as they end, at `rate` a second or as fast as it goes; returns the running producer."""
         produce = os.path.join(RELEASE, "produce_segments")
-        return subprocess.Popen([produce, self.bootstrap, topic, str(PARTITIONS), str(segments), str(rate)],
+        paced = [str(rate)] if rate else []
+        return subprocess.Popen([produce, self.bootstrap, topic, str(PARTITIONS), str(segments), *paced],
                                 stdout=subprocess.DEVNULL)

@@ -1,0 +1,42 @@
+"""Running the Flink job of tests/bench/flink under measurement."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from program import CACHE, Usage
+from servers import SUPPORT
+
+FOLDER = os.path.join(CACHE, "flink-peer")
+# One gigabyte and the collector that takes the least CPU. The last two are what Flink asks of a JVM of this version.
+JVM = ["-Xmx1g", "-XX:+UseParallelGC", "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+
+
+def run(servers, topic, group, database, rules):
+    """Reads a topic to its end. What it used, and in `said` what the job says of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rules")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines("\t".join(map(str, rule)) + "\n" for rule in rules)
+        command = ["java", *JVM, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={SUPPORT}/kafka/log4j2.xml",
+                   "-cp", os.path.join(FOLDER, "lib", "*"), "weir.bench.Job",
+                   "--brokers", servers.bootstrap, "--topic", topic, "--group", group, "--server", servers.url,
+                   "--database", database, "--rules", path, "--checkpoints", f"file://{folder}/checkpoints"]
+        began = time.monotonic()
+        child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
+        try:
+            output = child.stdout.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
+    used = Usage(usage, time.monotonic() - began)
+    if child.returncode != 0:
+        sys.exit(f"the Flink job ended with {child.returncode}")
+    used.said = json.loads(output.splitlines()[-1])
+    return used
