@@ -8,7 +8,6 @@ import tempfile
 import time
 
 from program import CACHE, Usage
-from servers import SUPPORT
 
 FOLDER = os.path.join(CACHE, "flink-peer")
 # One gigabyte and the collector that takes the least CPU. The last two are what Flink asks of a JVM of this version.
@@ -21,8 +20,7 @@ def run(servers, topic, group, database, rules):
         path = os.path.join(folder, "rules")
         with open(path, "w", encoding="utf-8") as file:
             file.writelines("\t".join(map(str, rule)) + "\n" for rule in rules)
-        command = ["java", *JVM, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={SUPPORT}/kafka/log4j2.xml",
-                   "-cp", os.path.join(FOLDER, "lib", "*"), "weir.bench.Job",
+        command = ["java", *JVM, f"-Djava.io.tmpdir={folder}", "-cp", os.path.join(FOLDER, "lib", "*"), "weir.bench.Job",
                    "--brokers", servers.bootstrap, "--topic", topic, "--group", group, "--server", servers.url,
                    "--database", database, "--rules", path, "--checkpoints", f"file://{folder}/checkpoints"]
         began = time.monotonic()
@@ -40,3 +38,11 @@ def run(servers, topic, group, database, rules):
         sys.exit(f"the Flink job ended with {child.returncode}")
     used.said = json.loads(output.splitlines()[-1])
     return used
+
+
+def verify(said, segments):
+    """Ends the measurement when the job has not stored and counted every span of so many generated segments."""
+    counted = (said["segments"], said["stored in events"], said["spans in service windows"] + said["late for service windows"],
+               said["spans in endpoint windows"] + said["late for endpoint windows"])
+    if counted != (segments, 16 * segments, 16 * segments, segments):
+        sys.exit(f"the Flink job has not done all of its work on {segments} segments: {said}")

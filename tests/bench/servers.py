@@ -42,8 +42,12 @@ class Servers:
         return child, json.loads(child.stdout.readline())
 
     def sql(self, text):
-        """Runs SQL, returns the answer's text."""
-        body = urllib.request.urlopen(self.url + "/?" + urllib.parse.urlencode({"query": text}), data=b"").read()
+        """Runs SQL, returns the answer's text. A refusal is raised with the engine's words."""
+        try:
+            body = urllib.request.urlopen(self.url + "/?" + urllib.parse.urlencode({"query": text}), data=b"").read()
+        except urllib.error.HTTPError as error:
+            error.msg = error.read().decode(errors="replace").strip()
+            raise
         return body.decode().strip()
 
     def discard(self, inserts):

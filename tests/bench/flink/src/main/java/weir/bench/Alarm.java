@@ -14,12 +14,12 @@ public final class Alarm {
         StringBuilder series = new StringBuilder();
         part(series, rule);
         part(series, operator);
-        part(series, "service");
-        part(series, service);
         if (!operation.isEmpty()) {
             part(series, "operation");
             part(series, operation);
         }
+        part(series, "service");
+        part(series, service);
         long hash = 0xcbf29ce484222325L;
         for (byte one : series.toString().getBytes(StandardCharsets.UTF_8)) {
             hash = (hash ^ one & 0xff) * 0x100000001b3L;

@@ -27,12 +27,12 @@ public final class StoreAlarms extends Storing<Alarm, Void> {
         text(rows, alarm.service);
         text(rows, alarm.operation);
         rows.varint(alarm.operation.isEmpty() ? 1 : 2);
-        text(rows, "service");
-        text(rows, alarm.service);
         if (!alarm.operation.isEmpty()) {
             text(rows, "operation");
             text(rows, alarm.operation);
         }
+        text(rows, "service");
+        text(rows, alarm.service);
         text(rows, "p99_duration_ns");
         rows.int8(0);
         rows.float64(alarm.value);
