@@ -10,17 +10,23 @@ import time
 from program import CACHE, Usage
 
 FOLDER = os.path.join(CACHE, "flink-peer")
-# One gigabyte and the collector that takes the least CPU. The last two are what Flink asks of a JVM of this version.
-JVM = ["-Xmx1g", "-XX:+UseParallelGC", "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+# The collector that took the least CPU of three. The last is what Flink asks of a JVM of this version.
+JVM = ["-Xmx%s", "-XX:+UseParallelGC", "--add-opens=java.base/java.util=ALL-UNNAMED"]
+HEAP = "1g"
 
 
-def run(servers, topic, group, database, rules):
+def flags(heap):
+    """Of the JVM."""
+    return [flag.replace("%s", heap) for flag in JVM]
+
+
+def run(servers, topic, group, database, rules, heap=HEAP):
     """Reads a topic to its end. What it used, and in `said` what the job says of itself."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "rules")
         with open(path, "w", encoding="utf-8") as file:
             file.writelines("\t".join(map(str, rule)) + "\n" for rule in rules)
-        command = ["java", *JVM, f"-Djava.io.tmpdir={folder}", "-cp", os.path.join(FOLDER, "lib", "*"), "weir.bench.Job",
+        command = ["java", *flags(heap), f"-Djava.io.tmpdir={folder}", "-cp", os.path.join(FOLDER, "lib", "*"), "weir.bench.Job",
                    "--brokers", servers.bootstrap, "--topic", topic, "--group", group, "--server", servers.url,
                    "--database", database, "--rules", path, "--checkpoints", f"file://{folder}/checkpoints"]
         began = time.monotonic()

@@ -77,18 +77,32 @@ def kafka_to_clickhouse(servers, topic, segments, run, counting=False):
     return used
 
 
-def measure(name, run, segments, repeats):
-    """One row: the cost of one more segment, from runs of `segments` and 4 x `segments`."""
-    cpu, engine, rss, rate = [], [], [], []
-    for repeat in range(repeats):
+class Sample:
+    """The cost of one more segment, from a run of `segments` and one of 4 x `segments`."""
+
+    def __init__(self, run, segments, repeat):
         short, long = run(segments, f"{repeat}s"), run(4 * segments, f"{repeat}l")
-        cpu.append((long.cpu - short.cpu) / (3 * segments) * 1e6)
-        if hasattr(long, "engine"):
-            engine.append((long.engine - short.engine) / (3 * segments) * 1e6)
-        rss.append(long.rss)
-        rate.append(4 * segments / long.wall)
-    row = (name, f"{statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{statistics.median(cpu) / 16:.2f}",
-           f"{max(rss) / 2**20:.0f} MiB", f"{statistics.median(rate):,.0f}",
+        more = 3 * segments
+        self.cpu = (long.cpu - short.cpu) / more * 1e6
+        self.engine = (long.engine - short.engine) / more * 1e6 if hasattr(long, "engine") else None
+        self.rss = long.rss
+        self.rate = 4 * segments / long.wall
+        self.later_rate = more / (long.wall - short.wall)
+        self.long = long
+
+
+def spread(values):
+    """Median and range."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+
+def measure(name, run, segments, repeats):
+    """One row of the table."""
+    samples = [Sample(run, segments, repeat) for repeat in range(repeats)]
+    cpu = [sample.cpu for sample in samples]
+    engine = [sample.engine for sample in samples if sample.engine is not None]
+    row = (name, spread(cpu), f"{statistics.median(cpu) / 16:.2f}", f"{max(sample.rss for sample in samples) / 2**20:.0f} MiB",
+           f"{statistics.median(sample.rate for sample in samples):,.0f}",
            f"{max(0, statistics.median(engine)):.0f}" if engine else "")
     print(" | ".join(row), flush=True)
     return row

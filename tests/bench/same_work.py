@@ -8,6 +8,9 @@ from program import Weir
 from run import gateway
 
 TOPIC = "peers_check"
+# Where the Flink job stores, in tables such as Weir makes. They stay, empty.
+FLINK = "by_flink"
+TABLES = ("events", "window_results", "alarms")
 BURSTS = 6
 BURST = 5_000
 # So far apart that windows close: they are kept open for 10 s.
@@ -42,24 +45,24 @@ def check(servers):
             sys.exit("produce_segments failed")
     segments = BURSTS * BURST
     by_weir(servers, segments)
-    servers.sql("CREATE DATABASE by_flink")
-    for table in ("events", "window_results", "alarms"):
-        servers.sql(f"CREATE TABLE by_flink.{table} AS by_weir.{table}")
-    said = flink_job.run(servers, TOPIC, "by_flink", "by_flink", RULES).said
+    servers.sql(f"CREATE DATABASE {FLINK}")
+    for table in TABLES:
+        servers.sql(f"CREATE TABLE {FLINK}.{table} AS by_weir.{table}")
+    said = flink_job.run(servers, TOPIC, "check", FLINK, RULES).said
     flink_job.verify(said, segments)
     found = {}
     for name, query in (("spans", EVENTS), ("windows", WINDOWS), ("alarms", ALARMS)):
         weir, flink = (servers.sql(query.format(database=database, weir="by_weir") + " FORMAT TSV").splitlines()
-                       for database in ("by_weir", "by_flink"))
+                       for database in ("by_weir", FLINK))
         if weir != flink:
             differ = sorted(set(weir) ^ set(flink))[:10]
             sys.exit(f"Weir and Flink stored different {name} ({len(weir)} and {len(flink)} lines), such as:\n" + "\n".join(differ))
         found[name] = weir
     if found["spans"][0].split("\t")[0] != str(16 * segments) or not found["windows"] or not found["alarms"]:
         sys.exit(f"the check compared too little: {found['spans']}, {len(found['windows'])} windows, {len(found['alarms'])} alarms")
-    for database in ("by_weir", "by_flink"):
-        servers.sql(f"DROP DATABASE {database}")
-    servers.discard(True)
+    servers.sql("DROP DATABASE by_weir")
+    for table in TABLES:
+        servers.sql(f"TRUNCATE TABLE {FLINK}.{table}")
     return (f"Before the measurement both stored one topic of {segments:,} segments in the engine: {16 * segments:,} spans, "
             f"{len(found['windows'])} results of windows and {len(found['alarms'])} alarms (of {len(RULES)} rules that fire), equal in "
             f"every column but the alarms' message.")

@@ -55,6 +55,10 @@ class Servers:
         order = json.dumps({"mode": "discard" if inserts else "ok"}).encode()
         urllib.request.urlopen(self._control + "/_control", data=order).read()
 
+    def insert_bytes(self):
+        """Bytes of all inserts so far, as they came over the wire."""
+        return json.load(urllib.request.urlopen(self._control + "/_stats"))["insert_bytes"]
+
     def engine_cpu(self):
         """CPU seconds of the engine's own threads so far: without the HTTP server in front of it, which also decompresses."""
         events = "event IN ('UserTimeMicroseconds', 'SystemTimeMicroseconds')"
