@@ -3,7 +3,8 @@
 Peers: a Flink job tuned by hand (tests/bench/flink). First both store a topic in the real engine, and what they stored is
 compared; then both read the same topics into the same null sink, in turn. Each runs at two lengths, and the difference is
 divided by the difference in segments: start, stop, and the compiling of the JVM's first seconds do not count, so the short
-runs must be long enough for that. At last each stores shorter topics in the engine, for the engine's CPU alone.
+runs must be long enough for that. At last each stores shorter topics in the engine, for the engine's CPU alone. The topics take
+10 GB in the folder of temporary files.
 
     python tests/bench/peers.py [--segments 400000] [--repeats 3]
 """

@@ -13,10 +13,11 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Inserts into one table, one after the other on a thread of their own: while one is sent, the next one is filled. Who fills
- * waits when both are full. Failures are tried again some times, then they end the job: its checkpoint repeats the rows.
+ * waits when they are full. Failures are tried again some times, then the job fails: a start from its checkpoint repeats the rows.
  */
 final class Inserts implements AutoCloseable {
     private static final int ROWS = 10_000;
@@ -102,7 +103,7 @@ final class Inserts implements AutoCloseable {
         });
         rows = null;
         while (rows == null) {
-            rows = free.poll(1, java.util.concurrent.TimeUnit.SECONDS);
+            rows = free.poll(1, TimeUnit.SECONDS);
             if (rows == null && last.isDone()) {
                 outcome(last);
             }

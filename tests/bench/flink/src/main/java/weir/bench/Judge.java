@@ -1,5 +1,6 @@
 package weir.bench;
 
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -50,7 +51,7 @@ public final class Judge extends ProcessWindowFunction<Partial, Partial, String,
     }
 
     private List<Rule> matching(String service) {
-        return java.util.Arrays.stream(rules).filter(rule -> rule.matches(service)).toList();
+        return Arrays.stream(rules).filter(rule -> rule.matches(service)).toList();
     }
 
     private void judge(String[] names, Partial result, List<Rule> matching, Context context) throws Exception {

@@ -1,6 +1,6 @@
 package weir.bench;
 
-import java.util.HashMap;
+import java.util.Arrays;
 import java.util.Map;
 
 /** The names of SkyWalking's numbers in the stored rows, as RowBinary texts. */
@@ -12,7 +12,8 @@ final class Names {
     private static final byte[][] LAYERS = texts("", "database", "rpc_framework", "http", "mq", "cache", "faas");
     private static final byte[][] REF_TYPES = texts("cross_process", "cross_thread");
     private static final int MQ = 4;
-    private static final Map<Integer, byte[]> COMPONENTS = new HashMap<>();
+    /** By number. */
+    private static final byte[][] COMPONENTS = new byte[8192][];
 
     static {
         Map<Integer, String> names = Map.ofEntries(
@@ -29,7 +30,8 @@ final class Names {
                 Map.entry(80, "JdkThreading"), Map.entry(104, "mssql-jdbc-driver"), Map.entry(109, "MyBatis"),
                 Map.entry(115, "AlibabaDruid"), Map.entry(116, "HikariCP"), Map.entry(119, "ClickHouse-jdbc-driver"),
                 Map.entry(6000, "Nginx"), Map.entry(7000, "Python"), Map.entry(7001, "Flask"), Map.entry(7002, "Requests"));
-        names.forEach((number, name) -> COMPONENTS.put(number, Rows.text(name)));
+        Arrays.fill(COMPONENTS, NONE);
+        names.forEach((number, name) -> COMPONENTS[number] = Rows.text(name));
     }
 
     private Names() {}
@@ -55,9 +57,7 @@ final class Names {
     }
 
     static byte[] component(int number) {
-        // Boxing of small numbers makes no objects.
-        byte[] name = COMPONENTS.get(number);
-        return name == null ? NONE : name;
+        return number >= 0 && number < COMPONENTS.length ? COMPONENTS[number] : NONE;
     }
 
     private static byte[] of(byte[][] known, int number) {

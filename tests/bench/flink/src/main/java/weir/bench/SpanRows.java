@@ -1,6 +1,7 @@
 package weir.bench;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
@@ -36,7 +37,7 @@ final class SpanRows {
             rows.put(Rows.text(key));
             rows.put(Rows.text(value));
         });
-        constants = java.util.Arrays.copyOf(rows.plain, rows.used);
+        constants = Arrays.copyOf(rows.plain, rows.used);
         constantCount = ordered.size();
     }
 
@@ -270,7 +271,7 @@ final class SpanRows {
 
     private boolean is(byte[] key) {
         return keyTo - keyFrom == key.length
-                && java.util.Arrays.equals(cursor.bytes, keyFrom, keyTo, key, 0, key.length);
+                && Arrays.equals(cursor.bytes, keyFrom, keyTo, key, 0, key.length);
     }
 
     /** Reads a pair of texts. */
