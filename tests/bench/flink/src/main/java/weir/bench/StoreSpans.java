@@ -12,7 +12,7 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
  */
 public final class StoreSpans extends Storing<Segment, Partial> {
     private final LinkedHashMap<String, String> enrichment;
-    private final LongCounter segments = new LongCounter();
+    private final LongCounter segments = new LongCounter(), checkpoints = new LongCounter();
     private transient SpanRows spans;
     private transient Groups groups;
     private transient StreamRecord<Partial> record;
@@ -30,6 +30,7 @@ public final class StoreSpans extends Storing<Segment, Partial> {
         groups = new Groups();
         record = new StreamRecord<>(null);
         getRuntimeContext().addAccumulator("segments", segments);
+        getRuntimeContext().addAccumulator("checkpoints", checkpoints);
     }
 
     @Override
@@ -55,6 +56,14 @@ public final class StoreSpans extends Storing<Segment, Partial> {
     public void prepareSnapshotPreBarrier(long checkpoint) throws Exception {
         flush();
         super.prepareSnapshotPreBarrier(checkpoint);
+    }
+
+    @Override
+    public void notifyCheckpointComplete(long checkpoint) throws Exception {
+        super.notifyCheckpointComplete(checkpoint);
+        if (getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
+            checkpoints.add(1);
+        }
     }
 
     @Override
