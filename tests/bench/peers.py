@@ -39,7 +39,7 @@ class Peer:
 
         sample = Sample(run, segments, repeat)
         print(f"{self.name} ({self.what}): {sample.cpu:.1f} µs a segment, {sample.rss / 2**20:.0f} MiB, "
-              f"{sample.later_rate:,.0f} segments/s, the engine {max(0, sample.engine):.1f} µs", flush=True)
+              f"{sample.rate:,.0f} segments/s, the engine {max(0, sample.engine):.1f} µs", flush=True)
         return sample
 
     def cpu(self):
@@ -51,7 +51,7 @@ class Peer:
     def row(self, weir):
         """Ratios are of medians, and of the largest sizes."""
         return (self.name, self.what, spread([sample.cpu for sample in self.samples]), f"{self.rss() / 2**20:,.0f} MiB",
-                f"{statistics.median(sample.later_rate for sample in self.samples):,.0f}",
+                f"{statistics.median(sample.rate for sample in self.samples):,.0f}",
                 f"{self.cpu() / weir.cpu():.2f}", f"{self.rss() / weir.rss():.1f}",
                 f"{self.samples[-1].long.sent:,.0f}", f"{self.engine.engine:.0f}" if self.engine else "")
 
@@ -116,7 +116,7 @@ def main():
     lines = [
         f"Measured on {machine()}, {java()}, with `make bench-peers` ({count:,} and {4 * count:,} segments a run, {options.repeats} times "
         f"in turn; median and range). Kafka with {PARTITIONS} partitions → full chain → null sink, LZ4, as in case 3; ratios are multiples of "
-        f"Weir's. Segments a second are of the same difference, with Kafka and the sink on the same cores. The engine's CPU is that of one run "
+        f"Weir's. Segments a second are of the whole long run, start included, with Kafka and the sink on the same cores. The engine's CPU is that of one run "
         f"of {ENGINE_SEGMENTS:,} and one of {4 * ENGINE_SEGMENTS:,} segments into the real engine, as in case 3b. In the long runs Flink completed {min(taken)} to {max(taken)} "
         f"checkpoints. {same}", "",
         "| who | what | CPU, µs a segment | peak memory | segments/s | CPU ratio | memory ratio | bytes a segment to ClickHouse "

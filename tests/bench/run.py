@@ -87,7 +87,6 @@ class Sample:
         self.engine = (long.engine - short.engine) / more * 1e6 if hasattr(long, "engine") else None
         self.rss = long.rss
         self.rate = 4 * segments / long.wall
-        self.later_rate = more / (long.wall - short.wall)
         self.long = long
 
 
