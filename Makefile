@@ -8,7 +8,7 @@ SECONDS ?= 60
 CARGO := cargo
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart test unit system lint fmt docs bench guard guard-baseline soak services setup
+.PHONY: help quickstart test unit system lint fmt docs bench bench-peers guard guard-baseline soak services setup
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,11 @@ bench: ## Measure CPU and memory of the main job; writes the table in docs/perfo
 	cp $(CARGO_TARGET_DIR)/release/weir $(CARGO_TARGET_DIR)/release/weir-counting
 	$(CARGO) build --locked --release -p weir -p weir-tests --bins
 	python3 tests/bench/run.py
+
+bench-peers: ## Measure Weir and a Flink job at the same work; writes the table of peers in docs/performance.md
+	@scripts/setup peers
+	$(CARGO) build --locked --release -p weir -p weir-tests --bins
+	python3 tests/bench/peers.py
 
 guard: ## Compare the instruction counts of decode, aggregate and encode with the baseline; part of `make test`
 	@scripts/setup test

@@ -1,5 +1,6 @@
 """Running the weir program under measurement."""
 
+import atexit
 import os
 import re
 import signal
@@ -43,6 +44,8 @@ class Weir:
             command = ["taskset", "-c", cores, *command]
         self.began = time.monotonic()
         self.child = subprocess.Popen(command, cwd=self.folder.name, stderr=subprocess.PIPE if counting else None)
+        # When the measurement fails. After its own end this does nothing.
+        atexit.register(self.child.kill)
 
     def buckets(self, name, label):
         """A histogram's counts so far, by upper bound, of the sample whose labels contain `label`."""

@@ -18,8 +18,9 @@ import time
 from program import RELEASE, ROOT, Weir
 from servers import Servers
 
-RULES = 1000
-RULE = '        - {name: rule-%d, match: {service: "service-%d*"}, when: {high: "p99_duration_ns > 2000000000"}}\n'
+# Name, prefix of the service, threshold of the 99th percentile in nanoseconds.
+RULES = [(f"rule-{n}", f"service-{n}", 2_000_000_000) for n in range(1000)]
+RULE = '        - {name: %s, match: {service: "%s*"}, when: {high: "p99_duration_ns > %d"}}\n'
 CHAIN = """
 processors:
   enrich: {tags: {site: bench}, host: true}
@@ -28,7 +29,7 @@ processors:
   threshold:
     rules:
       inline:
-""" + "".join(RULE % (n, n) for n in range(RULES))
+"""
 PROCESSORS = "[enrich, aggregate/endpoint, aggregate/service, threshold]"
 PIPELINE = "\nservice:\n  pipelines:\n    main: {receivers: [%s], processors: %s, exporters: [%s]}\n"
 NOP = "exporters:\n  nop:\n"
@@ -42,17 +43,22 @@ def generator_alone(segments):
     return Weir(generator(segments) + NOP + PIPELINE % ("generator", "[]", "nop"), "--exit-on-end").wait()
 
 
+def chain(rules):
+    """The processors, with these rules."""
+    return CHAIN + "".join(RULE % rule for rule in rules)
+
+
 def full_chain(segments, lanes=1, cores=None):
-    config = generator(segments, lanes) + CHAIN + NOP + PIPELINE % ("generator", PROCESSORS, "nop")
+    config = generator(segments, lanes) + chain(RULES) + NOP + PIPELINE % ("generator", PROCESSORS, "nop")
     return Weir(config, "--exit-on-end", cores=cores).wait()
 
 
-def gateway(servers, topic, group, database):
+def gateway(servers, topic, group, database, rules=RULES):
     """The configuration of case 3."""
     receiver = (f"receivers:\n  skywalking_kafka: {{brokers: [\"{servers.bootstrap}\"], topics: {{segments: {topic}}}, "
                 f"group_id: {group}, initial_offset: earliest}}\n")
     exporter = f"exporters:\n  clickhouse: {{endpoint: \"{servers.url}\", database: {database}}}\n"
-    return receiver + CHAIN + exporter + PIPELINE % ("skywalking_kafka", PROCESSORS, "clickhouse")
+    return receiver + chain(rules) + exporter + PIPELINE % ("skywalking_kafka", PROCESSORS, "clickhouse")
 
 
 def kafka_to_clickhouse(servers, topic, segments, run, counting=False):
@@ -71,18 +77,31 @@ def kafka_to_clickhouse(servers, topic, segments, run, counting=False):
     return used
 
 
-def measure(name, run, segments, repeats):
-    """One row: the cost of one more segment, from runs of `segments` and 4 x `segments`."""
-    cpu, engine, rss, rate = [], [], [], []
-    for repeat in range(repeats):
+class Sample:
+    """The cost of one more segment, from a run of `segments` and one of 4 x `segments`."""
+
+    def __init__(self, run, segments, repeat):
         short, long = run(segments, f"{repeat}s"), run(4 * segments, f"{repeat}l")
-        cpu.append((long.cpu - short.cpu) / (3 * segments) * 1e6)
-        if hasattr(long, "engine"):
-            engine.append((long.engine - short.engine) / (3 * segments) * 1e6)
-        rss.append(long.rss)
-        rate.append(4 * segments / long.wall)
-    row = (name, f"{statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{statistics.median(cpu) / 16:.2f}",
-           f"{max(rss) / 2**20:.0f} MiB", f"{statistics.median(rate):,.0f}",
+        more = 3 * segments
+        self.cpu = (long.cpu - short.cpu) / more * 1e6
+        self.engine = (long.engine - short.engine) / more * 1e6 if hasattr(long, "engine") else None
+        self.rss = long.rss
+        self.rate = 4 * segments / long.wall
+        self.long = long
+
+
+def spread(values):
+    """Median and range."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+
+def measure(name, run, segments, repeats):
+    """One row of the table."""
+    samples = [Sample(run, segments, repeat) for repeat in range(repeats)]
+    cpu = [sample.cpu for sample in samples]
+    engine = [sample.engine for sample in samples if sample.engine is not None]
+    row = (name, spread(cpu), f"{statistics.median(cpu) / 16:.2f}", f"{max(sample.rss for sample in samples) / 2**20:.0f} MiB",
+           f"{statistics.median(sample.rate for sample in samples):,.0f}",
            f"{max(0, statistics.median(engine)):.0f}" if engine else "")
     print(" | ".join(row), flush=True)
     return row
@@ -158,6 +177,18 @@ def machine():
     return f"{os.cpu_count()} cores ({cpu}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
 
 
+def write(mark, lines):
+    """Puts lines into docs/performance.md, in place of those between <!-- mark --> and <!-- /mark -->."""
+    page = os.path.join(ROOT, "docs", "performance.md")
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    place = rf"(?s)(<!-- {mark} -->\n).*?(\n<!-- /{mark} -->)"
+    text = re.sub(place, lambda found: found[1] + "\n".join(lines) + found[2], text)
+    with open(page, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"wrote the table of {os.path.relpath(page, ROOT)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segments", type=int, default=50_000, help="segments of the short runs; the long ones have 4 x")
@@ -194,13 +225,7 @@ def main():
         f"6, from the end of an event to the server's answer, at {rate:,} segments a second (half of case 3) with a batch timeout of "
         f"50 ms: median {middle * 1000:.0f} ms, 99 % within {high * 1000:.0f} ms, of which the generator holds events for up to 50 ms.",
     ]
-    page = os.path.join(ROOT, "docs", "performance.md")
-    with open(page, encoding="utf-8") as file:
-        text = file.read()
-    text = re.sub(r"(?s)(<!-- bench -->\n).*?(\n<!-- /bench -->)", lambda found: found[1] + "\n".join(lines) + found[2], text)
-    with open(page, "w", encoding="utf-8") as file:
-        file.write(text)
-    print(f"wrote the table of {os.path.relpath(page, ROOT)}")
+    write("bench", lines)
 
 
 if __name__ == "__main__":

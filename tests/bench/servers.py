@@ -41,14 +41,22 @@ class Servers:
         return child, json.loads(child.stdout.readline())
 
     def sql(self, text):
-        """Runs SQL, returns the answer's text."""
-        body = urllib.request.urlopen(self.url + "/?" + urllib.parse.urlencode({"query": text}), data=b"").read()
+        """Runs SQL, returns the answer's text. A refusal is raised with the engine's words."""
+        try:
+            body = urllib.request.urlopen(self.url + "/?" + urllib.parse.urlencode({"query": text}), data=b"").read()
+        except urllib.error.HTTPError as error:
+            error.msg = error.read().decode(errors="replace").strip()
+            raise
         return body.decode().strip()
 
     def discard(self, inserts):
         """Whether inserts are thrown away: a null sink that still answers questions about tables."""
         order = json.dumps({"mode": "discard" if inserts else "ok"}).encode()
         urllib.request.urlopen(self._control + "/_control", data=order).read()
+
+    def insert_bytes(self):
+        """Bytes of all inserts so far, as they came over the wire."""
+        return json.load(urllib.request.urlopen(self._control + "/_stats"))["insert_bytes"]
 
     def engine_cpu(self):
         """CPU seconds of the engine's own threads so far: without the HTTP server in front of it, which also decompresses."""
@@ -72,9 +80,10 @@ class Servers:
         wrote = subprocess.run(self._producer(topic, segments), check=True, stdout=subprocess.PIPE)
         return json.loads(wrote.stdout)
 
-    def produce(self, topic, segments, rate):
-        """Writes so many generated segments as they end, at `rate` a second; returns the running producer."""
-        return subprocess.Popen(self._producer(topic, segments, rate), stdout=subprocess.DEVNULL)
+    def produce(self, topic, segments, rate=None):
+        """Writes so many generated segments as they end, at `rate` a second or as fast as it goes; returns the running producer."""
+        paced = [rate] if rate else []
+        return subprocess.Popen(self._producer(topic, segments, *paced), stdout=subprocess.DEVNULL)
 
     def _producer(self, topic, *numbers):
         """The command that writes generated segments: how many, and how many a second unless as fast as it goes."""
