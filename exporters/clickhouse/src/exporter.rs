@@ -130,7 +130,8 @@ impl ClickHouseExporter {
         let mut looked_again = false;
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
-            let converted = convert(table.signal, rows, &columns).map_err(|error| match error {
+            let converted = convert(table.signal, rows, &columns);
+            let InsertRows { rows: converted, moved, unplaced } = converted.map_err(|error| match error {
                 ConvertError::TooLarge(_) | ConvertError::Columns(_) => {
                     ExportError::permanent(error.to_string())
                 }
@@ -138,9 +139,9 @@ impl ClickHouseExporter {
                     Failure::other(error.to_string()).of_preparation(&table.name)
                 }
             })?;
-            let token = token(&table.name, batches, &converted.rows);
-            let Err(failure) = self.server.insert(&table.name, &token, &converted.rows).await else {
-                self.account(table, &converted);
+            let token = token(&table.name, batches, &converted);
+            let Err(failure) = self.server.insert(&table.name, &token, converted).await else {
+                self.account(table, moved, unplaced);
                 return Ok(());
             };
             if failure.is_missing_column() || failure.is_missing_table() {
@@ -155,8 +156,7 @@ impl ClickHouseExporter {
     }
 
     /// Counts what was put elsewhere, and says so.
-    fn account(&self, table: &Table, inserted: &InsertRows) {
-        let InsertRows { moved, unplaced, .. } = *inserted;
+    fn account(&self, table: &Table, moved: u64, unplaced: u64) {
         self.moved.inc_by(moved);
         self.unplaced.inc_by(unplaced);
         if moved + unplaced == 0 {

@@ -107,8 +107,9 @@ impl Server {
         }
     }
 
-    /// Inserts rows. When the server knows the token already, it keeps the rows it has.
-    pub async fn insert(&self, table: &str, token: &str, rows: &RecordBatch) -> Result<(), Failure> {
+    /// Inserts rows. When the server knows the token already, it keeps the rows it has. The rows' memory is free when they are sent,
+    /// before the server answers.
+    pub async fn insert(&self, table: &str, token: &str, rows: RecordBatch) -> Result<(), Failure> {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {} ", quoted(table));
         for (at, field) in rows.schema_ref().fields().iter().enumerate() {
@@ -120,8 +121,9 @@ impl Server {
             self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
         let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
         let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
-        let mut buffers = encoder.encode(rows).map_err(unencoded)?;
+        let mut buffers = encoder.encode(&rows).map_err(unencoded)?;
         buffers.extend(encoder.finish().map_err(unencoded)?);
+        drop(rows);
         let mut body = Body::new(self.compressed);
         for buffer in buffers {
             if let Some(bytes) = body.push(&buffer) {

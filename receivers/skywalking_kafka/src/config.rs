@@ -119,7 +119,7 @@ pub(crate) struct Queue {
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { max_bytes: ByteSize::mib(16) }
+        Queue { max_bytes: ByteSize::mib(8) }
     }
 }
 
