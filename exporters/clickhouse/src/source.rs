@@ -39,6 +39,7 @@ impl std::fmt::Display for Cell<'_> {
 /// Reads one array.
 pub(crate) struct Source<'a> {
     array: &'a ArrayRef,
+    rows: usize,
     reader: Reader<'a>,
     /// The text that all rows have.
     same: Option<&'a str>,
@@ -68,7 +69,7 @@ impl<'a> Source<'a> {
     pub fn new(array: &'a ArrayRef) -> Source<'a> {
         let reader = reader(array);
         let same = if let Reader::Text(text) = &reader { same(text) } else { None };
-        Source { array, reader, same }
+        Source { array, rows: array.len(), reader, same }
     }
 
     /// The array.
@@ -96,14 +97,14 @@ impl<'a> Source<'a> {
     /// The value of a row.
     pub fn cell(&self, row: usize) -> Cell<'a> {
         if let Some(text) = self.same
-            && row < self.array.len()
+            && row < self.rows
         {
             return Cell::Text(text);
         }
         if let Reader::Text(text) = &self.reader {
             return text.get(row).map_or(Cell::Null, Cell::Text);
         }
-        if row >= self.array.len() || self.array.is_null(row) {
+        if row >= self.rows || self.array.is_null(row) {
             return Cell::Null;
         }
         match &self.reader {
