@@ -8,7 +8,7 @@ SECONDS ?= 60
 CARGO := cargo
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart test unit system lint fmt docs bench bench-peers guard guard-baseline soak services setup
+.PHONY: help quickstart test unit system lint fmt docs bench bench-peers profile guard guard-baseline soak services setup
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,11 @@ bench-peers: ## Measure Weir and a Flink job at the same work; writes the table 
 	@scripts/setup peers
 	$(CARGO) build --locked --release -p weir -p weir-tests --bins
 	python3 tests/bench/peers.py
+
+profile: ## Sample where the time of the main job goes, by stage; writes the table in docs/performance.md (needs Linux perf)
+	@scripts/setup profile
+	$(CARGO) build --locked --release -p weir -p weir-tests --bins
+	python3 tests/bench/profile.py
 
 guard: ## Compare the instruction counts of decode, aggregate and encode with the baseline; part of `make test`
 	@scripts/setup test
