@@ -28,6 +28,12 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// Half of it.
+    #[must_use]
+    pub fn half(self) -> Amount {
+        Amount { rows: self.rows / 2, bytes: self.bytes / 2 }
+    }
+
     /// Whether there is enough in one or the other.
     #[must_use]
     pub fn reaches(self, enough: Amount) -> bool {
@@ -134,9 +140,9 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
     }
 
-    /// Bytes of what is not yet a range.
-    pub fn open_bytes(&self) -> u64 {
-        self.open.as_ref().map_or(0, |open| open.amount.bytes)
+    /// What is not yet a range.
+    pub fn open(&self) -> Amount {
+        self.open.as_ref().map_or_else(Amount::default, |open| open.amount)
     }
 
     /// Whether what waits can only go with more batches: not all of a range that has to be repeated is there.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weir_config::ComponentId;
 use weir_pdata::Signal;
 
-use super::config::{BatchConfig, HelperConfig};
+use super::config::BatchConfig;
 use super::delivery::Delivery;
 use super::metrics::HelperMetrics;
 use super::pace::Pace;
@@ -122,18 +122,16 @@ async fn with_disk(
 #[derive(Default)]
 struct Group {
     batches: Vec<Queued>,
-    rows: usize,
-    bytes: u64,
+    amount: Amount,
     due: Option<Instant>,
 }
 
 impl Group {
-    fn add(&mut self, queued: Queued, due: Instant, config: &BatchConfig) {
-        self.rows += queued.batch.len();
-        self.bytes += queued.bytes();
+    fn add(&mut self, queued: Queued, due: Instant, enough: Amount) {
+        self.amount.rows += queued.batch.len();
+        self.amount.bytes += queued.bytes();
         self.batches.push(queued);
-        let full = self.rows >= config.max_rows || self.bytes >= config.max_bytes.get();
-        let due = if full { Instant::now() } else { due };
+        let due = if self.amount.reaches(enough) { Instant::now() } else { due };
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 }
@@ -217,9 +215,9 @@ impl Worker {
     }
 
     fn add(&mut self, queued: Queued) {
-        let HelperConfig { batch: config, .. } = &self.delivery.config;
+        let enough = self.enough();
         let now = Instant::now();
-        let due = now + config.timeout.get();
+        let due = now + self.delivery.config.batch.timeout.get();
         match &queued.route {
             Some(route) if route.exact => {
                 if !self.lanes.contains_key(&route.id) {
@@ -227,7 +225,6 @@ impl Worker {
                     self.lanes
                         .retain(|_, lane| Arc::strong_count(&lane.route) > 1 || !lane.ranges.is_empty());
                 }
-                let enough = Amount { rows: config.max_rows, bytes: config.max_bytes.get() };
                 let lane = self.lanes.entry(route.id).or_insert_with(|| LaneGroup {
                     route: Arc::clone(route),
                     signal: queued.batch.signal,
@@ -238,7 +235,7 @@ impl Worker {
             _ if queued.batch.origin.identity.is_some() && self.delivery.exporter.is_idempotent() => {
                 self.alone.push_back((now, queued));
             }
-            _ => self.signals[queued.batch.signal as usize].add(queued, due, config),
+            _ => self.signals[queued.batch.signal as usize].add(queued, due, enough),
         }
     }
 
@@ -247,17 +244,26 @@ impl Worker {
         if self.space.is_wanted() { due } else { due.max(self.pace.next(signal)) }
     }
 
-    /// Of a full queue from which nothing goes, the most that can be exported together: nothing waits for company that has no space.
+    /// Of a full queue, the most that can be exported together: nothing waits for company that has no space. While something is on its
+    /// way, which makes space, only what is half of an export.
     fn largest(&self) -> Option<(Choice, Signal)> {
-        if !self.exports.is_empty() || !self.space.is_wanted() {
+        if !self.space.is_wanted() {
             return None;
         }
         let signals = self.signals.iter().zip(Signal::ALL).enumerate();
-        let signals = signals.map(|(index, (group, signal))| (group.bytes, Choice::Signal(index), signal));
+        let signals = signals.map(|(index, (group, signal))| (group.amount, Choice::Signal(index), signal));
         let lanes = self.lanes.iter().filter(|(_, lane)| lane.ranges.due().is_some());
-        let lanes = lanes.map(|(id, lane)| (lane.ranges.open_bytes(), Choice::Lane(*id), lane.signal));
-        let (bytes, choice, signal) = signals.chain(lanes).max_by_key(|(bytes, ..)| *bytes)?;
-        (bytes > 0).then_some((choice, signal))
+        let lanes = lanes.map(|(id, lane)| (lane.ranges.open(), Choice::Lane(*id), lane.signal));
+        let (amount, choice, signal) = signals.chain(lanes).max_by_key(|(amount, ..)| amount.bytes)?;
+        let worth =
+            if self.exports.is_empty() { amount.bytes > 0 } else { amount.reaches(self.enough().half()) };
+        worth.then_some((choice, signal))
+    }
+
+    /// What is exported together without waiting for more.
+    fn enough(&self) -> Amount {
+        let BatchConfig { max_rows, max_bytes, .. } = &self.delivery.config.batch;
+        Amount { rows: *max_rows, bytes: max_bytes.get() }
     }
 
     /// Nothing more comes of a lane. A range that an earlier owner had begun and of which not all has come fails: the lane's
