@@ -109,22 +109,10 @@ impl<'a> AttributeColumn<'a> {
         })
     }
 
-    /// The bytes of all values together.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.values.lengths().map(|bytes| bytes as usize).sum()
-    }
-
     /// How many attributes all rows have together.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.values.len()
-    }
-
-    /// Whether no row has an attribute.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The attributes of a row, in wire order. Empty when null.
@@ -145,6 +133,13 @@ impl<'a> AttributeColumn<'a> {
             let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
             bound(list)..bound(list + 1)
         })
+    }
+
+    /// Where the attributes of each row begin among those of all rows, and where the last ends; when every row has a list of its own.
+    #[must_use]
+    pub fn offsets(&self) -> Option<&'a [i32]> {
+        let own = self.dictionary.is_none() && self.lists.null_count() == 0;
+        own.then(|| self.lists.value_offsets())
     }
 
     /// The keys of all rows' attributes as numbers of names, when all of them have one.

@@ -52,16 +52,6 @@ impl<'a> TextColumn<'a> {
         }
     }
 
-    /// The bytes of all values together; of a dictionary, of its entries.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let views = |views: &StringViewArray| views.lengths().map(|bytes| bytes as usize).sum();
-        match self {
-            TextColumn::View(array) | TextColumn::DictionaryOfViews(_, array) => views(array),
-            TextColumn::Plain(array) | TextColumn::Dictionary(_, array) => array.value_data().len(),
-        }
-    }
-
     /// The dictionary's keys and how many values it has, when there is a dictionary.
     /// Equal keys mean equal text; different keys need not mean different text.
     #[must_use]

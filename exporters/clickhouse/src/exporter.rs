@@ -13,7 +13,7 @@ use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 use crate::columns::TableColumns;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::insert_rows::{ConvertError, InsertRows, convert};
+use crate::insert_rows::{InsertRows, convert};
 use crate::server::Server;
 use crate::tables::SIGNALS;
 use crate::token::token;
@@ -130,17 +130,11 @@ impl ClickHouseExporter {
         let mut looked_again = false;
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
-            let converted = convert(table.signal, rows, &columns);
-            let InsertRows { rows: converted, moved, unplaced } = converted.map_err(|error| match error {
-                ConvertError::TooLarge(_) | ConvertError::Columns(_) => {
-                    ExportError::permanent(error.to_string())
-                }
-                ConvertError::NothingInCommon => {
-                    Failure::other(error.to_string()).of_preparation(&table.name)
-                }
-            })?;
-            let token = token(&table.name, batches, &converted);
-            let Err(failure) = self.server.insert(&table.name, &token, converted).await else {
+            let InsertRows { body, moved, unplaced } =
+                convert(table.signal, rows, &columns, self.server.compresses())
+                    .map_err(|error| Failure::other(error.to_string()).of_preparation(&table.name))?;
+            let token = token(&table.name, batches, &body);
+            let Err(failure) = self.server.insert(&table.name, &token, body).await else {
                 self.account(table, moved, unplaced);
                 return Ok(());
             };

@@ -57,11 +57,6 @@ impl Failure {
         Failure { code: None, text: text.into(), meaning: Meaning::Server }
     }
 
-    /// Rows that cannot be sent, now or later.
-    pub fn rows(text: impl Into<String>) -> Failure {
-        Failure { code: None, text: text.into(), meaning: Meaning::Rows }
-    }
-
     /// Whether the table lacks a column that the insert named.
     pub fn is_missing_column(&self) -> bool {
         self.code == Some(NO_SUCH_COLUMN_IN_TABLE)

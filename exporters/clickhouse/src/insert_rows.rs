@@ -1,4 +1,4 @@
-//! Batches to the rows of one insert: one record batch whose columns are columns of the table.
+//! Batches to the rows of one insert: one block whose columns are columns of the table.
 //!
 //! Columns are matched by name. What the table has no column for goes into its maps:
 //!
@@ -14,20 +14,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch};
+use arrow::datatypes::Field;
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
+use crate::block::{Block, Body};
 use crate::columns::{Column, Kind, TableColumns};
-use crate::map_column::{Key, Lists, NumberMap, TextMap};
-use crate::nested_column::{self, is_list_of_structures};
+use crate::frames::Frames;
+use crate::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
+use crate::nested_column::{is_list_of_structures, write_links, write_span_events};
 use crate::source::{Cell, Source};
-use crate::texts::TooLarge;
 use crate::value_column::{self, Misfit};
+use crate::words::Words;
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
@@ -37,7 +38,7 @@ const NO_VALUE: &str = "NULL";
 /// The rows of one insert, and what had to be put elsewhere.
 #[derive(Debug)]
 pub(crate) struct InsertRows {
-    pub rows: RecordBatch,
+    pub body: Body,
     /// Values that did not fit their column and are in a map as text.
     pub moved: u64,
     /// Values that found no place in the table.
@@ -45,15 +46,9 @@ pub(crate) struct InsertRows {
 }
 
 /// Why batches cannot be inserted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConvertError {
-    #[error(transparent)]
-    TooLarge(#[from] TooLarge),
-    #[error("the table has no column for any of the values: check that it is the right table")]
-    NothingInCommon,
-    #[error("the columns do not fit together: {0}")]
-    Columns(String),
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the table has no column for any of the values: check that it is the right table")]
+pub(crate) struct NothingInCommon;
 
 /// The columns of one name, an array a batch.
 struct Named<'a> {
@@ -66,38 +61,35 @@ pub(crate) fn convert(
     signal: Signal,
     batches: &[&RecordBatch],
     table: &TableColumns,
-) -> Result<InsertRows, ConvertError> {
+    compressed: bool,
+) -> Result<InsertRows, NothingInCommon> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
     let mut named = by_name(batches);
     let mut maps = Maps::new(signal, table, &counts);
     maps.take_lists(&mut named);
 
-    let mut columns: Vec<(&Column, ArrayRef)> = Vec::new();
+    let mut block = Block::new(compressed);
     for column in &table.0 {
         let Some(Named { arrays, .. }) = named.get(column.name.as_str()) else { continue };
+        let all_null = arrays.iter().flatten().all(|array| array.logical_null_count() == array.len());
         let mut misfits = Vec::new();
-        let Some(array) = build(column, arrays, &counts, &mut misfits)? else { continue };
+        // Without any value, the table's default is what the column gets.
+        if !all_null && !write(column, arrays, &counts, &mut misfits, &mut block) {
+            continue;
+        }
         let Some(Named { arrays, .. }) = named.remove(column.name.as_str()) else { continue };
         maps.moved += misfits.len() as u64;
         maps.misfits.extend(misfits.into_iter().map(|misfit| (column.name.as_str(), misfit)));
         if signal == Signal::Windows && column.kind == Kind::Text && !schema::is_fixed(signal, &column.name) {
             maps.mark_missing_keys(&column.name, &arrays);
         }
-        let all_null = arrays.iter().flatten().all(|array| array.logical_null_count() == array.len());
-        if !all_null {
-            columns.push((column, array));
-        }
     }
     for (name, Named { field, arrays }) in named {
         maps.take_column(name, field, arrays);
     }
-    let (built, moved, unplaced) = maps.build()?;
-    columns.extend(built);
-    if columns.is_empty() {
-        return Err(ConvertError::NothingInCommon);
-    }
-    let rows = record_batch(columns, counts.iter().sum())?;
-    Ok(InsertRows { rows, moved, unplaced })
+    let (moved, unplaced) = maps.write(&mut block);
+    let body = block.finish(counts.iter().sum()).ok_or(NothingInCommon)?;
+    Ok(InsertRows { body, moved, unplaced })
 }
 
 fn by_name<'a>(batches: &[&'a RecordBatch]) -> BTreeMap<&'a str, Named<'a>> {
@@ -113,34 +105,25 @@ fn by_name<'a>(batches: &[&'a RecordBatch]) -> BTreeMap<&'a str, Named<'a>> {
     named
 }
 
-/// The values of one table column; `None` when the column cannot take values of these types.
-fn build(
+/// Writes the values of one table column. Says whether it did: not when the column cannot take values of these types.
+fn write(
     column: &Column,
     arrays: &[Option<&ArrayRef>],
     counts: &[usize],
     misfits: &mut Vec<Misfit>,
-) -> Result<Option<ArrayRef>, TooLarge> {
+    block: &mut Block,
+) -> bool {
     let lists = || arrays.iter().flatten().all(|array| is_list_of_structures(array));
     let parts = || arrays.iter().copied().zip(counts.iter().copied());
     match column.kind {
-        Kind::Links if lists() => nested_column::links(&parts().collect::<Vec<_>>()).map(Some),
-        Kind::SpanEvents if lists() => nested_column::span_events(&parts().collect::<Vec<_>>()).map(Some),
+        Kind::Links if lists() => write_links(&column.name, &parts().collect::<Vec<_>>(), block),
+        Kind::SpanEvents if lists() => write_span_events(&column.name, &parts().collect::<Vec<_>>(), block),
         _ => {
             let parts: Vec<_> = parts().map(|(array, rows)| (array.map(Source::new), rows)).collect();
-            value_column::build(column, &parts, misfits)
+            return value_column::write(column, &parts, misfits, block);
         }
     }
-}
-
-fn record_batch(columns: Vec<(&Column, ArrayRef)>, rows: usize) -> Result<RecordBatch, ConvertError> {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(column, array)| Field::new(&column.name, array.data_type().clone(), column.nullable))
-        .collect();
-    let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|error| ConvertError::Columns(error.to_string()))
+    true
 }
 
 /// What goes into the maps of a table.
@@ -164,7 +147,7 @@ enum Entries<'a> {
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
     /// One entry a row that has a value; the key's number once it is known.
-    Values(String, Option<Key>, Vec<Option<Source<'a>>>),
+    Values(String, Option<u32>, Vec<Option<Source<'a>>>),
 }
 
 #[derive(Clone, Copy)]
@@ -281,9 +264,8 @@ impl<'a> Maps<'a> {
         }
     }
 
-    /// The map columns of the table, and how many values were moved and found no place.
-    #[allow(clippy::type_complexity, reason = "used once, right here")]
-    fn build(mut self) -> Result<(Vec<(&'a Column, ArrayRef)>, u64, u64), TooLarge> {
+    /// Writes the map columns of the table. Says how many values were moved and found no place.
+    fn write(mut self, block: &mut Block) -> (u64, u64) {
         self.misfits.sort_by_key(|(_, misfit)| misfit.row);
         let rest = self.rest();
         if !self.table.has(rest, Kind::TextMap) {
@@ -291,134 +273,188 @@ impl<'a> Maps<'a> {
             self.moved = 0;
             self.misfits.clear();
         }
-        let mut columns = Vec::new();
         let mut text = std::mem::take(&mut self.text);
         if !self.misfits.is_empty() {
             text.entry(rest).or_default();
         }
         for (name, mut entries) in text {
-            let Some(column) = self.table.find(name).filter(|column| column.kind == Kind::TextMap) else {
+            if !self.table.has(name, Kind::TextMap) {
                 self.unplaced += entries.iter().map(|entries| entries.count(self.counts)).sum::<u64>();
                 continue;
-            };
+            }
             let misfits: &[_] = if name == rest { &self.misfits } else { &[] };
-            let map = text_map(&mut entries, misfits, self.counts)?;
-            if !map.is_empty() {
-                columns.push((column, map.finish()));
-            }
+            write_text_map(name, &mut entries, misfits, self.counts, block);
         }
-        if let Some(column) = self.table.find(MEASURES).filter(|_| !self.numbers.is_empty()) {
-            let map = number_map(&self.numbers, self.counts)?;
-            if !map.is_empty() {
-                columns.push((column, map.finish()));
-            }
+        if self.table.has(MEASURES, Kind::NumberMap) {
+            write_number_map(MEASURES, &self.numbers, self.counts, block);
         }
-        Ok((columns, self.moved, self.unplaced))
+        (self.moved, self.unplaced)
     }
 }
 
-fn text_map(
+/// Writes a map of texts, unless no row has an entry.
+fn write_text_map(
+    name: &str,
     entries: &mut [Entries<'_>],
     misfits: &[(&str, Misfit)],
     counts: &[usize],
-) -> Result<TextMap, TooLarge> {
-    let rows = counts.iter().sum();
-    let (count, bytes) = total(entries.iter().map(|entries| entries.size(rows)));
-    let mut map = TextMap::with_room(rows, count, bytes);
-    let mut misfits = misfits.iter().peekable();
-    let mut at = 0;
+    block: &mut Block,
+) {
+    let rows: usize = counts.iter().sum();
+    let mut keys = Keys::with_room(rows, entries.iter().map(|entries| entries.size(rows)).sum());
+    let (mut rest, mut at) = (misfits.iter().peekable(), 0);
     for (batch, rows) in counts.iter().enumerate() {
+        if lists_alone(entries, misfits, batch).is_some_and(|lists| lists.all_keys(&mut keys)) {
+            continue;
+        }
         for row in 0..*rows {
-            for entries in &mut *entries {
-                entries.add(batch, row, &mut map)?;
+            entries.iter_mut().for_each(|entries| entries.keys(batch, row, &mut keys));
+            while let Some((name, _)) = rest.next_if(|(_, misfit)| misfit.row == at) {
+                let number = keys.number(name);
+                keys.push(number);
             }
-            while let Some((name, misfit)) = misfits.next_if(|(_, misfit)| misfit.row == at) {
-                let key = map.key(name)?;
-                map.push(key, &misfit.value)?;
-            }
-            map.end_row()?;
+            keys.end_row();
             at += 1;
         }
     }
-    Ok(map)
-}
-
-fn number_map(columns: &[(&str, Vec<Option<Source<'_>>>)], counts: &[usize]) -> Result<NumberMap, TooLarge> {
-    let rows: usize = counts.iter().sum();
-    let mut map = NumberMap::with_room(rows, rows * columns.len());
-    let keys = columns.iter().map(|(name, _)| map.key(name)).collect::<Result<Vec<Key>, _>>()?;
+    if keys.is_empty() {
+        return;
+    }
+    let frames = block.column(name, TEXT_MAP);
+    Words::write_version(frames);
+    keys.write(frames);
+    let (mut rest, mut at) = (misfits.iter().peekable(), 0);
     for (batch, rows) in counts.iter().enumerate() {
+        if lists_alone(entries, misfits, batch).is_some_and(|lists| lists.all_values(frames)) {
+            continue;
+        }
         for row in 0..*rows {
-            for (key, (_, sources)) in keys.iter().zip(columns) {
-                match sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                    Cell::Integer(number) => map.push(*key, number as f64),
-                    Cell::Float(number) => map.push(*key, number),
-                    _ => {}
-                }
+            entries.iter().for_each(|entries| entries.values(batch, row, frames));
+            while let Some((_, misfit)) = rest.next_if(|(_, misfit)| misfit.row == at) {
+                frames.text(misfit.value.as_bytes());
             }
-            map.end_row()?;
+            at += 1;
         }
     }
-    Ok(map)
 }
 
-/// The sum of counts and of bytes.
-fn total(sizes: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
-    sizes.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size))
+/// The attribute lists of a batch, when nothing else goes into the map. Rows need not be counted then.
+fn lists_alone<'e, 'a>(
+    entries: &'e mut [Entries<'a>],
+    misfits: &[(&str, Misfit)],
+    batch: usize,
+) -> Option<&'e mut Lists<'a>> {
+    match entries {
+        [Entries::Lists(lists)] if misfits.is_empty() => lists[batch].as_mut(),
+        _ => None,
+    }
+}
+
+/// Writes a map of numbers, unless no row has an entry.
+fn write_number_map(
+    name: &str,
+    columns: &[(&str, Vec<Option<Source<'_>>>)],
+    counts: &[usize],
+    block: &mut Block,
+) {
+    let rows: usize = counts.iter().sum();
+    let mut keys = Keys::with_room(rows, rows * columns.len());
+    let numbers: Vec<u32> = columns.iter().map(|(name, _)| keys.number(name)).collect();
+    let mut values = Vec::with_capacity(rows * columns.len());
+    for (batch, row) in rows_of(counts) {
+        for (key, (_, sources)) in numbers.iter().zip(columns) {
+            let value = match sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row)) {
+                Cell::Integer(number) => number as f64,
+                Cell::Float(number) => number,
+                _ => continue,
+            };
+            keys.push(*key);
+            values.push(value);
+        }
+        keys.end_row();
+    }
+    if keys.is_empty() {
+        return;
+    }
+    let frames = block.column(name, NUMBER_MAP);
+    Words::write_version(frames);
+    keys.write(frames);
+    frames.fixed(&values, |value| value.to_le_bytes());
+}
+
+/// All rows of all batches: the batch and the row in it.
+fn rows_of(counts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    counts.iter().enumerate().flat_map(|(batch, rows)| (0..*rows).map(move |row| (batch, row)))
 }
 
 impl Entries<'_> {
-    /// Adds the entries of a row to the current row of the map.
-    fn add(&mut self, batch: usize, row: usize, map: &mut TextMap) -> Result<(), TooLarge> {
+    /// Adds the keys of a row to the current row of the map.
+    fn keys(&mut self, batch: usize, row: usize, map: &mut Keys) {
         match self {
-            Entries::Lists(lists) => lists[batch].as_mut().map_or(Ok(()), |lists| lists.add(row, map)),
-            Entries::Maps(maps) => {
-                let Some(of_batch @ StringMap { keys, values, .. }) = maps[batch] else { return Ok(()) };
-                for entry in of_batch.range(row) {
-                    let key = map.key(keys.get(entry).unwrap_or_default())?;
-                    map.push(key, values.get(entry).unwrap_or_default())?;
+            Entries::Lists(lists) => {
+                if let Some(lists) = &mut lists[batch] {
+                    lists.keys(row, map);
                 }
-                Ok(())
             }
-            Entries::Values(name, key, sources) => {
-                let value = sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row));
-                if value == Cell::Null {
-                    return Ok(());
+            Entries::Maps(maps) => {
+                let Some(of_batch @ StringMap { keys, .. }) = maps[batch] else { return };
+                for entry in of_batch.range(row) {
+                    let number = map.number(keys.get(entry).unwrap_or_default());
+                    map.push(number);
                 }
-                let key = match *key {
-                    Some(known) => known,
-                    None => *key.insert(map.key(name)?),
-                };
-                match value {
-                    Cell::Text(text) => map.push(key, text),
-                    value => map.write(key, &value),
+            }
+            Entries::Values(name, number, sources) => {
+                if value(sources, batch, row) != Cell::Null {
+                    let number = *number.get_or_insert_with(|| map.number(name));
+                    map.push(number);
                 }
             }
         }
     }
 
-    /// About how many entries so many rows have, and bytes: enough for attribute lists, which are most.
-    fn size(&self, rows: usize) -> (usize, usize) {
+    /// Writes the values of a row.
+    fn values(&self, batch: usize, row: usize, frames: &mut Frames) {
         match self {
-            Entries::Lists(lists) => total(lists.iter().flatten().map(Lists::size)),
-            Entries::Maps(_) => (0, 0),
-            Entries::Values(..) => (rows, 8 * rows),
+            Entries::Lists(lists) => {
+                if let Some(lists) = &lists[batch] {
+                    lists.values(row, frames);
+                }
+            }
+            Entries::Maps(maps) => {
+                let Some(of_batch @ StringMap { values, .. }) = maps[batch] else { return };
+                let texts = of_batch.range(row).map(|entry| values.get(entry).unwrap_or_default());
+                texts.for_each(|text| frames.text(text.as_bytes()));
+            }
+            Entries::Values(_, _, sources) => match value(sources, batch, row) {
+                Cell::Null => {}
+                Cell::Text(text) => frames.text(text.as_bytes()),
+                other => frames.display(&other),
+            },
+        }
+    }
+
+    /// About how many entries so many rows have: enough for attribute lists, which are most.
+    fn size(&self, rows: usize) -> usize {
+        match self {
+            Entries::Lists(lists) => lists.iter().flatten().map(Lists::size).sum(),
+            Entries::Maps(_) => 0,
+            Entries::Values(..) => rows,
         }
     }
 
     /// How many entries there are in all rows.
     fn count(&self, counts: &[usize]) -> u64 {
-        let of_row = |batch: usize, row: usize| match self {
+        let of_row = |(batch, row): (usize, usize)| match self {
             Entries::Lists(lists) => lists[batch].as_ref().map_or(0, |lists| lists.count(row)),
             Entries::Maps(maps) => maps[batch].map_or(0, |map| map.range(row).len()),
-            Entries::Values(_, _, sources) => {
-                usize::from(sources[batch].as_ref().is_some_and(|source| source.cell(row) != Cell::Null))
-            }
+            Entries::Values(_, _, sources) => usize::from(value(sources, batch, row) != Cell::Null),
         };
-        let rows =
-            counts.iter().enumerate().flat_map(|(batch, rows)| (0..*rows).map(move |row| (batch, row)));
-        rows.map(|(batch, row)| of_row(batch, row) as u64).sum()
+        rows_of(counts).map(|place| of_row(place) as u64).sum()
     }
+}
+
+fn value<'a>(sources: &[Option<Source<'a>>], batch: usize, row: usize) -> Cell<'a> {
+    sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row))
 }
 
 #[cfg(test)]

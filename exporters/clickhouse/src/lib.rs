@@ -1,4 +1,4 @@
-//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, as `ArrowStream` over HTTP.
+//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, in the `Native` format over HTTP.
 //!
 //! Guaranteed:
 //! * No value is dropped silently. What has no column, or does not fit its column, goes into the table's map as
@@ -9,21 +9,24 @@
 //! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
 //!   then cut anew and get other tokens.
 
-mod body;
+mod block;
 mod columns;
 mod config;
 mod engine;
 mod exporter;
 mod failure;
+mod frames;
 mod insert_rows;
 mod map_column;
 mod nested_column;
+#[cfg(test)]
+mod reading;
 mod server;
 mod source;
 mod tables;
-mod texts;
 mod token;
 mod value_column;
+mod words;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Context, Settings};

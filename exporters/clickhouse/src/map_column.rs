@@ -1,139 +1,64 @@
-//! Building map columns: `attributes`, `resource`, `labels`, `measures`.
+//! Writing map columns: `attributes`, `resource`, `labels`, `measures`.
 //!
-//! Keys are a dictionary, so a key's text is sent once an insert. Repeated keys are kept, in order: a ClickHouse map
+//! Keys are words, so a key's text is sent once an insert. Repeated keys are kept, in order: a ClickHouse map
 //! holds them all, and `map['key']` gives the first.
+//!
+//! A map has all its keys before all its values, so whatever has entries is read twice.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, BinaryViewArray, Float64Builder, MapArray, StructArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::BinaryViewArray;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::text::TextColumn;
 
-use crate::texts::{Interner, Texts, TooLarge};
+use crate::frames::Frames;
+use crate::words::Words;
+
+/// The type of a map of texts.
+pub(crate) const TEXT_MAP: &str = "Map(LowCardinality(String), String)";
+/// The type of a map of numbers.
+pub(crate) const NUMBER_MAP: &str = "Map(LowCardinality(String), Float64)";
 
 /// Keys that a map has room for from the beginning.
-const KEYS: usize = 64;
-
-/// A map of text to text, built row by row.
-pub(crate) struct TextMap {
-    entries: Entries,
-    values: Texts,
-}
-
-/// A map of text to Float64, built row by row.
-pub(crate) struct NumberMap {
-    entries: Entries,
-    values: Float64Builder,
-}
-
-/// The number of a key in a map.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Key(i32);
-
-impl TextMap {
-    /// An empty map column, with room for so many rows and entries with so many bytes of values.
-    pub fn with_room(rows: usize, entries: usize, bytes: usize) -> TextMap {
-        TextMap { entries: Entries::with_room(rows, entries), values: Texts::with_room(entries, bytes) }
-    }
-
-    /// The number of a key.
-    pub fn key(&mut self, name: &str) -> Result<Key, TooLarge> {
-        self.entries.names.key(name).map(Key)
-    }
-
-    /// Adds an entry to the current row.
-    pub fn push(&mut self, key: Key, value: &str) -> Result<(), TooLarge> {
-        self.entries.keys.push(key.0);
-        self.values.push(value.as_bytes())
-    }
-
-    /// Adds an entry whose value is written as text.
-    pub fn write(&mut self, key: Key, value: &impl std::fmt::Display) -> Result<(), TooLarge> {
-        self.entries.keys.push(key.0);
-        self.values.write(value)
-    }
-
-    /// Ends the current row.
-    pub fn end_row(&mut self) -> Result<(), TooLarge> {
-        self.entries.end_row()
-    }
-
-    /// Whether no row has an entry.
-    pub fn is_empty(&self) -> bool {
-        self.entries.keys.is_empty()
-    }
-
-    /// The column.
-    pub fn finish(self) -> ArrayRef {
-        self.entries.finish(Arc::new(self.values.finish(None)))
-    }
-}
-
-impl NumberMap {
-    /// An empty map column, with room for so many rows and entries.
-    pub fn with_room(rows: usize, entries: usize) -> NumberMap {
-        NumberMap {
-            entries: Entries::with_room(rows, entries),
-            values: Float64Builder::with_capacity(entries),
-        }
-    }
-
-    /// The number of a key.
-    pub fn key(&mut self, name: &str) -> Result<Key, TooLarge> {
-        self.entries.names.key(name).map(Key)
-    }
-
-    /// Adds an entry to the current row.
-    pub fn push(&mut self, key: Key, value: f64) {
-        self.entries.keys.push(key.0);
-        self.values.append_value(value);
-    }
-
-    /// Ends the current row.
-    pub fn end_row(&mut self) -> Result<(), TooLarge> {
-        self.entries.end_row()
-    }
-
-    /// Whether no row has an entry.
-    pub fn is_empty(&self) -> bool {
-        self.entries.keys.is_empty()
-    }
-
-    /// The column.
-    pub fn finish(mut self) -> ArrayRef {
-        let values = Arc::new(self.values.finish());
-        self.entries.finish(values)
-    }
-}
+const NAMES: usize = 64;
 
 /// The keys of a map column, and where its rows end.
-struct Entries {
-    offsets: Vec<i32>,
-    keys: Vec<i32>,
-    names: Interner,
+pub(crate) struct Keys {
+    ends: Vec<u64>,
+    words: Words,
 }
 
-impl Entries {
-    fn with_room(rows: usize, entries: usize) -> Entries {
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        Entries { offsets, keys: Vec::with_capacity(entries), names: Interner::with_room(KEYS) }
+impl Keys {
+    /// No keys, with room for so many rows and keys.
+    pub fn with_room(rows: usize, keys: usize) -> Keys {
+        Keys { ends: Vec::with_capacity(rows), words: Words::with_room(keys, NAMES) }
     }
 
-    fn end_row(&mut self) -> Result<(), TooLarge> {
-        self.offsets.push(i32::try_from(self.keys.len()).map_err(|_| TooLarge)?);
-        Ok(())
+    /// The number of a key.
+    pub fn number(&mut self, name: &str) -> u32 {
+        self.words.number(name)
     }
 
-    fn finish(self, values: ArrayRef) -> ArrayRef {
-        let keys = self.names.finish(&self.keys, None);
-        let key = Field::new("key", keys.data_type().clone(), false);
-        let value = Field::new("value", values.data_type().clone(), false);
-        let entries = StructArray::new(Fields::from(vec![key, value]), vec![keys, values], None);
-        let entry = Field::new("entries", DataType::Struct(entries.fields().clone()), false);
-        Arc::new(MapArray::new(Arc::new(entry), OffsetBuffer::new(self.offsets.into()), entries, None, false))
+    /// Adds a key to the current row.
+    #[inline]
+    pub fn push(&mut self, number: u32) {
+        self.words.push(number);
+    }
+
+    /// Ends the current row.
+    pub fn end_row(&mut self) {
+        self.ends.push(self.words.count() as u64);
+    }
+
+    /// Whether no row has an entry.
+    pub fn is_empty(&self) -> bool {
+        self.words.count() == 0
+    }
+
+    /// Writes everything that comes before the values of the map, but for what comes before the whole column.
+    pub fn write(&self, frames: &mut Frames) {
+        frames.fixed(&self.ends, |end| end.to_le_bytes());
+        self.words.write(frames);
     }
 }
 
@@ -145,20 +70,29 @@ pub(crate) struct Lists<'a> {
     /// The batch's numbers of the keys, and their names.
     keys: Option<(&'a [i32], TextColumn<'a>)>,
     /// By the batch's number of a key the map's, as they are met.
-    known: Vec<Option<Key>>,
+    known: Vec<Option<u32>>,
     /// The values, when all are texts.
     texts: Option<&'a BinaryViewArray>,
+    /// Where the lists begin and end among the values, when every row has one of its own.
+    offsets: Option<&'a [i32]>,
 }
 
 impl<'a> Lists<'a> {
     /// The lists of `column`, whose keys get `prefix` before them.
     pub fn new(column: AttributeColumn<'a>, prefix: &'static str) -> Lists<'a> {
-        Lists { column, prefix, keys: column.keys(), known: Vec::new(), texts: column.texts() }
+        Lists {
+            column,
+            prefix,
+            keys: column.keys(),
+            known: Vec::new(),
+            texts: column.texts(),
+            offsets: column.offsets(),
+        }
     }
 
-    /// How many attributes there are, and the bytes of their values together.
-    pub fn size(&self) -> (usize, usize) {
-        (self.column.len(), self.column.bytes())
+    /// How many attributes there are.
+    pub fn size(&self) -> usize {
+        self.column.count()
     }
 
     /// How many attributes a row has.
@@ -166,54 +100,97 @@ impl<'a> Lists<'a> {
         self.column.range(row).len()
     }
 
-    /// Adds the attributes of a row to the current row of the map.
-    pub fn add(&mut self, row: usize, map: &mut TextMap) -> Result<(), TooLarge> {
+    /// Adds the keys of a row to the current row of the map.
+    pub fn keys(&mut self, row: usize, map: &mut Keys) {
         let Some((keys, names)) = self.keys else {
-            for (name, value) in self.column.row(row) {
-                let key = self.named(name, map)?;
-                push(map, key, value)?;
+            for (name, _) in self.column.row(row) {
+                let number = self.named(name, map);
+                map.push(number);
             }
-            return Ok(());
+            return;
         };
-        let range = self.column.range(row);
-        if let Some(texts) = self.texts {
-            for key in &keys[range.clone()] {
-                let key = self.key(*key, names, map)?;
-                map.entries.keys.push(key.0);
-            }
-            return map.values.push_views(texts.views()[range].iter().copied(), texts.data_buffers());
+        for key in &keys[self.range(row)] {
+            let number = self.number(*key, names, map);
+            map.push(number);
         }
-        for entry in range {
-            let key = self.key(keys[entry], names, map)?;
-            push(map, key, self.column.value(entry))?;
+    }
+
+    /// Writes the values of a row.
+    pub fn values(&self, row: usize, frames: &mut Frames) {
+        if self.keys.is_none() {
+            self.column.row(row).for_each(|(_, value)| write(value, frames));
+            return;
         }
-        Ok(())
+        let range = self.range(row);
+        match self.texts {
+            Some(texts) => frames.views(texts.views()[range].iter().copied(), texts.data_buffers()),
+            None => range.for_each(|entry| write(self.column.value(entry), frames)),
+        }
+    }
+
+    /// Adds the keys of all rows, when they can be read together. Says whether it did.
+    pub fn all_keys(&mut self, map: &mut Keys) -> bool {
+        let Some((offsets, _)) = self.whole() else { return false };
+        let (Some((keys, names)), before) = (self.keys, map.words.count()) else { return false };
+        let begin = bound(offsets, 0);
+        map.ends.extend((1..offsets.len()).map(|at| (before + bound(offsets, at) - begin) as u64));
+        for key in &keys[begin..bound(offsets, offsets.len() - 1)] {
+            let number = self.number(*key, names, map);
+            map.push(number);
+        }
+        true
+    }
+
+    /// Writes the values of all rows, when they can be read together. Says whether it did.
+    pub fn all_values(&self, frames: &mut Frames) -> bool {
+        let Some((offsets, texts)) = self.whole() else { return false };
+        let range = bound(offsets, 0)..bound(offsets, offsets.len() - 1);
+        frames.views(texts.views()[range].iter().copied(), texts.data_buffers());
+        true
+    }
+
+    /// Where the lists begin and end among the values, when they are lists of texts one after the other.
+    fn whole(&self) -> Option<(&'a [i32], &'a BinaryViewArray)> {
+        Some((self.offsets?, self.texts?)).filter(|_| self.keys.is_some())
+    }
+
+    /// Where the attributes of a row are among the values.
+    #[inline]
+    fn range(&self, row: usize) -> Range<usize> {
+        match self.offsets {
+            Some(offsets) => bound(offsets, row)..bound(offsets, row + 1),
+            None => self.column.range(row),
+        }
     }
 
     /// The map's number of the key that has this one in the batch.
     #[inline]
-    fn key(&mut self, number: i32, names: TextColumn<'a>, map: &mut TextMap) -> Result<Key, TooLarge> {
+    fn number(&mut self, number: i32, names: TextColumn<'a>, map: &mut Keys) -> u32 {
         let number = usize::try_from(number).unwrap_or(0);
-        if let Some(Some(key)) = self.known.get(number) {
-            return Ok(*key);
+        if let Some(Some(known)) = self.known.get(number) {
+            return *known;
         }
-        let key = self.named(names.get(number).unwrap_or_default(), map)?;
+        let found = self.named(names.get(number).unwrap_or_default(), map);
         if self.known.len() <= number {
             self.known.resize(number + 1, None);
         }
-        self.known[number] = Some(key);
-        Ok(key)
+        self.known[number] = Some(found);
+        found
     }
 
-    fn named(&self, name: &str, map: &mut TextMap) -> Result<Key, TooLarge> {
-        if self.prefix.is_empty() { map.key(name) } else { map.key(&format!("{}{name}", self.prefix)) }
+    fn named(&self, name: &str, map: &mut Keys) -> u32 {
+        if self.prefix.is_empty() { map.number(name) } else { map.number(&format!("{}{name}", self.prefix)) }
     }
 }
 
-/// Adds an entry. A value that is missing is empty.
-fn push(map: &mut TextMap, key: Key, value: Value<'_>) -> Result<(), TooLarge> {
+fn bound(offsets: &[i32], at: usize) -> usize {
+    offsets.get(at).and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0)
+}
+
+/// Writes a value as text. One that is missing is empty.
+fn write(value: Value<'_>, frames: &mut Frames) {
     match value {
-        Value::String(text) => map.push(key, text),
-        other => map.write(key, &other),
+        Value::String(text) => frames.text(text.as_bytes()),
+        other => frames.display(&other),
     }
 }

@@ -1,94 +1,98 @@
-//! Building the nested columns of spans: `links` and `events`.
+//! Writing the nested columns of spans: `links` and `events`.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampNanosecondArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields, TimestampNanosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
+use arrow::datatypes::TimestampNanosecondType;
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::map_column::{Lists, TextMap};
-use crate::texts::{Texts, TooLarge};
+use crate::block::Block;
+use crate::map_column::{Keys, Lists};
+use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 use crate::value_column::clamped;
+use crate::words::Words;
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
 
-/// About what a text of a link takes.
-const LINK_TEXT: usize = 32;
+/// What keeps a time among the attributes that is not the one stored.
+const TIME: &str = "time";
 
 /// Whether an array is a list of structures, as both columns are.
 pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
     array.as_list_opt::<i32>().is_some_and(|list| list.values().as_struct_opt().is_some())
 }
 
-/// Builds `links` from the lists of all batches. Missing texts are empty.
-pub(crate) fn links(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
-    let names = schema::link();
-    let links: usize = parts.iter().filter_map(|(array, _)| Some(structures((*array)?)?.1.len())).sum();
-    let mut columns: Vec<Texts> = names.iter().map(|_| Texts::with_room(links, links * LINK_TEXT)).collect();
-    let mut rows = Rows::with_room(parts);
-    for (array, count) in parts {
-        let Some((lists, entries)) = array.and_then(structures) else {
-            rows.empty(*count);
-            continue;
-        };
-        let texts: Vec<Option<TextColumn<'_>>> =
-            names.iter().map(|name| TextColumn::new(entries.column_by_name(name.name())?)).collect();
-        rows.each(lists, entries, *count, |entry| {
-            for (column, text) in columns.iter_mut().zip(&texts) {
-                column.push(text.and_then(|text| text.get(entry)).unwrap_or_default().as_bytes())?;
+/// Writes `links` from the lists of all batches. Missing texts are empty.
+pub(crate) fn write_links(name: &str, parts: &[ListPart<'_>], block: &mut Block) {
+    let lists = RowLists::of(parts);
+    let frames = block.column(name, LINKS_TYPE);
+    frames.fixed(&lists.ends, |end| end.to_le_bytes());
+    for field in &schema::link() {
+        for (entries, numbers) in &lists.entries {
+            let text = entries.column_by_name(field.name()).and_then(TextColumn::new);
+            for number in numbers {
+                let text = text.and_then(|text| text.get(*number));
+                frames.text(text.unwrap_or_default().as_bytes());
             }
-            Ok(())
-        })?;
+        }
     }
-    let fields =
-        names.iter().map(|name| Field::new(name.name(), DataType::Binary, false)).collect::<Fields>();
-    let arrays = columns.into_iter().map(|column| Arc::new(column.finish(None)) as ArrayRef).collect();
-    Ok(rows.finish(StructArray::new(fields, arrays, None)))
 }
 
-/// Builds `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
-pub(crate) fn span_events(parts: &[ListPart<'_>]) -> Result<ArrayRef, TooLarge> {
-    let (mut times, mut names, mut attributes) =
-        (Vec::new(), Texts::with_room(0, 0), TextMap::with_room(0, 0, 0));
-    let mut rows = Rows::with_room(parts);
-    for (array, count) in parts {
-        let Some((lists, entries)) = array.and_then(structures) else {
-            rows.empty(*count);
-            continue;
-        };
-        let time = entries
-            .column_by_name("time")
-            .and_then(|array| array.as_primitive_opt::<TimestampNanosecondType>());
-        let name = entries.column_by_name("name").and_then(TextColumn::new);
-        let column = entries.column_by_name("attributes").and_then(AttributeColumn::new);
-        let mut of_events = column.map(|column| Lists::new(column, ""));
-        rows.each(lists, entries, *count, |entry| {
-            let nanos = time.filter(|time| time.is_valid(entry)).map_or(0, |time| time.value(entry));
-            times.push(clamped(nanos));
-            names.push(name.and_then(|name| name.get(entry)).unwrap_or_default().as_bytes())?;
-            if let Some(of_events) = &mut of_events {
-                of_events.add(entry, &mut attributes)?;
-            }
-            if clamped(nanos) != nanos {
-                let key = attributes.key("time")?;
-                attributes.write(key, &nanos)?;
-            }
-            attributes.end_row()
-        })?;
+/// Writes `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
+pub(crate) fn write_span_events(name: &str, parts: &[ListPart<'_>], block: &mut Block) {
+    let lists = RowLists::of(parts);
+    let frames = block.column(name, SPAN_EVENTS_TYPE);
+    Words::write_version(frames);
+    frames.fixed(&lists.ends, |end| end.to_le_bytes());
+    for (entries, numbers) in &lists.entries {
+        let nanos = nanos(entries);
+        numbers.iter().for_each(|number| frames.bytes(&clamped(nanos(*number)).to_le_bytes()));
     }
-    let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"));
-    let columns: Vec<(&str, ArrayRef)> =
-        vec![("time", times), ("name", Arc::new(names.finish(None))), ("attributes", attributes.finish())];
-    let fields = columns
-        .iter()
-        .map(|(name, array)| Field::new(*name, array.data_type().clone(), false))
-        .collect::<Fields>();
-    let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    Ok(rows.finish(StructArray::new(fields, arrays, None)))
+    for (entries, numbers) in &lists.entries {
+        let text = entries.column_by_name("name").and_then(TextColumn::new);
+        for number in numbers {
+            let text = text.and_then(|text| text.get(*number));
+            frames.text(text.unwrap_or_default().as_bytes());
+        }
+    }
+    let mut keys = Keys::with_room(0, 0);
+    let mut attributes: Vec<Option<Lists<'_>>> = Vec::new();
+    for (entries, numbers) in &lists.entries {
+        let nanos = nanos(entries);
+        let column = entries.column_by_name("attributes").and_then(AttributeColumn::new);
+        let mut lists = column.map(|column| Lists::new(column, ""));
+        for number in numbers {
+            if let Some(lists) = &mut lists {
+                lists.keys(*number, &mut keys);
+            }
+            if clamped(nanos(*number)) != nanos(*number) {
+                let time = keys.number(TIME);
+                keys.push(time);
+            }
+            keys.end_row();
+        }
+        attributes.push(lists);
+    }
+    keys.write(frames);
+    for ((entries, numbers), lists) in lists.entries.iter().zip(&attributes) {
+        let nanos = nanos(entries);
+        for number in numbers {
+            if let Some(lists) = lists {
+                lists.values(*number, frames);
+            }
+            if clamped(nanos(*number)) != nanos(*number) {
+                frames.display(&nanos(*number));
+            }
+        }
+    }
+}
+
+/// The times of span events, 0 where there is none.
+fn nanos(entries: &StructArray) -> impl Fn(usize) -> i64 {
+    let time =
+        entries.column_by_name(TIME).and_then(|array| array.as_primitive_opt::<TimestampNanosecondType>());
+    move |entry| time.filter(|time| time.is_valid(entry)).map_or(0, |time| time.value(entry))
 }
 
 fn structures(array: &ArrayRef) -> Option<(&ListArray, &StructArray)> {
@@ -96,53 +100,36 @@ fn structures(array: &ArrayRef) -> Option<(&ListArray, &StructArray)> {
     Some((lists, lists.values().as_struct_opt()?))
 }
 
-/// Where the lists of the rows end.
-struct Rows {
-    offsets: Vec<i32>,
-    entries: usize,
+/// Where the lists of all rows end, and what is in them.
+struct RowLists<'a> {
+    ends: Vec<u64>,
+    /// Of each batch the entries, and which of them are in lists.
+    entries: Vec<(&'a StructArray, Vec<usize>)>,
 }
 
-impl Rows {
-    fn with_room(parts: &[ListPart<'_>]) -> Rows {
-        let mut offsets = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum::<usize>() + 1);
-        offsets.push(0);
-        Rows { offsets, entries: 0 }
-    }
-
-    fn empty(&mut self, rows: usize) {
-        let last = self.offsets.last().copied().unwrap_or(0);
-        self.offsets.resize(self.offsets.len() + rows, last);
-    }
-
-    /// Calls `add` with the position of each entry of each row.
-    fn each(
-        &mut self,
-        lists: &ListArray,
-        entries: &StructArray,
-        rows: usize,
-        mut add: impl FnMut(usize) -> Result<(), TooLarge>,
-    ) -> Result<(), TooLarge> {
-        let offsets = lists.value_offsets();
-        for row in 0..rows {
-            if lists.is_valid(row) {
-                let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
-                for entry in (bound(row)..bound(row + 1)).filter(|entry| entries.is_valid(*entry)) {
-                    add(entry)?;
-                    self.entries += 1;
+impl<'a> RowLists<'a> {
+    fn of(parts: &[ListPart<'a>]) -> RowLists<'a> {
+        let mut ends = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
+        let mut of_batches = Vec::with_capacity(parts.len());
+        let mut end = 0;
+        for (array, rows) in parts {
+            let Some((lists, entries)) = array.and_then(structures) else {
+                ends.resize(ends.len() + rows, end);
+                continue;
+            };
+            let offsets = lists.value_offsets();
+            let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
+            let mut numbers = Vec::with_capacity(entries.len());
+            for row in 0..*rows {
+                let before = numbers.len();
+                if lists.is_valid(row) {
+                    numbers.extend((bound(row)..bound(row + 1)).filter(|entry| entries.is_valid(*entry)));
                 }
+                end += (numbers.len() - before) as u64;
+                ends.push(end);
             }
-            self.offsets.push(i32::try_from(self.entries).map_err(|_| TooLarge)?);
+            of_batches.push((entries, numbers));
         }
-        Ok(())
-    }
-
-    fn finish(self, entries: StructArray) -> ArrayRef {
-        let item = Field::new("item", entries.data_type().clone(), false);
-        Arc::new(ListArray::new(
-            Arc::new(item),
-            OffsetBuffer::new(self.offsets.into()),
-            Arc::new(entries),
-            None,
-        ))
+        RowLists { ends, entries: of_batches }
     }
 }

@@ -3,9 +3,6 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
-use arrow::ipc::writer::StreamEncoder;
 use clickhouse::Client;
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
@@ -13,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use weir_pdata::Signal;
 
-use crate::body::Body;
+use crate::block::Body;
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
 use crate::engine::Engine;
@@ -61,7 +58,7 @@ impl Server {
             .with_setting("async_insert_deduplicate", "1")
             .with_setting("insert_deduplicate", "1")
             .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")
-            // The server reads an Arrow stream with one thread. Others, made for each insert, would wait.
+            // The server reads a block with one thread. Others, made for each insert, would wait.
             .with_setting("max_threads", "1");
         for (name, value) in &config.settings {
             inserts = inserts.with_setting(name, value);
@@ -107,30 +104,25 @@ impl Server {
         }
     }
 
-    /// Inserts rows. When the server knows the token already, it keeps the rows it has. The rows' memory is free when they are sent,
-    /// before the server answers.
-    pub async fn insert(&self, table: &str, token: &str, rows: RecordBatch) -> Result<(), Failure> {
+    /// Whether bodies are to be compressed.
+    pub fn compresses(&self) -> bool {
+        self.compressed
+    }
+
+    /// Inserts rows. When the server knows the token already, it keeps the rows it has.
+    pub async fn insert(&self, table: &str, token: &str, body: Body) -> Result<(), Failure> {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {} ", quoted(table));
-        for (at, field) in rows.schema_ref().fields().iter().enumerate() {
+        for (at, column) in body.columns.iter().enumerate() {
             // Writing to a String does not fail.
-            let _ = write!(sql, "{}{}", if at == 0 { "(" } else { ", " }, quoted(field.name()));
+            let _ = write!(sql, "{}{}", if at == 0 { "(" } else { ", " }, quoted(column));
         }
-        sql += ") FORMAT ArrowStream";
+        sql += ") FORMAT Native";
         let mut insert =
             self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
-        let unencoded = |error: ArrowError| Failure::rows(format!("the rows cannot be encoded: {error}"));
-        let mut encoder = StreamEncoder::try_new(rows.schema_ref()).map_err(unencoded)?;
-        let mut buffers = encoder.encode(&rows).map_err(unencoded)?;
-        buffers.extend(encoder.finish().map_err(unencoded)?);
-        drop(rows);
-        let mut body = Body::new(self.compressed);
-        for buffer in buffers {
-            if let Some(bytes) = body.push(&buffer) {
-                insert.send(bytes).await?;
-            }
+        for part in body.parts {
+            insert.send(part).await?;
         }
-        insert.send(body.finish()).await?;
         Ok(insert.end().await?)
     }
 

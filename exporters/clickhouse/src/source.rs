@@ -95,12 +95,15 @@ impl<'a> Source<'a> {
     }
 
     /// The value of a row.
+    #[inline]
     pub fn cell(&self, row: usize) -> Cell<'a> {
-        if let Some(text) = self.same
-            && row < self.rows
-        {
-            return Cell::Text(text);
+        match self.same {
+            Some(text) if row < self.rows => Cell::Text(text),
+            _ => self.read(row),
         }
+    }
+
+    fn read(&self, row: usize) -> Cell<'a> {
         if let Reader::Text(text) = &self.reader {
             return text.get(row).map_or(Cell::Null, Cell::Text);
         }

@@ -4,7 +4,7 @@
 //! `system.part_log` and the server's log, and whoever repeats the insert after a crash gives it the same one.
 //!
 //! For others it is a hash of the table's name, of each batch's lane and positions, of where the rows lie in their buffers,
-//! and of the rows themselves. So:
+//! and of the bytes that are sent. So:
 //! * the helper's retry of an export repeats the token, whatever became of the first try;
 //! * the halves of a split export have tokens of their own, even if their rows are equal;
 //! * equal rows from other positions have another token and are kept. Batches without positions (windows, alarms) are
@@ -12,12 +12,14 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use arrow::array::{Array, ArrayData, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use foldhash::quality::FixedState;
 use weir_pdata::EventBatch;
 
-/// The token of an insert of `rows`, converted from `batches`, into `table`.
-pub(crate) fn token(table: &str, batches: &[EventBatch], rows: &RecordBatch) -> String {
+use crate::block::Body;
+
+/// The token of an insert of `body`, converted from `batches`, into `table`.
+pub(crate) fn token(table: &str, batches: &[EventBatch], body: &Body) -> String {
     if let Some(identity) = identity(batches) {
         return format!("{table}:{identity}");
     }
@@ -33,10 +35,7 @@ pub(crate) fn token(table: &str, batches: &[EventBatch], rows: &RecordBatch) -> 
                 hash_place(&mut hasher, columns);
             }
         }
-        for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            hash_text(&mut hasher, field.name());
-            hash_data(&mut hasher, &array.to_data());
-        }
+        body.parts.iter().for_each(|part| hasher.write(part));
         hasher.finish()
     });
     format!("{first:016x}{second:016x}")
@@ -63,26 +62,15 @@ fn hash_place(hasher: &mut impl Hasher, columns: &RecordBatch) {
     }
 }
 
-fn hash_data(hasher: &mut impl Hasher, data: &ArrayData) {
-    hasher.write_usize(data.len());
-    for buffer in data.buffers() {
-        hasher.write_usize(buffer.len());
-        hasher.write(buffer);
-    }
-    if let Some(nulls) = data.nulls() {
-        hasher.write(nulls.validity());
-    }
-    for child in data.child_data() {
-        hash_data(hasher, child);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use std::sync::Arc;
     use weir_pdata::{Ack, Origin, Signal};
+
+    use crate::columns::TableColumns;
+    use crate::insert_rows::convert;
 
     fn batch(positions: std::ops::Range<i64>, texts: &[&str]) -> EventBatch {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; texts.len()]));
@@ -92,8 +80,14 @@ mod tests {
         EventBatch::columns(Signal::Traces, columns, origin, Ack::none())
     }
 
+    fn body(batch: &EventBatch) -> Body {
+        let lines = "{\"name\":\"n\",\"type\":\"Int64\"}\n{\"name\":\"s\",\"type\":\"String\"}";
+        let table = TableColumns::parse(lines.as_bytes()).unwrap();
+        convert(Signal::Traces, &[batch.as_columns().unwrap()], &table, true).unwrap().body
+    }
+
     fn token_of(batch: &EventBatch) -> String {
-        token("events", std::slice::from_ref(batch), batch.as_columns().unwrap())
+        token("events", std::slice::from_ref(batch), &body(batch))
     }
 
     fn part(batch: &EventBatch, from: usize, rows: usize) -> EventBatch {
@@ -127,7 +121,7 @@ mod tests {
         one.origin.identity = Some("c/g/t/0/0-2".into());
         assert_eq!(token_of(&one), "events:c/g/t/0/0-2");
         let two = [one.clone(), batch(2..4, &["a"])];
-        assert_eq!(token("events", &two, one.as_columns().unwrap()).len(), 32, "not all of them have it");
+        assert_eq!(token("events", &two, &body(&one)).len(), 32, "not all of them have it");
     }
 
     #[test]

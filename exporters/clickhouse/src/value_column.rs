@@ -1,27 +1,24 @@
-//! Building columns of single values: text, numbers, times.
+//! Writing columns of single values: text, numbers, times.
 //!
-//! The arrays are plain ones that every server version reads: `Binary`, or a dictionary of it with the narrowest keys; never views.
 //! A value that does not fit its column (text in a number, a number out of range, a time before 1970 or after
 //! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The server
 //! would store something arbitrary instead.
 
-use std::sync::Arc;
-
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray,
-    NullBufferBuilder, PrimitiveArray,
+    Array, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, StringViewArray,
+    TimestampNanosecondArray,
 };
-use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowTimestampType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use weir_pdata::text::TextColumn;
 
+use crate::block::Block;
 use crate::columns::{Column, Integer, Kind, Precision};
+use crate::frames::Frames;
 use crate::source::{Cell, Source};
-use crate::texts::{Interner, Texts, TooLarge};
+use crate::words::Words;
 
 /// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
 pub(crate) type Part<'a> = (Option<Source<'a>>, usize);
@@ -45,142 +42,292 @@ pub(crate) fn clamped(nanos: i64) -> i64 {
     nanos.clamp(FIRST_TIME, LAST_TIME)
 }
 
-/// Builds the values of `column` from those of all batches. `None` for kinds that hold more than a single value.
-pub(crate) fn build(
+/// Writes the values of `column` from those of all batches. Says whether it did: not for kinds that hold more than a single value.
+pub(crate) fn write(
     column: &Column,
     parts: &[Part<'_>],
     misfits: &mut Vec<Misfit>,
-) -> Result<Option<ArrayRef>, TooLarge> {
-    let mut cells = Cells { parts, nullable: column.nullable, misfits };
-    Ok(Some(match column.kind {
-        Kind::Text => return text(parts, column.nullable).map(Some),
-        Kind::Integer(Integer::I8) => cells.integers::<Int8Type>(),
-        Kind::Integer(Integer::I16) => cells.integers::<Int16Type>(),
-        Kind::Integer(Integer::I32) => cells.integers::<Int32Type>(),
-        Kind::Integer(Integer::I64) => cells.integers::<Int64Type>(),
-        Kind::Integer(Integer::U8) => cells.integers::<UInt8Type>(),
-        Kind::Integer(Integer::U16) => cells.integers::<UInt16Type>(),
-        Kind::Integer(Integer::U32) => cells.integers::<UInt32Type>(),
-        Kind::Integer(Integer::U64) => cells.integers::<UInt64Type>(),
-        Kind::Float32 => Arc::new(cells.numbers::<Float32Type>(|cell| float(cell).map(|value| value as f32))),
-        Kind::Float64 => Arc::new(cells.numbers::<Float64Type>(float)),
+    block: &mut Block,
+) -> bool {
+    let mut cells = Cells { column, parts, misfits, block };
+    match column.kind {
+        Kind::Text => cells.texts(),
+        Kind::Integer(Integer::I8) => cells.integers::<Int8Type, 1>("Int8", |number| number.to_le_bytes()),
+        Kind::Integer(Integer::I16) => cells.integers::<Int16Type, 2>("Int16", |number| number.to_le_bytes()),
+        Kind::Integer(Integer::I32) => cells.integers::<Int32Type, 4>("Int32", |number| number.to_le_bytes()),
+        Kind::Integer(Integer::I64) => cells.integers::<Int64Type, 8>("Int64", |number| number.to_le_bytes()),
+        Kind::Integer(Integer::U8) => cells.integers::<UInt8Type, 1>("UInt8", |number| number.to_le_bytes()),
+        Kind::Integer(Integer::U16) => {
+            cells.integers::<UInt16Type, 2>("UInt16", |number| number.to_le_bytes());
+        }
+        Kind::Integer(Integer::U32) => {
+            cells.integers::<UInt32Type, 4>("UInt32", |number| number.to_le_bytes());
+        }
+        Kind::Integer(Integer::U64) => {
+            cells.integers::<UInt64Type, 8>("UInt64", |number| number.to_le_bytes());
+        }
+        Kind::Float32 => {
+            let read = |cell: &Cell<'_>| float(cell).map(|value| value as f32);
+            cells.numbers::<Float32Type, 4>("Float32", read, |number| number.to_le_bytes());
+        }
+        Kind::Float64 => cells.numbers::<Float64Type, 8>("Float64", float, |number| number.to_le_bytes()),
         Kind::Bool => cells.booleans(),
         Kind::Time(precision) => cells.times(precision),
-        Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return Ok(None),
-    }))
+        Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return false,
+    }
+    true
 }
 
 struct Cells<'a, 'b> {
+    column: &'b Column,
     parts: &'b [Part<'a>],
-    nullable: bool,
     misfits: &'b mut Vec<Misfit>,
+    block: &'b mut Block,
 }
 
 impl Cells<'_, '_> {
+    /// Begins the column with values of this type.
+    fn begin(&mut self, kind: &str) -> &mut Frames {
+        if self.column.nullable {
+            self.block.column(&self.column.name, &format!("Nullable({kind})"))
+        } else {
+            self.block.column(&self.column.name, kind)
+        }
+    }
+
     /// Reads every row with `read`, which gives `None` when the value does not fit.
-    fn read<T: Default + Copy>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T>) -> Vec<Option<T>> {
-        let none = if self.nullable { None } else { Some(T::default()) };
+    fn read<T>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T>) -> Vec<Option<T>> {
         let mut values = Vec::with_capacity(self.parts.iter().map(|(_, rows)| rows).sum());
         for (source, rows) in self.parts {
-            let Some(source) = source else {
-                values.resize(values.len() + rows, none);
-                continue;
-            };
             for row in 0..*rows {
-                let value = match source.cell(row) {
-                    Cell::Null => none,
-                    cell => read(&cell).map_or_else(
-                        || {
-                            self.misfits.push(Misfit { row: values.len(), value: cell.to_string() });
-                            none
-                        },
-                        Some,
-                    ),
-                };
+                let cell = source.as_ref().map_or(Cell::Null, |source| source.cell(row));
+                let value = read(&cell);
+                if value.is_none() && cell != Cell::Null {
+                    self.misfits.push(Misfit { row: values.len(), value: cell.to_string() });
+                }
                 values.push(value);
             }
         }
         values
     }
 
-    /// The values as they are, and which are there, when all batches have them in the column's own type.
-    fn same<T: ArrowPrimitiveType>(&self) -> Option<(Vec<T::Native>, Option<NullBuffer>)> {
-        let rows = self.parts.iter().map(|(_, rows)| rows).sum();
-        let mut values = Vec::with_capacity(rows);
-        let mut there = NullBufferBuilder::new(rows);
-        for (source, rows) in self.parts {
-            let Some(source) = source else {
-                values.resize(values.len() + rows, T::Native::default());
-                there.append_n_nulls(*rows);
-                continue;
-            };
-            let array = source.array().as_any().downcast_ref::<PrimitiveArray<T>>()?;
-            match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-                None => {
-                    values.extend_from_slice(array.values());
-                    there.append_n_non_nulls(*rows);
-                }
-                Some(nulls) => {
-                    values.extend(array.iter().map(Option::unwrap_or_default));
-                    there.append_buffer(nulls);
-                }
+    /// Writes values read row by row.
+    fn some<T: Default, const N: usize>(
+        &mut self,
+        kind: &str,
+        values: &[Option<T>],
+        bytes: impl Fn(&T) -> [u8; N],
+    ) {
+        let zero = bytes(&T::default());
+        let nullable = self.column.nullable;
+        let frames = self.begin(kind);
+        if nullable {
+            frames.fixed(values, |value| [u8::from(value.is_none())]);
+        }
+        frames.fixed(values, |value| value.as_ref().map_or(zero, &bytes));
+    }
+
+    fn numbers<T: ArrowPrimitiveType, const N: usize>(
+        &mut self,
+        kind: &str,
+        read: impl Fn(&Cell<'_>) -> Option<T::Native>,
+        bytes: impl Fn(&T::Native) -> [u8; N],
+    ) {
+        let Some(arrays) = same::<PrimitiveArray<T>>(self.parts) else {
+            let values = self.read(read);
+            return self.some(kind, &values, bytes);
+        };
+        let zero = bytes(&T::Native::default());
+        let nullable = self.column.nullable;
+        let frames = self.begin(kind);
+        if nullable {
+            for array in &arrays {
+                let missing: Vec<bool> = (0..array.len()).map(|row| array.is_null(row)).collect();
+                frames.fixed(&missing, |missing| [u8::from(*missing)]);
             }
         }
-        Some((values, there.finish().filter(|_| self.nullable)))
-    }
-
-    fn numbers<T: ArrowPrimitiveType>(
-        &mut self,
-        read: impl Fn(&Cell<'_>) -> Option<T::Native>,
-    ) -> PrimitiveArray<T> {
-        match self.same::<T>() {
-            Some((values, nulls)) => PrimitiveArray::new(values.into(), nulls),
-            None => PrimitiveArray::from_iter(self.read(read)),
+        for array in arrays {
+            if array.null_count() == 0 {
+                frames.fixed(array.values(), &bytes);
+            } else {
+                let values: Vec<_> = array.iter().collect();
+                frames.fixed(&values, |value| value.as_ref().map_or(zero, &bytes));
+            }
         }
     }
 
-    fn integers<T: ArrowPrimitiveType>(&mut self) -> ArrayRef
-    where
+    fn integers<T: ArrowPrimitiveType, const N: usize>(
+        &mut self,
+        kind: &str,
+        bytes: impl Fn(&T::Native) -> [u8; N],
+    ) where
         T::Native: TryFrom<i128>,
     {
         let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
-        Arc::new(self.numbers::<T>(read))
+        self.numbers::<T, N>(kind, read, bytes);
     }
 
-    fn booleans(&mut self) -> ArrayRef {
-        let arrays = self.parts.iter().map(|(source, _)| source.as_ref()?.array().as_boolean_opt());
-        let same: Option<Vec<_>> =
-            arrays.map(|array| array.filter(|array| array.null_count() == 0)).collect();
-        let Some(arrays) = same else {
-            return Arc::new(self.read(boolean).into_iter().collect::<BooleanArray>());
+    fn booleans(&mut self) {
+        let whole = |arrays: &Vec<&BooleanArray>| arrays.iter().all(|array| array.null_count() == 0);
+        let values = match same(self.parts).filter(whole) {
+            Some(arrays) => arrays.into_iter().flat_map(|array| array.values().iter()).map(Some).collect(),
+            None => self.read(boolean),
         };
-        let rows = self.parts.iter().map(|(_, rows)| rows).sum();
-        let mut values = BooleanBufferBuilder::new(rows);
-        arrays.iter().for_each(|array| values.append_buffer(array.values()));
-        Arc::new(BooleanArray::new(values.finish(), None))
+        self.some("Bool", &values, |value| [u8::from(*value)]);
+    }
+
+    fn times(&mut self, precision: Precision) {
+        match precision {
+            // Times in range fit.
+            Precision::Seconds => self.ticks("DateTime('UTC')", |nanos| {
+                u32::try_from(nanos / 1_000_000_000).unwrap_or(u32::MAX).to_le_bytes()
+            }),
+            Precision::Millis => {
+                self.ticks("DateTime64(3, 'UTC')", |nanos| (nanos / 1_000_000).to_le_bytes());
+            }
+            Precision::Micros => self.ticks("DateTime64(6, 'UTC')", |nanos| (nanos / 1_000).to_le_bytes()),
+            Precision::Nanos => self.ticks("DateTime64(9, 'UTC')", |nanos| nanos.to_le_bytes()),
+        }
     }
 
     /// Times, clamped. A clamped time is a misfit too: its own value must not be lost.
-    fn times(&mut self, precision: Precision) -> ArrayRef {
-        let read = |cell: &Cell<'_>| match cell {
+    fn ticks<const N: usize>(&mut self, kind: &str, bytes: impl Fn(&i64) -> [u8; N]) {
+        let time = |cell: &Cell<'_>| match cell {
             Cell::Time(nanos) => Some(*nanos),
             _ => None,
         };
-        let (_, nanos, nulls) = self.numbers::<TimestampNanosecondType>(read).into_parts();
-        let mut nanos = Vec::from(nanos);
+        // What is under a NULL counts too, and is 0 in all that Weir makes.
+        let in_range =
+            |array: &TimestampNanosecondArray| array.values().iter().all(|nanos| clamped(*nanos) == *nanos);
+        if same(self.parts).is_some_and(|arrays| arrays.into_iter().all(in_range)) {
+            return self.numbers::<TimestampNanosecondType, N>(kind, time, bytes);
+        }
+        let mut nanos = self.read(time);
         for (row, value) in nanos.iter_mut().enumerate() {
-            if clamped(*value) != *value {
+            if let Some(value) = value
+                && clamped(*value) != *value
+            {
                 self.misfits.push(Misfit { row, value: value.to_string() });
                 *value = clamped(*value);
             }
         }
-        match precision {
-            Precision::Seconds => times::<TimestampSecondType>(nanos, 1_000_000_000, nulls),
-            Precision::Millis => times::<TimestampMillisecondType>(nanos, 1_000_000, nulls),
-            Precision::Micros => times::<TimestampMicrosecondType>(nanos, 1_000, nulls),
-            Precision::Nanos => times::<TimestampNanosecondType>(nanos, 1, nulls),
+        self.some(kind, &nanos, bytes);
+    }
+
+    /// Texts: words when one of the sources is a dictionary, else as they are.
+    fn texts(&mut self) {
+        let is_dictionary = |(source, _): &Part<'_>| {
+            source.as_ref().and_then(Source::text).is_some_and(|text| text.dictionary().is_some())
+        };
+        // The format has NULL among words in a way of its own.
+        if !self.column.nullable && self.parts.iter().any(is_dictionary) {
+            let words = words(self.parts);
+            let frames = self.begin("LowCardinality(String)");
+            Words::write_version(frames);
+            words.write(frames);
+            return;
+        }
+        let (parts, nullable) = (self.parts, self.column.nullable);
+        let frames = self.begin("String");
+        if nullable {
+            let rows = parts.iter().flat_map(|(source, rows)| (0..*rows).map(move |row| (source, row)));
+            let missing = |(source, row): (&Option<Source<'_>>, usize)| {
+                u8::from(source.as_ref().is_none_or(|source| source.cell(row) == Cell::Null))
+            };
+            frames.bytes(&rows.map(missing).collect::<Vec<_>>());
+        }
+        parts.iter().for_each(|(source, rows)| write_texts(source.as_ref(), *rows, frames));
+    }
+}
+
+/// The values of all batches, when all are of this type.
+fn same<'a, A: Array + 'static>(parts: &[Part<'a>]) -> Option<Vec<&'a A>> {
+    parts.iter().map(|(source, _)| source.as_ref()?.array().as_any().downcast_ref()).collect()
+}
+
+/// Writes the rows of one batch as texts. Without a value they are empty.
+fn write_texts(source: Option<&Source<'_>>, rows: usize, frames: &mut Frames) {
+    if let Some(TextColumn::View(array)) = source.and_then(Source::text) {
+        return write_views(array, frames);
+    }
+    for row in 0..rows {
+        match source.map_or(Cell::Null, |source| source.cell(row)) {
+            Cell::Text(text) => frames.text(text.as_bytes()),
+            other => frames.display(&other),
         }
     }
+}
+
+fn write_views(array: &StringViewArray, frames: &mut Frames) {
+    let views = array.views().iter().copied();
+    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => frames.views(views, array.data_buffers()),
+        Some(nulls) => {
+            let views = views.zip(nulls.iter()).map(|(view, there)| if there { view } else { 0 });
+            frames.views(views, array.data_buffers());
+        }
+    }
+}
+
+/// Distinct texts of a batch for which there is room from the beginning.
+const DISTINCT: usize = 16;
+
+/// The rows of all batches as words. Without a value they are empty.
+fn words(parts: &[Part<'_>]) -> Words {
+    let rows = parts.iter().map(|(_, rows)| rows).sum();
+    // Of views nobody knows how many are distinct.
+    let distinct = |text: TextColumn<'_>| text.dictionary().map_or(DISTINCT, |(_, texts)| texts.min(rows));
+    let distinct = parts.iter().filter_map(|(source, _)| source.as_ref()?.text().map(distinct)).sum();
+    let mut words = Words::with_room(rows, distinct);
+    for (source, rows) in parts {
+        let text = source.as_ref().and_then(Source::text);
+        let dictionary = text.and_then(|text| text.dictionary());
+        if let Some((dictionary, _)) = dictionary
+            && add_dictionary(dictionary, &mut words).is_some()
+        {
+            continue;
+        }
+        for row in 0..*rows {
+            let number = match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
+                Cell::Text(text) => words.number(text),
+                other => words.number(&other.to_string()),
+            };
+            words.push(number);
+        }
+    }
+    words
+}
+
+/// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing was added.
+fn add_dictionary(dictionary: &DictionaryArray<Int32Type>, words: &mut Words) -> Option<()> {
+    #[derive(Clone, Copy)]
+    enum Entry {
+        Unused,
+        Used,
+        Word(u32),
+    }
+    let texts = TextColumn::new(dictionary.values()).filter(|_| dictionary.values().null_count() == 0)?;
+    let keys = dictionary.keys();
+    let mut entries = vec![Entry::Unused; dictionary.values().len()];
+    for key in keys.iter().flatten() {
+        entries[key as usize] = Entry::Used;
+    }
+    for (at, entry) in entries.iter_mut().enumerate() {
+        if matches!(entry, Entry::Used) {
+            *entry = Entry::Word(words.number(texts.get(at).unwrap_or_default()));
+        }
+    }
+    let missing = if keys.null_count() > 0 { words.number("") } else { 0 };
+    let number = |key: i32| match entries[key as usize] {
+        Entry::Word(number) => number,
+        Entry::Unused | Entry::Used => missing,
+    };
+    if keys.null_count() > 0 {
+        words.extend(keys.iter().map(|key| key.map_or(missing, number)));
+    } else {
+        words.extend(keys.values().iter().map(|key| number(*key)));
+    }
+    Some(())
 }
 
 fn integer(cell: &Cell<'_>) -> Option<i128> {
@@ -214,160 +361,29 @@ fn boolean(cell: &Cell<'_>) -> Option<bool> {
     }
 }
 
-/// Times in units of so many nanoseconds.
-fn times<T: ArrowTimestampType>(nanos: Vec<i64>, unit: i64, nulls: Option<NullBuffer>) -> ArrayRef {
-    let values =
-        if unit == 1 { nanos } else { nanos.into_iter().map(|nanos| nanos.div_euclid(unit)).collect() };
-    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_timezone("UTC"))
-}
-
-/// A text column: a dictionary when one of the sources is one, else plain text.
-fn text(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
-    let is_dictionary = |(source, _): &Part<'_>| {
-        source.as_ref().and_then(Source::text).is_some_and(|text| text.dictionary().is_some())
-    };
-    if parts.iter().any(is_dictionary) { dictionary(parts, nullable) } else { plain(parts, nullable) }
-}
-
-fn plain(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
-    let rows = parts.iter().map(|(_, rows)| rows).sum();
-    let texts = parts.iter().filter_map(|(source, _)| source.as_ref().and_then(Source::text));
-    let mut values = Texts::with_room(rows, texts.map(|text| text.bytes()).sum());
-    let mut there = NullBufferBuilder::new(rows);
-    for (source, rows) in parts {
-        if let Some(TextColumn::View(array)) = source.as_ref().and_then(Source::text) {
-            let views = array.views().iter().copied();
-            match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-                None => {
-                    values.push_views(views, array.data_buffers())?;
-                    there.append_n_non_nulls(*rows);
-                }
-                Some(nulls) => {
-                    let views = views.zip(nulls.iter()).map(|(view, there)| if there { view } else { 0 });
-                    values.push_views(views, array.data_buffers())?;
-                    there.append_buffer(nulls);
-                }
-            }
-            continue;
-        }
-        for row in 0..*rows {
-            let cell = source.as_ref().map_or(Cell::Null, |source| source.cell(row));
-            there.append(cell != Cell::Null);
-            match cell {
-                Cell::Text(text) => values.push(text.as_bytes())?,
-                other => values.write(&other)?,
-            }
-        }
-    }
-    Ok(Arc::new(values.finish(there.finish().filter(|_| nullable))))
-}
-
-/// Distinct texts of a batch for which there is room from the beginning.
-const DISTINCT: usize = 16;
-
-fn dictionary(parts: &[Part<'_>], nullable: bool) -> Result<ArrayRef, TooLarge> {
-    let rows = parts.iter().map(|(_, rows)| rows).sum();
-    // Of views nobody knows how many are distinct.
-    let distinct = |text: TextColumn<'_>| text.dictionary().map_or(DISTINCT, |(_, texts)| texts.min(rows));
-    let texts = parts.iter().filter_map(|(source, _)| source.as_ref()?.text().map(distinct)).sum();
-    let mut numbers = Numbers {
-        interned: Interner::with_room(texts),
-        keys: Vec::with_capacity(rows),
-        nullable,
-        there: NullBufferBuilder::new(rows),
-    };
-    for (source, rows) in parts {
-        match source.as_ref().map(|source| (source, source.text())) {
-            None => (0..*rows).try_for_each(|_| numbers.push(None))?,
-            Some((_, Some(text))) => match text.dictionary() {
-                Some((dictionary, _)) => numbers.push_dictionary(text, dictionary)?,
-                None => (0..*rows).try_for_each(|row| numbers.push(text.get(row)))?,
-            },
-            Some((source, None)) => {
-                for row in 0..*rows {
-                    match source.cell(row) {
-                        Cell::Null => numbers.push(None)?,
-                        cell => numbers.push(Some(&cell.to_string()))?,
-                    }
-                }
-            }
-        }
-    }
-    Ok(numbers.interned.finish(&numbers.keys, numbers.there.finish()))
-}
-
-/// The numbers of a column's texts.
-struct Numbers {
-    interned: Interner,
-    keys: Vec<i32>,
-    nullable: bool,
-    there: NullBufferBuilder,
-}
-
-impl Numbers {
-    fn push(&mut self, text: Option<&str>) -> Result<(), TooLarge> {
-        let there = text.is_some() || !self.nullable;
-        self.there.append(there);
-        self.keys.push(if there { self.interned.key(text.unwrap_or_default())? } else { 0 });
-        Ok(())
-    }
-
-    /// Adds the texts of a dictionary, each looked up once.
-    fn push_dictionary(
-        &mut self,
-        text: TextColumn<'_>,
-        dictionary: &DictionaryArray<Int32Type>,
-    ) -> Result<(), TooLarge> {
-        const UNUSED: i32 = -2;
-        const USED: i32 = -1;
-        let (keys, names) = (dictionary.keys(), TextColumn::new(dictionary.values()));
-        let Some(names) = names.filter(|_| dictionary.values().null_count() == 0) else {
-            return (0..keys.len()).try_for_each(|row| self.push(text.get(row)));
-        };
-        let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut numbers = vec![UNUSED; dictionary.values().len()];
-        for (row, key) in keys.values().iter().enumerate() {
-            if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
-                numbers[*key as usize] = USED;
-            }
-        }
-        for (entry, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
-            *number = self.interned.key(names.get(entry).unwrap_or_default())?;
-        }
-        let Some(nulls) = nulls else {
-            self.keys.extend(keys.values().iter().map(|key| numbers[*key as usize]));
-            self.there.append_n_non_nulls(keys.len());
-            return Ok(());
-        };
-        let missing = if self.nullable { 0 } else { self.interned.key("")? };
-        self.keys.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
-        if self.nullable {
-            self.there.append_buffer(nulls);
-        } else {
-            self.there.append_n_non_nulls(keys.len());
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{
-        AsArray, BinaryArray, DictionaryArray, Float64Array, Int64Array, StringViewArray,
-        TimestampNanosecondArray,
-    };
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray};
+    use std::sync::Arc;
 
-    fn column(kind: Kind, nullable: bool) -> Column {
-        Column { name: "c".into(), kind, nullable }
+    use crate::reading::rows;
+
+    const TIME: Kind = Kind::Time(Precision::Nanos);
+
+    /// What the server reads, and what does not fit.
+    fn written(kind: Kind, nullable: bool, parts: &[Part<'_>]) -> (Vec<String>, Vec<Misfit>) {
+        let column = Column { name: "c".into(), kind, nullable };
+        let (mut misfits, mut block) = (Vec::new(), Block::new(false));
+        assert!(write(&column, parts, &mut misfits, &mut block));
+        let body = block.finish(parts.iter().map(|(_, rows)| rows).sum()).unwrap();
+        (rows(&body), misfits)
     }
 
-    fn built(kind: Kind, nullable: bool, arrays: &[ArrayRef]) -> (ArrayRef, Vec<Misfit>) {
+    fn of(kind: Kind, nullable: bool, arrays: &[ArrayRef]) -> (Vec<String>, Vec<Misfit>) {
         let parts: Vec<Part<'_>> =
             arrays.iter().map(|array| (Some(Source::new(array)), array.len())).collect();
-        let mut misfits = Vec::new();
-        let array = build(&column(kind, nullable), &parts, &mut misfits).unwrap().unwrap();
-        (array, misfits)
+        written(kind, nullable, &parts)
     }
 
     fn misfit(row: usize, value: &str) -> Misfit {
@@ -377,16 +393,29 @@ mod tests {
     #[test]
     fn a_number_out_of_range_is_a_misfit_and_not_wrapped() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(-1), Some(7), None, Some(i64::MAX)]));
-        let (array, misfits) = built(Kind::Integer(Integer::U32), false, &[numbers]);
-        assert_eq!(array.as_primitive::<UInt32Type>().values().as_ref(), [0, 7, 0, 0]);
+        let (found, misfits) = of(Kind::Integer(Integer::U32), false, &[numbers]);
+        assert_eq!(found, ["c=0", "c=7", "c=0", "c=0"]);
         assert_eq!(misfits, [misfit(0, "-1"), misfit(3, "9223372036854775807")]);
+    }
+
+    #[test]
+    fn integers_of_every_width_are_written() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![-128, 127, 3]));
+        for integer in [Integer::I8, Integer::I16, Integer::I32, Integer::I64] {
+            let found = of(Kind::Integer(integer), false, std::slice::from_ref(&numbers));
+            assert_eq!(found, (["c=-128", "c=127", "c=3"].map(String::from).into(), vec![]), "{integer:?}");
+        }
+        for integer in [Integer::U8, Integer::U16, Integer::U32, Integer::U64] {
+            let (found, misfits) = of(Kind::Integer(integer), true, std::slice::from_ref(&numbers));
+            assert_eq!((found, misfits.len()), (["c=NULL", "c=127", "c=3"].map(String::from).into(), 1));
+        }
     }
 
     #[test]
     fn text_in_a_number_is_read_when_it_is_one() {
         let texts: ArrayRef = Arc::new(StringViewArray::from(vec![Some("42"), Some("x"), None]));
-        let (array, misfits) = built(Kind::Integer(Integer::I64), true, &[texts]);
-        assert_eq!(array.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(42), None, None]);
+        let (found, misfits) = of(Kind::Integer(Integer::I64), true, &[texts]);
+        assert_eq!(found, ["c=42", "c=NULL", "c=NULL"]);
         assert_eq!(misfits, [misfit(1, "x")]);
     }
 
@@ -394,10 +423,26 @@ mod tests {
     fn absurd_times_are_clamped_and_reported() {
         let absurd = vec![Some(-1), Some(0), Some(i64::MIN), Some(i64::MAX), Some(1_749_088_705_000_000_000)];
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(absurd).with_timezone("UTC"));
-        let (array, misfits) = built(Kind::Time(Precision::Nanos), false, &[times]);
-        let stored = array.as_primitive::<TimestampNanosecondType>().values().to_vec();
-        assert_eq!(stored, [0, 0, 0, LAST_TIME, 1_749_088_705_000_000_000]);
+        let (found, misfits) = of(TIME, false, &[times]);
+        let last = format!("c={LAST_TIME}");
+        assert_eq!(found, ["c=0", "c=0", "c=0", last.as_str(), "c=1749088705000000000"]);
         assert_eq!(misfits.iter().map(|misfit| misfit.row).collect::<Vec<_>>(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn times_are_written_in_the_unit_of_their_column() {
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![LAST_TIME, 1_999_999_999]));
+        for (precision, expected) in [
+            (Precision::Seconds, ["c=4294967295", "c=1"]),
+            (Precision::Millis, ["c=4294967295999", "c=1999"]),
+            (Precision::Micros, ["c=4294967295999999", "c=1999999"]),
+            (Precision::Nanos, ["c=4294967295999999999", "c=1999999999"]),
+        ] {
+            for nullable in [false, true] {
+                let (found, misfits) = of(Kind::Time(precision), nullable, std::slice::from_ref(&times));
+                assert_eq!((found, misfits), (expected.map(String::from).into(), vec![]), "{precision:?}");
+            }
+        }
     }
 
     #[test]
@@ -405,19 +450,16 @@ mod tests {
         let first: DictionaryArray<Int32Type> = vec![Some("a"), Some("b"), None].into_iter().collect();
         let second: DictionaryArray<Int32Type> = vec![Some("b"), Some("c")].into_iter().collect();
         let third: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "d"]));
-        let (array, _) = built(Kind::Text, false, &[Arc::new(first), Arc::new(second), third]);
-        let array = array.as_dictionary::<UInt8Type>();
-        let texts = array.downcast_dict::<BinaryArray>().unwrap();
-        let all: Vec<_> = texts.into_iter().collect();
-        assert_eq!(all, ["a", "b", "", "b", "c", "a", "d"].map(|text| Some(text.as_bytes())));
-        assert_eq!(array.values().len(), 5);
+        let arrays: [ArrayRef; 3] = [Arc::new(first), Arc::new(second), third];
+        assert_eq!(of(Kind::Text, false, &arrays).0, ["c=a", "c=b", "c=", "c=b", "c=c", "c=a", "c=d"]);
+        assert_eq!(of(Kind::Text, true, &arrays).0, ["c=a", "c=b", "c=NULL", "c=b", "c=c", "c=a", "c=d"]);
     }
 
     #[test]
     fn any_value_has_a_text() {
         let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None]));
-        let (array, misfits) = built(Kind::Text, true, &[numbers]);
-        assert_eq!(array.as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"1.5"[..]), None]);
+        let (found, misfits) = of(Kind::Text, true, &[numbers]);
+        assert_eq!(found, ["c=1.5", "c=NULL"]);
         assert!(misfits.is_empty());
     }
 
@@ -426,18 +468,18 @@ mod tests {
         let flags = |flags: Vec<Option<bool>>| Arc::new(BooleanArray::from(flags)) as ArrayRef;
         let (first, second) = (vec![Some(true), Some(false), Some(true)], vec![Some(false); 9]);
         let whole = [flags(first.clone()), flags(second.clone()).slice(1, 8)];
-        let (array, _) = built(Kind::Bool, false, &whole);
-        assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [&first[..], &second[1..]].concat());
-        let (array, _) = built(Kind::Bool, false, &[flags(vec![None, Some(true)])]);
-        assert_eq!(array.as_boolean().iter().collect::<Vec<_>>(), [Some(false), Some(true)]);
+        let expected = [&first[..], &second[1..]].concat();
+        let expected: Vec<_> = expected.into_iter().map(|flag| format!("c={}", flag.unwrap())).collect();
+        assert_eq!(of(Kind::Bool, false, &whole).0, expected);
+        assert_eq!(of(Kind::Bool, false, &[flags(vec![None, Some(true)])]).0, ["c=false", "c=true"]);
     }
 
     #[test]
     fn a_batch_without_the_column_reads_as_null() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        let parts = [(None, 2), (Some(Source::new(&numbers)), 1)];
-        let mut misfits = Vec::new();
-        let array = build(&column(Kind::Float64, true), &parts, &mut misfits).unwrap().unwrap();
-        assert_eq!(array.as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [None, None, Some(1.0)]);
+        let parts = || [(None, 2), (Some(Source::new(&numbers)), 1)];
+        assert_eq!(written(Kind::Float64, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
+        assert_eq!(written(Kind::Text, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
+        assert_eq!(written(Kind::Text, false, &parts()).0, ["c=", "c=", "c=1"]);
     }
 }

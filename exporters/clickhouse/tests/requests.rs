@@ -78,7 +78,7 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
     for insert in &seen[2..] {
         for expected in [
             "database=weir",
-            "query=INSERT+INTO+%60events%60+%28%60service%60%2C+%60it%27s%60%29+FORMAT+ArrowStream",
+            "query=INSERT+INTO+%60events%60+%28%60service%60%2C+%60it%27s%60%29+FORMAT+Native",
             "async_insert=0",
             "wait_for_async_insert=1",
             "insert_deduplicate=1",
