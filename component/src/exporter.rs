@@ -32,7 +32,21 @@ pub trait Exporter: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Delivers these batches, all of one signal, with columns. When it returns `Ok` they are safe.
+    /// Brings a batch with columns into the form in which it waits for [`export`](Self::export), while the columns are in the cache: what
+    /// it returns is all that is kept. The lane calls this, so it must not wait for anything.
+    fn prepare(&self, batch: EventBatch) -> EventBatch {
+        batch
+    }
+
+    /// The rows of a batch that [`prepare`](Self::prepare) has made, as columns again: asked for when the destination rejects some of them.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
+        Ok(batch.clone())
+    }
+
+    /// Delivers these batches, all of one signal, with columns or prepared. When it returns `Ok` they are safe.
     ///
     /// # Errors
     /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the

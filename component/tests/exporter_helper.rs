@@ -13,7 +13,7 @@ use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{FlakyExporter, Probe, Regime, check_exporter, context};
 use weir_component::{ExportError, Exporter};
 use weir_config::ByteSize;
-use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
+use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Payload, Prepared, Signal, SignalSet};
 
 /// Batches of rows numbered from 0: `sizes[0]` rows, then `sizes[1]`, …
 fn batches(sizes: &[i64]) -> Vec<EventBatch> {
@@ -90,6 +90,65 @@ async fn rejected_rows_alone_are_dead_lettered() {
         .collect();
     rows.sort_unstable();
     assert_eq!(rows, [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]);
+}
+
+/// A [`FlakyExporter`] that keeps batches in a form of its own, which it can read again or not.
+struct Preparing(FlakyExporter, Result<(), String>);
+
+#[async_trait]
+impl Exporter for Preparing {
+    fn signals(&self) -> SignalSet {
+        self.0.signals()
+    }
+
+    fn demand(&self) -> Demand {
+        self.0.demand()
+    }
+
+    fn prepare(&self, batch: EventBatch) -> EventBatch {
+        let prepared = Prepared::new(batch.as_columns().unwrap().clone(), batch.len(), 8 * batch.len());
+        batch.prepared(prepared)
+    }
+
+    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
+        self.1.clone().map(|()| columns_of(batch))
+    }
+
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        self.0.export(&batches.iter().map(columns_of).collect::<Vec<_>>()).await
+    }
+}
+
+fn columns_of(batch: &EventBatch) -> EventBatch {
+    match &batch.payload {
+        Payload::Prepared(prepared) => {
+            batch.clone().with_columns(prepared.content::<RecordBatch>().unwrap().clone())
+        }
+        _ => batch.clone(),
+    }
+}
+
+#[tokio::test]
+async fn rejected_rows_of_prepared_batches_alone_are_dead_lettered() {
+    let (exporter, taken) = FlakyExporter::new(Regime::Mixed(0.5, every_third), 1);
+    let exporter = Box::new(Preparing(exporter, Ok(())));
+    let dead = check_exporter(exporter, fast(), batches(&[4, 9, 17]), Outcome::Done).await;
+    assert_eq!(taken_once(&taken.lock().unwrap()), 20);
+    assert_eq!(dead.lines().count(), 10);
+    assert!(dead.contains("duration_ns"), "{dead}");
+}
+
+#[tokio::test]
+async fn a_rejected_batch_whose_rows_cannot_be_read_again_is_dead_lettered_as_a_whole() {
+    let (exporter, taken) = FlakyExporter::new(Regime::Permanent(every_third), 1);
+    let exporter = Box::new(Preparing(exporter, Err("it is torn".into())));
+    let mut batches = batches(&[2, 20]);
+    batches[0] = batches.pop().unwrap();
+    let dead = check_exporter(exporter, fast(), batches, Outcome::Done).await;
+    assert_eq!(taken_once(&taken.lock().unwrap()), 0);
+    let letter: serde_json::Value = serde_json::from_str(dead.trim()).unwrap();
+    assert_eq!((&letter["rows"], &letter["positions"]), (&20.into(), &"0-0".into()));
+    assert_eq!(letter["reason"], "not this row; its rows cannot be read again: it is torn");
 }
 
 #[tokio::test]

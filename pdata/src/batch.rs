@@ -44,13 +44,43 @@ impl std::fmt::Debug for Share {
     }
 }
 
-/// The events of a batch, as received or as columns.
+/// The events of a batch: as received, as columns, or as they leave.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Wire bytes, not yet decoded.
     Encoded(Encoded),
     /// Arrow columns named as in [`schema`](crate::schema).
     Columns(RecordBatch),
+    /// What an exporter made of columns, for itself.
+    Prepared(Prepared),
+}
+
+/// Rows as a destination takes them. Only the exporter that made them can read them.
+#[derive(Clone)]
+pub struct Prepared {
+    rows: usize,
+    bytes: usize,
+    content: Arc<dyn Any + Send + Sync>,
+}
+
+impl Prepared {
+    /// So many rows, which take so many bytes of memory.
+    #[must_use]
+    pub fn new(content: impl Any + Send + Sync, rows: usize, bytes: usize) -> Prepared {
+        Prepared { rows, bytes, content: Arc::new(content) }
+    }
+
+    /// The content, when it is of this type.
+    #[must_use]
+    pub fn content<T: Any>(&self) -> Option<&T> {
+        self.content.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} rows in {} bytes", self.rows, self.bytes)
+    }
 }
 
 /// Wire bytes of several records, laid end to end in one buffer.
@@ -109,7 +139,7 @@ impl EventBatch {
     pub fn as_columns(&self) -> Option<&RecordBatch> {
         match &self.payload {
             Payload::Columns(columns) => Some(columns),
-            Payload::Encoded(_) => None,
+            Payload::Encoded(_) | Payload::Prepared(_) => None,
         }
     }
 
@@ -119,12 +149,19 @@ impl EventBatch {
         EventBatch { payload: Payload::Columns(columns), ..self }
     }
 
+    /// The same events as a destination takes them. Their share of the memory for events is given back.
+    #[must_use]
+    pub fn prepared(self, prepared: Prepared) -> EventBatch {
+        EventBatch { payload: Payload::Prepared(prepared), share: Share::default(), ..self }
+    }
+
     /// Rows when decoded, records when not.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.payload {
             Payload::Columns(columns) => columns.num_rows(),
             Payload::Encoded(encoded) => encoded.records.len(),
+            Payload::Prepared(prepared) => prepared.rows,
         }
     }
 
@@ -141,6 +178,7 @@ impl EventBatch {
         match &self.payload {
             Payload::Columns(columns) => memory::of(columns),
             Payload::Encoded(encoded) => encoded.arena.len(),
+            Payload::Prepared(prepared) => prepared.bytes,
         }
     }
 }

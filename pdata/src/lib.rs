@@ -27,7 +27,7 @@ mod views;
 
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
-pub use batch::{Encoded, EventBatch, Format, Origin, Payload, Share};
+pub use batch::{Encoded, EventBatch, Format, Origin, Payload, Prepared, Share};
 pub use decode::{DecodeError, Decoded, Rejected, decode};
 pub use projection::{Demand, Projection, SharedProjection, Wanted};
 pub use signal::{Signal, SignalSet};

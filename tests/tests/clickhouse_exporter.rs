@@ -535,3 +535,102 @@ async fn rows_that_the_server_refuses_are_dead_lettered_with_its_reason() -> Res
     assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 10);
     Ok(())
 }
+
+/// So many spans, which have this column too.
+fn many_spans(rows: usize, more: (&str, &str)) -> EventBatch {
+    let numbers: Vec<i64> = (0..rows).map(|row| NOON + i64::try_from(row).unwrap()).collect();
+    let value: ArrayRef = Arc::new((0..rows).map(|_| Some(more.1)).collect::<StringViewArray>());
+    let spans = spans_at(&numbers);
+    let columns = spans.as_columns().unwrap();
+    let (time, id) = (Arc::clone(columns.column(0)), Arc::clone(columns.column(1)));
+    batch(Signal::Traces, vec![("time", time), ("span_id", id), (more.0, value)])
+}
+
+#[tokio::test]
+async fn large_batches_wait_as_blocks_and_go_together_with_small_ones() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let exporter = exporter(clickhouse.url(), &database, "").exporter;
+    let large = many_spans(1_000, ("peer", "db:3306"));
+    assert!(exporter.prepare(large.clone()).as_columns().is_some(), "the table is not known yet");
+    exporter.export(&[full_spans()]).await?;
+    let large = exporter.prepare(large);
+    let other = exporter.prepare(many_spans(600, ("status_message", "late")));
+    assert!(large.as_columns().is_none() && other.as_columns().is_none());
+    assert_eq!((large.len(), large.memory() < 50_000), (1_000, true), "{} bytes", large.memory());
+    let together = [spans_at(&[1]), spans_at(&[2]), large, other, spans_at(&[3])];
+    for _ in 0..2 {
+        exporter.export(&together).await?;
+    }
+    let count = format!("SELECT count() FROM {database}.events");
+    assert_eq!(clickhouse.number(&count).await?, 2 + 1_603, "a repeated insert is left out");
+    for (condition, rows) in [
+        ("peer = 'db:3306' AND span_id NOT LIKE 's.%'", 1_000),
+        ("status_message = 'late' AND peer = ''", 600),
+        ("time < 10", 3),
+        ("span_id = 's599'", 2),
+    ] {
+        assert_eq!(clickhouse.number(&format!("{count} WHERE {condition}")).await?, rows, "{condition}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_insert_that_is_repeated_in_other_blocks_is_left_out() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let exporter = exporter(clickhouse.url(), &database, "").exporter;
+    exporter.export(&[spans_at(&[1])]).await?;
+    let all = many_spans(3_000, ("peer", "db:3306"));
+    let part = |from: usize, rows: usize| {
+        let mut batch = all.clone().with_columns(all.as_columns().unwrap().slice(from, rows));
+        batch.origin.identity = Some("main/0-3000".into());
+        exporter.prepare(batch)
+    };
+    exporter.export(&[part(0, 1_000), part(1_000, 100), part(1_100, 1_900)]).await?;
+    exporter.export(&[part(0, 600), part(600, 2_400)]).await?;
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 1 + 3_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn blocks_of_a_table_that_changed_are_made_again() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let exporter = exporter(clickhouse.url(), &database, "").exporter;
+    exporter.export(&[spans_at(&[NOON])]).await?;
+    let large = exporter.prepare(many_spans(1_000, ("peer", "db:3306")));
+    clickhouse.query(&format!("ALTER TABLE {database}.events DROP COLUMN peer")).await?;
+    exporter.export(&[large]).await?;
+    let peers = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
+    assert_eq!(clickhouse.number(&peers).await?, 1_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_of_blocks_that_the_server_refuses_are_dead_lettered_alone() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {database}.events (time DateTime64(9), span_id String, attributes Map(String, String), \
+             CONSTRAINT good CHECK span_id NOT IN ('s77', 's1999')) ENGINE = MergeTree ORDER BY time"
+        ))
+        .await?;
+    let BuiltExporter { exporter, helper } = exporter(clickhouse.url(), &database, "");
+    exporter.export(&[spans_at(&[NOON])]).await?;
+    let large = many_spans(2_000, ("peer", "db:3306"));
+    assert!(exporter.prepare(large.clone()).as_columns().is_none());
+    let dead = check_exporter(exporter, helper, vec![large], Outcome::Done).await;
+    let letters: Vec<Value> = dead.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let row = |letter: &Value| serde_json::from_str::<Value>(letter["row"].as_str().unwrap()).unwrap();
+    let mut ids: Vec<_> =
+        letters.iter().map(|letter| row(letter)["span_id"].as_str().unwrap().to_owned()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["s1999", "s77"]);
+    assert_eq!(row(&letters[0])["attributes"]["peer"], "db:3306");
+    let stored = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
+    assert_eq!(clickhouse.number(&stored).await?, 1_998);
+    Ok(())
+}

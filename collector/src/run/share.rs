@@ -39,7 +39,7 @@ impl DecodedSize {
     pub fn guess(&self, batch: &EventBatch) -> usize {
         match &batch.payload {
             Payload::Encoded(encoded) => encoded.arena.len().saturating_mul(self.times) / 100,
-            Payload::Columns(_) => batch.memory(),
+            Payload::Columns(_) | Payload::Prepared(_) => batch.memory(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 
 /// What exports of one exporter share.
 pub(super) struct Delivery {
-    pub exporter: Box<dyn Exporter>,
+    pub exporter: Arc<dyn Exporter>,
     pub config: HelperConfig,
     pub context: Context,
     pub metrics: HelperMetrics,
@@ -41,9 +41,9 @@ impl Delivery {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let mut sending = Vec::new();
-        for Queued { batch, held, room, route, delays } in group {
+        for Queued { batch, held, room, route, sending: of_batch } in group {
             rest.push((held, room, route.map(|route| (route, batch.origin.positions.clone()))));
-            sending.extend(delays.and_then(|delays| delays.sending(&batch)));
+            sending.extend(of_batch);
             batches.push(batch);
         }
         if self.deliver(batches).await.is_err() {
@@ -68,9 +68,9 @@ impl Delivery {
         let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
         let mut sending = Vec::new();
-        for Queued { mut batch, held, room, delays, .. } in group {
+        for Queued { mut batch, held, room, sending: of_batch, .. } in group {
+            sending.extend(of_batch);
             if !batch.is_empty() {
-                sending.extend(delays.and_then(|delays| delays.sending(&batch)));
                 batch.origin.identity = Some(Arc::clone(&identity));
                 by_signal[batch.signal as usize].push(batch);
             }
@@ -121,14 +121,13 @@ impl Delivery {
                 Ok(()) => {
                     self.metrics.sent.inc_by(rows as u64);
                 }
-                Err(reason) if rows <= 1 => self.bury(&batches, &reason),
-                Err(_) => {
-                    let (mut first, mut second) = halves(batches);
+                Err(reason) if rows <= 1 => self.bury(&self.restored(batches, &reason), &reason),
+                Err(reason) => {
+                    let (mut first, mut second) = halves(self.restored(batches, &reason));
                     // Whoever repeats the export splits it in the same way.
                     name_part(&mut first, "a");
                     name_part(&mut second, "b");
-                    todo.push(second);
-                    todo.push(first);
+                    todo.extend([second, first].into_iter().filter(|batches| !batches.is_empty()));
                 }
             }
         }
@@ -171,6 +170,25 @@ impl Delivery {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// The batches as columns. One whose rows cannot be read again goes to the dead letters without them.
+    fn restored(&self, batches: Vec<EventBatch>, reason: &str) -> Vec<EventBatch> {
+        let restored = |batch: EventBatch| match self.exporter.restore(&batch) {
+            Ok(batch) => Some(batch),
+            Err(error) => {
+                let reason = format!("{reason}; its rows cannot be read again: {error}");
+                let mut fields = Map::new();
+                fields.insert("lane".into(), batch.origin.lane.as_ref().into());
+                let positions = &batch.origin.positions;
+                fields.insert("positions".into(), format!("{}-{}", positions.start, positions.end).into());
+                fields.insert("rows".into(), batch.len().into());
+                self.context.dead_letters.write(&self.context.id, &reason, fields);
+                self.metrics.rejected.inc_by(batch.len() as u64);
+                None
+            }
+        };
+        batches.into_iter().filter_map(restored).collect()
     }
 
     /// Puts rows that cannot be delivered into the dead letters.

@@ -158,7 +158,7 @@ pub(super) async fn read(
             part = space.take(None, amount, || drop(sender.send(Item::Full))) => part,
         };
         let room = Room::new(bytes, &delivery.metrics, part);
-        let queued = Queued { batch, held, room, route: None, delays: None };
+        let queued = Queued { batch, held, room, route: None, sending: None };
         if sender.send(Item::Batch(Box::new(queued))).is_err() {
             return;
         }

@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
-use super::delay::Delays;
+use super::delay::{Delays, Sending};
 use super::metrics::HelperMetrics;
 use super::ranges::{Amount, Piece};
 use super::space::{Part, Space};
 use crate::delivery::Ledger;
-use crate::{Context, LaneClosed};
+use crate::{Context, Exporter, LaneClosed};
 
 /// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
 #[derive(Clone)]
 pub struct Queue {
-    pub(super) exporter: Arc<str>,
+    pub(super) id: Arc<str>,
+    /// Prepares batches before they wait.
+    pub(super) prepares: Option<Arc<dyn Exporter>>,
     pub(super) signals: SignalSet,
     pub(super) demand: Demand,
     /// Ranges of lanes are written down before they are exported.
@@ -83,8 +85,8 @@ pub(super) struct Queued {
     pub held: Held,
     pub room: Room,
     pub route: Option<Arc<Route>>,
-    /// Of its pipeline; nobody knows it of batches that were on disk.
-    pub delays: Option<Delays>,
+    /// Nobody knows it of batches that were on disk.
+    pub sending: Option<Sending>,
 }
 
 impl Piece for Queued {
@@ -144,7 +146,7 @@ impl Queue {
     /// What a ledger knows this exporter as, in this pipeline.
     #[must_use]
     pub fn sink(&self, pipeline: &str) -> Arc<str> {
-        Arc::from(format!("{pipeline}/{}", self.exporter))
+        Arc::from(format!("{pipeline}/{}", self.id))
     }
 
     /// The queue for one lane of a pipeline. With a ledger, what has been exported already is left out, and what is
@@ -182,10 +184,13 @@ impl Queue {
         &self,
         mut batch: EventBatch,
         route: Option<Arc<Route>>,
-        delays: Option<Delays>,
+        sending: Option<Sending>,
         bounded: bool,
     ) -> Result<(), LaneClosed> {
         let held = Held::new(std::mem::take(&mut batch.ack));
+        if let Some(exporter) = self.prepares.as_ref().filter(|_| !batch.is_empty()) {
+            batch = exporter.prepare(batch);
+        }
         let bytes = batch.memory();
         let part = if bounded {
             let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
@@ -197,7 +202,7 @@ impl Queue {
             None
         };
         let room = Room::new(bytes, &self.metrics, part);
-        let queued = Queued { batch, held, room, route, delays };
+        let queued = Queued { batch, held, room, route, sending };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }
 }
@@ -211,12 +216,12 @@ impl LaneQueue {
         if !self.queue.signals.contains(batch.signal) {
             return Ok(());
         }
-        let delays = Some(self.delays.clone());
+        let sending = self.delays.sending(&batch);
         let Some(route) = self.lease.as_ref().map(|lease| &lease.route) else {
             if batch.is_empty() {
                 return Ok(());
             }
-            return self.queue.push(batch, None, delays, true).await;
+            return self.queue.push(batch, None, sending, true).await;
         };
         let positions = batch.origin.positions.clone();
         if route.exported.is_some_and(|exported| positions.end <= exported) {
@@ -234,7 +239,7 @@ impl LaneQueue {
         let repeated =
             route.exact && route.unfinished.as_ref().is_some_and(|range| positions.end <= range.end);
         // An empty batch still tells how far the lane has come.
-        self.queue.push(batch, Some(Arc::clone(route)), delays, !repeated).await
+        self.queue.push(batch, Some(Arc::clone(route)), sending, !repeated).await
     }
 
     /// The signals that the exporter takes.

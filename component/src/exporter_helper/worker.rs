@@ -26,7 +26,7 @@ use super::ranges::{Amount, Piece as _, Ranges};
 use super::space::Space;
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
-use crate::{Context, LogLimit, StartError};
+use crate::{Context, Exporter, LogLimit, StartError};
 
 /// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
 pub struct ExporterTask {
@@ -51,6 +51,7 @@ impl ExporterTask {
 /// When the exporter cannot start.
 pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, ExporterTask), StartError> {
     let BuiltExporter { exporter, helper } = built;
+    let exporter: Arc<dyn Exporter> = Arc::from(exporter);
     exporter.start().await?;
     let disk = match &helper.storage {
         Some(storage) => Some(open(&context, storage).await?),
@@ -61,11 +62,13 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
     let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
     let space = Space::new(helper.queue.max_bytes.get(), enough);
     let queue = Queue {
-        exporter: Arc::from(context.id.to_string()),
+        id: Arc::from(context.id.to_string()),
         signals: exporter.signals(),
         demand: exporter.demand(),
         // What is safe on disk is done with for its lane.
         exact: exporter.is_idempotent() && helper.storage.is_none(),
+        // Columns are what is kept on disk.
+        prepares: helper.storage.is_none().then(|| Arc::clone(&exporter)),
         sender,
         space: space.clone(),
         metrics: metrics.clone(),

@@ -4,50 +4,120 @@
 //! size are little endian; a text has its length before it; a nullable column has a byte a row that is 1 for NULL before its values; lists
 //! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is in [`words`](crate::words).
 //! See "Native" among the formats in ClickHouse's documentation. The server casts a column whose type is not the table's.
+//!
+//! An insert has one block, whatever it is made of: the server would not recognise it when it comes again in other blocks.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::frames::Frames;
+use crate::piece::{Missing, Part, Piece, PieceColumn, Scratch};
+use crate::words::{LOW_CARDINALITY, Words};
 
-/// A block being written.
-pub(crate) struct Block {
-    frames: Frames,
-    columns: Vec<String>,
-}
+/// What is sent together.
+const SEND: usize = 256 << 10;
+/// The type of texts.
+const TEXT: &str = "String";
 
 /// A block ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Body {
     /// The names of its columns.
-    pub columns: Vec<String>,
+    pub columns: Vec<Arc<str>>,
     /// Its bytes.
-    pub parts: [Bytes; 2],
+    pub parts: Vec<Bytes>,
 }
 
-impl Block {
-    /// A block without columns.
-    pub fn new(compressed: bool) -> Block {
-        Block { frames: Frames::new(compressed), columns: Vec::new() }
-    }
-
-    /// Begins a column. Its values are to be written before the next begins.
-    pub fn column(&mut self, name: &str, kind: &str) -> &mut Frames {
-        self.columns.push(name.to_owned());
-        self.frames.text(name.as_bytes());
-        self.frames.text(kind.as_bytes());
-        &mut self.frames
-    }
-
-    /// The block, which has so many rows. `None` without columns.
-    pub fn finish(self, rows: usize) -> Option<Body> {
-        let Block { mut frames, columns } = self;
-        if columns.is_empty() {
-            return None;
+/// The block of these pieces, one after the other.
+pub(crate) fn block(pieces: &[&Piece], Scratch { frames, words }: &mut Scratch) -> Body {
+    let columns = columns(pieces);
+    let mut ready = Vec::new();
+    frames.length(columns.len());
+    frames.length(pieces.iter().map(|piece| piece.rows).sum());
+    for (of, column) in &columns {
+        let PieceColumn { name, kind, .. } = column;
+        frames.text(name.as_bytes());
+        frames.text(kind.as_bytes());
+        kind.matches(LOW_CARDINALITY).for_each(|_| Words::write_version(frames));
+        // Of rows at first, then of the entries of lists.
+        let mut sources: Vec<Source<'_>> = pieces
+            .iter()
+            .map(|piece| Source { piece, parts: piece.parts(name).unwrap_or_default(), count: piece.rows })
+            .collect();
+        for (at, part) in of.parts(name).unwrap_or_default().iter().enumerate() {
+            match part {
+                Part::Values(_, missing) => {
+                    for source in &sources {
+                        source.write_values(at, *missing, frames);
+                        ready.extend(frames.take_if(SEND));
+                    }
+                }
+                Part::Ends(_) => write_ends(at, &mut sources, frames),
+                Part::Words(_) => {
+                    words.clear();
+                    sources.iter().for_each(|source| source.add_words(at, words));
+                    words.write(frames);
+                }
+            }
         }
-        // How many columns there are is known only now.
-        let values = frames.take();
-        frames.length(columns.len());
-        frames.length(rows);
-        Some(Body { columns, parts: [frames.take(), values] })
+    }
+    ready.push(frames.take());
+    Body { columns: columns.into_iter().map(|(_, column)| Arc::clone(&column.name)).collect(), parts: ready }
+}
+
+/// The columns of all pieces, each with the piece whose parts it is written as. Texts are words in one piece and not in another: then they
+/// are texts.
+fn columns<'a>(pieces: &[&'a Piece]) -> Vec<(&'a Piece, &'a PieceColumn)> {
+    let mut columns: Vec<(&Piece, &PieceColumn)> = Vec::new();
+    for piece in pieces {
+        for column in piece.columns() {
+            match columns.iter_mut().find(|(_, known)| known.name == column.name) {
+                None => columns.push((*piece, column)),
+                Some(known) if column.kind == TEXT => *known = (*piece, column),
+                Some(_) => {}
+            }
+        }
+    }
+    columns
+}
+
+/// One piece's part of a column.
+struct Source<'a> {
+    piece: &'a Piece,
+    /// None when it does not have the column.
+    parts: &'a [Part],
+    /// How many values there are.
+    count: usize,
+}
+
+impl Source<'_> {
+    fn write_values(&self, at: usize, missing: Missing, frames: &mut Frames) {
+        match self.parts.get(at) {
+            Some(Part::Values(range, _)) => frames.append(self.piece.bytes(range)),
+            Some(Part::Words(words)) => words.texts(self.piece).for_each(|text| frames.text(text)),
+            Some(Part::Ends(_)) | None => frames.bytes(&vec![missing.byte; missing.times * self.count]),
+        }
+    }
+
+    fn add_words(&self, at: usize, words: &mut Words) {
+        match self.parts.get(at) {
+            Some(Part::Words(packed)) => words.add(packed, self.piece),
+            _ => words.add_empty(self.count),
+        }
+    }
+}
+
+/// Writes where lists end, which for each piece is after those of the pieces before it.
+fn write_ends(at: usize, sources: &mut [Source<'_>], frames: &mut Frames) {
+    let mut before = 0;
+    for source in sources {
+        let ends = match source.parts.get(at) {
+            Some(Part::Ends(range)) => source.piece.bytes(range).as_chunks().0,
+            _ => &vec![[0; 4]; source.count],
+        };
+        frames.fixed(ends, |end| (before + u64::from(u32::from_le_bytes(*end))).to_le_bytes());
+        source.count = ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        before += source.count as u64;
     }
 }

@@ -1,5 +1,7 @@
 //! The columns that a table really has, and what each can take.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
@@ -11,7 +13,7 @@ pub(crate) struct TableColumns(pub Vec<Column>);
 /// One column of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Column {
-    pub name: String,
+    pub name: Arc<str>,
     pub kind: Kind,
     /// Whether it keeps NULL. Where not, NULL is stored as the type's zero.
     pub nullable: bool,
@@ -77,7 +79,7 @@ impl TableColumns {
             let Described { name, r#type, default_type } = serde_json::from_slice(line)?;
             if !matches!(default_type.as_str(), "MATERIALIZED" | "ALIAS") {
                 let (kind, nullable) = kind(&r#type);
-                columns.push(Column { name, kind, nullable });
+                columns.push(Column { name: name.into(), kind, nullable });
             }
         }
         Ok(TableColumns(columns))
@@ -85,7 +87,7 @@ impl TableColumns {
 
     /// The column of this name.
     pub fn find(&self, name: &str) -> Option<&Column> {
-        self.0.iter().find(|column| column.name == name)
+        self.0.iter().find(|column| &*column.name == name)
     }
 
     /// Whether there is a column of this name and kind.
@@ -196,7 +198,7 @@ mod tests {
 {"name":"c","type":"Int64","default_type":"DEFAULT","default_expression":"1"}
 "#;
         let table = TableColumns::parse(lines).unwrap();
-        let names: Vec<_> = table.0.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<_> = table.0.iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["a", "c"]);
     }
 }

@@ -132,7 +132,7 @@ impl Config {
         let defaults = HelperConfig {
             queue: QueueConfig { concurrency: 2, ..QueueConfig::default() },
             batch: BatchConfig {
-                max_rows: 10_000,
+                max_rows: 30_000,
                 max_bytes: ByteSize::mib(16),
                 timeout: Duration::from_secs(1),
             },

@@ -1,19 +1,21 @@
 //! The exporter: prepares tables when they are first needed, converts, inserts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
-use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
+use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
+use crate::block::block;
 use crate::columns::TableColumns;
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::failure::Failure;
-use crate::insert_rows::{InsertRows, convert};
+use crate::insert_rows::{InsertRows, NothingInCommon, convert};
+use crate::piece::{Piece, Room};
+use crate::reading::read;
 use crate::server::Server;
 use crate::tables::SIGNALS;
 use crate::token::token;
@@ -34,12 +36,18 @@ const UNPLACED: Metric = Metric {
 /// The metrics that this exporter adds.
 pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED];
 
+/// Rows from which on a batch is prepared: each has frames and words of its own for every column.
+const WORTH: usize = 512;
+/// The signals whose batches are.
+const PREPARED: [Signal; 2] = [Signal::Traces, Signal::Logs];
+
 /// How long the first look at the server may take.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// Inserts batches into the tables of one database.
 pub(crate) struct ClickHouseExporter {
     server: Arc<Server>,
+    room: Room,
     tables: [Table; SIGNALS.len()],
     endpoint: String,
     create_schema: bool,
@@ -54,9 +62,28 @@ struct Table {
     signal: Signal,
     name: String,
     /// Its columns, once they are known. Forgotten when the server says that they are not these.
-    columns: tokio::sync::Mutex<Option<Arc<TableColumns>>>,
+    columns: RwLock<Option<Arc<TableColumns>>>,
+    asking: tokio::sync::Mutex<()>,
     /// Told that it keeps repeats.
     warned: LogLimit,
+}
+
+impl Table {
+    fn known(&self) -> Option<Arc<TableColumns>> {
+        self.columns.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget(&self) {
+        *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A batch as a part of a block.
+#[derive(Clone)]
+struct Ready {
+    /// The columns of the table that it was made for.
+    columns: Arc<TableColumns>,
+    rows: Arc<InsertRows>,
 }
 
 impl ClickHouseExporter {
@@ -70,11 +97,13 @@ impl ClickHouseExporter {
                 Signal::Windows => names.windows.clone(),
                 Signal::Alarms => names.alarms.clone(),
             },
-            columns: tokio::sync::Mutex::new(None),
+            columns: RwLock::default(),
+            asking: tokio::sync::Mutex::default(),
             warned: LogLimit::every_ms(600_000),
         });
         let id = context.id.to_string();
         ClickHouseExporter {
+            room: Room::new(config.compression == Compression::Lz4),
             server: Arc::new(Server::new(&config)),
             tables,
             endpoint: config.endpoint,
@@ -89,10 +118,10 @@ impl ClickHouseExporter {
 
     /// The columns of a table; creates it first where that is wanted and needed.
     async fn columns(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
-        // Held while asking: of several exports one asks, the others wait for its answer.
-        let mut known = table.columns.lock().await;
-        if let Some(columns) = &*known {
-            return Ok(columns.clone());
+        // Of several exports one asks, the others wait for its answer.
+        let _asking = table.asking.lock().await;
+        if let Some(columns) = table.known() {
+            return Ok(columns);
         }
         let described = match self.server.columns(&table.name).await {
             Err(failure) if failure.is_missing_table() && self.create_schema => {
@@ -117,29 +146,24 @@ impl ClickHouseExporter {
                 "the table keeps inserts that come twice: after a failure rows may be stored twice"
             );
         }
-        *known = Some(columns.clone());
+        *table.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(columns.clone());
         Ok(columns)
     }
 
-    async fn insert(
-        &self,
-        table: &Table,
-        batches: &[EventBatch],
-        rows: &[&RecordBatch],
-    ) -> Result<(), ExportError> {
+    async fn insert(&self, table: &Table, batches: &[EventBatch]) -> Result<(), ExportError> {
         let mut looked_again = false;
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
-            let InsertRows { body, moved, unplaced } =
-                convert(table.signal, rows, &columns, self.server.compresses())
-                    .map_err(|error| Failure::other(error.to_string()).of_preparation(&table.name))?;
+            let rows = self.rows(table, batches, &columns)?;
+            let pieces: Vec<&Piece> = rows.iter().map(|rows| &rows.piece).collect();
+            let body = self.room.with(|scratch| block(&pieces, scratch));
             let token = token(&table.name, batches, &body);
             let Err(failure) = self.server.insert(&table.name, &token, body).await else {
-                self.account(table, moved, unplaced);
+                self.account(table, &rows);
                 return Ok(());
             };
             if failure.is_missing_column() || failure.is_missing_table() {
-                *table.columns.lock().await = None;
+                table.forget();
                 if !looked_again {
                     looked_again = true;
                     continue;
@@ -149,8 +173,58 @@ impl ClickHouseExporter {
         }
     }
 
+    /// The rows of one insert: those that were prepared for these columns, and together those between them that were not.
+    fn rows(
+        &self,
+        table: &Table,
+        batches: &[EventBatch],
+        columns: &Arc<TableColumns>,
+    ) -> Result<Vec<Arc<InsertRows>>, ExportError> {
+        let mut all = Vec::new();
+        let ready = |batch: &EventBatch| match &batch.payload {
+            Payload::Prepared(prepared) => {
+                prepared.content::<Ready>().filter(|ready| ready.columns == *columns).cloned()
+            }
+            _ => None,
+        };
+        for batches in batches.chunk_by(|one, other| ready(one).is_none() && ready(other).is_none()) {
+            if let [batch] = batches
+                && let Some(ready) = ready(batch)
+            {
+                all.push(ready.rows);
+                continue;
+            }
+            let restored: Vec<EventBatch> = batches
+                .iter()
+                .map(|batch| self.restore(batch))
+                .collect::<Result<_, _>>()
+                .map_err(ExportError::permanent)?;
+            let mut rows = Vec::with_capacity(restored.len());
+            for batch in &restored {
+                rows.push(
+                    batch.as_columns().ok_or_else(|| ExportError::permanent("the batch is not decoded"))?,
+                );
+            }
+            rows.retain(|rows| rows.num_rows() > 0);
+            if !rows.is_empty() {
+                let converted = self.room.with(|scratch| convert(table.signal, &rows, columns, scratch));
+                let failed =
+                    |error: NothingInCommon| Failure::other(error.to_string()).of_preparation(&table.name);
+                all.push(Arc::new(converted.map_err(failed)?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The table of a signal.
+    fn table(&self, signal: Signal) -> Option<&Table> {
+        self.tables.iter().find(|table| table.signal == signal)
+    }
+
     /// Counts what was put elsewhere, and says so.
-    fn account(&self, table: &Table, moved: u64, unplaced: u64) {
+    fn account(&self, table: &Table, rows: &[Arc<InsertRows>]) {
+        let moved: u64 = rows.iter().map(|rows| rows.moved).sum();
+        let unplaced: u64 = rows.iter().map(|rows| rows.unplaced).sum();
         self.moved.inc_by(moved);
         self.unplaced.inc_by(unplaced);
         if moved + unplaced == 0 {
@@ -191,6 +265,33 @@ impl Exporter for ClickHouseExporter {
         Demand::everything()
     }
 
+    /// Part of a block, when the batch is large enough and the table is known.
+    fn prepare(&self, batch: EventBatch) -> EventBatch {
+        let table = self.table(batch.signal).filter(|table| PREPARED.contains(&table.signal));
+        let (Some(rows), Some(columns)) = (batch.as_columns(), table.and_then(Table::known)) else {
+            return batch;
+        };
+        if rows.num_rows() < WORTH {
+            return batch;
+        }
+        match self.room.with(|scratch| convert(batch.signal, &[rows], &columns, scratch)) {
+            Ok(rows) => {
+                let (count, bytes) = (batch.len(), rows.piece.memory());
+                batch.prepared(Prepared::new(Ready { columns, rows: Arc::new(rows) }, count, bytes))
+            }
+            // The export says so.
+            Err(NothingInCommon) => batch,
+        }
+    }
+
+    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
+        let Payload::Prepared(prepared) = &batch.payload else { return Ok(batch.clone()) };
+        let ready = prepared.content::<Ready>().ok_or("another exporter has prepared it")?;
+        let body = self.room.with(|scratch| block(&[&ready.rows.piece], scratch));
+        let rows = read(&body, self.room.compresses()).map_err(|error| error.to_string())?;
+        Ok(batch.clone().with_columns(rows))
+    }
+
     /// The server leaves out an insert whose token it knows.
     fn is_idempotent(&self) -> bool {
         true
@@ -218,17 +319,9 @@ impl Exporter for ClickHouseExporter {
     }
 
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        let mut rows = Vec::with_capacity(batches.len());
-        for batch in batches {
-            match batch.as_columns() {
-                Some(columns) if columns.num_rows() > 0 => rows.push(columns),
-                Some(_) => {}
-                None => return Err(ExportError::permanent("the batch is not decoded")),
-            }
-        }
-        let (Some(first), false) = (batches.first(), rows.is_empty()) else { return Ok(()) };
-        match self.tables.iter().find(|table| table.signal == first.signal) {
-            Some(table) => self.insert(table, batches, &rows).await,
+        let Some(first) = batches.iter().find(|batch| !batch.is_empty()) else { return Ok(()) };
+        match self.table(first.signal) {
+            Some(table) => self.insert(table, batches).await,
             None => Err(ExportError::permanent(format!("{} have no table", first.signal))),
         }
     }

@@ -11,11 +11,12 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::ops::Range;
 
 use arrow::buffer::Buffer;
 use bytes::Bytes;
 use cityhash_rs::cityhash_102_128;
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
 
 /// The most data of one frame: below 64 KiB the compressor's table is half as large.
 const FRAME: usize = 60 << 10;
@@ -54,7 +55,15 @@ impl Frames {
     /// The frames of everything that was added since the last time.
     pub fn take(&mut self) -> Bytes {
         self.cut();
-        std::mem::take(&mut self.ready).into()
+        // Copied, to take no more memory than they have bytes.
+        let taken = Bytes::copy_from_slice(&self.ready);
+        self.ready.clear();
+        taken
+    }
+
+    /// Gives the frames of everything that was added since the last time away with their memory, when they are so many bytes.
+    pub fn take_if(&mut self, bytes: usize) -> Option<Bytes> {
+        (self.cut() >= bytes).then(|| std::mem::take(&mut self.ready).into())
     }
 
     /// Adds bytes as they are.
@@ -175,8 +184,21 @@ impl Frames {
         self.filled += 1 + len;
     }
 
-    /// Makes a frame of the data that is there.
-    fn cut(&mut self) {
+    /// Adds frames that were made before.
+    pub fn append(&mut self, frames: &[u8]) {
+        self.cut();
+        self.ready.extend_from_slice(frames);
+    }
+
+    /// Adds bytes that are in no frame. Says where they are among the frames.
+    pub fn plain(&mut self, add: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let begin = self.cut();
+        add(&mut self.ready);
+        begin..self.ready.len()
+    }
+
+    /// Makes a frame of the data that is there. Returns how many bytes frames have now.
+    pub fn cut(&mut self) -> usize {
         let data = &self.data[..self.filled];
         self.filled = 0;
         match &mut self.compressor {
@@ -184,6 +206,7 @@ impl Frames {
             Some(compressor) => self.ready.extend_from_slice(compressor.frame(data)),
             None => self.ready.extend_from_slice(data),
         }
+        self.ready.len()
     }
 }
 
@@ -207,11 +230,45 @@ impl Compressor {
         frame[CHECKSUM] = LZ4;
         frame[CHECKSUM + 1..CHECKSUM + 5].copy_from_slice(&size_of(HEAD - CHECKSUM + size));
         frame[CHECKSUM + 5..HEAD].copy_from_slice(&size_of(data.len()));
-        // ClickHouse writes the lower half first.
-        let checksum = cityhash_102_128(&frame[CHECKSUM..]).rotate_right(64);
-        frame[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = checksum_of(&frame[CHECKSUM..]);
+        frame[..CHECKSUM].copy_from_slice(&checksum);
         frame
     }
+}
+
+/// Why bytes are no frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame is broken")]
+pub(crate) struct Broken;
+
+/// The data of frames that are compressed.
+pub(crate) fn unframed(parts: &[Bytes]) -> Result<Vec<u8>, Broken> {
+    let mut found = Vec::new();
+    for part in parts {
+        let mut frames = &part[..];
+        while !frames.is_empty() {
+            let head = frames.first_chunk::<HEAD>().ok_or(Broken)?;
+            let (size, data) = (number(head, CHECKSUM + 1), number(head, CHECKSUM + 5));
+            let (frame, rest) = frames.split_at_checked(CHECKSUM + size).ok_or(Broken)?;
+            let (checksum, frame) = frame.split_at(CHECKSUM);
+            if checksum_of(frame) != checksum || frame[0] != LZ4 {
+                return Err(Broken);
+            }
+            let packed = frame.get(HEAD - CHECKSUM..).ok_or(Broken)?;
+            found.extend(decompress(packed, data).map_err(|_| Broken)?);
+            frames = rest;
+        }
+    }
+    Ok(found)
+}
+
+fn number(head: &[u8; HEAD], at: usize) -> usize {
+    head[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
+}
+
+/// The checksum, the lower half of which ClickHouse writes first.
+fn checksum_of(frame: &[u8]) -> [u8; CHECKSUM] {
+    cityhash_102_128(frame).rotate_right(64).to_le_bytes()
 }
 
 /// A size in a frame, all of which are below 64 KiB.
@@ -224,7 +281,7 @@ mod tests {
     use super::*;
     use arrow::array::{StringViewArray, StringViewBuilder};
 
-    use crate::reading::{Reading, unframed};
+    use crate::reading::Reading;
 
     /// Bytes that compress a little, from a fixed sequence.
     fn bytes(count: usize) -> Vec<u8> {
@@ -247,9 +304,23 @@ mod tests {
                 at += size;
             }
             let sent = frames.take();
-            let found = if compressed { unframed(&sent) } else { sent.to_vec() };
+            let found = if compressed { unframed(&[sent]).unwrap() } else { sent.to_vec() };
             assert!(found == all[..at], "compressed: {compressed}");
             assert!(frames.take().is_empty(), "nothing was added since");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_was_changed_is_noticed() {
+        let mut frames = Frames::new(true);
+        frames.bytes(&bytes(100));
+        let sent = frames.take();
+        assert_eq!(unframed(std::slice::from_ref(&sent)).unwrap(), bytes(100));
+        for at in 0..sent.len() {
+            let mut changed = sent.to_vec();
+            changed[at] ^= 1;
+            assert_eq!(unframed(&[changed.into()]), Err(Broken), "at {at}");
+            assert_eq!(unframed(&[sent.slice(..at)]).is_err(), at > 0, "cut at {at}");
         }
     }
 
@@ -271,7 +342,7 @@ mod tests {
             let sent = frames.take();
             let mut reading = Reading(&sent[before..]);
             let expected = texts.iter().map(String::as_str).chain(["1.5"]);
-            assert!(expected.eq(std::iter::from_fn(|| reading.next_text())), "after {before} bytes");
+            assert!(expected.eq(std::iter::from_fn(|| reading.text().ok())), "after {before} bytes");
         }
     }
 

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::Field;
@@ -21,14 +22,13 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
-use crate::block::{Block, Body};
 use crate::columns::{Column, Kind, TableColumns};
 use crate::frames::Frames;
 use crate::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
 use crate::nested_column::{is_list_of_structures, write_links, write_span_events};
+use crate::piece::{Missing, Piece, Scratch, Writer};
 use crate::source::{Cell, Source};
 use crate::value_column::{self, Misfit};
-use crate::words::Words;
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
@@ -38,7 +38,7 @@ const NO_VALUE: &str = "NULL";
 /// The rows of one insert, and what had to be put elsewhere.
 #[derive(Debug)]
 pub(crate) struct InsertRows {
-    pub body: Body,
+    pub piece: Piece,
     /// Values that did not fit their column and are in a map as text.
     pub moved: u64,
     /// Values that found no place in the table.
@@ -61,25 +61,25 @@ pub(crate) fn convert(
     signal: Signal,
     batches: &[&RecordBatch],
     table: &TableColumns,
-    compressed: bool,
+    scratch: &mut Scratch,
 ) -> Result<InsertRows, NothingInCommon> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
     let mut named = by_name(batches);
     let mut maps = Maps::new(signal, table, &counts);
     maps.take_lists(&mut named);
 
-    let mut block = Block::new(compressed);
+    let mut piece = Writer::new(scratch);
     for column in &table.0 {
-        let Some(Named { arrays, .. }) = named.get(column.name.as_str()) else { continue };
+        let Some(Named { arrays, .. }) = named.get(&*column.name) else { continue };
         let all_null = arrays.iter().flatten().all(|array| array.logical_null_count() == array.len());
         let mut misfits = Vec::new();
         // Without any value, the table's default is what the column gets.
-        if !all_null && !write(column, arrays, &counts, &mut misfits, &mut block) {
+        if !all_null && !write(column, arrays, &counts, &mut misfits, &mut piece) {
             continue;
         }
-        let Some(Named { arrays, .. }) = named.remove(column.name.as_str()) else { continue };
+        let Some(Named { arrays, .. }) = named.remove(&*column.name) else { continue };
         maps.moved += misfits.len() as u64;
-        maps.misfits.extend(misfits.into_iter().map(|misfit| (column.name.as_str(), misfit)));
+        maps.misfits.extend(misfits.into_iter().map(|misfit| (&*column.name, misfit)));
         if signal == Signal::Windows && column.kind == Kind::Text && !schema::is_fixed(signal, &column.name) {
             maps.mark_missing_keys(&column.name, &arrays);
         }
@@ -87,9 +87,9 @@ pub(crate) fn convert(
     for (name, Named { field, arrays }) in named {
         maps.take_column(name, field, arrays);
     }
-    let (moved, unplaced) = maps.write(&mut block);
-    let body = block.finish(counts.iter().sum()).ok_or(NothingInCommon)?;
-    Ok(InsertRows { body, moved, unplaced })
+    let (moved, unplaced) = maps.write(&mut piece);
+    let piece = piece.finish(counts.iter().sum()).ok_or(NothingInCommon)?;
+    Ok(InsertRows { piece, moved, unplaced })
 }
 
 fn by_name<'a>(batches: &[&'a RecordBatch]) -> BTreeMap<&'a str, Named<'a>> {
@@ -111,16 +111,16 @@ fn write(
     arrays: &[Option<&ArrayRef>],
     counts: &[usize],
     misfits: &mut Vec<Misfit>,
-    block: &mut Block,
+    piece: &mut Writer<'_>,
 ) -> bool {
     let lists = || arrays.iter().flatten().all(|array| is_list_of_structures(array));
     let parts = || arrays.iter().copied().zip(counts.iter().copied());
     match column.kind {
-        Kind::Links if lists() => write_links(&column.name, &parts().collect::<Vec<_>>(), block),
-        Kind::SpanEvents if lists() => write_span_events(&column.name, &parts().collect::<Vec<_>>(), block),
+        Kind::Links if lists() => write_links(&column.name, &parts().collect::<Vec<_>>(), piece),
+        Kind::SpanEvents if lists() => write_span_events(&column.name, &parts().collect::<Vec<_>>(), piece),
         _ => {
             let parts: Vec<_> = parts().map(|(array, rows)| (array.map(Source::new), rows)).collect();
-            return value_column::write(column, &parts, misfits, block);
+            return value_column::write(column, &parts, misfits, piece);
         }
     }
     true
@@ -265,7 +265,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Writes the map columns of the table. Says how many values were moved and found no place.
-    fn write(mut self, block: &mut Block) -> (u64, u64) {
+    fn write(mut self, piece: &mut Writer<'_>) -> (u64, u64) {
         self.misfits.sort_by_key(|(_, misfit)| misfit.row);
         let rest = self.rest();
         if !self.table.has(rest, Kind::TextMap) {
@@ -278,15 +278,15 @@ impl<'a> Maps<'a> {
             text.entry(rest).or_default();
         }
         for (name, mut entries) in text {
-            if !self.table.has(name, Kind::TextMap) {
+            let Some(column) = self.table.find(name).filter(|column| column.kind == Kind::TextMap) else {
                 self.unplaced += entries.iter().map(|entries| entries.count(self.counts)).sum::<u64>();
                 continue;
-            }
+            };
             let misfits: &[_] = if name == rest { &self.misfits } else { &[] };
-            write_text_map(name, &mut entries, misfits, self.counts, block);
+            write_text_map(&column.name, &mut entries, misfits, self.counts, piece);
         }
-        if self.table.has(MEASURES, Kind::NumberMap) {
-            write_number_map(MEASURES, &self.numbers, self.counts, block);
+        if let Some(column) = self.table.find(MEASURES).filter(|column| column.kind == Kind::NumberMap) {
+            write_number_map(&column.name, &self.numbers, self.counts, piece);
         }
         (self.moved, self.unplaced)
     }
@@ -294,14 +294,14 @@ impl<'a> Maps<'a> {
 
 /// Writes a map of texts, unless no row has an entry.
 fn write_text_map(
-    name: &str,
+    name: &Arc<str>,
     entries: &mut [Entries<'_>],
     misfits: &[(&str, Misfit)],
     counts: &[usize],
-    block: &mut Block,
+    piece: &mut Writer<'_>,
 ) {
     let rows: usize = counts.iter().sum();
-    let mut keys = Keys::with_room(rows, entries.iter().map(|entries| entries.size(rows)).sum());
+    let mut keys = Keys::new(rows, piece.no_words());
     let (mut rest, mut at) = (misfits.iter().peekable(), 0);
     for (batch, rows) in counts.iter().enumerate() {
         if lists_alone(entries, misfits, batch).is_some_and(|lists| lists.all_keys(&mut keys)) {
@@ -320,9 +320,18 @@ fn write_text_map(
     if keys.is_empty() {
         return;
     }
-    let frames = block.column(name, TEXT_MAP);
-    Words::write_version(frames);
-    keys.write(frames);
+    piece.column(name, TEXT_MAP);
+    keys.write(piece);
+    piece.values(Missing::zeros(1), |frames| write_texts(entries, misfits, counts, frames));
+}
+
+/// Writes the values of a map of texts.
+fn write_texts(
+    entries: &mut [Entries<'_>],
+    misfits: &[(&str, Misfit)],
+    counts: &[usize],
+    frames: &mut Frames,
+) {
     let (mut rest, mut at) = (misfits.iter().peekable(), 0);
     for (batch, rows) in counts.iter().enumerate() {
         if lists_alone(entries, misfits, batch).is_some_and(|lists| lists.all_values(frames)) {
@@ -352,13 +361,13 @@ fn lists_alone<'e, 'a>(
 
 /// Writes a map of numbers, unless no row has an entry.
 fn write_number_map(
-    name: &str,
+    name: &Arc<str>,
     columns: &[(&str, Vec<Option<Source<'_>>>)],
     counts: &[usize],
-    block: &mut Block,
+    piece: &mut Writer<'_>,
 ) {
     let rows: usize = counts.iter().sum();
-    let mut keys = Keys::with_room(rows, rows * columns.len());
+    let mut keys = Keys::new(rows, piece.no_words());
     let numbers: Vec<u32> = columns.iter().map(|(name, _)| keys.number(name)).collect();
     let mut values = Vec::with_capacity(rows * columns.len());
     for (batch, row) in rows_of(counts) {
@@ -376,10 +385,9 @@ fn write_number_map(
     if keys.is_empty() {
         return;
     }
-    let frames = block.column(name, NUMBER_MAP);
-    Words::write_version(frames);
-    keys.write(frames);
-    frames.fixed(&values, |value| value.to_le_bytes());
+    piece.column(name, NUMBER_MAP);
+    keys.write(piece);
+    piece.values(Missing::zeros(8), |frames| frames.fixed(&values, |value| value.to_le_bytes()));
 }
 
 /// All rows of all batches: the batch and the row in it.
@@ -430,15 +438,6 @@ impl Entries<'_> {
                 Cell::Text(text) => frames.text(text.as_bytes()),
                 other => frames.display(&other),
             },
-        }
-    }
-
-    /// About how many entries so many rows have: enough for attribute lists, which are most.
-    fn size(&self, rows: usize) -> usize {
-        match self {
-            Entries::Lists(lists) => lists.iter().flatten().map(Lists::size).sum(),
-            Entries::Maps(_) => 0,
-            Entries::Values(..) => rows,
         }
     }
 

@@ -1,17 +1,18 @@
-//! What becomes of each kind of value. Rows are compared as text: `column=value`, in the order sent.
+//! What becomes of each kind of value. Rows are compared as text: `column=value`, in the order sent; a text without a value is NULL.
 
 use super::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryViewBuilder, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray,
-    StringViewArray, StructArray, TimestampNanosecondArray, UInt8Array,
+    BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
+    StringArray, StringViewArray, StructArray, TimestampNanosecondArray, UInt8Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type, Schema};
 
-use crate::reading::{columns, rows};
+use crate::block::{Body, block};
+use crate::reading::{read, rows};
 use crate::tables::columns_of;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -68,12 +69,20 @@ fn resources(keys: &[i32], lists: &[&[(&str, &str)]]) -> ArrayRef {
 }
 
 fn converted(signal: Signal, batches: &[RecordBatch], table: &TableColumns) -> InsertRows {
-    convert(signal, &batches.iter().collect::<Vec<_>>(), table, false).unwrap()
+    convert(signal, &batches.iter().collect::<Vec<_>>(), table, &mut Scratch::new(false)).unwrap()
+}
+
+fn body(converted: &InsertRows) -> Body {
+    block(&[&converted.piece], &mut Scratch::new(false))
+}
+
+fn read_back(converted: &InsertRows) -> RecordBatch {
+    read(&body(converted), false).unwrap()
 }
 
 /// The rows as a server reads them.
 fn shown(converted: &InsertRows) -> Vec<String> {
-    rows(&converted.body)
+    rows(&[&converted.piece])
 }
 
 /// A table with these columns and types.
@@ -100,7 +109,7 @@ fn spans_keep_their_columns_and_the_rest_is_in_the_maps() {
     assert_eq!(
         shown(&sent),
         [
-            "time=1000 parent_span_id= service=pay \
+            "time=1000 parent_span_id=NULL service=pay \
              attributes={k: v, k: w, n: 42, status: paid, http.method: GET} resource={host.name: h1}",
             "time=2000 parent_span_id=a.0 service=shop attributes={customer.id: 7} resource={host.name: h1}",
         ]
@@ -117,14 +126,147 @@ fn columns_have_the_types_of_their_values() {
         ("http.method", words(&[Some("GET")])),
     ]);
     let sent = converted(Signal::Traces, &[spans], &columns_of(Signal::Traces));
-    let types: Vec<_> = columns(&sent.body).into_iter().map(|(name, kind, _)| (name, kind)).collect();
-    let expected = [
-        ("time", "DateTime64(9, 'UTC')"),
-        ("service", "LowCardinality(String)"),
-        ("operation", "String"),
-        ("attributes", "Map(LowCardinality(String), String)"),
+    let columns = read_back(&sent);
+    let kind = |name: &str| columns.column_by_name(name).unwrap().data_type().clone();
+    assert_eq!(kind("time"), schema::timestamp());
+    assert_eq!(kind("service"), schema::dictionary());
+    assert_eq!(kind("operation"), DataType::Utf8View);
+    assert_eq!(kind("attributes"), schema::attribute_list());
+}
+
+/// A batch with values of every kind, and with what does not fit.
+fn full_batch() -> RecordBatch {
+    let fields = schema::link();
+    let of_links = fields.iter().map(|field| texts(&[Some(field.name()), None, Some("")])).collect();
+    let links = lists(&[1, 1, 3], StructArray::new(fields, of_links, None));
+    let of_events: Vec<ArrayRef> = vec![
+        times(&[-7, 5]),
+        texts(&[Some("error"), None]),
+        attributes(&[&[("kind", "e"), ("n", "42")], &[]]),
     ];
-    assert_eq!(types, expected.map(|(name, kind)| (name.into(), kind.into())));
+    let events = lists(&[0, 2, 2], StructArray::new(schema::span_event(), of_events, None));
+    batch(vec![
+        ("time", times(&[-5, 7, 8])),
+        ("duration_ns", numbers(&[Some(1), None, Some(-3)])),
+        ("component_id", Arc::new(Int32Array::from(vec![Some(5), None, Some(6)]))),
+        ("flags", numbers(&[Some(-1), Some(2), None])),
+        ("service", words(&[Some("pay"), None, Some("")])),
+        ("operation", texts(&[Some("/a"), None, Some("/an operation of more than twelve bytes")])),
+        ("size_limited", Arc::new(BooleanArray::from(vec![true, false, true]))),
+        ("http.method", texts(&[Some("GET"), None, None])),
+        ("links", links),
+        ("events", events),
+        ("resource", resources(&[0, 0, 0], &[&[("host.name", "h1")]])),
+        ("attributes", attributes(&[&[("k", "v"), ("k", "w")], &[], &[("n", "42")]])),
+    ])
+}
+
+fn lists(ends: &[i32], entries: StructArray) -> ArrayRef {
+    let offsets = std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>();
+    let item = Arc::new(Field::new("item", entries.data_type().clone(), true));
+    Arc::new(ListArray::new(item, OffsetBuffer::new(offsets.into()), Arc::new(entries), None))
+}
+
+#[test]
+fn what_is_read_back_makes_the_same_rows() {
+    let table = columns_of(Signal::Traces);
+    let first = converted(Signal::Traces, &[full_batch()], &table);
+    assert_eq!((first.moved, first.unplaced), (2, 0));
+    let again = converted(Signal::Traces, &[read_back(&first)], &table);
+    assert_eq!(shown(&first), shown(&again));
+    assert!(
+        shown(&first)[1].contains("events=[{time: 1970-01-01T00:00:00Z, name: error,"),
+        "{:?}",
+        shown(&first)[1]
+    );
+    // Read by another table, what has no column there is among the attributes.
+    let other = table_without(&["operation", "links"]);
+    let moved = converted(Signal::Traces, &[read_back(&first)], &other);
+    let direct = converted(Signal::Traces, &[full_batch()], &other);
+    assert_eq!((moved.moved, moved.unplaced), (0, 0));
+    let attributes = |rows: &InsertRows| {
+        let of_row = |row: String| row.split("attributes={").last().unwrap().matches(": ").count();
+        shown(rows).into_iter().map(of_row).collect::<Vec<_>>()
+    };
+    assert_eq!(attributes(&moved), attributes(&direct));
+}
+
+/// What pieces of some batches make a block of is what the batches make together, whatever columns each has.
+#[test]
+fn pieces_make_the_block_that_their_batches_make() {
+    let plain = batch(vec![
+        ("service", texts(&[Some("b"), Some("a")])),
+        ("duration_ns", numbers(&[Some(5), None])),
+        ("customer.id", numbers(&[Some(1), None])),
+    ]);
+    let empty = batch(vec![("time", times(&[1]))]);
+    let mut nullable = columns_of(Signal::Traces);
+    nullable
+        .0
+        .iter_mut()
+        .filter(|column| column.kind == Kind::Text)
+        .for_each(|column| column.nullable = true);
+    let mut plan = vec![full_batch(), plain, empty, full_batch().slice(1, 2)];
+    for table in [columns_of(Signal::Traces), nullable] {
+        for turn in 0..plan.len() {
+            plan.rotate_left(1);
+            let pieces: Vec<_> = plan
+                .iter()
+                .map(|batch| converted(Signal::Traces, std::slice::from_ref(batch), &table))
+                .collect();
+            let pieces: Vec<&Piece> = pieces.iter().map(|rows| &rows.piece).collect();
+            let apart = read(&block(&pieces, &mut Scratch::new(false)), false).unwrap();
+            let together = read_back(&converted(Signal::Traces, &plan, &table));
+            assert_eq!(sorted(&apart), sorted(&together), "turn {turn}");
+        }
+    }
+}
+
+#[test]
+fn what_one_insert_leaves_behind_does_not_reach_the_next() {
+    let table = columns_of(Signal::Traces);
+    for compressed in [false, true] {
+        let mut scratch = Scratch::new(compressed);
+        let mut first = None;
+        for _ in 0..3 {
+            let failed =
+                convert(Signal::Traces, &[&full_batch()], &self::table(&[("other", "String")]), &mut scratch);
+            assert_eq!(failed.unwrap_err(), NothingInCommon);
+            let rows = convert(Signal::Traces, &[&full_batch()], &table, &mut scratch).unwrap();
+            let body = block(&[&rows.piece, &rows.piece], &mut scratch);
+            read(&body, compressed).unwrap();
+            assert_eq!(*first.get_or_insert_with(|| body.parts.clone()), body.parts);
+        }
+    }
+}
+
+/// The rows, whose columns are in the order of their names.
+fn sorted(rows: &RecordBatch) -> Vec<String> {
+    let schema = rows.schema();
+    let mut order: Vec<usize> = (0..rows.num_columns()).collect();
+    order.sort_by_key(|at| schema.field(*at).name());
+    crate::reading::shown(&rows.project(&order).unwrap())
+}
+
+#[test]
+fn bytes_that_are_no_block_are_refused_and_never_panic() {
+    let sent = body(&converted(Signal::Traces, &[full_batch()], &columns_of(Signal::Traces)));
+    let bytes = sent.parts.concat();
+    let of = |bytes: &[u8]| Body { columns: sent.columns.clone(), parts: vec![bytes.to_vec().into()] };
+    assert!(read(&of(&bytes), false).is_ok());
+    for at in 0..bytes.len() {
+        assert!(read(&of(&bytes[..at]), false).is_err(), "cut at {at}");
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x20;
+        let _ = read(&of(&flipped), false);
+    }
+}
+
+/// The table of spans without these columns.
+fn table_without(names: &[&str]) -> TableColumns {
+    let mut columns = columns_of(Signal::Traces);
+    columns.0.retain(|column| !names.contains(&&*column.name));
+    columns
 }
 
 #[test]
@@ -162,8 +304,8 @@ fn a_column_of_the_users_table_takes_its_key() {
         shown(&sent),
         [
             "service=a http.method=GET customer.id=7 attributes={time: 1}",
-            "service=b http.method= customer.id=NULL attributes={time: 2, customer.id: seven}",
-            "service=c http.method= customer.id=NULL attributes={time: 3, customer.id: -1}",
+            "service=b http.method=NULL customer.id=NULL attributes={time: 2, customer.id: seven}",
+            "service=c http.method=NULL customer.id=NULL attributes={time: 3, customer.id: -1}",
         ]
     );
     assert_eq!((sent.moved, sent.unplaced), (2, 0));
@@ -231,7 +373,7 @@ fn windows_split_their_columns_into_labels_and_measures() {
         [
             "operator=aggregate window_start=0 window_size_ms=7000 service=pay firing=0 count=3 success_rate=0.5 \
              labels={app: x, zone: eu} measures={slow: 2}",
-            "operator=aggregate window_start=7 window_size_ms=7000 service= firing=1 count=4 success_rate=NULL \
+            "operator=aggregate window_start=7 window_size_ms=7000 service=NULL firing=1 count=4 success_rate=NULL \
              labels={app: , service: NULL} measures={}",
         ]
     );
@@ -250,7 +392,7 @@ fn links_that_the_table_cannot_take_are_text_among_the_attributes() {
 
     let placed = converted(Signal::Traces, std::slice::from_ref(&spans), &columns_of(Signal::Traces));
     let link: Vec<_> = schema::link().iter().map(|field| format!("{0}: {0}", field.name())).collect();
-    assert_eq!(shown(&placed), [format!("links=[({})]", link.join(", "))]);
+    assert_eq!(shown(&placed), [format!("links=[{{{}}}]", link.join(", "))]);
     let own = table(&[("links", "Array(String)"), ("attributes", "Map(String, String)")]);
     let sent = converted(Signal::Traces, &[spans], &own);
     assert!(
@@ -263,6 +405,7 @@ fn links_that_the_table_cannot_take_are_text_among_the_attributes() {
 #[test]
 fn a_table_of_something_else_is_not_written() {
     let spans = batch(vec![("service", words(&[Some("a")]))]);
-    let error = convert(Signal::Traces, &[&spans], &table(&[("other", "String")]), false).unwrap_err();
+    let error = convert(Signal::Traces, &[&spans], &table(&[("other", "String")]), &mut Scratch::new(false))
+        .unwrap_err();
     assert_eq!(error, NothingInCommon);
 }

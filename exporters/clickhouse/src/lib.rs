@@ -19,7 +19,7 @@ mod frames;
 mod insert_rows;
 mod map_column;
 mod nested_column;
-#[cfg(test)]
+mod piece;
 mod reading;
 mod server;
 mod source;

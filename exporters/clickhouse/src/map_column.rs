@@ -12,6 +12,7 @@ use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::text::TextColumn;
 
 use crate::frames::Frames;
+use crate::piece::Writer;
 use crate::words::Words;
 
 /// The type of a map of texts.
@@ -19,24 +20,21 @@ pub(crate) const TEXT_MAP: &str = "Map(LowCardinality(String), String)";
 /// The type of a map of numbers.
 pub(crate) const NUMBER_MAP: &str = "Map(LowCardinality(String), Float64)";
 
-/// Keys that a map has room for from the beginning.
-const NAMES: usize = 64;
-
 /// The keys of a map column, and where its rows end.
 pub(crate) struct Keys {
-    ends: Vec<u64>,
+    ends: Vec<u32>,
     words: Words,
 }
 
 impl Keys {
-    /// No keys, with room for so many rows and keys.
-    pub fn with_room(rows: usize, keys: usize) -> Keys {
-        Keys { ends: Vec::with_capacity(rows), words: Words::with_room(keys, NAMES) }
+    /// No keys yet, with room for those of so many rows. `words` has none.
+    pub fn new(rows: usize, words: Words) -> Keys {
+        Keys { ends: Vec::with_capacity(rows), words }
     }
 
     /// The number of a key.
     pub fn number(&mut self, name: &str) -> u32 {
-        self.words.number(name)
+        self.words.number(name.as_bytes())
     }
 
     /// Adds a key to the current row.
@@ -47,7 +45,7 @@ impl Keys {
 
     /// Ends the current row.
     pub fn end_row(&mut self) {
-        self.ends.push(self.words.count() as u64);
+        self.ends.push(self.count());
     }
 
     /// Whether no row has an entry.
@@ -55,10 +53,15 @@ impl Keys {
         self.words.count() == 0
     }
 
-    /// Writes everything that comes before the values of the map, but for what comes before the whole column.
-    pub fn write(&self, frames: &mut Frames) {
-        frames.fixed(&self.ends, |end| end.to_le_bytes());
-        self.words.write(frames);
+    /// Writes everything of the map but its values.
+    pub fn write(self, piece: &mut Writer<'_>) {
+        piece.ends(&self.ends);
+        piece.words(self.words);
+    }
+
+    /// How many there are. The values of as many as do not fit would not fit either.
+    fn count(&self) -> u32 {
+        u32::try_from(self.words.count()).unwrap_or(u32::MAX)
     }
 }
 
@@ -88,11 +91,6 @@ impl<'a> Lists<'a> {
             texts: column.texts(),
             offsets: column.offsets(),
         }
-    }
-
-    /// How many attributes there are.
-    pub fn size(&self) -> usize {
-        self.column.count()
     }
 
     /// How many attributes a row has.
@@ -131,9 +129,9 @@ impl<'a> Lists<'a> {
     /// Adds the keys of all rows, when they can be read together. Says whether it did.
     pub fn all_keys(&mut self, map: &mut Keys) -> bool {
         let Some((offsets, _)) = self.whole() else { return false };
-        let (Some((keys, names)), before) = (self.keys, map.words.count()) else { return false };
+        let (Some((keys, names)), before) = (self.keys, map.count()) else { return false };
         let begin = bound(offsets, 0);
-        map.ends.extend((1..offsets.len()).map(|at| (before + bound(offsets, at) - begin) as u64));
+        map.ends.extend((1..offsets.len()).map(|at| before + (bound(offsets, at) - begin) as u32));
         for key in &keys[begin..bound(offsets, offsets.len() - 1)] {
             let number = self.number(*key, names, map);
             map.push(number);

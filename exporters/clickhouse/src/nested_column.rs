@@ -1,20 +1,24 @@
 //! Writing the nested columns of spans: `links` and `events`.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
 use arrow::datatypes::TimestampNanosecondType;
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::block::Block;
+use crate::frames::Frames;
 use crate::map_column::{Keys, Lists};
+use crate::piece::{Missing, Writer};
 use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 use crate::value_column::clamped;
-use crate::words::Words;
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
 
+/// A text that is not there.
+const TEXT: Missing = Missing::zeros(1);
 /// What keeps a time among the attributes that is not the one stored.
 const TIME: &str = "time";
 
@@ -24,43 +28,32 @@ pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
 }
 
 /// Writes `links` from the lists of all batches. Missing texts are empty.
-pub(crate) fn write_links(name: &str, parts: &[ListPart<'_>], block: &mut Block) {
-    let lists = RowLists::of(parts);
-    let frames = block.column(name, LINKS_TYPE);
-    frames.fixed(&lists.ends, |end| end.to_le_bytes());
+pub(crate) fn write_links(name: &Arc<str>, parts: &[ListPart<'_>], piece: &mut Writer<'_>) {
+    let RowLists { ends, entries } = RowLists::of(parts);
+    piece.column(name, LINKS_TYPE);
+    piece.ends(&ends);
     for field in &schema::link() {
-        for (entries, numbers) in &lists.entries {
-            let text = entries.column_by_name(field.name()).and_then(TextColumn::new);
-            for number in numbers {
-                let text = text.and_then(|text| text.get(*number));
-                frames.text(text.unwrap_or_default().as_bytes());
-            }
-        }
+        piece.values(TEXT, |frames| texts(field.name(), &entries, frames));
     }
 }
 
 /// Writes `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
-pub(crate) fn write_span_events(name: &str, parts: &[ListPart<'_>], block: &mut Block) {
-    let lists = RowLists::of(parts);
-    let frames = block.column(name, SPAN_EVENTS_TYPE);
-    Words::write_version(frames);
-    frames.fixed(&lists.ends, |end| end.to_le_bytes());
-    for (entries, numbers) in &lists.entries {
-        let nanos = nanos(entries);
-        numbers.iter().for_each(|number| frames.bytes(&clamped(nanos(*number)).to_le_bytes()));
-    }
-    for (entries, numbers) in &lists.entries {
-        let text = entries.column_by_name("name").and_then(TextColumn::new);
-        for number in numbers {
-            let text = text.and_then(|text| text.get(*number));
-            frames.text(text.unwrap_or_default().as_bytes());
+pub(crate) fn write_span_events(name: &Arc<str>, parts: &[ListPart<'_>], piece: &mut Writer<'_>) {
+    let RowLists { ends, entries } = RowLists::of(parts);
+    piece.column(name, SPAN_EVENTS_TYPE);
+    piece.ends(&ends);
+    piece.values(Missing::zeros(8), |frames| {
+        for (structs, numbers) in &entries {
+            let nanos = nanos(structs);
+            numbers.iter().for_each(|number| frames.bytes(&clamped(nanos(*number)).to_le_bytes()));
         }
-    }
-    let mut keys = Keys::with_room(0, 0);
+    });
+    piece.values(TEXT, |frames| texts("name", &entries, frames));
+    let mut keys = Keys::new(0, piece.no_words());
     let mut attributes: Vec<Option<Lists<'_>>> = Vec::new();
-    for (entries, numbers) in &lists.entries {
-        let nanos = nanos(entries);
-        let column = entries.column_by_name("attributes").and_then(AttributeColumn::new);
+    for (structs, numbers) in &entries {
+        let nanos = nanos(structs);
+        let column = structs.column_by_name("attributes").and_then(AttributeColumn::new);
         let mut lists = column.map(|column| Lists::new(column, ""));
         for number in numbers {
             if let Some(lists) = &mut lists {
@@ -74,16 +67,29 @@ pub(crate) fn write_span_events(name: &str, parts: &[ListPart<'_>], block: &mut 
         }
         attributes.push(lists);
     }
-    keys.write(frames);
-    for ((entries, numbers), lists) in lists.entries.iter().zip(&attributes) {
-        let nanos = nanos(entries);
+    keys.write(piece);
+    piece.values(TEXT, |frames| {
+        for ((structs, numbers), lists) in entries.iter().zip(&attributes) {
+            let nanos = nanos(structs);
+            for number in numbers {
+                if let Some(lists) = lists {
+                    lists.values(*number, frames);
+                }
+                if clamped(nanos(*number)) != nanos(*number) {
+                    frames.display(&nanos(*number));
+                }
+            }
+        }
+    });
+}
+
+/// Writes the texts of one field of these entries. Missing ones are empty.
+fn texts(field: &str, entries: &[(&StructArray, Vec<usize>)], frames: &mut Frames) {
+    for (structs, numbers) in entries {
+        let text = structs.column_by_name(field).and_then(TextColumn::new);
         for number in numbers {
-            if let Some(lists) = lists {
-                lists.values(*number, frames);
-            }
-            if clamped(nanos(*number)) != nanos(*number) {
-                frames.display(&nanos(*number));
-            }
+            let text = text.and_then(|text| text.get(*number));
+            frames.text(text.unwrap_or_default().as_bytes());
         }
     }
 }
@@ -102,7 +108,7 @@ fn structures(array: &ArrayRef) -> Option<(&ListArray, &StructArray)> {
 
 /// Where the lists of all rows end, and what is in them.
 struct RowLists<'a> {
-    ends: Vec<u64>,
+    ends: Vec<u32>,
     /// Of each batch the entries, and which of them are in lists.
     entries: Vec<(&'a StructArray, Vec<usize>)>,
 }
@@ -111,7 +117,7 @@ impl<'a> RowLists<'a> {
     fn of(parts: &[ListPart<'a>]) -> RowLists<'a> {
         let mut ends = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
         let mut of_batches = Vec::with_capacity(parts.len());
-        let mut end = 0;
+        let mut end = 0_u32;
         for (array, rows) in parts {
             let Some((lists, entries)) = array.and_then(structures) else {
                 ends.resize(ends.len() + rows, end);
@@ -125,7 +131,7 @@ impl<'a> RowLists<'a> {
                 if lists.is_valid(row) {
                     numbers.extend((bound(row)..bound(row + 1)).filter(|entry| entries.is_valid(*entry)));
                 }
-                end += (numbers.len() - before) as u64;
+                end = end.saturating_add(u32::try_from(numbers.len() - before).unwrap_or(u32::MAX));
                 ends.push(end);
             }
             of_batches.push((entries, numbers));

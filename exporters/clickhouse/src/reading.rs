@@ -1,194 +1,297 @@
-//! Reading blocks as a server does, for tests.
+//! Reading blocks that the exporter has written: as columns again, when rows of a block have to be told apart.
+//!
+//! What comes back are columns that [`convert`](crate::insert_rows::convert) makes the same rows of. They are those of the table, so what the
+//! batch had no column for is among its attributes; and a text without a value is NULL, as no value is the empty text in a table.
+//!
 
-use cityhash_rs::cityhash_102_128;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, Float32Array, Float64Array, Int8Array,
+    Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringViewArray,
+    StructArray, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array, make_array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{Field, Fields, Schema};
+use arrow::error::ArrowError;
+use weir_pdata::attributes::ValueType;
+use weir_pdata::schema;
 
 use crate::block::Body;
+use crate::frames::{Broken, unframed};
 
-/// What a server reads out of frames.
-pub(crate) fn unframed(mut frames: &[u8]) -> Vec<u8> {
-    const CHECKSUM: usize = 16;
-    let mut found = Vec::new();
-    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
-    while !frames.is_empty() {
-        let (size, data) = (number(&frames[17..21]), number(&frames[21..25]));
-        let (frame, rest) = frames.split_at(CHECKSUM + size);
-        let checksum = cityhash_102_128(&frame[CHECKSUM..]);
-        assert_eq!(frame[..8], ((checksum >> 64) as u64).to_le_bytes());
-        assert_eq!(frame[8..16], (checksum as u64).to_le_bytes());
-        assert_eq!(frame[16], 0x82);
-        found.extend(lz4_flex::block::decompress(&frame[25..], data).unwrap());
-        frames = rest;
+/// Why bytes are no block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error(transparent)]
+    Frames(#[from] Broken),
+    #[error("the block ends too early")]
+    Short,
+    #[error("a text is not UTF-8")]
+    Text,
+    #[error("a length or a number is out of range")]
+    Range,
+    #[error("values of type {0} cannot be read")]
+    Type(String),
+    #[error("the columns do not fit together: {0}")]
+    Columns(String),
+}
+
+impl From<ArrowError> for Unreadable {
+    fn from(error: ArrowError) -> Unreadable {
+        Unreadable::Columns(error.to_string())
     }
-    found
 }
 
-/// The rows of a plain block as text: `column=value`, in the order sent. Times are numbers.
-pub(crate) fn rows(body: &Body) -> Vec<String> {
-    let columns = columns(body);
-    let rows = columns.first().map_or(0, |(_, _, values)| values.len());
-    let row = |row: usize| {
-        let cells = columns.iter().map(|(name, _, values)| format!("{name}={}", values[row]));
-        cells.collect::<Vec<_>>().join(" ")
-    };
-    (0..rows).map(row).collect()
-}
-
-/// The name, the type and the values of each column of a plain block.
-pub(crate) fn columns(body: &Body) -> Vec<(String, String, Vec<String>)> {
-    let sent = body.parts.concat();
-    let mut reading = Reading(&sent);
-    let (columns, rows) = (reading.length(), reading.length());
-    let columns: Vec<_> = (0..columns)
-        .map(|_| {
-            let (name, kind) = (reading.text(), reading.text());
-            reading.versions(&kind);
-            let values = reading.values(&kind, rows);
-            (name, kind, values)
-        })
-        .collect();
-    assert!(reading.0.is_empty(), "{} bytes are left", reading.0.len());
-    assert!(columns.iter().map(|(name, ..)| name).eq(&body.columns));
-    columns
+/// The columns of a block.
+pub(crate) fn read(body: &Body, compressed: bool) -> Result<RecordBatch, Unreadable> {
+    let bytes = if compressed { unframed(&body.parts)? } else { body.parts.concat() };
+    let mut reading = Reading(&bytes);
+    let (count, rows) = (reading.length()?, reading.length()?);
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (name, kind) = (reading.text()?, reading.text()?);
+        for _ in kind.matches("LowCardinality") {
+            reading.number()?;
+        }
+        let values = reading.values(&kind, rows)?;
+        fields.push(Field::new(name, values.data_type().clone(), true));
+        columns.push(values);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
 /// Bytes still to be read.
 pub(crate) struct Reading<'a>(pub &'a [u8]);
 
-impl Reading<'_> {
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let (bytes, rest) = self.0.split_first_chunk().unwrap();
+impl<'a> Reading<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Unreadable> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Unreadable::Short)?;
         self.0 = rest;
-        *bytes
+        Ok(taken)
     }
 
-    fn number(&mut self) -> usize {
-        usize::try_from(u64::from_le_bytes(self.bytes())).unwrap()
+    /// So many values of a fixed size.
+    fn fixed<T, const N: usize>(
+        &mut self,
+        count: usize,
+        of: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, Unreadable> {
+        let bytes = self.take(count.checked_mul(N).ok_or(Unreadable::Range)?)?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect())
     }
 
-    fn length(&mut self) -> usize {
-        let mut number = 0;
-        for shift in (0..).step_by(7) {
-            let [byte] = self.bytes();
-            number |= usize::from(byte & 0x7f) << shift;
+    fn number(&mut self) -> Result<u64, Unreadable> {
+        Ok(self.fixed(1, u64::from_le_bytes)?[0])
+    }
+
+    fn length(&mut self) -> Result<usize, Unreadable> {
+        let mut length = 0_usize;
+        for shift in (0..usize::BITS).step_by(7) {
+            let byte = self.take(1)?[0];
+            length |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                break;
+                return Ok(length);
             }
         }
-        number
+        Err(Unreadable::Range)
     }
 
-    fn text(&mut self) -> String {
-        let len = self.length();
-        let (text, rest) = self.0.split_at(len);
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).unwrap()
+    /// The next text.
+    pub fn text(&mut self) -> Result<String, Unreadable> {
+        let length = self.length()?;
+        String::from_utf8(self.take(length)?.to_vec()).map_err(|_| Unreadable::Text)
     }
 
-    /// The next text, if there is more.
-    pub fn next_text(&mut self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.text())
+    fn texts(&mut self, count: usize) -> Result<Vec<String>, Unreadable> {
+        (0..count).map(|_| self.text()).collect()
     }
 
-    /// The texts of a `LowCardinality(String)`.
-    pub fn words(&mut self) -> Vec<String> {
-        let head = self.number();
-        assert_eq!(head & !0xff, 0x600);
-        let distinct = self.number();
-        let distinct: Vec<String> = (0..distinct).map(|_| self.text()).collect();
-        let count = self.number();
-        let width = 1 << (head & 0xff);
-        let (numbers, rest) = self.0.split_at(count * width);
-        self.0 = rest;
-        let number =
-            |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        numbers.chunks(width).map(|bytes| distinct[number(bytes)].clone()).collect()
-    }
-
-    /// What comes before all values.
-    fn versions(&mut self, kind: &str) {
-        for _ in kind.matches("LowCardinality") {
-            assert_eq!(self.number(), 1);
+    /// The texts of a `LowCardinality(String)`: the number of each, and the distinct ones.
+    pub fn words(&mut self, count: usize) -> Result<(Vec<i32>, Vec<String>), Unreadable> {
+        // Of nothing the format has nothing.
+        if count == 0 {
+            return Ok((Vec::new(), Vec::new()));
         }
+        let width = self.number()? & 0xff;
+        let distinct = self.number()?;
+        let distinct = self.texts(usize::try_from(distinct).map_err(|_| Unreadable::Range)?)?;
+        if self.number()? != count as u64 {
+            return Err(Unreadable::Range);
+        }
+        let numbers = match width {
+            0 => self.fixed(count, |bytes| i32::from(u8::from_le_bytes(bytes)))?,
+            1 => self.fixed(count, |bytes| i32::from(u16::from_le_bytes(bytes)))?,
+            2 => self.fixed(count, i32::from_le_bytes)?,
+            _ => return Err(Unreadable::Range),
+        };
+        let known = |number: &i32| usize::try_from(*number).is_ok_and(|number| number < distinct.len());
+        if numbers.iter().all(known) { Ok((numbers, distinct)) } else { Err(Unreadable::Range) }
     }
 
-    fn values(&mut self, kind: &str, rows: usize) -> Vec<String> {
+    /// Where the lists of so many rows end, as Arrow has it.
+    fn ends(&mut self, rows: usize) -> Result<OffsetBuffer<i32>, Unreadable> {
+        let ends = self.fixed(rows, u64::from_le_bytes)?;
+        let ends = ends.into_iter().map(|end| i32::try_from(end).map_err(|_| Unreadable::Range));
+        let offsets = std::iter::once(Ok(0)).chain(ends).collect::<Result<Vec<_>, _>>()?;
+        if offsets.is_sorted() { Ok(OffsetBuffer::new(offsets.into())) } else { Err(Unreadable::Range) }
+    }
+
+    fn values(&mut self, kind: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
         if let Some(inner) = inside(kind, "Nullable") {
-            let missing: Vec<bool> = (0..rows).map(|_| self.bytes() == [1]).collect();
-            let values = self.values(inner, rows);
-            let shown = missing.iter().zip(values);
-            return shown.map(|(missing, value)| if *missing { "NULL".into() } else { value }).collect();
-        }
-        if let Some(inner) = inside(kind, "Map") {
-            let ends: Vec<usize> = (0..rows).map(|_| self.number()).collect();
-            let count = ends.last().copied().unwrap_or(0);
-            let (key, value) = inner.split_once(", ").unwrap();
-            let (keys, values) = (self.values(key, count), self.values(value, count));
-            let entries = keys.iter().zip(values).map(|(key, value)| format!("{key}: {value}"));
-            return lists(&ends, entries, '{', '}');
-        }
-        if let Some(inner) = inside(kind, "Array").and_then(|inner| inside(inner, "Tuple")) {
-            let ends: Vec<usize> = (0..rows).map(|_| self.number()).collect();
-            let count = ends.last().copied().unwrap_or(0);
-            let mut entries = vec![Vec::new(); count];
-            for field in fields(inner) {
-                let (name, kind) = field.split_once(' ').unwrap();
-                for (entry, value) in entries.iter_mut().zip(self.values(kind, count)) {
-                    entry.push(format!("{name}: {value}"));
-                }
-            }
-            return lists(&ends, entries.iter().map(|entry| format!("({})", entry.join(", "))), '[', ']');
+            let there = self.fixed(rows, |[byte]| byte == 0)?;
+            let nulls = NullBuffer::new(BooleanBuffer::from(there));
+            let values: ArrayRef = match inner {
+                // An empty one is a value here.
+                "String" => Arc::new(StringViewArray::from_iter_values(self.texts(rows)?)),
+                _ => self.values(inner, rows)?,
+            };
+            return Ok(make_array(values.to_data().into_builder().nulls(Some(nulls)).build()?));
         }
         if kind == "LowCardinality(String)" {
-            return if rows == 0 { Vec::new() } else { self.words() };
+            let (numbers, words) = self.words(rows)?;
+            let filled = |number: i32| Some(number).filter(|number| !words[*number as usize].is_empty());
+            let numbers: Int32Array = numbers.into_iter().map(filled).collect();
+            return Ok(Arc::new(DictionaryArray::try_new(numbers, Arc::new(StringViewArray::from(words)))?));
         }
-        (0..rows).map(|_| self.value(kind)).collect()
+        if let Some(inner) = inside(kind, "Map") {
+            return self.attributes(inner, rows);
+        }
+        if let Some(inner) = inside(kind, "Array").and_then(|inner| inside(inner, "Tuple")) {
+            return self.structures(inner, rows);
+        }
+        let name = kind.split('(').next().unwrap_or_default();
+        Ok(match name {
+            "String" => {
+                let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+                Arc::new(StringViewArray::from_iter(self.texts(rows)?.into_iter().map(filled)))
+            }
+            "Bool" => Arc::new(BooleanArray::from(self.fixed(rows, |[byte]| byte != 0)?)),
+            "Int8" => Arc::new(Int8Array::from(self.fixed(rows, i8::from_le_bytes)?)),
+            "Int16" => Arc::new(Int16Array::from(self.fixed(rows, i16::from_le_bytes)?)),
+            "Int32" => Arc::new(Int32Array::from(self.fixed(rows, i32::from_le_bytes)?)),
+            "Int64" => Arc::new(Int64Array::from(self.fixed(rows, i64::from_le_bytes)?)),
+            "UInt8" => Arc::new(UInt8Array::from(self.fixed(rows, u8::from_le_bytes)?)),
+            "UInt16" => Arc::new(UInt16Array::from(self.fixed(rows, u16::from_le_bytes)?)),
+            "UInt32" => Arc::new(UInt32Array::from(self.fixed(rows, u32::from_le_bytes)?)),
+            "UInt64" => Arc::new(UInt64Array::from(self.fixed(rows, u64::from_le_bytes)?)),
+            "Float32" => Arc::new(Float32Array::from(self.fixed(rows, f32::from_le_bytes)?)),
+            "Float64" => Arc::new(Float64Array::from(self.fixed(rows, f64::from_le_bytes)?)),
+            "DateTime" => {
+                let nanos = self.fixed(rows, |bytes| i64::from(u32::from_le_bytes(bytes)) * 1_000_000_000)?;
+                times(nanos)
+            }
+            "DateTime64" => {
+                let unit = match inside(kind, name).and_then(|inner| inner.split(',').next()) {
+                    Some("3") => 1_000_000,
+                    Some("6") => 1_000,
+                    Some("9") => 1,
+                    _ => return Err(Unreadable::Type(kind.into())),
+                };
+                times(self.fixed(rows, |bytes| i64::from_le_bytes(bytes).saturating_mul(unit))?)
+            }
+            _ => return Err(Unreadable::Type(kind.into())),
+        })
     }
 
-    fn value(&mut self, kind: &str) -> String {
-        match kind.split('(').next().unwrap() {
-            "String" => self.text(),
-            "Bool" => (self.bytes() == [1]).to_string(),
-            "Int8" => i8::from_le_bytes(self.bytes()).to_string(),
-            "Int16" => i16::from_le_bytes(self.bytes()).to_string(),
-            "Int32" => i32::from_le_bytes(self.bytes()).to_string(),
-            "Int64" | "DateTime64" => i64::from_le_bytes(self.bytes()).to_string(),
-            "UInt8" => u8::from_le_bytes(self.bytes()).to_string(),
-            "UInt16" => u16::from_le_bytes(self.bytes()).to_string(),
-            "UInt32" | "DateTime" => u32::from_le_bytes(self.bytes()).to_string(),
-            "UInt64" => u64::from_le_bytes(self.bytes()).to_string(),
-            "Float32" => f32::from_le_bytes(self.bytes()).to_string(),
-            "Float64" => f64::from_le_bytes(self.bytes()).to_string(),
-            other => panic!("{other} is not read"),
-        }
+    /// A map, as attribute lists.
+    fn attributes(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
+        let ends = self.ends(rows)?;
+        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| Unreadable::Range)?;
+        let (keys, names) = self.words(count)?;
+        let (kind, values) = match inner.strip_prefix("LowCardinality(String), ") {
+            Some("String") => (ValueType::String, BinaryViewArray::from_iter_values(self.texts(count)?)),
+            Some("Float64") => {
+                let values = self.fixed(count, |bytes: [u8; 8]| bytes)?;
+                (ValueType::Float64, BinaryViewArray::from_iter_values(values))
+            }
+            _ => return Err(Unreadable::Type(format!("Map({inner})"))),
+        };
+        let keys = DictionaryArray::try_new(Int32Array::from(keys), Arc::new(StringViewArray::from(names)))?;
+        let kinds = UInt8Array::from(vec![kind as u8; count]);
+        let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(kinds), Arc::new(values)];
+        list(StructArray::try_new(schema::attribute_entry(), columns, None)?, ends)
     }
+
+    fn structures(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
+        let ends = self.ends(rows)?;
+        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| Unreadable::Range)?;
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for field in parts(inner) {
+            let (name, kind) = field.split_once(' ').ok_or_else(|| Unreadable::Type(inner.into()))?;
+            let values = self.values(kind, count)?;
+            fields.push(Field::new(name, values.data_type().clone(), true));
+            columns.push(values);
+        }
+        list(StructArray::try_new_with_length(Fields::from(fields), columns, None, count)?, ends)
+    }
+}
+
+fn list(entries: StructArray, ends: OffsetBuffer<i32>) -> Result<ArrayRef, Unreadable> {
+    let item = Field::new("item", entries.data_type().clone(), true);
+    Ok(Arc::new(ListArray::try_new(Arc::new(item), ends, Arc::new(entries), None)?))
+}
+
+fn times(nanos: Vec<i64>) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::from(nanos).with_timezone("UTC"))
 }
 
 fn inside<'a>(kind: &'a str, name: &str) -> Option<&'a str> {
     kind.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')
 }
 
-/// The fields of a tuple.
-fn fields(inner: &str) -> Vec<&str> {
-    let (mut found, mut depth, mut begin) = (Vec::new(), 0, 0);
-    for (at, letter) in inner.char_indices() {
+/// What commas outside of brackets part.
+fn parts(inner: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let outside = move |letter: char| {
         match letter {
             '(' => depth += 1,
             ')' => depth -= 1,
-            ',' if depth == 0 => {
-                found.push(inner[begin..at].trim());
-                begin = at + 1;
-            }
             _ => {}
         }
-    }
-    found.push(inner[begin..].trim());
-    found
+        depth == 0 && letter == ','
+    };
+    inner.split(outside).map(str::trim).collect()
 }
 
-/// The entries of each row.
-fn lists(ends: &[usize], entries: impl Iterator<Item = String>, open: char, close: char) -> Vec<String> {
-    let entries: Vec<String> = entries.collect();
-    let begins = [0].iter().chain(ends);
-    let row = |(begin, end): (&usize, &usize)| format!("{open}{}{close}", entries[*begin..*end].join(", "));
-    begins.zip(ends).map(row).collect()
+/// The rows of the block of plain pieces: `column=value`, in the order sent.
+#[cfg(test)]
+pub(crate) fn rows(pieces: &[&crate::piece::Piece]) -> Vec<String> {
+    let body = crate::block::block(pieces, &mut crate::piece::Scratch::new(false));
+    let columns = read(&body, false).unwrap();
+    assert!(
+        columns
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .eq(body.columns.iter().map(|name| &**name))
+    );
+    shown(&columns)
+}
+
+/// The rows of these columns: `column=value`.
+#[cfg(test)]
+pub(crate) fn shown(columns: &RecordBatch) -> Vec<String> {
+    use crate::source::Source;
+    use weir_pdata::attributes::AttributeColumn;
+
+    let cell = |array: &ArrayRef, row: usize| match AttributeColumn::new(array) {
+        Some(lists) => {
+            let entries = lists.row(row).map(|(key, value)| format!("{key}: {value}"));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        None if array.is_null(row) => "NULL".into(),
+        None => Source::new(array).cell(row).to_string(),
+    };
+    let row = |row: usize| {
+        let schema = columns.schema();
+        let cells = schema.fields().iter().zip(columns.columns());
+        cells
+            .map(|(field, array)| format!("{}={}", field.name(), cell(array, row)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    (0..columns.num_rows()).map(row).collect()
 }

@@ -22,7 +22,6 @@ pub(crate) struct Server {
     client: Client,
     /// With the settings of inserts.
     inserts: Client,
-    compressed: bool,
     database: String,
     ttl_seconds: u64,
 }
@@ -64,7 +63,7 @@ impl Server {
             inserts = inserts.with_setting(name, value);
         }
         let ttl_seconds = config.ttl.get().as_secs();
-        Server { client, inserts, compressed, database: config.database.clone(), ttl_seconds }
+        Server { client, inserts, database: config.database.clone(), ttl_seconds }
     }
 
     /// Whether the server answers queries.
@@ -102,11 +101,6 @@ impl Server {
             Some(sql) => self.run(&sql).await,
             None => Ok(()),
         }
-    }
-
-    /// Whether bodies are to be compressed.
-    pub fn compresses(&self) -> bool {
-        self.compressed
     }
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.

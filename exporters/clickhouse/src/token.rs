@@ -69,8 +69,10 @@ mod tests {
     use std::sync::Arc;
     use weir_pdata::{Ack, Origin, Signal};
 
+    use crate::block::block;
     use crate::columns::TableColumns;
     use crate::insert_rows::convert;
+    use crate::piece::Scratch;
 
     fn batch(positions: std::ops::Range<i64>, texts: &[&str]) -> EventBatch {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; texts.len()]));
@@ -83,7 +85,10 @@ mod tests {
     fn body(batch: &EventBatch) -> Body {
         let lines = "{\"name\":\"n\",\"type\":\"Int64\"}\n{\"name\":\"s\",\"type\":\"String\"}";
         let table = TableColumns::parse(lines.as_bytes()).unwrap();
-        convert(Signal::Traces, &[batch.as_columns().unwrap()], &table, true).unwrap().body
+        let rows = batch.as_columns().unwrap();
+        let mut scratch = Scratch::new(true);
+        let converted = convert(Signal::Traces, &[rows], &table, &mut scratch).unwrap();
+        block(&[&converted.piece], &mut scratch)
     }
 
     fn token_of(batch: &EventBatch) -> String {

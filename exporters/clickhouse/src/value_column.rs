@@ -14,9 +14,9 @@ use arrow::datatypes::{
 };
 use weir_pdata::text::TextColumn;
 
-use crate::block::Block;
 use crate::columns::{Column, Integer, Kind, Precision};
 use crate::frames::Frames;
+use crate::piece::{Missing, Writer};
 use crate::source::{Cell, Source};
 use crate::words::Words;
 
@@ -47,9 +47,9 @@ pub(crate) fn write(
     column: &Column,
     parts: &[Part<'_>],
     misfits: &mut Vec<Misfit>,
-    block: &mut Block,
+    piece: &mut Writer<'_>,
 ) -> bool {
-    let mut cells = Cells { column, parts, misfits, block };
+    let mut cells = Cells { column, parts, misfits, piece };
     match column.kind {
         Kind::Text => cells.texts(),
         Kind::Integer(Integer::I8) => cells.integers::<Int8Type, 1>("Int8", |number| number.to_le_bytes()),
@@ -78,20 +78,28 @@ pub(crate) fn write(
     true
 }
 
-struct Cells<'a, 'b> {
+struct Cells<'a, 'b, 'f> {
     column: &'b Column,
     parts: &'b [Part<'a>],
     misfits: &'b mut Vec<Misfit>,
-    block: &'b mut Block,
+    piece: &'b mut Writer<'f>,
 }
 
-impl Cells<'_, '_> {
+impl Cells<'_, '_, '_> {
     /// Begins the column with values of this type.
-    fn begin(&mut self, kind: &str) -> &mut Frames {
+    fn begin(&mut self, kind: &'static str) {
         if self.column.nullable {
-            self.block.column(&self.column.name, &format!("Nullable({kind})"))
+            self.piece.column(&self.column.name, format!("Nullable({kind})"));
         } else {
-            self.block.column(&self.column.name, kind)
+            self.piece.column(&self.column.name, kind);
+        }
+    }
+
+    /// Writes which rows have no value, in a column that keeps NULL.
+    fn nulls(&mut self, missing: impl Iterator<Item = bool>) {
+        if self.column.nullable {
+            let marks: Vec<u8> = missing.map(u8::from).collect();
+            self.piece.values(Missing::NULL, |frames| frames.bytes(&marks));
         }
     }
 
@@ -114,22 +122,21 @@ impl Cells<'_, '_> {
     /// Writes values read row by row.
     fn some<T: Default, const N: usize>(
         &mut self,
-        kind: &str,
+        kind: &'static str,
         values: &[Option<T>],
         bytes: impl Fn(&T) -> [u8; N],
     ) {
         let zero = bytes(&T::default());
-        let nullable = self.column.nullable;
-        let frames = self.begin(kind);
-        if nullable {
-            frames.fixed(values, |value| [u8::from(value.is_none())]);
-        }
-        frames.fixed(values, |value| value.as_ref().map_or(zero, &bytes));
+        self.begin(kind);
+        self.nulls(values.iter().map(Option::is_none));
+        self.piece.values(Missing::zeros(N), |frames| {
+            frames.fixed(values, |value| value.as_ref().map_or(zero, &bytes));
+        });
     }
 
     fn numbers<T: ArrowPrimitiveType, const N: usize>(
         &mut self,
-        kind: &str,
+        kind: &'static str,
         read: impl Fn(&Cell<'_>) -> Option<T::Native>,
         bytes: impl Fn(&T::Native) -> [u8; N],
     ) {
@@ -138,27 +145,23 @@ impl Cells<'_, '_> {
             return self.some(kind, &values, bytes);
         };
         let zero = bytes(&T::Native::default());
-        let nullable = self.column.nullable;
-        let frames = self.begin(kind);
-        if nullable {
-            for array in &arrays {
-                let missing: Vec<bool> = (0..array.len()).map(|row| array.is_null(row)).collect();
-                frames.fixed(&missing, |missing| [u8::from(*missing)]);
+        self.begin(kind);
+        self.nulls(arrays.iter().flat_map(|array| (0..array.len()).map(|row| array.is_null(row))));
+        self.piece.values(Missing::zeros(N), |frames| {
+            for array in arrays {
+                if array.null_count() == 0 {
+                    frames.fixed(array.values(), &bytes);
+                } else {
+                    let values: Vec<_> = array.iter().collect();
+                    frames.fixed(&values, |value| value.as_ref().map_or(zero, &bytes));
+                }
             }
-        }
-        for array in arrays {
-            if array.null_count() == 0 {
-                frames.fixed(array.values(), &bytes);
-            } else {
-                let values: Vec<_> = array.iter().collect();
-                frames.fixed(&values, |value| value.as_ref().map_or(zero, &bytes));
-            }
-        }
+        });
     }
 
     fn integers<T: ArrowPrimitiveType, const N: usize>(
         &mut self,
-        kind: &str,
+        kind: &'static str,
         bytes: impl Fn(&T::Native) -> [u8; N],
     ) where
         T::Native: TryFrom<i128>,
@@ -191,7 +194,7 @@ impl Cells<'_, '_> {
     }
 
     /// Times, clamped. A clamped time is a misfit too: its own value must not be lost.
-    fn ticks<const N: usize>(&mut self, kind: &str, bytes: impl Fn(&i64) -> [u8; N]) {
+    fn ticks<const N: usize>(&mut self, kind: &'static str, bytes: impl Fn(&i64) -> [u8; N]) {
         let time = |cell: &Cell<'_>| match cell {
             Cell::Time(nanos) => Some(*nanos),
             _ => None,
@@ -221,22 +224,22 @@ impl Cells<'_, '_> {
         };
         // The format has NULL among words in a way of its own.
         if !self.column.nullable && self.parts.iter().any(is_dictionary) {
-            let words = words(self.parts);
-            let frames = self.begin("LowCardinality(String)");
-            Words::write_version(frames);
-            words.write(frames);
+            let mut words = self.piece.no_words();
+            add_words(self.parts, &mut words);
+            self.begin("LowCardinality(String)");
+            self.piece.words(words);
             return;
         }
-        let (parts, nullable) = (self.parts, self.column.nullable);
-        let frames = self.begin("String");
-        if nullable {
-            let rows = parts.iter().flat_map(|(source, rows)| (0..*rows).map(move |row| (source, row)));
-            let missing = |(source, row): (&Option<Source<'_>>, usize)| {
-                u8::from(source.as_ref().is_none_or(|source| source.cell(row) == Cell::Null))
-            };
-            frames.bytes(&rows.map(missing).collect::<Vec<_>>());
-        }
-        parts.iter().for_each(|(source, rows)| write_texts(source.as_ref(), *rows, frames));
+        let parts = self.parts;
+        self.begin("String");
+        let rows = parts.iter().flat_map(|(source, rows)| (0..*rows).map(move |row| (source, row)));
+        let missing = |(source, row): (&Option<Source<'_>>, usize)| {
+            source.as_ref().is_none_or(|source| source.cell(row) == Cell::Null)
+        };
+        self.nulls(rows.map(missing));
+        self.piece.values(Missing::zeros(1), |frames| {
+            parts.iter().for_each(|(source, rows)| write_texts(source.as_ref(), *rows, frames));
+        });
     }
 }
 
@@ -269,33 +272,24 @@ fn write_views(array: &StringViewArray, frames: &mut Frames) {
     }
 }
 
-/// Distinct texts of a batch for which there is room from the beginning.
-const DISTINCT: usize = 16;
-
-/// The rows of all batches as words. Without a value they are empty.
-fn words(parts: &[Part<'_>]) -> Words {
-    let rows = parts.iter().map(|(_, rows)| rows).sum();
-    // Of views nobody knows how many are distinct.
-    let distinct = |text: TextColumn<'_>| text.dictionary().map_or(DISTINCT, |(_, texts)| texts.min(rows));
-    let distinct = parts.iter().filter_map(|(source, _)| source.as_ref()?.text().map(distinct)).sum();
-    let mut words = Words::with_room(rows, distinct);
+/// Adds the rows of all batches. Without a value they are empty.
+fn add_words(parts: &[Part<'_>], words: &mut Words) {
     for (source, rows) in parts {
         let text = source.as_ref().and_then(Source::text);
         let dictionary = text.and_then(|text| text.dictionary());
         if let Some((dictionary, _)) = dictionary
-            && add_dictionary(dictionary, &mut words).is_some()
+            && add_dictionary(dictionary, words).is_some()
         {
             continue;
         }
         for row in 0..*rows {
             let number = match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                Cell::Text(text) => words.number(text),
-                other => words.number(&other.to_string()),
+                Cell::Text(text) => words.number(text.as_bytes()),
+                other => words.number(other.to_string().as_bytes()),
             };
             words.push(number);
         }
     }
-    words
 }
 
 /// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing was added.
@@ -314,10 +308,10 @@ fn add_dictionary(dictionary: &DictionaryArray<Int32Type>, words: &mut Words) ->
     }
     for (at, entry) in entries.iter_mut().enumerate() {
         if matches!(entry, Entry::Used) {
-            *entry = Entry::Word(words.number(texts.get(at).unwrap_or_default()));
+            *entry = Entry::Word(words.number(texts.get(at).unwrap_or_default().as_bytes()));
         }
     }
-    let missing = if keys.null_count() > 0 { words.number("") } else { 0 };
+    let missing = if keys.null_count() > 0 { words.number(b"") } else { 0 };
     let number = |key: i32| match entries[key as usize] {
         Entry::Word(number) => number,
         Entry::Unused | Entry::Used => missing,
@@ -367,6 +361,7 @@ mod tests {
     use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray};
     use std::sync::Arc;
 
+    use crate::piece::Scratch;
     use crate::reading::rows;
 
     const TIME: Kind = Kind::Time(Precision::Nanos);
@@ -374,10 +369,11 @@ mod tests {
     /// What the server reads, and what does not fit.
     fn written(kind: Kind, nullable: bool, parts: &[Part<'_>]) -> (Vec<String>, Vec<Misfit>) {
         let column = Column { name: "c".into(), kind, nullable };
-        let (mut misfits, mut block) = (Vec::new(), Block::new(false));
-        assert!(write(&column, parts, &mut misfits, &mut block));
-        let body = block.finish(parts.iter().map(|(_, rows)| rows).sum()).unwrap();
-        (rows(&body), misfits)
+        let (mut misfits, mut scratch) = (Vec::new(), Scratch::new(false));
+        let mut piece = Writer::new(&mut scratch);
+        assert!(write(&column, parts, &mut misfits, &mut piece));
+        let piece = piece.finish(parts.iter().map(|(_, rows)| rows).sum()).unwrap();
+        (rows(&[&piece]), misfits)
     }
 
     fn of(kind: Kind, nullable: bool, arrays: &[ArrayRef]) -> (Vec<String>, Vec<Misfit>) {
@@ -433,9 +429,9 @@ mod tests {
     fn times_are_written_in_the_unit_of_their_column() {
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![LAST_TIME, 1_999_999_999]));
         for (precision, expected) in [
-            (Precision::Seconds, ["c=4294967295", "c=1"]),
-            (Precision::Millis, ["c=4294967295999", "c=1999"]),
-            (Precision::Micros, ["c=4294967295999999", "c=1999999"]),
+            (Precision::Seconds, ["c=4294967295000000000", "c=1000000000"]),
+            (Precision::Millis, ["c=4294967295999000000", "c=1999000000"]),
+            (Precision::Micros, ["c=4294967295999999000", "c=1999999000"]),
             (Precision::Nanos, ["c=4294967295999999999", "c=1999999999"]),
         ] {
             for nullable in [false, true] {
@@ -451,7 +447,7 @@ mod tests {
         let second: DictionaryArray<Int32Type> = vec![Some("b"), Some("c")].into_iter().collect();
         let third: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "d"]));
         let arrays: [ArrayRef; 3] = [Arc::new(first), Arc::new(second), third];
-        assert_eq!(of(Kind::Text, false, &arrays).0, ["c=a", "c=b", "c=", "c=b", "c=c", "c=a", "c=d"]);
+        assert_eq!(of(Kind::Text, false, &arrays).0, ["c=a", "c=b", "c=NULL", "c=b", "c=c", "c=a", "c=d"]);
         assert_eq!(of(Kind::Text, true, &arrays).0, ["c=a", "c=b", "c=NULL", "c=b", "c=c", "c=a", "c=d"]);
     }
 
@@ -480,6 +476,6 @@ mod tests {
         let parts = || [(None, 2), (Some(Source::new(&numbers)), 1)];
         assert_eq!(written(Kind::Float64, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
         assert_eq!(written(Kind::Text, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
-        assert_eq!(written(Kind::Text, false, &parts()).0, ["c=", "c=", "c=1"]);
+        assert_eq!(written(Kind::Text, false, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
     }
 }

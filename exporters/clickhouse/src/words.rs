@@ -1,20 +1,22 @@
 //! Distinct texts and their numbers.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::frames::Frames;
+use crate::piece::Piece;
 
-/// About what one of several distinct texts takes.
-const LIKELY: usize = 32;
-
+/// The name of the type.
+pub(crate) const LOW_CARDINALITY: &str = "LowCardinality";
 /// Says that a column of texts is sent as the distinct ones of this block, and as numbers of those.
 const VERSION: u64 = 1;
 const WORDS_OF_THE_BLOCK: u64 = 0x600;
 
 /// Texts, each as the number of a distinct one: the values of a `LowCardinality(String)`.
+#[derive(Default)]
 pub(crate) struct Words {
     hasher: RandomState,
     known: HashTable<u32>,
@@ -25,21 +27,17 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// No texts, and room for so many, of which about so many are distinct.
-    pub fn with_room(texts: usize, distinct: usize) -> Words {
-        Words {
-            hasher: RandomState::default(),
-            known: HashTable::with_capacity(distinct),
-            texts: Vec::with_capacity(distinct * LIKELY),
-            ends: Vec::with_capacity(distinct),
-            numbers: Vec::with_capacity(texts),
-        }
+    /// Forgets all texts, but keeps the room for as many.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.texts.clear();
+        self.ends.clear();
+        self.numbers.clear();
     }
 
     /// The number of this text.
-    pub fn number(&mut self, text: &str) -> u32 {
+    pub fn number(&mut self, text: &[u8]) -> u32 {
         let Words { hasher, known, texts, ends, .. } = self;
-        let text = text.as_bytes();
         let of = |number: u32| word(texts, ends, number as usize);
         let hash = hasher.hash_one(text);
         if let Some(number) = known.find(hash, |number| of(*number) == text) {
@@ -69,31 +67,117 @@ impl Words {
         self.numbers.len()
     }
 
-    /// What comes before all other values of a column that has words anywhere in it.
+    /// Adds texts that are words already.
+    pub fn add(&mut self, packed: &Packed, piece: &Piece) {
+        let known: Vec<u32> = packed.distinct(piece).map(|text| self.number(text)).collect();
+        let bytes = piece.bytes(&packed.numbers);
+        let number = |number: usize| known[number];
+        match packed.width {
+            1 => self.numbers.extend(bytes.iter().map(|byte| number(usize::from(*byte)))),
+            2 => self.numbers.extend(
+                bytes.as_chunks().0.iter().map(|bytes| number(usize::from(u16::from_le_bytes(*bytes)))),
+            ),
+            _ => self
+                .numbers
+                .extend(bytes.as_chunks().0.iter().map(|bytes| number(u32::from_le_bytes(*bytes) as usize))),
+        }
+    }
+
+    /// Adds empty texts.
+    pub fn add_empty(&mut self, count: usize) {
+        let number = self.number(b"");
+        self.numbers.extend(std::iter::repeat_n(number, count));
+    }
+
+    /// Adds them to a piece.
+    pub fn pack(&self, frames: &mut Frames) -> Packed {
+        let texts = frames.plain(|bytes| {
+            for text in self.distinct() {
+                let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                bytes.extend(length.to_le_bytes());
+                bytes.extend(text);
+            }
+        });
+        let width = self.width();
+        let numbers = frames.plain(|bytes| match width {
+            1 => bytes.extend(self.numbers.iter().map(|number| *number as u8)),
+            2 => self.numbers.iter().for_each(|number| bytes.extend((*number as u16).to_le_bytes())),
+            _ => self.numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
+        });
+        Packed { texts, numbers, width }
+    }
+
+    /// What comes before all other values of a column, for each `LowCardinality` in its type.
     pub fn write_version(frames: &mut Frames) {
         frames.number(VERSION);
     }
 
-    /// The values. The numbers take as few bytes as they need.
+    /// Writes them into a block.
     pub fn write(&self, frames: &mut Frames) {
         // Of nothing the format has nothing.
         if self.numbers.is_empty() {
             return;
         }
-        let width = match self.ends.len() {
-            0..=0x100 => 0,
-            0x101..=0x1_0000 => 1,
-            _ => 2,
-        };
-        frames.number(WORDS_OF_THE_BLOCK | width);
+        let width = self.width();
+        frames.number(WORDS_OF_THE_BLOCK | u64::from(width.trailing_zeros()));
         frames.number(self.ends.len() as u64);
-        (0..self.ends.len()).for_each(|number| frames.text(word(&self.texts, &self.ends, number)));
+        self.distinct().for_each(|text| frames.text(text));
         frames.number(self.numbers.len() as u64);
         match width {
-            0 => frames.fixed(&self.numbers, |number| [*number as u8]),
-            1 => frames.fixed(&self.numbers, |number| (*number as u16).to_le_bytes()),
+            1 => frames.fixed(&self.numbers, |number| [*number as u8]),
+            2 => frames.fixed(&self.numbers, |number| (*number as u16).to_le_bytes()),
             _ => frames.fixed(&self.numbers, |number| number.to_le_bytes()),
         }
+    }
+
+    /// The bytes that a number takes.
+    fn width(&self) -> usize {
+        match self.ends.len() {
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
+            _ => 4,
+        }
+    }
+
+    fn distinct(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|number| word(&self.texts, &self.ends, number))
+    }
+}
+
+/// Words among the bytes of a piece.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// The distinct texts, each after its length in four bytes.
+    texts: Range<usize>,
+    numbers: Range<usize>,
+    /// The bytes that a number takes.
+    width: usize,
+}
+
+impl Packed {
+    /// All texts.
+    pub fn texts<'a>(&'a self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
+        let distinct: Vec<&[u8]> = self.distinct(piece).collect();
+        self.numbers(piece).map(move |number| distinct[number])
+    }
+
+    fn distinct<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = piece.bytes(&self.texts);
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (text, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = after;
+            Some(text)
+        })
+    }
+
+    fn numbers<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = usize> + use<'a> {
+        let width = self.width;
+        piece.bytes(&self.numbers).chunks_exact(width).map(move |bytes| match *bytes {
+            [one] => usize::from(one),
+            [one, two] => usize::from(u16::from_le_bytes([one, two])),
+            _ => bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize),
+        })
     }
 }
 
@@ -112,10 +196,10 @@ mod tests {
     #[test]
     fn numbers_are_as_wide_as_there_are_texts() {
         for (count, width) in [(1, 1), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {
-            let mut words = Words::with_room(0, 0);
+            let mut words = Words::default();
             let texts: Vec<String> = (0..count).map(|number| format!("text {number}")).collect();
             for text in texts.iter().chain(texts.iter().rev()) {
-                let number = words.number(text);
+                let number = words.number(text.as_bytes());
                 words.push(number);
             }
             let mut frames = Frames::new(false);
@@ -123,8 +207,9 @@ mod tests {
             let sent = frames.take();
             let distinct: usize = texts.iter().map(|text| 1 + text.len()).sum();
             assert_eq!(sent.len(), 24 + distinct + 2 * count * width, "{count} texts");
-            let found = Reading(&sent).words();
-            assert!(found.iter().eq(texts.iter().chain(texts.iter().rev())), "{count} texts");
+            let (numbers, distinct) = Reading(&sent).words(2 * count).unwrap();
+            let found = numbers.into_iter().map(|number| &distinct[number as usize]);
+            assert!(found.eq(texts.iter().chain(texts.iter().rev())), "{count} texts");
         }
     }
 }

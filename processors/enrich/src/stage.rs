@@ -129,7 +129,9 @@ impl Stage<LaneMessage> for EnrichStage {
             LaneMessage::Batch(batch) if READS.contains(batch.signal) => {
                 let enriched = match &batch.payload {
                     Payload::Columns(columns) => self.enrich(columns),
-                    Payload::Encoded(_) => return out.forward(LaneMessage::Batch(batch)),
+                    Payload::Encoded(_) | Payload::Prepared(_) => {
+                        return out.forward(LaneMessage::Batch(batch));
+                    }
                 };
                 LaneMessage::Batch(match enriched {
                     Ok(columns) => batch.with_columns(columns),
