@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{Field, FieldRef};
+
+use crate::schema;
 
 /// What one component reads from batches. Built before the first byte flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,8 +53,8 @@ pub struct Wanted {
     pub key: String,
     /// The column's name: the key, or `attr.` + key where a fixed column has that name.
     pub column: String,
-    /// The column's type. Decoders build text; casts change it later.
-    pub data_type: DataType,
+    /// The column as decoders build it, of text; casts change it later.
+    pub field: FieldRef,
 }
 
 /// What a decoder builds.
@@ -79,16 +81,15 @@ impl Projection {
         let mut fixed = BTreeSet::new();
         let mut wanted = Vec::new();
         for name in &demand.names {
-            if crate::schema::is_fixed_anywhere(name) {
+            if schema::is_fixed_anywhere(name) {
                 fixed.insert(name.clone());
                 continue;
             }
-            let key = name.strip_prefix("attr.").filter(|key| crate::schema::is_fixed_anywhere(key));
-            wanted.push(Wanted {
-                key: key.unwrap_or(name).to_owned(),
-                column: name.clone(),
-                data_type: DataType::Utf8View,
-            });
+            let key = name.strip_prefix("attr.").filter(|key| schema::is_fixed_anywhere(key));
+            let key = key.unwrap_or(name).to_owned();
+            let metadata = schema::attribute_metadata("span", &key);
+            let field = Arc::new(Field::new(name, schema::text(), true).with_metadata(metadata));
+            wanted.push(Wanted { key, column: name.clone(), field });
         }
         Projection { fixed: (!demand.all_fixed).then_some(fixed), wanted, rest: demand.attributes }
     }

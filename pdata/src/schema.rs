@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
 use crate::Signal;
 
@@ -27,7 +27,9 @@ pub const RESOURCE: &str = "resource";
 /// Timestamps: nanoseconds since 1970, UTC.
 #[must_use]
 pub fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+    static TYPE: LazyLock<DataType> =
+        LazyLock::new(|| DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())));
+    TYPE.clone()
 }
 
 /// Text that differs from row to row.
@@ -58,7 +60,7 @@ pub fn attribute_entry() -> Fields {
 /// A list of attributes, in wire order, repeated keys included.
 #[must_use]
 pub fn attribute_list() -> DataType {
-    list(attribute_entry())
+    DataType::List(attribute_item())
 }
 
 /// Resource attributes: a dictionary of attribute lists, each resource once.
@@ -97,8 +99,26 @@ pub fn span_event() -> Fields {
     FIELDS.clone()
 }
 
-fn list(entry: Fields) -> DataType {
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(entry), true)))
+/// An entry of a list of attributes, as an item of the list.
+pub(crate) fn attribute_item() -> FieldRef {
+    static ITEM: LazyLock<FieldRef> = LazyLock::new(|| item(attribute_entry()));
+    ITEM.clone()
+}
+
+/// An entry of `links`, as an item of the list.
+pub(crate) fn link_item() -> FieldRef {
+    static ITEM: LazyLock<FieldRef> = LazyLock::new(|| item(link()));
+    ITEM.clone()
+}
+
+/// An entry of `events`, as an item of the list.
+pub(crate) fn span_event_item() -> FieldRef {
+    static ITEM: LazyLock<FieldRef> = LazyLock::new(|| item(span_event()));
+    ITEM.clone()
+}
+
+fn item(entry: Fields) -> FieldRef {
+    Arc::new(Field::new("item", DataType::Struct(entry), true))
 }
 
 /// The metadata of the column of an attribute.
@@ -160,8 +180,8 @@ fn build(signal: Signal) -> Fields {
             column("flags", DataType::UInt32),
             column("scope_name", text()),
             column("scope_version", text()),
-            column("links", list(link())),
-            column("events", list(span_event())),
+            column("links", DataType::List(link_item())),
+            column("events", DataType::List(span_event_item())),
             column(RESOURCE, resource_dictionary()),
             column(ATTRIBUTES, attribute_list()),
         ],

@@ -10,7 +10,7 @@ use arrow::array::{
     StringViewArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Fields, Int32Type, UInt8Type};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, UInt8Type};
 use arrow::error::ArrowError;
 
 use crate::{schema, trusted};
@@ -170,18 +170,20 @@ pub(crate) fn attribute_lists(
         Arc::new(PrimitiveArray::<UInt8Type>::new(types, None)) as ArrayRef,
         Arc::new(values) as ArrayRef,
     ];
-    lists(schema::attribute_entry(), columns, offsets, None)
+    lists(schema::attribute_item(), columns, offsets, None)
 }
 
-/// Lists of structs.
+/// Lists of structs, which are `item`.
 pub(crate) fn lists(
-    fields: Fields,
+    item: FieldRef,
     columns: Vec<ArrayRef>,
     offsets: Vec<i32>,
     nulls: Option<NullBufferBuilder>,
 ) -> Result<ArrayRef, ArrowError> {
+    let DataType::Struct(fields) = item.data_type() else {
+        return Err(ArrowError::SchemaError("the items of a list are no structs".into()));
+    };
     let entries = StructArray::try_new(fields.clone(), columns, None)?;
-    let item = Arc::new(Field::new("item", DataType::Struct(fields), true));
     let nulls = nulls.and_then(|mut nulls| nulls.finish());
     let lists = ListArray::try_new(item, OffsetBuffer::new(offsets.into()), Arc::new(entries), nulls)?;
     Ok(Arc::new(lists))

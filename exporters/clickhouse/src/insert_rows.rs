@@ -28,7 +28,7 @@ use crate::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
 use crate::nested_column::{is_list_of_structures, write_links, write_span_events};
 use crate::piece::{Missing, Piece, Scratch, Writer};
 use crate::source::{Cell, Source};
-use crate::value_column::{self, Misfit};
+use crate::value_column::{self, Misfit, Part};
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
@@ -50,10 +50,41 @@ pub(crate) struct InsertRows {
 #[error("the table has no column for any of the values: check that it is the right table")]
 pub(crate) struct NothingInCommon;
 
-/// The columns of one name, an array a batch.
-struct Named<'a> {
-    field: &'a Field,
+/// The columns of some batches, by name.
+struct Columns<'a> {
+    /// The field of each, and where its arrays begin.
+    named: BTreeMap<&'a str, (&'a Field, usize)>,
+    /// Of each name, an array for each batch.
     arrays: Vec<Option<&'a ArrayRef>>,
+    batches: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batches: &[&'a RecordBatch]) -> Columns<'a> {
+        let mut columns = Columns { named: BTreeMap::new(), arrays: Vec::new(), batches: batches.len() };
+        for (at, batch) in batches.iter().enumerate() {
+            for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+                let Columns { named, arrays, .. } = &mut columns;
+                let (_, begin) = *named.entry(field.name()).or_insert_with(|| {
+                    arrays.resize(arrays.len() + batches.len(), None);
+                    (field, arrays.len() - batches.len())
+                });
+                arrays[begin + at] = Some(array);
+            }
+        }
+        columns
+    }
+
+    /// The arrays of a name.
+    fn get(&self, name: &str) -> Option<&[Option<&'a ArrayRef>]> {
+        let (_, begin) = self.named.get(name)?;
+        self.arrays.get(*begin..begin + self.batches)
+    }
+
+    /// Takes a name out.
+    fn remove(&mut self, name: &str) {
+        self.named.remove(name);
+    }
 }
 
 /// Brings batches of one signal to the columns of a table.
@@ -64,63 +95,53 @@ pub(crate) fn convert(
     scratch: &mut Scratch,
 ) -> Result<InsertRows, NothingInCommon> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
-    let mut named = by_name(batches);
+    let mut columns = Columns::of(batches);
     let mut maps = Maps::new(signal, table, &counts);
-    maps.take_lists(&mut named);
+    maps.take_lists(&mut columns);
 
     let mut piece = Writer::new(scratch);
+    let mut parts = Vec::with_capacity(batches.len());
     for column in &table.0 {
-        let Some(Named { arrays, .. }) = named.get(&*column.name) else { continue };
+        let Some(arrays) = columns.get(&column.name) else { continue };
         let all_null = arrays.iter().flatten().all(|array| array.logical_null_count() == array.len());
         let mut misfits = Vec::new();
         // Without any value, the table's default is what the column gets.
-        if !all_null && !write(column, arrays, &counts, &mut misfits, &mut piece) {
+        if !all_null && !write(column, arrays, &counts, &mut parts, &mut misfits, &mut piece) {
             continue;
         }
-        let Some(Named { arrays, .. }) = named.remove(&*column.name) else { continue };
         maps.moved += misfits.len() as u64;
         maps.misfits.extend(misfits.into_iter().map(|misfit| (&*column.name, misfit)));
         if signal == Signal::Windows && column.kind == Kind::Text && !schema::is_fixed(signal, &column.name) {
-            maps.mark_missing_keys(&column.name, &arrays);
+            maps.mark_missing_keys(&column.name, arrays);
         }
+        columns.remove(&column.name);
     }
-    for (name, Named { field, arrays }) in named {
-        maps.take_column(name, field, arrays);
+    for (name, (field, begin)) in columns.named {
+        maps.take_column(name, field, &columns.arrays[begin..begin + batches.len()]);
     }
     let (moved, unplaced) = maps.write(&mut piece);
     let piece = piece.finish(counts.iter().sum()).ok_or(NothingInCommon)?;
     Ok(InsertRows { piece, moved, unplaced })
 }
 
-fn by_name<'a>(batches: &[&'a RecordBatch]) -> BTreeMap<&'a str, Named<'a>> {
-    let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
-    for (at, batch) in batches.iter().enumerate() {
-        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            let of_name = named
-                .entry(field.name())
-                .or_insert_with(|| Named { field, arrays: vec![None; batches.len()] });
-            of_name.arrays[at] = Some(array);
-        }
-    }
-    named
-}
-
 /// Writes the values of one table column. Says whether it did: not when the column cannot take values of these types.
-fn write(
+fn write<'a>(
     column: &Column,
-    arrays: &[Option<&ArrayRef>],
+    arrays: &[Option<&'a ArrayRef>],
     counts: &[usize],
+    parts: &mut Vec<Part<'a>>,
     misfits: &mut Vec<Misfit>,
     piece: &mut Writer<'_>,
 ) -> bool {
     let lists = || arrays.iter().flatten().all(|array| is_list_of_structures(array));
-    let parts = || arrays.iter().copied().zip(counts.iter().copied());
+    let all = || arrays.iter().copied().zip(counts.iter().copied());
     match column.kind {
-        Kind::Links if lists() => write_links(&column.name, &parts().collect::<Vec<_>>(), piece),
-        Kind::SpanEvents if lists() => write_span_events(&column.name, &parts().collect::<Vec<_>>(), piece),
+        Kind::Links if lists() => write_links(&column.name, &all().collect::<Vec<_>>(), piece),
+        Kind::SpanEvents if lists() => write_span_events(&column.name, &all().collect::<Vec<_>>(), piece),
         _ => {
-            let parts: Vec<_> = parts().map(|(array, rows)| (array.map(Source::new), rows)).collect();
-            return value_column::write(column, &parts, misfits, piece);
+            parts.clear();
+            parts.extend(all().map(|(array, rows)| (array.map(Source::new), rows)));
+            return value_column::write(column, parts, misfits, piece);
         }
     }
     true
@@ -185,9 +206,9 @@ impl<'a> Maps<'a> {
     }
 
     /// Takes the columns that are maps themselves.
-    fn take_lists(&mut self, named: &mut BTreeMap<&'a str, Named<'a>>) {
+    fn take_lists(&mut self, columns: &mut Columns<'a>) {
         for name in [schema::ATTRIBUTES, schema::RESOURCE] {
-            let Some(Named { arrays, .. }) = named.get(name) else { continue };
+            let Some(arrays) = columns.get(name) else { continue };
             let lists: Vec<_> = arrays.iter().map(|array| array.and_then(AttributeColumn::new)).collect();
             // Something else under this name is a column like any other.
             if lists.iter().zip(arrays).all(|(list, array)| list.is_some() == array.is_some()) {
@@ -199,21 +220,21 @@ impl<'a> Maps<'a> {
                 };
                 let lists = lists.into_iter().map(|list| list.map(|list| Lists::new(list, prefix))).collect();
                 self.text.entry(map).or_default().push(Entries::Lists(lists));
-                named.remove(name);
+                columns.remove(name);
             }
         }
-        if let Some(Named { arrays, .. }) = named.get(LABELS) {
+        if let Some(arrays) = columns.get(LABELS) {
             let maps: Vec<_> = arrays.iter().map(|array| array.and_then(StringMap::new)).collect();
             if maps.iter().zip(arrays).all(|(map, array)| map.is_some() == array.is_some()) {
                 self.text.entry(LABELS).or_default().push(Entries::Maps(maps));
-                named.remove(LABELS);
+                columns.remove(LABELS);
             }
         }
     }
 
     /// Takes a column that the table does not have.
-    fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: Vec<Option<&'a ArrayRef>>) {
-        let sources: Vec<_> = arrays.into_iter().map(|array| array.map(Source::new)).collect();
+    fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: &[Option<&'a ArrayRef>]) {
+        let sources: Vec<_> = arrays.iter().map(|array| array.map(Source::new)).collect();
         if self.rest() == LABELS {
             let numbers = sources.iter().flatten().all(Source::is_number);
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {

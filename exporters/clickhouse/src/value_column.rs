@@ -146,7 +146,7 @@ impl Cells<'_, '_, '_> {
         };
         let zero = bytes(&T::Native::default());
         self.begin(kind);
-        self.nulls(arrays.iter().flat_map(|array| (0..array.len()).map(|row| array.is_null(row))));
+        self.nulls(arrays.clone().flat_map(|array| (0..array.len()).map(|row| array.is_null(row))));
         self.piece.values(Missing::zeros(N), |frames| {
             for array in arrays {
                 if array.null_count() == 0 {
@@ -171,8 +171,8 @@ impl Cells<'_, '_, '_> {
     }
 
     fn booleans(&mut self) {
-        let whole = |arrays: &Vec<&BooleanArray>| arrays.iter().all(|array| array.null_count() == 0);
-        let values = match same(self.parts).filter(whole) {
+        let arrays = same::<BooleanArray>(self.parts);
+        let values = match arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) {
             Some(arrays) => arrays.into_iter().flat_map(|array| array.values().iter()).map(Some).collect(),
             None => self.read(boolean),
         };
@@ -202,7 +202,7 @@ impl Cells<'_, '_, '_> {
         // What is under a NULL counts too, and is 0 in all that Weir makes.
         let in_range =
             |array: &TimestampNanosecondArray| array.values().iter().all(|nanos| clamped(*nanos) == *nanos);
-        if same(self.parts).is_some_and(|arrays| arrays.into_iter().all(in_range)) {
+        if same(self.parts).is_some_and(|mut arrays| arrays.all(in_range)) {
             return self.numbers::<TimestampNanosecondType, N>(kind, time, bytes);
         }
         let mut nanos = self.read(time);
@@ -244,8 +244,11 @@ impl Cells<'_, '_, '_> {
 }
 
 /// The values of all batches, when all are of this type.
-fn same<'a, A: Array + 'static>(parts: &[Part<'a>]) -> Option<Vec<&'a A>> {
-    parts.iter().map(|(source, _)| source.as_ref()?.array().as_any().downcast_ref()).collect()
+fn same<'a, 'p, A: Array + 'static>(
+    parts: &'p [Part<'a>],
+) -> Option<impl Iterator<Item = &'a A> + Clone + use<'a, 'p, A>> {
+    let of = |(source, _): &Part<'a>| source.as_ref()?.array().as_any().downcast_ref::<A>();
+    parts.iter().all(|part| of(part).is_some()).then(|| parts.iter().filter_map(of))
 }
 
 /// Writes the rows of one batch as texts. Without a value they are empty.
@@ -294,33 +297,25 @@ fn add_words(parts: &[Part<'_>], words: &mut Words) {
 
 /// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing was added.
 fn add_dictionary(dictionary: &DictionaryArray<Int32Type>, words: &mut Words) -> Option<()> {
-    #[derive(Clone, Copy)]
-    enum Entry {
-        Unused,
-        Used,
-        Word(u32),
-    }
+    const UNUSED: u32 = u32::MAX;
+    const USED: u32 = u32::MAX - 1;
     let texts = TextColumn::new(dictionary.values()).filter(|_| dictionary.values().null_count() == 0)?;
     let keys = dictionary.keys();
-    let mut entries = vec![Entry::Unused; dictionary.values().len()];
+    let mut numbers = words.spare();
+    numbers.resize(dictionary.values().len(), UNUSED);
     for key in keys.iter().flatten() {
-        entries[key as usize] = Entry::Used;
+        numbers[key as usize] = USED;
     }
-    for (at, entry) in entries.iter_mut().enumerate() {
-        if matches!(entry, Entry::Used) {
-            *entry = Entry::Word(words.number(texts.get(at).unwrap_or_default().as_bytes()));
-        }
+    for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
+        *number = words.number(texts.get(at).unwrap_or_default().as_bytes());
     }
-    let missing = if keys.null_count() > 0 { words.number(b"") } else { 0 };
-    let number = |key: i32| match entries[key as usize] {
-        Entry::Word(number) => number,
-        Entry::Unused | Entry::Used => missing,
-    };
     if keys.null_count() > 0 {
-        words.extend(keys.iter().map(|key| key.map_or(missing, number)));
+        let missing = words.number(b"");
+        words.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
     } else {
-        words.extend(keys.values().iter().map(|key| number(*key)));
+        words.extend(keys.values().iter().map(|key| numbers[*key as usize]));
     }
+    words.keep(numbers);
     Some(())
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Words {
     texts: Vec<u8>,
     ends: Vec<usize>,
     numbers: Vec<u32>,
+    /// The numbers of the words of others.
+    spare: Vec<u32>,
 }
 
 impl Words {
@@ -69,7 +71,8 @@ impl Words {
 
     /// Adds texts that are words already.
     pub fn add(&mut self, packed: &Packed, piece: &Piece) {
-        let known: Vec<u32> = packed.distinct(piece).map(|text| self.number(text)).collect();
+        let mut known = self.spare();
+        known.extend(packed.distinct(piece).map(|text| self.number(text)));
         let bytes = piece.bytes(&packed.numbers);
         let number = |number: usize| known[number];
         match packed.width {
@@ -81,6 +84,18 @@ impl Words {
                 .numbers
                 .extend(bytes.as_chunks().0.iter().map(|bytes| number(u32::from_le_bytes(*bytes) as usize))),
         }
+        self.keep(known);
+    }
+
+    /// Room for the numbers of the words of others, to be [kept](Self::keep).
+    pub fn spare(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Keeps room for the next.
+    pub fn keep(&mut self, mut spare: Vec<u32>) {
+        spare.clear();
+        self.spare = spare;
     }
 
     /// Adds empty texts.

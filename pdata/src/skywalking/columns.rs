@@ -7,7 +7,7 @@ use arrow::array::{
     RecordBatch, RecordBatchOptions,
 };
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow::datatypes::{Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
@@ -344,8 +344,7 @@ impl<'a> Columns<'a> {
         }
         for (wanted, mut views) in self.projection.wanted.iter().zip(self.wanted) {
             views.pad(self.rows);
-            let metadata = schema::attribute_metadata("span", &wanted.key);
-            fields.push(Arc::new(Field::new(&wanted.column, schema::text(), true).with_metadata(metadata)));
+            fields.push(Arc::clone(&wanted.field));
             columns.push(Arc::new(buffers.text(views)?));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));

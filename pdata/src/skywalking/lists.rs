@@ -83,7 +83,7 @@ impl Links {
             .into_iter()
             .map(|column| Ok(Arc::new(buffers.text(column)?) as ArrayRef))
             .collect::<Result<_, ArrowError>>()?;
-        lists(schema::link(), columns, self.offsets, None)
+        lists(schema::link_item(), columns, self.offsets, None)
     }
 }
 
@@ -126,7 +126,7 @@ impl Events {
     pub(super) fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
         let name = Arc::new(buffers.text(self.name)?) as ArrayRef;
         let columns = vec![times(self.time)?, name, self.attributes.finish(keys, buffers)?];
-        lists(schema::span_event(), columns, self.offsets, None)
+        lists(schema::span_event_item(), columns, self.offsets, None)
     }
 }
 
@@ -183,7 +183,7 @@ pub(super) fn ref_type(
 
 /// A column of times.
 pub(super) fn times(column: Vec<i64>) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(TimestampNanosecondArray::from(column).with_timezone("UTC")))
+    Ok(Arc::new(TimestampNanosecondArray::from(column).with_data_type(schema::timestamp())))
 }
 
 #[cfg(test)]

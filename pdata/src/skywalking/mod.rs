@@ -28,7 +28,7 @@ use scan::Segment;
 
 /// Decodes one `SegmentObject` a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
-    let mut segment = Segment::default();
+    let mut segment = Segment::with_room();
     let mut columns = Columns::new(&encoded.arena, projection);
     let mut rejected = Vec::new();
     let mut empty = 0;

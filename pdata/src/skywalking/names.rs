@@ -11,15 +11,13 @@ use hashbrown::HashMap;
 use crate::views::{dictionary, index};
 
 /// Names of a span's status; `isError` chooses.
-pub(super) static STATUSES: Known = LazyLock::new(|| StringViewArray::from_iter_values(["ok", "error"]));
+pub(super) static STATUSES: Known = LazyLock::new(|| known(["ok", "error"]));
 /// Names of a span's kind, see [`kind`].
-pub(super) static KINDS: Known = LazyLock::new(|| {
-    StringViewArray::from_iter_values(["server", "client", "internal", "consumer", "producer"])
-});
+pub(super) static KINDS: Known =
+    LazyLock::new(|| known(["server", "client", "internal", "consumer", "producer"]));
 /// Names of layers 1 to 6. Layer 0 has none.
-pub(super) static LAYERS: Known = LazyLock::new(|| {
-    StringViewArray::from_iter_values(["database", "rpc_framework", "http", "mq", "cache", "faas"])
-});
+pub(super) static LAYERS: Known =
+    LazyLock::new(|| known(["database", "rpc_framework", "http", "mq", "cache", "faas"]));
 /// Names of reference types 0 and 1.
 pub(super) const REF_TYPES: &[&str] = &["cross_process", "cross_thread"];
 /// Names of components, by number. Components with other numbers have no name here.
@@ -69,11 +67,14 @@ pub(super) const COMPONENTS: &[(i32, &str)] = &[
 ];
 
 /// Names of [`COMPONENTS`].
-pub(super) static COMPONENT_NAMES: Known =
-    LazyLock::new(|| StringViewArray::from_iter_values(COMPONENTS.iter().map(|(_, name)| *name)));
+pub(super) static COMPONENT_NAMES: Known = LazyLock::new(|| known(COMPONENTS.iter().map(|(_, name)| *name)));
 
 /// Names that a column may have, made once.
-pub(super) type Known = LazyLock<StringViewArray>;
+pub(super) type Known = LazyLock<Arc<StringViewArray>>;
+
+fn known(names: impl IntoIterator<Item = &'static str>) -> Arc<StringViewArray> {
+    Arc::new(StringViewArray::from_iter_values(names))
+}
 
 const MQ: i32 = 4;
 
@@ -128,7 +129,7 @@ pub(super) struct Names {
     /// [`NULL`] for those that are missing.
     keys: Vec<i32>,
     nulls: usize,
-    known: &'static StringViewArray,
+    known: &'static Arc<StringViewArray>,
     unknown: HashMap<i32, i32, foldhash::fast::RandomState>,
     unknown_in_order: Vec<i32>,
 }
@@ -169,7 +170,7 @@ impl Names {
             NullBuffer::new(there)
         });
         if self.unknown_in_order.is_empty() {
-            return dictionary(self.keys, nulls, Arc::new(self.known.clone()));
+            return dictionary(self.keys, nulls, Arc::clone(self.known) as ArrayRef);
         }
         let mut values = StringViewBuilder::new();
         for name in self.known.iter().flatten() {

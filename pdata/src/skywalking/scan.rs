@@ -101,6 +101,20 @@ pub(super) struct Segment {
     pub(super) data: Vec<Pair>,
 }
 
+impl Segment {
+    /// An empty segment, with room for what most have.
+    pub(super) fn with_room() -> Segment {
+        Segment {
+            spans: Vec::with_capacity(32),
+            tags: Vec::with_capacity(128),
+            refs: Vec::with_capacity(4),
+            logs: Vec::with_capacity(8),
+            data: Vec::with_capacity(32),
+            ..Segment::default()
+        }
+    }
+}
+
 mod field {
     use super::wire::{bytes, message, varint};
 
