@@ -20,6 +20,9 @@ pub(crate) const TEXT_MAP: &str = "Map(LowCardinality(String), String)";
 /// The type of a map of numbers.
 pub(crate) const NUMBER_MAP: &str = "Map(LowCardinality(String), Float64)";
 
+/// A batch has about so many keys.
+const LIKELY: usize = 64;
+
 /// The keys of a map column, and where its rows end.
 pub(crate) struct Keys {
     ends: Vec<u32>,
@@ -170,7 +173,7 @@ impl<'a> Lists<'a> {
         }
         let found = self.named(names.get(number).unwrap_or_default(), map);
         if self.known.len() <= number {
-            self.known.resize(number + 1, None);
+            self.known.resize((number + 1).max(LIKELY), None);
         }
         self.known[number] = Some(found);
         found

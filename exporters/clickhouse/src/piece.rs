@@ -12,6 +12,9 @@ use bytes::Bytes;
 use crate::frames::Frames;
 use crate::words::{Packed, Words};
 
+/// About as many columns have values.
+const LIKELY: usize = 24;
+
 /// Rows that can be part of a block.
 #[derive(Debug)]
 pub(crate) struct Piece {
@@ -94,7 +97,12 @@ pub(crate) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A piece without columns.
     pub fn new(Scratch { frames, words }: &'a mut Scratch) -> Writer<'a> {
-        Writer { frames, spare: words, columns: Vec::new(), parts: Vec::new() }
+        Writer {
+            frames,
+            spare: words,
+            columns: Vec::with_capacity(LIKELY),
+            parts: Vec::with_capacity(2 * LIKELY),
+        }
     }
 
     /// Begins a column.

@@ -166,7 +166,8 @@ impl<'a> Columns<'a> {
             column.iter_mut().for_each(|column| column.reserve(rows));
         }
         if let Some(links) = &mut self.links {
-            links.reserve(rows, more.saturating_mul(segment.refs.len()).min(most));
+            // Segments that were called have a reference.
+            links.reserve(rows, more.saturating_mul(segment.refs.len().max(1)).min(most));
         }
         if let Some(events) = &mut self.events {
             events.reserve(rows, more.saturating_mul(segment.logs.len()).min(most));

@@ -105,7 +105,7 @@ pub(crate) struct Batch {
 
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { max_records: 128, max_bytes: ByteSize::mib(2), timeout: Duration::from_millis(50) }
+        Batch { max_records: 192, max_bytes: ByteSize::mib(2), timeout: Duration::from_millis(50) }
     }
 }
 
