@@ -149,10 +149,10 @@ impl EventBatch {
         EventBatch { payload: Payload::Columns(columns), ..self }
     }
 
-    /// The same events as a destination takes them. Their share of the memory for events is given back.
+    /// The same events as a destination takes them: same signal, origin, ack and share.
     #[must_use]
     pub fn prepared(self, prepared: Prepared) -> EventBatch {
-        EventBatch { payload: Payload::Prepared(prepared), share: Share::default(), ..self }
+        EventBatch { payload: Payload::Prepared(prepared), ..self }
     }
 
     /// Rows when decoded, records when not.
