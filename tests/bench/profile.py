@@ -24,7 +24,7 @@ STAGES = [
     ("enrich", r"weir_processor_enrich"),
     ("aggregate", r"weir_processor_aggregate"),
     ("threshold", r"weir_processor_threshold|weir_alarms"),
-    ("encode: rows of the insert and Arrow's stream", r"weir_exporter_clickhouse|weir_pdata::(text|attributes)|arrow_"),
+    ("encode: rows of the insert", r"weir_exporter_clickhouse|weir_pdata::(text|attributes)|arrow_"),
     ("allocator", r" (_?mi_|alloc::sync)"),
     ("copies and comparisons of bytes, by all stages", r"mem(move|cpy|set|cmp)_"),
     ("network and system calls", r"kernel|\[k\]|tokio|hyper|vdso|libpthread"),
