@@ -7,11 +7,11 @@ use serde::Deserialize;
 use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 
 /// The columns of a table that an insert can name, in the table's order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableColumns(pub Vec<Column>);
 
 /// One column of a table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub name: Arc<str>,
     pub kind: Kind,
