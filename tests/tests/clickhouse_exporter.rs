@@ -514,24 +514,36 @@ async fn an_unreachable_server_is_no_error_at_the_start_and_costs_no_row() -> Re
     Ok(())
 }
 
-#[tokio::test]
-async fn rows_that_the_server_refuses_are_dead_lettered_with_its_reason() -> Result<()> {
+/// A server, and a database in it whose `events` have a time, an id, and this.
+async fn table_with(more: &str) -> Result<(ClickHouse, String)> {
     let clickhouse = ClickHouse::start()?;
     let database = clickhouse.database().await?;
     clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
-    clickhouse
-        .query(&format!(
-            "CREATE TABLE {database}.events (time DateTime64(9), span_id String, \
-             CONSTRAINT short CHECK length(span_id) < 3) ENGINE = MergeTree ORDER BY time"
-        ))
-        .await?;
+    let columns = format!("time DateTime64(9), span_id String, {more}");
+    let create = format!("CREATE TABLE {database}.events ({columns}) ENGINE = MergeTree ORDER BY time");
+    clickhouse.query(&create).await?;
+    Ok((clickhouse, database))
+}
+
+/// The reason and the row of each dead letter.
+fn letters(dead: &str) -> Vec<(String, Value)> {
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let letter = |line: &str| {
+        let letter = read(line);
+        (letter["reason"].as_str().unwrap().to_owned(), read(letter["row"].as_str().unwrap()))
+    };
+    dead.lines().map(letter).collect()
+}
+
+#[tokio::test]
+async fn rows_that_the_server_refuses_are_dead_lettered_with_its_reason() -> Result<()> {
+    let (clickhouse, database) = table_with("CONSTRAINT short CHECK length(span_id) < 3").await?;
     let times: Vec<i64> = (0..12).map(|row| NOON + row).collect();
     let dead = deliver(clickhouse.url(), &database, "", vec![spans_at(&times)]).await;
-    let letters: Vec<Value> = dead.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let row = |letter: &Value| serde_json::from_str::<Value>(letter["row"].as_str().unwrap()).unwrap();
-    let ids: Vec<_> = letters.iter().map(|letter| row(letter)["span_id"].clone()).collect();
+    let letters = letters(&dead);
+    let ids: Vec<_> = letters.iter().map(|(_, row)| row["span_id"].clone()).collect();
     assert_eq!(ids, ["s10", "s11"]);
-    assert!(letters[0]["reason"].as_str().unwrap().contains("Code: 469."), "{}", letters[0]);
+    assert!(letters[0].0.contains("Code: 469."), "{}", letters[0].0);
     assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 10);
     Ok(())
 }
@@ -609,27 +621,18 @@ async fn blocks_of_a_table_that_changed_are_made_again() -> Result<()> {
 
 #[tokio::test]
 async fn rows_of_blocks_that_the_server_refuses_are_dead_lettered_alone() -> Result<()> {
-    let clickhouse = ClickHouse::start()?;
-    let database = clickhouse.database().await?;
-    clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
-    clickhouse
-        .query(&format!(
-            "CREATE TABLE {database}.events (time DateTime64(9), span_id String, attributes Map(String, String), \
-             CONSTRAINT good CHECK span_id NOT IN ('s77', 's1999')) ENGINE = MergeTree ORDER BY time"
-        ))
-        .await?;
+    let columns = "attributes Map(String, String), CONSTRAINT good CHECK span_id NOT IN ('s77', 's1999')";
+    let (clickhouse, database) = table_with(columns).await?;
     let BuiltExporter { exporter, helper } = exporter(clickhouse.url(), &database, "");
     exporter.export(&[spans_at(&[NOON])]).await?;
     let large = many_spans(2_000, ("peer", "db:3306"));
     assert!(exporter.prepare(large.clone()).as_columns().is_none());
     let dead = check_exporter(exporter, helper, vec![large], Outcome::Done).await;
-    let letters: Vec<Value> = dead.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let row = |letter: &Value| serde_json::from_str::<Value>(letter["row"].as_str().unwrap()).unwrap();
-    let mut ids: Vec<_> =
-        letters.iter().map(|letter| row(letter)["span_id"].as_str().unwrap().to_owned()).collect();
+    let letters = letters(&dead);
+    let mut ids: Vec<_> = letters.iter().map(|(_, row)| row["span_id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["s1999", "s77"]);
-    assert_eq!(row(&letters[0])["attributes"]["peer"], "db:3306");
+    assert_eq!(letters[0].1["attributes"]["peer"], "db:3306");
     let stored = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
     assert_eq!(clickhouse.number(&stored).await?, 1_998);
     Ok(())

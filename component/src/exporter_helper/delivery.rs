@@ -8,7 +8,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use weir_pdata::{EventBatch, Payload, Signal};
 
@@ -177,40 +177,49 @@ impl Delivery {
         let restored = |batch: EventBatch| match self.exporter.restore(&batch) {
             Ok(batch) => Some(batch),
             Err(error) => {
-                let reason = format!("{reason}; its rows cannot be read again: {error}");
-                let mut fields = Map::new();
-                fields.insert("lane".into(), batch.origin.lane.as_ref().into());
-                let positions = &batch.origin.positions;
-                fields.insert("positions".into(), format!("{}-{}", positions.start, positions.end).into());
-                fields.insert("rows".into(), batch.len().into());
-                self.context.dead_letters.write(&self.context.id, &reason, fields);
-                self.metrics.rejected.inc_by(batch.len() as u64);
+                self.bury(&[batch], &format!("{reason}; its rows cannot be read again: {error}"));
                 None
             }
         };
         batches.into_iter().filter_map(restored).collect()
     }
 
-    /// Puts rows that cannot be delivered into the dead letters.
+    /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and where they came from.
     pub(super) fn bury(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
-            let Payload::Columns(columns) = &batch.payload else { continue };
+            let Payload::Columns(columns) = &batch.payload else {
+                let Range { start, end } = &batch.origin.positions;
+                let what = [("positions", format!("{start}-{end}").into()), ("rows", batch.len().into())];
+                self.dead_letter(batch, reason, what, batch.len());
+                continue;
+            };
             let mut lines = Vec::new();
             weir_pdata::json::write_rows(columns, batch.signal, &mut lines);
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 // As text: an object with a repeated attribute key would not survive being parsed.
                 let row = String::from_utf8_lossy(line).into_owned();
-                let mut fields = Map::new();
-                fields.insert("lane".into(), batch.origin.lane.as_ref().into());
-                fields.insert("row".into(), row.into());
-                self.context.dead_letters.write(&self.context.id, reason, fields);
-                self.metrics.rejected.inc();
+                self.dead_letter(batch, reason, [("row", row.into())], 1);
             }
         }
         if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
             let exporter = self.context.id.to_string();
             tracing::error!(exporter, reason, more, "a row was rejected and is in the dead letters");
         }
+    }
+
+    /// Writes one dead letter about so many rows of a batch.
+    fn dead_letter<const N: usize>(
+        &self,
+        batch: &EventBatch,
+        reason: &str,
+        what: [(&str, Value); N],
+        rows: usize,
+    ) {
+        let mut fields = Map::new();
+        fields.insert("lane".into(), batch.origin.lane.as_ref().into());
+        fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
+        self.context.dead_letters.write(&self.context.id, reason, fields);
+        self.metrics.rejected.inc_by(rows as u64);
     }
 }
 

@@ -184,9 +184,11 @@ impl Queue {
         &self,
         mut batch: EventBatch,
         route: Option<Arc<Route>>,
-        sending: Option<Sending>,
+        delays: Option<&Delays>,
         bounded: bool,
     ) -> Result<(), LaneClosed> {
+        // Read while there are columns.
+        let sending = delays.and_then(|delays| delays.sending(&batch));
         let held = Held::new(std::mem::take(&mut batch.ack));
         if let Some(exporter) = self.prepares.as_ref().filter(|_| !batch.is_empty()) {
             batch = exporter.prepare(batch);
@@ -216,12 +218,12 @@ impl LaneQueue {
         if !self.queue.signals.contains(batch.signal) {
             return Ok(());
         }
-        let sending = self.delays.sending(&batch);
+        let delays = Some(&self.delays);
         let Some(route) = self.lease.as_ref().map(|lease| &lease.route) else {
             if batch.is_empty() {
                 return Ok(());
             }
-            return self.queue.push(batch, None, sending, true).await;
+            return self.queue.push(batch, None, delays, true).await;
         };
         let positions = batch.origin.positions.clone();
         if route.exported.is_some_and(|exported| positions.end <= exported) {
@@ -239,7 +241,7 @@ impl LaneQueue {
         let repeated =
             route.exact && route.unfinished.as_ref().is_some_and(|range| positions.end <= range.end);
         // An empty batch still tells how far the lane has come.
-        self.queue.push(batch, Some(Arc::clone(route)), sending, !repeated).await
+        self.queue.push(batch, Some(Arc::clone(route)), delays, !repeated).await
     }
 
     /// The signals that the exporter takes.

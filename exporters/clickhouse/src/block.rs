@@ -35,8 +35,7 @@ pub(crate) fn block(pieces: &[&Piece], Scratch { frames, words }: &mut Scratch) 
     let mut ready = Vec::new();
     frames.length(columns.len());
     frames.length(pieces.iter().map(|piece| piece.rows).sum());
-    for (of, column) in &columns {
-        let PieceColumn { name, kind, .. } = column;
+    for (PieceColumn { name, kind, .. }, layout) in &columns {
         frames.text(name.as_bytes());
         frames.text(kind.as_bytes());
         kind.matches(LOW_CARDINALITY).for_each(|_| Words::write_version(frames));
@@ -45,7 +44,7 @@ pub(crate) fn block(pieces: &[&Piece], Scratch { frames, words }: &mut Scratch) 
             .iter()
             .map(|piece| Source { piece, parts: piece.parts(name).unwrap_or_default(), count: piece.rows })
             .collect();
-        for (at, part) in of.parts(name).unwrap_or_default().iter().enumerate() {
+        for (at, part) in layout.iter().enumerate() {
             match part {
                 Part::Values(_, missing) => {
                     for source in &sources {
@@ -63,20 +62,17 @@ pub(crate) fn block(pieces: &[&Piece], Scratch { frames, words }: &mut Scratch) 
         }
     }
     ready.push(frames.take());
-    Body { columns: columns.into_iter().map(|(_, column)| Arc::clone(&column.name)).collect(), parts: ready }
+    Body { columns: columns.into_iter().map(|(column, _)| Arc::clone(&column.name)).collect(), parts: ready }
 }
 
-/// The columns of all pieces, each with the piece whose parts it is written as. Texts are words in one piece and not in another: then they
-/// are texts.
-fn columns<'a>(pieces: &[&'a Piece]) -> Vec<(&'a Piece, &'a PieceColumn)> {
-    let mut columns: Vec<(&Piece, &PieceColumn)> = Vec::new();
-    for piece in pieces {
-        for column in piece.columns() {
-            match columns.iter_mut().find(|(_, known)| known.name == column.name) {
-                None => columns.push((*piece, column)),
-                Some(known) if column.kind == TEXT => *known = (*piece, column),
-                Some(_) => {}
-            }
+/// The columns of all pieces, each with the parts that it is written as. Texts are words in one piece and not in another: then they are texts.
+fn columns<'a>(pieces: &[&'a Piece]) -> Vec<(&'a PieceColumn, &'a [Part])> {
+    let mut columns: Vec<(&PieceColumn, &[Part])> = Vec::new();
+    for (column, parts) in pieces.iter().flat_map(|piece| piece.columns()) {
+        match columns.iter_mut().find(|(known, _)| known.name == column.name) {
+            None => columns.push((column, parts)),
+            Some(known) if column.kind == TEXT => *known = (column, parts),
+            Some(_) => {}
         }
     }
     columns
@@ -95,7 +91,7 @@ impl Source<'_> {
     fn write_values(&self, at: usize, missing: Missing, frames: &mut Frames) {
         match self.parts.get(at) {
             Some(Part::Values(range, _)) => frames.append(self.piece.bytes(range)),
-            Some(Part::Words(words)) => words.texts(self.piece).for_each(|text| frames.text(text)),
+            Some(Part::Words(words)) => words.write_texts(self.piece, frames),
             Some(Part::Ends(_)) | None => frames.bytes(&vec![missing.byte; missing.times * self.count]),
         }
     }

@@ -79,7 +79,6 @@ impl Table {
 }
 
 /// A batch as a part of a block.
-#[derive(Clone)]
 struct Ready {
     /// The columns of the table that it was made for.
     columns: Arc<TableColumns>,
@@ -180,40 +179,42 @@ impl ClickHouseExporter {
         batches: &[EventBatch],
         columns: &Arc<TableColumns>,
     ) -> Result<Vec<Arc<InsertRows>>, ExportError> {
-        let mut all = Vec::new();
-        let ready = |batch: &EventBatch| match &batch.payload {
-            Payload::Prepared(prepared) => {
-                prepared.content::<Ready>().filter(|ready| ready.columns == *columns).cloned()
-            }
-            _ => None,
-        };
-        for batches in batches.chunk_by(|one, other| ready(one).is_none() && ready(other).is_none()) {
-            if let [batch] = batches
-                && let Some(ready) = ready(batch)
-            {
-                all.push(ready.rows);
-                continue;
-            }
-            let restored: Vec<EventBatch> = batches
-                .iter()
-                .map(|batch| self.restore(batch))
-                .collect::<Result<_, _>>()
-                .map_err(ExportError::permanent)?;
-            let mut rows = Vec::with_capacity(restored.len());
-            for batch in &restored {
-                rows.push(
-                    batch.as_columns().ok_or_else(|| ExportError::permanent("the batch is not decoded"))?,
-                );
-            }
-            rows.retain(|rows| rows.num_rows() > 0);
-            if !rows.is_empty() {
-                let converted = self.room.with(|scratch| convert(table.signal, &rows, columns, scratch));
-                let failed =
-                    |error: NothingInCommon| Failure::other(error.to_string()).of_preparation(&table.name);
-                all.push(Arc::new(converted.map_err(failed)?));
+        let (mut all, mut others) = (Vec::new(), Vec::new());
+        for batch in batches {
+            let ready = match &batch.payload {
+                Payload::Prepared(prepared) => prepared.content::<Ready>(),
+                _ => None,
+            };
+            if let Some(ready) = ready.filter(|ready| ready.columns == *columns) {
+                all.extend(self.together(table, &others, columns)?);
+                others.clear();
+                all.push(Arc::clone(&ready.rows));
+            } else {
+                others.push(self.restore(batch).map_err(ExportError::permanent)?);
             }
         }
+        all.extend(self.together(table, &others, columns)?);
         Ok(all)
+    }
+
+    /// The rows of batches with columns, if they have any.
+    fn together(
+        &self,
+        table: &Table,
+        batches: &[EventBatch],
+        columns: &TableColumns,
+    ) -> Result<Option<Arc<InsertRows>>, ExportError> {
+        let mut rows = Vec::with_capacity(batches.len());
+        for batch in batches {
+            rows.push(batch.as_columns().ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
+        }
+        rows.retain(|rows| rows.num_rows() > 0);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let converted = self.room.with(|scratch| convert(table.signal, &rows, columns, scratch));
+        let failed = |error: NothingInCommon| Failure::other(error.to_string()).of_preparation(&table.name);
+        Ok(Some(Arc::new(converted.map_err(failed)?)))
     }
 
     /// The table of a signal.

@@ -69,15 +69,14 @@ impl Piece {
         self.bytes.len() + size_of_val(&self.columns[..]) + size_of_val(&self.parts[..])
     }
 
-    /// Its columns. A column that is not among them has the table's default, or that of its type.
-    pub fn columns(&self) -> &[PieceColumn] {
-        &self.columns
+    /// Its columns and their parts. A column that is not among them has the table's default, or that of its type.
+    pub fn columns(&self) -> impl Iterator<Item = (&PieceColumn, &[Part])> {
+        self.columns.iter().map(|column| (column, &self.parts[column.parts.clone()]))
     }
 
     /// The parts of the column of this name.
     pub fn parts(&self, name: &str) -> Option<&[Part]> {
-        let column = self.columns.iter().find(|column| &*column.name == name)?;
-        self.parts.get(column.parts.clone())
+        self.columns().find(|(column, _)| &*column.name == name).map(|(_, parts)| parts)
     }
 
     /// Bytes of a part.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, LaneMessage, LogLimit, Outlet, Stage};
 use weir_pdata::text::TextColumn;
-use weir_pdata::{Payload, Signal, SignalSet, schema};
+use weir_pdata::{Signal, SignalSet, schema};
 
 use crate::cast::cast_column;
 use crate::config::{CastType, Config};
@@ -127,13 +127,10 @@ impl Stage<LaneMessage> for EnrichStage {
     fn handle(&mut self, message: LaneMessage, out: &mut Outlet) {
         let message = match message {
             LaneMessage::Batch(batch) if READS.contains(batch.signal) => {
-                let enriched = match &batch.payload {
-                    Payload::Columns(columns) => self.enrich(columns),
-                    Payload::Encoded(_) | Payload::Prepared(_) => {
-                        return out.forward(LaneMessage::Batch(batch));
-                    }
+                let Some(columns) = batch.as_columns() else {
+                    return out.forward(LaneMessage::Batch(batch));
                 };
-                LaneMessage::Batch(match enriched {
+                LaneMessage::Batch(match self.enrich(columns) {
                     Ok(columns) => batch.with_columns(columns),
                     // Columns that do not fit together would be a mistake in this crate. Lose nothing, say so.
                     Err(error) => {
