@@ -91,7 +91,7 @@ impl Source<'_> {
     fn write_values(&self, at: usize, missing: Missing, frames: &mut Frames) {
         match self.parts.get(at) {
             Some(Part::Values(range, _)) => frames.append(self.piece.bytes(range)),
-            Some(Part::Words(words)) => words.write_texts(self.piece, frames),
+            Some(Part::Words(words)) => words.texts(self.piece).for_each(|text| frames.text(text)),
             Some(Part::Ends(_)) | None => frames.bytes(&vec![missing.byte; missing.times * self.count]),
         }
     }

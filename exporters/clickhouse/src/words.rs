@@ -73,7 +73,17 @@ impl Words {
     pub fn add(&mut self, packed: &Packed, piece: &Piece) {
         let mut known = self.spare();
         known.extend(packed.distinct(piece).map(|text| self.number(text)));
-        packed.each_number(piece, |number| self.numbers.push(known[number]));
+        let bytes = piece.bytes(&packed.numbers);
+        let number = |number: usize| known[number];
+        match packed.width {
+            1 => self.numbers.extend(bytes.iter().map(|byte| number(usize::from(*byte)))),
+            2 => self.numbers.extend(
+                bytes.as_chunks().0.iter().map(|bytes| number(usize::from(u16::from_le_bytes(*bytes)))),
+            ),
+            _ => self
+                .numbers
+                .extend(bytes.as_chunks().0.iter().map(|bytes| number(u32::from_le_bytes(*bytes) as usize))),
+        }
         self.keep(known);
     }
 
@@ -160,10 +170,10 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Writes all texts.
-    pub fn write_texts(&self, piece: &Piece, frames: &mut Frames) {
+    /// All texts.
+    pub fn texts<'a>(&'a self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
         let distinct: Vec<&[u8]> = self.distinct(piece).collect();
-        self.each_number(piece, |number| frames.text(distinct[number]));
+        self.numbers(piece).map(move |number| distinct[number])
     }
 
     fn distinct<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
@@ -176,19 +186,13 @@ impl Packed {
         })
     }
 
-    fn each_number(&self, piece: &Piece, each: impl FnMut(usize)) {
-        let bytes = piece.bytes(&self.numbers);
-        match self.width {
-            1 => bytes.iter().map(|byte| usize::from(*byte)).for_each(each),
-            2 => {
-                let numbers = bytes.as_chunks().0.iter();
-                numbers.map(|bytes| usize::from(u16::from_le_bytes(*bytes))).for_each(each);
-            }
-            _ => {
-                let numbers = bytes.as_chunks().0.iter();
-                numbers.map(|bytes| u32::from_le_bytes(*bytes) as usize).for_each(each);
-            }
-        }
+    fn numbers<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = usize> + use<'a> {
+        let width = self.width;
+        piece.bytes(&self.numbers).chunks_exact(width).map(move |bytes| match *bytes {
+            [one] => usize::from(one),
+            [one, two] => usize::from(u16::from_le_bytes([one, two])),
+            _ => bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize),
+        })
     }
 }
 
