@@ -73,6 +73,9 @@ pub enum ExportError {
     Permanent {
         /// What is wrong with the data.
         reason: String,
+        /// The rows at fault, rising, counted over all batches, where the destination tells them: the others may well be taken.
+        /// Empty: any.
+        rows: Vec<usize>,
     },
 }
 
@@ -84,7 +87,7 @@ impl ExportError {
 
     /// The data is at fault.
     pub fn permanent(reason: impl Into<String>) -> ExportError {
-        ExportError::Permanent { reason: reason.into() }
+        ExportError::Permanent { reason: reason.into(), rows: Vec::new() }
     }
 }
 

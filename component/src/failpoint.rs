@@ -1,7 +1,7 @@
 //! Places where a test ends the program as `kill -9` would. In debug builds only.
 //!
 //! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1). The places:
-//! `before-export`, `after-answer`, `after-export`, `before-commit`, `after-commit`.
+//! `before-export`, `before-part`, `after-answer`, `after-part`, `after-export`, `before-commit`, `after-commit`.
 
 /// The program has come to the place `name`.
 #[cfg(debug_assertions)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{LaneStart, Marks, Metadata, Shard};
+use super::{LaneStart, Marks, Metadata, Shard, Split};
 use crate::LaneId;
 use crate::offsets::OffsetTracker;
 
@@ -82,6 +82,8 @@ struct Sink {
     exported: Option<i64>,
     /// The range from `exported` to here is about to be.
     pending: Option<i64>,
+    /// Of that range, the part that is about to be; those before it have been.
+    split: Option<String>,
     /// Ranges that were taken without being written down first: start and end.
     taken: BTreeMap<i64, i64>,
 }
@@ -116,7 +118,8 @@ impl Ledger {
         let mut sinks: BTreeMap<Arc<str>, Sink> = BTreeMap::new();
         for (name, exported) in &metadata.exported {
             let pending = metadata.pending(name).map(|range| range.end);
-            let sink = Sink { exported: Some(*exported), pending, taken: BTreeMap::new() };
+            let split = pending.and_then(|_| metadata.splits.get(name).cloned());
+            let sink = Sink { exported: Some(*exported), pending, split, taken: BTreeMap::new() };
             sinks.insert(Arc::from(name.as_str()), sink);
         }
         let state = State { begin: position, sinks, ..State::default() };
@@ -224,6 +227,9 @@ impl Ledger {
         let known = entry.exported == Some(range.start) && entry.pending == Some(range.end);
         entry.exported = Some(range.start);
         entry.pending = Some(range.end);
+        if !known {
+            entry.split = None;
+        }
         if known && self.0.resumed.pending(sink).as_ref() == Some(range) {
             // The earlier owner has written it down.
             return 0;
@@ -235,11 +241,36 @@ impl Ledger {
         version
     }
 
+    /// The part of the range that was [begun](Self::begin), when an earlier owner was about to export it in parts.
+    #[must_use]
+    pub fn split(&self, sink: &str) -> Option<Split> {
+        Split::decode(self.lock().sinks.get(sink)?.split.as_deref()?)
+    }
+
+    /// This part of the range that was [begun](Self::begin) is about to be exported to `sink`, and those before it have been. To
+    /// be [written](Self::is_written) before it is.
+    #[must_use]
+    pub fn begin_part(&self, sink: &str, part: &Split) -> u64 {
+        let mut state = self.lock();
+        let text = part.encode();
+        let Some(entry) = state.sinks.get_mut(sink).filter(|entry| entry.split.as_ref() != Some(&text))
+        else {
+            // The earlier owner has written it down.
+            return 0;
+        };
+        entry.split = Some(text);
+        state.version += 1;
+        let version = state.version;
+        drop(state);
+        (self.0.wake)();
+        version
+    }
+
     /// `range`, which was [begun](Self::begin), has been exported to `sink`.
     pub fn done(&self, sink: &str, range: &Range<i64>) {
         if let Some(sink) = self.lock().sinks.get_mut(sink) {
             sink.exported = sink.exported.max(Some(range.end));
-            sink.pending = None;
+            (sink.pending, sink.split) = (None, None);
         }
     }
 
@@ -362,6 +393,7 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             if let Some(exported) = sink.exported {
                 metadata.exported.insert(name.to_string(), exported);
                 metadata.pending.extend(sink.pending.map(|end| (name.to_string(), end)));
+                metadata.splits.extend(sink.split.clone().map(|part| (name.to_string(), part)));
             }
         }
         Some(Position { offset, metadata, version: state.version })
@@ -441,6 +473,25 @@ mod tests {
         assert_eq!(ledger.begin(&sink, &(5..9)), 0);
         assert_eq!(ledger.is_written(0), Ok(true));
         assert_eq!(position(&ledger).metadata.generation, 1);
+    }
+
+    #[test]
+    fn a_part_of_a_range_is_written_down_as_long_as_the_range_is_pending() {
+        let first = ledger(Some(3), resumed(5, None));
+        let sink: Arc<str> = "main/db".into();
+        let begun = first.begin(&sink, &(5..9));
+        let part = Split { rows: 2..7, of: 9, without: vec![3] };
+        assert!(first.begin_part(&sink, &part) > begun);
+        let written = position(&first).metadata;
+        let second = ledger(Some(3), Metadata::decode(&written.encode()).unwrap().unwrap());
+        assert_eq!((second.begin(&sink, &(5..9)), second.split(&sink)), (0, Some(part.clone())));
+        assert_eq!(second.begin_part(&sink, &part), 0, "it is written down already");
+        assert!(second.begin_part(&sink, &Split { rows: 7..9, of: 9, without: vec![] }) > 0);
+        second.done(&sink, &(5..9));
+        assert_eq!((position(&second).metadata.splits.len(), second.split(&sink)), (0, None));
+        let third = ledger(Some(3), Metadata::decode(&written.encode()).unwrap().unwrap());
+        assert!(third.begin(&sink, &(5..12)) > 0, "another range");
+        assert_eq!(third.split(&sink), None);
     }
 
     #[test]

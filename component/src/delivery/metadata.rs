@@ -3,7 +3,8 @@
 //! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096 bytes:
 //! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate":1763700000000}}`.
 //! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events were exported;
-//! `p` per sink the end of the range that is being exported; `w` per operator the watermark up to which windows are delivered.
+//! `p` per sink the end of the range that is being exported; `s` per sink the part of that range, when it is exported in parts
+//! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,9 @@ pub struct Metadata {
     /// Per sink: the range from `exported` to this position may have been exported.
     #[serde(rename = "p", default)]
     pub pending: BTreeMap<String, i64>,
+    /// Per sink: the part of the pending range that may have been exported, after those before it; a [`Split`](super::Split).
+    #[serde(rename = "s", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub splits: BTreeMap<String, String>,
     /// Per operator: windows that are over at this watermark have been delivered.
     #[serde(rename = "w", default)]
     pub windows: BTreeMap<String, i64>,
@@ -94,8 +98,19 @@ mod tests {
             incarnation: 1,
             exported: BTreeMap::from([("main/clickhouse".to_owned(), 5000)]),
             pending: BTreeMap::from([("main/clickhouse".to_owned(), 6000)]),
+            splits: BTreeMap::new(),
             windows: BTreeMap::from([("main/aggregate".to_owned(), 1_763_700_000_000)]),
         }
+    }
+
+    #[test]
+    fn texts_with_and_without_a_split_are_read() {
+        let before = r#"{"v":1,"g":3,"i":1,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate":1763700000000}}"#;
+        assert_eq!(Metadata::decode(before).unwrap(), Some(example()));
+        assert_eq!(example().encode(), before, "as short as ever");
+        let splits = BTreeMap::from([("main/clickhouse".to_owned(), "0-25/1000:AB".to_owned())]);
+        let split = Metadata { splits, ..example() };
+        assert_eq!(Metadata::decode(&split.encode()).unwrap(), Some(split));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! * [`Ledger`]: one ownership of one lane. Per sink (pipeline and exporter) the position up to which events were exported,
 //!   and the *pending range* that is about to be. A range is written down before it is sent, so that whoever reads the
-//!   lane next sends the same range under the same identity, and the destination drops the repeat.
+//!   lane next sends the same range under the same identity, and the destination drops the repeat. When the destination takes it
+//!   in parts only, so is each part ([`Split`]).
 //! * [`Marks`]: per operator and shard of one pipeline, the watermark up to which its windows are delivered.
 //! * [`Metadata`]: both, as the text that travels with the position (Kafka: the metadata of an offset commit).
 //! * [`positions`]: what to write down for several lanes at one moment, so that they agree.
@@ -12,9 +13,11 @@
 mod ledger;
 mod marks;
 mod metadata;
+mod split;
 mod start;
 
 pub use ledger::{Attachment, Closed, Ledger, LedgerSpec, Position, positions};
 pub use marks::Marks;
 pub use metadata::{MAX_BYTES, Metadata, Unreadable};
+pub use split::Split;
 pub use start::{LaneStart, Shard, TrunkStart};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value};
@@ -16,7 +17,9 @@ use super::Backoff;
 use super::config::HelperConfig;
 use super::delay::Sending;
 use super::metrics::HelperMetrics;
+use super::parts::{Parts, Step};
 use super::queue::{Queued, Route};
+use crate::delivery::Split;
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 
 /// What exports of one exporter share.
@@ -35,6 +38,26 @@ pub(super) struct Delivery {
 /// The exporter was told to give up.
 struct Aborted;
 
+/// What came of some rows.
+enum Verdict {
+    Taken,
+    /// The data is at fault. The rows at fault, where they are known.
+    Rejected(String, Vec<usize>),
+    /// They have waited too long for a destination that is at fault. It may have taken them.
+    GivenUp(String),
+}
+
+/// Where rows are in the range that they are exported with.
+struct Place<'a> {
+    route: &'a Route,
+    /// The numbers of the rows.
+    rows: Range<usize>,
+    /// How many rows the range has.
+    of: usize,
+    /// What an earlier owner was about to export of them, when it exported them in parts.
+    resumed: Option<Split>,
+}
+
 impl Delivery {
     /// Delivers the group and acknowledges it, or fails it when aborted.
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
@@ -46,7 +69,7 @@ impl Delivery {
             sending.extend(of_batch);
             batches.push(batch);
         }
-        if self.deliver(batches).await.is_err() {
+        if self.deliver(batches, None).await.is_err() {
             self.metrics.abandoned.inc_by(rows as u64);
             return; // dropping what is held fails the inputs
         }
@@ -94,17 +117,34 @@ impl Delivery {
         range: &Range<i64>,
         by_signal: [Vec<EventBatch>; Signal::ALL.len()],
     ) -> Result<(), Aborted> {
-        let version = route.ledger.begin(&route.sink, range);
-        tokio::select! {
-            biased;
-            () = self.abort.cancelled() => return Err(Aborted),
-            written = route.ledger.until_written(version) => written.map_err(|_| Aborted)?,
-        }
+        self.written(route, route.ledger.begin(&route.sink, range)).await?;
         failpoint::reach("before-export");
+        let split = route.ledger.split(&route.sink);
+        let all: usize = by_signal.iter().flatten().map(EventBatch::len).sum();
+        // What is gone from the lane meanwhile was its beginning.
+        let lost = split.as_ref().map_or(0, |split| split.of.saturating_sub(all));
+        let mut end = lost;
         for batches in by_signal.into_iter().filter(|batches| !batches.is_empty()) {
-            self.deliver(batches).await?;
+            let start = end;
+            end += batches.iter().map(EventBatch::len).sum::<usize>();
+            let begun = split.as_ref().map(|split| split.rows.start);
+            if begun.is_some_and(|begun| begun >= end) {
+                continue; // an earlier owner has delivered them
+            }
+            let resumed = split.clone().filter(|split| split.rows.end > start);
+            let place = Place { route, rows: start..end, of: lost + all, resumed };
+            self.deliver(batches, Some(place)).await?;
         }
         Ok(())
+    }
+
+    /// Waits until what was begun at this version of the ledger is written down.
+    async fn written(&self, route: &Route, version: u64) -> Result<(), Aborted> {
+        tokio::select! {
+            biased;
+            () = self.abort.cancelled() => Err(Aborted),
+            written = route.ledger.until_written(version) => written.map_err(|_| Aborted),
+        }
     }
 
     fn arrived(&self, sending: Vec<Sending>) {
@@ -112,33 +152,76 @@ impl Delivery {
         sending.into_iter().for_each(|batch| batch.arrived(now));
     }
 
-    /// Delivers batches, halving them while the destination rejects their data.
-    async fn deliver(&self, batches: Vec<EventBatch>) -> Result<(), Aborted> {
-        let mut todo = vec![batches];
-        while let Some(batches) = todo.pop() {
-            let rows: usize = batches.iter().map(EventBatch::len).sum();
-            match self.attempt(&batches).await? {
-                Ok(()) => {
-                    self.metrics.sent.inc_by(rows as u64);
+    /// Delivers batches, in parts when the destination rejects some of their rows.
+    async fn deliver(&self, batches: Vec<EventBatch>, place: Option<Place<'_>>) -> Result<(), Aborted> {
+        let count: usize = batches.iter().map(EventBatch::len).sum();
+        let (rows, of) = place.as_ref().map_or((0..count, count), |place| (place.rows.clone(), place.of));
+        let (batches, mut parts) = match place.as_ref().and_then(|place| place.resumed.clone()) {
+            Some(part) => {
+                (self.restored(batches, "part of it was rejected"), Parts::resumed(part, rows.clone()))
+            }
+            None => match self.attempt(&batches, Instant::now()).await? {
+                Verdict::Taken => {
+                    self.metrics.sent.inc_by(count as u64);
+                    return Ok(());
                 }
-                Err(reason) if rows <= 1 => self.bury(&self.restored(batches, &reason), &reason),
-                Err(reason) => {
-                    let (mut first, mut second) = halves(self.restored(batches, &reason));
-                    // Whoever repeats the export splits it in the same way.
-                    name_part(&mut first, "a");
-                    name_part(&mut second, "b");
-                    todo.extend([second, first].into_iter().filter(|batches| !batches.is_empty()));
+                Verdict::GivenUp(reason) => {
+                    self.bury(&self.restored(batches, &reason), &reason);
+                    return Ok(());
+                }
+                Verdict::Rejected(reason, mut at_fault) => {
+                    let batches = self.restored(batches, &reason);
+                    let left: usize = batches.iter().map(EventBatch::len).sum();
+                    if left < count {
+                        // The numbers are of rows that are gone.
+                        at_fault.clear();
+                    }
+                    let rows = rows.start..rows.start + left;
+                    (batches, Parts::new(rows, of, &reason, &at_fault))
+                }
+            },
+        };
+        while let Some(step) = parts.next() {
+            let part = match step {
+                Step::Bury(refused, reason) => {
+                    self.bury(&pick(&batches, rows.start, &refused, &[]), &reason);
+                    continue;
+                }
+                Step::Try(part) => part,
+            };
+            let mut tried = pick(&batches, rows.start, &part.rows, &part.without);
+            let count: usize = tried.iter().map(EventBatch::len).sum();
+            if count > 0 {
+                name_part(&mut tried, &part);
+                if let Some(Place { route, .. }) = place {
+                    self.written(route, route.ledger.begin_part(&route.sink, &part)).await?;
+                }
+                failpoint::reach("before-part");
+                match self.attempt(&tried, Instant::now()).await? {
+                    Verdict::Taken => {
+                        self.metrics.sent.inc_by(count as u64);
+                        failpoint::reach("after-part");
+                    }
+                    // What comes after it has waited as long.
+                    Verdict::GivenUp(reason) => {
+                        self.bury(&pick(&batches, rows.start, &(part.rows.start..rows.end), &[]), &reason);
+                        return Ok(());
+                    }
+                    Verdict::Rejected(reason, at_fault) => {
+                        parts.refused(&part, &reason, &at_fault);
+                        continue;
+                    }
                 }
             }
+            parts.taken(&part);
         }
         Ok(())
     }
 
-    /// Tries until the destination has taken or rejected the batches. The inner error is why it rejected them.
-    async fn attempt(&self, batches: &[EventBatch]) -> Result<Result<(), String>, Aborted> {
+    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over.
+    async fn attempt(&self, batches: &[EventBatch], since: Instant) -> Result<Verdict, Aborted> {
         let mut random = StdRng::seed_from_u64(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut backoff = Backoff::new(self.config.retry);
-        let began = Instant::now();
         loop {
             let timeout = self.config.timeout.get();
             let result = tokio::select! {
@@ -149,15 +232,20 @@ impl Delivery {
             let (reason, after) = match result {
                 Ok(Ok(())) => {
                     failpoint::reach("after-answer");
-                    return Ok(Ok(()));
+                    return Ok(Verdict::Taken);
                 }
-                Ok(Err(ExportError::Permanent { reason })) => return Ok(Err(reason)),
+                Ok(Err(ExportError::Permanent { reason, rows })) => {
+                    return Ok(Verdict::Rejected(reason, rows));
+                }
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),
             };
             let max = self.config.retry.max_elapsed_time.get();
-            if !max.is_zero() && began.elapsed() >= max {
-                return Ok(Err(format!("given up after {}: {reason}", self.config.retry.max_elapsed_time)));
+            if !max.is_zero() && since.elapsed() >= max {
+                let after = self.config.retry.max_elapsed_time;
+                return Ok(Verdict::GivenUp(format!(
+                    "given up after {after}, and it may have been taken all the same: {reason}"
+                )));
             }
             let wait = backoff.wait(after, &mut random);
             self.metrics.retries.inc();
@@ -224,30 +312,36 @@ impl Delivery {
 }
 
 /// Gives part of an export with an identity an identity of its own.
-fn name_part(batches: &mut [EventBatch], part: &str) {
+fn name_part(batches: &mut [EventBatch], part: &Split) {
     for batch in batches {
-        batch.origin.identity =
-            batch.origin.identity.take().map(|identity| Arc::from(format!("{identity}.{part}")));
+        let identity = batch.origin.identity.take();
+        let named = identity.map(|identity| format!("{identity}.{}{}", part.name(), part.left_out()));
+        batch.origin.identity = named.map(Arc::from);
     }
 }
 
-/// Splits the rows of some batches into two halves, in order.
-fn halves(batches: Vec<EventBatch>) -> (Vec<EventBatch>, Vec<EventBatch>) {
-    let half = batches.iter().map(EventBatch::len).sum::<usize>().div_ceil(2);
-    let (mut first, mut second, mut taken) = (Vec::new(), Vec::new(), 0);
+/// Of batches with columns, whose first row has the number `first`, these rows without some.
+fn pick(batches: &[EventBatch], first: usize, rows: &Range<usize>, without: &[usize]) -> Vec<EventBatch> {
+    let (mut picked, mut end) = (Vec::new(), first);
     for batch in batches {
-        let len = batch.len();
-        let here = half.saturating_sub(taken).min(len);
-        taken += here;
-        match &batch.payload {
-            Payload::Columns(columns) if here > 0 && here < len => {
-                let part = |columns: RecordBatch| batch.clone().with_columns(columns);
-                first.push(part(columns.slice(0, here)));
-                second.push(part(columns.slice(here, len - here)));
-            }
-            _ if here > 0 => first.push(batch),
-            _ => second.push(batch),
+        let start = end;
+        end += batch.len();
+        let here = rows.start.max(start)..rows.end.min(end);
+        let Payload::Columns(columns) = &batch.payload else { continue };
+        if here.is_empty() {
+            continue;
+        }
+        let mut columns = columns.slice(here.start - start, here.len());
+        let (from, to) = [here.start, here.end].map(|row| without.partition_point(|left| *left < row)).into();
+        if from < to {
+            let mut kept = vec![true; here.len()];
+            without[from..to].iter().for_each(|row| kept[row - here.start] = false);
+            // The filter is as long as the rows. Could it not be used, the refused rows would be refused again.
+            columns = filter_record_batch(&columns, &BooleanArray::from(kept)).unwrap_or(columns);
+        }
+        if columns.num_rows() > 0 {
+            picked.push(batch.clone().with_columns(columns));
         }
     }
-    (first, second)
+    picked
 }

@@ -10,7 +10,8 @@
 //! * What a lane's earlier owner has exported is left out.
 //! * A [retryable](crate::ExportError::Retryable) error is retried for ever (`retry.max_elapsed_time: 0s`), with
 //!   capped, jittered back-off. A [permanent](crate::ExportError::Permanent) one splits the rows until the bad ones
-//!   stand alone; those go to the dead letters, the others are delivered.
+//!   stand alone; those go to the dead letters, the others are delivered. Of a range, each part is written down before it is
+//!   exported, so that the lane's next owner repeats it, too.
 //! * A batch is acknowledged when `export` has returned `Ok`, or its bad rows are in the dead letters. Whatever is
 //!   unfinished when the helper is stopped fails, and is read again by the next start.
 //! * With `queue.storage` the queue is on disk: a batch is acknowledged when it is safe there, and what is not exported
@@ -22,6 +23,7 @@ mod delay;
 mod delivery;
 mod metrics;
 mod pace;
+mod parts;
 mod persistent;
 mod queue;
 pub mod ranges;

@@ -41,7 +41,7 @@ pub(crate) fn outcome(
                 | StatusCode::TOO_MANY_REQUESTS
         );
     if !again {
-        return Err(ExportError::Permanent { reason });
+        return Err(ExportError::permanent(reason));
     }
     let after =
         headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| wait(value, now_ms));
