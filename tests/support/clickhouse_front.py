@@ -134,6 +134,11 @@ class QueryHandler(Handler):
                 return
         if body is None:
             body = b"".join(self.body_chunks())
+        if fault is not None and fault.mode == "page" and len(body) > fault.larger_than:
+            self.server.stats.add(errors=1)
+            page = f"<html><head><title>{fault.status}</title></head>\r\n<body>a proxy says no</body></html>\r\n"
+            self.answer(fault.status, page.encode(), {"Content-Type": "text/html"})
+            return
         if fault is not None and fault.mode == "discard" and INSERT.match(fields.get("query", "")):
             self.server.stats.add(inserts=1, insert_bytes=len(body))
             self.succeed(b"")

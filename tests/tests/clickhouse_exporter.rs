@@ -548,6 +548,162 @@ async fn rows_that_the_server_refuses_are_dead_lettered_with_its_reason() -> Res
     Ok(())
 }
 
+/// 3000 spans, of which so many are refused: how many requests that costs, and how many letters there are.
+async fn refused(
+    columns: &str,
+    more: (&str, fn(usize) -> &'static str),
+    stored: u64,
+) -> Result<(u64, usize)> {
+    let (clickhouse, database) = table_with(columns).await?;
+    let numbers: Vec<i64> = (0..3_000).map(|row| NOON + row).collect();
+    let spans = spans_at(&numbers);
+    let columns = spans.as_columns().unwrap();
+    let value: ArrayRef = Arc::new((0..3_000).map(|row| Some((more.1)(row))).collect::<StringViewArray>());
+    let (time, id) = (Arc::clone(columns.column(0)), Arc::clone(columns.column(1)));
+    let spans = batch(Signal::Traces, vec![("time", time), ("span_id", id), (more.0, value)]);
+    let before = clickhouse.stats().await?.requests;
+    let dead = tokio::time::timeout(TIMEOUT, deliver(clickhouse.url(), &database, "", vec![spans])).await?;
+    let requests = clickhouse.stats().await?.requests - before;
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, stored);
+    assert_eq!(
+        clickhouse.number(&format!("SELECT uniqExact(span_id) FROM {database}.events")).await?,
+        stored
+    );
+    Ok((requests, letters(&dead).len()))
+}
+
+#[tokio::test]
+async fn many_refused_rows_cost_few_requests() -> Result<()> {
+    let kinds = |row: usize| ["server", "client", "internal"][row % 3];
+    let columns = "kind Enum8('server' = 1, 'client' = 2), attributes Map(String, String)";
+    let (requests, letters) = refused(columns, ("kind", kinds), 2_000).await?;
+    assert!(letters == 1_000 && requests < 40, "an Enum: {requests} requests, {letters} letters");
+    let codes = |row: usize| if row % 10 == 3 { "a long one" } else { "ok" };
+    let (requests, letters) = refused("peer FixedString(4)", ("peer", codes), 2_700).await?;
+    assert!(letters == 300 && requests < 40, "a FixedString: {requests} requests, {letters} letters");
+    // Of values that are all different. The text is one that must be told from SQL.
+    let peers = |_: usize| "it's\\ 支\n";
+    let check = "peer String, CONSTRAINT c CHECK NOT (span_id LIKE '%7' AND peer LIKE 'it\\'s%')";
+    let (requests, letters) = refused(check, ("peer", peers), 2_700).await?;
+    assert!(letters == 300 && requests < 40, "a constraint: {requests} requests, {letters} letters");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_that_refuses_every_row_is_found_out_soon() -> Result<()> {
+    // The server tells neither the column nor the row of an expression that fails.
+    let columns = "peer String, code UInt16 DEFAULT toUInt16(peer)";
+    let (requests, letters) = refused(columns, ("peer", |_| "none"), 0).await?;
+    assert!(letters == 3_000 && requests < 120, "{requests} requests, {letters} letters");
+    Ok(())
+}
+
+/// A table with a view that cannot read every row, one that can and forgets, and one that can and remembers.
+async fn table_with_views() -> Result<(ClickHouse, String)> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    let remembers = "SETTINGS non_replicated_deduplication_window = 100";
+    for sql in [
+        format!(
+            "CREATE TABLE {database}.events (time DateTime64(9), span_id String) ENGINE = MergeTree ORDER BY time {remembers}"
+        ),
+        format!("CREATE TABLE {database}.codes (code UInt16) ENGINE = MergeTree ORDER BY code {remembers}"),
+        format!(
+            "CREATE TABLE {database}.ids (span_id String) ENGINE = MergeTree ORDER BY span_id {remembers}"
+        ),
+        format!(
+            "CREATE MATERIALIZED VIEW {database}.to_codes TO {database}.codes AS SELECT \
+                 toUInt16(if(span_id = 's77', 'ok', '1')) AS code FROM {database}.events"
+        ),
+        format!(
+            "CREATE MATERIALIZED VIEW {database}.to_ids TO {database}.ids AS SELECT span_id FROM {database}.events"
+        ),
+    ] {
+        clickhouse.query(&sql).await?;
+    }
+    Ok((clickhouse, database))
+}
+
+#[tokio::test]
+async fn rows_that_a_view_refuses_are_in_the_table_once() -> Result<()> {
+    let (clickhouse, database) = table_with_views().await?;
+    let (BuiltExporter { exporter, helper }, telemetry) = counted_exporter(clickhouse.url(), &database, "");
+    let times: Vec<i64> = (0..200).map(|row| NOON + row).collect();
+    let first = tokio::time::timeout(
+        TIMEOUT,
+        check_exporter(exporter, helper, vec![spans_at(&times)], Outcome::Done),
+    );
+    assert_eq!(first.await?, "", "a replay would store them again");
+    let metrics = telemetry.encode();
+    let counted = "weir_clickhouse_rows_refused_by_views_total{exporter=\"clickhouse\"} 200";
+    assert!(metrics.contains(counted), "{metrics}");
+    // The next insert, which the view can read, is not held up.
+    let other = batch(Signal::Traces, vec![("time", times_of(5)), ("span_id", texts([Some("a"); 5]))]);
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![other]).await, "");
+    for (table, rows) in [("events", 205), ("codes", 5), ("ids", 205)] {
+        let stored = clickhouse.number(&format!("SELECT count() FROM {database}.{table}")).await?;
+        assert_eq!(stored, rows, "{table}");
+    }
+    Ok(())
+}
+
+fn times_of(rows: i64) -> ArrayRef {
+    times(&(0..rows).map(|row| NOON + row).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn an_insert_too_large_for_a_proxy_is_split() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    let exporter = exporter(clickhouse.url(), &database, "").exporter;
+    exporter.export(&[spans_at(&[NOON])]).await?;
+    clickhouse.fault(json!({"mode": "page", "match": "INSERT", "larger_than": 4000})).await?;
+    let times: Vec<i64> = (0..2_000).map(|row| NOON + row).collect();
+    let delivered = deliver(clickhouse.url(), &database, "compression: none", vec![spans_at(&times)]);
+    assert_eq!(tokio::time::timeout(TIMEOUT, delivered).await?, "");
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 2_001);
+    // Another page of a proxy is no reason to give rows up.
+    clickhouse.fault(json!({"mode": "page", "match": "INSERT", "status": 403, "times": 2})).await?;
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![spans_at(&[NOON])]).await, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_is_created_by_a_user_who_may_not_create_databases() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    clickhouse.fault(json!({"mode": "http500", "code": 497, "match": "CREATE DATABASE"})).await?;
+    let delivered = deliver(clickhouse.url(), &database, "", vec![full_spans()]);
+    assert_eq!(tokio::time::timeout(TIMEOUT, delivered).await?, "");
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_that_take_no_values_any_more_or_others_are_looked_at_again() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let built = exporter(clickhouse.url(), &database, "");
+    built.exporter.export(&[full_spans()]).await?;
+    let alter = async |what: &str| clickhouse.query(&format!("ALTER TABLE {database}.events {what}")).await;
+    alter("MODIFY COLUMN layer String MATERIALIZED 'x'").await?;
+    built.exporter.export(&[full_spans()]).await?;
+    alter("DROP COLUMN scope_name").await?;
+    alter("ADD COLUMN scope_name String ALIAS 'y'").await?;
+    built.exporter.export(&[full_spans()]).await?;
+    for name in ["layer", "scope_name"] {
+        let moved = format!("SELECT count() FROM {database}.events WHERE mapContains(attributes, '{name}')");
+        assert!(clickhouse.number(&moved).await? > 0, "{name}");
+    }
+    alter("DROP COLUMN status_message").await?;
+    alter("ADD COLUMN status_message UInt32").await?;
+    built.exporter.export(&[full_spans()]).await?;
+    let moved =
+        format!("SELECT count() FROM {database}.events WHERE startsWith(attributes['status_message'], 'no')");
+    assert_eq!(clickhouse.number(&moved).await?, 1);
+    Ok(())
+}
+
 /// So many spans, which have this column too.
 fn many_spans(rows: usize, more: (&str, &str)) -> EventBatch {
     let numbers: Vec<i64> = (0..rows).map(|row| NOON + i64::try_from(row).unwrap()).collect();

@@ -30,8 +30,18 @@ pub(crate) struct Body {
 }
 
 /// The block of these pieces, one after the other.
-pub(crate) fn block(pieces: &[&Piece], Scratch { frames, words }: &mut Scratch) -> Body {
-    let columns = columns(pieces);
+pub(crate) fn block(pieces: &[&Piece], scratch: &mut Scratch) -> Body {
+    block_of(pieces, |_| true, scratch)
+}
+
+/// The same of some columns.
+pub(crate) fn block_of(
+    pieces: &[&Piece],
+    wanted: impl Fn(&str) -> bool,
+    Scratch { frames, words }: &mut Scratch,
+) -> Body {
+    let mut columns = columns(pieces);
+    columns.retain(|(column, _)| wanted(&column.name));
     let mut ready = Vec::new();
     frames.length(columns.len());
     frames.length(pieces.iter().map(|piece| piece.rows).sum());

@@ -155,6 +155,14 @@ impl Config {
                 format!("must be at most {MAX_ROWS}: the server would cut the insert into several blocks"),
             );
         }
+        for (key, value) in [("username", self.username.as_str()), ("password", self.password.expose())] {
+            if !value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+                problem(
+                    key,
+                    "the value has characters that no header may have, such as a line break".to_owned(),
+                );
+            }
+        }
         let ttl = self.ttl.get().as_secs();
         if !self.ttl.is_zero() && !(1..=MAX_TTL_SECONDS).contains(&ttl) {
             problem("ttl", "must be between 1s and 36500d, or 0s to keep rows for ever".to_owned());
@@ -198,6 +206,9 @@ fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
         .strip_prefix("http://")
         .or_else(|| endpoint.strip_prefix("https://"))
         .ok_or("must begin with http:// or https://, such as `http://localhost:8123`")?;
+    if rest.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("must not have white space");
+    }
     if rest.contains(['?', '#']) {
         return Err("must not have `?` or `#`: ClickHouse settings go below `settings`");
     }
@@ -225,7 +236,15 @@ mod tests {
         for good in ["http://a", "https://a:8443", "http://[::1]:8123", "http://a:8123/click"] {
             assert_eq!(check_endpoint(good), Ok(()), "{good}");
         }
-        for bad in ["a:8123", "http://", "http://a:99999", "http://u:p@a", "http://a/?x=1", "tcp://a"] {
+        for bad in [
+            "a:8123",
+            "http://a:8123/click\n",
+            "http://",
+            "http://a:99999",
+            "http://u:p@a",
+            "http://a/?x=1",
+            "tcp://a",
+        ] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
     }
@@ -233,6 +252,17 @@ mod tests {
     #[test]
     fn the_defaults_have_no_problems() {
         assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn what_becomes_a_header_has_no_line_break_and_is_never_shown() {
+        let config = Config { username: "weir\r".into(), password: "s3cret\n".into(), ..Config::default() };
+        let problems = config.problems();
+        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["username", "password"]);
+        assert!(!format!("{problems:?}").contains("s3cret"));
+        assert_eq!(Config { password: "s p:a\tc~e".into(), ..Config::default() }.problems(), []);
+        assert_eq!(Config { password: "pässword".into(), ..Config::default() }.problems().len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
 use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
+use crate::at_fault::Refused;
 use crate::block::block;
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
@@ -16,7 +17,7 @@ use crate::failure::Failure;
 use crate::insert_rows::{InsertRows, NothingInCommon, convert};
 use crate::piece::{Piece, Room};
 use crate::reading::read;
-use crate::server::Server;
+use crate::server::{Server, Views};
 use crate::tables::SIGNALS;
 use crate::token::token;
 
@@ -33,8 +34,15 @@ const UNPLACED: Metric = Metric {
     labels: &["exporter"],
 };
 
+const REFUSED_BY_VIEWS: Metric = Metric {
+    name: "weir_clickhouse_rows_refused_by_views",
+    help: "Rows that are in the table, and missing behind it: a materialized view refused an insert that they were in.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+
 /// The metrics that this exporter adds.
-pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED];
+pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS];
 
 /// Rows from which on a batch is prepared: each has frames and words of its own for every column.
 const WORTH: usize = 512;
@@ -54,6 +62,7 @@ pub(crate) struct ClickHouseExporter {
     context: Context,
     moved: prometheus_client::metrics::counter::Counter,
     unplaced: prometheus_client::metrics::counter::Counter,
+    refused_by_views: prometheus_client::metrics::counter::Counter,
     log: LogLimit,
     first_look: Mutex<Option<JoinHandle<()>>>,
 }
@@ -66,6 +75,8 @@ struct Table {
     asking: tokio::sync::Mutex<()>,
     /// Told that it keeps repeats.
     warned: LogLimit,
+    /// Told that a view refuses rows.
+    refused: LogLimit,
 }
 
 impl Table {
@@ -99,6 +110,7 @@ impl ClickHouseExporter {
             columns: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             warned: LogLimit::every_ms(600_000),
+            refused: LogLimit::every_ms(10_000),
         });
         let id = context.id.to_string();
         ClickHouseExporter {
@@ -109,6 +121,7 @@ impl ClickHouseExporter {
             create_schema: config.create_schema,
             moved: context.telemetry.counter(&MOVED, &[&id]),
             unplaced: context.telemetry.counter(&UNPLACED, &[&id]),
+            refused_by_views: context.telemetry.counter(&REFUSED_BY_VIEWS, &[&id]),
             context,
             log: LogLimit::every_ms(10_000),
             first_look: Mutex::new(None),
@@ -136,14 +149,17 @@ impl ClickHouseExporter {
         };
         let columns = Arc::new(described?);
         // Not being allowed to look is no reason not to insert.
-        if let Ok(Some(why)) = self.server.keeps_repeats(&table.name).await
+        let keeping = self.server.keeps_repeats(&table.name).await.unwrap_or_default();
+        if !keeping.is_empty()
             && let Some(more) = table.warned.allow(self.context.clock.now_ms())
         {
             let exporter = &self.context.id;
-            tracing::warn!(
-                %exporter, table = table.name, why, more,
-                "the table keeps inserts that come twice: after a failure rows may be stored twice"
-            );
+            for (table, why) in keeping {
+                tracing::warn!(
+                    %exporter, table, why, more,
+                    "the table keeps inserts that come twice: after a failure rows may be stored twice"
+                );
+            }
         }
         *table.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(columns.clone());
         Ok(columns)
@@ -151,24 +167,57 @@ impl ClickHouseExporter {
 
     async fn insert(&self, table: &Table, batches: &[EventBatch]) -> Result<(), ExportError> {
         let mut looked_again = false;
+        let mut by_view: Option<Failure> = None;
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
             let rows = self.rows(table, batches, &columns)?;
             let pieces: Vec<&Piece> = rows.iter().map(|rows| &rows.piece).collect();
             let body = self.room.with(|scratch| block(&pieces, scratch));
             let token = token(&table.name, batches, &body);
-            let Err(failure) = self.server.insert(&table.name, &token, body).await else {
+            let views = if by_view.is_some() { Views::DoWithout } else { Views::Fail };
+            let Err(failure) = self.server.insert(&table.name, &token, &body, views).await else {
                 self.account(table, &rows);
+                if let Some(failure) = by_view {
+                    self.refused_by_view(table, batches, &token, &failure);
+                }
                 return Ok(());
             };
-            if failure.is_missing_column() || failure.is_missing_table() {
+            if failure.is_of_a_view() && by_view.is_none() {
+                // The table has the rows. The same insert again, which it leaves out, gives them to the views that take them.
+                by_view = Some(failure);
+                continue;
+            }
+            if failure.asks_for_columns() {
                 table.forget();
                 if !looked_again {
                     looked_again = true;
                     continue;
                 }
             }
-            return Err(failure.of_insert(&table.name));
+            let compressed = self.room.compresses();
+            let refused = Refused {
+                signal: table.signal,
+                table: &table.name,
+                columns: &columns,
+                body: &body,
+                compressed,
+            };
+            let alone = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() == 1;
+            let at_fault = if alone { Vec::new() } else { refused.rows(&self.server, &failure).await };
+            return Err(failure.of_insert(&table.name, at_fault));
+        }
+    }
+
+    /// Counts rows that a view goes without, and says so.
+    fn refused_by_view(&self, table: &Table, batches: &[EventBatch], token: &str, failure: &Failure) {
+        self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+        if let Some(more) = table.refused.allow(self.context.clock.now_ms()) {
+            let (exporter, table) = (&self.context.id, &table.name);
+            tracing::error!(
+                %exporter, table, token, %failure, more,
+                "a materialized view refuses rows that the table has taken: the view goes without all rows of this insert. \
+                 Mend the view, and insert into its target what is missing, from the table"
+            );
         }
     }
 

@@ -1,7 +1,12 @@
 //! What a failed request means: try again, or give the rows up.
 
+use std::time::Duration;
+
 use clickhouse::error::Error;
+use hyper::StatusCode;
 use weir_component::ExportError;
+
+use crate::answer::{Refusal, code};
 
 /// A request that failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -11,6 +16,10 @@ pub(crate) struct Failure {
     code: Option<u32>,
     text: String,
     meaning: Meaning,
+    /// When to try again, if the server said so.
+    after: Option<Duration>,
+    /// The constraint that rows violate.
+    constraint: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +28,8 @@ enum Meaning {
     Server,
     /// The rows are at fault, or there are too many of them at once.
     Rows,
+    /// The table has the rows; a materialized view behind it refuses them.
+    View,
 }
 
 /// Longest part of an error text that is kept: servers repeat the statement in it.
@@ -46,20 +57,35 @@ const BAD_ROWS: [u32; 19] = [
     636, // CANNOT_EXTRACT_TABLE_STRUCTURE
     691, // UNKNOWN_ELEMENT_OF_ENUM
 ];
-const NO_SUCH_COLUMN_IN_TABLE: u32 = 16;
+/// Codes that can mean that the table's columns are not what they were: gone, computed now, of another type.
+const OTHER_COLUMNS: [u32; 12] = [
+    8,   // THERE_IS_NO_COLUMN
+    10,  // NOT_FOUND_COLUMN_IN_BLOCK
+    16,  // NO_SUCH_COLUMN_IN_TABLE
+    43,  // ILLEGAL_TYPE_OF_ARGUMENT
+    44,  // ILLEGAL_COLUMN
+    47,  // UNKNOWN_IDENTIFIER
+    53,  // TYPE_MISMATCH
+    60,  // UNKNOWN_TABLE
+    70,  // CANNOT_CONVERT_TYPE
+    81,  // UNKNOWN_DATABASE
+    117, // INCORRECT_DATA
+    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+];
+/// Codes of texts that are no element of an `Enum`, or too long for a `FixedString`.
+const TEXTS_OF_A_TYPE: [u32; 2] = [131, 691];
+const VIOLATED_CONSTRAINT: u32 = 469;
+const CONVERTING: &str = "while converting column";
 const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
 const TOO_MANY_PARTS: u32 = 252;
+/// A view's select failed, or its target refused what it gave. The table itself has stored the block before.
+const IN_A_VIEW: &str = "while pushing to view";
 
 impl Failure {
     /// A failure that the exporter itself found, worth another try.
     pub fn other(text: impl Into<String>) -> Failure {
-        Failure { code: None, text: text.into(), meaning: Meaning::Server }
-    }
-
-    /// Whether the table lacks a column that the insert named.
-    pub fn is_missing_column(&self) -> bool {
-        self.code == Some(NO_SUCH_COLUMN_IN_TABLE)
+        Failure { code: None, text: text.into(), meaning: Meaning::Server, after: None, constraint: None }
     }
 
     /// Whether the table or its database does not exist.
@@ -67,18 +93,82 @@ impl Failure {
         matches!(self.code, Some(UNKNOWN_TABLE | UNKNOWN_DATABASE))
     }
 
-    /// As the helper needs it, for an insert of rows.
-    pub fn of_insert(self, table: &str) -> ExportError {
+    /// Whether the database does not exist.
+    pub fn is_missing_database(&self) -> bool {
+        self.code == Some(UNKNOWN_DATABASE)
+    }
+
+    /// Whether it can mean that the table's columns have changed.
+    pub fn asks_for_columns(&self) -> bool {
+        let Some(code) = self.code.filter(|_| self.meaning != Meaning::View) else { return false };
+        // A text that is no number, say. What an `Enum` or a `FixedString` cannot hold is known from the rows.
+        let of_another_type = self.text.contains(CONVERTING) && !TEXTS_OF_A_TYPE.contains(&code);
+        OTHER_COLUMNS.contains(&code) || of_another_type
+    }
+
+    /// Whether a materialized view refuses rows that the table itself has taken.
+    pub fn is_of_a_view(&self) -> bool {
+        self.meaning == Meaning::View
+    }
+
+    /// Whether a text is none that its column can hold.
+    pub fn is_of_a_type(&self) -> bool {
+        self.meaning == Meaning::Rows && self.code.is_some_and(|code| TEXTS_OF_A_TYPE.contains(&code))
+    }
+
+    /// The expression of the constraint that rows violate.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    /// As the helper needs it, for an insert of rows. `rows`: which are at fault, if that is known.
+    pub fn of_insert(self, table: &str, rows: Vec<usize>) -> ExportError {
         let reason = format!("insert into `{table}`: {}", self.text);
         match self.meaning {
-            Meaning::Server => ExportError::retryable(reason),
-            Meaning::Rows => ExportError::permanent(reason),
+            Meaning::Rows => ExportError::Permanent { reason, rows },
+            // Never as refused rows: they are in the table.
+            Meaning::Server | Meaning::View => ExportError::Retryable { reason, after: self.after },
         }
     }
 
     /// As the helper needs it, for a request without rows: nothing there is the rows' fault.
     pub fn of_preparation(self, table: &str) -> ExportError {
         ExportError::retryable(format!("table `{table}` is not ready: {}", self.text))
+    }
+
+    /// What the answer to an insert means: by its code when ClickHouse has answered, else by its status.
+    fn judged(
+        code: Option<u32>,
+        status: Option<StatusCode>,
+        text: String,
+        after: Option<Duration>,
+    ) -> Failure {
+        let rows = match code {
+            Some(TOO_MANY_PARTS) => text.contains("single INSERT block"),
+            Some(code) => BAD_ROWS.contains(&code),
+            // A proxy's limit on the size of a request: fewer rows at a time will do.
+            None => status == Some(StatusCode::PAYLOAD_TOO_LARGE),
+        };
+        let meaning = match rows {
+            true if text.contains(IN_A_VIEW) => Meaning::View,
+            true => Meaning::Rows,
+            false => Meaning::Server,
+        };
+        let constraint =
+            (meaning == Meaning::Rows && code == Some(VIOLATED_CONSTRAINT)).then(|| expression(&text));
+        Failure { code, text: shortened(text), meaning, after, constraint: constraint.flatten() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(Refusal { status, code, after, text }: Refusal) -> Failure {
+        let text = match code {
+            Some(_) if !text.is_empty() => text,
+            Some(code) => format!("Code: {code}."),
+            None if text.is_empty() => format!("the answer is {status}"),
+            None => format!("the answer is {status}, and not ClickHouse's: {text}"),
+        };
+        Failure::judged(code, Some(status), text, after)
     }
 }
 
@@ -88,23 +178,15 @@ impl From<Error> for Failure {
             return Failure::other(chain(&error));
         };
         let code = code(&answer);
-        let meaning = match code {
-            Some(code) if BAD_ROWS.contains(&code) => Meaning::Rows,
-            // One insert into too many partitions: fewer rows at a time will do.
-            Some(TOO_MANY_PARTS) if answer.contains("single INSERT block") => Meaning::Rows,
-            // A proxy's limit on the size of a request: likewise.
-            None if answer.starts_with("413") => Meaning::Rows,
-            _ => Meaning::Server,
-        };
-        Failure { code, text: shortened(answer), meaning }
+        Failure::judged(code, None, answer, None)
     }
 }
 
-/// The number in `Code: 252. DB::Exception: …`.
-fn code(answer: &str) -> Option<u32> {
-    let rest = answer.split_once("Code: ")?.1;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..digits].parse().ok()
+/// The expression in `Constraint … is violated at row 4. Expression: (length(a) < 3). Column values: a = 'abc'`. Values come after it.
+fn expression(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("Expression: (")?;
+    let (expression, _) = rest.split_once("). Column values: ")?;
+    Some(format!("({expression})"))
 }
 
 fn shortened(mut text: String) -> String {
@@ -116,9 +198,9 @@ fn shortened(mut text: String) -> String {
 }
 
 /// The error and what caused it: a network error says what failed only in its causes.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         let more = inner.to_string();
         if !text.ends_with(&more) {
@@ -133,8 +215,13 @@ fn chain(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    fn insert_of(answer: &str) -> ExportError {
-        Failure::from(Error::BadResponse(answer.to_owned())).of_insert("t")
+    fn failure(status: u16, code: Option<u32>, text: &str) -> Failure {
+        let status = StatusCode::from_u16(status).unwrap();
+        Failure::from(Refusal { status, code, after: None, text: text.to_owned() })
+    }
+
+    fn of_code(code: u32) -> Failure {
+        failure(500, Some(code), &format!("Code: {code}. DB::Exception: no. (NAME) (version 26.9)"))
     }
 
     fn retried(error: &ExportError) -> bool {
@@ -144,36 +231,71 @@ mod tests {
     #[test]
     fn a_server_at_fault_is_tried_again() {
         for code in [16, 60, 81, 159, 202, 209, 210, 241, 242, 252, 319, 497, 516, 999, 4_000] {
-            let error = insert_of(&format!("Code: {code}. DB::Exception: no. (NAME) (version 26.9)"));
-            assert!(retried(&error), "{code}");
+            assert!(retried(&of_code(code).of_insert("t", Vec::new())), "{code}");
         }
-        for answer in ["503 Service Unavailable", "401 Unauthorized", "something else"] {
-            assert!(retried(&insert_of(answer)), "{answer}");
+        assert!(retried(&Failure::from(Error::Network("refused".into())).of_insert("t", Vec::new())));
+        assert!(retried(&Failure::from(Error::TimedOut).of_insert("t", Vec::new())));
+    }
+
+    #[test]
+    fn what_is_not_clickhouse_is_judged_by_its_status() {
+        for status in [301, 400, 401, 403, 404, 405, 407, 408, 429, 431, 500, 502, 503, 504] {
+            let page = failure(status, None, "<html>Code: 469 is the rows' fault</html>");
+            assert!(retried(&page.clone().of_insert("t", Vec::new())), "{status}");
+            assert!(page.to_string().contains(&status.to_string()), "{page}");
         }
-        assert!(retried(&Failure::from(Error::Network("refused".into())).of_insert("t")));
-        assert!(retried(&Failure::from(Error::TimedOut).of_insert("t")));
+        assert!(!retried(&failure(413, None, "<html>\r\n<h1>413</h1></html>").of_insert("t", Vec::new())));
+        assert!(!retried(&failure(413, None, "").of_insert("t", Vec::new())));
     }
 
     #[test]
     fn bad_rows_are_given_up() {
         for code in BAD_ROWS {
-            let error = insert_of(&format!("Code: {code}. DB::Exception: no. (NAME) (version 26.9)"));
-            assert!(!retried(&error), "{code}");
+            assert!(!retried(&of_code(code).of_insert("t", Vec::new())), "{code}");
         }
     }
 
     #[test]
+    fn rows_that_a_view_refuses_are_not_taken_for_refused_rows() {
+        for what in ["Code: 6. DB::Exception: Cannot parse", "Code: 252. DB::Exception: single INSERT block"]
+        {
+            let text = format!("{what}: while pushing to view weir.v. (X)");
+            let view = failure(500, code(&text), &text);
+            assert!(view.is_of_a_view() && retried(&view.of_insert("t", Vec::new())), "{text}");
+        }
+        let memory = "Code: 241. DB::Exception: no memory: while pushing to view weir.v. (X)";
+        assert!(!failure(500, Some(241), memory).is_of_a_view(), "worth another try");
+    }
+
+    #[test]
     fn an_insert_too_large_for_the_server_is_split_and_not_repeated() {
-        assert!(!retried(&insert_of("413 Payload Too Large")));
-        assert!(!retried(&insert_of(
-            "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100)."
-        )));
+        let text = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
+        assert!(!retried(&failure(500, Some(252), text).of_insert("t", Vec::new())));
+    }
+
+    #[test]
+    fn what_can_mean_other_columns_asks_for_them() {
+        assert!(of_code(44).asks_for_columns() && of_code(16).asks_for_columns());
+        assert!(!of_code(469).asks_for_columns() && !of_code(241).asks_for_columns());
+        let text = "Code: 6. DB::Exception: no: while converting column \"a\" from type String to type UInt8";
+        for code in [6, 32, 72] {
+            assert!(failure(400, Some(code), text).asks_for_columns() && !of_code(code).asks_for_columns());
+        }
+        assert!(!failure(400, Some(691), text).asks_for_columns());
+    }
+
+    #[test]
+    fn the_constraint_is_what_the_table_says_whatever_the_values_are() {
+        let text = "Code: 469. DB::Exception: Constraint `c` for table d.t (1-2) is violated at row 4. Expression: \
+                    ((length(a) < 3) OR (b = ')')). Column values: a = 'x', b = 'Expression: (1). Column values: '. (X)";
+        assert_eq!(failure(500, Some(469), text).constraint(), Some("((length(a) < 3) OR (b = ')'))"));
+        assert_eq!(of_code(469).constraint(), None);
     }
 
     #[test]
     fn the_reason_names_the_table_and_is_of_bounded_length() {
-        let ExportError::Retryable { reason, .. } = insert_of(&format!("Code: 241. {}", "ü".repeat(5_000)))
-        else {
+        let long = failure(500, Some(241), &format!("Code: 241. {}", "ü".repeat(5_000)));
+        let ExportError::Retryable { reason, .. } = long.of_insert("t", Vec::new()) else {
             panic!("not retryable")
         };
         assert!(reason.starts_with("insert into `t`: Code: 241."));

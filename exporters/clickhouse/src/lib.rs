@@ -9,6 +9,8 @@
 //! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
 //!   then cut anew and get other tokens.
 
+mod answer;
+mod at_fault;
 mod block;
 mod columns;
 mod config;
@@ -26,6 +28,7 @@ mod source;
 mod tables;
 mod token;
 mod value_column;
+mod views;
 mod words;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};

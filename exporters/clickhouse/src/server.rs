@@ -4,26 +4,43 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use clickhouse::Client;
+use hyper::Request;
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
 use weir_pdata::Signal;
 
+use crate::answer::{Parts, add_field, read};
 use crate::block::Body;
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
-use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::tables::{create_table, literal, quoted};
+use crate::views::{Known, Target};
 
 /// A ClickHouse server, and the database that the tables are in.
 pub(crate) struct Server {
     client: Client,
-    /// With the settings of inserts.
-    inserts: Client,
+    /// For inserts.
+    http: HyperClient<HttpsConnector<HttpConnector>, Parts>,
+    /// Of inserts, with their settings.
+    url: String,
+    user: Option<HeaderValue>,
+    password: Option<HeaderValue>,
     database: String,
     ttl_seconds: u64,
+}
+
+/// What the materialized views behind a table do with rows that they refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Views {
+    /// The insert fails.
+    Fail,
+    /// They go without the rows of this insert; the table and other views take them.
+    DoWithout,
 }
 
 impl Server {
@@ -46,24 +63,38 @@ impl Server {
         }
         // Servers' defaults differ from version to version: what matters is said with every insert.
         // Bodies are compressed here.
-        let compressed = config.compression == Compression::Lz4;
-        let mut inserts = client
-            .clone()
-            .with_compression(clickhouse::Compression::None)
-            .with_setting("decompress", if compressed { "1" } else { "0" })
-            .with_database(&config.database)
-            .with_setting("async_insert", if config.async_insert { "1" } else { "0" })
-            .with_setting("wait_for_async_insert", "1")
-            .with_setting("async_insert_deduplicate", "1")
-            .with_setting("insert_deduplicate", "1")
-            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")
+        let mut url = config.endpoint.clone();
+        let has_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+        url += if has_path { "?" } else { "/?" };
+        let settings = [
+            ("database", config.database.as_str()),
+            ("decompress", if config.compression == Compression::Lz4 { "1" } else { "0" }),
+            ("async_insert", if config.async_insert { "1" } else { "0" }),
+            ("wait_for_async_insert", "1"),
+            ("async_insert_deduplicate", "1"),
+            ("insert_deduplicate", "1"),
+            ("deduplicate_blocks_in_dependent_materialized_views", "1"),
             // The server reads a block with one thread. Others, made for each insert, would wait.
-            .with_setting("max_threads", "1");
-        for (name, value) in &config.settings {
-            inserts = inserts.with_setting(name, value);
+            ("max_threads", "1"),
+        ];
+        let more = config.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        settings.into_iter().chain(more).for_each(|(name, value)| add_field(&mut url, name, value));
+        let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector());
+        // What no header may have is an error of the configuration.
+        let header = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
+        let sensitive = |mut value: HeaderValue| {
+            value.set_sensitive(true);
+            value
+        };
+        Server {
+            client,
+            http,
+            url,
+            user: header(&config.username),
+            password: header(config.password.expose()).map(sensitive),
+            database: config.database.clone(),
+            ttl_seconds: config.ttl.get().as_secs(),
         }
-        let ttl_seconds = config.ttl.get().as_secs();
-        Server { client, inserts, database: config.database.clone(), ttl_seconds }
     }
 
     /// Whether the server answers queries.
@@ -79,32 +110,102 @@ impl Server {
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
     }
 
-    /// Why the table may keep an insert that comes twice; `None` when it does not.
-    pub async fn keeps_repeats(&self, table: &str) -> Result<Option<String>, Failure> {
-        let sql = format!(
-            "SELECT engine, engine_full FROM system.tables WHERE database = {} AND name = {}",
-            literal(&self.database),
-            literal(table)
-        );
+    /// The names and types of a table's columns, as the server writes them.
+    pub async fn types(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
+        #[derive(Deserialize)]
+        struct Described {
+            name: String,
+            r#type: String,
+        }
+        let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
         let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
-        let found: Engine = serde_json::from_slice(&lines)
-            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))?;
-        Ok(found.keeps_repeats())
+        let described = serde_json::Deserializer::from_slice(&lines).into_iter::<Described>();
+        let types = described.map(|column| column.map(|Described { name, r#type }| (name, r#type)));
+        types
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
     }
 
-    /// Creates the database and the table of a signal where they do not exist.
-    pub async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
-        if self.database != "default" {
-            self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;
+    /// What a statement that selects one number gives, in its order.
+    pub async fn row_numbers(&self, sql: &str) -> Result<Vec<usize>, Failure> {
+        #[derive(Deserialize)]
+        struct Row {
+            weir_row: usize,
         }
-        match create_table(signal, &self.database, table, self.ttl_seconds) {
-            Some(sql) => self.run(&sql).await,
-            None => Ok(()),
+        // One thread, so that the rows are numbered as they come.
+        let client = self.client.clone().with_setting("max_threads", "1");
+        let client = client.with_setting("max_query_size", (sql.len() + 1).to_string());
+        let lines = client.query_raw(sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Row>();
+        rows.map(|row| row.map(|Row { weir_row }| weir_row))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::other(format!("row numbers are not understood: {error}")))
+    }
+
+    /// Why the table, or a view behind it, may count an insert twice that comes twice: each with its name.
+    pub async fn keeps_repeats(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
+        let mut found = Vec::new();
+        let mut todo = vec![(self.database.clone(), table.to_owned(), table.to_owned())];
+        // Views of views of views: no more than somebody would have made.
+        for _ in 0..MOST_VIEWS {
+            let Some((database, name, shown)) = todo.pop() else { break };
+            let Some(known) = self.known(&database, &name).await? else { continue };
+            found.extend(known.engine.keeps_repeats().map(|why| (shown, why)));
+            for (database, view) in known.views() {
+                let Some(view_is) = self.known(database, view).await? else { continue };
+                let shown = format!("{database}.{view}");
+                match view_is.target() {
+                    Some(Target::Table(database, name)) => {
+                        todo.push((
+                            database.clone(),
+                            name.clone(),
+                            format!("{database}.{name}, of the view {shown}"),
+                        ));
+                    }
+                    Some(Target::Own(engine, engine_full)) => {
+                        let own = crate::engine::Engine { engine, engine_full };
+                        found.extend(own.keeps_repeats().map(|why| (format!("the view {shown}"), why)));
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the server tells about a table or view. `None`: it does not exist, or may not be seen.
+    async fn known(&self, database: &str, name: &str) -> Result<Option<Known>, Failure> {
+        let sql = format!(
+            "SELECT engine, engine_full, create_table_query, dependencies_database, dependencies_table \
+             FROM system.tables WHERE database = {} AND name = {}",
+            literal(database),
+            literal(name)
+        );
+        let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        if lines.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let known = serde_json::from_slice(&lines);
+        known
+            .map(Some)
+            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// Creates the table of a signal where it does not exist, and its database when the server does not know that.
+    /// (Whoever may create tables may not always create databases, not even one that is there.)
+    pub async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
+        let Some(sql) = create_table(signal, &self.database, table, self.ttl_seconds) else { return Ok(()) };
+        match self.run(&sql).await {
+            Err(failure) if failure.is_missing_database() => {
+                self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;
+                self.run(&sql).await
+            }
+            created => created,
         }
     }
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.
-    pub async fn insert(&self, table: &str, token: &str, body: Body) -> Result<(), Failure> {
+    pub async fn insert(&self, table: &str, token: &str, body: &Body, views: Views) -> Result<(), Failure> {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {} ", quoted(table));
         for (at, column) in body.columns.iter().enumerate() {
@@ -112,12 +213,23 @@ impl Server {
             let _ = write!(sql, "{}{}", if at == 0 { "(" } else { ", " }, quoted(column));
         }
         sql += ") FORMAT Native";
-        let mut insert =
-            self.inserts.insert_formatted_with(sql).with_setting("insert_deduplication_token", token);
-        for part in body.parts {
-            insert.send(part).await?;
+        let mut url = self.url.clone();
+        add_field(&mut url, "query", &sql);
+        add_field(&mut url, "insert_deduplication_token", token);
+        if views == Views::DoWithout {
+            add_field(&mut url, "materialized_views_ignore_errors", "1");
         }
-        Ok(insert.end().await?)
+        let mut request = Request::post(url).header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in [("X-ClickHouse-User", &self.user), ("X-ClickHouse-Key", &self.password)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let request = request.body(Parts::new(body.parts.clone()));
+        let request = request.map_err(|error| Failure::other(format!("no request can be made: {error}")))?;
+        let answer = self.http.request(request).await.map_err(|error| Failure::other(chain(&error)))?;
+        let outcome = read(answer).await.map_err(|error| Failure::other(chain(&error)))?;
+        Ok(outcome?)
     }
 
     async fn run(&self, sql: &str) -> Result<(), Failure> {
@@ -125,6 +237,8 @@ impl Server {
     }
 }
 
+/// Tables and views behind a table that are looked at.
+const MOST_VIEWS: usize = 64;
 /// How long a connection is idle before the system asks whether the server is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept: less than the three seconds after which servers close it by default.
