@@ -8,6 +8,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, ListArray, UInt8Array};
 use arrow::datatypes::{Int32Type, UInt8Type};
 
+pub use crate::as_received::{as_received, out_of_lists};
 use crate::text::TextColumn;
 
 /// The type of an attribute's value, as stored in the `type` field of an entry.
@@ -157,6 +158,16 @@ impl<'a> AttributeColumn<'a> {
         let text = ValueType::String as u8;
         let all = self.values.null_count() == 0 && self.types.values().iter().all(|number| *number == text);
         all.then_some(self.values)
+    }
+
+    /// The key of one of all rows' attributes.
+    pub(crate) fn key(&self, entry: usize) -> Option<&'a str> {
+        self.keys.get(entry)
+    }
+
+    /// The types and the bytes of all rows' attributes.
+    pub(crate) fn types_and_values(&self) -> (&'a UInt8Array, &'a BinaryViewArray) {
+        (self.types, self.values)
     }
 
     /// The value of one of all rows' attributes.

@@ -11,6 +11,7 @@
 
 pub mod ack;
 mod arena;
+mod as_received;
 pub mod attributes;
 mod batch;
 pub mod decode;

@@ -83,7 +83,7 @@ fn wanted_keys_become_text_columns_and_leave_the_list() {
     assert_eq!(text(batch, "absent", 0), None);
     assert_eq!(text(batch, "resource.host.name", 0).as_deref(), Some("h1"));
     let line = written(batch, Signal::Traces);
-    assert!(line.contains(r#""attributes":{"n":"-3","http.method":"GET""#), "{line}");
+    assert!(line.contains(r#""attributes":{"http.method":"GET","n":-3,"f":1.0"#), "{line}");
     assert!(line.contains(r#""resource":{"host.name":"h1"}"#), "{line}");
 }
 
@@ -199,7 +199,7 @@ fn lines_that_are_no_events_are_rejected_with_their_number_and_reason() {
     let read = read(&lines.join("\n"));
     let rejected: Vec<_> = read.rejected.iter().map(|r| format!("{}: {}", r.line, r.reason)).collect();
     let expected = [
-        "1: not valid JSON: EOF while parsing an object at line 1 column 18",
+        "1: not valid JSON: expected `,` or `}` at column 19",
         "2: expected an object, found an array",
         r#"3: `signal` is "spans": expected one of "traces", "logs", "metrics", "windows", "alarms""#,
         r#"5: `signal` is an integer: expected one of "traces", "logs", "metrics", "windows", "alarms""#,
@@ -276,4 +276,82 @@ proptest! {
         let rows: usize = read.batches.iter().map(|(_, batch)| batch.num_rows()).sum();
         prop_assert_eq!(rows + read.rejected.len() + read.empty, 1);
     }
+}
+
+/// Values of attributes, as JSON, and keys of which few differ.
+fn attributes() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        r#""x""#,
+        r#""7""#,
+        r#""""#,
+        "7",
+        "-0.5",
+        "1.0",
+        "1e300",
+        "true",
+        "false",
+        "null",
+        "[1,2]",
+        r#"{"a":[null]}"#,
+        "{}",
+        "18446744073709551616",
+    ]);
+    let key = prop::sample::select(vec!["a", "b", "retries", "service"]);
+    prop::collection::vec((key, value), 0..6).prop_map(|pairs| {
+        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        format!("{{{}}}", pairs.join(","))
+    })
+}
+
+/// The attributes of each line, by key: of each the values in their order.
+fn stored(batches: &JsonLines) -> Vec<Vec<(String, Vec<String>)>> {
+    let mut all = Vec::new();
+    for (signal, batch) in &batches.batches {
+        for line in written(batch, *signal).lines() {
+            let read = read(line);
+            let mut by_key: std::collections::BTreeMap<String, Vec<String>> =
+                std::collections::BTreeMap::new();
+            for column in ["attributes", "resource"] {
+                let lists = AttributeColumn::new(read.batches[0].1.column_by_name(column).unwrap()).unwrap();
+                for (key, value) in lists.row(0) {
+                    by_key.entry(format!("{column}.{key}")).or_default().push(format!("{value:?}"));
+                }
+            }
+            all.push(by_key.into_iter().collect());
+        }
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn naming_an_attribute_does_not_change_what_is_stored(
+        lines in prop::collection::vec((attributes(), attributes()), 1..6),
+    ) {
+        let line = |(own, resource): &(String, String)| {
+            format!(r#"{{"signal":"traces","time":1,"attributes":{own},"resource":{resource}}}"#)
+        };
+        let lines = lines.iter().map(line).collect::<Vec<_>>().join("\n");
+        let names = ["retries", "a", "attr.service", "resource.a", "resource.retries"];
+        let named = Projection::of(&Demand::everything().and(Demand::names(names)));
+        prop_assert_eq!(stored(&read_with(&lines, &named)), stored(&read(&lines)));
+    }
+}
+
+#[test]
+fn an_integer_beyond_64_bits_keeps_its_digits() {
+    let digits = "18446744073709551616";
+    let batch = batch(&format!(r#"{{"signal":"metrics","value":{digits},"attributes":{{"n":{digits}}}}}"#));
+    let lists = AttributeColumn::new(batch.column_by_name("attributes").unwrap()).unwrap();
+    assert_eq!(lists.row(0).next(), Some(("n", Value::String(digits))));
+    let value = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>().value(0);
+    assert_eq!(value, 18_446_744_073_709_551_616.0);
+    let rejected = read(&format!(r#"{{"signal":"traces","duration_ns":{digits}}}"#)).rejected;
+    assert_eq!(rejected[0].reason.to_string(), format!("`duration_ns`: {digits} does not fit Int64"));
+}
+
+#[test]
+fn a_byte_order_mark_and_half_a_character_do_not_cost_the_line() {
+    let batch = batch("\u{feff}{\"signal\":\"logs\",\"body\":\"cut \\ud83d\"}");
+    assert_eq!(text(&batch, "body", 0).as_deref(), Some("cut \u{fffd}"));
 }

@@ -9,6 +9,8 @@
 //! | windows | numbers | `measures`, else `labels` | the column's name |
 //! | windows, alarms | anything else | `labels` | the column's name |
 //!
+//! An attribute that has a column for the sake of an expression only, and is more than text, is stored as it was received.
+//!
 //! So do values that do not fit their column, as text under the column's name. Without a map they are counted.
 //! A column that is NULL in every row is left out: the table's default applies.
 
@@ -18,7 +20,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::Field;
-use weir_pdata::attributes::AttributeColumn;
+use weir_pdata::attributes::{AttributeColumn, as_received};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
@@ -95,7 +97,10 @@ pub(crate) fn convert(
     scratch: &mut Scratch,
 ) -> Result<InsertRows, NothingInCommon> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
-    let mut columns = Columns::of(batches);
+    let received: Vec<_> =
+        batches.iter().map(|batch| as_received(batch, |name| table.find(name).is_some())).collect();
+    let batches: Vec<&RecordBatch> = received.iter().map(AsRef::as_ref).collect();
+    let mut columns = Columns::of(&batches);
     let mut maps = Maps::new(signal, table, &counts);
     maps.take_lists(&mut columns);
 

@@ -10,6 +10,8 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type, Schema};
+use weir_pdata::json::JsonLines;
+use weir_pdata::{Demand, Projection};
 
 use crate::block::{Body, block};
 use crate::reading::{read, rows};
@@ -408,4 +410,37 @@ fn a_table_of_something_else_is_not_written() {
     let error = convert(Signal::Traces, &[&spans], &table(&[("other", "String")]), &mut Scratch::new(false))
         .unwrap_err();
     assert_eq!(error, NothingInCommon);
+}
+
+/// Rows of JSON lines as a server reads them, the entries of their maps in any order, when these keys are named.
+fn stored(lines: &str, names: &[&str], table: &TableColumns) -> Vec<Vec<String>> {
+    let demand = Demand::everything().and(Demand::names(names.iter().copied()));
+    let lines = JsonLines::read(lines.lines().map(str::as_bytes), &Projection::of(&demand));
+    assert_eq!(lines.rejected, []);
+    let batches: Vec<RecordBatch> = lines.batches.into_iter().map(|(_, batch)| batch).collect();
+    let words = |row: &String| {
+        let mut words: Vec<String> = row.split(['{', '}', ',']).map(|word| word.trim().to_owned()).collect();
+        words.sort();
+        words
+    };
+    shown(&converted(Signal::Traces, &batches, table)).iter().map(words).collect()
+}
+
+#[test]
+fn naming_an_attribute_does_not_change_what_is_stored() {
+    let lines = r#"{"signal":"traces","time":1,"attributes":{"n":7,"s":"x","m":"text","a":[1]},"resource":{"r":1.0}}
+{"signal":"traces","time":2,"attributes":{"n":"8","m":true,"z":null,"f":1.0,"n":9}}
+{"signal":"traces","time":3,"attributes":{"s":"y","n":1},"resource":{"r":"text"}}"#;
+    let maps = table(&[("attributes", "Map(String, String)"), ("resource", "Map(String, String)")]);
+    let names = ["n", "s", "m", "a", "z", "f", "resource.r"];
+    let plain = stored(lines, &[], &maps);
+    assert!(plain[0].contains(&"n: 7".to_owned()) && plain[0].contains(&"s: x".to_owned()), "{plain:?}");
+    assert_eq!(stored(lines, &names, &maps), plain);
+    // A column of the table takes the value, once.
+    let own = table(&[("attributes", "Map(String, String)"), ("n", "Int64")]);
+    let sent = stored(lines, &["n"], &own);
+    assert!(
+        sent[0].iter().any(|word| word.starts_with("n=7 ")) && !sent[0].contains(&"n: 7".to_owned()),
+        "{sent:?}"
+    );
 }

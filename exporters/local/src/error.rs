@@ -19,6 +19,16 @@ pub enum LocalError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Another program writes into the directory.
+    #[error(
+        "the directory {} is in use by another running program, whose unfinished files must not be removed: stop that \
+         program, or give each its own `directory`",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The writer could not write the file.
     #[error("cannot write {}: {reason}", path.display())]
     Write {
@@ -52,7 +62,9 @@ impl LocalError {
 impl From<LocalError> for ExportError {
     fn from(error: LocalError) -> ExportError {
         match error {
-            LocalError::File { .. } | LocalError::Write { .. } => ExportError::retryable(error.to_string()),
+            LocalError::File { .. } | LocalError::Write { .. } | LocalError::InUse { .. } => {
+                ExportError::retryable(error.to_string())
+            }
             LocalError::Columns(_) => ExportError::permanent(error.to_string()),
         }
     }

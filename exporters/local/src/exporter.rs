@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use weir_component::{Context, ExportError, Exporter, StartError};
+use weir_pdata::attributes::as_received;
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
 use crate::config::Config;
@@ -31,13 +32,21 @@ pub struct LocalExporter {
     context: Context,
     directory: Directory,
     next_sweep_ms: AtomicI64,
+    /// The lock on the directory, from the start on.
+    lock: OnceLock<Option<File>>,
 }
 
 impl LocalExporter {
     /// An exporter with these settings.
     pub fn new(config: Config, context: Context) -> LocalExporter {
         let directory = Directory::new(&config.directory);
-        LocalExporter { config, context, directory, next_sweep_ms: AtomicI64::new(i64::MIN) }
+        LocalExporter {
+            config,
+            context,
+            directory,
+            next_sweep_ms: AtomicI64::new(i64::MIN),
+            lock: OnceLock::new(),
+        }
     }
 
     /// The time before which hours are to be deleted, when it is time to look.
@@ -70,9 +79,30 @@ impl Exporter for LocalExporter {
                 self.context.id
             ))
         };
-        let removed = tokio::task::spawn_blocking(move || directory.prepare()).await;
-        let removed =
-            removed.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        let mine = self.lock.get().is_some();
+        let prepared = tokio::task::spawn_blocking(move || {
+            // A second start of one exporter has the lock already.
+            let lock = if mine { None } else { directory.lock()? };
+            Ok::<_, LocalError>((lock, directory.prepare()?))
+        });
+        let (lock, removed) = match prepared.await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(error @ LocalError::InUse { .. })) => {
+                return Err(StartError(format!("{}: {error}", self.context.id)));
+            }
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        if !mine {
+            if lock.is_none() {
+                let exporter = self.context.id.to_string();
+                tracing::warn!(
+                    exporter,
+                    "the file system knows no locks: make sure that no other program has this directory"
+                );
+            }
+            let _ = self.lock.set(lock);
+        }
         if removed > 0 {
             let exporter = self.context.id.to_string();
             tracing::warn!(
@@ -92,7 +122,7 @@ impl Exporter for LocalExporter {
                 return Err(ExportError::permanent("the batch is not decoded"));
             };
             if batch.num_rows() > 0 {
-                columns.push(batch.clone());
+                columns.push(as_received(batch, |_| false).into_owned());
             }
         }
         let export = Export {

@@ -1,9 +1,11 @@
 //! Files that appear complete or not at all, and folders that go when they are old.
 //!
 //! A file is written in `<directory>/.writing/` and renamed into its folder when it is whole and on disk. What a crash
-//! left in `.writing` is removed by the next start, so one directory belongs to one running program.
+//! left in `.writing` is removed by the next start, so one directory belongs to one running program: it holds a lock on
+//! `<directory>/.lock`, which ends with it, however it ends.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
@@ -14,6 +16,7 @@ use crate::error::LocalError;
 use crate::hours::Hour;
 
 const WRITING: &str = ".writing";
+const LOCK: &str = ".lock";
 
 /// The directory of an exporter.
 #[derive(Clone, Debug)]
@@ -30,6 +33,21 @@ impl Directory {
     /// The directory at `path`. Nothing is touched yet.
     pub fn new(path: &Path) -> Directory {
         Directory(path.to_owned())
+    }
+
+    /// Makes the directory and takes it for this program, for as long as the result lives. `None`: the file system knows
+    /// no locks.
+    pub fn lock(&self) -> Result<Option<File>, LocalError> {
+        fs::create_dir_all(&self.0).map_err(LocalError::file("make the directory", &self.0))?;
+        let path = self.0.join(LOCK);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(LocalError::file("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(LocalError::InUse { path: self.0.clone() }),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(TryLockError::Error(error)) => Err(LocalError::file("lock", &path)(error)),
+        }
     }
 
     /// Makes the directory and removes what a crash left. Returns how many files that were.

@@ -13,7 +13,8 @@ use weir_component::clock::ManualClock;
 use weir_component::testkit::{check_exporter, check_exporter_contract, context};
 use weir_component::{Context, Exporter};
 use weir_pdata::attributes::ValueType;
-use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal, schema};
+use weir_pdata::json::JsonLines;
+use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Projection, Signal, schema};
 
 use crate::config::Config;
 use crate::exporter::LocalExporter;
@@ -111,7 +112,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with(".lock") {
+            found.push(path);
+        }
     }
     found.sort();
     found
@@ -336,10 +341,72 @@ async fn a_start_removes_unfinished_files_and_nothing_else() {
     first.start().await.unwrap();
     first.export(&[event(Signal::Traces, spans(TIME))]).await.unwrap();
     fs::write(directory.path().join(".writing/half.parquet"), b"PAR1").unwrap();
+    drop(first);
     let (second, _) = exporter(directory.path());
     second.start().await.unwrap();
     assert_eq!(files(&directory.path().join(".writing")), Vec::<PathBuf>::new());
     assert_eq!(files(&directory.path().join("traces")).len(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_belongs_to_one_running_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, _) = exporter(directory.path());
+    first.start().await.unwrap();
+    let unfinished = directory.path().join(".writing/half.parquet");
+    fs::write(&unfinished, b"PAR1").unwrap();
+    let (second, _) = exporter(directory.path());
+    let message = second.start().await.unwrap_err().to_string();
+    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+    assert!(message.contains("stop that program, or give each its own `directory`"), "{message}");
+    assert!(unfinished.exists(), "the first program's file is not touched");
+    drop(first);
+    second.start().await.unwrap();
+    assert!(!unfinished.exists());
+}
+
+/// Values of an attribute by key, of the map and of the columns together, with what was named and what was not.
+async fn stored_attributes(lines: &str, names: &[&str]) -> Vec<std::collections::BTreeMap<String, String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let (exporter, _) = exporter(directory.path());
+    let projection = Projection::of(&Demand::everything().and(Demand::names(names.iter().copied())));
+    let lines = JsonLines::read(lines.lines().map(str::as_bytes), &projection);
+    assert_eq!(lines.rejected, []);
+    let batches: Vec<_> = lines.batches.into_iter().map(|(signal, batch)| event(signal, batch)).collect();
+    exporter.export(&batches).await.unwrap();
+    let mut rows = Vec::new();
+    for batch in files(directory.path()).iter().flat_map(|path| read(path)) {
+        for row in 0..batch.num_rows() {
+            let shown = batch
+                .schema_ref()
+                .fields()
+                .iter()
+                .zip(batch.columns())
+                .filter(|(_, column)| column.is_valid(row));
+            let shown = shown.map(|(field, column)| {
+                (field.name().clone(), arrow::util::display::array_value_to_string(column, row).unwrap())
+            });
+            rows.push(
+                shown
+                    .filter(|(name, _)| {
+                        schema::fixed(Signal::Traces).find(name).is_none() || name == "attributes"
+                    })
+                    .collect(),
+            );
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn naming_an_attribute_does_not_change_what_is_stored() {
+    let lines = r#"{"signal":"traces","time":1,"attributes":{"n":7,"s":"x","m":"text","a":[1,2]},"resource":{"r":1.0}}
+{"signal":"traces","time":2,"attributes":{"n":"8","m":true,"z":null,"f":1.0,"n":9}}
+{"signal":"traces","time":3,"attributes":{"s":"y","n":1},"resource":{"r":"text"}}"#;
+    let plain = stored_attributes(lines, &[]).await;
+    assert_eq!(plain.len(), 3);
+    assert_eq!(plain[0]["n"], "7");
+    assert_eq!(stored_attributes(lines, &["n", "s", "m", "a", "z", "f", "resource.r"]).await, plain);
 }
 
 #[tokio::test]

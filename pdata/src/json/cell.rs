@@ -59,6 +59,9 @@ pub(super) fn cell(data_type: &DataType, json: Json) -> Result<Cell, String> {
         (DataType::Int32 | DataType::UInt32, Json::Int(value)) => {
             Err(format!("{value} does not fit {data_type}"))
         }
+        (DataType::Int64 | DataType::Int32 | DataType::UInt32, Json::Large(digits)) => {
+            Err(format!("{digits} does not fit {data_type}"))
+        }
         (DataType::Int64 | DataType::Int32 | DataType::UInt32, other) => expected("an integer", &other),
         (DataType::Float64, json) => match float(&json) {
             Some(value) => Ok(Cell::Float(value)),
@@ -109,12 +112,18 @@ fn time(json: &Json) -> Result<i64, String> {
     }
 }
 
+/// Whether an attribute with this value is a text in its list.
+pub(super) fn is_stored_as_text(value: &Json) -> bool {
+    matches!(value, Json::Text(_) | Json::Large(_))
+}
+
 /// A float, including what is written as text.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn float(json: &Json) -> Option<f64> {
     match json {
         Json::Float(value) => Some(*value),
         Json::Int(value) => Some(*value as f64),
+        Json::Large(digits) => digits.parse().ok().filter(|value: &f64| value.is_finite()),
         Json::Text(text) => match text.as_str() {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),
@@ -285,7 +294,8 @@ fn push_value(values: &mut BinaryViewBuilder, value: Json) -> ValueType {
         Json::Bool(_) => ValueType::Bool,
         Json::Int(_) => ValueType::Int64,
         Json::Float(_) => ValueType::Float64,
-        Json::Text(_) => ValueType::String,
+        // As text the digits stay.
+        Json::Text(_) | Json::Large(_) => ValueType::String,
         Json::Array(_) => ValueType::Array,
         Json::Object(_) => ValueType::Map,
     };
@@ -294,7 +304,7 @@ fn push_value(values: &mut BinaryViewBuilder, value: Json) -> ValueType {
         Json::Bool(value) => values.append_value([u8::from(value)]),
         Json::Int(value) => values.append_value(value.to_le_bytes()),
         Json::Float(value) => values.append_value(value.to_le_bytes()),
-        Json::Text(text) => values.append_value(text),
+        Json::Text(text) | Json::Large(text) => values.append_value(text),
         nested => values.append_value(nested.to_bytes()),
     }
     value_type

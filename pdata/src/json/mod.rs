@@ -9,17 +9,19 @@
 //! * `attributes` and `resource` are objects. Values keep their type: text, integer, float (with a fraction or
 //!   exponent), boolean, null; arrays and maps are kept as JSON without white space. A key that comes twice is two
 //!   attributes.
+//! * An integer beyond 64 bits with sign is a text of its digits among attributes, and an error in a column of integers.
+//! * Half a surrogate pair in a text becomes U+FFFD. A byte order mark before the object is skipped.
 //! * `links` and `events` are arrays of objects, `labels` an object of texts.
 //! * A float that JSON has no number for is the text `NaN`, `Infinity` or `-Infinity`.
 //! * Windows have further fields, for keys and measures. They are columns of the value's type; averages, rates and
 //!   percentiles are always floats.
 //!
 //! [`JsonLines::read`] also reads SkyWalking segments. What [`write_rows`] writes reads back as the same events, but for
-//! what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null, times among a window's
-//! further fields become numbers, and an attribute that had a column of its own is text only where the reader's
-//! projection asks for it too.
+//! what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null, and times among a window's
+//! further fields become numbers.
 
 mod cell;
+mod parse;
 mod read;
 mod segment;
 mod value;

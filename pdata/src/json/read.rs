@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use prost::Message;
 use thiserror::Error;
 
-use super::cell::{Cell, cell, column, float};
+use super::cell::{Cell, cell, column, float, is_stored_as_text};
+use super::parse::parse;
 use super::segment;
 use super::value::Json;
 use crate::{DecodeError, Encoded, Format, Projection, Signal, decode, schema};
@@ -134,7 +135,7 @@ fn read_line(
     tables: &mut [Table<'_>; 5],
     segments: &mut Vec<(usize, Vec<u8>)>,
 ) -> Result<(), LineError> {
-    let fields = match Json::parse(bytes).map_err(|error| LineError::Json(error.to_string()))? {
+    let fields = match parse(bytes).map_err(LineError::Json)? {
         Json::Object(fields) => fields,
         other => return Err(LineError::NotAnObject(other.kind())),
     };
@@ -247,7 +248,8 @@ impl<'a> Table<'a> {
     fn make_room_for_floats(&mut self, at: usize, value: &Json) {
         let (field, cells) = &mut self.columns[at];
         let fixed = schema::is_fixed(self.signal, field.name());
-        if fixed || *field.data_type() != DataType::Int64 || !matches!(value, Json::Float(_)) {
+        if fixed || *field.data_type() != DataType::Int64 || !matches!(value, Json::Float(_) | Json::Large(_))
+        {
             return;
         }
         *field = Arc::new(Field::new(field.name(), DataType::Float64, true));
@@ -266,7 +268,7 @@ impl<'a> Table<'a> {
                 Json::Null => continue,
                 _ if is_float(&name) && float(&value).is_some() => DataType::Float64,
                 Json::Int(_) => DataType::Int64,
-                Json::Float(_) => DataType::Float64,
+                Json::Float(_) | Json::Large(_) => DataType::Float64,
                 Json::Bool(_) => DataType::Boolean,
                 Json::Text(_) => DataType::Utf8View,
                 Json::Array(_) | Json::Object(_) => {
@@ -299,7 +301,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Takes the wanted attributes out of a row: the first of each key.
+    /// Takes the wanted attributes out of a row: the first of each key. Of a key that has a value other than text in the
+    /// row all stay in the list, and the column has a copy: exporters store what was received, see
+    /// [`as_received`](crate::attributes::as_received).
     fn take_wanted(&self, row: &mut [(usize, Cell)]) -> Vec<Cell> {
         if !self.is_event() {
             return Vec::new();
@@ -311,7 +315,11 @@ impl<'a> Table<'a> {
                 return None;
             };
             let found = attributes.iter().position(|(name, _)| name == key)?;
-            Some(attributes.remove(found).1)
+            let mut own = attributes[found..].iter().filter(|(name, _)| name == key);
+            if own.all(|(_, value)| is_stored_as_text(value)) {
+                return Some(attributes.remove(found).1);
+            }
+            Some(attributes[found].1.clone())
         };
         let text = |value: Json| match value {
             Json::Null => Cell::Null,

@@ -1,28 +1,21 @@
 //! JSON as a tree that keeps the order of fields, repeated fields, and the difference between 1 and 1.0.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number with a fraction or exponent, or an integer beyond 64 bits with sign.
+    /// A number with a fraction or exponent.
     Float(f64),
+    /// The digits of an integer beyond 64 bits with sign.
+    Large(String),
     Text(String),
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
 
 impl Json {
-    /// Reads one value that takes all of `bytes`. The error is serde_json's sentence.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Json, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
-
     /// What kind of value it is, for messages.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
@@ -30,6 +23,7 @@ impl Json {
             Json::Bool(_) => "a boolean",
             Json::Int(_) => "an integer",
             Json::Float(_) => "a number with a fraction",
+            Json::Large(_) => "an integer beyond 64 bits",
             Json::Text(_) => "a text",
             Json::Array(_) => "an array",
             Json::Object(_) => "an object",
@@ -43,6 +37,7 @@ impl Json {
             Json::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
             Json::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
             Json::Float(value) => write_float(out, *value),
+            Json::Large(digits) => out.extend_from_slice(digits.as_bytes()),
             Json::Text(text) => write_text(out, text),
             Json::Array(items) => {
                 out.push(b'[');
@@ -102,80 +97,19 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(Tree)
-    }
-}
-
-struct Tree;
-
-impl<'de> Visitor<'de> for Tree {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Int(value))
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(i64::try_from(value).map_or(Json::Float(value as f64), Json::Int))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Json::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json, A::Error> {
-        let mut object = Vec::new();
-        while let Some(field) = fields.next_entry()? {
-            object.push(field);
-        }
-        Ok(Json::Object(object))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::parse::parse;
 
     #[test]
     fn order_repetition_and_the_types_of_numbers_are_kept() {
         let text = r#"{"b":1,"a":1.0,"b":[null,true,"ä\n",-3,1e300,{}]}"#;
-        let json = Json::parse(text.as_bytes()).unwrap();
+        let json = parse(text.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(json.to_bytes()).unwrap(), text.replace("1e300", "1e+300"));
     }
 
     #[test]
     fn deep_nesting_is_an_error() {
-        assert!(Json::parse("[".repeat(100_000).as_bytes()).is_err());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
     }
 }

@@ -10,15 +10,18 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, SecondsFormat};
 
+use super::parse::parse;
 use super::value::{Json, write_float, write_text};
-use crate::attributes::{AttributeColumn, Value};
+use crate::attributes::{AttributeColumn, Value, as_received};
 use crate::text::TextColumn;
 use crate::{Signal, schema};
 
 /// Appends each row of `columns` to `out` as one line: a JSON object and a line feed.
 ///
+/// An attribute that has a column of its own is written as it was received.
 /// Fields come in the order of the columns, then `attributes` and `resource`. Nulls and empty lists are left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
+    let columns = &*as_received(columns, |_| false);
     let row = Row::new(columns, signal);
     for index in 0..columns.num_rows() {
         row.write(index, out);
@@ -159,7 +162,7 @@ fn write_attributes(list: AttributeColumn<'_>, row: usize, separator: &mut u8, o
 
 /// Writes an array or map that is kept as JSON. Other bytes become hexadecimal text.
 fn write_nested(bytes: &[u8], out: &mut Vec<u8>) {
-    match Json::parse(bytes) {
+    match parse(bytes) {
         Ok(nested @ (Json::Array(_) | Json::Object(_))) => nested.write(out),
         _ => write_text(out, &Value::Bytes(bytes).to_string()),
     }

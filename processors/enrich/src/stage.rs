@@ -1,6 +1,6 @@
 //! The half that runs on a lane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 use prometheus_client::metrics::counter::Counter;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, LaneMessage, LogLimit, Outlet, Stage};
+use weir_pdata::attributes::out_of_lists;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, SignalSet, schema};
 
@@ -35,6 +36,8 @@ pub struct Plan {
     drop: Vec<String>,
     rename: BTreeMap<String, String>,
     types: Vec<(String, CastType, Counter)>,
+    /// All columns that are read.
+    names: BTreeSet<String>,
     context: Context,
     log: LogLimit,
 }
@@ -44,10 +47,13 @@ impl Plan {
     pub fn new(config: &Config, context: Context) -> Plan {
         let id = context.id.to_string();
         let counter = |name: &str| context.telemetry.counter(&UNCAST, &[&id, name]);
+        let renamed = config.rename.iter().flat_map(|(old, new)| [old, new]);
+        let names = config.drop.iter().chain(renamed).chain(config.types.keys()).cloned().collect();
         Plan {
             drop: config.drop.clone(),
             rename: config.rename.clone(),
             types: config.types.iter().map(|(name, to)| (name.clone(), *to, counter(name))).collect(),
+            names,
             context,
             log: LogLimit::every_ms(10_000),
         }
@@ -60,9 +66,7 @@ impl Plan {
 
     /// The columns that are read.
     pub fn names(&self) -> Vec<String> {
-        let renamed = self.rename.iter().flat_map(|(old, new)| [old, new]);
-        let cast = self.types.iter().map(|(name, _, _)| name);
-        self.drop.iter().chain(renamed).chain(cast).cloned().collect()
+        self.names.iter().cloned().collect()
     }
 }
 
@@ -86,7 +90,8 @@ impl EnrichStage {
     }
 
     fn enrich(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let mut columns = Columns::of(batch);
+        let named = |name: &str| self.plan.names.contains(name);
+        let mut columns = Columns::of(&out_of_lists(batch, named));
         columns.columns.retain(|(field, _)| !self.plan.drop.contains(field.name()));
         let mut added = columns.rename(&self.plan.rename)?;
         self.cast(&mut columns, &mut added);
