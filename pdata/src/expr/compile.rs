@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::Expr as Sql;
 
 use super::fit;
 use super::functions::functions;
+use super::lenient::lenient;
 use crate::{Signal, schema};
 
 /// A column that an expression reads, with its type in the batch; `None` where the batch lacks it.
@@ -81,10 +82,10 @@ fn compile_with(tree: &Sql, reads: &[Read<'_>], guess: &DataType) -> Result<Comp
     let context = SimplifyContext::builder().with_schema(all.clone()).build();
     let simplifier = ExprSimplifier::new(context);
     // Types are checked before the missing columns disappear.
-    let coerced = simplifier.coerce(fitted, &all)?;
+    let coerced = lenient(simplifier.coerce(fitted, &all)?, &all)?;
     let filled = fill_missing(coerced, &missing)?;
     let simple = simplifier.simplify(filled)?;
-    let simple = simplifier.coerce(simple, &all)?;
+    let simple = lenient(simplifier.coerce(simple, &all)?, &all)?;
     let planning = PhysicalPlanningContext::default();
     let physical = create_physical_expr(&simple, &all, &ExecutionProps::new(), &planning)?;
     let result = physical.data_type(&input)?;

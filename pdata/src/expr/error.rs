@@ -45,8 +45,16 @@ pub enum ExprError {
         /// What does not fit.
         message: String,
     },
-    /// A batch on which the expression has no result.
-    #[error("`{expression}` failed on a batch: {message}")]
+    /// A value that is written in the expression and cannot work, such as a bad regular expression.
+    #[error("`{expression}` cannot work: {message}")]
+    Wrong {
+        /// The whole expression.
+        expression: String,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// A row on which the expression has no result.
+    #[error("`{expression}` failed on a value: {message}")]
     Evaluate {
         /// The whole expression.
         expression: String,

@@ -2,21 +2,57 @@
 //!
 //! * Text compared with or used as a number is read as a number, as true or false likewise.
 //!   Text that is neither is NULL there.
-//! * A cast of a value that does not fit gives NULL, and so does a division by zero: one odd value must
-//!   not take the result from the other rows of a batch.
+//! * A division by zero gives NULL: one odd value must not take the result from the other rows of a batch. `/` divides
+//!   as floats, whatever the types.
+//! * What is not finite is NULL, see [`finite`](super::finite).
+//! * Results whose length an argument says are bounded, see [`bounded`](super::bounded).
+
+use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, TryCast, lit};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, TryCast, cast, lit};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::bounded::{self, at_most, repeats, replaced};
+use super::div::div;
+use super::finite::only_finite;
+use super::pattern;
 use super::text_as::text_as;
 
 /// Rewrites a planned expression so that text fits where a number or a condition is needed.
 pub(super) fn fit(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    expr.transform_up(|node| Ok(Transformed::yes(fit_node(node, schema)?))).map(|fitted| fitted.data)
+    let fitted = |node| {
+        let fitted = fit_node(node, schema)?;
+        let may_be_odd = matches!(
+            fitted,
+            Expr::Column(_)
+                | Expr::BinaryExpr(_)
+                | Expr::Cast(_)
+                | Expr::TryCast(_)
+                | Expr::ScalarFunction(_)
+                | Expr::Literal(..)
+        );
+        let is_float = may_be_odd && fitted.get_type(schema).is_ok_and(|one| one.is_floating());
+        Ok(Transformed::yes(if is_float && !is_finite_literal(&fitted) {
+            only_finite(fitted)
+        } else {
+            fitted
+        }))
+    };
+    expr.transform_up(fitted).map(|fitted| fitted.data)
+}
+
+fn is_finite_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(number), _) => number.is_none_or(f64::is_finite),
+        Expr::Literal(ScalarValue::Float32(number), _) => number.is_none_or(f32::is_finite),
+        _ => false,
+    }
 }
 
 /// Text read as a condition; anything else as it is.
@@ -28,18 +64,18 @@ pub(super) fn condition(expr: Expr, schema: &DFSchema) -> Expr {
 const EXACT: i64 = 1 << 53;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Number,
     Truth,
     Other,
 }
 
-fn kind(expr: &Expr, schema: &DFSchema) -> Kind {
+pub(super) fn kind(expr: &Expr, schema: &DFSchema) -> Kind {
     expr.get_type(schema).map_or(Kind::Other, |data_type| kind_of_type(&data_type))
 }
 
-fn kind_of_type(data_type: &DataType) -> Kind {
+pub(super) fn kind_of_type(data_type: &DataType) -> Kind {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
         DataType::Boolean => Kind::Truth,
@@ -65,12 +101,18 @@ fn fit_node(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         Expr::Between(between) => fit_between(between, schema)?,
         Expr::InList(list) => fit_list(list, schema)?,
         Expr::Case(case) => fit_case(case, schema)?,
-        Expr::ScalarFunction(call) => fit_call(call, schema),
+        Expr::SimilarTo(like) => pattern::similar_to(like)?,
+        Expr::ScalarFunction(call) => {
+            pattern::check_call(&call)?;
+            fit_call(bound_call(call, schema)?, schema)?
+        }
         other => other,
     })
 }
 
-fn fit_binary(BinaryExpr { left, op, right }: BinaryExpr, schema: &DFSchema) -> Result<Expr> {
+fn fit_binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Expr> {
+    pattern::check_operator(&binary)?;
+    let BinaryExpr { left, op, right } = binary;
     let (left, right) = match op {
         Operator::And | Operator::Or => (condition(*left, schema), condition(*right, schema)),
         Operator::Eq
@@ -81,6 +123,9 @@ fn fit_binary(BinaryExpr { left, op, right }: BinaryExpr, schema: &DFSchema) -> 
         | Operator::GtEq
         | Operator::IsDistinctFrom
         | Operator::IsNotDistinctFrom => pair(*left, *right, schema)?,
+        Operator::IntegerDivide => {
+            return Ok(div().call(vec![number(*left, schema)?, number(*right, schema)?]));
+        }
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
             let kinds = (kind(&left, schema), kind(&right, schema));
             // Text beside a time is an interval or a time: DataFusion knows how to read it.
@@ -91,6 +136,13 @@ fn fit_binary(BinaryExpr { left, op, right }: BinaryExpr, schema: &DFSchema) -> 
             }
         }
         _ => (*left, *right),
+    };
+    // A share of integers is rarely meant to be 0 or 1.
+    let (whole, divides) = (kind(&left, schema) == Kind::Number, op == Operator::Divide);
+    let left = if whole && divides && !left.get_type(schema)?.is_floating() {
+        cast(left, DataType::Float64)
+    } else {
+        left
     };
     let right = match op {
         Operator::Divide | Operator::Modulo if !is_nonzero_literal(&right) => {
@@ -199,14 +251,83 @@ fn fit_case(case: Case, schema: &DFSchema) -> Result<Expr> {
     Ok(Expr::Case(Case { expr: None, when_then_expr: branches, else_expr }))
 }
 
+/// Functions that give one of their arguments: text among numbers is a number.
+const CHOOSING: [&str; 6] = ["coalesce", "nvl", "nvl2", "greatest", "least", "nullif"];
+
 /// A call that does not take text but takes numbers gets its text arguments as numbers.
-fn fit_call(call: ScalarFunction, schema: &DFSchema) -> Expr {
+fn fit_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+    if call.func.name() == super::div::NAME {
+        call.args = call.args.into_iter().map(|arg| number(arg, schema)).collect::<Result<_>>()?;
+        return Ok(Expr::ScalarFunction(call));
+    }
+    // `to_timestamp` and its kin do not know dictionaries.
+    if call.func.name().starts_with("to_") {
+        call.args = call.args.into_iter().map(|arg| unpacked(arg, schema)).collect();
+    }
     let as_written = Expr::ScalarFunction(call.clone());
-    if as_written.get_type(schema).is_ok() || !call.args.iter().any(|arg| kind(arg, schema) == Kind::Text) {
-        return as_written;
+    let has = |wanted: Kind| call.args.iter().any(|arg| kind(arg, schema) == wanted);
+    let fits = match call.func.name() {
+        name if CHOOSING.contains(&name) => !has(Kind::Number),
+        _ => as_written.get_type(schema).is_ok(),
+    };
+    if fits || !has(Kind::Text) {
+        return Ok(as_written);
     }
     let args = call.args.into_iter().map(|arg| number(arg, schema)).collect::<Result<Vec<_>>>();
-    let Ok(args) = args else { return as_written };
+    let Ok(args) = args else { return Ok(as_written) };
     let fitted = Expr::ScalarFunction(ScalarFunction { func: call.func, args });
-    if fitted.get_type(schema).is_ok() { fitted } else { as_written }
+    Ok(if fitted.get_type(schema).is_ok() { fitted } else { as_written })
+}
+
+/// Text that is not in a dictionary.
+fn unpacked(expr: Expr, schema: &DFSchema) -> Expr {
+    match expr.get_type(schema) {
+        Ok(DataType::Dictionary(..)) if kind(&expr, schema) == Kind::Text => {
+            cast(expr, crate::schema::text())
+        }
+        _ => expr,
+    }
+}
+
+/// Bounds what a call can make.
+fn bound_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
+    let name = call.func.name().to_owned();
+    match (name.as_str(), call.args.as_mut_slice()) {
+        ("lpad" | "rpad", [_, length, ..]) => {
+            check_length(&name, length, schema)?;
+            *length = at_most(integer(length.clone(), schema));
+        }
+        ("repeat", [text, times]) => {
+            check_length(&name, times, schema)?;
+            *times = repeats(text.clone(), integer(times.clone(), schema));
+        }
+        ("replace", [text, from, to]) => {
+            *text = replaced(text.clone(), from.clone(), to.clone());
+        }
+        _ => {}
+    }
+    Ok(call)
+}
+
+fn integer(expr: Expr, schema: &DFSchema) -> Expr {
+    match kind(&expr, schema) {
+        Kind::Text => text_as(expr, DataType::Int64),
+        _ => expr,
+    }
+}
+
+fn check_length(function: &str, length: &Expr, schema: &DFSchema) -> Result<()> {
+    if length.any_column_refs() {
+        return Ok(());
+    }
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let simplifier = ExprSimplifier::new(context);
+    let constant = simplifier.coerce(length.clone(), schema).and_then(|length| simplifier.simplify(length));
+    let Ok(Expr::Literal(value, _)) = constant else { return Ok(()) };
+    match value.cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(Some(length))) if length > bounded::MOST => {
+            Err(pattern::wrong(format!("`{function}` with {length}: at most {} are possible", bounded::MOST)))
+        }
+        _ => Ok(()),
+    }
 }

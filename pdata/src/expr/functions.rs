@@ -1,5 +1,5 @@
 //! The functions that expressions may call: every scalar function that this build of DataFusion has
-//! and that gives the same result whenever it is called.
+//! and that gives the same result whenever it is called; and `div`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -30,6 +30,10 @@ pub(super) enum Found {
     Nothing(Option<String>),
 }
 
+/// Functions that make lists of any length.
+const ENDLESS: [&str; 6] =
+    ["range", "generate_series", "array_repeat", "list_repeat", "array_resize", "list_resize"];
+
 /// All functions.
 pub(super) fn functions() -> &'static Functions {
     static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
@@ -45,6 +49,7 @@ impl Functions {
             }
             scalar.insert(function.name().to_owned(), function.clone());
         }
+        scalar.insert(super::div::NAME.to_owned(), super::div::div());
         let mut others = HashMap::new();
         for function in SessionStateDefaults::default_window_functions() {
             others.insert(function.name().to_owned(), "window function");
@@ -62,6 +67,12 @@ impl Functions {
     /// Finds a function by its name, in any case.
     pub(super) fn find(&self, name: &str) -> Found {
         let lower = name.to_lowercase();
+        if ENDLESS.contains(&lower.as_str()) {
+            return Found::Forbidden(
+                format!("the function `{lower}`"),
+                "it makes a list as long as an argument says; an expression gives one value",
+            );
+        }
         if let Some(function) = self.scalar.get(&lower) {
             return match function.signature().volatility {
                 Volatility::Immutable => Found::Scalar,

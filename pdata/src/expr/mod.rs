@@ -5,6 +5,13 @@
 //! * A column that a batch lacks is NULL. A condition that is NULL is false.
 //! * Text compared with a number is read as a number: `http.status_code >= 500`. Text that is no number is
 //!   NULL there, and so are a cast that fails and a division by zero.
+//! * `/` divides as floats: `1 / 2` is 0.5. `a // b` and `div(a, b)` divide without what is after the point,
+//!   integers exactly, towards zero.
+//! * NaN and infinities are NULL, in columns, in text that is read as a number, and as the result of anything.
+//! * A row on which a function fails is NULL; the other rows of its batch are as if they were alone.
+//! * `SIMILAR TO` matches the whole text, `~` any part of it. A pattern that is written in the expression is checked.
+//! * `lpad`, `rpad` and `repeat` make at most 4,096 characters (`repeat`: bytes), `replace` at most 64 KiB: else NULL, or
+//!   an error when the length is written in the expression. There are no functions that make lists of any length.
 //! * Everything that SQL says about the values of one row is there, with the scalar functions of this build of
 //!   DataFusion. Functions of several rows, subqueries, and functions of the clock or of chance are errors.
 //!
@@ -14,12 +21,18 @@
 //! nesting. A parsed expression is compiled once for each set of column types that
 //! it meets.
 
+mod bounded;
 mod compile;
+mod div;
 mod error;
+mod finite;
 mod fit;
 mod functions;
 mod grammar;
+mod lenient;
 mod measure;
+mod pattern;
+mod rows;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -39,6 +52,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 pub use error::ExprError;
 pub use measure::{Function, Measure};
+pub use text_as::numbers;
 
 use compile::{Compiled, Read, compile};
 
@@ -57,6 +71,23 @@ struct Inner {
 
 /// The types of the columns read, in the order of `names`, and what they compile to.
 struct Known(Vec<Option<DataType>>, Arc<Compiled>);
+
+/// The rows on which expressions failed. They count as NULL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How many rows: one on which two expressions fail counts twice.
+    pub rows: usize,
+    /// Why the first of them failed.
+    pub first: Option<ExprError>,
+}
+
+impl Failures {
+    /// Adds rows that failed for one reason.
+    pub fn add(&mut self, rows: usize, error: ExprError) {
+        self.rows += rows;
+        self.first.get_or_insert(error);
+    }
+}
 
 /// A pipeline has few schemas; more than this many come from casts that change back and forth.
 const KEPT: usize = 16;
@@ -83,11 +114,12 @@ impl Expr {
         &self.0.names
     }
 
-    /// For each row whether the expression is true. NULL is false; text is true when it says so.
+    /// For each row whether the expression is true. NULL is false; text is true when it says so. Rows on which it fails
+    /// are false and go to `failures`.
     ///
     /// Errors: the columns' types do not fit, or the result is no condition.
-    pub fn filter(&self, batch: &RecordBatch) -> Result<BooleanArray, ExprError> {
-        let value = self.evaluate(batch)?;
+    pub fn filter(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<BooleanArray, ExprError> {
+        let value = self.evaluate(batch, failures)?;
         let value = match value.data_type() {
             DataType::Boolean => value,
             DataType::Null => return Ok(BooleanArray::from(vec![false; value.len()])),
@@ -99,10 +131,10 @@ impl Expr {
         Ok(if truth.null_count() > 0 { prep_null_mask_filter(truth) } else { truth.clone() })
     }
 
-    /// The expression's value for each row.
+    /// The expression's value for each row. Rows on which it fails are NULL and go to `failures`.
     ///
-    /// Errors: the columns' types do not fit, or a function fails on a value.
-    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ExprError> {
+    /// Errors: the columns' types do not fit.
+    pub fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<ArrayRef, ExprError> {
         let schema = batch.schema_ref();
         let found: Vec<Option<usize>> =
             self.0.names.iter().map(|name| schema.fields().iter().position(|f| f.name() == name)).collect();
@@ -111,15 +143,20 @@ impl Expr {
         let compiled = self.compiled(&types)?;
         let columns = found.into_iter().flatten().map(|index| batch.column(index).clone()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(compiled.input.clone(), columns, &options)
-            .map_err(DataFusionError::from)
-            .and_then(|input| compiled.physical.evaluate(&input)?.into_array(batch.num_rows()))
-            .map_err(|error| self.failed(&error))
+        let (values, failed, error) =
+            RecordBatch::try_new_with_options(compiled.input.clone(), columns, &options)
+                .map_err(DataFusionError::from)
+                .and_then(|input| rows::evaluate(&compiled, &input))
+                .map_err(|error| self.failed(&error))?;
+        if let Some(error) = error {
+            failures.add(failed, self.failed(&error));
+        }
+        Ok(values)
     }
 
     /// The expression's value for each row as a float; NULL where it is no number.
-    pub fn numbers(&self, batch: &RecordBatch) -> Result<Float64Array, ExprError> {
-        text_as::numbers(&self.evaluate(batch)?).map_err(|error| self.failed(&error))
+    pub fn numbers(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<Float64Array, ExprError> {
+        text_as::numbers(&self.evaluate(batch, failures)?).map_err(|error| self.failed(&error))
     }
 
     /// `whole` is what error messages show, `text` the part of it that `tokens` are.
@@ -197,13 +234,19 @@ fn on_a_large_stack<T: Send>(
 }
 
 fn types(expression: &str, error: &DataFusionError) -> ExprError {
-    ExprError::Types { expression: expression.to_owned(), message: plain(error) }
+    let (expression, message) = (expression.to_owned(), plain(error));
+    match error.find_root() {
+        DataFusionError::Configuration(_) => ExprError::Wrong { expression, message },
+        _ => ExprError::Types { expression, message },
+    }
 }
 
 /// The error without DataFusion's prefixes.
 fn plain(error: &DataFusionError) -> String {
     let message = match error.find_root() {
-        DataFusionError::Plan(message) | DataFusionError::Execution(message) => message.clone(),
+        DataFusionError::Plan(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::Configuration(message) => message.clone(),
         other => other.strip_backtrace(),
     };
     message.lines().next().unwrap_or_default().to_owned()

@@ -44,6 +44,16 @@ fn batch(encoding: &str) -> RecordBatch {
         ("flags", Arc::new(UInt32Array::from(vec![Some(0), Some(1), Some(2), None]))),
         ("ok", Arc::new(BooleanArray::from(vec![Some(true), Some(false), Some(true), None]))),
         ("time", Arc::new(time.with_timezone("UTC"))),
+        (
+            "odd",
+            Arc::new(Float64Array::from(vec![
+                Some(f64::NAN),
+                Some(f64::INFINITY),
+                Some(f64::NEG_INFINITY),
+                None,
+            ])),
+        ),
+        ("odd.text", text(encoding, &[Some("NaN"), Some("inf"), Some("-Infinity"), None])),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
         .unwrap()
@@ -127,6 +137,55 @@ const CONDITIONS: &[(&str, &[usize])] = &[
     ("flags > value", &[1]),
     ("value * 2 = 1", &[0]),
     ("round(value) = 2", &[2]),
+    // `/` divides as floats, `//` without what is after the point.
+    ("flags / 2 > 0.4 AND flags / 2 < 0.6", &[1]),
+    ("http.status_code / 400 = 2.5", &[1]),
+    ("duration_ns // 7 = 85", &[1]),
+    ("div(duration_ns, 2) = 2", &[0]),
+    ("div(-duration_ns, 2) = -2", &[0]),
+    ("http.status_code // 300 = 3", &[1]),
+    ("http.status_code // 300.5 = 3", &[1]),
+    ("5 // flags IS NULL", &[0, 3]),
+    ("9223372036854775807 // 2 = 4611686018427387903", &[0, 1, 2, 3]),
+    // One odd value takes no other row with it.
+    ("coalesce(http.status_code, 0) >= 200", &[0, 1]),
+    ("coalesce(http.status_code, 0) = 0", &[2, 3]),
+    ("coalesce(user.id, 0) = 3.5", &[2]),
+    ("greatest(http.status_code, duration_ns) = 600", &[]),
+    ("greatest(http.status_code, duration_ns) = 1000", &[1]),
+    ("nullif(http.status_code, 200) IS NULL", &[0, 2, 3]),
+    ("date_trunc('day', service) IS NULL", &[0, 1, 2, 3]),
+    ("CAST(http.status_code AS BIGINT) <> 200", &[1]),
+    ("CASE WHEN kind = 'server' THEN http.status_code ELSE 0 END > 100", &[0]),
+    // The condition fails on row 2 as a whole, and is NULL there.
+    ("to_timestamp(http.status_code) IS NULL", &[3]),
+    // What is not finite is NULL.
+    ("odd > 1", &[]),
+    ("odd <> 1", &[]),
+    ("odd IS NULL", &[0, 1, 2, 3]),
+    ("odd.text > 1", &[]),
+    ("CAST(odd.text AS DOUBLE) > 1", &[]),
+    ("odd.text IS NULL", &[3]),
+    ("odd + 1 > 1", &[]),
+    ("ln(duration_ns - 5) IS NULL", &[0, 2, 3]),
+    ("sqrt(value) > 0", &[0, 2]),
+    ("value * 1e308 * 10 > 1", &[]),
+    ("power(10, 400) > 1", &[]),
+    ("CAST('NaN' AS DOUBLE) > 1", &[]),
+    // SIMILAR TO is about the whole text.
+    ("service SIMILAR TO 'pa'", &[]),
+    ("service SIMILAR TO 'pay'", &[0]),
+    ("service SIMILAR TO '(pay|st%)'", &[0, 2]),
+    ("service SIMILAR TO 'p_y'", &[0]),
+    ("service NOT SIMILAR TO 'p.y'", &[0, 1, 2]),
+    ("service SIMILAR TO '[a-z]+'", &[0, 2]),
+    // What an argument could make too long is NULL.
+    ("lpad(service, duration_ns * 1000, 'x') IS NULL", &[0, 1, 3]),
+    ("length(lpad(service, duration_ns)) = 5", &[0]),
+    ("rpad(service, http.status_code * 10) IS NULL", &[1, 2, 3]),
+    ("repeat(service, duration_ns * 4) IS NULL", &[1, 3]),
+    ("repeat(service, 2) = 'paypay'", &[0]),
+    ("replace(service, 'pay', 'sold') = 'sold'", &[0]),
     ("ok", &[0, 2]),
     ("ok = false", &[1]),
     ("ok IS NOT TRUE", &[1, 3]),
@@ -161,7 +220,8 @@ fn conditions_hold_for_the_same_rows_in_every_encoding() {
     for encoding in ENCODINGS {
         let batch = batch(encoding);
         for (condition, rows) in CONDITIONS {
-            let result = Expr::parse_condition(condition).and_then(|expr| expr.filter(&batch));
+            let result = Expr::parse_condition(condition)
+                .and_then(|expr| expr.filter(&batch, &mut Failures::default()));
             let result = result.map(|truth| (0..4).filter(|row| truth.value(*row)).collect::<Vec<_>>());
             if result.as_deref() != Ok(*rows) {
                 wrong.push(format!("{condition} ({encoding}): {result:?}, not {rows:?}"));
@@ -173,29 +233,36 @@ fn conditions_hold_for_the_same_rows_in_every_encoding() {
 
 #[test]
 fn a_filter_has_no_nulls() {
-    let truth = Expr::parse("kind = 'server'").unwrap().filter(&batch("view")).unwrap();
+    let truth =
+        Expr::parse("kind = 'server'").unwrap().filter(&batch("view"), &mut Failures::default()).unwrap();
     assert_eq!((truth.null_count(), truth.value(3)), (0, false));
 }
 
 #[test]
 fn values_have_the_type_of_the_expression() {
     let batch = batch("dictionary of views");
-    let value = |text: &str| Expr::parse(text).unwrap().evaluate(&batch).unwrap();
+    let value = |text: &str| Expr::parse(text).unwrap().evaluate(&batch, &mut Failures::default()).unwrap();
     assert_eq!(value("duration_ns + 1").as_ref(), &Int64Array::from(vec![Some(6), Some(601), Some(1), None]));
     assert_eq!(value("1").len(), 4);
     assert_eq!(value("gone").null_count(), 4);
     assert_eq!(value("service").data_type(), batch.column(0).data_type());
-    let numbers = Expr::parse("http.status_code").unwrap().numbers(&batch).unwrap();
+    let numbers = Expr::parse("http.status_code").unwrap().numbers(&batch, &mut Failures::default()).unwrap();
     assert_eq!(numbers, Float64Array::from(vec![Some(200.0), Some(1000.0), None, None]));
 }
 
 #[test]
 fn a_batch_without_rows_or_columns_is_fine() {
     let empty = RecordBatch::new_empty(batch("view").schema());
-    assert_eq!(Expr::parse("kind = 'server'").unwrap().filter(&empty).unwrap().len(), 0);
+    assert_eq!(
+        Expr::parse("kind = 'server'").unwrap().filter(&empty, &mut Failures::default()).unwrap().len(),
+        0
+    );
     let options = RecordBatchOptions::new().with_row_count(Some(3));
     let bare = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-    assert_eq!(Expr::parse("gone IS NULL").unwrap().filter(&bare).unwrap().true_count(), 3);
+    assert_eq!(
+        Expr::parse("gone IS NULL").unwrap().filter(&bare, &mut Failures::default()).unwrap().true_count(),
+        3
+    );
 }
 
 #[test]
@@ -210,7 +277,10 @@ fn one_expression_serves_batches_of_changing_types() {
     for _ in 0..10 {
         for column in &columns {
             let batch = RecordBatch::try_from_iter([("customer.id", column.clone())]).unwrap();
-            assert_eq!(expr.filter(&batch).unwrap(), BooleanArray::from(vec![false, true]));
+            assert_eq!(
+                expr.filter(&batch, &mut Failures::default()).unwrap(),
+                BooleanArray::from(vec![false, true])
+            );
         }
     }
     let known = expr.0.compiled.read().unwrap().len();
@@ -223,7 +293,8 @@ fn what_is_compiled_is_bounded() {
     for width in 1..100 {
         let column: ArrayRef = arrow::array::new_null_array(&DataType::FixedSizeBinary(width), 1);
         let schema = Arc::new(Schema::new(vec![Field::new("a", column.data_type().clone(), true)]));
-        expr.evaluate(&RecordBatch::try_new(schema, vec![column]).unwrap()).unwrap();
+        expr.evaluate(&RecordBatch::try_new(schema, vec![column]).unwrap(), &mut Failures::default())
+            .unwrap();
     }
     assert!(expr.0.compiled.read().unwrap().len() <= KEPT);
 }
@@ -231,7 +302,7 @@ fn what_is_compiled_is_bounded() {
 #[test]
 fn a_dictionary_is_compared_without_unpacking_it() {
     let expr = Expr::parse("kind = 'server' AND http.method IN ('GET', 'PUT', 'POST', 'HEAD')").unwrap();
-    expr.filter(&batch("dictionary of views")).unwrap();
+    expr.filter(&batch("dictionary of views"), &mut Failures::default()).unwrap();
     let known = expr.0.compiled.read().unwrap();
     let physical = known.last().unwrap().1.physical.to_string();
     assert!(!physical.contains("CAST(kind@"), "{physical}");
@@ -274,6 +345,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("duration_ns + 1", "a condition must give true or false"),
     ("lower(a, b, c) = 'a'", "lower"),
     ("a.*", "the expression ends before `.`"),
+    ("service ~ 'pay('", "'pay(' is no regular expression: unclosed group"),
+    ("service !~* '['", "is no regular expression"),
+    ("regexp_like(service, '*')", "'*' is no regular expression: repetition operator missing expression"),
+    ("a SIMILAR TO b", "the pattern of SIMILAR TO must be written as a text"),
+    ("a SIMILAR TO '('", "'(' is no pattern of SIMILAR TO"),
+    ("lpad(a, 2000000000) = 'x'", "`lpad` with 2000000000: at most 4096 are possible"),
+    ("rpad(a, 1000 * 1000, 'x') = 'x'", "`rpad` with 1000000"),
+    ("repeat(a, 2000000000) = 'x'", "`repeat` with 2000000000"),
+    ("array_length(range(0, 1000000000000)) > 1", "the function `range`"),
+    ("div(service, 'x') = 1", "'x' is used as a number"),
 ];
 
 #[test]
@@ -318,7 +399,7 @@ fn deep_and_long_expressions_are_refused_or_work_but_never_overflow() {
         assert_eq!(parsed.is_ok(), works, "{short}: {parsed:?}");
         if let Ok(expr) = parsed {
             let batch = RecordBatch::try_from_iter([("a", text_column())]).unwrap();
-            expr.evaluate(&batch).unwrap();
+            expr.evaluate(&batch, &mut Failures::default()).unwrap();
         }
     }
     assert!(Expr::parse(&"a".repeat(100_000)).is_err());
@@ -440,6 +521,158 @@ fn measures_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn a_row_on_which_a_function_fails_is_null_and_counted() {
+    let expr = Expr::parse_condition("to_timestamp(at) > '2020-01-01T00:00:00Z'").unwrap();
+    for encoding in ENCODINGS {
+        let at =
+            text(encoding, &[Some("2025-06-05T01:58:25Z"), Some("soon"), None, Some("2024-01-01T00:00:00Z")]);
+        let batch = RecordBatch::try_from_iter([("at", at)]).unwrap();
+        let mut failures = Failures::default();
+        let truth = expr.filter(&batch, &mut failures).unwrap();
+        assert_eq!(truth, BooleanArray::from(vec![true, false, false, true]), "{encoding}");
+        assert_eq!(failures.rows, 1, "{encoding}");
+        let message = failures.first.unwrap().to_string();
+        assert!(message.contains("failed on a value") && message.contains("soon"), "{message}");
+    }
+}
+
+/// Values that text, numbers and times are read from, and more that they are not.
+const ODD_TEXTS: &[&str] = &[
+    "",
+    "x",
+    "7",
+    "-3",
+    "2.5",
+    "NaN",
+    "inf",
+    "true",
+    "2025-06-05T01:58:25Z",
+    "1e400",
+    "99999999999999999999",
+];
+
+/// Expressions of values, with `$` for their parts.
+const FORMS: &[&str] = &[
+    "($ + $)",
+    "($ - $)",
+    "($ * $)",
+    "($ / $)",
+    "($ // $)",
+    "($ % $)",
+    "coalesce($, $)",
+    "nullif($, $)",
+    "greatest($, $)",
+    "abs($)",
+    "sqrt($)",
+    "ln($)",
+    "factorial($)",
+    "round($)",
+    "gcd($, $)",
+    "lower($)",
+    "concat($, $)",
+    "repeat($, $)",
+    "lpad($, $)",
+    "chr($)",
+    "substr($, $)",
+    "split_part($, 'e', $)",
+    "to_timestamp($)",
+    "date_trunc('hour', $)",
+    "CAST($ AS INT)",
+    "CAST($ AS DOUBLE)",
+    "CAST($ AS TIMESTAMP)",
+    "CASE WHEN $ THEN $ ELSE $ END",
+    "($ > $)",
+    "($ = $)",
+    "($ BETWEEN $ AND $)",
+    "($ IN ($, $))",
+    "($ AND $)",
+    "($ OR $)",
+    "(NOT $)",
+    "($ IS NULL)",
+    "($ LIKE $)",
+    "($ ~ $)",
+];
+
+const LEAVES: &[&str] =
+    &["t", "d", "n", "f", "b", "0", "1", "2.5", "'7'", "'x'", "NULL", "9223372036854775807"];
+
+fn expression() -> impl Strategy<Value = String> {
+    prop::sample::select(LEAVES).prop_map(str::to_owned).prop_recursive(3, 12, 3, |inner| {
+        (prop::sample::select(FORMS), prop::collection::vec(inner, 3)).prop_map(|(form, parts)| {
+            let mut parts = parts.iter();
+            let pieces = form.split('$').collect::<Vec<_>>();
+            let mut text = pieces[0].to_owned();
+            for piece in &pieces[1..] {
+                text.push_str(parts.next().unwrap());
+                text.push_str(piece);
+            }
+            text
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_value_does_not_depend_on_the_batch_that_it_came_in(
+        expression in expression(),
+        rows in prop::collection::vec(
+            (
+                prop::option::of(prop::sample::select(ODD_TEXTS)),
+                prop::option::of(prop::sample::select(vec![0, 1, -1, 25, i64::MIN, i64::MAX])),
+                prop::option::of(prop::sample::select(vec![0.0, 1.5, -2.0, f64::NAN, f64::INFINITY, 1e300])),
+                any::<Option<bool>>(),
+            ),
+            1..24,
+        ),
+    ) {
+        // Much of what is made at random has types that never fit.
+        let Ok(expr) = Expr::parse(&expression) else { return Ok(()) };
+        let texts: Vec<Option<&str>> = rows.iter().map(|row| row.0).collect();
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("t", text("view", &texts)),
+            ("d", text("dictionary of views", &texts)),
+            ("n", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.1)))),
+            ("f", Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.2)))),
+            ("b", Arc::new(BooleanArray::from_iter(rows.iter().map(|row| row.3)))),
+        ];
+        let few = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap();
+        // The same rows again and again, 4,096 of them.
+        let again = arrow::array::UInt32Array::from_iter_values((0..4096).map(|row| row % few.num_rows() as u32));
+        let many = arrow::compute::take_record_batch(&few, &again).unwrap();
+        let mut failures = Failures::default();
+        let Ok(whole) = expr.evaluate(&many, &mut failures) else { return Ok(()) };
+        let truth = expr.filter(&many, &mut Failures::default()).ok();
+        let mut failed = 0;
+        for row in 0..few.num_rows() {
+            let alone = few.slice(row, 1);
+            let mut failures = Failures::default();
+            let value = expr.evaluate(&alone, &mut failures).unwrap();
+            failed += failures.rows * (row..4096).step_by(few.num_rows()).count();
+            for at in [row, row + (4095 - row) / few.num_rows() * few.num_rows()] {
+                let (one, other) = (value.to_data(), whole.slice(at, 1).to_data());
+                let shown = |array: &dyn Array| arrow::util::display::array_value_to_string(array, 0).unwrap();
+                prop_assert!(
+                    one == other || shown(&value) == shown(&whole.slice(at, 1)),
+                    "{expression}: {} alone, {} among others", shown(&value), shown(&whole.slice(at, 1))
+                );
+                if let Some(truth) = &truth {
+                    let alone = expr.filter(&alone, &mut Failures::default()).unwrap().value(0);
+                    prop_assert_eq!(truth.value(at), alone, "{}", expression);
+                }
+            }
+        }
+        prop_assert_eq!(failures.rows, failed, "{}", expression);
+        let numbers = expr.numbers(&many, &mut Failures::default()).unwrap();
+        prop_assert!(numbers.iter().flatten().all(f64::is_finite), "{expression}");
+    }
+}
+
 const WORDS: &[&str] = &[
     "a",
     "http.method",
@@ -511,7 +744,7 @@ proptest! {
         let text = words.join(" ");
         let _ = Measure::parse(&text);
         if let Ok(expr) = Expr::parse(&text) {
-            let _ = expr.filter(&batch("dictionary of views"));
+            let _ = expr.filter(&batch("dictionary of views"), &mut Failures::default());
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Reading text as a number or as true and false, NULL where it is neither.
 //!
 //! A function of our own rather than `TRY_CAST`: DataFusion moves casts over to the literal they are
-//! compared with, which turns `cast(status AS int) = 200` back into a comparison of text.
-
-use std::sync::Arc;
+//! compared with, which turns `cast(status AS int) = 200` back into a comparison of text. The texts "NaN" and
+//! "Infinity" are no numbers either.
 
 use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -13,33 +12,35 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `text` read as `target`: `Float64`, `Int64` or `Boolean`.
+use super::finite::finite;
+
+/// `text` read as `target`: a type of numbers, or `Boolean`.
 pub(super) fn text_as(text: Expr, target: DataType) -> Expr {
-    let name = match target {
-        DataType::Boolean => "truth",
-        DataType::Int64 => "integer",
-        _ => "number",
-    };
-    ScalarUDF::from(TextAs { name, target, signature: Signature::any(1, Volatility::Immutable) })
-        .call(vec![text])
+    let signature = Signature::any(1, Volatility::Immutable);
+    ScalarUDF::from(TextAs { target, signature }).call(vec![text])
 }
 
-/// Reads an array of any type as floats; NULL where a value is not a number.
-pub(super) fn numbers(array: &ArrayRef) -> Result<Float64Array> {
+/// Reads an array of any type as floats; NULL where a value is not a finite number.
+///
+/// # Errors
+/// The type has no numbers, as lists have none.
+pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
     let numbers = read(array, &DataType::Float64)?;
     Ok(numbers.as_primitive::<Float64Type>().clone())
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextAs {
-    name: &'static str,
     target: DataType,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for TextAs {
     fn name(&self) -> &str {
-        self.name
+        match self.target {
+            DataType::Boolean => "truth",
+            _ => "number",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -62,15 +63,8 @@ impl ScalarUDFImpl for TextAs {
     }
 }
 
-/// The cast kernel reads the values of a dictionary once each. "NaN" is no number: it would be above every limit.
+/// The cast kernel reads the values of a dictionary once each.
 fn read(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
-    let read = cast_with_options(array, target, &options)?;
-    match read.as_primitive_opt::<Float64Type>() {
-        Some(numbers) if numbers.values().iter().any(|number| number.is_nan()) => {
-            let numbers: Float64Array = numbers.unary_opt(|number| (!number.is_nan()).then_some(number));
-            Ok(Arc::new(numbers))
-        }
-        _ => Ok(read),
-    }
+    Ok(finite(&cast_with_options(array, target, &options)?))
 }

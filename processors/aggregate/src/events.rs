@@ -6,7 +6,7 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use weir_pdata::expr::{Expr, ExprError, Function, Measure};
+use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
@@ -24,13 +24,13 @@ pub struct Events<'a> {
     judged: bool,
     errors: Errors<'a>,
     measures: Vec<Input>,
-    failed: Option<ExprError>,
+    failures: Failures,
 }
 
 enum Selected {
     All,
     Some(BooleanArray),
-    /// `where` failed.
+    /// `where` does not fit the columns.
     None,
 }
 
@@ -56,20 +56,20 @@ enum Values {
     Numbers(Float64Array),
     Truth(BooleanArray, Option<NullBuffer>),
     Texts(ArrayRef),
-    /// The measure failed on this batch, or reads nothing.
+    /// The measure does not fit the columns, or reads nothing.
     Nothing,
 }
 
 impl<'a> Events<'a> {
     /// Reads a batch of `signal`.
     pub fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
-        let mut failed = None;
+        let mut failures = Failures::default();
         let selected = match &operator.condition {
             None => Selected::All,
-            Some(condition) => match condition.filter(batch) {
+            Some(condition) => match condition.filter(batch, &mut failures) {
                 Ok(rows) => Selected::Some(rows),
                 Err(error) => {
-                    failed = Some(error);
+                    failures.add(batch.num_rows(), error);
                     Selected::None
                 }
             },
@@ -80,9 +80,9 @@ impl<'a> Events<'a> {
             Selected::None => false,
         };
         let measures = operator.measures.iter().map(|(_, measure)| {
-            let input = if any { Input::read(measure, batch) } else { Ok(Input::nothing()) };
+            let input = if any { Input::read(measure, batch, &mut failures) } else { Ok(Input::nothing()) };
             input.unwrap_or_else(|error| {
-                failed.get_or_insert(error);
+                failures.add(batch.num_rows(), error);
                 Input::nothing()
             })
         });
@@ -95,13 +95,13 @@ impl<'a> Events<'a> {
             judged: schema::is_fixed(signal, "status"),
             errors: fixed("status").map_or(Errors::None, Errors::read),
             measures,
-            failed,
+            failures,
         }
     }
 
-    /// The first expression that failed on this batch.
-    pub fn failed(&self) -> Option<&ExprError> {
-        self.failed.as_ref()
+    /// The rows on which expressions failed.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// The time of a row in nanoseconds; `None` when NULL.
@@ -187,11 +187,12 @@ impl Input {
         Input { condition: None, values: Values::Nothing }
     }
 
-    fn read(measure: &Measure, batch: &RecordBatch) -> Result<Input, ExprError> {
-        let condition = measure.condition.as_ref().map(|condition| condition.filter(batch)).transpose()?;
+    fn read(measure: &Measure, batch: &RecordBatch, failures: &mut Failures) -> Result<Input, ExprError> {
+        let condition =
+            measure.condition.as_ref().map(|condition| condition.filter(batch, failures)).transpose()?;
         let values = match &measure.argument {
             None => Values::Events,
-            Some(argument) => Values::read(measure.function, argument, batch)?,
+            Some(argument) => Values::read(measure.function, argument, batch, failures)?,
         };
         Ok(Input { condition, values })
     }
@@ -205,8 +206,9 @@ impl Input {
             Values::Events => Some(Value::Present),
             Values::Present(nulls) => there(nulls).then_some(Value::Present),
             // Adding 0 makes -0 and 0 one value.
-            Values::Numbers(numbers) => (numbers.is_valid(row) && numbers.value(row).is_finite())
-                .then(|| Value::Number(numbers.value(row) + 0.0)),
+            Values::Numbers(numbers) => {
+                numbers.is_valid(row).then(|| Value::Number(numbers.value(row) + 0.0))
+            }
             Values::Truth(truth, nulls) => there(nulls).then(|| Value::Truth(truth.value(row))),
             Values::Texts(texts) => {
                 TextColumn::new(texts)?.get(row).map(|text| Value::Hash(distinct::hash(text)))
@@ -217,21 +219,28 @@ impl Input {
 }
 
 impl Values {
-    fn read(function: Function, argument: &Expr, batch: &RecordBatch) -> Result<Values, ExprError> {
+    fn read(
+        function: Function,
+        argument: &Expr,
+        batch: &RecordBatch,
+        failures: &mut Failures,
+    ) -> Result<Values, ExprError> {
         Ok(match function {
-            Function::Count => Values::Present(argument.evaluate(batch)?.logical_nulls()),
+            Function::Count => Values::Present(argument.evaluate(batch, failures)?.logical_nulls()),
             Function::Ratio => {
-                Values::Truth(argument.filter(batch)?, argument.evaluate(batch)?.logical_nulls())
+                let known = argument.evaluate(batch, failures)?.logical_nulls();
+                // The same rows fail again.
+                Values::Truth(argument.filter(batch, &mut Failures::default())?, known)
             }
             Function::Distinct => {
-                let values = argument.evaluate(batch)?;
+                let values = argument.evaluate(batch, failures)?;
                 if TextColumn::new(&values).is_some() {
                     return Ok(Values::Texts(values));
                 }
                 // Lists and maps have no text; they are left out.
                 cast(&values, &schema::text()).map_or(Values::Nothing, Values::Texts)
             }
-            _ => Values::Numbers(argument.numbers(batch)?),
+            _ => Values::Numbers(argument.numbers(batch, failures)?),
         })
     }
 }

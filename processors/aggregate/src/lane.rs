@@ -21,6 +21,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use weir_component::delivery::LaneStart;
 use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
+use weir_pdata::expr::Failures;
 use weir_pdata::{EventBatch, Origin, Signal};
 
 use crate::config::Late;
@@ -169,12 +170,12 @@ impl LaneHalf {
             operator.note_late(read.late.len() as u64, window, reached);
         }
         outside.report(&operator, now);
-        if let Some(error) = events.failed() {
-            operator.metrics.failed.inc_by(columns.num_rows() as u64);
+        if let Failures { rows, first: Some(error) } = events.failures() {
+            operator.metrics.failed.inc_by(*rows as u64);
             if let Some(held_back) = operator.logs.failed.allow(now) {
                 tracing::error!(
                     processor = %operator.id, lane = %batch.origin.lane, positions = ?batch.origin.positions,
-                    events = columns.num_rows(), held_back, "an expression failed on a batch: {error}"
+                    events = rows, held_back, "an expression failed on events, and counts as NULL for them: {error}"
                 );
             }
         }

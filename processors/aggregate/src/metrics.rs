@@ -27,7 +27,7 @@ const OVERFLOW: Metric = counter(
 );
 const FAILED: Metric = counter(
     "weir_aggregate_failed_events",
-    "Events on which where or a measure failed: left out of windows, or of that measure.",
+    "Events on which where or a measure failed: NULL for them, so left out of windows, or of that measure.",
 );
 const LOST: Metric = counter(
     "weir_aggregate_lost_partials",

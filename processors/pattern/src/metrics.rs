@@ -35,8 +35,10 @@ const REFUSED: Metric = counter_by(
     "Events left out because max_keys or max_buffered_events was reached.",
     &["processor", "reason"],
 );
-const FAILED: Metric =
-    counter("weir_pattern_failed_events", "Events left out because where or a condition failed on them.");
+const FAILED: Metric = counter(
+    "weir_pattern_failed_events",
+    "Events on which where or a condition failed: it is false for them.",
+);
 const KEYS: Metric = gauge("weir_pattern_keys", "Keys with buffered events or partial matches.");
 const BUFFERED: Metric = gauge("weir_pattern_buffered_events", "Events that wait for the watermark.");
 const TEMPLATE_ERRORS: Metric = counter(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
-use weir_pdata::expr::{Expr, ExprError};
+use weir_pdata::expr::{Expr, ExprError, Failures};
 use weir_pdata::{Demand, Signal};
 
 use crate::alarm::Template;
@@ -114,7 +114,18 @@ impl Operator {
         }
     }
 
-    /// `events` were left out because an expression failed on them.
+    /// Expressions failed on rows, for which they are NULL.
+    pub(crate) fn note_failures(&self, failures: &Failures) {
+        let Failures { rows: events, first: Some(error) } = failures else { return };
+        self.metrics.failed.inc_by(*events as u64);
+        if let Some(held_back) = self.logs.failed.allow(self.clock.now_ms()) {
+            tracing::error!(
+                processor = %self.id, events, held_back, "an expression failed on events, and is false for them: {error}"
+            );
+        }
+    }
+
+    /// `events` were left out because an expression does not fit their columns.
     pub(crate) fn note_failed(&self, events: usize, error: &ExprError) {
         self.metrics.failed.inc_by(events as u64);
         if let Some(held_back) = self.logs.failed.allow(self.clock.now_ms()) {

@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use serde_json::Value;
 use weir_alarms::facts::{number, rfc3339};
-use weir_pdata::expr::ExprError;
+use weir_pdata::expr::{ExprError, Failures};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
@@ -46,9 +46,12 @@ impl Times {
 /// The rows that the pattern reads: those of the operator, for which `where` holds.
 ///
 /// # Errors
-/// `where` failed on this batch.
+/// `where` does not fit the columns.
 pub(crate) fn selected(batch: &RecordBatch, operator: &Operator) -> Result<Option<BooleanArray>, ExprError> {
-    let mut rows = operator.condition.as_ref().map(|condition| condition.filter(batch)).transpose()?;
+    let mut failures = Failures::default();
+    let condition = operator.condition.as_ref().map(|condition| condition.filter(batch, &mut failures));
+    let mut rows = condition.transpose()?;
+    operator.note_failures(&failures);
     if let Some(only) = &operator.only {
         let text = batch.column_by_name("operator").and_then(TextColumn::new);
         let mine = |row: &usize| text.is_some_and(|text| text.get(*row) == Some(only));
@@ -79,15 +82,17 @@ impl Rows {
     /// Reads a batch.
     ///
     /// # Errors
-    /// A condition failed on it.
+    /// A condition does not fit its columns.
     pub(crate) fn read(batch: &RecordBatch, operator: &Operator) -> Result<Rows, ExprError> {
         let mut truth = vec![0_u64; batch.num_rows()];
+        let mut failures = Failures::default();
         for (step, condition) in operator.conditions.iter().enumerate() {
-            let holds = condition.filter(batch)?;
+            let holds = condition.filter(batch, &mut failures)?;
             for (truth, holds) in truth.iter_mut().zip(holds.iter()) {
                 *truth |= u64::from(holds.unwrap_or(false)) << step;
             }
         }
+        operator.note_failures(&failures);
         let key = |name: &Arc<str>| {
             let array = batch.column_by_name(name)?;
             let is_text = TextColumn::new(array).is_some();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use weir_alarms::{Alarm, Compared, Severity, series_key};
 use weir_component::{Clock, Context, LogLimit};
+use weir_pdata::expr::{ExprError, Failures};
 
 use crate::facts::{default_message, facts};
 use crate::history::Begun;
@@ -242,28 +243,30 @@ impl Judge {
         named: &Named,
         batch: &RecordBatch,
     ) -> Option<PerSeverity<Option<BooleanArray>>> {
-        let evaluated = |severity: Severity| {
-            named.when.get(severity).as_ref().map(|clause| clause.condition.filter(batch)).transpose()
+        let mut failures = Failures::default();
+        let mut evaluated = |severity: Severity| {
+            let clause = named.when.get(severity).as_ref();
+            clause.map(|clause| clause.condition.filter(batch, &mut failures)).transpose()
         };
-        let all = || {
-            Ok(PerSeverity {
+        let mut all = || {
+            Ok::<_, ExprError>(PerSeverity {
                 high: evaluated(Severity::High)?,
                 mid: evaluated(Severity::Mid)?,
                 low: evaluated(Severity::Low)?,
             })
         };
-        all()
-            .inspect_err(|error: &weir_pdata::expr::ExprError| {
-                self.metrics.evaluation_errors.inc();
-                if let Some(held_back) = self.errors.allow(self.clock.now_ms()) {
-                    let (id, name) = (&self.id, &rule.name);
-                    tracing::warn!(
-                        held_back,
-                        "{id}: rule `{name}` did not judge a batch of windows: {error}"
-                    );
-                }
-            })
-            .ok()
+        let truth = all();
+        let (windows, error, what) = match (&truth, &failures) {
+            (Err(error), _) => (batch.num_rows(), error, "did not judge"),
+            (Ok(_), Failures { rows, first: Some(error) }) => (*rows, error, "is false for"),
+            (Ok(_), Failures { first: None, .. }) => return truth.ok(),
+        };
+        self.metrics.evaluation_errors.inc_by(windows as u64);
+        if let Some(held_back) = self.errors.allow(self.clock.now_ms()) {
+            let (id, name) = (&self.id, &rule.name);
+            tracing::warn!(held_back, "{id}: rule `{name}` {what} {windows} windows: {error}");
+        }
+        truth.ok()
     }
 
     fn step(

@@ -28,7 +28,7 @@ const EVALUATIONS: Metric = counter(
 );
 const EVALUATION_ERRORS: Metric = counter(
     "weir_threshold_evaluation_errors",
-    "Conditions that could not be evaluated on a batch of windows; the rule did not judge them.",
+    "Windows on which a condition of a rule failed: it is false for them. Where it does not fit the columns the rule does not judge them.",
     &["processor"],
 );
 const SKIPPED: Metric = counter(

@@ -127,10 +127,11 @@ impl<'a> Windows<'a> {
         shards.and_then(|shards| u32::try_from(shards.value(row)).ok()).unwrap_or(0)
     }
 
-    /// A number of a row; `None` when it is null, or the column is missing or no number.
+    /// A number of a row; `None` when it is null or not finite, or the column is missing or no number.
     pub(crate) fn number(&self, name: &str, row: usize) -> Option<f64> {
         let (_, numbers) = self.numbers.iter().find(|(known, _)| *known == name)?;
-        (row < numbers.len() && numbers.is_valid(row)).then(|| numbers.value(row))
+        let number = (row < numbers.len() && numbers.is_valid(row)).then(|| numbers.value(row));
+        number.filter(|number| number.is_finite())
     }
 
     /// The numbers of a row that are not null.

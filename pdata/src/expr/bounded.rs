@@ -1,0 +1,134 @@
+//! Functions whose result is as long as an argument says: bounded, so that no value can use up the memory.
+//!
+//! A length that is written in the expression and is too large is an error. A length that is computed and is too large
+//! makes the result NULL.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::schema;
+use crate::text::TextColumn;
+
+/// The most characters that `lpad` and `rpad` fill up to, and the most bytes that `repeat` makes.
+pub(super) const MOST: i64 = 4_096;
+/// The most bytes that `replace` makes of a text that it makes longer.
+const MOST_REPLACED: usize = 64 << 10;
+
+/// `length` where it is at most [`MOST`], else NULL.
+pub(super) fn at_most(length: Expr) -> Expr {
+    call(What::Length, vec![length])
+}
+
+/// `times` where `text` that often is at most [`MOST`] bytes long, else NULL.
+pub(super) fn repeats(text: Expr, times: Expr) -> Expr {
+    call(What::Repeats, vec![text, times])
+}
+
+/// `text` where it is not too long once `from` is replaced by `to`, else NULL.
+pub(super) fn replaced(text: Expr, from: Expr, to: Expr) -> Expr {
+    call(What::Replaced, vec![text, from, to])
+}
+
+fn call(what: What, args: Vec<Expr>) -> Expr {
+    let signature = Signature::any(args.len(), Volatility::Immutable);
+    ScalarUDF::from(Bounded { what, signature }).call(args)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    Length,
+    Repeats,
+    Replaced,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded {
+    what: What,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &'static str {
+        match self.what {
+            What::Length => "bounded_length",
+            What::Repeats => "bounded_repeats",
+            What::Replaced => "bounded_text",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(if self.what == What::Replaced { schema::text() } else { DataType::Int64 })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if scalars { 1 } else { args.number_rows };
+        let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        let bounded = match (self.what, columns.as_slice()) {
+            (What::Length, [lengths]) => integers(lengths, |_, length| length <= MOST)?,
+            (What::Repeats, [texts, times]) => {
+                let texts = as_text(texts)?;
+                let texts = TextColumn::new(&texts);
+                let fits = |row: usize, times: i64| {
+                    let text = texts.and_then(|texts| texts.get(row)).unwrap_or_default();
+                    let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
+                    times <= 1 || bytes.saturating_mul(times) <= MOST
+                };
+                integers(times, fits)?
+            }
+            (What::Replaced, [texts, from, to]) => texts_that_fit(&as_text(texts)?, from, to)?,
+            _ => return internal_err!("{} has other arguments", self.name()),
+        };
+        if scalars {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&bounded, 0)?));
+        }
+        Ok(ColumnarValue::Array(bounded))
+    }
+}
+
+fn integers(array: &ArrayRef, fits: impl Fn(usize, i64) -> bool) -> Result<ArrayRef> {
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let integers = cast_with_options(array, &DataType::Int64, &options)?;
+    let integers = integers.as_primitive::<Int64Type>().iter().enumerate();
+    Ok(Arc::new(
+        integers.map(|(row, integer)| integer.filter(|integer| fits(row, *integer))).collect::<Int64Array>(),
+    ))
+}
+
+fn texts_that_fit(texts: &ArrayRef, from: &ArrayRef, to: &ArrayRef) -> Result<ArrayRef> {
+    let (from, to) = (as_text(from)?, as_text(to)?);
+    let (Some(all), Some(from), Some(to)) =
+        (TextColumn::new(texts), TextColumn::new(&from), TextColumn::new(&to))
+    else {
+        return internal_err!("replace takes texts");
+    };
+    let fits = |row: usize, text: &&str| {
+        let (from, to) = (from.get(row).unwrap_or_default(), to.get(row).unwrap_or_default());
+        if to.len() <= from.len() {
+            return true;
+        }
+        let most = text.len().saturating_add((text.len() + 1).saturating_mul(to.len()));
+        most <= MOST_REPLACED
+            || text.len() + text.matches(from).count().saturating_mul(to.len()) <= MOST_REPLACED
+    };
+    let kept = (0..texts.len()).map(|row| all.get(row).filter(|text| fits(row, text)));
+    Ok(Arc::new(kept.collect::<arrow::array::StringViewArray>()))
+}
+
+fn as_text(array: &ArrayRef) -> Result<ArrayRef> {
+    if TextColumn::new(array).is_some() {
+        return Ok(Arc::clone(array));
+    }
+    Ok(arrow::compute::cast(array, &schema::text())?)
+}
