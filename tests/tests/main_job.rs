@@ -166,7 +166,7 @@ async fn expected_windows(clickhouse: &ClickHouse, database: &str) -> Result<Vec
     let sql = format!(
         "SELECT intDiv(toUnixTimestamp64Milli(end_time), {WINDOW_MS}) * {WINDOW_MS} AS start, service, operation,
              toInt64(count()) AS count, toInt64(countIf(status = 'error')) AS error_count,
-             round(1 - error_count / count, 9) AS success_rate, round(avg(duration_ns)) AS mean, max(duration_ns) AS max
+             round((count - error_count) / count, 9) AS success_rate, round(avg(duration_ns)) AS mean, max(duration_ns) AS max
          FROM {database}.events WHERE kind = 'server' GROUP BY start, service, operation ORDER BY start, service, operation"
     );
     clickhouse.query(&sql).await

@@ -206,7 +206,7 @@ async fn windows_are_as_sql_says(
     let expected = format!(
         "SELECT intDiv(toUnixTimestamp64Milli(end_time), {WINDOW_MS}) * {WINDOW_MS} AS start, service, operation,
              toInt64(count()) AS count, toInt64(countIf(status = 'error')) AS error_count,
-             round(1 - error_count / count, 9) AS success_rate, round(avg(duration_ns)) AS mean,
+             round((count - error_count) / count, 9) AS success_rate, round(avg(duration_ns)) AS mean,
              max(duration_ns) AS max, min(duration_ns) AS min
          FROM {database}.events WHERE kind = 'server' GROUP BY start, service, operation
          HAVING start + {WINDOW_MS} <= {closed} ORDER BY start, service, operation"

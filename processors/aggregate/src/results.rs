@@ -134,7 +134,10 @@ impl<'a> Rows<'a> {
         self.keys.iter_mut().zip(key.parts()).for_each(|(column, text)| column.push(text));
         self.count.push(integer(state.count));
         self.errors.append_option(judged.then(|| integer(state.errors)));
-        self.success.append_option(judged.then(|| 1.0 - state.errors as f64 / state.judged as f64));
+        self.success.append_option(judged.then(|| {
+            // Not one minus the errors' share: 93 of 100 would be below 0.93.
+            state.judged.saturating_sub(state.errors) as f64 / state.judged as f64
+        }));
         self.mean.append_option(durations.mean());
         self.most.append_option(durations.range.map(|(_, most)| most));
         self.least.append_option(durations.range.map(|(least, _)| least));
