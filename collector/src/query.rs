@@ -3,7 +3,11 @@
 //! Tables: `traces` (also `events`), `logs`, `metrics`, `windows` (also `window_results`), `alarms`. A table has the
 //! fixed columns of its signal and every column of any of its files; a file without a column reads as NULL there.
 //! Dotted names need no quotes. Names keep their case. Queries only read.
+//!
+//! The SQL is that of DataFusion, with one addition: sums, averages and other aggregates of numbers read text as numbers.
+//! So `/` of two integers divides integers here, and in expressions it does not.
 
+mod measures;
 mod names;
 mod output;
 mod tables;
@@ -65,11 +69,18 @@ pub async fn run(args: QueryArgs, out: &mut impl Write) -> anyhow::Result<()> {
     options.execution.listing_table_ignore_subdirectory = false;
     let context = SessionContext::new_with_config(config);
     tables.register(&context)?;
-    let sql = names::quote_dotted(&args.sql, &tables);
+    context.register_udf(measures::function());
+    let sql = measures::read_text(&names::quote_dotted(&args.sql, &tables));
     let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(&sql, reading).await.map_err(|error| explain(&error, &tables))?;
     let stream = frame.execute_stream().await.map_err(|error| explain(&error, &tables))?;
-    output::write(stream, args.format, out).await.context("the query failed")
+    let written = output::write(stream, args.format, out).await;
+    written
+        .map_err(|error| match error.downcast_ref::<DataFusionError>() {
+            Some(error) => explain(error, &tables),
+            None => error,
+        })
+        .context("the query failed")
 }
 
 /// The error in words that say what would be right.
@@ -90,7 +101,7 @@ fn explain(error: &DataFusionError, tables: &Tables) -> anyhow::Error {
                 };
                 return anyhow!("there is no column `{name}`{hint}");
             }
-            anyhow!("{}", error.find_root().strip_backtrace())
+            anyhow!("{}", reworded(&error.find_root().strip_backtrace()))
         }
         DataFusionError::Plan(message) => match missing_table(message) {
             Some(name) => {
@@ -102,7 +113,7 @@ fn explain(error: &DataFusionError, tables: &Tables) -> anyhow::Error {
             None if message.contains("not supported: ") => {
                 anyhow!("{message}\n`weir query` only reads: begin with SELECT, or DESCRIBE a table")
             }
-            None => anyhow!("{message}"),
+            None => anyhow!("{}", reworded(message)),
         },
         DataFusionError::SQL(error, _) => {
             let message = match error.as_ref() {
@@ -111,8 +122,24 @@ fn explain(error: &DataFusionError, tables: &Tables) -> anyhow::Error {
             };
             anyhow!("the SQL is not understood: {message}")
         }
-        other => anyhow!("{}", other.strip_backtrace()),
+        other => anyhow!("{}", reworded(&other.strip_backtrace())),
     }
+}
+
+/// The engine's message without what is for its own people: signatures, and pleas to report a bug.
+fn reworded(message: &str) -> String {
+    let function = message.split_once("Function '").and_then(|(_, rest)| rest.split_once('\''));
+    if let Some((name, rest)) = function
+        && rest.contains("failed to match any signature")
+    {
+        return format!(
+            "`{name}` does not take values of this type: cast them, as in `{name}(cast(x AS double))`; \
+             `DESCRIBE traces` (or another table) lists the types of its columns"
+        );
+    }
+    let ours = message.split("This issue was likely caused by a bug").next().unwrap_or_default();
+    let ours = ours.split("\nbacktrace:").next().unwrap_or_default().trim();
+    ours.trim_start_matches("Internal error: ").replace("DataFusion", "the SQL engine")
 }
 
 /// `foo` of `table 'datafusion.public.foo' not found`.

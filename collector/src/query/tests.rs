@@ -305,3 +305,49 @@ fn arguments_have_defaults() {
     let args = Command::parse_from(["weir", "--data", "/d", "--format", "json", "SELECT 1"]).query;
     assert_eq!((args.data.as_path(), args.format), (Path::new("/d"), OutputFormat::Json));
 }
+
+#[tokio::test]
+async fn aggregates_of_numbers_read_text_as_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = exporter(directory.path());
+    exporter.start().await.unwrap();
+    let amounts: [&[(&str, &str)]; 4] =
+        [&[("order.amount", "42")], &[("order.amount", "58")], &[("order.amount", "free")], &[]];
+    let columns = vec![
+        ("time", times(&[TIME; 4])),
+        ("service", dictionary(&["pay"; 4])),
+        ("duration_ns", Arc::new(Int64Array::from(vec![1, 2, 3, 4])) as ArrayRef),
+        ("attributes", tags(&amounts)),
+    ];
+    exporter.export(&[batch(Signal::Traces, columns)]).await.unwrap();
+    let data = directory.path();
+    let sums = "SELECT sum(order.amount), avg(t.order.amount), sum(DISTINCT order.amount), median(order.amount) FROM traces t";
+    assert_eq!(csv(data, sums).await, ["100.0,50.0,100.0,50.0"]);
+    assert_eq!(csv(data, "SELECT sum(duration_ns), sum(duration_ns) / 3 FROM traces").await, ["10,3"]);
+    let headed = query(data, OutputFormat::Csv, "SELECT sum(order.amount) FROM traces").await.unwrap();
+    assert!(!headed.contains("weir_number"), "{headed}");
+    let grouped = "SELECT service, sum(order.amount) AS total FROM traces GROUP BY service HAVING sum(order.amount) > 99 ORDER BY sum(order.amount)";
+    assert_eq!(csv(data, grouped).await, ["pay,100.0"]);
+}
+
+#[tokio::test]
+async fn no_error_asks_to_report_a_bug_of_the_engine() {
+    let directory = stored().await;
+    for sql in [
+        "SELECT sum(links) FROM traces",
+        "SELECT bit_and(service) FROM traces",
+        "SELECT sum(attributes) FROM traces",
+        "SELECT abs(service) FROM traces",
+        "SELECT date_trunc('hour', service) FROM traces",
+        "SELECT corr(service, service) FROM traces",
+        "SELECT time + service FROM traces",
+        "SELECT cast(service AS int) FROM traces",
+    ] {
+        let Err(message) = query(directory.path(), OutputFormat::Csv, sql).await else { continue };
+        assert!(!message.contains("DataFusion") && !message.contains("bug"), "{sql}: {message}");
+        assert!(message.lines().count() <= 3, "{sql}: {message}");
+    }
+    let message =
+        query(directory.path(), OutputFormat::Csv, "SELECT bit_and(service) FROM traces").await.unwrap_err();
+    assert!(message.contains("cast"), "{message}");
+}
