@@ -88,9 +88,6 @@ fn restore(
     let rows_of_lists = array.as_dictionary_opt::<Int32Type>();
     let lists = rows_of_lists.map_or(array, |dictionary| dictionary.values());
     let Some(column) = AttributeColumn::new(lists) else { return Ok(None) };
-    if column.texts().is_some() {
-        return Ok(None);
-    }
     let mut copied = Vec::new();
     for (at, field) in schema.fields().iter().enumerate() {
         let metadata = field.metadata();
@@ -105,6 +102,9 @@ fn restore(
         {
             copied.push(Copied { at, key, texts, lists: vec![false; lists.len()], own: fate == Fate::Stays });
         }
+    }
+    if copied.is_empty() || column.texts().is_some() {
+        return Ok(None);
     }
     mark(&mut copied, column, lists.len(), level);
     copied.retain(|one| one.lists.contains(&true));
