@@ -15,6 +15,7 @@ pub mod facts;
 mod fingerprint;
 mod message;
 mod severity;
+mod template;
 
 pub use alarm::{Alarm, Labels, to_batch};
 pub use compared::Compared;

@@ -1,24 +1,23 @@
-//! The text of an alarm: minijinja templates with bounded cost.
+//! The text of an alarm: Jinja templates with bounded cost.
 //!
 //! * `{{ service }}` is Jinja; the classic `${service}` means the same.
 //! * A name that is not there makes the template fail in the strict mode that is tried first; then it is
 //!   rendered with nothing in that place. A template that fails even so gives the default text. The alarm goes
 //!   out in any case, and the caller is told what was wrong.
-//! * Steps, length of the template and of the result are bounded. Tags that build values up (`set`, `with`) are
-//!   rejected, so memory is bounded too.
+//! * Steps, what a template makes on the way, and the lengths of the template and of the message are bounded: see
+//!   [`template`](crate::template). A template is tried before it is accepted.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
+use minijinja::Value;
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+
+use crate::template::{self, Text, Undefined, Unusable};
 
 /// Longest template, in bytes.
 const MAX_TEMPLATE: usize = 4096;
-/// Longest message, in bytes; what is longer is cut off.
+/// Longest message, in bytes; what is longer is cut off. So is a longer value before it is filled in.
 const MAX_MESSAGE: usize = 8192;
-/// Most steps of one rendering.
-const FUEL: u64 = 10_000;
 
 /// A template that parses, or the default text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub enum MessageError {
     /// It is longer than is possible.
     #[error("the message template is longer than {MAX_TEMPLATE} bytes")]
     TooLong,
-    /// It does not parse, or uses what does not exist.
+    /// It does not parse.
     #[error("the message template is not valid: {0}")]
     Syntax(String),
     /// It uses a tag that is switched off.
@@ -38,6 +37,12 @@ pub enum MessageError {
         "the message template uses `{0}`, which is not available; write the expression where it is shown"
     )]
     NotAvailable(&'static str),
+    /// It uses something else that there is not.
+    #[error("the message template uses what is not available: {0}")]
+    Unknown(String),
+    /// It takes too much memory or time, whatever its names stand for.
+    #[error("the message template costs too much: {0}")]
+    Costly(String),
 }
 
 /// A rendered message.
@@ -50,35 +55,36 @@ pub struct Rendered {
 }
 
 impl Message {
-    /// Checks a template.
+    /// Checks a template, and tries it within the bounds that it has when it is rendered.
     ///
     /// # Errors
-    /// It is too long, does not parse, or uses what is not available.
+    /// It is too long, does not parse, uses what is not available, or costs too much.
     pub fn parse(text: &str) -> Result<Message, MessageError> {
         if text.len() > MAX_TEMPLATE {
             return Err(MessageError::TooLong);
         }
         let source = jinja(text);
-        if let Some(tag) = ["set", "with"].into_iter().find(|tag| has_tag(&source, tag)) {
-            return Err(MessageError::NotAvailable(tag));
+        let template = template::parse(&source).map_err(|error| MessageError::Syntax(describe(&error)))?;
+        template::check(&template).map_err(|unusable| match unusable {
+            Unusable::Tag(tag) => MessageError::NotAvailable(tag),
+            Unusable::What(what) => MessageError::Unknown(what),
+        })?;
+        // Values are not known yet: what fails without them may be right with them.
+        let mut out = Text::of(MAX_MESSAGE);
+        match template::evaluate(&template, &Value::from(()), Undefined::IsEmpty, &mut out) {
+            Err((problem, _)) if problem.is_cost() => Err(MessageError::Costly(problem.to_string())),
+            _ => {
+                drop(template);
+                Ok(Message(Some(source)))
+            }
         }
-        let environment = environment(UndefinedBehavior::Chainable);
-        let syntax = |error: minijinja::Error| MessageError::Syntax(describe(&error));
-        let template = environment.template_from_str(&source).map_err(syntax)?;
-        // Names of filters and functions are looked up when they are used, so use them; values are not known yet.
-        match template.render_captured_to(Value::from(()), &mut Bounded::default()) {
-            Err(error) if is_unknown(&error) => return Err(syntax(error)),
-            _ => {}
-        }
-        Ok(Message(Some(source)))
     }
 
     /// The names that the template reads, dotted ones whole.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
-        let environment = environment(UndefinedBehavior::Chainable);
-        let template = self.0.as_deref().and_then(|source| environment.template_from_str(source).ok());
-        template.map(|template| template.undeclared_variables(true).into_iter().collect()).unwrap_or_default()
+        let template = self.0.as_deref().and_then(|source| template::parse(source).ok());
+        template.and_then(|template| template::check(&template).ok()).unwrap_or_default()
     }
 
     /// Renders with the names in `facts`; `default` is the text when there is no template or it fails.
@@ -88,36 +94,37 @@ impl Message {
         default: impl FnOnce() -> String,
     ) -> Rendered {
         let Some(source) = &self.0 else { return Rendered { text: default(), problem: None } };
-        let values = Value::from(Serde(facts()));
-        let problem = match render(source, &values, UndefinedBehavior::Strict) {
+        let mut facts = serde_json::Value::Object(facts());
+        shorten(&mut facts);
+        let values = Value::from(Serde(facts));
+        let problem = match render(source, &values, Undefined::IsAProblem) {
             Ok(text) => return Rendered { text, problem: None },
             Err(problem) => problem,
         };
-        let text = render(source, &values, UndefinedBehavior::Chainable).unwrap_or_else(|_| default());
+        let text = render(source, &values, Undefined::IsEmpty).unwrap_or_else(|_| default());
         Rendered { text, problem: Some(problem) }
     }
 }
 
-fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(undefined);
-    environment.set_fuel(Some(FUEL));
-    environment
+fn render(source: &str, values: &Value, undefined: Undefined) -> Result<String, String> {
+    let template = template::parse(source).map_err(|error| describe(&error))?;
+    let mut out = Text::of(MAX_MESSAGE);
+    template::evaluate(&template, values, undefined, &mut out).map_err(|(problem, line)| match line {
+        0 | 1 => problem.to_string(),
+        line => format!("{problem} (line {line})"),
+    })?;
+    drop(template);
+    Ok(out.into_text())
 }
 
-fn render(source: &str, values: &Value, undefined: UndefinedBehavior) -> Result<String, String> {
-    let environment = environment(undefined);
-    let template = environment.template_from_str(source).map_err(|error| describe(&error))?;
-    let mut out = Bounded::default();
-    let result = template.render_captured_to(values.clone(), &mut out).map(drop);
-    match result {
-        Err(error) if !out.full => Err(describe(&error)),
-        _ => Ok(out.into_text()),
+/// Cuts texts that are longer than a message. Values of events have any length.
+fn shorten(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => text.truncate(text.floor_char_boundary(MAX_MESSAGE)),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(shorten),
+        serde_json::Value::Object(entries) => entries.values_mut().for_each(shorten),
+        _ => {}
     }
-}
-
-fn is_unknown(error: &minijinja::Error) -> bool {
-    matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction)
 }
 
 /// The error in one line, without the template's made-up name.
@@ -153,52 +160,6 @@ fn is_name(text: &str) -> bool {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     })
-}
-
-fn has_tag(source: &str, tag: &str) -> bool {
-    source.split("{%").skip(1).any(|inside| {
-        let inside = inside.trim_start_matches(['-', '+']).trim_start();
-        inside
-            .strip_prefix(tag)
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-    })
-}
-
-/// Takes the first [`MAX_MESSAGE`] bytes.
-#[derive(Default)]
-struct Bounded {
-    bytes: Vec<u8>,
-    full: bool,
-}
-
-impl Bounded {
-    fn into_text(self) -> String {
-        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
-        if self.full {
-            // The cut may have gone through a character.
-            while text.ends_with(char::REPLACEMENT_CHARACTER) {
-                text.pop();
-            }
-            text.push('…');
-        }
-        text
-    }
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = MAX_MESSAGE.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if bytes.len() > room {
-            self.full = true;
-            return Err(std::io::Error::other("the message is full"));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -246,15 +207,78 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_template_stops() {
-        let rendered = render("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}");
+    fn what_costs_too_much_is_rejected_or_gives_the_default() {
+        let loops = |list: &str| {
+            format!("{{% for a in {list} %}}{}", "{% for b in 'aaaaaaaaaaaaaaaa' | list %}".repeat(5))
+                + &"{% endfor %}".repeat(6)
+        };
+        assert!(matches!(Message::parse(&loops("'aaaaaaaaaaaaaaaa'|list")), Err(MessageError::Costly(_))));
+        let rendered = render(&loops("labels"));
         assert_eq!(rendered.text, "default");
-        assert!(rendered.problem.unwrap().contains("fuel"));
+        assert!(rendered.problem.unwrap().contains("10000 steps"));
+    }
+
+    #[test]
+    fn what_a_template_can_do() {
+        for (template, text) in [
+            (
+                "{{ value / 1000 }} {{ (value * 1.5) | round(1) }} {{ '%.2f' | format(value / 7) }}",
+                "2.3 3450.0 328.57",
+            ),
+            (
+                "{{ value // 1000 }} {{ value % 1000 }} {{ 2 ** 10 }} {{ -value }} {{ value - 1 }}",
+                "2 300 1024 -2300 2299",
+            ),
+            ("{{ service | upper }} {{ service ~ '-' ~ value }} {{ service + '!' }}", "PAY pay-2300 pay!"),
+            (
+                "{% if value > 2000 and service == 'pay' %}high{% elif value %}low{% else %}no{% endif %}",
+                "high",
+            ),
+            (
+                "{{ 'slow' if value >= 2300 else 'quick' }} {{ 'p' in service }} {{ 'x' not in service }}",
+                "slow True True",
+            ),
+            (
+                "{% for k, v in labels | dictsort %}{{ loop.index }}/{{ loop.length }} {{ k }}={{ v }}{% endfor %}",
+                "1/1 a.b=c",
+            ),
+            (
+                "{% for a in [1, 2, 3] if a != 2 %}{{ a }}{% if not loop.last %}, {% endif %}{% else %}none{% endfor %}",
+                "1, 3",
+            ),
+            (
+                "{{ nonsense | default('?') }} {{ nonsense is defined }} {{ service[:2] }} {{ [1, 2, 3][-2:] }}",
+                "? False pa [2, 3]",
+            ),
+            (
+                "{{ service | replace('p', 'b') }} {{ ['a', 'b'] | join('/') }} {{ service | length }}",
+                "bay a/b 3",
+            ),
+            ("{# a comment #}{{- service -}} \n", "pay"),
+            ("{{ http['route'] }} {{ {'a': 1}.a }} {{ (1, 2)[0] }} {{ none }}", "/pay 1 1 None"),
+        ] {
+            assert_eq!(render(template), Rendered { text: text.to_owned(), problem: None }, "{template}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_that_has_no_result_gives_the_default() {
+        for template in
+            ["{{ value // 0 }}", "{{ 9 ** 999 }}", "{{ service * 2 }}", "{{ service - 1 }}", "{{ 5 % 0.0 }}"]
+        {
+            let rendered = render(template);
+            assert_eq!(rendered.text, "default", "{template}");
+            assert!(rendered.problem.is_some(), "{template}");
+        }
     }
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let rendered = render("a{{ '支' * 100000 }}");
+        let rendered =
+            render(&format!("a{{% for a in labels %}}{}{{% endfor %}}", "{{ service }}支".repeat(250)));
+        assert!(rendered.text.len() < 5000, "it is not cut: {}", rendered.text.len());
+        let many = "{% for a in '0123456789' | list %}支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支{% endfor %}".repeat(10);
+        let rendered = render(&format!("a{many}"));
         assert!(rendered.text.len() <= MAX_MESSAGE + '…'.len_utf8());
         assert!(rendered.text.starts_with("a支支") && rendered.text.ends_with("支…"));
     }
@@ -262,8 +286,11 @@ mod tests {
     #[test]
     fn bad_templates_are_rejected_with_the_reason() {
         assert!(matches!(Message::parse("{{ service"), Err(MessageError::Syntax(_))));
-        assert!(matches!(Message::parse("{{ service | nonsense }}"), Err(MessageError::Syntax(_))));
-        assert!(matches!(Message::parse("{{ nonsense() }}"), Err(MessageError::Syntax(_))));
+        assert!(matches!(Message::parse("{{ service | nonsense }}"), Err(MessageError::Unknown(_))));
+        assert!(matches!(Message::parse("{{ nonsense() }}"), Err(MessageError::Unknown(_))));
+        assert!(matches!(Message::parse("{{ 'a' * 100 }}"), Err(MessageError::Unknown(_))));
+        let error = Message::parse("{{ service | indent(2) }}").unwrap_err().to_string();
+        assert!(error.contains("the filter `indent`; there are abs, "), "{error}");
         assert!(matches!(Message::parse(r#"{{ "\ud800" }}"#), Err(MessageError::Syntax(_))));
         assert_eq!(Message::parse(&"x".repeat(MAX_TEMPLATE + 1)), Err(MessageError::TooLong));
         assert_eq!(Message::parse("{%- set a = 1 %}"), Err(MessageError::NotAvailable("set")));
