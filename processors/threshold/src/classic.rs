@@ -1,16 +1,19 @@
 //! The classic form of rules: one JSON object for an endpoint.
 //!
-//! `{"service": "pay", "operatorName": "/pay", "maxThresholdHigh": 2000, "avgThresholdLow": "300", "alarmTemplate": "…"}`
+//! `{"service": "pay", "operator_name": "/pay", "maxThresholdHigh": 2000, "avgThresholdLow": "300", "alarmTemplate": "…"}`
 //!
-//! * `operatorName` is the window's `operation`. `*`, empty, null or (for `operatorName`) missing stands for any.
+//! * `operator_name`, or `operatorName`, is the window's `operation`. `*`, empty, null or missing stands for any. A record
+//!   in which both are there and differ is no rule, nor is one that has neither and yet a key that looks like one: it would
+//!   judge every operation of the service.
 //! * Thresholds are milliseconds, as numbers or as texts; null, empty or missing is no threshold. A severity
 //!   holds when the mean is above its `avg` threshold or the longest above its `max` threshold.
-//! * Keys that are not listed here are ignored: other programs read the same topic.
+//! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be reported.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use weir_alarms::{Message, MessageError};
 
 use crate::per_severity::PerSeverity;
@@ -40,18 +43,25 @@ pub(crate) enum ClassicError {
     Json(String),
     #[error("alarmTemplate: {0}")]
     Template(#[from] MessageError),
+    #[error("`operator_name` is `{0}` and `operatorName` is `{1}`; write one of them, or the same in both")]
+    TwoOperations(String, String),
+    #[error(
+        "there is no `operator_name`, but `{0}`, which is not known; write `operator_name`, or `\"operator_name\": \"*\"` for \
+         every operation of the service"
+    )]
+    LooksLikeOperation(String),
 }
 
 /// What a record of the rules' topic says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record {
-    /// This is the rule now.
-    Put(Arc<Rule>),
+    /// This is the rule now. `unknown` are the keys that mean nothing.
+    Put { rule: Arc<Rule>, unknown: Vec<String> },
     /// The rule of this name is no more.
     Remove(Arc<str>),
 }
 
-/// Reads a record. The rule's name is the record's key, else `service/operatorName`.
+/// Reads a record. The rule's name is the record's key, else `service|operator_name`, as the site's keys are.
 pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, ClassicError> {
     let length = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
     if length > MAX_RECORD {
@@ -67,7 +77,9 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
         return Err(ClassicError::Json("it is a list; a rule is an object".to_owned()));
     }
     let json: Json = serde_json::from_slice(value).map_err(|error| ClassicError::Json(error.to_string()))?;
-    let endpoint = Endpoint { service: some(json.service), operation: some(json.operation) };
+    let unknown: Vec<String> = json.unknown.into_keys().collect();
+    let operation = operation(json.operator_name, json.operator_name_camel, &unknown)?;
+    let endpoint = Endpoint { service: some(json.service), operation };
     let name = key.map_or_else(|| endpoint.name(), Into::into);
     let message = json.template.filter(|text| !text.trim().is_empty());
     let message = message.map(|text| Message::parse(&text)).transpose()?.unwrap_or_default();
@@ -75,13 +87,69 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
     let max_ns = PerSeverity { high: json.max_high.0, mid: json.max_mid.0, low: json.max_low.0 };
     let kind = Kind::Classic(Classic { endpoint, avg_ns, max_ns });
     let rule = Rule { name, kind, patience: Patience::default(), min_count: 0, message };
-    Ok(Record::Put(Arc::new(rule)))
+    Ok(Record::Put { rule: Arc::new(rule), unknown })
+}
+
+/// The operation that a record names in one of two keys. The outer `None`: the key is not there.
+fn operation(
+    snake: Option<Option<String>>,
+    camel: Option<Option<String>>,
+    unknown: &[String],
+) -> Result<Option<Arc<str>>, ClassicError> {
+    let shown = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("*").to_owned();
+    match (snake.map(some), camel.map(some)) {
+        (Some(snake), Some(camel)) if snake != camel => {
+            Err(ClassicError::TwoOperations(shown(&snake), shown(&camel)))
+        }
+        (Some(operation), _) | (None, Some(operation)) => Ok(operation),
+        (None, None) => match unknown.iter().find(|key| looks_like_operation(key)) {
+            Some(key) => Err(ClassicError::LooksLikeOperation(key.clone())),
+            None => Ok(None),
+        },
+    }
+}
+
+/// What other programs call an operation, without case, `_`, `-`, `.` and spaces.
+const OPERATION_KEYS: [&str; 11] = [
+    "operator",
+    "operators",
+    "operatorname",
+    "operatornames",
+    "operation",
+    "operations",
+    "operationname",
+    "operationnames",
+    "opname",
+    "endpoint",
+    "endpointname",
+];
+
+fn looks_like_operation(key: &str) -> bool {
+    let letters = key.chars().filter(|c| !matches!(c, '_' | '-' | '.' | ' '));
+    let letters: String = letters.flat_map(char::to_lowercase).collect();
+    OPERATION_KEYS.contains(&&*letters)
+        || is_slip(&letters, "operatorname")
+        || is_slip(&letters, "operationname")
+}
+
+/// Whether one letter differs, is missing or too many, or two have changed places. So `operateTime` is left alone.
+fn is_slip(text: &str, meant: &str) -> bool {
+    let (text, meant): (Vec<char>, Vec<char>) = (text.chars().collect(), meant.chars().collect());
+    let same = |pairs: &mut dyn Iterator<Item = (&char, &char)>| {
+        pairs.take_while(|(one, other)| one == other).count()
+    };
+    let front = same(&mut text.iter().zip(&meant));
+    let back = same(&mut text[front..].iter().rev().zip(meant[front..].iter().rev()));
+    match (&text[front..text.len() - back], &meant[front..meant.len() - back]) {
+        ([one, two], [other, third]) => one == third && two == other,
+        (one, other) => one.len() <= 1 && other.len() <= 1,
+    }
 }
 
 impl Endpoint {
     fn name(&self) -> Arc<str> {
         let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("*").to_owned();
-        format!("{}/{}", part(&self.service), part(&self.operation)).into()
+        format!("{}|{}", part(&self.service), part(&self.operation)).into()
     }
 }
 
@@ -94,8 +162,10 @@ struct Json {
     // `Option` alone would let the key be missing, and a rule for everything by mistake.
     #[serde(deserialize_with = "Option::deserialize")]
     service: Option<String>,
-    #[serde(rename = "operatorName", default)]
-    operation: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    operator_name: Option<Option<String>>,
+    #[serde(rename = "operatorName", default, deserialize_with = "given")]
+    operator_name_camel: Option<Option<String>>,
     #[serde(rename = "maxThresholdHigh", default)]
     max_high: Threshold,
     #[serde(rename = "maxThresholdMid", default)]
@@ -110,6 +180,13 @@ struct Json {
     avg_low: Threshold,
     #[serde(rename = "alarmTemplate", default)]
     template: Option<String>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, IgnoredAny>,
+}
+
+/// A key that is there, if only with null.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Nanoseconds, from milliseconds.
@@ -169,7 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn put(key: Option<&str>, value: &str) -> (Arc<Rule>, Classic) {
-        let Record::Put(rule) = read(key.map(str::as_bytes), Some(value.as_bytes())).unwrap() else {
+        let Record::Put { rule, .. } = read(key.map(str::as_bytes), Some(value.as_bytes())).unwrap() else {
             panic!("removed")
         };
         let Kind::Classic(classic) = rule.kind.clone() else { panic!("not classic") };
@@ -199,9 +276,61 @@ mod tests {
 
     #[test]
     fn without_key_the_endpoint_is_the_name() {
-        assert_eq!(&*put(None, r#"{"service":"pay","operatorName":"/pay"}"#).0.name, "pay//pay");
-        assert_eq!(&*put(None, r#"{"service":"pay"}"#).0.name, "pay/*");
-        assert_eq!(&*put(Some(""), r#"{"service":"*","operatorName":""}"#).0.name, "*/*");
+        assert_eq!(&*put(None, r#"{"service":"pay","operator_name":"/pay"}"#).0.name, "pay|/pay");
+        assert_eq!(&*put(None, r#"{"service":"pay"}"#).0.name, "pay|*");
+        assert_eq!(&*put(Some(""), r#"{"service":"*","operatorName":""}"#).0.name, "*|*");
+    }
+
+    #[test]
+    fn the_operation_has_two_names_and_they_must_agree() {
+        let pay = Endpoint { service: Some("s".into()), operation: Some("/pay".into()) };
+        let every = Endpoint { service: Some("s".into()), operation: None };
+        for (keys, endpoint) in [
+            (r#""operator_name":"/pay""#, &pay),
+            (r#""operatorName":"/pay""#, &pay),
+            (r#""operator_name":"/pay","operatorName":"/pay""#, &pay),
+            (r#""operator_name":"*""#, &every),
+            (r#""operator_name":null,"operatorName":"*""#, &every),
+            (r#""createTime":1,"remark":"x","operateTime":2,"opened":true"#, &every),
+        ] {
+            assert_eq!(put(None, &format!(r#"{{"service":"s",{keys}}}"#)).1.endpoint, *endpoint, "{keys}");
+        }
+        for (keys, reason) in [
+            (
+                r#""operator_name":"/a","operatorName":"/b""#,
+                "`operator_name` is `/a` and `operatorName` is `/b`",
+            ),
+            (
+                r#""operator_name":null,"operatorName":"/b""#,
+                "`operator_name` is `*` and `operatorName` is `/b`",
+            ),
+            (r#""operator_name":"/a","operator_name":"/a""#, "duplicate field"),
+            (r#""operator_name":7"#, "expected a string"),
+            (r#""operationName":"/a""#, "no `operator_name`, but `operationName`"),
+            (r#""operator":"/a""#, "no `operator_name`, but `operator`"),
+            (r#""Operator-Name":"/a""#, "no `operator_name`, but `Operator-Name`"),
+            (r#""operaterName":"/a""#, "no `operator_name`, but `operaterName`"),
+            (r#""OPERATION":"/a""#, "no `operator_name`, but `OPERATION`"),
+            (r#""operator_nmae":"/a""#, "no `operator_name`, but `operator_nmae`"),
+            (r#""endpoint":"/a""#, "no `operator_name`, but `endpoint`"),
+        ] {
+            let found = error(None, Some(&format!(r#"{{"service":"s",{keys}}}"#)));
+            assert!(found.contains(reason), "{keys}: {found}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_are_given_back() {
+        let value = br#"{"service":"s","operator_name":"/a","operator":"zhang","maxThresholdHihg":5,"maxThresholdHigh":6}"#;
+        let Ok(Record::Put { unknown, .. }) = read(None, Some(value)) else { panic!("no rule") };
+        assert_eq!(unknown, ["maxThresholdHihg", "operator"]);
+    }
+
+    #[test]
+    fn a_template_that_would_stop_the_program_is_no_rule() {
+        let found =
+            error(None, Some(r#"{"service":"a","alarmTemplate":"{{ service | indent(9000000000) }}"}"#));
+        assert!(found.contains("alarmTemplate: ") && found.contains("indent"), "{found}");
     }
 
     #[test]

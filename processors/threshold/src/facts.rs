@@ -9,7 +9,7 @@ use crate::windows::{Window, Windows};
 
 /// Every column of the window by name (`a.b` for dotted ones, and `labels['a.b']`), and above them what the alarm says:
 /// `rule`, `severity` (also `level`), `state`, `measure`, `value`, `threshold`, `labels`, `operator`, `window_start`,
-/// `window_end`, `time`, `starts_at`, and `operatorName` for `operation`.
+/// `window_end`, `time`, `starts_at`, and `operator_name`, `operatorName` for `operation`.
 ///
 /// `value` and `threshold` have the measure's unit; for classic rules they are milliseconds, as their thresholds are
 /// written. `value_ms` and `threshold_ms` are there when the measure is in nanoseconds.
@@ -27,7 +27,9 @@ pub(crate) fn facts(
         insert(&mut facts, name, json!(value));
     }
     if let Some(operation) = window.label("operation") {
-        facts.insert("operatorName".to_owned(), json!(operation));
+        for name in ["operator_name", "operatorName"] {
+            facts.insert(name.to_owned(), json!(operation));
+        }
     }
     facts.extend(alarm.facts());
     for (name, value) in [

@@ -21,6 +21,11 @@ const REJECTED: Metric = counter(
     "Records of the rules' topic that are not usable as rules; the log has the reasons.",
     &["processor"],
 );
+const UNKNOWN_KEYS: Metric = gauge(
+    "weir_threshold_rules_unknown_keys",
+    "Different keys met in records of the rules' topic that mean nothing here; the log names each of them once.",
+    &["processor"],
+);
 const EVALUATIONS: Metric = counter(
     "weir_threshold_evaluations",
     "Windows judged, once for every rule that covers them.",
@@ -65,6 +70,7 @@ pub(crate) const METRICS: &[Metric] = &[
     EPOCH,
     RULES,
     REJECTED,
+    UNKNOWN_KEYS,
     EVALUATIONS,
     EVALUATION_ERRORS,
     SKIPPED,
@@ -82,6 +88,7 @@ pub(crate) struct RuleMetrics {
     pub(crate) inline: Gauge,
     pub(crate) kafka: Gauge,
     pub(crate) rejected: Counter,
+    pub(crate) unknown_keys: Gauge,
 }
 
 impl RuleMetrics {
@@ -93,6 +100,7 @@ impl RuleMetrics {
             inline: telemetry.gauge(&RULES, &[&id, "inline"]),
             kafka: telemetry.gauge(&RULES, &[&id, "kafka"]),
             rejected: telemetry.counter(&REJECTED, &[&id]),
+            unknown_keys: telemetry.gauge(&UNKNOWN_KEYS, &[&id]),
         }
     }
 

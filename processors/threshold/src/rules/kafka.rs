@@ -224,6 +224,7 @@ impl Reader {
         let applied = self.book.apply(message.key(), message.payload());
         drop(message);
         self.next.insert(partition, Offset::Offset(offset.saturating_add(1)));
+        self.report_unknown(partition, offset);
         if let Err(reason) = &applied {
             let before = self.metrics.rejected.inc();
             let held_back =
@@ -237,6 +238,18 @@ impl Reader {
             }
         }
         Taken::Record { partition, offset, changed: applied == Ok(Applied::Changed) }
+    }
+
+    /// Each key that means nothing, once: it may be a slip (`maxThresholdHihg`), or another program's.
+    fn report_unknown(&mut self, partition: i32, offset: i64) {
+        let (id, topic) = (&self.id, &self.topic);
+        for (key, rule) in self.book.take_unknown() {
+            self.metrics.unknown_keys.inc();
+            tracing::warn!(
+                "{id}: record {topic}/{partition}/{offset}, rule `{rule}`: the key `{key}` means nothing and is ignored, in all \
+                 records; check its spelling if it is not another program's"
+            );
+        }
     }
 
     fn say_waiting(&self, why: &str) {

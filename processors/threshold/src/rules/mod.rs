@@ -7,7 +7,7 @@
 pub(crate) mod client;
 pub(crate) mod kafka;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use weir_alarms::Labels;
@@ -116,6 +116,9 @@ pub(crate) enum Applied {
     Same,
 }
 
+/// Most unknown keys that are remembered. A topic with more names them no more, and counts them still.
+const MAX_UNKNOWN: usize = 1_000;
+
 /// All rules of all sources.
 #[derive(Debug)]
 pub(crate) struct RuleBook {
@@ -125,6 +128,10 @@ pub(crate) struct RuleBook {
     classic: BTreeMap<Arc<str>, Arc<Rule>>,
     max_classic: usize,
     epoch: i64,
+    /// Keys of records that mean nothing, all that were met.
+    unknown: BTreeSet<String>,
+    /// Those among them that have not been reported, each with a rule that has it.
+    unreported: Vec<(String, Arc<str>)>,
 }
 
 impl RuleBook {
@@ -132,8 +139,16 @@ impl RuleBook {
     pub(crate) fn new(named: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
         let named = named.into_iter().map(Arc::new).collect();
         let shared = SharedRules::default();
-        let book =
-            RuleBook { shared, named, classic_operator, classic: BTreeMap::new(), max_classic, epoch: 1 };
+        let book = RuleBook {
+            shared,
+            named,
+            classic_operator,
+            classic: BTreeMap::new(),
+            max_classic,
+            epoch: 1,
+            unknown: BTreeSet::new(),
+            unreported: Vec::new(),
+        };
         book.publish();
         book
     }
@@ -150,7 +165,8 @@ impl RuleBook {
                 Some(_) => self.epoch += 1,
                 None => return Ok(Applied::Same),
             },
-            Record::Put(rule) => {
+            Record::Put { rule, unknown } => {
+                self.note_unknown(unknown, &rule.name);
                 if self.named.iter().any(|named| named.name == rule.name) {
                     return Err(Refused::NameTaken);
                 }
@@ -166,6 +182,20 @@ impl RuleBook {
             }
         }
         Ok(Applied::Changed)
+    }
+
+    fn note_unknown(&mut self, keys: Vec<String>, rule: &Arc<str>) {
+        for key in keys {
+            if self.unknown.len() < MAX_UNKNOWN && !self.unknown.contains(&key) {
+                self.unknown.insert(key.clone());
+                self.unreported.push((key, rule.clone()));
+            }
+        }
+    }
+
+    /// Keys of records that mean nothing and were not met before, each with a rule that has it.
+    pub(crate) fn take_unknown(&mut self) -> Vec<(String, Arc<str>)> {
+        std::mem::take(&mut self.unreported)
     }
 
     /// What was read before the first evaluation is the first epoch.
@@ -297,7 +327,7 @@ mod tests {
     #[test]
     fn names_of_the_configuration_cannot_be_taken() {
         let rule = classic::read(Some(b"mine"), Some(br#"{"service":"a"}"#)).unwrap();
-        let Record::Put(rule) = rule else { panic!("removed") };
+        let Record::Put { rule, .. } = rule else { panic!("removed") };
         let mut book = RuleBook::new(vec![(*rule).clone()], None, 5);
         assert_eq!(put(&mut book, "mine", "b", "", 1), Err(Refused::NameTaken));
     }
@@ -310,6 +340,34 @@ mod tests {
         }
         assert_eq!(put(&mut book, "f", "f", "", 1), Err(Refused::TooMany(5)));
         assert_eq!(put(&mut book, "e", "e", "", 2), Ok(Applied::Changed));
+    }
+
+    #[test]
+    fn an_unknown_key_is_reported_once_and_not_more_than_can_be_kept() {
+        let mut book = book();
+        let mut read = |key: &str, value: &str| {
+            book.apply(Some(key.as_bytes()), Some(value.as_bytes())).unwrap();
+            book.take_unknown()
+        };
+        assert_eq!(read("r", r#"{"service":"a","remark":"x"}"#), [("remark".to_owned(), "r".into())]);
+        assert_eq!(read("r", r#"{"service":"a","remark":"y"}"#), []);
+        assert_eq!(read("s", r#"{"service":"a","remark":"x","by":1}"#), [("by".to_owned(), "s".into())]);
+        let many: String = (0..1_500).map(|n| format!(r#","k{n}":1"#)).collect();
+        assert_eq!(read("t", &format!(r#"{{"service":"a"{many}}}"#)).len(), MAX_UNKNOWN - 2);
+    }
+
+    #[test]
+    fn a_rule_without_key_is_the_one_whose_key_names_its_endpoint() {
+        let mut book = book();
+        let rule = br#"{"service":"pay","operator_name":"/pay","maxThresholdHigh":1}"#;
+        assert_eq!(book.apply(None, Some(rule)), Ok(Applied::Changed));
+        assert_eq!(book.apply(Some(b"pay|/pay"), Some(rule)), Ok(Applied::Same));
+        let other = br#"{"service":"pay","operator_name":"/pay","maxThresholdHigh":2}"#;
+        assert_eq!(book.apply(None, Some(other)), Ok(Applied::Changed));
+        assert_eq!(book.counts().1, 1);
+        assert!(matches!(book.apply(None, None), Err(Refused::NotARule(ClassicError::Nothing))));
+        assert_eq!(book.apply(Some(b"pay|/pay"), None), Ok(Applied::Changed));
+        assert_eq!(book.counts().1, 0);
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Kafka {
         self.producer.flush(LIMIT).unwrap();
     }
 
+    fn write_without_key(&self, partition: i32, value: &str) {
+        let record = BaseRecord::<str, str>::to("rules").partition(partition).payload(value);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.flush(LIMIT).unwrap();
+    }
+
     fn settings(&self) -> String {
         format!("rules: {{kafka: {{brokers: ['{}'], topic: rules}}}}", self.cluster.bootstrap_servers())
     }
@@ -131,6 +137,61 @@ async fn a_live_change_takes_effect_at_the_next_window_and_other_rules_keep_thei
         ["resolved high c 21"],
         "judged by the new threshold"
     );
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn records_of_the_site_are_rules_and_those_that_would_hurt_are_not() {
+    let kafka = Kafka::new(1);
+    let site = |operation: &str, template: &str| {
+        json!({"service": "pay", "operator_name": operation, "maxThresholdHigh": 1000, "alarmTemplate": template,
+               "maxThresholdHihg": 1}).to_string()
+    };
+    kafka.write(0, "pay|/pay", Some(&site("/pay", "${operator_name} ${operatorName}")));
+    // Each of these would have been a rule for every operation of the service, or the end of the program.
+    kafka.write(0, "pay|/pay", Some(&site("/pay", "{{ service | indent(9000000000) }}")));
+    kafka.write(0, "pay|/pay", Some(&site("/pay", "{{ 'x' * 9000000000 }}")));
+    kafka.write(0, "a", Some(r#"{"service": "pay", "operationName": "/other", "maxThresholdHigh": 1}"#));
+    kafka.write(
+        0,
+        "b",
+        Some(r#"{"service": "pay", "operator_name": "/a", "operatorName": "/b", "maxThresholdHigh": 1}"#),
+    );
+    kafka.write(0, "pay|/else", Some(&site("/else", "")));
+    let context = test_context();
+    let processor = with_context(&kafka.settings(), context.clone());
+    let stop = started(&*processor).await;
+    let mut trunk = Trunk::of(&*processor);
+    let fired = trunk.judge(&[window("pay", 7, 1001, 1)]);
+    assert_eq!(fired.len(), 1);
+    assert_eq!((&fired[0]["rule"], &fired[0]["message"]), (&json!("pay|/pay"), &json!("/pay /pay")));
+    let metrics = context.telemetry.encode();
+    for line in [
+        "weir_threshold_rules{processor=\"threshold\",source=\"kafka\"} 2",
+        "weir_threshold_rules_rejected_total{processor=\"threshold\"} 4",
+        "weir_threshold_rules_unknown_keys{processor=\"threshold\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_record_without_a_key_is_the_rule_of_its_endpoint() {
+    let kafka = Kafka::new(1);
+    let rule =
+        |ms: i64| json!({"service": "pay", "operator_name": "/pay", "maxThresholdHigh": ms}).to_string();
+    kafka.write(0, "pay|/pay", Some(&rule(9000)));
+    kafka.write_without_key(0, &rule(1000));
+    let context = test_context();
+    let processor = with_context(&kafka.settings(), context.clone());
+    let stop = started(&*processor).await;
+    let mut trunk = Trunk::of(&*processor);
+    let fired = trunk.judge(&[window("pay", 7, 1001, 1)]);
+    assert_eq!((fired.len(), &fired[0]["rule"]), (1, &json!("pay|/pay")));
+    kafka.write(0, "pay|/pay", None);
+    until(&context, "weir_threshold_rules{processor=\"threshold\",source=\"kafka\"} 0\n").await;
+    assert_eq!(trunk.short(&[window("pay", 14, 1001, 1)]), ["resolved high pay 7"]);
     stop.cancel();
 }
 
