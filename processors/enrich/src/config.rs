@@ -13,10 +13,12 @@ use weir_pdata::schema::is_fixed_anywhere;
 pub struct Config {
     /// Columns with the same text in every row.
     pub tags: BTreeMap<String, String>,
-    /// Names of environment variables, or globs; each variable is a column of its name.
+    /// Names of environment variables of this process, or globs; each variable is a column `env.NAME`.
     pub env: Vec<String>,
-    /// Whether to add `host.name`, `os.type`, `container.id`.
+    /// Whether to add `host.name`, `os.type`, `container.id` of this machine.
     pub host: bool,
+    /// Whether `tags`, `env` and `host` replace what events bring under the same names.
+    pub overwrite: bool,
     /// Attributes to cast, by the name that they have after renaming.
     pub types: BTreeMap<String, CastType>,
     /// Attributes to rename: old name to new name.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray, StringViewArray};
 use arrow::datatypes::{Field, FieldRef, Int32Type};
 use arrow::error::ArrowError;
 use weir_pdata::schema;
+use weir_pdata::text::TextColumn;
 
 /// The fewest rows that are prepared.
 const FEWEST: usize = 4_096;
@@ -13,6 +14,8 @@ const FEWEST: usize = 4_096;
 /// Constant columns, and arrays of them that are long enough for the batches seen so far.
 #[derive(Clone, Debug, Default)]
 pub struct Constants {
+    /// Whether they replace what events bring.
+    overwrite: bool,
     fields: Vec<FieldRef>,
     values: Vec<ArrayRef>,
     /// One array a column, all over the same buffer of keys.
@@ -21,12 +24,13 @@ pub struct Constants {
 
 impl Constants {
     /// The columns with these names and values.
-    pub fn new(columns: &[(String, String)]) -> Constants {
+    pub fn new(columns: &[(String, String)], overwrite: bool) -> Constants {
         let field = |name: &str| {
             let metadata = schema::attribute_metadata("span", attribute_key(name));
             Arc::new(Field::new(name, schema::dictionary(), true).with_metadata(metadata))
         };
         Constants {
+            overwrite,
             fields: columns.iter().map(|(name, _)| field(name)).collect(),
             values: columns
                 .iter()
@@ -39,6 +43,16 @@ impl Constants {
     /// The names of the columns.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name().as_str())
+    }
+
+    /// The names whose columns take the place of what events bring.
+    pub fn replaced(&self) -> impl Iterator<Item = &str> {
+        self.names().filter(|_| self.overwrite)
+    }
+
+    /// Whether the columns take the place of what events bring.
+    pub fn overwrite(&self) -> bool {
+        self.overwrite
     }
 
     /// The columns for a batch of `rows` rows.
@@ -62,6 +76,38 @@ impl Constants {
     }
 }
 
+/// A constant column under what events bring: it has its value in the rows that have none, in neither `own` (the column
+/// with the same name) nor the list (`listed`). `None`: `own` stays as it is, since every row has a value or it is no text.
+///
+/// # Errors
+/// None that is known: keys of 0 fit a dictionary of one value.
+pub fn below(
+    constant: &ArrayRef,
+    own: Option<&ArrayRef>,
+    listed: Option<&[bool]>,
+) -> Result<Option<ArrayRef>, ArrowError> {
+    let own = own.filter(|own| own.logical_null_count() < own.len());
+    let is_listed = |row: usize| listed.is_some_and(|rows| rows.get(row).is_some_and(|has| *has));
+    let Some(own) = own else {
+        if listed.is_none() {
+            return Ok(Some(Arc::clone(constant)));
+        }
+        let keys: PrimitiveArray<Int32Type> =
+            (0..constant.len()).map(|row| (!is_listed(row)).then_some(0)).collect();
+        let Some(dictionary) = constant.as_any_dictionary_opt() else { return Ok(None) };
+        let values = Arc::clone(dictionary.values());
+        return Ok(Some(Arc::new(DictionaryArray::try_new(keys, values)?)));
+    };
+    let (Some(texts), Some(constants)) = (TextColumn::new(own), TextColumn::new(constant)) else {
+        return Ok(None);
+    };
+    if own.logical_null_count() == 0 {
+        return Ok(None);
+    }
+    let value = |row| texts.get(row).or_else(|| constants.get(row).filter(|_| !is_listed(row)));
+    Ok(Some(Arc::new((0..own.len()).map(value).collect::<StringViewArray>())))
+}
+
 /// The key of the attribute whose column has this name.
 pub fn attribute_key(column: &str) -> &str {
     column.strip_prefix("attr.").filter(|key| schema::is_fixed_anywhere(key)).unwrap_or(column)
@@ -69,14 +115,12 @@ pub fn attribute_key(column: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use weir_pdata::text::TextColumn;
-
     use super::*;
 
     #[test]
     fn every_row_has_the_value_and_all_columns_share_their_keys() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let mut constants = Constants::new(&[pair("site", "bj-1"), pair("attr.service", "x")]);
+        let mut constants = Constants::new(&[pair("site", "bj-1"), pair("attr.service", "x")], false);
         let mut addresses = std::collections::BTreeSet::new();
         for rows in [3, 5_000, 0, 4_999, 1] {
             let columns: Vec<_> = constants.columns(rows).unwrap().collect();

@@ -53,6 +53,20 @@ pub fn change(lists: &ArrayRef, changes: &Changes, added: &[Added]) -> Result<Op
     rebuild(&old, &fates, added).map(Some)
 }
 
+/// Which rows have this key in their list; `None` when none has.
+pub fn rows_with(lists: &ArrayRef, key: &str) -> Option<Vec<bool>> {
+    let old = Old::of(lists)?;
+    let wanted = |at: &usize| old.names.get(*at) == Some(key);
+    // A dictionary may name a key twice.
+    let wanted: Vec<usize> = (0..old.keys.values().len()).filter(wanted).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let has = |row| old.range(row).any(|entry| old.keys.key(entry).is_some_and(|key| wanted.contains(&key)));
+    let rows: Vec<bool> = (0..old.lists.len()).map(has).collect();
+    rows.contains(&true).then_some(rows)
+}
+
 /// The parts of an attribute list column.
 struct Old<'a> {
     lists: &'a ListArray,

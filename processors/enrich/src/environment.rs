@@ -1,7 +1,6 @@
 //! Which environment variables become columns.
 
 use weir_config::is_secret_key;
-use weir_pdata::schema::is_fixed_anywhere;
 
 /// The environment variables of this process that are text.
 pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
@@ -9,18 +8,15 @@ pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// The variables that fit one of `patterns`, as column and value, sorted by name.
+/// The variables that fit one of `patterns`, as column (`env.NAME`) and value, sorted by name.
 ///
 /// A pattern with `*` (any text) or `?` (one character) never takes a variable whose name says that it is secret
-/// (`POD_TOKEN`, `DB_PASSWORD`, …): it must be named in full. A variable named like a fixed column is `attr.` + name.
+/// (`POD_TOKEN`, `DB_PASSWORD`, …): it must be named in full.
 pub fn chosen(patterns: &[String], environment: &[(String, String)]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = environment
         .iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| takes(pattern, name)))
-        .map(|(name, value)| {
-            let column = if is_fixed_anywhere(name) { format!("attr.{name}") } else { name.clone() };
-            (column, value.clone())
-        })
+        .map(|(name, value)| (format!("env.{name}"), value.clone()))
         .collect();
     found.sort();
     found.dedup_by(|next, one| next.0 == one.0);
@@ -60,7 +56,8 @@ mod tests {
     fn chosen_of(patterns: &[&str], names: &[&str]) -> Vec<String> {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         let environment: Vec<_> = names.iter().map(|name| ((*name).to_owned(), format!("{name}!"))).collect();
-        chosen(&patterns, &environment).into_iter().map(|(column, _)| column).collect()
+        let chosen = chosen(&patterns, &environment).into_iter();
+        chosen.map(|(column, _)| column.strip_prefix("env.").unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -80,8 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_never_hides_a_fixed_column() {
-        assert_eq!(chosen_of(&["*"], &["service", "SERVICE"]), ["SERVICE", "attr.service"]);
+    fn a_variable_is_below_env_and_so_no_column_that_events_have() {
+        let environment = [("service".to_owned(), "a".to_owned()), ("HOSTNAME".to_owned(), "b".to_owned())];
+        let columns = chosen(&["*".to_owned()], &environment);
+        assert_eq!(
+            columns,
+            [("env.HOSTNAME", "b"), ("env.service", "a")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+        );
     }
 
     #[test]

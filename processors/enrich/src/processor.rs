@@ -23,6 +23,7 @@ pub struct Enrich {
     tags: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     host: Option<Host>,
+    overwrite: bool,
     /// Made when the processor starts: reading about the host is I/O.
     constants: OnceLock<Constants>,
 }
@@ -59,6 +60,7 @@ impl Enrich {
             tags,
             environment: chosen,
             host,
+            overwrite: config.overwrite,
             constants: OnceLock::new(),
         }
     }
@@ -74,7 +76,7 @@ impl Enrich {
                     columns.push((name.clone(), value.clone()));
                 }
             }
-            Constants::new(&columns)
+            Constants::new(&columns, self.overwrite)
         })
     }
 }

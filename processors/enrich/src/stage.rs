@@ -16,8 +16,8 @@ use weir_pdata::{Signal, SignalSet, schema};
 
 use crate::cast::cast_column;
 use crate::config::{CastType, Config};
-use crate::constants::{Constants, attribute_key};
-use crate::entries::{Added, Changes, change};
+use crate::constants::{Constants, attribute_key, below};
+use crate::entries::{Added, Changes, change, rows_with};
 
 const UNCAST: Metric = Metric {
     name: "weir_enrich_uncast_values",
@@ -83,7 +83,7 @@ impl EnrichStage {
     pub fn new(plan: Arc<Plan>, constants: Constants) -> EnrichStage {
         let key = |name: &str| attribute_key(name).to_owned();
         let changes = Changes {
-            removed: plan.drop.iter().map(String::as_str).chain(constants.names()).map(key).collect(),
+            removed: plan.drop.iter().map(String::as_str).chain(constants.replaced()).map(key).collect(),
             renamed: plan.rename.iter().map(|(old, new)| (key(old), key(new))).collect(),
         };
         EnrichStage { plan, constants, changes }
@@ -97,8 +97,13 @@ impl EnrichStage {
         self.cast(&mut columns, &mut added);
         added.sort_by_key(|one| one.row);
         columns.change_lists(&self.changes, &added)?;
+        let overwrite = self.constants.overwrite();
         for (field, array) in self.constants.columns(batch.num_rows())? {
-            columns.put(field, array);
+            if overwrite {
+                columns.put(field, array);
+            } else {
+                columns.put_below(field, &array)?;
+            }
         }
         columns.finish(batch.num_rows())
     }
@@ -179,6 +184,25 @@ impl Columns {
             Some(at) => self.columns[at] = (field, array),
             None => self.columns.push((field, array)),
         }
+    }
+
+    /// Puts a constant column below what the events bring under its name, in their column or their lists.
+    fn put_below(&mut self, field: FieldRef, constant: &ArrayRef) -> Result<(), ArrowError> {
+        let lists = self.position(schema::ATTRIBUTES).map(|at| &self.columns[at].1);
+        let listed = lists.and_then(|lists| rows_with(lists, attribute_key(field.name())));
+        let own = self.position(field.name());
+        let own_array = own.map(|at| &self.columns[at].1);
+        let Some(array) = below(constant, own_array, listed.as_deref())? else { return Ok(()) };
+        match own {
+            Some(at) if array.data_type() != constant.data_type() => {
+                // The events' own column, with the rows filled that had nothing.
+                let old = &self.columns[at].0;
+                let field = Field::clone(old).with_data_type(array.data_type().clone()).with_nullable(true);
+                self.columns[at] = (Arc::new(field), array);
+            }
+            _ => self.put(field, array),
+        }
+        Ok(())
     }
 
     /// Renames all at once, so that two columns can swap their names. Where a row has a value under both names, that

@@ -130,8 +130,35 @@ fn tags_are_dictionary_columns_with_one_value() {
 }
 
 #[test]
-fn a_constant_replaces_a_column_of_its_name_and_what_repeats_it() {
+fn what_an_event_brought_is_not_overwritten() {
     let processor = enrich("tags: {site: ours}");
+    assert!(processor.demand().names.contains("site"), "so that an event's own value comes as a column");
+    let lists: [Row<'_>; 4] =
+        [&[("site", "again"), ("a", "1")], &[], &[("site", "in the list")], &[("b", "2")]];
+    let input = batch(&[("site", &[Some("theirs"), None, None, Some("")])], &lists);
+    let out = run(&processor, input);
+    let expected = [Some("theirs"), Some("ours"), None, Some("")].map(|value| value.map(str::to_owned));
+    assert_eq!(text(&out, "site"), expected);
+    assert_eq!(list(&out, 0), pairs(lists[0]));
+    assert_eq!(list(&out, 2), pairs(lists[2]), "the third event's own value");
+    // Without a column of its own: only the list says what it brought.
+    let out = run(&processor, batch(&[], &[&[("site", "theirs")], &[]]));
+    assert_eq!(text(&out, "site"), [None, Some("ours".to_owned())]);
+    assert_eq!(list(&out, 0), pairs(&[("site", "theirs")]));
+}
+
+#[test]
+fn a_number_that_an_event_brought_stays_a_number() {
+    let input = batch(&[("n", &[Some("7"), None])], &[&[], &[]]);
+    let typed = run(&enrich("types: {n: int64}"), input);
+    let out = run(&enrich("tags: {n: ours}"), typed);
+    let column = out.column_by_name("n").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(column.iter().collect::<Vec<_>>(), [Some(7), None]);
+}
+
+#[test]
+fn with_overwrite_a_constant_replaces_a_column_of_its_name_and_what_repeats_it() {
+    let processor = enrich("overwrite: true\ntags: {site: ours}");
     assert!(processor.demand().names.contains("site"), "so that an event's own value comes as a column");
     let input = batch(&[("site", &[Some("theirs"), None])], &[&[("site", "again"), ("a", "1")], &[]]);
     let out = run(&processor, input);
@@ -141,14 +168,38 @@ fn a_constant_replaces_a_column_of_its_name_and_what_repeats_it() {
 }
 
 #[test]
+fn variables_of_this_process_are_below_env_and_never_those_of_the_application() {
+    // A gateway, and an agent's event with the application's variables.
+    let processor = enrich_with(
+        "env: [HOSTNAME, POD_NAME]\nhost: true",
+        &[("HOSTNAME", "gateway"), ("POD_NAME", "gw-0")],
+        context_of_test(),
+    );
+    let columns: [(&str, &[Option<&str>]); 3] = [
+        ("HOSTNAME", &[Some("app"), None]),
+        ("env.HOSTNAME", &[Some("app"), None]),
+        ("host.name", &[Some("app"), None]),
+    ];
+    let out = run(&processor, batch(&columns, &[&[], &[]]));
+    let both = |one: Option<&str>, other: Option<&str>| [one, other].map(|text| text.map(str::to_owned));
+    assert_eq!(text(&out, "HOSTNAME"), both(Some("app"), None), "no variable is a column of its bare name");
+    assert_eq!(text(&out, "env.HOSTNAME"), both(Some("app"), Some("gateway")));
+    assert_eq!(text(&out, "host.name"), both(Some("app"), Some("gateway")));
+    assert_eq!(text(&out, "env.POD_NAME"), both(Some("gw-0"), Some("gw-0")));
+}
+
+#[test]
 fn tags_win_over_variables_and_these_over_the_host() {
-    let settings = "tags: {A: tag}\nenv: [A, B, host.name]\nhost: true";
-    let environment = [("A", "variable"), ("B", "b"), ("C", "c"), ("host.name", "h"), ("HOSTNAME", "shell")];
+    let settings = "tags: {env.A: tag}\nenv: [A, B]\nhost: true";
+    let environment = [("A", "variable"), ("B", "b"), ("C", "c"), ("HOSTNAME", "shell")];
     let out = run(&enrich_with(settings, &environment, context_of_test()), batch(&[], &[&[]]));
     let value = |name: &str| text(&out, name)[0].clone().unwrap();
-    assert_eq!((value("A"), value("B"), value("host.name")), ("tag".into(), "b".into(), "h".into()));
+    assert_eq!(
+        (value("env.A"), value("env.B"), value("host.name")),
+        ("tag".into(), "b".into(), "shell".into())
+    );
     assert_eq!(value("os.type"), std::env::consts::OS.replace("macos", "darwin"));
-    assert!(out.column_by_name("C").is_none() && out.column_by_name("container.id").is_none());
+    assert!(out.column_by_name("env.C").is_none() && out.column_by_name("container.id").is_none());
 }
 
 #[test]
@@ -253,7 +304,7 @@ fn slices_of_batches_keep_their_own_rows() {
 fn what_is_dropped_renamed_cast_or_replaced_is_asked_for_by_name() {
     let settings = "tags: {t: x}\nhost: true\nenv: [E, F]\ntypes: {customer.id: int64}\nrename: {old: new}\ndrop: [gone]";
     let demand = enrich_with(settings, &[("E", "1")], context_of_test()).demand();
-    let names = ["E", "container.id", "customer.id", "gone", "host.name", "new", "old", "os.type", "t"];
+    let names = ["env.E", "container.id", "customer.id", "gone", "host.name", "new", "old", "os.type", "t"];
     assert_eq!(demand, Demand::names(names));
 }
 
