@@ -5,6 +5,9 @@
 //!   or a thread was panicking: then they are *failed*. The sink is told exactly once.
 //! * A clone that waits somewhere (in a queue, in an open window) is kept as [`Held`]. Dropping a
 //!   `Held` without [`Held::release`] counts as failure, so a cancelled task never acknowledges.
+//! * Where inputs are done in order ([`AckSink::is_ordered`]) the first of several is enough to keep all of them. So what
+//!   a window holds does not grow with its batches.
+//! * Joins may be nested as deep as they like: dropping them does not recurse.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +25,12 @@ pub enum Outcome {
 pub trait AckSink: Send + Sync {
     /// Called once per ack made with [`Ack::new`], from any thread. Must be quick and not block.
     fn settle(&self, id: u64, outcome: Outcome);
+
+    /// Whether an input that is not done, or has failed, keeps all inputs with a higher id from counting as done. Then who
+    /// needs several of them keeps only the one with the lowest id.
+    fn is_ordered(&self) -> bool {
+        false
+    }
 }
 
 /// A cheap handle to "these inputs". See the [module](self).
@@ -42,7 +51,7 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.target {
             Target::Source { id, .. } => write!(f, "input {id}"),
-            Target::Joined(parts) => f.debug_list().entries(parts).finish(),
+            Target::Joined(parts) => write!(f, "{} joined", parts.len()),
         }
     }
 }
@@ -60,23 +69,26 @@ impl Ack {
         Ack(None)
     }
 
-    /// One ack for all of these inputs. Repeated handles to the same inputs are kept once.
+    /// One ack for all of these inputs. Repeated handles to the same inputs are kept once, and of inputs that are done in
+    /// order only the first.
     #[must_use]
     pub fn join(acks: impl IntoIterator<Item = Ack>) -> Ack {
         let mut parts: Vec<Ack> = acks.into_iter().filter(|ack| ack.0.is_some()).collect();
-        parts.sort_unstable_by_key(Ack::address);
-        parts.dedup_by_key(|ack| ack.address());
+        keep_needed(&mut parts);
         match parts.len() {
             0 => Ack(None),
             1 => parts.swap_remove(0),
-            _ => Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Joined(parts) }))),
+            _ => Ack::joined(parts),
         }
     }
 
     /// One ack for all of these inputs, which settle in this order.
     #[must_use]
     pub fn in_order(acks: impl IntoIterator<Item = Ack>) -> Ack {
-        let parts: Vec<Ack> = acks.into_iter().filter(|ack| ack.0.is_some()).collect();
+        Ack::joined(acks.into_iter().filter(|ack| ack.0.is_some()).collect())
+    }
+
+    fn joined(parts: Vec<Ack>) -> Ack {
         Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Joined(parts) })))
     }
 
@@ -88,33 +100,80 @@ impl Ack {
     }
 
     /// Whether both are handles to the very same inputs (clones of one ack).
-    #[must_use]
-    pub fn same_as(&self, other: &Ack) -> bool {
+    fn same_as(&self, other: &Ack) -> bool {
         self.address() == other.address()
     }
 
     fn address(&self) -> usize {
         self.0.as_ref().map_or(0, |inner| Arc::as_ptr(inner).addr())
     }
+
+    /// Where the ack belongs among others, and its place there: those of one ordered sink are together, the first of them
+    /// first; others are alone.
+    fn place(&self) -> (usize, u64) {
+        match self.0.as_ref().map(|inner| &inner.target) {
+            Some(Target::Source { sink, id }) if sink.is_ordered() => {
+                (Arc::as_ptr(sink).cast::<()>().addr(), *id)
+            }
+            _ => (self.address(), 0),
+        }
+    }
+}
+
+/// Leaves one handle to each input, and of inputs that are done in order the first.
+fn keep_needed(acks: &mut Vec<Ack>) {
+    if acks.len() > 1 {
+        acks.sort_unstable_by_key(Ack::place);
+        acks.dedup_by_key(|ack| ack.place().0);
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let failed = *self.failed.get_mut() || std::thread::panicking();
-        match &self.target {
+        match &mut self.target {
             Target::Source { sink, id } => {
                 let outcome = if failed { Outcome::Failed } else { Outcome::Done };
                 sink.settle(*id, outcome);
             }
-            Target::Joined(parts) if failed => parts.iter().for_each(Ack::fail),
-            Target::Joined(_) => {}
+            Target::Joined(parts) => {
+                let mut rest = std::mem::take(parts);
+                settle_all(&mut rest, failed);
+            }
+        }
+    }
+}
+
+/// Lets go of these acks one after the other, and of what they alone have joined. Without recursion: joins are nested as deep
+/// as a pipeline makes them.
+fn settle_all(parts: &mut Vec<Ack>, failed: bool) {
+    if failed {
+        parts.iter().for_each(Ack::fail);
+    }
+    parts.reverse();
+    while let Some(next) = parts.pop() {
+        // Of several last handles on different threads exactly one gets it.
+        let Some(mut inner) = next.0.and_then(Arc::into_inner) else { continue };
+        let failed = *inner.failed.get_mut() || std::thread::panicking();
+        if let Target::Joined(joined) = &mut inner.target {
+            if failed {
+                joined.iter().for_each(Ack::fail);
+            }
+            parts.extend(std::mem::take(joined).into_iter().rev());
         }
     }
 }
 
 /// Acks kept while their batch or window waits. Dropping it fails them; [`release`](Self::release) does not.
 #[derive(Debug, Default)]
-pub struct Held(Vec<Ack>);
+pub struct Held {
+    acks: Vec<Ack>,
+    /// How many there were when those that are not needed were last left out.
+    needed: usize,
+}
+
+/// Acks below which those that are not needed are not looked for.
+const FEW: usize = 16;
 
 impl Held {
     /// Keeps one ack.
@@ -125,28 +184,68 @@ impl Held {
         held
     }
 
-    /// Keeps one more ack. An ack equal to the one added last is kept once.
+    /// Keeps one more ack. Of inputs that are done in order only the first is kept.
     pub fn add(&mut self, ack: Ack) {
-        if ack.0.is_some() && !self.0.last().is_some_and(|last| last.same_as(&ack)) {
-            self.0.push(ack);
+        if ack.0.is_none() {
+            return;
+        }
+        if let Some(last) = self.acks.last_mut() {
+            // Rows of one batch come one after the other.
+            if last.same_as(&ack) {
+                return;
+            }
+            let (known, new) = (last.place(), ack.place());
+            if known.0 == new.0 {
+                if new.1 < known.1 {
+                    *last = ack;
+                }
+                return;
+            }
+        }
+        self.acks.push(ack);
+        if self.acks.len() >= FEW.max(self.needed.saturating_mul(2)) {
+            keep_needed(&mut self.acks);
+            self.needed = self.acks.len();
         }
     }
 
     /// Keeps everything that `other` keeps.
     pub fn absorb(&mut self, mut other: Held) {
-        self.0.append(&mut other.0);
+        for ack in std::mem::take(&mut other.acks) {
+            self.add(ack);
+        }
+    }
+
+    /// How many handles are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.acks.len()
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.acks.is_empty()
     }
 
     /// Hands the acks on as one. Dropping that one acknowledges.
     #[must_use]
     pub fn release(mut self) -> Ack {
-        Ack::join(std::mem::take(&mut self.0))
+        Ack::join(std::mem::take(&mut self.acks))
+    }
+
+    /// Another handle to everything that is kept.
+    #[must_use]
+    pub fn also(&mut self) -> Ack {
+        let ack = Ack::join(std::mem::take(&mut self.acks));
+        self.add(ack.clone());
+        ack
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.iter().for_each(Ack::fail);
+        self.acks.iter().for_each(Ack::fail);
     }
 }
 
@@ -225,6 +324,81 @@ mod tests {
         let mut all = settled(&log);
         all.sort_by_key(|(id, _)| *id);
         assert_eq!(all, [(1, Outcome::Failed), (2, Outcome::Done), (3, Outcome::Done)]);
+    }
+
+    /// Joins, one in the other: `depth` of them, around one input each.
+    fn nested(ack: &impl Fn(u64) -> Ack, depth: u64, join: impl Fn([Ack; 2]) -> Ack) -> Ack {
+        (1..depth).fold(ack(0), |inner, id| join([inner, ack(id)]))
+    }
+
+    #[test]
+    fn joins_nested_a_hundred_thousand_deep_are_dropped_on_a_small_stack() {
+        const DEPTH: u64 = 100_000;
+        let small = std::thread::Builder::new().stack_size(128 * 1024);
+        let dropped = small.spawn(|| {
+            let (log, ack) = log();
+            drop(nested(&ack, DEPTH, Ack::join));
+            assert_eq!(settled(&log).len(), usize::try_from(DEPTH).unwrap());
+            let failed = nested(&ack, DEPTH, |both| Ack::in_order(both));
+            failed.fail();
+            drop(failed);
+            let all = settled(&log).split_off(usize::try_from(DEPTH).unwrap());
+            assert!(all.iter().zip(0..).all(|(found, id)| *found == (id, Outcome::Failed)), "in order");
+            assert_eq!(all.len(), usize::try_from(DEPTH).unwrap());
+        });
+        dropped.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_join_inside_a_join_that_somebody_else_has_too_stays_open() {
+        let (log, ack) = log();
+        let inner = Ack::join([ack(1), ack(2)]);
+        let other = inner.clone();
+        let outer = Ack::join([inner, ack(3)]);
+        outer.fail();
+        drop(outer);
+        assert_eq!(settled(&log), [(3, Outcome::Failed)]);
+        drop(other);
+        let mut all = settled(&log);
+        all.sort_by_key(|(id, _)| *id);
+        assert!(all.iter().all(|(_, outcome)| *outcome == Outcome::Failed) && all.len() == 3, "{all:?}");
+    }
+
+    /// Inputs of which one that is open keeps all later ones.
+    #[derive(Default)]
+    struct Ordered(Log);
+
+    impl AckSink for Ordered {
+        fn settle(&self, id: u64, outcome: Outcome) {
+            self.0.settle(id, outcome);
+        }
+
+        fn is_ordered(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn of_inputs_that_are_done_in_order_the_first_is_kept_for_all() {
+        let lanes: Vec<Arc<Ordered>> = (0..64).map(|_| Arc::default()).collect();
+        let ack = |lane: usize, id: u64| Ack::new(lanes[lane].clone(), id);
+        let mut held = Held::default();
+        // The first of each lane comes late in between.
+        for id in [5, 3, 4, 1, 2].into_iter().chain(6..1000) {
+            (0..lanes.len()).for_each(|lane| held.add(ack(lane, id)));
+            assert!(held.len() <= 2 * lanes.len(), "{}", held.len());
+        }
+        let fired = held.also();
+        assert_eq!(held.len(), 1);
+        for lane in &lanes {
+            let done = settled(&lane.0);
+            assert_eq!(done.len(), 998, "all but one are open no longer");
+            assert!(done.iter().all(|(id, outcome)| *id != 1 && *outcome == Outcome::Done));
+        }
+        drop(fired);
+        assert_eq!(settled(&lanes[0].0).len(), 998);
+        drop(held);
+        assert!(lanes.iter().all(|lane| settled(&lane.0).last() == Some(&(1, Outcome::Failed))));
     }
 
     #[test]
