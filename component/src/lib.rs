@@ -45,7 +45,7 @@ pub use lane::{Lane, LaneClosed, LaneSink, LaneSpec, Lanes, Rejects};
 pub use log_limit::LogLimit;
 pub use message::{LaneId, LaneMessage, TrunkMessage};
 pub use processor::{Outlet, Processor, Stage};
-pub use receiver::{Receiver, ReceiverError, ReceiverHost};
+pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};
 pub use storage::{Appending, DiskQueue, Storage, StorageError, Storages};
 pub use telemetry::Telemetry;
 pub use watermark::Watermark;

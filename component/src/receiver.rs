@@ -7,7 +7,16 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use weir_pdata::SharedProjection;
 
+use crate::telemetry::{Metric, MetricKind};
 use crate::{Context, Lane, LaneSpec, Lanes};
+
+/// Counted where records are decoded: on lanes, and in receivers that decode by themselves.
+pub const BACKWARDS: Metric = Metric {
+    name: "weir_receiver_backwards_spans",
+    help: "Spans that end before they start. Their times stay as they came, their duration is 0.",
+    kind: MetricKind::Counter,
+    labels: &["receiver"],
+};
 
 /// Brings events in.
 #[async_trait]

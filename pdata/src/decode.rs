@@ -15,6 +15,8 @@ pub struct Decoded {
     pub rejected: Vec<Rejected>,
     /// How many records are well formed but hold no event.
     pub empty: usize,
+    /// How many spans end before they start. Their times stay as they came, their duration is 0.
+    pub backwards: usize,
 }
 
 /// A record that could not be decoded.

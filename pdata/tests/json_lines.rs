@@ -88,6 +88,24 @@ fn wanted_keys_become_text_columns_and_leave_the_list() {
 }
 
 #[test]
+fn a_span_that_ends_before_it_starts_takes_no_time_and_is_counted() {
+    let segment = r#"{"traceId":"t","traceSegmentId":"s","service":"a","spans":[{"spanId":0,"startTime":"1749088705000","endTime":"0"}]}"#;
+    let read = read(&format!(
+        "{}\n{}\n{}\n{segment}",
+        r#"{"signal":"traces","time":1500,"end_time":1000}"#,
+        r#"{"signal":"traces","time":1000,"end_time":1000}"#,
+        r#"{"signal":"traces","time":1000,"end_time":1500,"duration_ns":-7}"#,
+    ));
+    assert_eq!((read.backwards, read.rejected.len()), (3, 0));
+    let column = |at: usize, name: &str| read.batches[at].1.column_by_name(name).unwrap().clone();
+    let durations = column(0, "duration_ns");
+    assert_eq!(durations.as_primitive::<Int64Type>().values(), &[0, 0, 0]);
+    assert_eq!(column(1, "duration_ns").as_primitive::<Int64Type>().values(), &[0]);
+    let ends = column(1, "end_time");
+    assert_eq!(ends.as_primitive::<TimestampNanosecondType>().values(), &[0], "times stay as they came");
+}
+
+#[test]
 fn a_missing_duration_is_the_time_between_start_and_end() {
     let batch = batch(
         r#"{"signal":"traces","time":1000,"end_time":1500}

@@ -12,8 +12,8 @@ use weir_component::budget::MemoryBudget;
 use weir_component::delivery::{Attachment, Ledger, Marks};
 use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{
-    Alignments, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet, Processor,
-    Rejects, Stage,
+    Alignments, BACKWARDS, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet,
+    Processor, Rejects, Stage,
 };
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
@@ -73,6 +73,7 @@ impl Lanes for ReceiverLanes {
             projection: self.projection.clone(),
             accepted: Signal::ALL
                 .map(|signal| self.context.telemetry.counter(&ACCEPTED, &[&receiver, signal.name()])),
+            backwards: self.context.telemetry.counter(&BACKWARDS, &[&receiver]),
             reads: self.pipelines.iter().any(|pipeline| pipeline.reads),
             rejects: spec.rejects,
             budget: self.budget.clone(),
@@ -91,6 +92,8 @@ struct ReceiverLane {
     projection: SharedProjection,
     /// Rows by signal.
     accepted: [Counter; Signal::ALL.len()],
+    /// Spans that end before they start.
+    backwards: Counter,
     reads: bool,
     rejects: Arc<dyn Rejects>,
     budget: MemoryBudget,
@@ -161,6 +164,7 @@ impl ReceiverLane {
                 if decoded.empty > 0 {
                     self.rejects.empty(decoded.empty);
                 }
+                self.backwards.inc_by(decoded.backwards as u64);
                 let arena = encoded.arena.len();
                 let batch = batch.with_columns(decoded.columns);
                 self.size.learn(arena, batch.memory());

@@ -1,5 +1,6 @@
 //! The metrics of lanes and trunks.
 
+use weir_component::BACKWARDS;
 use weir_component::telemetry::{Metric, MetricKind};
 
 pub(super) const ACCEPTED: Metric = Metric {
@@ -28,4 +29,4 @@ pub(super) const WATERMARK: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[ACCEPTED, LANES, DERIVED, WATERMARK];
+pub const METRICS: &[Metric] = &[ACCEPTED, BACKWARDS, LANES, DERIVED, WATERMARK];

@@ -25,6 +25,8 @@ pub struct JsonLines {
     pub rejected: Vec<RejectedLine>,
     /// Lines that are blank, or segments without spans.
     pub empty: usize,
+    /// Spans that end before they start, or whose line gives a negative duration. Their times stay, their duration is 0.
+    pub backwards: usize,
 }
 
 /// A line that is not an event.
@@ -89,6 +91,7 @@ impl JsonLines {
             }
         }
         for table in tables {
+            read.backwards += table.backwards;
             let (signal, lines) = (table.signal, table.lines.clone());
             match table.finish() {
                 Ok(batch) if batch.num_rows() > 0 => read.batches.push((signal, batch)),
@@ -119,6 +122,7 @@ impl JsonLines {
         };
         let decoded = decode(&encoded, projection);
         self.empty += decoded.empty;
+        self.backwards += decoded.backwards;
         self.rejected.extend(decoded.rejected.into_iter().filter_map(|rejected| {
             let (line, _) = segments.get(rejected.record)?;
             Some(RejectedLine { line: *line, reason: rejected.reason.into() })
@@ -176,6 +180,7 @@ struct Table<'a> {
     columns: Vec<(FieldRef, Vec<Cell>)>,
     by_name: HashMap<String, usize>,
     wanted: Vec<Vec<Cell>>,
+    backwards: usize,
 }
 
 impl<'a> Table<'a> {
@@ -183,7 +188,7 @@ impl<'a> Table<'a> {
         let columns: Vec<_> = schema::fixed(signal).iter().map(|field| (field.clone(), Vec::new())).collect();
         let by_name = columns.iter().enumerate().map(|(at, (field, _))| (field.name().clone(), at)).collect();
         let wanted = projection.wanted.iter().map(|_| Vec::new()).collect();
-        Table { signal, projection, lines: Vec::new(), columns, by_name, wanted }
+        Table { signal, projection, lines: Vec::new(), columns, by_name, wanted, backwards: 0 }
     }
 
     /// Whether the signal is one that receivers give, with attributes and a projection.
@@ -288,16 +293,23 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// A span's duration is its end minus its start, where the line does not give it.
-    fn derive_duration(&self, row: &mut Vec<(usize, Cell)>) {
+    /// A span's duration is its end minus its start, where the line does not give it. That of a span which ends before it
+    /// starts is 0.
+    fn derive_duration(&mut self, row: &mut Vec<(usize, Cell)>) {
         let find = |name: &str| {
             let at = self.by_name.get(name)?;
             row.iter().find(|(other, _)| other == at).map(|(_, cell)| cell)
         };
-        if let (Some(Cell::Int(start)), Some(Cell::Int(end)), None, Some(at)) =
-            (find("time"), find("end_time"), find("duration_ns"), self.by_name.get("duration_ns"))
-        {
-            row.push((*at, Cell::Int(end.saturating_sub(*start))));
+        let Some(at) = self.by_name.get("duration_ns").copied() else { return };
+        let duration = match (find("time"), find("end_time"), find("duration_ns")) {
+            (_, _, Some(Cell::Int(given))) => *given,
+            (Some(Cell::Int(start)), Some(Cell::Int(end)), None) => end.saturating_sub(*start),
+            _ => return,
+        };
+        self.backwards += usize::from(duration < 0);
+        match row.iter_mut().find(|(other, _)| *other == at) {
+            Some((_, cell)) => *cell = Cell::Int(duration.max(0)),
+            None => row.push((at, Cell::Int(duration.max(0)))),
         }
     }
 

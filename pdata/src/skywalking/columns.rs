@@ -43,6 +43,8 @@ pub(super) struct Columns<'a> {
     time: Option<Vec<i64>>,
     end_time: Option<Vec<i64>>,
     duration_ns: Option<Vec<i64>>,
+    /// Spans that end before they start.
+    pub(super) backwards: usize,
     span_id: Option<Views>,
     parent_span_id: Option<Views>,
     segment_span_id: Option<Vec<i32>>,
@@ -87,6 +89,7 @@ impl<'a> Columns<'a> {
             time: longs("time"),
             end_time: longs("end_time"),
             duration_ns: longs("duration_ns"),
+            backwards: 0,
             span_id: views("span_id"),
             parent_span_id: views("parent_span_id"),
             segment_span_id: ints("segment_span_id"),
@@ -199,8 +202,9 @@ impl<'a> Columns<'a> {
         if let Some(column) = &mut self.end_time {
             column.push(end);
         }
+        self.backwards += usize::from(end < start);
         if let Some(column) = &mut self.duration_ns {
-            column.push(end.saturating_sub(start));
+            column.push(end.saturating_sub(start).max(0));
         }
         if let Some(column) = &mut self.segment_span_id {
             column.push(span.id);

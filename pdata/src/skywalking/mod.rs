@@ -3,7 +3,8 @@
 //! One row per span, as the data model says. What it leaves open:
 //! * Empty texts of segments, spans and references are null: proto3 does not tell them from absent ones. Tags and log
 //!   fields keep empty keys and values.
-//! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd; `duration_ns` may be negative.
+//! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd. The `duration_ns` of a span that ends before it
+//!   starts (an `endTime` of 0, clocks that were set back) is 0.
 //! * `layer` is null for number 0; `component` is null when the number has no name here, `component_id` always stays.
 //! * A negative `parentSpanId` means a root.
 //! * An event's name is the value of its first `event` field; its attributes are all of its fields.
@@ -46,8 +47,9 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
             Err(reason) => rejected.push(Rejected { record, reason }),
         }
     }
+    let backwards = columns.backwards;
     match columns.finish() {
-        Ok(columns) => Decoded { columns, rejected, empty },
+        Ok(columns) => Decoded { columns, rejected, empty, backwards },
         // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
         Err(_) => Decoded {
             columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
@@ -55,6 +57,7 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
                 .map(|record| Rejected { record, reason: DecodeError::Columns })
                 .collect(),
             empty: 0,
+            backwards: 0,
         },
     }
 }

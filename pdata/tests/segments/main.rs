@@ -72,8 +72,10 @@ proptest! {
         let records: Vec<_> = segments.iter().map(Message::encode_to_vec).collect();
         let decoded = decode_all(records.iter().map(|record| &**record));
         let expected: Vec<_> = segments.iter().flat_map(|segment| rows::expected(segment, &wanted())).collect();
+        let backwards = expected.iter().filter(|row| row.times.1 < row.times.0).count();
         prop_assert_eq!(rows::actual(&decoded.columns, &wanted()), expected);
         prop_assert_eq!(decoded.rejected, []);
+        prop_assert_eq!(decoded.backwards, backwards);
         prop_assert_eq!(decoded.empty, segments.iter().filter(|segment| segment.spans.is_empty()).count());
     }
 

@@ -21,6 +21,8 @@ pub struct Batches {
     pub rejected: Vec<(usize, String)>,
     /// Lines that are blank, or segments without spans.
     pub empty: usize,
+    /// Spans that end before they start.
+    pub backwards: usize,
 }
 
 /// Reads chunks. Remembers whether the file mixes kinds, to not try in vain each time.
@@ -62,6 +64,7 @@ impl Batches {
         let rejected = lines.rejected.into_iter();
         self.rejected.extend(rejected.map(|line| (run.start + line.line, line.reason.to_string())));
         self.empty += lines.empty;
+        self.backwards += lines.backwards;
     }
 }
 

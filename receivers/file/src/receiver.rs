@@ -268,6 +268,7 @@ impl FileLane {
     async fn send(&mut self, chunk: &Chunk, batches: Batches) -> Result<(), LaneClosed> {
         self.rejects.read(chunk.len() + chunk.too_long.len());
         self.rejects.empty(batches.empty);
+        self.rejects.backwards(batches.backwards);
         for (index, reason) in &batches.rejected {
             self.rejects.reject(chunk.number(*index), chunk.line(*index), reason);
         }

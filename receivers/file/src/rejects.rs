@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::{Map, Value};
 use weir_component::telemetry::{Metric, MetricKind};
-use weir_component::{Context, LogLimit, Rejects};
+use weir_component::{BACKWARDS, Context, LogLimit, Rejects};
 use weir_pdata::Encoded;
 
 use crate::lines::TooLong;
@@ -33,6 +33,7 @@ pub struct FileRejects {
     records: Counter,
     rejected: Counter,
     empty: Counter,
+    backwards: Counter,
     log: LogLimit,
 }
 
@@ -45,10 +46,16 @@ impl FileRejects {
             records: counter(&RECORDS),
             rejected: counter(&REJECTED),
             empty: counter(&EMPTY),
+            backwards: counter(&BACKWARDS),
             context: context.clone(),
             file,
             log: LogLimit::every_ms(10_000),
         }
+    }
+
+    /// So many spans end before they start.
+    pub fn backwards(&self, spans: usize) {
+        self.backwards.inc_by(spans as u64);
     }
 
     /// So many lines were read.
