@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::metadata::operator_of;
 use super::{LaneStart, Marks, Metadata, Shard, Split};
 use crate::LaneId;
 use crate::offsets::OffsetTracker;
@@ -300,7 +301,8 @@ impl Ledger {
     pub fn written(&self, position: &Position) {
         let pipelines = self.lock().pipelines.clone();
         for (pipeline, marks) in pipelines {
-            marks.written(self.0.shard, position.metadata.windows_of(&pipeline));
+            let written = position.metadata.windows_of(&pipeline);
+            marks.written(self.0.shard, written.map(|(name, mark)| (operator_of(name).0, mark)));
         }
         let version = position.version;
         self.0.progress.send_if_modified(|progress| {
@@ -379,14 +381,13 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             windows: ledger.0.resumed.windows.clone(),
             ..Metadata::default()
         };
-        for (pipeline, _) in &state.pipelines {
+        for (pipeline, source) in &state.pipelines {
             let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
             let closed = state.closed.get(pipeline);
             for (operator, mark) in found.into_iter().flatten() {
                 let shared = closed.map_or(Some(mark), |latest| latest.get(operator));
                 let Some(mark) = shared.map(|shared| shared.min(mark)) else { continue };
-                let known = metadata.windows.entry(format!("{pipeline}/{operator}")).or_insert(*mark);
-                *known = (*known).max(*mark);
+                metadata.set_window(pipeline, operator, source.fingerprint(operator).as_deref(), *mark);
             }
         }
         for (name, sink) in &state.sinks {
@@ -509,6 +510,25 @@ mod tests {
         let after = position(&ledger);
         assert_eq!((after.offset, after.metadata.windows["main/aggregate"]), (10, 700));
         assert!(ledger.is_final());
+    }
+
+    #[test]
+    fn marks_say_of_which_configuration_they_are() {
+        let old = BTreeMap::from([("main/a#old".to_owned(), 600), ("main/b".to_owned(), 50)]);
+        let ledger = ledger(Some(0), Metadata { windows: old, ..Metadata::default() });
+        let marks = Marks::default();
+        marks.declare(&"a".into(), "new".into());
+        let (start, _attachment) = ledger.attach(&"main".into(), &marks, LaneId(1));
+        assert_eq!((start.watermark("a"), start.watermark("b")), (Watermark(600), Watermark(50)));
+        assert_eq!(start.of_another("a", "new"), Some(Watermark(600)));
+        assert_eq!((start.of_another("a", "old"), start.of_another("b", "any")), (None, None));
+        let windows = |ledger: &Ledger| position(ledger).metadata.windows.into_iter().collect::<Vec<_>>();
+        let b = ("main/b".to_owned(), 50);
+        assert_eq!(windows(&ledger), [("main/a#old".to_owned(), 600), b.clone()], "until there is a new one");
+        drop(marks.emit(&"a".into(), Shard(0), Watermark(700)));
+        assert_eq!(windows(&ledger), [("main/a#new".to_owned(), 700), b]);
+        ledger.written(&position(&ledger));
+        assert_eq!(marks.lasting(Shard(0))["a"], 700, "under its own name for who asks here");
     }
 
     #[test]

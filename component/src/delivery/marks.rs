@@ -24,6 +24,8 @@ struct Inner {
     operators: BTreeMap<(Arc<str>, Shard), Operator>,
     /// The operator of each emission that is not delivered yet.
     open: BTreeMap<u64, (Arc<str>, Shard)>,
+    /// What the windows of an operator mean.
+    fingerprints: BTreeMap<Arc<str>, Arc<str>>,
     /// Shards whose marks are written down, and up to where they are, by operator.
     written: BTreeMap<Shard, BTreeMap<String, i64>>,
 }
@@ -61,6 +63,17 @@ impl Marks {
         state.emitted.push_back(emitted);
         drop(inner);
         Ack::new(self.0.clone(), id)
+    }
+
+    /// What the windows of this operator mean: its marks are written down with it.
+    pub fn declare(&self, operator: &Arc<str>, fingerprint: Arc<str>) {
+        self.0.lock().fingerprints.insert(Arc::clone(operator), fingerprint);
+    }
+
+    /// What was [declared](Self::declare).
+    #[must_use]
+    pub fn fingerprint(&self, operator: &str) -> Option<Arc<str>> {
+        self.0.lock().fingerprints.get(operator).cloned()
     }
 
     /// The shard begins anew: what is on its way from before does not count any more.

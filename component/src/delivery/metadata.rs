@@ -1,10 +1,11 @@
 //! The text that travels with a committed position.
 //!
 //! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096 bytes:
-//! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate":1763700000000}}`.
+//! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate#9f31c2d4":1763700000000}}`.
 //! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events were exported;
 //! `p` per sink the end of the range that is being exported; `s` per sink the part of that range, when it is exported in parts
-//! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered.
+//! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered. What
+//! follows `#` is a fingerprint of what the operator's windows mean; earlier programs wrote none.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,14 @@ pub const MAX_BYTES: usize = 4096;
 
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
+
+/// Between the name of an operator and the fingerprint of its configuration.
+const FINGERPRINT: char = '#';
+
+/// The name of an operator without the fingerprint, and the fingerprint.
+pub(super) fn operator_of(name: &str) -> (&str, Option<&str>) {
+    name.split_once(FINGERPRINT).map_or((name, None), |(operator, fingerprint)| (operator, Some(fingerprint)))
+}
 
 /// What is known about a lane beside its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +82,29 @@ impl Metadata {
         Ok(Some(read))
     }
 
-    /// The operators of a pipeline, and the watermarks up to which their windows have been delivered.
+    /// The operators of a pipeline with their fingerprints, and the watermarks up to which their windows have been delivered.
     pub fn windows_of(&self, pipeline: &str) -> impl Iterator<Item = (&str, i64)> {
         let all = self.windows.iter();
         all.filter_map(move |(name, mark)| Some((name.strip_prefix(pipeline)?.strip_prefix('/')?, *mark)))
+    }
+
+    /// Puts down the watermark of an operator of a pipeline. What an earlier configuration of it had is forgotten then.
+    pub(super) fn set_window(
+        &mut self,
+        pipeline: &str,
+        operator: &str,
+        fingerprint: Option<&str>,
+        mark: i64,
+    ) {
+        let plain = format!("{pipeline}/{operator}");
+        let name = match fingerprint {
+            Some(fingerprint) => format!("{plain}{FINGERPRINT}{fingerprint}"),
+            None => plain.clone(),
+        };
+        // A mark without a fingerprint is of the configuration that goes on from it.
+        let known = self.windows.get(&name).or_else(|| self.windows.get(&plain)).copied();
+        self.windows.retain(|other, _| operator_of(other).0 != plain);
+        self.windows.insert(name, known.map_or(mark, |known| known.max(mark)));
     }
 
     /// The range that `sink` was about to export.
@@ -120,6 +148,22 @@ mod tests {
         assert!(text.len() < 120, "{text}");
         assert_eq!(example().pending("main/clickhouse"), Some(5000..6000));
         assert_eq!(example().pending("main/file"), None);
+    }
+
+    #[test]
+    fn a_mark_of_another_configuration_is_forgotten_once_there_is_one_of_this() {
+        let mut metadata = example();
+        metadata.windows.insert("main/aggregate/other".to_owned(), 1);
+        metadata.set_window("main", "aggregate", Some("aa"), 5);
+        let marks = |metadata: &Metadata| {
+            metadata.windows.iter().map(|(name, mark)| (name.clone(), *mark)).collect::<Vec<_>>()
+        };
+        let other = ("main/aggregate/other".to_owned(), 1);
+        // The one without a fingerprint was of the same configuration, as far as anybody knows.
+        let first = ("main/aggregate#aa".to_owned(), 1_763_700_000_000);
+        assert_eq!(marks(&metadata), [first, other.clone()]);
+        metadata.set_window("main", "aggregate", Some("bb"), 7);
+        assert_eq!(marks(&metadata), [("main/aggregate#bb".to_owned(), 7), other]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Marks;
+use super::metadata::operator_of;
 use crate::{LaneId, Watermark};
 
 /// Which lanes' windows are added up: those of lanes with the same shard. 0 unless a gateway reads only part of the input.
@@ -23,17 +24,38 @@ pub struct LaneStart {
     pub own: Shard,
     /// How often the lane has had an owner before this one.
     pub generation: u32,
-    /// Per operator of the pipeline: its windows that are over at this watermark have been delivered.
+    /// Per operator of the pipeline, with the fingerprint of what its windows meant: its windows that are over at this
+    /// watermark have been delivered.
     pub windows: Arc<BTreeMap<String, i64>>,
     /// Events before this position have been read by an earlier owner, at least.
     pub read: i64,
 }
 
 impl LaneStart {
-    /// The watermark up to which windows of `operator` have been delivered.
+    /// The watermark up to which windows of `operator` have been delivered, whatever they meant.
     #[must_use]
     pub fn watermark(&self, operator: &str) -> Watermark {
-        self.windows.get(operator).map_or(Watermark::MIN, |mark| Watermark(*mark))
+        self.latest(operator).map_or(Watermark::MIN, |(_, mark)| mark)
+    }
+
+    /// The watermark up to which windows of `operator` have been delivered, when they did not mean what `fingerprint` says. A
+    /// mark without a fingerprint, of an earlier version of the program, counts as one of the same meaning.
+    #[must_use]
+    pub fn of_another(&self, operator: &str, fingerprint: &str) -> Option<Watermark> {
+        let (known, mark) = self.latest(operator)?;
+        known.is_some_and(|known| known != fingerprint).then_some(mark)
+    }
+
+    /// The operators that have a mark.
+    pub fn operators(&self) -> impl Iterator<Item = &str> {
+        self.windows.keys().map(|name| operator_of(name).0)
+    }
+
+    /// The latest mark of an operator, and its fingerprint.
+    fn latest(&self, operator: &str) -> Option<(Option<&str>, Watermark)> {
+        let marks = self.windows.iter().map(|(name, mark)| (operator_of(name), Watermark(*mark)));
+        let own = marks.filter(|((name, _), _)| *name == operator);
+        own.map(|((_, fingerprint), mark)| (fingerprint, mark)).max_by_key(|(_, mark)| *mark)
     }
 }
 

@@ -13,6 +13,7 @@ use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
 use weir_pdata::{Signal, schema};
 
+use crate::fingerprint::Meaning;
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
 use crate::progress::Progress;
@@ -64,6 +65,7 @@ struct WindowConfig {
     sliding: Option<Duration>,
     session: Option<Duration>,
     processing: Option<Duration>,
+    max_session: Option<Duration>,
     slide: Option<Duration>,
     offset: Option<Signed>,
     time_zone: Option<String>,
@@ -150,7 +152,7 @@ fn default_max_groups() -> u32 {
 pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
-    let window = window(&mut check, &config.window);
+    let window = window(&mut check, &config.window, config.allowed_lateness);
     let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
     let max_future = check.millis("max_future", config.max_future);
     if config.idle_timeout.is_zero() {
@@ -172,10 +174,20 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     let condition = config.condition.as_deref().and_then(|text| check.condition("where", text));
     let measures = measures(&mut check, &config.measures, &config.group_by);
     let metrics = Metrics::new(&context);
+    let time = config.time.unwrap_or_else(|| DEFAULT_TIME.to_owned());
+    let meaning = Meaning {
+        window: &window,
+        time: &time,
+        condition: config.condition.as_deref(),
+        group_by: &config.group_by,
+        measures: &config.measures,
+        signals: &signals,
+    };
     let operator = Operator {
+        fingerprint: meaning.fingerprint(),
         id: Arc::from(context.id.to_string()),
         window,
-        time: config.time.unwrap_or_else(|| DEFAULT_TIME.to_owned()),
+        time,
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
         max_future,
@@ -196,7 +208,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
 }
 
 /// The windows. When something is wrong the result is any window.
-fn window(check: &mut Check<'_>, config: &WindowConfig) -> Windows {
+fn window(check: &mut Check<'_>, config: &WindowConfig, lateness: Duration) -> Windows {
     let any = Windows::Event(Slices::tumbling(1, 0));
     let kinds = [
         ("tumbling", config.tumbling),
@@ -221,6 +233,7 @@ fn window(check: &mut Check<'_>, config: &WindowConfig) -> Windows {
         ("slide", config.slide.is_some(), ["sliding"].as_slice()),
         ("offset", config.offset.is_some(), &["tumbling", "sliding"]),
         ("time_zone", config.time_zone.is_some(), &["tumbling"]),
+        ("max_session", config.max_session.is_some(), &["session"]),
     ] {
         if there && !kinds.contains(kind) {
             let message = format!("a {kind} window has no {key}; it goes with {}", kinds.join(" and "));
@@ -229,10 +242,29 @@ fn window(check: &mut Check<'_>, config: &WindowConfig) -> Windows {
     }
     match *kind {
         "sliding" => Windows::Event(sliding(check, config, size)),
-        "session" => Windows::Session { gap: size.max(1) },
+        "session" => session(check, config, size.max(1), lateness),
         "processing" => Windows::Processing(Slices::tumbling(size.max(1), 0)),
         _ => Windows::Event(tumbling(check, config, *length, size)),
     }
+}
+
+fn session(check: &mut Check<'_>, config: &WindowConfig, gap: i64, lateness: Duration) -> Windows {
+    // Shorter, and where a session is cut could still change when it is cut.
+    let lateness = i64::try_from(lateness.get().as_millis()).unwrap_or(i64::MAX);
+    let least = gap.saturating_add(lateness).saturating_mul(2);
+    let Some(longest) = config.max_session else {
+        return Windows::Session { gap, longest: least.max(DAY) };
+    };
+    let key = "window.max_session";
+    let millis = check.millis(key, longest);
+    if millis < least {
+        let message = format!(
+            "must be at least twice `session` and `allowed_lateness` together, which is {least} ms: where a session is cut \
+             must be certain before it is cut"
+        );
+        check.wrong(key, message);
+    }
+    Windows::Session { gap, longest: millis.max(least) }
 }
 
 fn sliding(check: &mut Check<'_>, config: &WindowConfig, size: i64) -> Slices {

@@ -25,6 +25,11 @@ impl Days {
         Days { zone, count, offset }
     }
 
+    /// The zone, the number of days and the offset, as they are written.
+    pub fn written(&self) -> String {
+        format!("{} {} {}", self.zone.name(), self.count, self.offset)
+    }
+
     /// More than the longest window, in milliseconds: clocks are set by less than two days in all.
     pub const fn longest(&self) -> i64 {
         (self.count * 24 + 48) * HOUR

@@ -3,28 +3,38 @@
 //! A slice is kept until its last window is closed for good. Until then each lane's share is apart and holds its inputs:
 //! when the lane goes, its share goes with it, and the lane's next owner reads all of it again.
 //!
+//! A window that has fired and gets something late fires again with the groups that changed, as a whole each.
+//!
 //! What a lane's earlier owner has delivered is not delivered again: its share counts only in windows that were not over
-//! then. With `allowed_lateness` such windows may still change, so there they fire again with everything they have, and
+//! then. With `allowed_lateness` such windows may still change, so there groups fire again with everything they have, and
 //! with numbers above those of the earlier owner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use foldhash::fast::RandomState;
 use weir_component::delivery::Shard;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
 use crate::codec::Malformed;
+use crate::firing::Firing;
 use crate::key::{Key, KeyHasher, KeyRows};
 use crate::key_table::KeyTable;
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::Head;
+use crate::results::{Head, Rows};
 use crate::running::Running;
 use crate::slice::Slice;
-use crate::trunk::{Begin, Fired, also, note_late};
+use crate::state::GroupState;
+use crate::trunk::{Begin, Fired, note_late};
 use crate::window::{Assigned, Slices, Span};
+
+/// Numbers of groups.
+type Numbers = HashSet<u32, RandomState>;
 
 /// The slices, and which of their windows have fired.
 pub struct FixedWindows {
@@ -41,10 +51,10 @@ pub struct FixedWindows {
     groups: usize,
     /// The watermark up to which windows have fired.
     reached: Watermark,
-    /// How often a window has fired, while it still takes late events.
-    fired: BTreeMap<Span, u32>,
-    /// Windows that are over and have something new.
-    changed: BTreeSet<Span>,
+    /// How a window fires next that has fired, while it still takes late events.
+    fired: BTreeMap<Span, Firing>,
+    /// Windows that are over and have something new, and in which groups.
+    changed: BTreeMap<Span, Numbers>,
     /// How the open lanes began, and those that have ended.
     lanes: BTreeMap<LaneId, Begin>,
 }
@@ -62,7 +72,7 @@ impl FixedWindows {
             groups: 0,
             reached: Watermark::MIN,
             fired: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed: BTreeMap::new(),
             lanes: BTreeMap::new(),
         }
     }
@@ -111,6 +121,9 @@ impl FixedWindows {
         let slice = self.kept.entry(span.start).or_insert_with(|| Slice::new(span));
         let mut share = slice.shares.remove(&lane).unwrap_or_default();
         share.reserve(states.len());
+        let windows = self.slices.windows(span).take_while(|window| window.is_over(watermark));
+        let again: Vec<Span> = windows.filter(|window| !window.is_gone(lateness, watermark)).collect();
+        let mut numbers = Vec::new();
         let mut folded = 0_u64;
         for (row, state) in states.into_iter().enumerate() {
             let known = self.keys.find(&rows, row);
@@ -126,40 +139,99 @@ impl FixedWindows {
             };
             self.groups += usize::from(slice.join(number, &mut self.keys));
             share.add(number, state);
+            if !again.is_empty() {
+                numbers.push(number);
+            }
         }
         share.tidy();
         share.inputs.absorb(inputs);
         slice.shares.insert(lane, share);
         operator.note_overflow(folded);
-        let windows = self.slices.windows(span).take_while(|window| window.is_over(watermark));
-        self.changed.extend(windows.filter(|window| !window.is_gone(lateness, watermark)));
+        for window in again {
+            self.changed.entry(window).or_default().extend(&numbers);
+        }
         Ok(())
     }
 
-    /// Takes the windows that are over at this watermark, or are over and have something new.
+    /// Takes the windows that are over at this watermark, and the groups of those that were over before which have something
+    /// new.
     pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let lateness = self.operator.allowed_lateness;
-        let mut due = std::mem::take(&mut self.changed);
+        let mut due: BTreeMap<Span, Option<Numbers>> = BTreeMap::new();
+        for (window, groups) in std::mem::take(&mut self.changed) {
+            let firing = self.fired.get(&window).copied().unwrap_or_default();
+            if window.is_gone(lateness, watermark) || firing.may_be(watermark, lateness) {
+                due.insert(window, Some(groups));
+            } else {
+                self.changed.insert(window, groups);
+            }
+        }
         self.find_due(watermark, &mut due);
         self.reached = self.reached.max(watermark);
+        let cut = self.lanes.values().filter_map(|begin| begin.cut).max();
         let mut fired = Fired::default();
-        for window in &due {
-            let gone = window.is_gone(lateness, watermark);
-            let apart = self.apart(*window);
-            let sums = self.add_up(*window, gone, &mut fired.inputs);
-            let sums = sums.as_ref().unwrap_or(&self.running);
-            if sums.is_empty() {
+        for (window, groups) in due {
+            if cut.is_some_and(|cut| window.start <= cut.0) {
                 continue;
             }
-            let firing = self.fired.get(window).copied().unwrap_or_else(|| self.first_firing(*window));
-            if !gone {
-                self.fired.insert(*window, firing.saturating_add(1));
+            let firing = self.fired.get(&window).copied().unwrap_or_else(|| self.first_firing(window));
+            let head = Head { span: window, firing, apart: self.apart(window) };
+            let rows = match groups {
+                Some(groups) => self.changes(head, &groups, layout, &mut fired.inputs),
+                None => self.whole(head, watermark, layout, &mut fired.inputs),
+            };
+            let Some(rows) = rows else { continue };
+            if !window.is_gone(lateness, watermark) {
+                self.fired.insert(window, firing.next(watermark));
             }
-            let head = Head { span: *window, firing, apart };
-            fired.batches.push((head, sums.write(&mut self.keys, head, &self.operator, layout)));
+            fired.batches.push((head, rows));
         }
         self.clean(watermark);
         fired
+    }
+
+    /// All groups of a window. `None`: it has none.
+    fn whole(
+        &mut self,
+        head: Head,
+        watermark: Watermark,
+        layout: &SchemaRef,
+        inputs: &mut Held,
+    ) -> Option<Result<RecordBatch, ArrowError>> {
+        let gone = head.span.is_gone(self.operator.allowed_lateness, watermark);
+        let sums = self.add_up(head.span, gone, inputs);
+        let sums = sums.as_ref().unwrap_or(&self.running);
+        (!sums.is_empty()).then(|| sums.write(&mut self.keys, head, &self.operator, layout))
+    }
+
+    /// These groups of a window, ordered by key. `None`: it has none of them any more.
+    fn changes(
+        &mut self,
+        head: Head,
+        groups: &Numbers,
+        layout: &SchemaRef,
+        inputs: &mut Held,
+    ) -> Option<Result<RecordBatch, ArrowError>> {
+        let mut sums: BTreeMap<&Key, GroupState> = BTreeMap::new();
+        for (_, slice) in self.kept.range_mut(head.span.start..head.span.end) {
+            for share in slice.shares.values_mut() {
+                let mut has_some = false;
+                for (number, state) in share.iter().filter(|(number, _)| groups.contains(number)) {
+                    let Some(key) = self.keys.key(number) else { continue };
+                    has_some = true;
+                    sums.entry(key).and_modify(|sum| sum.merge(state)).or_insert_with(|| state.clone());
+                }
+                if has_some {
+                    inputs.add(share.inputs.also());
+                }
+            }
+        }
+        if sums.is_empty() {
+            return None;
+        }
+        let mut rows = Rows::new(&self.operator, true, sums.len());
+        sums.iter().for_each(|(key, state)| rows.push(head.span, head.firing, key, state));
+        Some(rows.finish(layout))
     }
 
     /// The shard of what is left of a window that some lanes have delivered without the others.
@@ -175,12 +247,13 @@ impl FixedWindows {
     }
 
     /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.
-    fn first_firing(&self, window: Span) -> u32 {
-        self.lanes.values().map(|begin| begin.first_firing(window)).max().unwrap_or(0)
+    fn first_firing(&self, window: Span) -> Firing {
+        let lateness = self.operator.allowed_lateness;
+        Firing::first(self.lanes.values().map(|begin| begin.owners(window, lateness)).max().unwrap_or(0))
     }
 
     /// Windows that this watermark passes and the one before did not.
-    fn find_due(&self, watermark: Watermark, due: &mut BTreeSet<Span>) {
+    fn find_due(&self, watermark: Watermark, due: &mut BTreeMap<Span, Option<Numbers>>) {
         let from = self.reached.0.saturating_sub(self.slices.longest());
         for (_, slice) in self.kept.range(from..) {
             let mut windows = self.slices.windows_after(slice.span, self.reached).peekable();
@@ -188,7 +261,7 @@ impl FixedWindows {
             if windows.peek().is_some_and(|window| !window.is_over(watermark)) {
                 break;
             }
-            due.extend(windows.take_while(|window| window.is_over(watermark)));
+            due.extend(windows.take_while(|window| window.is_over(watermark)).map(|window| (window, None)));
         }
     }
 
@@ -219,7 +292,7 @@ impl FixedWindows {
                 if is_delivered(lane) {
                     whole = false;
                 } else {
-                    inputs.absorb(also(&mut share.inputs));
+                    inputs.add(share.inputs.also());
                 }
             }
         }
@@ -275,6 +348,10 @@ impl FixedWindows {
         if let Some(numbers) = self.keys.renumber() {
             self.running = Running::default();
             self.kept.values_mut().for_each(|slice| slice.renumber(&numbers));
+            for groups in self.changed.values_mut() {
+                let new = groups.iter().filter_map(|old| numbers.get(*old as usize).copied());
+                *groups = new.filter(|new| *new != u32::MAX).collect();
+            }
         }
     }
 }

@@ -59,6 +59,11 @@ impl KeyTable {
         self.used
     }
 
+    /// The key of this number.
+    pub fn key(&self, number: u32) -> Option<&Key> {
+        self.slices.key(number as usize)
+    }
+
     /// All keys and their numbers, ordered by key.
     pub fn ordered(&mut self) -> impl Iterator<Item = (u32, &Key)> {
         let sorted = self.order.len();

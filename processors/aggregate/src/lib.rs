@@ -9,12 +9,15 @@
 //!
 //! Seams: a kind of window joins [`window`]; a partial result is a batch that can travel through Kafka.
 
+mod chain;
 mod codec;
 mod config;
 mod days;
 mod distinct;
 mod events;
 mod exact_sum;
+mod fingerprint;
+mod firing;
 mod fixed;
 mod groups;
 mod histogram;

@@ -12,7 +12,7 @@ use crate::open_sessions::OpenSessions;
 use crate::operator::Operator;
 use crate::partial;
 use crate::state::GroupState;
-use crate::window::{Assigned, Slices, Span, Windows};
+use crate::window::{Assigned, Cells, Slices, Span, Windows};
 
 /// One batch, ready to be added.
 pub struct Input<'a> {
@@ -59,7 +59,9 @@ impl Open {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Open::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
             }
-            Windows::Session { gap } => Open::Sessions(OpenSessions::new(*gap)),
+            Windows::Session { gap, longest } => {
+                Open::Sessions(OpenSessions::new(*gap, Cells::new(*longest)))
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! Fragments of sessions on a lane.
 //!
-//! A fragment holds events of one group that follow each other within the gap. It leaves for the trunk as soon as the
-//! lane's watermark reaches the millisecond before its start, not when it ends: the trunk closes a session of another
-//! lane when the watermark of all reaches its end, and must then have every fragment that could join it. So a fragment
-//! gathers about `out_of_orderness` of events, and sessions come together on the trunk.
+//! A fragment holds events of one group that follow each other within the gap, up to the next place where sessions may be cut
+//! ([`Cells`]). It leaves for the trunk as soon as the lane's watermark reaches the millisecond before its start, not when it
+//! ends: the trunk closes a session of another lane when the watermark of all reaches its end, and must then have every
+//! fragment that could join it. So a fragment gathers about `out_of_orderness` of events, and sessions come together on the
+//! trunk.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use weir_component::Watermark;
 use weir_pdata::Held;
@@ -16,15 +17,19 @@ use crate::key::Key;
 use crate::open::{Input, Leaving, Verdict};
 use crate::partial;
 use crate::state::GroupState;
-use crate::window::{NANOS, Span};
+use crate::window::{Cells, NANOS, Span};
 
 /// Groups below which emptied ones are not cleaned up.
 const FEW: usize = 64;
 
+/// The fragments of one group, by start. Those of one cell do not touch.
+type Fragments = BTreeMap<i64, Box<Fragment>>;
+
 /// The fragments of all groups.
 pub struct OpenSessions {
     gap: i64,
-    groups: Groups<Vec<Fragment>>,
+    cells: Cells,
+    groups: Groups<Fragments>,
     /// Groups that have fragments.
     busy: usize,
     fragments: usize,
@@ -34,14 +39,17 @@ pub struct OpenSessions {
 
 struct Fragment {
     span: Span,
+    /// Where the next cell begins.
+    limit: i64,
     state: GroupState,
     inputs: Held,
 }
 
 impl OpenSessions {
     /// Sessions that end when nothing came for `gap` milliseconds.
-    pub fn new(gap: i64) -> OpenSessions {
-        OpenSessions { gap, groups: Groups::default(), busy: 0, fragments: 0, due: BinaryHeap::new() }
+    pub fn new(gap: i64, cells: Cells) -> OpenSessions {
+        let due = BinaryHeap::new();
+        OpenSessions { gap, cells, groups: Groups::default(), busy: 0, fragments: 0, due }
     }
 
     /// How many there are.
@@ -62,20 +70,17 @@ impl OpenSessions {
         let columns = operator.group_by.len();
         let full = self.fragments >= operator.room();
         let room = if full { Room::Full(columns) } else { Room::Free };
-        let mut place = self.groups.place(rows, row, hasher, room, Vec::new);
+        let mut place = self.groups.place(rows, row, hasher, room, Fragments::new);
         if let Place::Known(group) = place
             && full
-            && !self
-                .groups
-                .state(group)
-                .is_some_and(|held| held.iter().any(|fragment| fragment.span.touches(span)))
+            && !self.groups.state(group).is_some_and(|held| is_met(held, span))
         {
-            place = Place::Overflow(self.groups.overflow(columns, hasher, Vec::new));
+            place = Place::Overflow(self.groups.overflow(columns, hasher, Fragments::new));
         }
         let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
         let Some(held) = self.groups.state(group) else { return false };
         let before = held.len();
-        let fragment = join(held, span, || operator.new_state());
+        let fragment = join(held, span, self.cells, || operator.new_state());
         events.add(row, nanos, &mut fragment.state);
         fragment.inputs.add(ack.clone());
         if fragment.span.start == time {
@@ -96,9 +101,12 @@ impl OpenSessions {
         {
             self.due.pop();
             let Some(held) = self.groups.state(group) else { continue };
-            let over = held.partition_point(|fragment| fragment.span.start <= limit);
+            let before = leaving.len();
+            while let Some(first) = held.first_entry().filter(|first| *first.key() <= limit) {
+                leaving.push((group, *first.remove()));
+            }
+            let over = leaving.len() - before;
             self.fragments = self.fragments.saturating_sub(over);
-            leaving.extend(held.drain(..over).map(|fragment| (group, fragment)));
             self.busy -= usize::from(over > 0 && held.is_empty());
         }
         if leaving.is_empty() {
@@ -123,28 +131,56 @@ impl OpenSessions {
         self.groups.retain(|held| !held.is_empty());
         let groups = self.groups.iter().enumerate();
         self.due = groups
-            .flat_map(|(group, (_, held))| held.iter().map(move |one| Reverse((one.span.start, group))))
+            .flat_map(|(group, (_, held))| held.keys().map(move |start| Reverse((*start, group))))
             .collect();
     }
 }
 
-/// The fragment for an event with this span: it joins the ones it touches into one.
-fn join(held: &mut Vec<Fragment>, span: Span, new: impl FnOnce() -> GroupState) -> &mut Fragment {
-    let first = held.partition_point(|fragment| fragment.span.end < span.start);
-    let after = held.partition_point(|fragment| fragment.span.start <= span.end);
-    if first >= after {
-        held.insert(first, Fragment { span, state: new(), inputs: Held::default() });
-        return &mut held[first];
+/// Whether an event with this span makes no new fragment, or one in the place of others.
+fn is_met(held: &Fragments, span: Span) -> bool {
+    held.range(..=span.end).next_back().is_some_and(|(_, fragment)| fragment.span.touches(span))
+}
+
+/// The fragment for an event with this span: it joins the ones of its cell that it touches into one.
+fn join(held: &mut Fragments, span: Span, cells: Cells, new: impl FnOnce() -> GroupState) -> &mut Fragment {
+    let before = held.range(..=span.start).next_back();
+    let before = before.filter(|(_, one)| one.span.end >= span.start && span.start < one.limit);
+    let known = before.map(|(start, one)| (*start, one.limit, one.span.end));
+    let (start, limit) = match known {
+        Some((start, limit, _)) => (start, limit),
+        None => (span.start, cells.begin(cells.of(span.start).saturating_add(1))),
+    };
+    let mut joined: Option<Box<Fragment>> = None;
+    // Only what it makes longer can meet another one.
+    if known.is_none_or(|(.., end)| end < span.end) {
+        let last = span.end.min(limit.saturating_sub(1)).max(start);
+        while let Some(next) = held.range(start..=last).find(|(at, _)| **at > start).map(|(at, _)| *at)
+            && let Some(other) = held.remove(&next)
+        {
+            match &mut joined {
+                Some(one) => one.absorb(*other),
+                None => joined = Some(other),
+            }
+        }
     }
-    let others: Vec<Fragment> = held.drain(first + 1..after).collect();
-    let joined = &mut held[first];
-    joined.span = joined.span.cover(span);
-    for other in others {
-        joined.span = joined.span.cover(other.span);
-        joined.state.merge(&other.state);
-        joined.inputs.absorb(other.inputs);
+    let fragment = held.entry(start).or_insert_with(|| {
+        let alone = || Box::new(Fragment { span, limit, state: new(), inputs: Held::default() });
+        joined.take().unwrap_or_else(alone)
+    });
+    fragment.span = fragment.span.cover(span);
+    if let Some(other) = joined {
+        fragment.absorb(*other);
     }
-    joined
+    fragment
+}
+
+impl Fragment {
+    /// Takes everything that another one has.
+    fn absorb(&mut self, other: Fragment) {
+        self.span = self.span.cover(other.span);
+        self.state.merge(&other.state);
+        self.inputs.absorb(other.inputs);
+    }
 }
 
 #[cfg(test)]
@@ -155,16 +191,19 @@ mod tests {
     type Bounds = (i64, i64);
     type Counted = (i64, i64, u64);
 
+    /// Cells that no test crosses but one.
+    const WIDE: Cells = Cells::new(2_000);
+
     /// What becomes of each of these spans, and what is there at last. Each counts as one event.
     fn joined(spans: &[Bounds]) -> (Vec<Bounds>, Vec<Counted>) {
-        let mut held = Vec::new();
+        let mut held = Fragments::new();
         let becomes = spans.iter().map(|(start, end)| {
-            let fragment = join(&mut held, Span { start: *start, end: *end }, GroupState::default);
+            let fragment = join(&mut held, Span { start: *start, end: *end }, WIDE, GroupState::default);
             fragment.state.count += 1;
             (fragment.span.start, fragment.span.end)
         });
         let becomes = becomes.collect();
-        (becomes, held.iter().map(|one| (one.span.start, one.span.end, one.state.count)).collect())
+        (becomes, held.values().map(|one| (one.span.start, one.span.end, one.state.count)).collect())
     }
 
     #[test]
@@ -181,5 +220,12 @@ mod tests {
         let (becomes, held) = joined(&[(0, 3), (5, 8), (10, 13), (8, 10), (3, 5)]);
         assert_eq!(becomes[3..], [(5, 13), (0, 13)]);
         assert_eq!(held, [(0, 13, 5)]);
+    }
+
+    #[test]
+    fn fragments_of_two_cells_stay_apart() {
+        let (becomes, held) = joined(&[(998, 1001), (1000, 1003), (999, 1002), (1001, 1004), (997, 1000)]);
+        assert_eq!(becomes, [(998, 1001), (1000, 1003), (998, 1002), (1000, 1004), (997, 1002)]);
+        assert_eq!(held, [(997, 1002, 3), (1000, 1004, 2)]);
     }
 }

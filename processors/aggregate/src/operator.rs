@@ -26,6 +26,8 @@ pub struct Operator {
     pub id: Arc<str>,
     /// The windows.
     pub window: Windows,
+    /// What they mean.
+    pub fingerprint: Arc<str>,
     /// The column of event times.
     pub time: String,
     /// How far, in milliseconds, events may be behind the latest one of their lane.
@@ -100,6 +102,15 @@ impl Operator {
             Windows::Session { .. } => 1,
         };
         self.max_groups.saturating_mul(usize::try_from(slices).unwrap_or(1))
+    }
+
+    /// Windows that began until a time are over so many milliseconds later. Of sessions: those that are left out because a
+    /// part of them may be missing.
+    pub fn reach(&self) -> i64 {
+        match &self.window {
+            Windows::Event(slices) | Windows::Processing(slices) => slices.longest(),
+            Windows::Session { gap, .. } => gap.saturating_mul(2),
+        }
     }
 
     /// Counts events that are late for every window and warns.

@@ -14,6 +14,7 @@ use weir_component::delivery::Shard;
 use weir_pdata::expr::{Function, Measure};
 use weir_pdata::{Signal, schema};
 
+use crate::firing::Firing;
 use crate::key::Key;
 use crate::measure::Measured;
 use crate::operator::Operator;
@@ -62,8 +63,8 @@ pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef 
 pub struct Head {
     /// The window; of sessions that of the first row.
     pub span: Span,
-    /// 0 for the first time it fires, then 1, 2, …; of sessions that of the first row.
-    pub firing: u32,
+    /// Which time it fires; of sessions that of the first row.
+    pub firing: Firing,
     /// The shard, when it is what is left of a window that other lanes have delivered.
     pub apart: Option<Shard>,
 }
@@ -121,8 +122,8 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Adds the row of a group. `firing` is 0 for the first time the window fires, then 1, 2, …
-    pub fn push(&mut self, span: Span, firing: u32, key: &'a Key, state: &GroupState) {
+    /// Adds the row of a group.
+    pub fn push(&mut self, span: Span, firing: Firing, key: &'a Key, state: &GroupState) {
         let seconds = span.millis() as f64 / 1000.0;
         let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let durations = &state.durations;
@@ -130,7 +131,7 @@ impl<'a> Rows<'a> {
         self.starts.push(span.start.saturating_mul(NANOS));
         self.ends.push(span.end.saturating_mul(NANOS));
         self.sizes.push(span.millis());
-        self.firings.push(i32::try_from(firing).unwrap_or(i32::MAX));
+        self.firings.push(firing.column());
         self.keys.iter_mut().zip(key.parts()).for_each(|(column, text)| column.push(text));
         self.count.push(integer(state.count));
         self.errors.append_option(judged.then(|| integer(state.errors)));

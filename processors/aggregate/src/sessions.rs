@@ -1,9 +1,11 @@
 //! Sessions on the trunk: fragments of all lanes, joined when the watermark passes their end.
 //!
 //! Fragments of different lanes are kept apart until their session is closed for good, so that the share of a lane that
-//! closes can be taken back: the lane's next owner reads all of it again. What an earlier owner has delivered is left out. Which fragments make one session is found anew each time from their spans, so it depends neither on
-//! the order in which they came nor on their lanes.
+//! closes can be taken back: the lane's next owner reads all of it again. What an earlier owner has delivered is left out.
+//! Which fragments make one session depends on their spans alone, neither on the order in which they came nor on their lanes.
+//! Those that never fall silent are cut; see [`chain`](crate::chain).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,54 +13,46 @@ use arrow::datatypes::SchemaRef;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
+use crate::chain::{Fragment, Group, latest};
 use crate::codec::Malformed;
+use crate::firing::Firing;
 use crate::key::{Key, KeyHasher, KeyRows};
 use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::results::{Head, Rows};
 use crate::state::GroupState;
-use crate::trunk::{Begin, Fired, also, note_late};
-use crate::window::Span;
+use crate::trunk::{Begin, Fired, note_late};
+use crate::window::{Cells, Span};
 
 /// The fragments of all groups.
 pub struct Sessions {
     operator: Arc<Operator>,
     gap: i64,
+    cells: Cells,
     hasher: KeyHasher,
-    groups: BTreeMap<Key, Vec<Fragment>>,
+    groups: BTreeMap<Key, Group>,
     fragments: usize,
-    /// When to look at a group again: a session of it may fire, or is closed for good. Some are out of date.
-    due: BTreeSet<(i64, Key)>,
+    /// When to look at a chain again: the time, its group and its start. Some are out of date.
+    due: BTreeSet<(i64, Key, i64)>,
     /// How the open lanes began, and those that have ended.
     lanes: BTreeMap<LaneId, Begin>,
-}
-
-struct Fragment {
-    /// The lane that it came from.
-    lane: LaneId,
-    /// Its session has not fired since something was added.
-    fresh: bool,
-    span: Span,
-    state: GroupState,
-    inputs: Held,
-    /// How often the session has fired.
-    firings: u32,
 }
 
 /// A session that fires.
 struct Row {
     span: Span,
-    firing: u32,
+    firing: Firing,
     key: Key,
     state: GroupState,
 }
 
 impl Sessions {
     /// Sessions that end when nothing came for `gap` milliseconds.
-    pub fn new(operator: Arc<Operator>, gap: i64) -> Sessions {
+    pub fn new(operator: Arc<Operator>, gap: i64, cells: Cells) -> Sessions {
         Sessions {
             operator,
             gap,
+            cells,
             hasher: KeyHasher::default(),
             groups: BTreeMap::new(),
             fragments: 0,
@@ -99,68 +93,51 @@ impl Sessions {
         let overflow = Key::overflow(operator.group_by.len());
         let ack = inputs.release();
         let mut folded = 0_u64;
-        for (row, state) in states.into_iter().enumerate() {
+        // Those of later cells first: one that is cut off from the session that it continues is late only without it.
+        let mut states: Vec<(usize, GroupState)> = states.into_iter().enumerate().collect();
+        states.sort_by_key(|(row, _)| Reverse(self.cells.of(partial.span(*row).start)));
+        for (row, state) in states {
             let (span, count) = (partial.span(row), state.count);
             let mut key = rows.key(row);
-            if self.fragments >= operator.room() && self.session(&key, span) == span && key != overflow {
-                folded = folded.saturating_add(count);
-                key = overflow.clone();
+            if self.fragments >= operator.room() && key != overflow {
+                let group = self.groups.get(&key);
+                if !group.is_some_and(|group| group.chain_with(span, self.cells).1) {
+                    folded = folded.saturating_add(count);
+                    key = overflow.clone();
+                }
             }
-            let session = self.session(&key, span);
+            if !self.groups.contains_key(&key) {
+                self.groups.insert(key.clone(), Group::default());
+            }
+            let Some(group) = self.groups.get_mut(&key) else { continue };
+            let (chain, _) = group.chain_with(span, self.cells);
+            let session = chain.part(span.start, self.cells);
             if session.is_gone(operator.allowed_lateness, watermark) {
                 note_late(&operator, count, session, watermark);
+                if group.len() == 0 {
+                    self.groups.remove(&key);
+                }
                 continue;
             }
+            let before = group.len();
             let inputs = Held::new(ack.clone());
-            self.insert(&key, Fragment { lane, fresh: true, span, state, inputs, firings: 0 });
-            self.due.insert((session.last(), key));
+            let chain =
+                group.insert(lane, Fragment { span, fresh: true, state, inputs, firing: None }, self.cells);
+            self.fragments = (self.fragments + group.len()).saturating_sub(before);
+            self.due.insert((chain.due, key, chain.span.start));
         }
         operator.note_overflow(folded);
         Ok(())
     }
 
-    /// The session of which a fragment with this span would be part.
-    fn session(&self, key: &Key, span: Span) -> Span {
-        let mut session = span;
-        let Some(held) = self.groups.get(key) else { return session };
-        loop {
-            let touching = held.iter().filter(|fragment| fragment.span.touches(session));
-            let joined = touching.fold(session, |session, fragment| session.cover(fragment.span));
-            if joined == session {
-                return session;
-            }
-            session = joined;
-        }
-    }
-
-    /// Adds a fragment; it joins those of its lane that it touches.
-    fn insert(&mut self, key: &Key, mut fragment: Fragment) {
-        if !self.groups.contains_key(key) {
-            self.groups.insert(key.clone(), Vec::new());
-        }
-        let Some(held) = self.groups.get_mut(key) else { return };
-        while let Some(at) =
-            held.iter().position(|other| other.lane == fragment.lane && other.span.touches(fragment.span))
-        {
-            let other = held.swap_remove(at);
-            self.fragments = self.fragments.saturating_sub(1);
-            fragment.span = fragment.span.cover(other.span);
-            fragment.firings = fragment.firings.max(other.firings);
-            fragment.state.merge(&other.state);
-            fragment.inputs.absorb(other.inputs);
-        }
-        held.push(fragment);
-        self.fragments += 1;
-    }
-
     /// Takes the sessions that are over at this watermark and have something new.
     pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let (mut rows, mut inputs) = (Vec::new(), Held::default());
-        while let Some((at, _)) = self.due.first()
+        while let Some((at, ..)) = self.due.first()
             && *at <= watermark.0
-            && let Some((_, key)) = self.due.pop_first()
+            && let Some((at, key, start)) = self.due.pop_first()
         {
-            self.fire_group(key, watermark, &mut rows, &mut inputs);
+            self.fire_chain(at, key, start, watermark, &mut rows, &mut inputs);
         }
         rows.sort_by(|a, b| (a.span.end, a.span.start, &a.key).cmp(&(b.span.end, b.span.start, &b.key)));
         let head = rows.first().map(|row| Head { span: row.span, firing: row.firing, apart: None });
@@ -172,76 +149,110 @@ impl Sessions {
         Fired { batches: batches.into_iter().collect(), inputs }
     }
 
-    fn fire_group(&mut self, key: Key, watermark: Watermark, rows: &mut Vec<Row>, inputs: &mut Held) {
-        let lateness = self.operator.allowed_lateness;
-        let Some(mut held) = self.groups.remove(&key) else { return };
-        self.fragments = self.fragments.saturating_sub(held.len());
-        held.sort_by_key(|fragment| fragment.span);
-        let mut kept: Vec<Fragment> = Vec::new();
-        let mut rest = held.into_iter().peekable();
-        while let Some(first) = rest.next() {
-            let mut session = first.span;
-            let mut parts = vec![first];
-            while let Some(next) = rest.next_if(|next| next.span.touches(session)) {
-                session = session.cover(next.span);
-                parts.push(next);
-            }
-            if !session.is_over(watermark) {
-                self.due.insert((session.last(), key.clone()));
-                kept.append(&mut parts);
-                continue;
-            }
-            let gone = session.is_gone(lateness, watermark);
-            if parts.iter().any(|part| part.fresh) {
-                let firing = parts.iter().map(|part| part.firings).max().unwrap_or(0);
-                let firing = if firing == 0 { self.first_firing(session) } else { firing };
-                let sum = self.add_up(&parts, session);
-                rows.extend(sum.map(|state| Row { span: session, firing, key: key.clone(), state }));
-                for part in &mut parts {
-                    inputs.absorb(also(&mut part.inputs));
-                    part.fresh = false;
-                    part.firings = firing.saturating_add(1);
+    fn fire_chain(
+        &mut self,
+        at: i64,
+        key: Key,
+        start: i64,
+        watermark: Watermark,
+        rows: &mut Vec<Row>,
+        inputs: &mut Held,
+    ) {
+        let (lateness, cells) = (self.operator.allowed_lateness, self.cells);
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        let Some(mut chain) = group.take_due(start, at) else { return };
+        let before = group.len();
+        let ids = group.fragment_ids(chain.span);
+        let parts = chain.parts(&ids, cells);
+        let mut due: Option<i64> = None;
+        // The first fragment that is still needed.
+        let mut needed = None;
+        for part in &parts {
+            let gone = part.span.is_gone(lateness, watermark);
+            if part.span.is_over(watermark) {
+                let own = ids.get(part.fragments.clone()).unwrap_or_default();
+                let shared = &*group;
+                let own_parts =
+                    || own.iter().filter_map(move |id| shared.fragment(*id).map(|one| (id.0, one)));
+                if own_parts().any(|(_, one)| one.fresh) {
+                    let before = own_parts().fold(None, |firing, (_, one)| latest(firing, one.firing));
+                    let firing = before.unwrap_or_else(|| first_firing(&self.lanes, part.span, lateness));
+                    let sum = add_up(&self.lanes, own_parts(), part.span, lateness, self.gap);
+                    rows.extend(sum.map(|state| Row { span: part.span, firing, key: key.clone(), state }));
+                    for id in ids.get(part.shown_by.clone()).unwrap_or_default() {
+                        if let Some(one) = group.fragment_mut(*id) {
+                            inputs.add(one.inputs.also());
+                        }
+                    }
+                    for id in own {
+                        if let Some(one) = group.fragment_mut(*id) {
+                            one.fresh = false;
+                            one.firing = Some(firing.next(watermark));
+                        }
+                    }
                 }
             }
-            if gone {
-                parts.into_iter().for_each(|part| drop(part.inputs.release()));
-            } else {
-                self.due.insert((session.last().saturating_add(lateness), key.clone()));
-                kept.append(&mut parts);
+            if !gone {
+                needed.get_or_insert(part.shown_by.start);
+                let next = match part.span.is_over(watermark) {
+                    true => part.span.last().saturating_add(lateness),
+                    false => part.span.last(),
+                };
+                due = Some(due.map_or(next, |due| due.min(next)));
             }
         }
-        if !kept.is_empty() {
-            self.fragments += kept.len();
-            self.groups.insert(key, kept);
+        let needed = needed.unwrap_or(ids.len());
+        group.release(ids.get(..needed).unwrap_or_default());
+        if let (Some(due), Some((_, start))) = (due, ids.get(needed)) {
+            chain.shorten(*start, parts.len(), cells);
+            chain.due = due;
+            self.due.insert((due, key.clone(), *start));
+            group.put_back(chain);
         }
-    }
-
-    /// The state of a session. `None`: earlier owners of its lanes have delivered it, and it cannot change any more.
-    fn add_up(&self, parts: &[Fragment], session: Span) -> Option<GroupState> {
-        let is_delivered = |lane: LaneId| {
-            let begin = self.lanes.get(&lane).filter(|_| self.operator.allowed_lateness == 0);
-            begin.is_some_and(|begin| session.is_over(begin.delivered))
-        };
-        let mut left = parts.iter().filter(|part| !is_delivered(part.lane));
-        let mut sum = left.next()?.state.clone();
-        left.for_each(|part| sum.merge(&part.state));
-        Some(sum)
-    }
-
-    /// The number of a session's first firing here: above those of earlier owners, if they have let it fire.
-    fn first_firing(&self, session: Span) -> u32 {
-        self.lanes.values().map(|begin| begin.first_firing(session)).max().unwrap_or(0)
+        self.fragments = (self.fragments + group.len()).saturating_sub(before);
+        if group.len() == 0 {
+            self.groups.remove(&key);
+        }
     }
 
     /// Takes back what a lane contributed to sessions that are not closed for good.
     pub fn take_back(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
-        let fragments = &mut self.fragments;
-        self.groups.retain(|_, held| {
-            let before = held.len();
-            held.retain(|fragment| fragment.lane != lane);
-            *fragments = fragments.saturating_sub(before - held.len());
-            !held.is_empty()
+        let (fragments, due, cells) = (&mut self.fragments, &mut self.due, self.cells);
+        self.groups.retain(|key, group| {
+            let before = group.len();
+            for chain in group.take_back(lane, cells) {
+                due.insert((chain.due, key.clone(), chain.span.start));
+            }
+            *fragments = (*fragments + group.len()).saturating_sub(before);
+            group.len() > 0
         });
     }
+}
+
+/// The state of a session. `None`: earlier owners of its lanes have delivered it and it cannot change any more, or it was
+/// theirs with another configuration, and a part of it may be missing.
+fn add_up<'a>(
+    lanes: &BTreeMap<LaneId, Begin>,
+    fragments: impl Iterator<Item = (LaneId, &'a Fragment)>,
+    session: Span,
+    lateness: i64,
+    gap: i64,
+) -> Option<GroupState> {
+    let cut = lanes.values().filter_map(|begin| begin.cut).max();
+    if cut.is_some_and(|cut| session.start <= cut.0.saturating_add(gap)) {
+        return None;
+    }
+    // One that still takes late events has all of its inputs again, and fires again with what it has.
+    let is_delivered =
+        |lane: LaneId| lanes.get(&lane).is_some_and(|begin| session.is_gone(lateness, begin.delivered));
+    let mut left = fragments.filter(|(lane, _)| !is_delivered(*lane));
+    let mut sum = left.next()?.1.state.clone();
+    left.for_each(|(_, fragment)| sum.merge(&fragment.state));
+    Some(sum)
+}
+
+/// The number of a session's first firing here: above those of earlier owners, if they have let it fire.
+fn first_firing(lanes: &BTreeMap<LaneId, Begin>, session: Span, lateness: i64) -> Firing {
+    Firing::first(lanes.values().map(|begin| begin.owners(session, lateness)).max().unwrap_or(0))
 }

@@ -3,7 +3,8 @@
 //! * The watermark is the minimum over lanes that are not idle ([`LaneWatermarks`]). When it passes a window's last
 //!   millisecond the window fires: one batch per window (of sessions: per advance), rows ordered by key, then the watermark.
 //! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
-//!   lane that moves the lane's watermark (the end of a batch), with everything it has and the next `firing` number.
+//!   lane that moves the lane's watermark (the end of a batch): the groups that have something new, each with everything it
+//!   has, and the next `firing` number.
 //! * A partial result whose last window is closed for good is late: dropped, its events counted, its inputs done.
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
@@ -34,7 +35,7 @@ use crate::partial::Partial;
 use crate::progress::Telling;
 use crate::results::{self, Head};
 use crate::sessions::Sessions;
-use crate::window::{Span, Windows};
+use crate::window::{Cells, Span, Windows};
 
 /// The stage.
 pub struct TrunkHalf {
@@ -54,6 +55,8 @@ pub struct TrunkHalf {
 /// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
 struct Part {
     shard: Shard,
+    /// When it began, by the clock: no two that fire windows of one input again have the same.
+    run: i64,
     /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
     lanes: LaneWatermarks,
@@ -62,6 +65,11 @@ struct Part {
     ended: BTreeSet<LaneId>,
     /// Windows may hold something of a lane whose stream has ended.
     keeps: bool,
+    /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were delivered. Sessions
+    /// that were open then end only when all of them have come so far.
+    behind: BTreeMap<LaneId, (Watermark, Watermark)>,
+    /// Windows that began until here are left out: they had another meaning.
+    cut: Option<Watermark>,
     telling: Telling,
     store: Store,
 }
@@ -77,19 +85,19 @@ enum Store {
 pub struct Begin {
     /// Its share of windows that are over at this watermark has been delivered.
     pub delivered: Watermark,
+    /// It was delivered with another configuration: what it had of windows that began until then may not come again.
+    pub cut: Option<Watermark>,
     /// How many owners it has had before.
     pub generation: u32,
     /// The shard of its share in windows that others have delivered without it.
     pub own: Shard,
 }
 
-/// `firing` numbers that one owner of a lane may use before they run into those of the next.
-const FIRINGS: u32 = 1 << 12;
-
 impl Begin {
-    /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.
-    pub fn first_firing(self, window: Span) -> u32 {
-        if window.is_over(self.delivered) { self.generation.saturating_mul(FIRINGS) } else { 0 }
+    /// How many owners may have let this window fire before, each with other contents. None, when it fires once: whoever
+    /// computes it has the same.
+    pub fn owners(self, window: Span, lateness: i64) -> u32 {
+        if lateness > 0 || window.is_over(self.delivered) { self.generation } else { 0 }
     }
 }
 
@@ -100,13 +108,6 @@ pub struct Fired {
     pub batches: Vec<(Head, Result<RecordBatch, ArrowError>)>,
     /// The inputs that wait for them.
     pub inputs: Held,
-}
-
-/// Another handle to the inputs that are held.
-pub fn also(held: &mut Held) -> Held {
-    let ack: Ack = std::mem::take(held).release();
-    *held = Held::new(ack.clone());
-    Held::new(ack)
 }
 
 /// Counts events of a partial result that is late.
@@ -120,6 +121,7 @@ pub fn note_late(operator: &Operator, events: u64, window: Span, watermark: Wate
 impl TrunkHalf {
     /// The trunk's half of this operator.
     pub fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
+        trunk.marks.declare(&operator.id, Arc::clone(&operator.fingerprint));
         TrunkHalf {
             layout: results::layout(&operator.group_by, &operator.measures),
             live: operator.metrics.live(),
@@ -137,7 +139,8 @@ impl TrunkHalf {
         self.lanes.insert(start.lane, shard);
         if !self.shards.contains_key(&shard) {
             self.trunk.marks.restart(&self.operator.id, shard);
-            self.shards.insert(shard, Part::new(shard, &self.operator));
+            let run = self.operator.clock.now_ms();
+            self.shards.insert(shard, Part::new(shard, run, &self.operator));
         }
         if let Some(part) = self.shards.get_mut(&shard) {
             part.open(start, &self.operator);
@@ -166,21 +169,31 @@ impl TrunkHalf {
             }
             LaneMessage::Watermark(watermark) => {
                 part.lanes.set(lane, watermark);
+                part.reads_again(lane, Some(watermark));
                 if watermark == Watermark::MAX {
                     part.ended.insert(lane);
                     part.keeps = true;
                 }
             }
-            LaneMessage::Idle(_) => part.lanes.set_idle(lane),
+            LaneMessage::Idle(_) => {
+                part.lanes.set_idle(lane);
+                part.reads_again(lane, None);
+            }
             LaneMessage::Drain => return,
         }
         let moved = part.lanes.advance();
         if let Some(watermark) = moved {
             part.telling.rise(watermark);
         }
-        let fired = part.store.fire(part.lanes.combined(), &self.layout);
+        let fired = part.store.fire(part.reached(), &self.layout);
         if moved.is_some() || !fired.batches.is_empty() {
-            let mark = self.trunk.marks.emit(&self.operator.id, part.shard, part.lanes.combined());
+            let combined = part.lanes.combined();
+            // Until the windows that are left out are over, a restart has to leave them out, too.
+            let goes_on = part.cut.is_none_or(|cut| combined.0 > cut.0.saturating_add(self.operator.reach()));
+            let mark = match goes_on {
+                true => self.trunk.marks.emit(&self.operator.id, part.shard, combined),
+                false => Ack::none(),
+            };
             let part = &*part;
             emit(&self.operator, &self.trunk.pipeline, part, fired, mark, out);
         }
@@ -210,40 +223,74 @@ impl TrunkHalf {
 }
 
 impl Part {
-    fn new(shard: Shard, operator: &Arc<Operator>) -> Part {
+    fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> Part {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
             }
-            Windows::Session { gap } => Store::Sessions(Sessions::new(operator.clone(), *gap)),
+            Windows::Session { gap, longest } => {
+                Store::Sessions(Sessions::new(operator.clone(), *gap, Cells::new(*longest)))
+            }
         };
         Part {
             shard,
+            run,
             sources: Some(BTreeSet::new()),
             lanes: LaneWatermarks::default(),
             open: BTreeSet::new(),
             ended: BTreeSet::new(),
             keeps: false,
+            behind: BTreeMap::new(),
+            cut: None,
             telling: operator.progress.telling(shard),
             store,
         }
     }
 
     fn open(&mut self, start: &LaneStart, operator: &Operator) {
-        let watermark = start.watermark(&operator.id);
-        self.lanes.open(start.lane, watermark);
+        let delivered = start.watermark(&operator.id);
+        let cut = start.of_another(&operator.id, &operator.fingerprint);
+        self.lanes.open(start.lane, delivered);
         self.open.insert(start.lane);
-        self.store
-            .begin(start.lane, Begin { delivered: watermark, generation: start.generation, own: start.own });
+        if delivered > Watermark::MIN && matches!(self.store, Store::Sessions(_)) {
+            self.behind.insert(start.lane, (Watermark::MIN, delivered));
+        }
+        self.store.begin(start.lane, Begin { delivered, cut, generation: start.generation, own: start.own });
+        if let Some(cut) = cut.filter(|cut| Some(*cut) > self.cut) {
+            self.cut = Some(cut);
+            tracing::warn!(
+                processor = %operator.id, shard = self.shard.0, watermark = %cut,
+                "the windows of this processor are not those of the last run: window, time, where, group_by, measures or \
+                 signals have changed. Windows that began until this watermark (milliseconds since 1970) are not computed \
+                 with the new settings, because what was read for them before may not be read again; what was stored of \
+                 them stays. All later ones are whole."
+            );
+        }
         match (&mut self.sources, &start.source) {
             (Some(sources), Some(source)) => drop(sources.insert(Arc::clone(source))),
             (sources, _) => *sources = None,
         }
     }
 
+    /// A lane that reads again has come this far; `None`: to the end of what there is.
+    fn reads_again(&mut self, lane: LaneId, to: Option<Watermark>) {
+        let Some((reached, delivered)) = self.behind.get_mut(&lane) else { return };
+        *reached = to.map_or(Watermark::MAX, |to| to.max(*reached));
+        if *reached >= *delivered {
+            self.behind.remove(&lane);
+        }
+    }
+
+    /// The watermark by which windows are over.
+    fn reached(&self) -> Watermark {
+        let behind = self.behind.values().map(|(reached, _)| *reached).min();
+        behind.map_or(self.lanes.combined(), |behind| behind.min(self.lanes.combined()))
+    }
+
     fn close(&mut self, lane: LaneId) {
         self.lanes.close(lane);
         self.open.remove(&lane);
+        self.behind.remove(&lane);
         if !self.ended.remove(&lane) {
             self.store.take_back(lane);
         }
@@ -254,7 +301,7 @@ impl Part {
         // Fails the inputs unless they are kept or released below.
         let inputs = Held::new(batch.ack);
         let merged = match Partial::open(&columns, operator.group_by.len()) {
-            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.lanes.combined()),
+            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.reached()),
             Ok(None) => {
                 drop(inputs.release());
                 Ok(())
@@ -267,12 +314,15 @@ impl Part {
         }
     }
 
-    /// What these rows are, whenever they are computed again: for windows at fixed places, which fire as a whole.
+    /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed again. With
+    /// `allowed_lateness` what a firing has depends on what came before it, so no two runs have a firing in common.
     fn identity(&self, operator: &Operator, pipeline: &str, shard: Shard, head: Head) -> Option<Arc<str>> {
         let Windows::Event(_) = operator.window else { return None };
         let sources = self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+");
-        let (operator, end) = (&operator.id, head.span.end);
-        Some(Arc::from(format!("{sources}/{pipeline}/{operator}/{end}/{}/{}", shard.0, head.firing)))
+        let (name, meaning, end, firing) =
+            (&operator.id, &operator.fingerprint, head.span.end, head.firing.number());
+        let run = if operator.allowed_lateness > 0 { format!("/{}", self.run) } else { String::new() };
+        Some(Arc::from(format!("{sources}/{pipeline}/{name}#{meaning}/{end}/{}/{firing}{run}", shard.0)))
     }
 }
 

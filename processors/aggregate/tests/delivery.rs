@@ -5,6 +5,7 @@ mod harness;
 
 use harness::{Run, batch, event};
 use proptest::prelude::*;
+use weir_component::offsets::OffsetTracker;
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneId, LaneMessage, Watermark};
 use weir_pdata::{Outcome, Signal};
@@ -139,6 +140,48 @@ fn what_the_trunk_still_holds_when_it_ends_fails() {
     send(&mut run, 0, &probe, &[500, 2000]);
     drop(run);
     assert_eq!(probe.outcome(0), Some(Outcome::Failed));
+}
+
+/// A one-day window over 64 partitions: what is kept of its inputs does not grow with the batches.
+#[test]
+fn a_long_window_keeps_a_few_handles_however_many_batches_come() {
+    const LANES: u64 = 64;
+    const BATCHES: i64 = 200;
+    let mut run = Run::new("{window: {tumbling: 1d}, out_of_orderness: 0s, group_by: [service]}", LANES);
+    let trackers: Vec<OffsetTracker> = (0..LANES).map(|_| OffsetTracker::default()).collect();
+    for number in 1..=BATCHES {
+        for (lane, tracker) in (0..).zip(&trackers) {
+            let ack = tracker.track(number * 10);
+            run.send(lane, LaneMessage::Batch(batch(&[event("s", number * 1000)], ack)));
+            assert!(tracker.open() <= 2, "{} entries after {number} batches", tracker.open());
+            assert_eq!(tracker.committable(), None, "the window needs the first");
+        }
+    }
+    (0..LANES).for_each(|lane| run.watermark(lane, 86_400_000));
+    assert_eq!(run.taken(), [format!("s,{}[0,86400000)", LANES as i64 * BATCHES)]);
+    for tracker in &trackers {
+        assert_eq!((tracker.committable(), tracker.open()), (Some(BATCHES * 10), 0));
+    }
+}
+
+/// Each firing again holds what it needs once, not on top of what the one before held.
+#[test]
+fn ten_thousand_firings_of_a_window_are_let_go_without_a_deep_stack() {
+    let section = "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 1h, group_by: [service]}";
+    let small = std::thread::Builder::new().stack_size(512 * 1024);
+    let fired = small.spawn(move || {
+        let (probe, mut run) = (Probe::default(), Run::new(section, 1));
+        send(&mut run, 0, &probe, &[100, 1000]);
+        for _ in 0..10_000 {
+            send(&mut run, 0, &probe, &[200]);
+            drop(run.take());
+        }
+        assert_eq!(probe.count(Outcome::Done), 0, "it may fire again");
+        run.end(0);
+        drop(run.take());
+        assert_eq!((probe.open(), probe.count(Outcome::Failed)), (0, 0));
+    });
+    fired.unwrap().join().unwrap();
 }
 
 proptest! {

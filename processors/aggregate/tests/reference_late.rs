@@ -74,17 +74,13 @@ impl Model {
     fn fire(&mut self) -> Vec<(Window, i32, Reference)> {
         let watermark = self.watermark;
         let over = |window: &Window| window.0 - 1 <= watermark;
-        // A window fires as a whole: every group of it, when one has changed.
-        let due: std::collections::BTreeSet<(i64, i64)> = self
-            .windows
-            .iter()
-            .filter(|(window, open)| over(window) && open.changed)
-            .map(|(window, _)| (window.0, window.1))
-            .collect();
+        // Each group that has something new, with everything that it has.
+        let mut due = std::collections::BTreeSet::new();
         let mut rows = Vec::new();
         for (window, open) in &mut self.windows {
-            if due.contains(&(window.0, window.1)) {
+            if over(window) && open.changed {
                 open.changed = false;
+                due.insert((window.0, window.1));
                 let firing = self.fired.get(&(window.0, window.1)).copied().unwrap_or(0);
                 rows.push((window.clone(), firing, open.reference.clone()));
             }

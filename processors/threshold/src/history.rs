@@ -122,8 +122,8 @@ impl History {
         begin.lanes.insert(start.lane);
         if begin.fresh {
             begin.unsaid = true;
-            for operator in start.windows.keys() {
-                let mark = begin.delivered.entry(operator.clone()).or_insert(Watermark::MIN);
+            for operator in start.operators() {
+                let mark = begin.delivered.entry(operator.to_owned()).or_insert(Watermark::MIN);
                 *mark = (*mark).max(start.watermark(operator));
             }
         }

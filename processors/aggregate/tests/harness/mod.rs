@@ -149,9 +149,13 @@ impl Run {
 
     /// Opens a lane that begins anew, or goes on from what has been delivered.
     pub fn open(&mut self, lane: u64) {
-        let lane = LaneId(lane);
         let windows = Arc::new(self.marks.delivered(Shard::default()));
-        let start = LaneStart { windows, ..lane.into() };
+        self.open_as(LaneStart { windows, ..LaneId(lane).into() });
+    }
+
+    /// Opens a lane that begins like this.
+    pub fn open_as(&mut self, start: LaneStart) {
+        let lane = start.lane;
         self.lanes.insert(lane, self.processor.lane_stage(&start).unwrap());
         self.trunk(TrunkMessage::LaneOpened(start));
     }

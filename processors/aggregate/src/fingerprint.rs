@@ -1,0 +1,133 @@
+//! What the windows of a configuration mean, as a short text.
+//!
+//! It goes with the watermark that is written down and with the identity of every window, so that windows of two meanings are
+//! never taken for the same. It covers what a row of results says: the kind of window and its lengths, `time`, `where`,
+//! `group_by`, `measures` and `signals`. It does not cover what decides when a window fires, which late events still come into
+//! it, and how much memory it takes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_pdata::Signal;
+
+use crate::window::{Slices, Windows};
+
+/// The parts of a configuration that make the meaning.
+#[derive(Clone, Copy)]
+pub struct Meaning<'a> {
+    /// The windows.
+    pub window: &'a Windows,
+    /// The column of event times.
+    pub time: &'a str,
+    /// The condition as written.
+    pub condition: Option<&'a str>,
+    /// What makes a group.
+    pub group_by: &'a [String],
+    /// The named measures as written.
+    pub measures: &'a BTreeMap<String, String>,
+    /// What is read.
+    pub signals: &'a [Signal],
+}
+
+impl Meaning<'_> {
+    /// Eight hexadecimal digits.
+    pub fn fingerprint(&self) -> Arc<str> {
+        let mut hash = Hash::default();
+        hash.part(&window(self.window));
+        hash.part(self.time);
+        hash.list(self.condition.iter().map(|text| text.trim()));
+        hash.list(self.group_by.iter().map(String::as_str));
+        hash.list(self.measures.iter().flat_map(|(name, text)| [name.as_str(), text.trim()]));
+        let mut signals: Vec<String> = self.signals.iter().map(Signal::to_string).collect();
+        signals.sort_unstable();
+        hash.list(signals.iter().map(String::as_str));
+        Arc::from(format!("{:08x}", (hash.0 ^ hash.0 >> 32) & 0xffff_ffff))
+    }
+}
+
+fn window(window: &Windows) -> String {
+    match window {
+        Windows::Event(slices) => format!("event {}", places(slices)),
+        Windows::Processing(slices) => format!("processing {}", places(slices)),
+        Windows::Session { gap, longest } => format!("session {gap} {longest}"),
+    }
+}
+
+fn places(slices: &Slices) -> String {
+    match slices {
+        Slices::Tumbling { size, offset } => format!("tumbling {size} {offset}"),
+        Slices::Days(days) => format!("days {}", days.written()),
+        Slices::Sliding { size, slide, offset, .. } => format!("sliding {size} {slide} {offset}"),
+    }
+}
+
+/// FNV-1a: the same on every machine and in every version.
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Hash {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    /// Adds a text and its length, so that no two lists of texts run into the same.
+    fn part(&mut self, text: &str) {
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes();
+        for byte in length.iter().chain(text.as_bytes()) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn list<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
+        let texts: Vec<&str> = texts.collect();
+        self.part(&texts.len().to_string());
+        texts.into_iter().for_each(|text| self.part(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_meanings_apart_and_stays_the_same_from_run_to_run() {
+        let seven = Windows::Event(Slices::tumbling(7000, 0));
+        let none = BTreeMap::new();
+        let slow = BTreeMap::from([("slow".to_owned(), " count() ".to_owned())]);
+        let groups = ["service".to_owned(), "operation".to_owned()];
+        let meaning = Meaning {
+            window: &seven,
+            time: "end_time",
+            condition: Some("kind = 'server'"),
+            group_by: &groups,
+            measures: &none,
+            signals: &[Signal::Traces],
+        };
+        // A constant: a program that gives another one leaves out windows after an upgrade.
+        assert_eq!(&*meaning.fingerprint(), "82e00a3e");
+        let windows = [
+            Windows::Event(Slices::tumbling(8000, 0)),
+            Windows::Event(Slices::tumbling(7000, 1000)),
+            Windows::Event(Slices::sliding(7000, 1000, 0)),
+            Windows::Processing(Slices::tumbling(7000, 0)),
+            Windows::Event(Slices::days(chrono_tz::Asia::Shanghai, 1, 0)),
+            Windows::Event(Slices::days(chrono_tz::Europe::Paris, 1, 0)),
+            Windows::Session { gap: 7000, longest: 86_400_000 },
+            Windows::Session { gap: 7000, longest: 3_600_000 },
+        ];
+        let mut all: Vec<Arc<str>> =
+            windows.iter().map(|window| Meaning { window, ..meaning }.fingerprint()).collect();
+        all.push(Meaning { time: "time", ..meaning }.fingerprint());
+        all.push(Meaning { condition: None, ..meaning }.fingerprint());
+        all.push(Meaning { condition: Some("kind = 'client'"), ..meaning }.fingerprint());
+        all.push(Meaning { group_by: &groups[..1], ..meaning }.fingerprint());
+        all.push(Meaning { measures: &slow, ..meaning }.fingerprint());
+        all.push(Meaning { signals: &[Signal::Traces, Signal::Logs], ..meaning }.fingerprint());
+        all.push(meaning.fingerprint());
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        let signals = [Signal::Logs, Signal::Traces];
+        assert!(all.contains(&Meaning { signals: &signals, ..meaning }.fingerprint()), "in any order");
+    }
+}

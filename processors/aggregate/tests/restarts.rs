@@ -1,0 +1,114 @@
+//! What a lane's next owner does with windows that were delivered before: numbers of firings, and windows of another meaning.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use harness::{Run, event};
+use weir_component::LaneId;
+use weir_component::delivery::LaneStart;
+
+const LATE: &str =
+    "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 1h, group_by: [service]}";
+const PLAIN: &str = "{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service]}";
+
+fn start(generation: u32, windows: &[(&str, i64)]) -> LaneStart {
+    let windows: BTreeMap<String, i64> =
+        windows.iter().map(|(name, mark)| ((*name).to_owned(), *mark)).collect();
+    let source = Some(Arc::from("cluster/group/topic"));
+    LaneStart { generation, source, windows: Arc::new(windows), ..LaneId(0).into() }
+}
+
+/// A processor whose only lane begins like this.
+fn run(section: &str, start: LaneStart) -> Run {
+    let mut run = Run::new(section, 0);
+    run.open_as(start);
+    run
+}
+
+fn numbers(run: &mut Run) -> Vec<i32> {
+    run.take().iter().map(|row| row.firing).collect()
+}
+
+fn identities(run: &Run) -> Vec<String> {
+    run.emitted.iter().map(|batch| batch.origin.identity.as_deref().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn numbers_of_firings_never_reach_those_of_the_next_owner() {
+    let mut first = run(LATE, start(1, &[]));
+    first.events(0, &[event("s", 100), event("s", 1000)]);
+    let mut last = 0;
+    for _ in 0..5_000 {
+        first.events(0, &[event("s", 200)]);
+        last = numbers(&mut first).last().copied().unwrap();
+    }
+    // Nothing was written down of it: the next owner knows only that there was one.
+    let mut second = run(LATE, start(2, &[]));
+    second.events(0, &[event("s", 100), event("s", 1000)]);
+    assert!(numbers(&mut second)[0] > last, "above the 5,000 of the first owner");
+}
+
+#[test]
+fn a_first_owner_counts_from_zero_and_without_lateness_every_owner_does() {
+    let mut first = run(LATE, start(0, &[]));
+    first.events(0, &[event("s", 100), event("s", 1000)]);
+    first.events(0, &[event("s", 200)]);
+    assert_eq!(numbers(&mut first), [0, 1]);
+    let mut later = run(PLAIN, start(9, &[]));
+    later.events(0, &[event("s", 100), event("s", 1000)]);
+    assert_eq!(numbers(&mut later), [0], "it is the same whoever computes it");
+}
+
+#[test]
+fn firings_of_two_runs_are_the_same_only_when_their_contents_are() {
+    let of = |section: &str, clock: i64| {
+        let mut run = Run::new(section, 0);
+        run.clock.set(clock);
+        run.open_as(start(1, &[]));
+        run.events(0, &[event("s", 100), event("s", 1000)]);
+        identities(&run)
+    };
+    assert_eq!(of(PLAIN, 5), of(PLAIN, 6), "the table leaves the second out");
+    assert_ne!(of(LATE, 5), of(LATE, 6), "what a firing has depends on when late events came");
+}
+
+#[test]
+fn a_mark_of_an_earlier_program_counts_as_one_of_this_configuration() {
+    let mut run = run(PLAIN, start(1, &[("aggregate", 999)]));
+    run.events(0, &[event("s", 100), event("s", 1500), event("s", 2000)]);
+    assert_eq!(run.taken(), ["s,1[1000,2000)"], "[0, 1000) was delivered, the next one was open");
+}
+
+#[test]
+fn windows_of_another_meaning_are_whole_or_left_out() {
+    let wider = "{window: {tumbling: 3s}, out_of_orderness: 0s, group_by: [service]}";
+    let fingerprint = |section: &str| run(section, start(0, &[])).marks.fingerprint("aggregate").unwrap();
+    assert_ne!(fingerprint(PLAIN), fingerprint(wider));
+    let old = format!("aggregate#{}", fingerprint(PLAIN));
+
+    let mut run = run(wider, start(1, &[(&old, 3999)]));
+    // [3000, 6000) began before 3999: what came for it before is not read again.
+    run.events(0, &[event("s", 4500), event("s", 5000), event("s", 6000)]);
+    assert!(run.taken().is_empty());
+    assert!(run.marks.delivered(Default::default()).is_empty(), "a restart has to leave it out, too");
+    run.events(0, &[event("s", 6500), event("s", 9000)]);
+    assert_eq!(run.taken(), ["s,2[6000,9000)"]);
+    assert_eq!(run.marks.delivered(Default::default())["aggregate"], 8999);
+}
+
+#[test]
+fn a_window_of_another_meaning_has_another_identity() {
+    let of = |section: &str| {
+        let mut run = run(section, start(1, &[]));
+        run.events(0, &[event("s", 100), event("s", 1000)]);
+        identities(&run)
+    };
+    let filtered =
+        "{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service], where: service = 's'}";
+    assert_ne!(of(PLAIN), of(filtered));
+    let later = "{window: {tumbling: 1000ms}, out_of_orderness: 0s, group_by: [service], max_groups: 7, idle_timeout: 1m}";
+    assert_eq!(of(PLAIN), of(later), "neither changes what a window says");
+}
