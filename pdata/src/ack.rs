@@ -339,7 +339,7 @@ mod tests {
             let (log, ack) = log();
             drop(nested(&ack, DEPTH, Ack::join));
             assert_eq!(settled(&log).len(), usize::try_from(DEPTH).unwrap());
-            let failed = nested(&ack, DEPTH, |both| Ack::in_order(both));
+            let failed = nested(&ack, DEPTH, Ack::in_order);
             failed.fail();
             drop(failed);
             let all = settled(&log).split_off(usize::try_from(DEPTH).unwrap());

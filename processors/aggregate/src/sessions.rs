@@ -137,7 +137,7 @@ impl Sessions {
             && *at <= watermark.0
             && let Some((at, key, start)) = self.due.pop_first()
         {
-            self.fire_chain(at, key, start, watermark, &mut rows, &mut inputs);
+            self.fire_chain(at, &key, start, watermark, &mut rows, &mut inputs);
         }
         rows.sort_by(|a, b| (a.span.end, a.span.start, &a.key).cmp(&(b.span.end, b.span.start, &b.key)));
         let head = rows.first().map(|row| Head { span: row.span, firing: row.firing, apart: None });
@@ -152,14 +152,14 @@ impl Sessions {
     fn fire_chain(
         &mut self,
         at: i64,
-        key: Key,
+        key: &Key,
         start: i64,
         watermark: Watermark,
         rows: &mut Vec<Row>,
         inputs: &mut Held,
     ) {
         let (lateness, cells) = (self.operator.allowed_lateness, self.cells);
-        let Some(group) = self.groups.get_mut(&key) else { return };
+        let Some(group) = self.groups.get_mut(key) else { return };
         let Some(mut chain) = group.take_due(start, at) else { return };
         let before = group.len();
         let ids = group.fragment_ids(chain.span);
@@ -211,7 +211,7 @@ impl Sessions {
         }
         self.fragments = (self.fragments + group.len()).saturating_sub(before);
         if group.len() == 0 {
-            self.groups.remove(&key);
+            self.groups.remove(key);
         }
     }
 
