@@ -182,7 +182,7 @@ impl ClickHouseExporter {
                 }
                 return Ok(());
             };
-            if failure.is_of_a_view() && by_view.is_none() {
+            if failure.view().is_some() && by_view.is_none() {
                 // The table has the rows. The same insert again, which it leaves out, gives them to the views that take them.
                 by_view = Some(failure);
                 continue;
@@ -212,9 +212,9 @@ impl ClickHouseExporter {
     fn refused_by_view(&self, table: &Table, batches: &[EventBatch], token: &str, failure: &Failure) {
         self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         if let Some(more) = table.refused.allow(self.context.clock.now_ms()) {
-            let (exporter, table) = (&self.context.id, &table.name);
+            let (exporter, table, view) = (&self.context.id, &table.name, failure.view());
             tracing::error!(
-                %exporter, table, token, %failure, more,
+                %exporter, table, view, token, %failure, more,
                 "a materialized view refuses rows that the table has taken: the view goes without all rows of this insert. \
                  Mend the view, and insert into its target what is missing, from the table"
             );

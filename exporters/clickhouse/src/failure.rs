@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     after: Option<Duration>,
     /// The constraint that rows violate.
     constraint: Option<String>,
+    /// The view that refuses them.
+    view: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ enum Meaning {
 const SHOWN: usize = 600;
 
 /// Codes for rows that the server will never take.
-const BAD_ROWS: [u32; 19] = [
+const BAD_ROWS: [u32; 27] = [
     6,   // CANNOT_PARSE_TEXT
     26,  // CANNOT_PARSE_QUOTED_STRING
     27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
@@ -51,10 +53,18 @@ const BAD_ROWS: [u32; 19] = [
     117, // INCORRECT_DATA
     128, // TOO_LARGE_ARRAY_SIZE
     131, // TOO_LARGE_STRING_SIZE
+    153, // ILLEGAL_DIVISION
     321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
     349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    376, // CANNOT_PARSE_UUID
+    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+    407, // DECIMAL_OVERFLOW
+    441, // CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING
+    467, // CANNOT_PARSE_BOOL
     469, // VIOLATED_CONSTRAINT
     636, // CANNOT_EXTRACT_TABLE_STRUCTURE
+    675, // CANNOT_PARSE_IPV4
+    676, // CANNOT_PARSE_IPV6
     691, // UNKNOWN_ELEMENT_OF_ENUM
 ];
 /// Codes that can mean that the table's columns are not what they were: gone, computed now, of another type.
@@ -76,6 +86,8 @@ const OTHER_COLUMNS: [u32; 12] = [
 const TEXTS_OF_A_TYPE: [u32; 2] = [131, 691];
 const VIOLATED_CONSTRAINT: u32 = 469;
 const CONVERTING: &str = "while converting column";
+/// A text in a row that ends too early to be a number, say; or a body that does.
+const ATTEMPT_TO_READ_AFTER_EOF: u32 = 32;
 const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
 const TOO_MANY_PARTS: u32 = 252;
@@ -85,7 +97,14 @@ const IN_A_VIEW: &str = "while pushing to view";
 impl Failure {
     /// A failure that the exporter itself found, worth another try.
     pub fn other(text: impl Into<String>) -> Failure {
-        Failure { code: None, text: text.into(), meaning: Meaning::Server, after: None, constraint: None }
+        Failure {
+            code: None,
+            text: text.into(),
+            meaning: Meaning::Server,
+            after: None,
+            constraint: None,
+            view: None,
+        }
     }
 
     /// Whether the table or its database does not exist.
@@ -106,9 +125,9 @@ impl Failure {
         OTHER_COLUMNS.contains(&code) || of_another_type
     }
 
-    /// Whether a materialized view refuses rows that the table itself has taken.
-    pub fn is_of_a_view(&self) -> bool {
-        self.meaning == Meaning::View
+    /// The materialized view that refuses rows which the table itself has taken.
+    pub fn view(&self) -> Option<&str> {
+        self.view.as_deref().filter(|_| self.meaning == Meaning::View)
     }
 
     /// Whether a text is none that its column can hold.
@@ -145,6 +164,7 @@ impl Failure {
     ) -> Failure {
         let rows = match code {
             Some(TOO_MANY_PARTS) => text.contains("single INSERT block"),
+            Some(ATTEMPT_TO_READ_AFTER_EOF) => text.contains("Cannot parse") && text.contains("from String"),
             Some(code) => BAD_ROWS.contains(&code),
             // A proxy's limit on the size of a request: fewer rows at a time will do.
             None => status == Some(StatusCode::PAYLOAD_TOO_LARGE),
@@ -156,7 +176,12 @@ impl Failure {
         };
         let constraint =
             (meaning == Meaning::Rows && code == Some(VIOLATED_CONSTRAINT)).then(|| expression(&text));
-        Failure { code, text: shortened(text), meaning, after, constraint: constraint.flatten() }
+        let view = text.split_once(IN_A_VIEW).map(|(_, view)| {
+            let view = view.trim_start();
+            let end = view.find([' ', ':', '(', ')']).unwrap_or(view.len());
+            view[..end].trim_end_matches('.').to_owned()
+        });
+        Failure { code, text: shortened(text), meaning, after, constraint: constraint.flatten(), view }
     }
 }
 
@@ -261,10 +286,25 @@ mod tests {
         {
             let text = format!("{what}: while pushing to view weir.v. (X)");
             let view = failure(500, code(&text), &text);
-            assert!(view.is_of_a_view() && retried(&view.of_insert("t", Vec::new())), "{text}");
+            assert_eq!(view.view(), Some("weir.v"), "{text}");
+            assert!(retried(&view.of_insert("t", Vec::new())), "{text}");
         }
         let memory = "Code: 241. DB::Exception: no memory: while pushing to view weir.v. (X)";
-        assert!(!failure(500, Some(241), memory).is_of_a_view(), "worth another try");
+        assert_eq!(failure(500, Some(241), memory).view(), None, "worth another try");
+    }
+
+    #[test]
+    fn a_text_that_ends_too_early_is_told_from_a_body_that_does() {
+        let text = "Code: 32. DB::Exception: Attempt to read after eof: Cannot parse UInt16 from String, because value is too short";
+        assert!(!retried(&failure(500, Some(32), text).of_insert("t", Vec::new())));
+        assert!(retried(
+            &failure(
+                500,
+                Some(32),
+                "Code: 32. DB::Exception: Attempt to read after eof: While executing Native"
+            )
+            .of_insert("t", Vec::new())
+        ));
     }
 
     #[test]
