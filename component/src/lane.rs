@@ -84,6 +84,11 @@ pub trait Rejects: Send + Sync {
     /// Record `index` of `encoded`, at `position` in the lane (offset, line), is not decodable, because of `reason`.
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str);
 
+    /// A text of record `index`, at `position` in the lane, is not UTF-8; the record's events have it escaped. `key` names it.
+    fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
+        let _ = (encoded, index, position, key);
+    }
+
     /// A valid record without any event was skipped.
     fn empty(&self, count: usize);
 }

@@ -4,7 +4,8 @@ use arrow::array::RecordBatch;
 use thiserror::Error;
 use weir_proto::wire::WireError;
 
-use crate::{Encoded, Format, Projection, skywalking};
+use crate::skywalking::{self, Escaped};
+use crate::{Encoded, Format, Projection};
 
 /// What a batch of wire bytes decodes to.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Decoded {
     pub empty: usize,
     /// How many spans end before they start. Their times stay as they came, their duration is 0.
     pub backwards: usize,
+    /// Texts in `columns` that were not UTF-8, and are escaped there.
+    pub escaped: Vec<Escaped>,
 }
 
 /// A record that could not be decoded.
@@ -65,7 +68,7 @@ pub enum DecodeError {
 ///
 /// Never fails as a whole: records that cannot be decoded are in [`Decoded::rejected`], the others in
 /// [`Decoded::columns`]. The columns' schema depends on the projection only. Text columns are views into
-/// [`Encoded::arena`], which they keep alive.
+/// [`Encoded::arena`], which they keep alive; into a copy of it when there are texts to be [escaped](Decoded::escaped).
 #[must_use]
 pub fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     match encoded.format {

@@ -32,3 +32,4 @@ pub use batch::{Encoded, EventBatch, Format, Origin, Payload, Prepared, Share};
 pub use decode::{DecodeError, Decoded, Rejected, decode};
 pub use projection::{Demand, Projection, SharedProjection, Wanted};
 pub use signal::{Signal, SignalSet};
+pub use skywalking::Escaped;

@@ -61,7 +61,7 @@ async fn bad_records_are_counted_and_kept_and_the_lane_goes_on() -> Result<()> {
         (with("first", &|_| {}), 1),
         (b"\xff\xff\xff not protobuf".to_vec(), 0),
         (truncated, 0),
-        (invalid_utf8, 0),
+        (invalid_utf8, 1),
         (Vec::new(), 0),
         (segment("no-spans", Vec::new()).encode_to_vec(), 0),
         (with("negative", &|span| (span.start_time, span.end_time) = (-5_000, -4_000)), 1),
@@ -107,9 +107,11 @@ async fn bad_records_are_counted_and_kept_and_the_lane_goes_on() -> Result<()> {
     // Each bad record is counted, logged with its place, and in the dead letters.
     let metrics = Metrics::scrape(&format!("127.0.0.1:{port}")).await?;
     let counted = |name: &str| metrics.sum(name, &[]).unwrap_or_default();
-    assert_eq!(counted("weir_receiver_rejected_records_total"), 3.0);
+    assert_eq!(one("utf8", "operation").await?, "\\xffpay");
+    assert_eq!(counted("weir_receiver_escaped_texts_total"), 1.0);
+    assert_eq!(counted("weir_receiver_rejected_records_total"), 2.0);
     assert_eq!(counted("weir_receiver_empty_records_total"), 2.0);
-    assert_eq!(counted("weir_dead_letters_total"), 3.0);
+    assert_eq!(counted("weir_dead_letters_total"), 2.0);
     assert!(counted("weir_aggregate_future_events_total") >= 1.0, "the absurd time is kept out of windows");
     let folder = weir.folder();
     let letters = std::fs::read_to_string(folder.path().join("dead-letter/skywalking_kafka.jsonl"))?;
@@ -117,7 +119,8 @@ async fn bad_records_are_counted_and_kept_and_the_lane_goes_on() -> Result<()> {
         .lines()
         .map(|line| Ok(serde_json::from_str::<Value>(line)?["offset"].clone()))
         .collect::<Result<_>>()?;
-    assert_eq!(offsets, [1, 2, 3]);
+    assert_eq!(offsets, [1, 2]);
+    assert!(weir.log().iter().any(|line| line.contains("not UTF-8") && line.contains("operationName")));
     assert!(
         weir.log().iter().any(|line| line.contains(&topic) && line.contains("protobuf")),
         "{:?}",

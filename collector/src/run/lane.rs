@@ -161,6 +161,11 @@ impl ReceiverLane {
                         batch.origin.positions.start.saturating_add_unsigned(rejected.record as u64);
                     self.rejects.reject(encoded, rejected.record, position, &rejected.reason.to_string());
                 }
+                for escaped in &decoded.escaped {
+                    let position =
+                        batch.origin.positions.start.saturating_add_unsigned(escaped.record as u64);
+                    self.rejects.escaped(encoded, escaped.record, position, &escaped.key);
+                }
                 if decoded.empty > 0 {
                     self.rejects.empty(decoded.empty);
                 }

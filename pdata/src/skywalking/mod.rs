@@ -7,11 +7,13 @@
 //!   starts (an `endTime` of 0, clocks that were set back) is 0.
 //! * `layer` is null for number 0; `component` is null when the number has no name here, `component_id` always stays.
 //! * A negative `parentSpanId` means a root.
+//! * A text of a span that is not UTF-8 is escaped byte by byte (`\xe9`); one of the segment's own names rejects the record.
 //! * An event's name is the value of its first `event` field; its attributes are all of its fields.
 //! * Columns that SkyWalking has no values for (`status_message`, `trace_state`, `flags`, `scope_name`,
 //!   `scope_version`, `resource`) are not built.
 
 mod columns;
+mod escape;
 mod keys;
 mod lists;
 mod names;
@@ -21,14 +23,52 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
 
 use crate::{DecodeError, Decoded, Encoded, MAX_ARENA, Projection, Rejected};
 use columns::Columns;
 use scan::Segment;
 
+pub use escape::Escaped;
+
 /// Decodes one `SegmentObject` a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
+    let decoded = decode_as_is(encoded, projection);
+    let no_text = |rejected: &&Rejected| matches!(rejected.reason, DecodeError::Utf8 { .. });
+    let odd: Vec<usize> = decoded.rejected.iter().filter(no_text).map(|rejected| rejected.record).collect();
+    if odd.is_empty() {
+        return decoded;
+    }
+    let Some((encoded, mut escaped)) = with_escapes(encoded, &odd) else { return decoded };
+    let mut again = decode_as_is(&encoded, projection);
+    // What is still rejected is told as it came.
+    for rejected in &mut again.rejected {
+        let first = decoded.rejected.iter().find(|first| first.record == rejected.record);
+        *rejected = first.copied().unwrap_or(*rejected);
+        escaped.retain(|escaped| escaped.record != rejected.record);
+    }
+    Decoded { escaped, ..again }
+}
+
+/// The batch with these records written again, behind all others; and what was escaped. `None` when nothing could be.
+fn with_escapes(encoded: &Encoded, odd: &[usize]) -> Option<(Encoded, Vec<Escaped>)> {
+    let (mut arena, mut records, mut escaped) =
+        (encoded.arena.to_vec(), encoded.records.to_vec(), Vec::new());
+    for record in odd {
+        let range = bounds(records.get(*record)?).ok()?;
+        let Ok((range, keys)) = escape::rewrite(encoded.arena.get(range)?, &mut arena) else { continue };
+        if arena.len() > MAX_ARENA {
+            return None;
+        }
+        *records.get_mut(*record)? = u32::try_from(range.start).ok()?..u32::try_from(range.end).ok()?;
+        escaped.extend(keys.into_iter().map(|key| Escaped { record: *record, key }));
+    }
+    let (arena, records) = (Buffer::from_vec(arena), records.into());
+    (!escaped.is_empty()).then(|| (Encoded { arena, records, ..encoded.clone() }, escaped))
+}
+
+fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
     let mut segment = Segment::with_room();
     let mut columns = Columns::new(&encoded.arena, projection);
     let mut rejected = Vec::new();
@@ -49,7 +89,7 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     }
     let backwards = columns.backwards;
     match columns.finish() {
-        Ok(columns) => Decoded { columns, rejected, empty, backwards },
+        Ok(columns) => Decoded { columns, rejected, empty, backwards, escaped: Vec::new() },
         // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
         Err(_) => Decoded {
             columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
@@ -58,6 +98,7 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
                 .collect(),
             empty: 0,
             backwards: 0,
+            escaped: Vec::new(),
         },
     }
 }

@@ -11,6 +11,10 @@ const REJECTED: Metric = counter(
     "weir_receiver_rejected_records",
     "Records that cannot be decoded or are too large. They go to the dead letters.",
 );
+const ESCAPED: Metric = counter(
+    "weir_receiver_escaped_texts",
+    "Texts that were not UTF-8 and are stored with the bytes in question escaped.",
+);
 const EMPTY: Metric = counter("weir_receiver_empty_records", "Valid records without any event.");
 const COMMIT_FAILURES: Metric =
     counter("weir_kafka_commit_failures", "Commits of offsets that Kafka refused or that got no answer.");
@@ -43,6 +47,7 @@ pub(crate) const ALL: &[Metric] = &[
     RECORDS,
     BYTES,
     REJECTED,
+    ESCAPED,
     EMPTY,
     COMMIT_FAILURES,
     ERRORS,
@@ -73,6 +78,7 @@ pub(crate) struct Metrics {
     pub(crate) records: Counter,
     pub(crate) bytes: Counter,
     pub(crate) rejected: Counter,
+    pub(crate) escaped: Counter,
     pub(crate) empty: Counter,
     pub(crate) commit_failures: Counter,
     pub(crate) errors: Counter,
@@ -88,6 +94,7 @@ impl Metrics {
             records: of(&RECORDS),
             bytes: of(&BYTES),
             rejected: of(&REJECTED),
+            escaped: of(&ESCAPED),
             empty: of(&EMPTY),
             commit_failures: of(&COMMIT_FAILURES),
             errors: of(&ERRORS),

@@ -16,6 +16,7 @@ pub(crate) struct TopicRejects {
     topic: Arc<str>,
     metrics: Metrics,
     log: LogLimit,
+    escapes: LogLimit,
 }
 
 /// Where the records of one partition are rejected.
@@ -35,7 +36,8 @@ struct Last {
 
 impl TopicRejects {
     pub(crate) fn new(context: Context, topic: Arc<str>, metrics: Metrics) -> TopicRejects {
-        TopicRejects { context, topic, metrics, log: LogLimit::every_ms(10_000) }
+        let (log, escapes) = (LogLimit::every_ms(10_000), LogLimit::every_ms(10_000));
+        TopicRejects { context, topic, metrics, log, escapes }
     }
 
     /// A record that never got as far as a lane.
@@ -88,6 +90,19 @@ impl Rejects for PartitionRejects {
         self.topic.reject(self.partition, offset, record.unwrap_or_default(), reason);
     }
 
+    fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
+        let of_topic = &self.topic;
+        of_topic.metrics.escaped.inc();
+        if let Some(more) = of_topic.escapes.allow(of_topic.context.clock.now_ms()) {
+            let (receiver, topic, partition) = (&of_topic.context.id, &of_topic.topic, self.partition);
+            let offset = self.offset(encoded, index).unwrap_or(position);
+            tracing::warn!(
+                %receiver, %topic, partition, offset, key, more,
+                "a text is not UTF-8: it is stored with the bytes in question escaped (\\xHH)"
+            );
+        }
+    }
+
     fn empty(&self, count: usize) {
         self.topic.metrics.empty.inc_by(count as u64);
     }
@@ -121,6 +136,12 @@ mod tests {
         let metrics = context.telemetry.encode();
         assert!(
             metrics.contains("weir_receiver_rejected_records_total{receiver=\"skywalking_kafka\"} 2"),
+            "{metrics}"
+        );
+        rejects.escaped(&encoded, 0, 7, "db.statement");
+        let metrics = context.telemetry.encode();
+        assert!(
+            metrics.contains("weir_receiver_escaped_texts_total{receiver=\"skywalking_kafka\"} 1"),
             "{metrics}"
         );
     }

@@ -1,0 +1,152 @@
+//! Records with texts that are not UTF-8, written again with these texts escaped. Rare, and away from the usual path.
+//!
+//! Agents cut texts in the middle of a character, or tag raw bytes. That is no reason to lose a segment. Only when one of its
+//! own names (trace, segment, service, instance) is no text it is not taken for a segment.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use weir_proto::wire::{self, Reader, WireError};
+
+/// A text that was escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escaped {
+    /// The record's index in [`Encoded::records`](crate::Encoded::records).
+    pub record: usize,
+    /// The key of the tag or log field, or the name of the span's field.
+    pub key: String,
+}
+
+/// The messages of a segment that have texts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Message {
+    Segment,
+    Span,
+    Reference,
+    Log,
+    Pair,
+}
+
+/// What a field is.
+enum Field {
+    /// A text, and its name; a pair's own key names its value.
+    Text(&'static str),
+    Nested(Message),
+    Other,
+}
+
+impl Message {
+    fn field(self, tag: u32) -> Field {
+        if tag & 7 != wire::bytes(0) {
+            return Field::Other;
+        }
+        match (self, tag >> 3) {
+            (Message::Segment, 3) => Field::Nested(Message::Span),
+            (Message::Span, 5) => Field::Nested(Message::Reference),
+            (Message::Span, 12) | (Message::Log, 2) => Field::Nested(Message::Pair),
+            (Message::Span, 13) => Field::Nested(Message::Log),
+            (Message::Span, 6) => Field::Text("operationName"),
+            (Message::Span, 7) => Field::Text("peer"),
+            (Message::Reference, 2 | 3 | 5..=8) => Field::Text("refs"),
+            (Message::Pair, 1) => Field::Text("key"),
+            (Message::Pair, 2) => Field::Text("value"),
+            _ => Field::Other,
+        }
+    }
+}
+
+/// Writes the segment `bytes` behind what `out` has, with the texts of its spans escaped where they are not UTF-8. Returns
+/// where it is, and the keys of these texts.
+///
+/// # Errors
+/// It is no protobuf.
+pub(super) fn rewrite(bytes: &[u8], out: &mut Vec<u8>) -> Result<(Range<usize>, Vec<String>), WireError> {
+    let (start, mut keys) = (out.len(), Vec::new());
+    message(bytes, Message::Segment, out, &mut keys)?;
+    Ok((start..out.len(), keys))
+}
+
+fn message(bytes: &[u8], kind: Message, out: &mut Vec<u8>, keys: &mut Vec<String>) -> Result<(), WireError> {
+    let mut reader = Reader::new(bytes);
+    let mut start = 0;
+    // A pair's key, which names its value.
+    let (mut key, mut odd) = (String::new(), false);
+    while let Some(tag) = reader.next_tag()? {
+        match kind.field(tag) {
+            Field::Nested(nested) => {
+                let mut content = Vec::new();
+                message(reader.bytes()?, nested, &mut content, keys)?;
+                length_delimited(tag, &content, out);
+            }
+            Field::Text(name) => {
+                let text = reader.bytes()?;
+                let whole = std::str::from_utf8(text).is_ok();
+                let escaped = escape(text);
+                length_delimited(tag, escaped.as_bytes(), out);
+                if kind != Message::Pair {
+                    keys.extend((!whole).then(|| name.to_owned()));
+                } else {
+                    odd |= !whole;
+                    if name == "key" {
+                        key = escaped;
+                    }
+                }
+            }
+            Field::Other => {
+                reader.skip_unknown(tag, 0)?;
+                out.extend_from_slice(bytes.get(start..reader.offset()).unwrap_or_default());
+            }
+        }
+        start = reader.offset();
+    }
+    keys.extend(odd.then_some(key));
+    Ok(())
+}
+
+fn length_delimited(tag: u32, content: &[u8], out: &mut Vec<u8>) {
+    varint(u64::from(tag), out);
+    varint(content.len() as u64, out);
+    out.extend_from_slice(content);
+}
+
+fn varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+/// The text, with each byte that is not part of a character as `\xHH`.
+fn escape(text: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        escaped.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing into a `String` cannot fail.
+            let _ = write!(escaped, "\\x{byte:02x}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_character_are_escaped_and_the_rest_stays() {
+        assert_eq!(escape(b"caf\xe9 \\ \xc3\xa4"), "caf\\xe9 \\ ä");
+        assert_eq!(escape("ä".as_bytes()), "ä");
+        // A character cut in two.
+        assert_eq!(escape(b"ab\xe4\xb8"), "ab\\xe4\\xb8");
+    }
+
+    #[test]
+    fn a_record_without_such_texts_stays_as_it_is() {
+        let record = [0x0a, 1, b't', 0x1a, 8, 0x08, 5, 0x62, 4, 0x0a, 2, 0xc3, 0xa4, 0x30, 1];
+        let mut out = vec![9];
+        assert_eq!(rewrite(&record, &mut out).unwrap(), (1..1 + record.len(), Vec::new()));
+        assert_eq!(out[1..], record);
+    }
+}
