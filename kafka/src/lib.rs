@@ -1,7 +1,8 @@
-//! What components that talk to Kafka share: the settings `tls`, `sasl` and `properties`, and librdkafka's log.
+//! What components that talk to Kafka share: the settings `brokers`, `tls`, `sasl` and `properties`, and librdkafka's log.
 //!
 //! * [`Security`] gives encryption and login to a client ([`Tls`], [`Sasl`]).
 //! * [`Properties`] checks librdkafka properties that the user gives, and sets them.
+//! * [`broker_problems`] checks addresses of brokers.
 //! * [`log()`] brings what librdkafka says into the program's log.
 //!
 //! Guaranteed: the same keys mean the same in every component; a message about a setting names its key and shows
@@ -9,10 +10,12 @@
 //!
 //! What is wrong with settings is told as pairs: the key within the component's section, and why.
 
+mod brokers;
 mod log;
 mod properties;
 mod security;
 
+pub use brokers::broker_problems;
 pub use log::{log, log_level};
 pub use properties::{Properties, problem};
 pub use security::{Mechanism, Sasl, Security, Tls};

@@ -166,16 +166,8 @@ impl Config {
 
     /// What is wrong with these settings: the key within the receiver's section, and why.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
+        let mut problems = weir_kafka::broker_problems(&self.brokers);
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));
-        if self.brokers.is_empty() {
-            wrong("brokers", "name at least one broker, for example `localhost:9092`");
-        }
-        for (index, broker) in self.brokers.iter().enumerate() {
-            if broker.trim().is_empty() {
-                wrong(&format!("brokers[{index}]"), "is empty; write `host:port`");
-            }
-        }
         let topic = self.segments_topic();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.topics.segments.is_empty() || topic.len() > MAX_TOPIC_NAME || !topic.chars().all(legal) {

@@ -22,11 +22,8 @@ const NOTHING_COMMITTED: &str = "the topic is read from its beginning by every s
 
 /// The client's configuration. Errors name the key below `rules.kafka` that is wrong.
 pub(crate) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Vec<(String, String)>> {
-    let mut wrong = Vec::new();
+    let mut wrong = weir_kafka::broker_problems(&config.brokers);
     let mut say = |key: &str, message: &str| wrong.push((key.to_owned(), message.to_owned()));
-    if config.brokers.iter().all(|broker| broker.trim().is_empty()) {
-        say("brokers", "no broker; write for example `[\"kafka-1:9092\"]`");
-    }
     if config.topic.trim().is_empty() {
         say("topic", "the topic's name is empty");
     }
