@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -42,6 +43,8 @@ struct Shared {
     own: Shard,
     resumed: Metadata,
     tracker: OffsetTracker,
+    /// Below 0: nobody knows.
+    epoch: AtomicI32,
     wake: Arc<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
@@ -129,6 +132,7 @@ impl Ledger {
             number,
             shard,
             own,
+            epoch: AtomicI32::new(metadata.epoch.unwrap_or(-1)),
             resumed: metadata,
             tracker: OffsetTracker::default(),
             wake,
@@ -138,10 +142,22 @@ impl Ledger {
         }))
     }
 
-    /// What the lane is, for every owner the same; with the incarnation of its positions.
+    /// What the lane is up to before this position, for every owner the same: with the incarnation of its positions, and how
+    /// often they have been used.
     #[must_use]
-    pub fn identity(&self) -> String {
-        format!("{}/{}", self.source(), self.0.number)
+    pub fn identity(&self, end: i64) -> String {
+        let rewritten = self.0.resumed.rewritten;
+        let times =
+            rewritten.map_or(0, |at| if end <= at.from { at.times.saturating_sub(1) } else { at.times });
+        match times {
+            0 => format!("{}/{}", self.source(), self.0.number),
+            times => format!("{}/{}~{times}", self.source(), self.0.number),
+        }
+    }
+
+    /// What was read had been written under leaders up to this epoch.
+    pub fn reached_epoch(&self, epoch: i32) {
+        self.0.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     fn source(&self) -> Arc<str> {
@@ -379,6 +395,8 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             incarnation: ledger.0.resumed.incarnation,
             // Of operators and sinks that are not configured now: they may be again.
             windows: ledger.0.resumed.windows.clone(),
+            topic: ledger.0.resumed.topic.clone(),
+            rewritten: ledger.0.resumed.rewritten,
             ..Metadata::default()
         };
         for (pipeline, source) in &state.pipelines {
@@ -397,6 +415,8 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
                 metadata.splits.extend(sink.split.clone().map(|part| (name.to_string(), part)));
             }
         }
+        // After the offsets: nothing before them had a later one.
+        metadata.epoch = Some(ledger.0.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch >= 0);
         Some(Position { offset, metadata, version: state.version })
     })
     .collect()
@@ -406,7 +426,8 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
 mod tests {
     use super::*;
     use crate::Watermark;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use crate::delivery::Rewritten;
+    use std::sync::atomic::AtomicU32;
 
     fn ledger(position: Option<i64>, metadata: Metadata) -> Ledger {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
@@ -493,6 +514,24 @@ mod tests {
         let third = ledger(Some(3), Metadata::decode(&written.encode()).unwrap().unwrap());
         assert!(third.begin(&sink, &(5..12)) > 0, "another range");
         assert_eq!(third.split(&sink), None);
+    }
+
+    #[test]
+    fn positions_that_are_used_again_have_other_identities() {
+        let rewritten = Some(Rewritten { from: 7, times: 2 });
+        let metadata =
+            Metadata { rewritten, topic: Some("T".to_owned()), epoch: Some(3), ..resumed(5, None) };
+        let ledger = ledger(Some(3), metadata);
+        assert_eq!(ledger.identity(7), "c/g/t/0~1", "7 is not in it");
+        assert_eq!(ledger.identity(8), "c/g/t/0~2");
+        assert_eq!(position(&ledger).metadata.epoch, Some(3));
+        ledger.reached_epoch(4);
+        ledger.reached_epoch(2);
+        let metadata = position(&ledger).metadata;
+        assert_eq!(
+            (metadata.epoch, metadata.rewritten, metadata.topic.as_deref()),
+            (Some(4), rewritten, Some("T"))
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! `p` per sink the end of the range that is being exported; `s` per sink the part of that range, when it is exported in parts
 //! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered. What
 //! follows `#` is a fingerprint of what the operator's windows mean; earlier programs wrote none.
+//! `t` the topic's id; `e` the latest epoch of the leaders under which what was read had been written; `r` from where on positions
+//! were written anew, and how often.
 
 use std::collections::BTreeMap;
 
@@ -50,12 +52,49 @@ pub struct Metadata {
     /// Per operator: windows that are over at this watermark have been delivered.
     #[serde(rename = "w", default)]
     pub windows: BTreeMap<String, i64>,
+    /// What the input is, whatever its name: another one when it was created again.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Nothing that was read had been written under a leader of a later epoch.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i32>,
+    /// The input lost its last records, and positions were used again.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<Rewritten>,
 }
 
-/// The text was written by another program, or another version of this one.
+/// From where on positions of an input stand for other records than they once did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, u32)", into = "(i64, u32)")]
+pub struct Rewritten {
+    /// The first of them.
+    pub from: i64,
+    /// How often it has happened, here or elsewhere. Part of the identity of ranges that end behind it.
+    pub times: u32,
+}
+
+impl From<(i64, u32)> for Rewritten {
+    fn from((from, times): (i64, u32)) -> Rewritten {
+        Rewritten { from, times }
+    }
+}
+
+impl From<Rewritten> for (i64, u32) {
+    fn from(rewritten: Rewritten) -> (i64, u32) {
+        (rewritten.from, rewritten.times)
+    }
+}
+
+/// The text cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the metadata of the committed offset is not of this version of Weir: {0}")]
-pub struct Unreadable(String);
+pub enum Unreadable {
+    /// Another version of Weir wrote it.
+    #[error("the metadata of the committed offset is not of this version of Weir: {0}")]
+    Version(String),
+    /// Another program wrote it.
+    #[error("the metadata of the committed offset is another program's: {0}")]
+    Foreign(String),
+}
 
 impl Metadata {
     /// The text.
@@ -69,12 +108,16 @@ impl Metadata {
     /// Reads a text. `None` when there is none: another tool set the position, and nothing is known beside it.
     ///
     /// # Errors
-    /// When the text is not Weir's, or of another version.
+    /// When the text is another program's, or another version's.
     pub fn decode(text: &str) -> Result<Option<Metadata>, Unreadable> {
         if text.is_empty() {
             return Ok(None);
         }
-        let unreadable = |why: String| Unreadable(format!("{why}: {text:.200}"));
+        let json: Option<serde_json::Value> = serde_json::from_str(text).ok();
+        if json.is_none_or(|json| json.get("v").and_then(serde_json::Value::as_u64).is_none()) {
+            return Err(Unreadable::Foreign(format!("{text:.200}")));
+        }
+        let unreadable = |why: String| Unreadable::Version(format!("{why}: {text:.200}"));
         let read: Metadata = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
         if read.version != VERSION {
             return Err(unreadable(format!("version {} instead of {VERSION}", read.version)));
@@ -126,8 +169,8 @@ mod tests {
             incarnation: 1,
             exported: BTreeMap::from([("main/clickhouse".to_owned(), 5000)]),
             pending: BTreeMap::from([("main/clickhouse".to_owned(), 6000)]),
-            splits: BTreeMap::new(),
             windows: BTreeMap::from([("main/aggregate".to_owned(), 1_763_700_000_000)]),
+            ..Metadata::default()
         }
     }
 
@@ -167,9 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn what_earlier_versions_did_not_write_is_read_and_short() {
+        let topic = Some("0yEKYXOeQQCAkvnLOGYQ3A".to_owned());
+        let rewritten = Some(Rewritten { from: 4000, times: 1 });
+        let written = Metadata { topic, epoch: Some(7), rewritten, ..example() };
+        let text = written.encode();
+        assert!(text.ends_with(r#","t":"0yEKYXOeQQCAkvnLOGYQ3A","e":7,"r":[4000,1]}"#), "{text}");
+        assert_eq!(Metadata::decode(&text).unwrap(), Some(written));
+    }
+
+    #[test]
     fn no_text_says_nothing_and_other_text_is_an_error() {
         assert_eq!(Metadata::decode("").unwrap(), None);
-        assert!(Metadata::decode("consumer-1").is_err());
+        for foreign in ["consumer-1", "5", "{}", r#"{"host":"a","v":"x"}"#, "\u{fffd}"] {
+            assert!(matches!(Metadata::decode(foreign), Err(Unreadable::Foreign(_))), "{foreign}");
+        }
         assert!(Metadata::decode(r#"{"v":2}"#).unwrap_err().to_string().contains("version 2"));
         assert!(Metadata::decode(r#"{"v":1,"q":{}}"#).is_err(), "a key of a later version");
     }

@@ -18,6 +18,6 @@ mod start;
 
 pub use ledger::{Attachment, Closed, Ledger, LedgerSpec, Position, positions};
 pub use marks::Marks;
-pub use metadata::{MAX_BYTES, Metadata, Unreadable};
+pub use metadata::{MAX_BYTES, Metadata, Rewritten, Unreadable};
 pub use split::Split;
 pub use start::{LaneStart, Shard, TrunkStart};

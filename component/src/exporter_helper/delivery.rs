@@ -86,8 +86,13 @@ impl Delivery {
     /// give it too; then acknowledges it. Fails it when aborted, or when the lane has another owner.
     pub async fn run_range(self: Arc<Self>, route: Arc<Route>, range: Range<i64>, group: Vec<Queued>) {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
-        let identity: Arc<str> =
-            Arc::from(format!("{}/{}-{}/{}", route.ledger.identity(), range.start, range.end, route.sink));
+        let identity: Arc<str> = Arc::from(format!(
+            "{}/{}-{}/{}",
+            route.ledger.identity(range.end),
+            range.start,
+            range.end,
+            route.sink
+        ));
         let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
         let mut sending = Vec::new();

@@ -106,7 +106,7 @@ impl Exporter {
         }
         for (route, ranges) in self.routes.values_mut() {
             let Some(Cut { range, pieces, .. }) = ranges.take(0) else { continue };
-            let token = format!("{}/{}-{}/{SINK}", route.ledger.identity(), range.start, range.end);
+            let token = format!("{}/{}-{}/{SINK}", route.ledger.identity(range.end), range.start, range.end);
             let events = pieces.iter().flat_map(|piece| ids(&piece.batch)).collect::<Vec<i64>>();
             let held = pieces.into_iter().map(|piece| piece.held).collect();
             let version = match events.is_empty() {
