@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use weir_component::delivery::{Ledger, LedgerSpec, Shard};
+use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::{Lane, LaneClosed, LaneSpec, ReceiverHost};
 
 use crate::batching::Limits;
@@ -19,7 +19,7 @@ use crate::lane::LaneTask;
 use crate::metrics::PartitionMetrics;
 use crate::position::Position;
 use crate::rejects::{PartitionRejects, TopicRejects};
-use crate::start::Start;
+use crate::start::{Check, Start};
 
 /// The owned partitions.
 pub(crate) struct Assignment {
@@ -30,6 +30,8 @@ pub(crate) struct Assignment {
     limits: Limits,
     queue_bytes: usize,
     owned: BTreeMap<i32, Owned>,
+    /// Lanes that say nothing, for partitions of which Kafka does not say where they begin.
+    held: BTreeMap<i32, Lane>,
 }
 
 /// One ownership of one partition.
@@ -43,6 +45,8 @@ pub(crate) struct Owned {
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
     pub(crate) closing: bool,
+    /// The end that the latest statistics told, when everything up to there had been taken.
+    pub(crate) told_end: Option<i64>,
     task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
 }
 
@@ -80,7 +84,37 @@ impl Assignment {
         limits: Limits,
         queue_bytes: usize,
     ) -> Assignment {
-        Assignment { host, runtime, topic, rejects, limits, queue_bytes, owned: BTreeMap::new() }
+        Assignment {
+            host,
+            runtime,
+            topic,
+            rejects,
+            limits,
+            queue_bytes,
+            owned: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps the place of a partition that is waited for: windows over all partitions wait for its share.
+    pub(crate) fn hold(&mut self, partition: i32, source: &Arc<str>, committer: &Committer) {
+        if self.held.contains_key(&partition) {
+            return;
+        }
+        let _entered = self.runtime.enter();
+        let ledger = Ledger::new(LedgerSpec {
+            source: Arc::clone(source),
+            number: partition,
+            shard: Shard::default(),
+            own: own_shard(&self.host.context.id.to_string(), &self.topic, partition),
+            position: None,
+            metadata: Metadata::default(),
+            wake: committer.wake(),
+        });
+        let name = Arc::from(format!("{}/{partition}", self.topic));
+        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition));
+        let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger) });
+        self.held.insert(partition, lane);
     }
 
     /// Opens the lane of a partition, which begins at `start`.
@@ -104,15 +138,16 @@ impl Assignment {
             number: partition,
             shard: if windows == Windows::Whole { Shard::default() } else { own },
             own,
-            position: Some(start.offset),
-            metadata: start.metadata,
+            // While the place is searched for where it begins, nothing is written down.
+            position: (!matches!(start.check, Check::From(_))).then_some(start.offset),
+            metadata: start.metadata.clone(),
             wake: committer.wake(),
         });
         let spec =
             LaneSpec { name: Arc::from(&*name), rejects: rejects.clone(), ledger: Some(ledger.clone()) };
         let lane = self.host.open_lane(spec);
         let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
-        let position = Position::new(ledger.clone(), start.offset);
+        let position = Position::new(ledger.clone(), &start);
         let task = LaneTask {
             lane,
             inbox: inbox.clone(),
@@ -123,8 +158,11 @@ impl Assignment {
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
         committer.add(partition, ledger, metrics.committed.clone());
         let task = Some(self.runtime.spawn(task.run()));
-        let owned = Owned { position, inbox, metrics, queue, paused: false, closing: false, task };
+        let owned =
+            Owned { position, inbox, metrics, queue, paused: false, closing: false, told_end: None, task };
         self.owned.insert(partition, owned);
+        // Its own lane keeps the place now.
+        self.held.remove(&partition);
     }
 
     /// Ends the lanes of these partitions in an orderly way. Takes time: see [`drained`](Self::drained).
@@ -150,6 +188,9 @@ impl Assignment {
                 drop(runtime.block_on(task));
             }
         }
+        if self.owned.values().all(|owned| owned.task.is_none()) {
+            self.held.clear();
+        }
     }
 
     /// Whether nothing that these lanes were given can still become committable.
@@ -162,6 +203,7 @@ impl Assignment {
         self.release(partitions);
         for partition in partitions {
             self.owned.remove(partition);
+            self.held.remove(partition);
         }
     }
 

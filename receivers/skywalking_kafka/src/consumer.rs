@@ -17,13 +17,14 @@ use rdkafka::message::BorrowedMessage;
 use tokio_util::sync::CancellationToken;
 use weir_component::{ReceiverError, ReceiverHost};
 
-use crate::assignment::{Assignment, Ended};
+use crate::assignment::{Assignment, Ended, Owned};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::context::{Event, KafkaContext, PartitionState};
-use crate::fetched::Entry;
+use crate::fetched::{Entry, Queue};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
+use crate::position::Came;
 use crate::rejects::TopicRejects;
 
 /// The longest wait when nothing is going on: what comes beside records (rebalances, errors) is seen after it.
@@ -41,6 +42,30 @@ pub(crate) enum End {
     Fatal(KafkaError),
     /// A restart of the program is needed.
     Failed(ReceiverError),
+}
+
+/// Counts what was deleted from a partition before it was read.
+struct Lost<'a> {
+    queue: Option<&'a Queue>,
+    first_kept: Option<i64>,
+    records: u64,
+}
+
+impl<'a> Lost<'a> {
+    fn new(queue: Option<&'a Queue>) -> Lost<'a> {
+        Lost { queue, first_kept: None, records: 0 }
+    }
+
+    /// Nothing came of the offsets from `from` up to before `to`: they were deleted, or there is no record to be read (control
+    /// records, aborted transactions, compaction).
+    fn passed(&mut self, from: i64, to: i64) {
+        if self.first_kept.is_none() {
+            self.first_kept = self.queue.and_then(Queue::first_kept);
+        }
+        if let Some(first) = self.first_kept {
+            self.records += u64::try_from(first.min(to) - from).unwrap_or(0);
+        }
+    }
 }
 
 /// One life of a Kafka consumer.
@@ -120,10 +145,10 @@ impl<'a> Session<'a> {
         match message {
             // Of a partition that librdkafka could not set apart.
             Ok(message) => {
-                let entry = Entry::Record(message.offset(), message.payload());
+                let entry = Entry::Record(message.offset(), -1, message.payload());
                 self.take(message.partition(), Some(entry));
             }
-            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End))),
+            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End(None)))),
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(End::Fatal(error)),
             // The context has logged it; librdkafka tries again.
             Err(_) => {}
@@ -145,22 +170,42 @@ impl<'a> Session<'a> {
         let Some(owned) = owned.filter(|owned| entry.map_or(owned.is_read(), |_| !owned.closing)) else {
             return false;
         };
-        let (mut records, mut bytes, mut at_end, mut anew) = (0, 0, false, false);
+        let (mut records, mut bytes, mut at_end, mut anew) = (0, 0, false, None);
         let most = self.config.max_record_bytes;
-        let mut filling = owned.inbox.fill();
+        let Owned { position, inbox, queue, .. } = &mut *owned;
+        let mut lost = Lost::new(queue.as_ref());
+        let mut filling = inbox.fill();
         let mut add = |entry: Entry<'_>| {
-            let (offset, record) = match entry {
-                Entry::Record(offset, value) => (offset, value.unwrap_or_default()),
+            let came = match entry {
+                Entry::Record(offset, epoch, _) => position.read(offset, epoch),
+                Entry::End(Some(end)) => position.reach(end),
+                Entry::End(None) => Came::Next { gap: None },
                 // The context has logged an error; librdkafka tries again.
-                Entry::End | Entry::Error => {
-                    at_end = matches!(entry, Entry::End);
-                    return true;
+                Entry::Error => return true,
+            };
+            let gap = match came {
+                Came::Next { gap } => gap,
+                Came::Before => return true,
+                // It is begun anew, and what comes now comes again.
+                Came::Anew(seen) => {
+                    anew = Some(seen);
+                    return false;
                 }
             };
-            // The topic was created again while it was read. It is begun anew, and this record comes again.
-            anew |= !owned.position.read(offset);
-            if anew {
-                return false;
+            let (offset, record) = match entry {
+                Entry::Record(offset, _, value) => (offset, value.unwrap_or_default()),
+                Entry::End(end) => {
+                    if let (Some(from), Some(end)) = (gap, end) {
+                        lost.passed(from, end);
+                        filling.skip(end - 1);
+                    }
+                    at_end = true;
+                    return true;
+                }
+                Entry::Error => return true,
+            };
+            if let Some(from) = gap {
+                lost.passed(from, offset);
             }
             at_end = false;
             records += 1;
@@ -177,7 +222,7 @@ impl<'a> Session<'a> {
             }
             filling.weight() < high
         };
-        let taken = match (entry, &owned.queue) {
+        let taken = match (entry, queue.as_ref()) {
             (Some(entry), _) => {
                 add(entry);
                 true
@@ -185,12 +230,23 @@ impl<'a> Session<'a> {
             (None, Some(queue)) => queue.take(add),
             (None, None) => false,
         };
+        let lost = lost.records;
+        // Before the lane sees the records: what it says about them is never written down without it.
+        position.ledger.reached_epoch(position.epoch());
         drop(filling);
         self.metrics.records.inc_by(records);
         self.metrics.bytes.inc_by(bytes);
-        if anew {
+        if lost > 0 {
+            self.metrics.lost.inc_by(lost);
+            let (receiver, topic) = (&self.host.context.id, &self.topic);
+            tracing::error!(
+                %receiver, %topic, partition, records = lost,
+                "records were deleted before they were read: the topic's retention is too short for how far behind this gateway is"
+            );
+        }
+        if let Some(seen) = anew {
             owned.closing = true;
-            self.ownership.begin_again(partition);
+            self.ownership.begin_again(partition, seen);
             return true;
         }
         if at_end {
@@ -208,6 +264,7 @@ impl<'a> Session<'a> {
         for event in self.consumer.context().take_events() {
             match event {
                 Event::Statistics(states) => self.statistics(&states),
+                Event::TopicMissing => self.ownership.topic_missing(),
                 event => self.ownership.tell(event),
             }
         }
@@ -271,10 +328,19 @@ impl<'a> Session<'a> {
             };
             owned.inbox.reachable(state.reachable);
             // The event for the end of a partition is lost when a rebalance comes between.
-            if state.at_end && !owned.paused {
+            let at_end = state.at_end.filter(|_| !owned.paused);
+            if at_end.is_some() {
                 owned.inbox.end();
             }
-            if let Some(end) = state.end {
+            // Statistics may be of a moment when records were between librdkafka's queue and the lane's. Not of two such moments
+            // that long apart.
+            let lasts = at_end.is_some() && at_end == owned.told_end;
+            owned.told_end = at_end;
+            if lasts && state.at_end.is_some_and(|end| owned.position.lag(end) > 0) {
+                self.take(state.partition, Some(Entry::End(state.at_end)));
+            }
+            let owned = self.ownership.assignment.get_mut(state.partition);
+            if let (Some(owned), Some(end)) = (owned, state.end) {
                 owned.metrics.lag.set(owned.position.lag(end));
             }
         }

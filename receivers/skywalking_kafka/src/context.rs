@@ -26,6 +26,8 @@ pub(crate) enum Event {
     Revoke { partitions: Vec<i32>, lost: bool },
     /// The state of the partitions.
     Statistics(Vec<PartitionState>),
+    /// The topic does not exist.
+    TopicMissing,
 }
 
 /// What the statistics say about a partition.
@@ -34,8 +36,8 @@ pub(crate) struct PartitionState {
     pub(crate) partition: i32,
     /// One past its last record, when known.
     pub(crate) end: Option<i64>,
-    /// Everything was read and nothing waits in librdkafka.
-    pub(crate) at_end: bool,
+    /// One past the last offset that can be read, when everything was read and nothing waits in librdkafka.
+    pub(crate) at_end: Option<i64>,
     /// The broker that has it answers.
     pub(crate) reachable: bool,
 }
@@ -125,6 +127,7 @@ impl ClientContext for KafkaContext {
         let (receiver, brokers, topic) = (&self.context.id, &self.brokers, &self.topic);
         match code {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                self.tell(Event::TopicMissing);
                 if let Some(more) = self.unknown_topic.allow(now) {
                     tracing::warn!(
                         %receiver, %topic, brokers, more,
@@ -172,9 +175,8 @@ fn partition_states(statistics: &Statistics, topic: &str) -> Vec<PartitionState>
         .map(|partition| PartitionState {
             partition: partition.partition,
             end: Some(partition.hi_offset).filter(|end| *end >= 0),
-            at_end: partition.eof_offset >= 0
-                && partition.eof_offset == partition.next_offset
-                && partition.fetchq_cnt == 0,
+            at_end: Some(partition.eof_offset)
+                .filter(|end| *end >= 0 && *end == partition.next_offset && partition.fetchq_cnt == 0),
             reachable: up(if partition.broker >= 0 { partition.broker } else { partition.leader }),
         })
         .collect()

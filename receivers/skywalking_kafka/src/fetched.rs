@@ -14,8 +14,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use rdkafka::bindings::{
-    rd_kafka_consume_callback_queue, rd_kafka_message_t, rd_kafka_queue_destroy,
-    rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t, rd_kafka_yield,
+    rd_kafka_consume_callback_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_leader_epoch,
+    rd_kafka_message_t, rd_kafka_queue_destroy, rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
+    rd_kafka_yield,
 };
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -27,6 +28,8 @@ use crate::context::KafkaContext;
 pub(crate) struct Queue {
     native: NonNull<rd_kafka_queue_t>,
     client: *mut rd_kafka_t,
+    topic: CString,
+    partition: i32,
     /// Keeps the consumer, and the queue apart from the one that all partitions share.
     _apart: PartitionQueue<KafkaContext>,
 }
@@ -37,10 +40,11 @@ unsafe impl Send for Queue {}
 /// One thing that came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry<'a> {
-    /// A record: its offset, and its value if it has one.
-    Record(i64, Option<&'a [u8]>),
-    /// The partition is read to its end.
-    End,
+    /// A record: its offset, the epoch of the leader under which it was written (-1: unknown), and its value if it has one.
+    Record(i64, i32, Option<&'a [u8]>),
+    /// The partition is read to its end: up to before this offset, where it is known. What came before it and was no record
+    /// (control records, aborted transactions) is passed.
+    End(Option<i64>),
     /// An error, which librdkafka has told the context about.
     Error,
 }
@@ -60,7 +64,18 @@ impl Queue {
         let client = consumer.client().native_ptr();
         // SAFETY: the client lives as long as `consumer`, and the topic is a C string. The reference is given back in `drop`.
         let native = unsafe { rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
-        Some(Queue { native: NonNull::new(native)?, client, _apart: apart })
+        Some(Queue { native: NonNull::new(native)?, client, topic, partition, _apart: apart })
+    }
+
+    /// The first offset that the partition still has, as the broker said with its latest answer. `None`: it has not said yet.
+    pub(crate) fn first_kept(&self) -> Option<i64> {
+        let (mut first, mut end) = (-1, -1);
+        // SAFETY: the client lives as long as the consumer, and the topic is a C string. Nothing is asked for: it is in memory.
+        let code = unsafe {
+            let topic = self.topic.as_ptr();
+            rd_kafka_get_watermark_offsets(self.client, topic, self.partition, &raw mut first, &raw mut end)
+        };
+        (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && first >= 0).then_some(first)
     }
 
     /// Takes what is there, in order, as long as `each` answers that it wants more. Does not wait. Returns whether something was there.
@@ -108,9 +123,10 @@ unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
                 // SAFETY: a message's value is `len` bytes at `payload`.
                 unsafe { std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len) }
             });
-            Entry::Record(message.offset, value)
+            // SAFETY: it is a message of a consumer.
+            Entry::Record(message.offset, unsafe { rd_kafka_message_leader_epoch(message) }, value)
         }
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Entry::End,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Entry::End(Some(message.offset)),
         _ => Entry::Error,
     };
     let more = catch_unwind(AssertUnwindSafe(|| (taking.each)(entry))).unwrap_or_else(|panic| {

@@ -7,9 +7,12 @@
 //! * Kafka that cannot be reached, and a topic that does not exist, are waited for.
 //! * Records that cannot be decoded or are too large are counted and dead-lettered, never fatal.
 //!
-//! Not guaranteed: that nothing is delivered twice. After a restart everything past the committed offset is read again.
+//! After a restart everything past the committed offset is read again. With an exporter that knows what it has, nothing is
+//! stored twice: `docs/delivery.md`.
 
+mod ask;
 mod assignment;
+mod awaiting;
 mod batching;
 mod client;
 mod committer;
@@ -20,6 +23,7 @@ mod fetched;
 mod inbox;
 mod lane;
 mod metrics;
+mod native;
 mod ownership;
 mod position;
 mod quiet;

@@ -1,6 +1,8 @@
 //! Whose partitions these are: rebalances, and the beginning and end of lanes.
 //!
-//! * A lane begins where its last owner stopped, with what that one wrote down, before anything is read from it.
+//! * A lane begins where its last owner stopped, with what that one wrote down, before anything is read from it. Kafka is asked
+//!   beside the polling thread, and a partition of which it does not say where to begin does not keep the others waiting.
+//!   Windows that they share wait for it: its place is kept by a lane that says nothing.
 //! * Lanes whose windows are added up end together: first nothing more is sent down any of them, then all are closed. So
 //!   none of them lets a window fire without the share of another.
 //! * Then what is done is committed, and the rebalance is answered; both within `drain_timeout` and a bit. Partitions that
@@ -14,24 +16,22 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use weir_component::delivery::Unreadable;
 use weir_component::{LogLimit, ReceiverError, ReceiverHost};
 
+use crate::ask::{Asking, Facts, TOPIC};
 use crate::assignment::{Assignment, Windows};
+use crate::awaiting::Awaiting;
 use crate::committer::Committer;
 use crate::config::{Config, WindowsOver};
 use crate::context::{Event, KafkaContext};
 use crate::fetched::Queue;
 use crate::metrics::Metrics;
-use crate::start::{self, Known, Start, StartError, Trouble};
+use crate::start::{self, Known, Seen, Start, Trouble};
 use crate::wakeup::Wakeup;
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long Kafka may take to say which cluster it is.
-const CLUSTER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before Kafka is asked again where to begin.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// The partitions of one consumer, and what happens to them.
 pub(crate) struct Ownership<'a> {
     consumer: &'a Arc<BaseConsumer<KafkaContext>>,
@@ -43,15 +43,24 @@ pub(crate) struct Ownership<'a> {
     metrics: Metrics,
     pub(crate) assignment: Assignment,
     committer: Committer,
-    /// `cluster/group/topic`, once Kafka has said which cluster it is.
-    source: Option<Arc<str>>,
+    asking: Asking,
+    /// Partitions that are ours, and of which Kafka has not said yet where they begin.
+    awaiting: Awaiting,
+    /// Partitions that librdkafka was told to read.
+    assigned: BTreeSet<i32>,
     known: Known,
+    /// The id of the topic whose lanes are open.
+    topic_id: Option<String>,
+    /// When the topic's id is looked at next, and the question about it.
+    next_look: Instant,
     /// Rebalances that are not begun yet.
     rebalances: VecDeque<Rebalance>,
     /// The rebalance that waits for its answer.
     owed: Option<Rebalance>,
-    /// Partitions whose positions have begun anew.
+    /// Partitions whose lanes have to begin again.
     again: BTreeSet<i32>,
+    /// What was seen of partitions that begin again.
+    seen: BTreeMap<i32, Seen>,
     step: Step,
     log: LogLimit,
 }
@@ -65,11 +74,6 @@ enum Rebalance {
 /// What goes on beside reading.
 enum Step {
     Reading,
-    /// Kafka is asked where to begin.
-    Beginning {
-        partitions: Vec<i32>,
-        next_try: Instant,
-    },
     /// Nothing more is read; what was read goes down the lanes.
     Stopping(Closing),
     /// The lanes are closed; what they were given is delivered.
@@ -96,20 +100,26 @@ impl<'a> Ownership<'a> {
         assignment: Assignment,
         committer: Committer,
     ) -> Ownership<'a> {
+        let (topic, wakeup): (Arc<str>, _) = (Arc::from(config.segments_topic()), Wakeup::default());
         Ownership {
             consumer,
             config,
             host,
-            wakeup: Wakeup::default(),
-            topic: Arc::from(config.segments_topic()),
+            asking: Asking::new(consumer, Arc::clone(&topic), wakeup.clone()),
+            wakeup,
+            topic,
             metrics,
             assignment,
             committer,
-            source: None,
+            awaiting: Awaiting::default(),
+            assigned: BTreeSet::new(),
             known: Known::default(),
+            topic_id: None,
+            next_look: Instant::now(),
             rebalances: VecDeque::new(),
             owed: None,
             again: BTreeSet::new(),
+            seen: BTreeMap::new(),
             step: Step::Reading,
             log: LogLimit::every_ms(10_000),
         }
@@ -122,13 +132,19 @@ impl<'a> Ownership<'a> {
             Event::Revoke { partitions, lost } => {
                 self.rebalances.push_back(Rebalance::Revoke { partitions, lost });
             }
-            Event::Statistics(_) => {}
+            Event::Statistics(_) | Event::TopicMissing => {}
         }
     }
 
-    /// The positions of this partition have begun anew: its lane has to, too.
-    pub(crate) fn begin_again(&mut self, partition: i32) {
+    /// This partition is not what it was: its lane has to begin again.
+    pub(crate) fn begin_again(&mut self, partition: i32, seen: Seen) {
         self.again.insert(partition);
+        self.seen.insert(partition, seen);
+    }
+
+    /// Nobody has created the topic, or somebody has deleted it.
+    pub(crate) fn topic_missing(&mut self) {
+        self.known.missing();
     }
 
     /// Whether something goes on beside reading.
@@ -141,16 +157,12 @@ impl<'a> Ownership<'a> {
     /// # Errors
     /// What no retry can cure.
     pub(crate) fn advance(&mut self, now: Instant, stopping: bool) -> Result<bool, ReceiverError> {
+        self.listen(now);
+        if !stopping {
+            self.ask(now);
+        }
         match std::mem::replace(&mut self.step, Step::Reading) {
-            Step::Reading => self.next_step(now, stopping),
-            Step::Beginning { .. } if stopping => self.answer_owed(),
-            Step::Beginning { partitions, next_try } => {
-                if now < next_try {
-                    self.step = Step::Beginning { partitions, next_try };
-                } else if !self.begin(&partitions)? {
-                    self.step = Step::Beginning { partitions, next_try: Instant::now() + RETRY };
-                }
-            }
+            Step::Reading => self.next_step(now, stopping)?,
             Step::Stopping(closing) => {
                 if now < closing.deadline && !self.assignment.stopped(&closing.partitions) {
                     self.step = Step::Stopping(closing);
@@ -185,6 +197,7 @@ impl<'a> Ownership<'a> {
 
     /// Gives everything up. The consumer cannot close while a rebalance waits for its answer.
     pub(crate) fn close(&mut self) {
+        self.asking.end();
         self.give_up(&self.assignment.partitions());
         self.answer_owed();
         for event in self.consumer.context().take_events() {
@@ -196,31 +209,76 @@ impl<'a> Ownership<'a> {
         self.consumer.context().close();
     }
 
+    /// Takes what Kafka has said.
+    fn listen(&mut self, now: Instant) {
+        for answer in self.asking.answers() {
+            if answer.partition == TOPIC {
+                // Under the same name there is another topic now: nothing of it has been read.
+                let id = answer.facts.ok().and_then(|facts| facts.topic.id.clone());
+                if id.is_some() && self.topic_id.is_some() && id != self.topic_id {
+                    self.again.extend(self.assignment.partitions());
+                }
+                continue;
+            }
+            let partition = answer.partition;
+            if let Some(error) = self.awaiting.answer(answer, now)
+                && let Some(more) = self.log.allow(self.host.context.clock.now_ms())
+            {
+                let (receiver, topic) = (&self.host.context.id, &self.topic);
+                tracing::warn!(
+                    %receiver, %topic, partition, %error, more,
+                    "Kafka does not say where to begin: retrying; windows wait for this partition"
+                );
+            }
+        }
+    }
+
+    /// Asks Kafka what is to be asked now.
+    fn ask(&mut self, now: Instant) {
+        for partitions in self.awaiting.due(now) {
+            let number = self.asking.ask(&partitions);
+            self.awaiting.asked(&partitions, number);
+        }
+        if now >= self.next_look {
+            self.next_look = now + self.config.metadata_refresh.get();
+            if self.topic_id.is_some() {
+                self.asking.ask(&[]);
+            }
+        }
+    }
+
     /// Begins what is next, when something is.
-    fn next_step(&mut self, now: Instant, stopping: bool) {
+    fn next_step(&mut self, now: Instant, stopping: bool) -> Result<(), ReceiverError> {
         if stopping {
-            return self.end_lanes(self.assignment.partitions(), None, now);
+            self.end_lanes(self.assignment.partitions(), None, now);
+            return Ok(());
         }
         if !self.again.is_empty() {
             let again: Vec<i32> = std::mem::take(&mut self.again).into_iter().collect();
             let closing = self.together(&again);
-            return self.end_lanes(closing.clone(), Some(closing), now);
+            self.end_lanes(closing.clone(), Some(closing), now);
+            return Ok(());
         }
-        let Some(rebalance) = self.rebalances.pop_front() else { return };
+        let ready = self.awaiting.ready(now);
+        if !ready.is_empty() {
+            return self.begin(&ready, now);
+        }
+        let Some(rebalance) = self.rebalances.pop_front() else { return Ok(()) };
         let (receiver, topic) = (&self.host.context.id, &self.topic);
         match &rebalance {
             Rebalance::Assign(partitions) => {
                 tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
-                let partitions = partitions.clone();
-                self.owed = Some(rebalance);
-                self.step = Step::Beginning { partitions, next_try: now };
+                self.awaiting.add(partitions.iter().copied(), now);
+                self.answer(&rebalance);
             }
             Rebalance::Revoke { partitions, lost } => {
                 tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
+                self.awaiting.remove(partitions);
+                self.seen.retain(|partition, _| !partitions.contains(partition));
                 if *lost {
                     self.give_up(partitions);
                     self.answer(&rebalance);
-                    return;
+                    return Ok(());
                 }
                 let closing = self.together(partitions);
                 let stay =
@@ -229,6 +287,7 @@ impl<'a> Ownership<'a> {
                 self.end_lanes(closing, Some(stay), now);
             }
         }
+        Ok(())
     }
 
     /// The partitions that end when these do: with whole windows all of them.
@@ -254,94 +313,70 @@ impl<'a> Ownership<'a> {
             return;
         };
         self.answer_owed();
-        if !again.is_empty() {
-            // Others among them were assigned meanwhile, and are not read yet.
-            let read = partitions.iter().filter(|partition| again.contains(partition)).copied();
-            let list = start::list(&self.topic, read);
-            self.told(self.consumer.incremental_unassign(&list), "beginning partitions again");
-            self.step = Step::Beginning { partitions: again, next_try: now };
-        }
+        self.unassign(&again, "beginning partitions again");
+        self.awaiting.add(again, now);
     }
 
-    /// Opens the lanes of these partitions and begins to read. Returns whether Kafka said where.
-    fn begin(&mut self, partitions: &[i32]) -> Result<bool, ReceiverError> {
-        let (source, count, starts) = match self.starts(partitions) {
-            Ok(found) => found,
-            Err(StartError::Kafka(error)) => {
-                if let Some(more) = self.log.allow(self.host.context.clock.now_ms()) {
-                    let (receiver, topic) = (&self.host.context.id, &self.topic);
-                    tracing::warn!(%receiver, %topic, %error, more, "Kafka does not say where to begin: retrying");
-                }
-                return Ok(false);
-            }
-            Err(error @ StartError::Unreadable(..)) => {
-                return Err(ReceiverError::new(format!(
-                    "receiver `{}`: group `{}` of topic `{}`: {error}; run the version of Weir that wrote it, or give this one \
-                     another group_id",
-                    self.host.context.id, self.config.group_id, self.topic
-                )));
-            }
-        };
-        let windows = self.windows(self.assignment.len() + partitions.len(), count);
+    /// Opens the lanes of these partitions and begins to read.
+    fn begin(&mut self, ready: &BTreeMap<i32, Facts>, now: Instant) -> Result<(), ReceiverError> {
+        let Some(topic) = ready.values().next().map(|facts| Arc::clone(&facts.topic)) else { return Ok(()) };
+        self.known.look(&topic);
+        let windows = self.windows(self.assignment.len() + ready.len() + self.awaiting.len(), topic.count);
+        let other = topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id;
         if let Some(before) = self.assignment.windows()
-            && before != windows
+            && (before != windows || other)
         {
-            // The lanes that are open begin again, with windows of the other kind; these begin with them.
+            // The lanes that are open begin again, with windows of the other kind, or of the other topic; these begin with them.
             let open = self.assignment.partitions();
-            let all = open.iter().chain(partitions).copied().collect();
-            if let Some(owed) = self.owed.take() {
-                self.answer(&owed);
-            }
-            self.assignment.close(&open);
-            let deadline = Instant::now() + self.config.drain_timeout.get();
-            self.step = Step::Stopping(Closing { partitions: open, deadline, then: Some(all) });
-            return Ok(true);
+            let all = open.iter().chain(ready.keys()).copied().collect();
+            self.end_lanes(open, Some(all), now);
+            return Ok(());
         }
-        let list = start::assignment(&self.topic, &starts).map_err(|error| {
+        let mut starts = BTreeMap::new();
+        for (partition, facts) in ready {
+            let (initial, seen) = (self.config.initial_offset, self.seen.remove(partition));
+            let start = start::decide(*partition, facts, &self.known, initial, seen);
+            starts.insert(*partition, start.map_err(|error| self.unreadable(*partition, &error))?);
+        }
+        let from = starts.iter().map(|(partition, start)| (*partition, start.read_from()));
+        let list = start::assignment(&self.topic, from).map_err(|error| {
             ReceiverError::new(format!("receiver `{}`: assigning partitions: {error}", self.host.context.id))
         })?;
+        self.topic_id = topic.id.clone().or(self.topic_id.take());
+        let source: Arc<str> = format!("{}/{}/{}", topic.cluster, self.config.group_id, self.topic).into();
+        if windows == Windows::Whole {
+            // Before anything is read: windows do not fire without the share of those that are still waited for.
+            let awaited = self.awaiting.partitions();
+            awaited.iter().for_each(|partition| self.assignment.hold(*partition, &source, &self.committer));
+        }
         for (partition, start) in starts {
             self.report(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
             let queue = Queue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
             self.assignment.open(partition, start, &source, windows, &self.committer, queue);
+            self.assigned.insert(partition);
         }
         self.count_assigned();
         self.committer.flush();
-        self.owed = None;
         self.told(self.consumer.incremental_assign(&list), "assigning partitions");
-        Ok(true)
+        Ok(())
     }
 
-    #[allow(clippy::type_complexity, reason = "used once, above")]
-    fn starts(
-        &mut self,
-        partitions: &[i32],
-    ) -> Result<(Arc<str>, Option<i32>, BTreeMap<i32, Start>), StartError> {
-        let source = match &self.source {
-            Some(source) => Arc::clone(source),
-            None => {
-                let cluster = self.consumer.client().fetch_cluster_id(CLUSTER_PATIENCE);
-                let unknown = KafkaError::Global(rdkafka::error::RDKafkaErrorCode::OperationTimedOut);
-                let cluster = cluster.ok_or(StartError::Kafka(unknown))?;
-                let source: Arc<str> = format!("{cluster}/{}/{}", self.config.group_id, self.topic).into();
-                Arc::clone(self.source.insert(source))
-            }
-        };
-        let count = start::partition_count(self.consumer, &self.topic)?;
-        let initial = self.config.initial_offset;
-        let starts =
-            start::positions(self.consumer, &self.topic, partitions, initial, count, &mut self.known)?;
-        Ok((source, count, starts))
+    fn unreadable(&self, partition: i32, error: &Unreadable) -> ReceiverError {
+        ReceiverError::new(format!(
+            "receiver `{}`: group `{}` of topic `{}`: partition {partition}: {error}; run the version of Weir that wrote it, or \
+             give this one another group_id",
+            self.host.context.id, self.config.group_id, self.topic
+        ))
     }
 
     /// How windows are added up when this gateway has `owned` of `count` partitions.
-    fn windows(&self, owned: usize, count: Option<i32>) -> Windows {
+    fn windows(&self, owned: usize, count: i32) -> Windows {
         if self.config.windows == WindowsOver::Partition {
             return Windows::Parts;
         }
-        let all = count.is_none_or(|count| i64::try_from(owned).unwrap_or(i64::MAX) >= i64::from(count));
+        let all = i64::try_from(owned).unwrap_or(i64::MAX) >= i64::from(count);
         let news = self.metrics.partial.set(i64::from(!all)) != i64::from(!all);
         if !all && news {
             let (receiver, topic) = (&self.host.context.id, &self.topic);
@@ -356,7 +391,7 @@ impl<'a> Ownership<'a> {
 
     fn report(&self, partition: i32, start: &Start) {
         let (receiver, topic, offset) = (&self.host.context.id, &self.topic, start.offset);
-        match start.trouble {
+        match &start.trouble {
             None => {}
             Some(Trouble::Deleted(records)) => {
                 self.metrics.lost.inc_by(records.unsigned_abs());
@@ -367,7 +402,20 @@ impl<'a> Ownership<'a> {
             }
             Some(Trouble::CreatedAgain) => tracing::error!(
                 %receiver, %topic, partition, offset,
-                "the committed offset is beyond the end of the partition: the topic was created again, it is read from its beginning"
+                "the topic was created again since its offset was committed: it is read from its beginning"
+            ),
+            Some(Trouble::Truncated) => tracing::error!(
+                %receiver, %topic, partition,
+                "the partition lost records that had been read (unclean leader election): reading it to find out from where on"
+            ),
+            Some(Trouble::TruncatedAt(place)) => tracing::error!(
+                %receiver, %topic, partition, offset, place,
+                "the partition lost records that had been read (unclean leader election): what was written from `place` on is new"
+            ),
+            Some(Trouble::Foreign(text)) => tracing::warn!(
+                %receiver, %topic, partition, offset, text,
+                "another program wrote something beside the committed offset: reading begins there, and nothing is known of what \
+                 was exported before"
             ),
         }
     }
@@ -389,14 +437,28 @@ impl<'a> Ownership<'a> {
     }
 
     /// Answers a rebalance; what is assigned is not read (yet).
-    fn answer(&self, rebalance: &Rebalance) {
+    fn answer(&mut self, rebalance: &Rebalance) {
         let answer = match rebalance {
             Rebalance::Assign(_) => self.consumer.incremental_assign(&start::list(&self.topic, [])),
             Rebalance::Revoke { partitions, .. } => {
-                self.consumer.incremental_unassign(&start::list(&self.topic, partitions.iter().copied()))
+                let read = self.take_assigned(partitions);
+                self.consumer.incremental_unassign(&start::list(&self.topic, read))
             }
         };
         self.told(answer, "answering a rebalance");
+    }
+
+    /// librdkafka is not to read these any more.
+    fn unassign(&mut self, partitions: &[i32], why: &str) {
+        let read = self.take_assigned(partitions);
+        if !read.is_empty() {
+            self.told(self.consumer.incremental_unassign(&start::list(&self.topic, read)), why);
+        }
+    }
+
+    /// Those of them that librdkafka reads; it does not know the others.
+    fn take_assigned(&mut self, partitions: &[i32]) -> Vec<i32> {
+        partitions.iter().copied().filter(|partition| self.assigned.remove(partition)).collect()
     }
 
     fn told(&self, answer: Result<(), KafkaError>, what: &str) {

@@ -2,28 +2,96 @@
 
 use weir_component::delivery::Ledger;
 
+use crate::start::{Check, Seen, Start};
+
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
 pub(crate) struct Position {
     /// What of the lane is done, and what of it is on its way.
     pub(crate) ledger: Ledger,
     /// One past the last record that came.
     next: i64,
+    /// Records before it are only looked at.
+    begin: i64,
+    /// Whether those that are only looked at are all that the partition has.
+    search: bool,
+    /// Records before it have been read by an earlier owner, under leaders up to this epoch.
+    before: Option<(i64, i32)>,
+    /// The latest epoch of what was read.
+    epoch: i32,
     failure_told: bool,
 }
 
+/// What a record, or the end of the partition, is to the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// It comes next; offsets from `gap` on were left out before it.
+    Next {
+        /// The first offset that was left out.
+        gap: Option<i64>,
+    },
+    /// It has been read before.
+    Before,
+    /// The partition is not what it was: its lane has to begin again.
+    Anew(Seen),
+}
+
 impl Position {
-    /// Reading begins at `offset`.
-    pub(crate) fn new(ledger: Ledger, offset: i64) -> Position {
-        Position { ledger, next: offset, failure_told: false }
+    /// Reading begins at `start`.
+    pub(crate) fn new(ledger: Ledger, start: &Start) -> Position {
+        let known = start.metadata.epoch;
+        let reached = start.metadata.exported.values().chain(start.metadata.pending.values()).copied().max();
+        let reached = reached.unwrap_or(i64::MIN).max(start.offset);
+        Position {
+            ledger,
+            next: start.read_from(),
+            begin: start.offset,
+            search: matches!(start.check, Check::From(_)),
+            before: known.map(|epoch| (reached, epoch)),
+            epoch: known.unwrap_or(-1),
+            failure_told: false,
+        }
     }
 
-    /// The record at `offset` came. Whether it is one that was not there before: else positions have begun anew.
-    pub(crate) fn read(&mut self, offset: i64) -> bool {
+    /// The record at `offset` came, written under this epoch (-1: nobody knows).
+    pub(crate) fn read(&mut self, offset: i64, epoch: i32) -> Came {
         if offset < self.next {
-            return false;
+            return Came::Anew(Seen::Changed);
         }
+        if self.before.is_some_and(|(reached, known)| offset < reached && epoch > known) {
+            // Between what is only looked at and the last record before there may be more of the new ones.
+            let found = self.search || offset >= self.begin;
+            return Came::Anew(if found { Seen::TruncatedAt(offset) } else { Seen::Changed });
+        }
+        let gap = self.gap(offset);
         self.next = offset.saturating_add(1);
-        true
+        if offset < self.begin {
+            return Came::Before;
+        }
+        self.epoch = self.epoch.max(epoch);
+        Came::Next { gap }
+    }
+
+    /// The partition is read up to `end`, before which there is nothing more to read.
+    pub(crate) fn reach(&mut self, end: i64) -> Came {
+        if self.search {
+            return Came::Anew(Seen::TruncatedAt(end));
+        }
+        if end < self.next || end < self.begin {
+            return Came::Anew(Seen::Changed);
+        }
+        let gap = self.gap(end);
+        self.next = end;
+        Came::Next { gap }
+    }
+
+    fn gap(&self, to: i64) -> Option<i64> {
+        let from = self.next.max(self.begin);
+        (to > from).then_some(from)
+    }
+
+    /// The latest epoch of what was read; -1 when nobody knows.
+    pub(crate) fn epoch(&self) -> i32 {
+        self.epoch
     }
 
     /// Records between the position and `end`, the end of the partition.
@@ -48,6 +116,7 @@ impl Drop for Position {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use weir_component::delivery::{LedgerSpec, Metadata, Shard};
 
@@ -64,18 +133,65 @@ pub(crate) mod tests {
         })
     }
 
+    fn position(offset: i64, check: Check, metadata: Metadata) -> Position {
+        Position::new(ledger(offset), &Start { offset, check, metadata, trouble: None })
+    }
+
+    fn plain(offset: i64) -> Position {
+        position(offset, Check::Nothing, Metadata::default())
+    }
+
+    /// Read up to 60 under epochs up to 3.
+    fn read_before() -> Metadata {
+        let exported = BTreeMap::from([("main/db".to_owned(), 60)]);
+        Metadata { epoch: Some(3), exported, ..Metadata::default() }
+    }
+
     #[test]
     fn lag_counts_from_the_next_record() {
-        let mut position = Position::new(ledger(40), 40);
+        let mut position = plain(40);
         assert_eq!(position.lag(50), 10);
-        assert!(position.read(49));
+        assert_eq!(position.read(49, 0), Came::Next { gap: Some(40) });
         assert_eq!((position.lag(50), position.lag(45)), (0, 0));
-        assert!(!position.read(0), "the topic was created again");
+        assert_eq!(position.read(0, 0), Came::Anew(Seen::Changed), "the topic was created again");
+    }
+
+    #[test]
+    fn what_is_no_record_is_passed_at_the_end() {
+        let mut position = plain(40);
+        assert_eq!(position.read(40, 0), Came::Next { gap: None });
+        assert_eq!(position.reach(50), Came::Next { gap: Some(41) });
+        assert_eq!(position.lag(50), 0);
+        assert_eq!(position.reach(50), Came::Next { gap: None });
+        assert_eq!(position.read(50, 0), Came::Next { gap: None });
+        assert_eq!(position.reach(10), Came::Anew(Seen::Changed));
+    }
+
+    #[test]
+    fn a_record_that_was_written_after_what_was_read_before_tells_of_a_truncation() {
+        let mut position = position(50, Check::Last, read_before());
+        assert_eq!(position.read(49, 3), Came::Before);
+        assert_eq!(position.read(50, 3), Came::Next { gap: None });
+        assert_eq!(position.read(55, 4), Came::Anew(Seen::TruncatedAt(55)));
+        assert_eq!(position.read(60, 4), Came::Next { gap: Some(51) }, "nobody had read it");
+        assert_eq!(position.epoch(), 4);
+    }
+
+    #[test]
+    fn a_truncation_below_the_committed_offset_is_searched_for() {
+        let mut last = position(50, Check::Last, read_before());
+        assert_eq!(last.read(49, 4), Came::Anew(Seen::Changed));
+        let mut search = position(i64::MAX, Check::From(10), read_before());
+        assert_eq!(search.read(10, 2), Came::Before);
+        assert_eq!(search.read(20, 3), Came::Before);
+        assert_eq!(search.read(21, 4), Came::Anew(Seen::TruncatedAt(21)));
+        let mut nothing_new = position(i64::MAX, Check::From(10), read_before());
+        assert_eq!(nothing_new.reach(30), Came::Anew(Seen::TruncatedAt(30)));
     }
 
     #[test]
     fn a_failure_is_told_once() {
-        let mut position = Position::new(ledger(0), 0);
+        let mut position = plain(0);
         let bad = position.ledger.tracker().track(20);
         assert!(!position.failure());
         bad.fail();
@@ -87,7 +203,8 @@ pub(crate) mod tests {
     #[test]
     fn the_end_of_an_ownership_closes_its_ledger() {
         let ledger = ledger(0);
-        drop(Position::new(ledger.clone(), 0));
+        let start = Start { offset: 0, check: Check::Nothing, metadata: Metadata::default(), trouble: None };
+        drop(Position::new(ledger.clone(), &start));
         assert!(ledger.is_written(0).is_err());
     }
 }

@@ -1,157 +1,207 @@
-//! Where reading begins in partitions that were just assigned, and what earlier owners wrote down about them.
+//! Where reading begins in a partition, and what earlier owners wrote down about it. Sans-IO: see [`ask`](crate::ask).
 //!
 //! At the committed offset. Where there is none: a partition that appeared while this receiver ran begins at its
 //! beginning, so that nothing is missed between its creation and its discovery; any other begins at `initial_offset`.
 //!
-//! A committed offset that the partition does not have: below its first record, records were deleted before they were
-//! read; beyond its end, the topic was created again, and its positions count anew.
+//! What may have happened to a partition since its offset was committed:
+//!
+//! * Records were deleted before they were read: its first offset is above the committed one.
+//! * The topic was created again: its id is another one. (Brokers without topic ids: its end is below the committed offset.)
+//!   Positions count anew, so everything has new identities.
+//! * The log was truncated: a replica that lacked its last records became the leader. The topic is the same, but offsets from
+//!   some place on were written anew. Every leadership has a higher epoch than the one before, and Kafka keeps with each record
+//!   under which it was written. So records that an earlier owner has read are not above the epoch that it wrote down, and
+//!   the first one that is above tells the place.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use weir_component::delivery::{Metadata, Unreadable};
+use weir_component::delivery::{Metadata, Rewritten, Unreadable};
 
+use crate::ask::{Facts, Topic};
 use crate::config::InitialOffset;
-
-/// How long Kafka may take for each question.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where reading begins in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
-    /// The offset.
+    /// The first offset that goes down the lane.
     pub(crate) offset: i64,
+    /// What is read before it, only to see whether it is still what was read before.
+    pub(crate) check: Check,
     /// What an earlier owner wrote down.
     pub(crate) metadata: Metadata,
     /// What is wrong with the committed offset.
     pub(crate) trouble: Option<Trouble>,
 }
 
-/// The partition does not have its committed offset.
+/// What is read before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Nothing.
+    Nothing,
+    /// The record before it.
+    Last,
+    /// Everything from this offset on, until the place is found where the log was truncated.
+    From(i64),
+}
+
+/// Something happened to the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// So many records were deleted before they were read.
     Deleted(i64),
     /// The topic was created again.
     CreatedAgain,
+    /// The log was truncated somewhere below the committed offset.
+    Truncated,
+    /// The log was truncated here, and written anew from here on.
+    TruncatedAt(i64),
+    /// The text beside the offset is another program's.
+    Foreign(String),
 }
 
-/// Why reading cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// Kafka did not answer. To be tried again: nothing may be read before.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// Another program, or another version of this one, commits for the group.
-    #[error("partition {0}: {1}")]
-    Unreadable(i32, Unreadable),
+/// What was seen of a partition that has to begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Its positions went back, or a record was written after what was read before.
+    Changed,
+    /// It was truncated here.
+    TruncatedAt(i64),
 }
 
-/// The partitions that the topic had when the receiver first looked. Those with higher numbers are new.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Known(Option<i32>);
+/// The topic as it was when it was first looked at: what has appeared since is new, and read from its beginning.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known(Option<(Option<String>, i32)>);
 
 impl Known {
+    /// The topic does not exist now.
+    pub(crate) fn missing(&mut self) {
+        self.0 = Some((None, 0));
+    }
+
+    /// The topic as it is now.
+    pub(crate) fn look(&mut self, topic: &Topic) {
+        match &mut self.0 {
+            None => self.0 = Some((topic.id.clone(), topic.count)),
+            Some((id, count)) => {
+                if id.is_some() && topic.id.is_some() && *id != topic.id {
+                    *count = 0;
+                }
+                *id = topic.id.clone().or(id.take());
+            }
+        }
+    }
+
     /// Whether a partition without committed offset begins at its beginning, and not at its end.
-    fn is_from_beginning(self, partition: i32, initial: InitialOffset) -> bool {
-        let new = self.0.is_some_and(|count| partition >= count);
+    fn is_from_beginning(&self, partition: i32, initial: InitialOffset) -> bool {
+        let new = self.0.as_ref().is_some_and(|(_, count)| partition >= *count);
         new || initial == InitialOffset::Earliest
     }
 }
 
-/// How many partitions the topic has now. `None`: nobody knows (its leader is being elected, it does not exist).
+/// Where the group goes on in a partition.
 ///
 /// # Errors
-/// Kafka did not answer.
-pub(crate) fn partition_count<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-) -> KafkaResult<Option<i32>> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let count = found.map_or(0, |found| found.partitions().len());
-    Ok(i32::try_from(count).ok().filter(|count| *count > 0))
-}
-
-/// Asks Kafka where to begin. Waits for the answers. `count`: the partitions that the topic has.
-///
-/// # Errors
-/// See [`StartError`].
-pub(crate) fn positions<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partitions: &[i32],
+/// When another version of this program has committed for the group.
+pub(crate) fn decide(
+    partition: i32,
+    facts: &Facts,
+    known: &Known,
     initial: InitialOffset,
-    count: Option<i32>,
-    known: &mut Known,
-) -> Result<BTreeMap<i32, Start>, StartError> {
-    let mut starts = BTreeMap::new();
-    if partitions.is_empty() {
-        return Ok(starts);
-    }
-    if known.0.is_none() {
-        known.0 = count;
-    }
-    // A "time" of `Beginning` or `End` asks for the first and one past the last offset (ListOffsets).
-    let ends = |which: Offset| -> KafkaResult<BTreeMap<i32, i64>> {
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            asked.add_partition_offset(topic, *partition, which)?;
-        }
-        let mut found = BTreeMap::new();
-        for element in consumer.offsets_for_times(asked, PATIENCE)?.elements() {
-            element.error()?;
-            let Offset::Offset(offset) = element.offset() else {
-                return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
-            };
-            found.insert(element.partition(), offset);
-        }
-        Ok(found)
+    seen: Option<Seen>,
+) -> Result<Start, Unreadable> {
+    let topic = facts.topic.id.clone();
+    let Some((offset, text)) = &facts.committed else {
+        let offset = if known.is_from_beginning(partition, initial) { facts.first } else { facts.end };
+        let incarnation = topic.as_deref().map_or(0, incarnation);
+        let metadata = Metadata { incarnation, topic, ..Metadata::default() };
+        return Ok(Start { offset, check: Check::Nothing, metadata, trouble: None });
     };
-    let (first, end) = (ends(Offset::Beginning)?, ends(Offset::End)?);
-    let committed = consumer.committed_offsets(list(topic, partitions.iter().copied()), PATIENCE)?;
-    for element in committed.elements() {
-        element.error()?;
-        let partition = element.partition();
-        let (Some(first), Some(end)) = (first.get(&partition), end.get(&partition)) else {
-            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset).into());
-        };
-        let start = match element.offset() {
-            Offset::Offset(offset) => {
-                let metadata = Metadata::decode(element.metadata());
-                let metadata = metadata.map_err(|error| StartError::Unreadable(partition, error))?;
-                from_committed(offset, metadata.unwrap_or_default(), *first, *end)
-            }
-            _ => {
-                let offset = if known.is_from_beginning(partition, initial) { *first } else { *end };
-                Start { offset, metadata: Metadata::default(), trouble: None }
-            }
-        };
-        starts.insert(partition, start);
-    }
-    Ok(starts)
+    let (metadata, foreign) = match Metadata::decode(text) {
+        Ok(metadata) => (metadata.unwrap_or_default(), None),
+        Err(Unreadable::Foreign(text)) => (Metadata::default(), Some(Trouble::Foreign(text))),
+        Err(error @ Unreadable::Version(_)) => return Err(error),
+    };
+    let same = match (&metadata.topic, &topic) {
+        (Some(before), Some(now)) => Some(before == now),
+        _ => None,
+    };
+    let metadata = Metadata { topic: topic.or(metadata.topic), ..metadata };
+    let mut start = from_committed(*offset, metadata, same, facts, seen);
+    start.trouble = start.trouble.or(foreign);
+    Ok(start)
 }
 
-/// Where a group with a committed offset goes on in a partition with offsets from `first` up to before `end`.
-fn from_committed(offset: i64, metadata: Metadata, first: i64, end: i64) -> Start {
-    if offset > end {
-        let Metadata { generation, incarnation, .. } = metadata;
-        let incarnation = incarnation.saturating_add(1);
-        let metadata = Metadata { generation, incarnation, ..Metadata::default() };
-        return Start { offset: first, metadata, trouble: Some(Trouble::CreatedAgain) };
+fn from_committed(
+    offset: i64,
+    metadata: Metadata,
+    same: Option<bool>,
+    facts: &Facts,
+    seen: Option<Seen>,
+) -> Start {
+    let (first, end) = (facts.first, facts.end);
+    if same == Some(false) || (same.is_none() && (offset > end || seen.is_some())) {
+        let Metadata { generation, incarnation: before, topic, .. } = metadata;
+        let incarnation = topic.as_deref().map_or(before.saturating_add(1), incarnation);
+        let metadata = Metadata { generation, incarnation, topic, ..Metadata::default() };
+        let trouble = Some(Trouble::CreatedAgain);
+        return Start { offset: first, check: Check::Nothing, metadata, trouble };
+    }
+    match seen {
+        Some(Seen::TruncatedAt(place)) => return truncated(offset, metadata, place, first),
+        Some(Seen::Changed) | None => {}
+    }
+    if offset > end || seen.is_some() {
+        // Without an epoch nobody knows from where on the log is another one: what it has is what was read before.
+        if metadata.epoch.is_none() {
+            return truncated(offset, metadata, end, first);
+        }
+        let check = Check::From(first);
+        return Start { offset: i64::MAX, check, metadata, trouble: Some(Trouble::Truncated) };
     }
     let trouble = (offset < first).then(|| Trouble::Deleted(first - offset));
-    Start { offset: offset.max(first), metadata, trouble }
+    let check = if offset > first && metadata.epoch.is_some() { Check::Last } else { Check::Nothing };
+    Start { offset: offset.max(first), check, metadata, trouble }
 }
 
-/// These starts, as librdkafka takes them.
-pub(crate) fn assignment(topic: &str, starts: &BTreeMap<i32, Start>) -> KafkaResult<TopicPartitionList> {
-    let mut assignment = TopicPartitionList::with_capacity(starts.len());
-    for (partition, start) in starts {
-        assignment.add_partition_offset(topic, *partition, Offset::Offset(start.offset))?;
+/// What tells a topic from others of its name: made of its id, since Kafka forgets what was committed for a topic that is deleted.
+fn incarnation(id: &str) -> u32 {
+    // FNV-1a.
+    id.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
+}
+
+/// The log was written anew from `place` on. What was exported before that place stays exported; what comes after it is new.
+fn truncated(offset: i64, mut metadata: Metadata, place: i64, first: i64) -> Start {
+    let reached = metadata.exported.values().chain(metadata.pending.values()).copied().max();
+    if reached.is_some_and(|reached| reached > place) {
+        let times = metadata.rewritten.map_or(0, |before| before.times).saturating_add(1);
+        metadata.rewritten = Some(Rewritten { from: place, times });
+        metadata.exported.values_mut().for_each(|exported| *exported = place.min(*exported));
+        metadata.pending.retain(|_, end| *end <= place);
+    }
+    let offset = offset.min(place).max(first);
+    let trouble = Some(Trouble::TruncatedAt(place));
+    Start { offset, check: Check::Nothing, metadata, trouble }
+}
+
+impl Start {
+    /// The first offset that is asked for.
+    pub(crate) fn read_from(&self) -> i64 {
+        match self.check {
+            Check::Nothing => self.offset,
+            Check::Last => self.offset - 1,
+            Check::From(first) => first,
+        }
+    }
+}
+
+/// These partitions and where they are read from, as librdkafka takes them.
+pub(crate) fn assignment(
+    topic: &str,
+    starts: impl IntoIterator<Item = (i32, i64)>,
+) -> KafkaResult<TopicPartitionList> {
+    let mut assignment = TopicPartitionList::new();
+    for (partition, offset) in starts {
+        assignment.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
     Ok(assignment)
 }
@@ -168,35 +218,121 @@ pub(crate) fn list(topic: &str, partitions: impl IntoIterator<Item = i32>) -> To
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn topic(id: Option<&str>, count: i32) -> Topic {
+        Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count }
+    }
+
+    fn facts(id: Option<&str>, first: i64, end: i64, committed: Option<(i64, &Metadata)>) -> Facts {
+        let committed = committed.map(|(offset, metadata)| (offset, metadata.encode()));
+        Facts { topic: Arc::new(topic(id, 4)), first, end, committed }
+    }
+
+    fn decided(facts: &Facts, seen: Option<Seen>) -> Start {
+        decide(0, facts, &Known::default(), InitialOffset::Latest, seen).unwrap()
+    }
+
+    /// Exported up to 60, and a range up to 70 on its way, when the offset 50 of topic `T` was committed.
+    fn written(epoch: Option<i32>) -> Metadata {
+        let sink = "main/db".to_owned();
+        Metadata {
+            version: 1,
+            generation: 2,
+            topic: Some("T".to_owned()),
+            epoch,
+            exported: BTreeMap::from([(sink.clone(), 60)]),
+            pending: BTreeMap::from([(sink, 70)]),
+            windows: BTreeMap::from([("main/aggregate".to_owned(), 99)]),
+            ..Metadata::default()
+        }
+    }
 
     #[test]
     fn a_partition_that_appears_later_begins_at_its_beginning() {
-        let known = Known(Some(4));
+        let mut known = Known::default();
+        assert!(!known.is_from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
+        known.look(&topic(Some("T"), 4));
+        known.look(&topic(Some("T"), 6));
         assert!(known.is_from_beginning(4, InitialOffset::Latest));
         assert!(!known.is_from_beginning(3, InitialOffset::Latest));
         assert!(known.is_from_beginning(3, InitialOffset::Earliest));
-        assert!(!Known(None).is_from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
+        known.look(&topic(Some("U"), 4));
+        assert!(known.is_from_beginning(0, InitialOffset::Latest), "another topic of this name");
+    }
+
+    #[test]
+    fn a_topic_that_appears_later_begins_at_its_beginning() {
+        let mut known = Known::default();
+        known.missing();
+        known.look(&topic(Some("T"), 4));
+        assert!(known.is_from_beginning(0, InitialOffset::Latest));
     }
 
     #[test]
     fn a_group_goes_on_at_its_offset_with_what_was_written_down() {
-        let metadata = Metadata { generation: 2, ..Metadata::default() };
-        let start = from_committed(7, metadata.clone(), 0, 7);
-        assert_eq!(start, Start { offset: 7, metadata, trouble: None });
+        let metadata = Metadata { generation: 2, version: 1, ..Metadata::default() };
+        let start = decided(&facts(None, 0, 7, Some((7, &metadata))), None);
+        assert_eq!(start, Start { offset: 7, check: Check::Nothing, metadata, trouble: None });
+        let start = decided(&facts(Some("T"), 0, 100, Some((50, &written(Some(3))))), None);
+        assert_eq!((start.offset, start.read_from(), start.trouble), (50, 49, None));
     }
 
     #[test]
     fn deleted_records_are_told_and_passed() {
-        let start = from_committed(7, Metadata::default(), 10, 20);
+        let start = decided(&facts(None, 10, 20, Some((7, &Metadata::default()))), None);
         assert_eq!((start.offset, start.trouble), (10, Some(Trouble::Deleted(3))));
     }
 
     #[test]
     fn a_topic_that_was_created_again_is_read_from_its_beginning_under_new_identities() {
-        let windows = BTreeMap::from([("main/aggregate".to_owned(), 99)]);
-        let metadata = Metadata { generation: 2, windows, ..Metadata::default() };
-        let start = from_committed(50, metadata, 3, 10);
-        assert_eq!((start.offset, start.trouble), (3, Some(Trouble::CreatedAgain)));
-        assert_eq!((start.metadata.incarnation, start.metadata.windows.len()), (1, 0));
+        let before = Metadata { topic: None, ..written(None) };
+        let by_its_end = decided(&facts(None, 3, 10, Some((50, &before))), None);
+        let by_its_id = decided(&facts(Some("U"), 3, 1_000, Some((50, &written(Some(3))))), None);
+        assert_eq!(by_its_end.metadata.incarnation, 1);
+        for start in [by_its_end, by_its_id] {
+            assert_eq!((start.offset, start.trouble), (3, Some(Trouble::CreatedAgain)));
+            assert_eq!((start.metadata.windows.len(), start.metadata.exported.len()), (0, 0));
+        }
+        let of = |id| decided(&facts(Some(id), 0, 9, None), None).metadata.incarnation;
+        assert!(of("T") == of("T") && of("T") != of("U"), "also when Kafka has forgotten what was committed");
+    }
+
+    #[test]
+    fn a_truncated_partition_is_looked_through_for_the_place() {
+        let start = decided(&facts(Some("T"), 3, 10, Some((50, &written(Some(3))))), None);
+        assert_eq!((start.check, start.trouble), (Check::From(3), Some(Trouble::Truncated)));
+        assert_eq!(start.metadata.incarnation, 0);
+    }
+
+    #[test]
+    fn what_was_written_after_a_truncation_is_new_and_what_was_before_is_not() {
+        let committed = written(Some(3));
+        let found = |place| {
+            let facts = facts(Some("T"), 3, 90, Some((50, &committed)));
+            decided(&facts, Some(Seen::TruncatedAt(place)))
+        };
+        let below = found(20);
+        assert_eq!((below.offset, below.metadata.exported["main/db"]), (20, 20));
+        assert_eq!(below.metadata.rewritten, Some(Rewritten { from: 20, times: 1 }));
+        assert!(below.metadata.pending.is_empty(), "the range is not what it was");
+        let between = found(65);
+        assert_eq!((between.offset, between.metadata.exported["main/db"]), (50, 60));
+        assert_eq!(between.metadata.rewritten, Some(Rewritten { from: 65, times: 1 }));
+        let above = found(80);
+        assert_eq!((above.offset, &above.metadata.pending), (50, &committed.pending));
+        assert_eq!(above.metadata.rewritten, None, "nothing of it had been exported");
+        assert_eq!(above.metadata.windows, committed.windows);
+    }
+
+    #[test]
+    fn a_foreign_text_is_told_and_the_offset_counts() {
+        let mut facts = facts(Some("T"), 0, 100, None);
+        facts.committed = Some((50, "consumer-1".to_owned()));
+        let start = decided(&facts, None);
+        assert_eq!((start.offset, start.trouble), (50, Some(Trouble::Foreign("consumer-1".to_owned()))));
+        facts.committed = Some((50, r#"{"v":9}"#.to_owned()));
+        assert!(decide(0, &facts, &Known::default(), InitialOffset::Latest, None).is_err());
     }
 }

@@ -345,6 +345,95 @@ async fn a_topic_that_does_not_exist_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_before_a_new_topic_is_discovered_is_read_with_latest_too() {
+    let cluster = Cluster::new("something-else", 1);
+    let lanes = RecordingLanes::default();
+    let yaml = "namespace: site\nmetadata_refresh: 100ms";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    receiver
+        .until(|metrics| metrics.contains("weir_kafka_errors_total{receiver=\"skywalking_kafka\"} 1"))
+        .await;
+    cluster.create("site-skywalking-segments", 1);
+    cluster.produce_to("site-skywalking-segments", 0, &numbered(0..3)).await;
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    receiver.stop().await.unwrap();
+}
+
+/// How many lanes of this partition are open, and how many records have come down all that it had.
+fn of_partition(lanes: &[RecordedLane], partition: i32) -> (usize, usize) {
+    let name = format!("{TOPIC}/{partition}");
+    let its = lanes.iter().filter(|lane| *lane.name == *name);
+    (its.clone().filter(|lane| !lane.closed).count(), its.map(|lane| all(lane).len()).sum())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_does_not_keep_the_others_and_windows_wait_for_it() {
+    let cluster = Cluster::new(TOPIC, 3);
+    for partition in 0..3 {
+        cluster.produce(partition, &numbered(0..5)).await;
+    }
+    cluster.leader(1, None);
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 10).await;
+    let seen = lanes.lanes();
+    assert_eq!((of_partition(&seen, 0), of_partition(&seen, 2)), ((1, 5), (1, 5)));
+    assert_eq!(of_partition(&seen, 1), (1, 0), "its place is kept by a lane that says nothing");
+    let holding = seen.iter().position(|lane| &*lane.name == "skywalking-segments/1").unwrap();
+    assert!(seen[holding].messages.is_empty(), "it holds the watermark of all");
+    assert!(seen.iter().all(|lane| lane.shard.unwrap_or_default().0 == 0), "windows are whole");
+    drop((seen, lanes.take_batches()));
+    cluster.until(|| cluster.committed(0) == Some(5) && cluster.committed(2) == Some(5)).await;
+    assert_eq!(cluster.committed(1), None, "nothing is committed for what is not read");
+
+    cluster.leader(1, Some(1));
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 5).await;
+    let seen = lanes.lanes();
+    assert!(seen[holding].closed, "its own lane keeps its place now");
+    assert_eq!(of_partition(&seen, 1), (1, 5));
+    assert_eq!((of_partition(&seen, 0).0, of_partition(&seen, 2).0), (1, 1), "the others were not disturbed");
+    drop((seen, lanes.take_batches()));
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(1), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_broker_is_away_does_not_keep_the_others() {
+    let cluster = Cluster::with_brokers(TOPIC, 2, 2);
+    for partition in 0..2 {
+        cluster.leader(partition, Some(partition + 1));
+        cluster.produce(partition, &numbered(0..5)).await;
+    }
+    // Kafka still says that it leads.
+    cluster.broker_down(2);
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 5).await;
+    assert_eq!((of_partition(&lanes.lanes(), 0), of_partition(&lanes.lanes(), 1)), ((1, 5), (1, 0)));
+    cluster.produce(0, &numbered(5..10)).await;
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 10).await;
+    cluster.broker_up(2);
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 15).await;
+    drop(lanes.take_batches());
+    receiver.stop().await.unwrap();
+    assert_eq!((cluster.committed(0), cluster.committed(1)), (Some(10), Some(5)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_of_another_program_beside_the_offset_is_passed() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..5)).await;
+    cluster.commit(0, 2, "consumer-1");
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    assert_eq!(all(&lanes.lanes()[0]), numbered(2..5));
+    drop(lanes.take_batches());
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed(0), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_pipeline_stops_the_receiver() {
     let cluster = Cluster::new(TOPIC, 1);
     cluster.produce(0, &numbered(0..3)).await;

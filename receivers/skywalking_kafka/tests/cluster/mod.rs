@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::mocking::MockCluster;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -19,7 +19,7 @@ use weir_receiver_skywalking_kafka::FACTORY;
 /// How long anything may take. The mock group coordinator waits 3 s before it assigns.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A mock cluster of one broker with one topic.
+/// A mock cluster with one topic.
 pub struct Cluster {
     mock: MockCluster<'static, DefaultProducerContext>,
     topic: String,
@@ -27,8 +27,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// One broker.
     pub fn new(topic: &str, partitions: i32) -> Cluster {
-        let mock = MockCluster::new(1).unwrap();
+        Cluster::with_brokers(topic, partitions, 1)
+    }
+
+    /// Brokers 1 and up. The group is with the first.
+    pub fn with_brokers(topic: &str, partitions: i32, brokers: i32) -> Cluster {
+        let mock = MockCluster::new(brokers).unwrap();
+        mock.coordinator(MockCoordinator::Group("weir".to_owned()), 1).unwrap();
         mock.create_topic(topic, partitions, 1).unwrap();
         let producer = ClientConfig::new()
             .set("bootstrap.servers", mock.bootstrap_servers())
@@ -40,6 +47,19 @@ impl Cluster {
 
     pub fn create(&self, topic: &str, partitions: i32) {
         self.mock.create_topic(topic, partitions, 1).unwrap();
+    }
+
+    /// The broker that leads a partition, if any.
+    pub fn leader(&self, partition: i32, broker: Option<i32>) {
+        self.mock.partition_leader(&self.topic, partition, broker).unwrap();
+    }
+
+    pub fn broker_down(&self, broker: i32) {
+        self.mock.broker_down(broker).unwrap();
+    }
+
+    pub fn broker_up(&self, broker: i32) {
+        self.mock.broker_up(broker).unwrap();
     }
 
     pub fn down(&self) {
@@ -87,6 +107,20 @@ impl Cluster {
         }
     }
 
+    /// Commits for the group `weir`, as another program would.
+    pub fn commit(&self, partition: i32, offset: i64, text: &str) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.mock.bootstrap_servers())
+            .set("group.id", "weir")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(&self.topic, partition);
+        element.set_offset(Offset::Offset(offset)).unwrap();
+        element.set_metadata(text);
+        consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+
     /// Waits for a condition that nothing announces.
     pub async fn until(&self, condition: impl Fn() -> bool) {
         until(condition).await;
@@ -111,9 +145,10 @@ pub fn settings(brokers: &str, yaml: &str) -> Result<(Box<dyn Receiver>, Context
         // The mock coordinator waits almost a session timeout for members that could rejoin.
         yaml.push_str("\nproperties: {session.timeout.ms: 4000, heartbeat.interval.ms: 200}");
     }
+    let brokers = brokers.split(',').map(|broker| format!("{broker:?}")).collect::<Vec<_>>().join(", ");
     let indented: String = yaml.lines().map(|line| format!("    {line}\n")).collect();
     let text = format!(
-        "receivers:\n  skywalking_kafka:\n    brokers: [\"{brokers}\"]\n{indented}\
+        "receivers:\n  skywalking_kafka:\n    brokers: [{brokers}]\n{indented}\
          exporters: {{nop: {{}}}}\nservice: {{pipelines: {{main: {{receivers: [skywalking_kafka], exporters: [nop]}}}}}}\n"
     );
     Ok((create(&text, context.clone())?, context, directory))

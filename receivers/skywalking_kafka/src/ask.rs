@@ -1,0 +1,308 @@
+//! Asks Kafka about partitions: which topic it is, what the group has committed, what the log has.
+//!
+//! Every question may take as long as Kafka likes, so threads of their own ask, and the polling thread takes the answers when
+//! they are there. Partitions are answered apart: one whose broker is away, or whose leader is being elected, does not
+//! keep the others waiting.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::context::KafkaContext;
+use crate::native;
+use crate::wakeup::Wakeup;
+
+/// How long Kafka may take for each question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Instead of a partition in an answer that is about the topic alone.
+pub(crate) const TOPIC: i32 = -1;
+
+/// The system has no thread left to ask with.
+const NO_THREAD: KafkaError = KafkaError::Global(RDKafkaErrorCode::CriticalSystemResource);
+
+/// What is known about the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    /// The cluster that it is in.
+    pub(crate) cluster: String,
+    /// Its id: another one when it is created again.
+    pub(crate) id: Option<String>,
+    /// How many partitions it has.
+    pub(crate) count: i32,
+}
+
+/// What is known about a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) topic: Arc<Topic>,
+    /// The first offset that it has.
+    pub(crate) first: i64,
+    /// One past the last offset that may be read.
+    pub(crate) end: i64,
+    /// What the group has committed: the offset, and the text beside it.
+    pub(crate) committed: Option<(i64, String)>,
+}
+
+/// What came of a question about one partition.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The number of the question.
+    pub(crate) number: u64,
+    pub(crate) partition: i32,
+    pub(crate) facts: Result<Facts, Refused>,
+}
+
+/// Kafka did not say it. To be tried again.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: KafkaError,
+    /// The broker of the partition did not answer: better asked without others the next time.
+    pub(crate) alone: bool,
+}
+
+/// Asks, and collects the answers.
+pub(crate) struct Asking {
+    consumer: Arc<BaseConsumer<KafkaContext>>,
+    topic: Arc<str>,
+    wakeup: Wakeup,
+    sender: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+    threads: Vec<JoinHandle<()>>,
+    /// Nobody waits for answers any more.
+    ended: Arc<AtomicBool>,
+    number: u64,
+}
+
+impl Asking {
+    pub(crate) fn new(consumer: &Arc<BaseConsumer<KafkaContext>>, topic: Arc<str>, wakeup: Wakeup) -> Asking {
+        let (sender, answers) = mpsc::channel();
+        let (threads, ended) = (Vec::new(), Arc::default());
+        Asking { consumer: Arc::clone(consumer), topic, wakeup, sender, answers, threads, ended, number: 0 }
+    }
+
+    /// Asks about these partitions together, or about the topic ([`TOPIC`]) when there are none. Each is answered under the
+    /// number that this returns.
+    pub(crate) fn ask(&mut self, partitions: &[i32]) -> u64 {
+        self.number += 1;
+        self.threads.retain(|thread| !thread.is_finished());
+        let question = Question {
+            number: self.number,
+            consumer: Arc::clone(&self.consumer),
+            topic: Arc::clone(&self.topic),
+            sender: self.sender.clone(),
+            wakeup: self.wakeup.clone(),
+            ended: Arc::clone(&self.ended),
+        };
+        let asked = partitions.to_vec();
+        let thread = std::thread::Builder::new().name("weir-kafka-ask".to_owned());
+        match thread.spawn(move || question.run(&asked)) {
+            Ok(thread) => self.threads.push(thread),
+            Err(_) => {
+                for partition in partitions {
+                    let facts = Err(Refused { error: NO_THREAD, alone: false });
+                    let _ = self.sender.send(Answer { number: self.number, partition: *partition, facts });
+                }
+            }
+        }
+        self.number
+    }
+
+    /// The answers that have come.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = Answer> {
+        self.answers.try_iter()
+    }
+
+    /// Asks nothing more, and waits for what is being asked: the consumer can only close when nobody uses it.
+    pub(crate) fn end(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Question {
+    number: u64,
+    consumer: Arc<BaseConsumer<KafkaContext>>,
+    topic: Arc<str>,
+    sender: mpsc::Sender<Answer>,
+    wakeup: Wakeup,
+    ended: Arc<AtomicBool>,
+}
+
+/// The partitions of a question by the broker that leads them.
+type Leaders = BTreeMap<i32, Vec<i32>>;
+/// Those that nobody leads, and why.
+type Leaderless = Vec<(i32, RDKafkaErrorCode)>;
+
+impl Question {
+    fn run(&self, partitions: &[i32]) {
+        if let Err(error) = self.all(partitions) {
+            let asked: &[i32] = if partitions.is_empty() { &[TOPIC] } else { partitions };
+            self.refuse(asked, &error, false);
+        }
+    }
+
+    /// What concerns all of them; then each group of partitions with the same broker apart.
+    fn all(&self, partitions: &[i32]) -> KafkaResult<()> {
+        let cluster = self.go_on(|| {
+            let timeout = KafkaError::Global(RDKafkaErrorCode::OperationTimedOut);
+            self.consumer.client().fetch_cluster_id(PATIENCE).ok_or(timeout)
+        })?;
+        let (broker, count, leaders, leaderless) = self.go_on(|| self.leaders(partitions))?;
+        let id = self.topic_id(broker)?;
+        if partitions.is_empty() {
+            let topic = Arc::new(Topic { cluster, id, count });
+            self.answer(TOPIC, Ok(Facts { topic, first: 0, end: 0, committed: None }));
+            return Ok(());
+        }
+        let committed = self.go_on(|| self.committed(partitions))?;
+        for (partition, code) in leaderless {
+            let error = KafkaError::MetadataFetch(code);
+            self.answer(partition, Err(Refused { error, alone: false }));
+        }
+        let topic = Arc::new(Topic { cluster, id, count });
+        let (topic, committed) = (&topic, &committed);
+        std::thread::scope(|scope| {
+            for (broker, group) in &leaders {
+                let thread = std::thread::Builder::new().name("weir-kafka-ask".to_owned());
+                let ask = move || self.group(*broker, group, topic, committed);
+                if thread.spawn_scoped(scope, ask).is_err() {
+                    self.refuse(group, &NO_THREAD, false);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn topic_id(&self, broker: i32) -> KafkaResult<Option<String>> {
+        self.go_on(|| native::topic_id(&self.consumer, &self.topic, broker, PATIENCE))
+    }
+
+    fn go_on<T>(&self, ask: impl FnOnce() -> KafkaResult<T>) -> KafkaResult<T> {
+        if self.ended.load(Ordering::Acquire) { Err(KafkaError::Canceled) } else { ask() }
+    }
+
+    /// A broker that answers; how many partitions the topic has; who leads those that are asked for; those without a leader.
+    fn leaders(&self, partitions: &[i32]) -> KafkaResult<(i32, i32, Leaders, Leaderless)> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), PATIENCE)?;
+        let found = metadata.topics().iter().find(|found| found.name() == &*self.topic);
+        let found = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
+        if let Some(error) = found.error() {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        let (mut leaders, mut leaderless) = (Leaders::new(), Vec::new());
+        for partition in partitions {
+            let known = found.partitions().iter().find(|known| known.id() == *partition);
+            match known {
+                Some(known) if known.leader() >= 0 => {
+                    leaders.entry(known.leader()).or_default().push(*partition);
+                }
+                Some(known) => {
+                    let error =
+                        known.error().unwrap_or(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
+                    leaderless.push((*partition, error.into()));
+                }
+                None => leaderless.push((*partition, RDKafkaErrorCode::UnknownTopicOrPartition)),
+            }
+        }
+        let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+        let answered = Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0);
+        let any = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id);
+        Ok((answered.or(any).unwrap_or(0), count, leaders, leaderless))
+    }
+
+    fn committed(&self, partitions: &[i32]) -> KafkaResult<BTreeMap<i32, Committed>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&self.topic, *partition);
+        }
+        let found = self.consumer.committed_offsets(asked, PATIENCE)?;
+        let with_texts = found.elements().into_iter().zip(native::texts(&found));
+        let each = with_texts.map(|(element, text)| {
+            let committed = element.error().map(|()| match element.offset() {
+                Offset::Offset(offset) => Some((offset, text)),
+                _ => None,
+            });
+            (element.partition(), committed)
+        });
+        Ok(each.collect())
+    }
+
+    /// Partitions of one broker.
+    fn group(&self, broker: i32, group: &[i32], topic: &Arc<Topic>, committed: &BTreeMap<i32, Committed>) {
+        let ends = self.ends(group, Offset::Beginning).and_then(|first| {
+            let end = self.ends(group, Offset::End)?;
+            // The topic may have been created again between the questions.
+            let id = self.topic_id(broker)?;
+            let changed = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicId);
+            if id == topic.id { Ok((first, end)) } else { Err(changed) }
+        });
+        let (first, end) = match ends {
+            Ok(ends) => ends,
+            Err(error) => {
+                return self.refuse(group, &error, true);
+            }
+        };
+        for partition in group {
+            let of = |ends: &BTreeMap<i32, KafkaResult<i64>>| {
+                let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+                ends.get(partition).cloned().unwrap_or(Err(missing))
+            };
+            let facts = of(&first).and_then(|first| {
+                let missing = Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
+                let committed = committed.get(partition).cloned().unwrap_or(missing)?;
+                Ok(Facts { topic: Arc::clone(topic), first, end: of(&end)?, committed })
+            });
+            self.answer(*partition, facts.map_err(|error| Refused { error, alone: true }));
+        }
+    }
+
+    /// The first offset of each partition, or one past its last. A "time" of `Beginning` or `End` asks for it (ListOffsets).
+    fn ends(&self, partitions: &[i32], which: Offset) -> KafkaResult<BTreeMap<i32, KafkaResult<i64>>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition_offset(&self.topic, *partition, which)?;
+        }
+        let found = self.go_on(|| self.consumer.offsets_for_times(asked, PATIENCE))?;
+        let elements = found.elements();
+        let each = elements.iter().map(|element| {
+            let offset = element.error().and_then(|()| match element.offset() {
+                Offset::Offset(offset) => Ok(offset),
+                _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
+            });
+            (element.partition(), offset)
+        });
+        Ok(each.collect())
+    }
+
+    fn refuse(&self, partitions: &[i32], error: &KafkaError, alone: bool) {
+        for partition in partitions {
+            self.answer(*partition, Err(Refused { error: error.clone(), alone }));
+        }
+    }
+
+    fn answer(&self, partition: i32, facts: Result<Facts, Refused>) {
+        // When the receiver has ended nobody listens.
+        let _ = self.sender.send(Answer { number: self.number, partition, facts });
+        self.wakeup.wake();
+    }
+}
+
+/// What a group has committed for a partition, if anything: the offset and the text beside it.
+type Committed = KafkaResult<Option<(i64, String)>>;

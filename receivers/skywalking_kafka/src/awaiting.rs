@@ -1,0 +1,188 @@
+//! Partitions that wait until Kafka has said where they begin. Sans-IO: time is an argument.
+//!
+//! Those that are known begin together, as soon as each has been answered once, or a little later without those that take
+//! longer: these are asked again and again, and begin by themselves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+
+use crate::ask::{Answer, Facts};
+
+/// How long to wait before Kafka is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long partitions that are known wait for others, so that most begin together.
+const GRACE: Duration = Duration::from_secs(1);
+/// The most questions about single partitions at a time.
+const ALONE: usize = 8;
+
+/// The partitions that wait.
+#[derive(Default)]
+pub(crate) struct Awaiting {
+    partitions: BTreeMap<i32, Waiting>,
+    /// Since when one of them is known.
+    known: Option<Instant>,
+}
+
+struct Waiting {
+    /// The question that is being asked.
+    asked: Option<u64>,
+    next_try: Instant,
+    /// To be asked without others: together nobody was answered.
+    alone: bool,
+    /// Kafka has refused to say.
+    refused: bool,
+    facts: Option<Facts>,
+}
+
+impl Awaiting {
+    /// These begin as soon as it is known where.
+    pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = i32>, now: Instant) {
+        let waiting = || Waiting { asked: None, next_try: now, alone: false, refused: false, facts: None };
+        self.partitions.extend(partitions.into_iter().map(|partition| (partition, waiting())));
+    }
+
+    /// These do not begin.
+    pub(crate) fn remove(&mut self, partitions: &[i32]) {
+        self.partitions.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Those that wait.
+    pub(crate) fn partitions(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+
+    /// What to ask now, each with one question.
+    pub(crate) fn due(&self, now: Instant) -> Vec<Vec<i32>> {
+        let due = self.partitions.iter().filter(|(_, waiting)| {
+            waiting.facts.is_none() && waiting.asked.is_none() && waiting.next_try <= now
+        });
+        let (alone, together): (Vec<_>, Vec<_>) = due.partition(|(_, waiting)| waiting.alone);
+        let asked =
+            self.partitions.values().filter(|waiting| waiting.alone && waiting.asked.is_some()).count();
+        let together: Vec<i32> = together.into_iter().map(|(partition, _)| *partition).collect();
+        let alone =
+            alone.into_iter().take(ALONE.saturating_sub(asked)).map(|(partition, _)| vec![*partition]);
+        alone.chain(Some(together).filter(|all| !all.is_empty())).collect()
+    }
+
+    /// These are asked for with this question.
+    pub(crate) fn asked(&mut self, partitions: &[i32], number: u64) {
+        for partition in partitions {
+            if let Some(waiting) = self.partitions.get_mut(partition) {
+                waiting.asked = Some(number);
+            }
+        }
+    }
+
+    /// An answer came. Why Kafka does not say it, if it does not.
+    pub(crate) fn answer(&mut self, answer: Answer, now: Instant) -> Option<KafkaError> {
+        let waiting = self.partitions.get_mut(&answer.partition);
+        let waiting = waiting.filter(|waiting| waiting.asked == Some(answer.number))?;
+        waiting.asked = None;
+        match answer.facts {
+            Ok(facts) => {
+                waiting.facts = Some(facts);
+                self.known.get_or_insert(now);
+                None
+            }
+            Err(refused) => {
+                waiting.refused = true;
+                waiting.alone = refused.alone;
+                waiting.next_try = now + RETRY;
+                Some(refused.error)
+            }
+        }
+    }
+
+    /// Those that begin now; they do not wait any more.
+    pub(crate) fn ready(&mut self, now: Instant) -> BTreeMap<i32, Facts> {
+        let waits = |waiting: &Waiting| waiting.facts.is_none() && !waiting.refused;
+        let late = self.known.is_some_and(|known| now >= known + GRACE);
+        if !late && self.partitions.values().any(waits) {
+            return BTreeMap::new();
+        }
+        self.known = None;
+        let known = |(partition, waiting): (&i32, &mut Waiting)| Some((*partition, waiting.facts.take()?));
+        let ready: BTreeMap<i32, Facts> = self.partitions.iter_mut().filter_map(known).collect();
+        self.partitions.retain(|partition, _| !ready.contains_key(partition));
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::{Refused, Topic};
+    use rdkafka::error::RDKafkaErrorCode;
+    use std::sync::Arc;
+
+    fn good(number: u64, partition: i32) -> Answer {
+        let topic = Arc::new(Topic { cluster: "c".to_owned(), id: None, count: 3 });
+        Answer { number, partition, facts: Ok(Facts { topic, first: 0, end: 9, committed: None }) }
+    }
+
+    fn bad(number: u64, partition: i32, alone: bool) -> Answer {
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+        Answer { number, partition, facts: Err(Refused { error, alone }) }
+    }
+
+    #[test]
+    fn those_that_are_known_begin_together_without_one_that_is_refused() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.add([0, 1, 2], now);
+        assert_eq!(awaiting.due(now), [[0, 1, 2]]);
+        awaiting.asked(&[0, 1, 2], 1);
+        assert!(awaiting.due(now).is_empty(), "they are being asked for");
+        assert!(awaiting.answer(good(1, 0), now).is_none());
+        assert!(awaiting.ready(now).is_empty(), "the others may be there at once, too");
+        assert!(awaiting.answer(bad(1, 1, true), now).is_some());
+        assert!(awaiting.answer(good(1, 2), now).is_none());
+        assert_eq!(awaiting.ready(now).into_keys().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(awaiting.partitions(), [1]);
+        assert!(awaiting.due(now).is_empty());
+        assert_eq!(awaiting.due(now + RETRY), [[1]]);
+    }
+
+    #[test]
+    fn one_that_takes_long_does_not_keep_the_others() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.add([0, 1], now);
+        awaiting.asked(&[0, 1], 1);
+        awaiting.answer(good(1, 1), now);
+        assert!(awaiting.ready(now).is_empty());
+        assert_eq!(awaiting.ready(now + GRACE).into_keys().collect::<Vec<_>>(), [1]);
+        awaiting.answer(good(1, 0), now + 9 * GRACE);
+        assert_eq!(awaiting.ready(now + 9 * GRACE).into_keys().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_is_nobodys() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.add([0], now);
+        awaiting.asked(&[0], 1);
+        awaiting.remove(&[0]);
+        awaiting.add([0], now);
+        awaiting.asked(&[0], 2);
+        awaiting.answer(good(1, 0), now);
+        assert!(awaiting.ready(now + GRACE).is_empty());
+    }
+
+    #[test]
+    fn partitions_that_failed_together_are_asked_for_alone_a_few_at_a_time() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.add(0..20, now);
+        awaiting.asked(&(0..20).collect::<Vec<_>>(), 1);
+        (0..20).for_each(|partition| drop(awaiting.answer(bad(1, partition, true), now)));
+        let due = awaiting.due(now + RETRY);
+        assert_eq!(due, (0..8).map(|partition| vec![partition]).collect::<Vec<_>>());
+        awaiting.asked(&due[0], 2);
+        assert_eq!(awaiting.due(now + RETRY).len(), 7);
+    }
+}
