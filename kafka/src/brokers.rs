@@ -28,7 +28,7 @@ fn problem(broker: &str) -> Option<String> {
     }
     let (host, port) = match broker.trim().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         // An IPv6 address.
-        Some((host, rest)) if rest.is_empty() => (host, None),
+        Some((host, "")) => (host, None),
         Some((host, rest)) => (host, Some(rest.strip_prefix(':').unwrap_or(rest))),
         None => match broker.trim().split_once(':') {
             Some((host, port)) => (host, Some(port)),

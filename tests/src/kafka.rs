@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -153,6 +153,70 @@ impl Kafka {
             one.map_err(|(name, code)| anyhow::anyhow!("cannot grow topic {name}: {code}"))?;
         }
         Ok(())
+    }
+
+    /// Deletes a topic and creates it again, with this many empty partitions.
+    pub async fn create_again(&self, topic: &str, partitions: i32) -> Result<()> {
+        for one in self.admin()?.delete_topics(&[topic], &admin_options()).await? {
+            one.map_err(|(name, code)| anyhow::anyhow!("cannot delete topic {name}: {code}"))?;
+        }
+        crate::wait_until("the topic to be created again", TIMEOUT, async || {
+            Ok(self.create_topic(topic, partitions, &[]).await.ok())
+        })
+        .await
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does.
+    pub async fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before))?;
+        let done = self.admin()?.delete_records(&list, &admin_options()).await?;
+        for one in done.elements() {
+            one.error()?;
+        }
+        Ok(())
+    }
+
+    /// Writes records to a partition in one transaction, which is committed or aborted.
+    pub fn produce_transaction(&self, records: &[Record], commit: bool) -> Result<()> {
+        let mut config = self.client();
+        config.set("transactional.id", crate::unique("transaction"));
+        let producer: BaseProducer = config.create()?;
+        producer.init_transactions(TIMEOUT)?;
+        producer.begin_transaction()?;
+        for record in records {
+            let mut one = BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition);
+            (one.key, one.payload) = (record.key.as_deref(), record.value.as_deref());
+            producer.send(one).map_err(|(error, _)| error)?;
+        }
+        producer.flush(TIMEOUT)?;
+        if commit {
+            producer.commit_transaction(TIMEOUT)?
+        } else {
+            producer.abort_transaction(TIMEOUT)?
+        }
+        Ok(())
+    }
+
+    /// The file with the records of a partition, when the broker is [one's own](Kafka::start).
+    ///
+    /// # Errors
+    /// There is not exactly one.
+    pub fn log_file(&self, topic: &str, partition: i32) -> Result<PathBuf> {
+        let folder = self.folder.as_ref().context("the shared broker's data are its own")?.path();
+        let name = format!("{topic}-{partition}");
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder)?.collect::<std::io::Result<Vec<_>>>()? {
+                if entry.file_name() == name.as_str() {
+                    return Ok(entry.path().join("00000000000000000000.log"));
+                }
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        bail!("no folder {name}")
     }
 
     /// Writes one record and waits until the broker has it; returns its offset. Without a partition the key
