@@ -177,6 +177,8 @@ fn truncated(offset: i64, mut metadata: Metadata, place: i64, first: i64) -> Sta
         metadata.rewritten = Some(Rewritten { from: place, times });
         metadata.exported.values_mut().for_each(|exported| *exported = place.min(*exported));
         metadata.pending.retain(|_, end| *end <= place);
+        let Metadata { splits, pending, .. } = &mut metadata;
+        splits.retain(|sink, _| pending.contains_key(sink));
     }
     let offset = offset.min(place).max(first);
     let trouble = Some(Trouble::TruncatedAt(place));
