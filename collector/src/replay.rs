@@ -102,8 +102,22 @@ async fn replay_file(
             break; // it is being written
         }
         position += read;
-        let letter: Map<String, Value> = serde_json::from_slice(&line)
-            .with_context(|| format!("{} at byte {}: not a letter", file.display(), position - read))?;
+        // A crash may have cut a line off; the letters behind it are whole.
+        let letter: Map<String, Value> = match serde_json::from_slice(&line) {
+            Ok(letter) => letter,
+            Err(error) => {
+                let at = position - read;
+                tracing::error!(
+                    "{} at byte {at}: this is no letter and is left out: {error}",
+                    file.display()
+                );
+                counts.failed += 1;
+                if !args.dry_run {
+                    mark.write(position)?;
+                }
+                continue;
+            }
+        };
         let id =
             component(&letter).with_context(|| format!("{} at byte {}", file.display(), position - read))?;
         if args.component.as_ref().is_some_and(|only| *only != id) {

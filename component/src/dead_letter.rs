@@ -2,12 +2,14 @@
 //!
 //! One file a component, `<directory>/<component id>.jsonl`, one JSON object a line: `time` (RFC 3339),
 //! `component`, `reason`, then what the caller adds (topic, partition, offset, `data` in base64, a row).
-//! All files together stay below `max_bytes`; beyond it letters are counted and logged, not kept.
+//! All files together stay below `max_bytes`; beyond it letters are counted and logged, not kept, until there is room again.
+//! Files may be moved away or deleted at any time: the next letter begins a new one.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
@@ -51,9 +53,16 @@ struct Shared {
 
 #[derive(Default)]
 struct Open {
-    files: HashMap<String, File>,
-    /// Bytes in the directory; `None` until the first letter.
+    files: HashMap<String, Letters>,
+    /// Bytes in the directory; `None` when they must be counted.
     bytes: Option<u64>,
+}
+
+/// The open file of a component.
+struct Letters {
+    file: File,
+    /// Device and number of the file, to see whether it is still the one that has the name.
+    identity: (u64, u64),
 }
 
 impl DeadLetters {
@@ -100,43 +109,87 @@ impl DeadLetters {
         self.0.telemetry.counter(metric, &[id])
     }
 
-    fn append(&self, id: &str, line: &[u8]) -> std::io::Result<()> {
+    fn append(&self, id: &str, line: &[u8]) -> io::Result<()> {
         let mut guard = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = &mut *guard;
-        let used = match open.bytes {
-            Some(bytes) => bytes,
-            None => {
-                std::fs::create_dir_all(&self.0.directory)?;
-                directory_bytes(&self.0.directory)?
-            }
-        };
-        let total = used + line.len() as u64;
-        if total > self.0.max_bytes {
-            open.bytes = Some(used);
-            let message = format!(
-                "the directory is full ({used} of {} bytes): replay and delete its files, or raise service.dead_letter.max_bytes",
-                self.0.max_bytes
-            );
-            return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, message));
+        let written = guard.append(&self.0.directory, self.0.max_bytes, id, line);
+        if written.is_err() {
+            // The file may end within a line: opening it again mends that.
+            guard.files.remove(id);
         }
-        let file = match open.files.get_mut(id) {
-            Some(file) => file,
+        written
+    }
+}
+
+impl Open {
+    fn append(&mut self, directory: &Path, max_bytes: u64, id: &str, line: &[u8]) -> io::Result<()> {
+        let path = directory.join(format!("{}.jsonl", id.replace('/', "-")));
+        let is_open = |letters: &Letters| {
+            std::fs::metadata(&path).is_ok_and(|found| letters.identity == (found.dev(), found.ino()))
+        };
+        if !self.files.get(id).is_some_and(is_open) {
+            self.files.remove(id);
+            self.bytes = None; // somebody has made room, or nothing is known yet
+        }
+        let length = line.len() as u64;
+        let fits = |used: u64| used + length <= max_bytes;
+        let used = match self.bytes.filter(|used| fits(*used)) {
+            Some(used) => used,
             None => {
-                let path = self.0.directory.join(format!("{}.jsonl", id.replace('/', "-")));
-                let file = OpenOptions::new().create(true).append(true).open(path)?;
-                open.files.entry(id.to_owned()).or_insert(file)
+                std::fs::create_dir_all(directory)?;
+                directory_bytes(directory)?
             }
         };
-        file.write_all(line)?;
-        open.bytes = Some(total);
+        self.bytes = Some(used);
+        if !fits(used) {
+            let message = format!(
+                "the directory is full ({used} of {max_bytes} bytes): replay and delete its files, or raise service.dead_letter.max_bytes"
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        let letters = match self.files.get_mut(id) {
+            Some(letters) => letters,
+            None => self.files.entry(id.to_owned()).or_insert(Letters::open(&path)?),
+        };
+        letters.file.write_all(line)?;
+        self.bytes = Some(used + length);
         Ok(())
     }
 }
 
-fn directory_bytes(directory: &std::path::Path) -> std::io::Result<u64> {
+impl Letters {
+    /// Opens a file, or makes one. What was replayed of an earlier file of that name does not count for a new one, and what a
+    /// crash has left of a line is ended.
+    fn open(path: &Path) -> io::Result<Letters> {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true);
+        let mut file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut replayed = path.as_os_str().to_owned();
+                replayed.push(".replayed");
+                match std::fs::remove_file(replayed) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => options.create(true).open(path)?,
+                }
+            }
+            opened => opened?,
+        };
+        let metadata = file.metadata()?;
+        if let Some(last) = metadata.len().checked_sub(1) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, last)?;
+            if byte != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(Letters { file, identity: (metadata.dev(), metadata.ino()) })
+    }
+}
+
+fn directory_bytes(directory: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(directory)? {
-        bytes += entry?.metadata()?.len();
+        // A file may vanish between the list and the look.
+        bytes += entry?.metadata().map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 });
     }
     Ok(bytes)
 }
@@ -177,5 +230,60 @@ mod tests {
         assert!(!letters.write(&id("file"), &"x".repeat(100), Map::new()));
         assert!(letters.write(&id("file"), "", Map::new()) || telemetry.encode().contains("lost_total"));
         assert!(telemetry.encode().contains("weir_dead_letters_lost_total{component=\"file\"} 1"));
+    }
+
+    fn reasons(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let read =
+            |line: &str| serde_json::from_str::<Value>(line).map(|letter| letter["reason"].to_string());
+        text.lines().map(|line| read(line).unwrap_or_else(|_| "?".to_owned())).collect()
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_or_moved_away_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("dead");
+        let path = folder.join("file.jsonl");
+        let letters = DeadLetters::new(&folder, 10_000, Telemetry::default());
+        assert!(letters.write(&id("file"), "1", Map::new()));
+        std::fs::rename(&path, folder.join("file.jsonl.1")).unwrap();
+        assert!(letters.write(&id("file"), "2", Map::new()));
+        assert_eq!(reasons(&path), ["\"2\""]);
+        assert_eq!(reasons(&folder.join("file.jsonl.1")), ["\"1\""]);
+        std::fs::write(folder.join("file.jsonl.replayed"), "70").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(letters.write(&id("file"), "3", Map::new()));
+        assert!(letters.write(&id("file"), "4", Map::new()));
+        assert_eq!(reasons(&path), ["\"3\"", "\"4\""]);
+        assert!(!folder.join("file.jsonl.replayed").exists(), "nothing of the new file has been replayed");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(letters.write(&id("file"), "5", Map::new()));
+        assert_eq!(reasons(&path), ["\"5\""]);
+    }
+
+    #[test]
+    fn when_space_is_freed_writing_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(directory.path(), 400, Telemetry::default());
+        let long = "x".repeat(200);
+        assert!(letters.write(&id("file/a"), &long, Map::new()));
+        assert!(!letters.write(&id("file/b"), &long, Map::new()), "full");
+        std::fs::remove_file(directory.path().join("file-a.jsonl")).unwrap();
+        assert!(letters.write(&id("file/b"), &long, Map::new()));
+        assert!(!letters.write(&id("file/b"), &long, Map::new()), "full again");
+        // As `truncate` or `>` empty it.
+        std::fs::write(directory.path().join("file-b.jsonl"), "").unwrap();
+        assert!(letters.write(&id("file/b"), &long, Map::new()));
+        assert_eq!(reasons(&directory.path().join("file-b.jsonl")).len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_does_not_spoil_the_next_letter() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file.jsonl");
+        std::fs::write(&path, "{\"time\":\"2026").unwrap();
+        let letters = DeadLetters::new(directory.path(), 10_000, Telemetry::default());
+        assert!(letters.write(&id("file"), "next", Map::new()));
+        assert_eq!(reasons(&path), ["?", "\"next\""]);
     }
 }
