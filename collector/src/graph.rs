@@ -4,6 +4,7 @@
 //! Building does no I/O. All errors are reported at once.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use weir_component::factory::{BuiltExporter, Info, Settings};
 use weir_component::{Context, DeadLetters, Extension, Processor, Receiver, Registry, Storages, Telemetry};
@@ -12,6 +13,11 @@ use weir_config::{
     Topology, nearest,
 };
 use weir_pdata::{Demand, Signal, SignalSet};
+
+use crate::undelivered::Undelivered;
+
+/// The id of the storage in the dead letters' folder.
+const UNDELIVERED: &str = "storage/undelivered";
 
 /// Everything that a configuration describes, built and not started.
 pub struct Graph {
@@ -76,7 +82,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     };
 
     // First, because the contexts of all others have the storages.
-    let extensions = builder.extensions(&topology);
+    let mut extensions = builder.extensions(&topology);
 
     let mut exporters = Vec::new();
     let mut exporter_index = HashMap::new();
@@ -85,6 +91,12 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         let used = topology.pipelines.iter().any(|pipeline| names(&pipeline.exporters, &section.id));
         if let (Some(built), true) = (built, used) {
             exporter_index.insert(section.id.clone(), exporters.len());
+            if built.helper.detached
+                && built.helper.storage.is_none()
+                && builder.storages.default_storage().is_none()
+            {
+                extensions.extend(builder.default_storage(&topology));
+            }
             exporters.push((builder.context(&section.id), built));
         }
     }
@@ -162,6 +174,24 @@ impl Builder<'_> {
             started.iter().filter_map(|(id, extension)| Some((id.clone(), extension.storage()?))).collect();
         self.storages = Storages::new(storages);
         started
+    }
+
+    /// Where exporters that inputs must not wait for keep what waits, unless their `queue.storage` says something else: in the first storage
+    /// that is started, or, when none is, in a folder of the dead letters. Returns the extension that must be started for that.
+    fn default_storage(&mut self, topology: &Topology) -> Option<(ComponentId, Box<dyn Extension>)> {
+        let mut started = topology.started_extensions.iter();
+        let found = started.find_map(|reference| self.storages.find(&reference.id).ok());
+        let (storage, extension) = match found {
+            Some(storage) => (storage, None),
+            None => {
+                let id: ComponentId = UNDELIVERED.parse().ok()?;
+                let directory = Path::new(&topology.service.dead_letter.directory).join("undelivered");
+                let extension = Undelivered::new(directory, self.context(&id));
+                (extension.storage()?, Some((id, Box::new(extension) as Box<dyn Extension>)))
+            }
+        };
+        self.storages = std::mem::take(&mut self.storages).with_default(storage);
+        extension
     }
 
     fn receiver(&mut self, section: &Section) -> Option<Box<dyn Receiver>> {

@@ -19,3 +19,4 @@ mod replay;
 pub mod run;
 mod shutdown;
 mod telemetry_server;
+mod undelivered;

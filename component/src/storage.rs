@@ -129,13 +129,28 @@ pub enum StorageError {
 
 /// The storages that the configuration starts, by the id of their extension. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Storages(Arc<HashMap<ComponentId, Arc<dyn Storage>>>);
+pub struct Storages {
+    named: Arc<HashMap<ComponentId, Arc<dyn Storage>>>,
+    default: Option<Arc<dyn Storage>>,
+}
 
 impl Storages {
     /// These storages.
     #[must_use]
     pub fn new(all: HashMap<ComponentId, Arc<dyn Storage>>) -> Storages {
-        Storages(Arc::new(all))
+        Storages { named: Arc::new(all), default: None }
+    }
+
+    /// The same storages, with one for what must be kept though no storage was named for it.
+    #[must_use]
+    pub fn with_default(self, default: Arc<dyn Storage>) -> Storages {
+        Storages { default: Some(default), ..self }
+    }
+
+    /// Where to keep what must be kept though no storage was named for it.
+    #[must_use]
+    pub fn default_storage(&self) -> Option<Arc<dyn Storage>> {
+        self.default.clone()
     }
 
     /// The storage of this id.
@@ -143,10 +158,10 @@ impl Storages {
     /// # Errors
     /// What to tell the user when there is none.
     pub fn find(&self, id: &ComponentId) -> Result<Arc<dyn Storage>, String> {
-        if let Some(storage) = self.0.get(id) {
+        if let Some(storage) = self.named.get(id) {
             return Ok(Arc::clone(storage));
         }
-        let mut ids: Vec<String> = self.0.keys().map(ToString::to_string).collect();
+        let mut ids: Vec<String> = self.named.keys().map(ToString::to_string).collect();
         ids.sort_unstable();
         let wanted = id.to_string();
         Err(match nearest(&wanted, ids.iter().map(String::as_str)) {

@@ -255,3 +255,150 @@ async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
     drop(queue);
     task.finish(Duration::from_secs(60)).await;
 }
+
+/// Starts a [`FlakyExporter`] behind the helper.
+async fn flaky(
+    directory: &std::path::Path,
+    regime: Regime,
+    helper: HelperConfig,
+) -> (exporter_helper::Queue, exporter_helper::ExporterTask) {
+    let (exporter, _) = FlakyExporter::new(regime, 1);
+    let built = BuiltExporter { exporter: Box::new(exporter), helper };
+    exporter_helper::spawn(built, context("test", directory)).await.unwrap()
+}
+
+/// The numbers of the rows in the dead letters.
+fn buried(directory: &std::path::Path) -> Vec<i64> {
+    let text = std::fs::read_to_string(directory.join("test.jsonl")).unwrap_or_default();
+    let number = |line: &str| {
+        let letter: serde_json::Value = serde_json::from_str(line).unwrap();
+        let row: serde_json::Value = serde_json::from_str(letter["row"].as_str().unwrap()).unwrap();
+        row["duration_ns"].as_i64().unwrap()
+    };
+    let mut numbers: Vec<i64> = text.lines().map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test]
+async fn what_nobody_reads_again_is_in_the_dead_letters_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (queue, task) = flaky(directory.path(), Regime::Transient(1.0), fast()).await;
+    let probe = Probe::default();
+    for (at, batch) in batches(&[12, 7, 6]).into_iter().enumerate() {
+        let ack = if at == 1 { probe.ack() } else { Ack::none() };
+        // Of two signals: each is exported, and given up, by itself.
+        let signal = if at == 1 { Signal::Logs } else { Signal::Traces };
+        queue.send(EventBatch { ack, signal, ..batch }).await.unwrap();
+    }
+    drop(queue);
+    let unfinished = task.finish(Duration::from_millis(50)).await;
+    assert_eq!((unfinished.dead_letters, unfinished.read_again), (18, 7));
+    assert_eq!(probe.count(Outcome::Failed), 1);
+    assert_eq!(buried(directory.path()), (0..12).chain(19..25).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_pipelines_have_in_hand_comes_to_an_exporter_that_gives_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = QueueConfig { max_bytes: ByteSize::kib(2), concurrency: 1 };
+    let (queue, task) =
+        flaky(directory.path(), Regime::Transient(1.0), HelperConfig { queue, ..fast() }).await;
+    let sending = tokio::spawn(async move {
+        for batch in batches(&[100; 10]) {
+            queue.send(batch).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!sending.is_finished(), "the queue is full");
+    task.give_up();
+    tokio::time::timeout(Duration::from_secs(30), sending).await.unwrap().unwrap();
+    let unfinished = task.finish(Duration::from_secs(30)).await;
+    assert_eq!((unfinished.dead_letters, unfinished.read_again), (1000, 0));
+    assert_eq!(buried(directory.path()), (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_detached_exporter_makes_nobody_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = QueueConfig { max_bytes: ByteSize::kib(4), concurrency: 1 };
+    let helper = HelperConfig { queue, detached: true, ..fast() };
+    let (queue, task) = flaky(directory.path(), Regime::Transient(1.0), helper).await;
+    let probe = Probe::default();
+    let sending = async {
+        for batch in batches(&[100; 20]) {
+            queue.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), sending).await.expect("nobody waits for space");
+    drop(queue);
+    let unfinished = task.finish(Duration::from_millis(50)).await;
+    let kept = buried(directory.path()).len() as u64;
+    assert!(kept >= 1500, "800 bytes each: at most five of twenty batches fit, {kept} rows were given up");
+    assert_eq!(unfinished.read_again + kept, 2000);
+    assert_eq!(probe.count(Outcome::Failed) as u64 * 100, unfinished.read_again);
+    assert_eq!(probe.count(Outcome::Done) as u64 * 100, kept);
+}
+
+#[tokio::test]
+async fn rows_of_a_detached_exporter_are_given_up_together_so_long_after_they_were_queued() {
+    let directory = tempfile::tempdir().unwrap();
+    let retry = RetryConfig { max_elapsed_time: weir_config::Duration::from_millis(400), ..fast().retry };
+    let batch = BatchConfig { max_rows: 1, ..fast().batch };
+    let helper = HelperConfig { retry, batch, detached: true, ..fast() };
+    let (queue, task) = flaky(directory.path(), Regime::Transient(1.0), helper).await;
+    let probe = Probe::default();
+    let began = std::time::Instant::now();
+    // Forty exports, one after the other: with a clock of its own each would take 400 ms.
+    for batch in batches(&[1; 40]) {
+        queue.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while probe.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(probe.count(Outcome::Done), 40);
+    assert_eq!(buried(directory.path()), (0..40).collect::<Vec<_>>());
+    drop(queue);
+    assert_eq!(task.finish(Duration::from_secs(5)).await.rows(), 0);
+}
+
+/// Panics at every export.
+struct Panicking;
+
+#[async_trait]
+impl Exporter for Panicking {
+    fn signals(&self) -> SignalSet {
+        SignalSet::ALL
+    }
+
+    fn demand(&self) -> Demand {
+        Demand::everything()
+    }
+
+    async fn export(&self, _: &[EventBatch]) -> Result<(), ExportError> {
+        panic!("a mistake in an exporter");
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_panics_breaks_the_exporter_and_fails_its_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let built = BuiltExporter { exporter: Box::new(Panicking), helper: fast() };
+    let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+    let (probe, broken) = (Probe::default(), task.broken());
+    for batch in batches(&[3]) {
+        queue.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+    }
+    let why = tokio::time::timeout(Duration::from_secs(30), broken).await.expect("the program is told");
+    assert!(why.contains("a mistake in an exporter"), "{why}");
+    assert_eq!(probe.count(Outcome::Failed), 1);
+    drop(queue);
+    task.finish(Duration::from_secs(5)).await;
+}

@@ -31,6 +31,12 @@ pub trait AckSink: Send + Sync {
     fn is_ordered(&self) -> bool {
         false
     }
+
+    /// Whether inputs that fail come again: their position is kept, or who sent them is told. If not, what becomes of them must not
+    /// depend on it.
+    fn reads_again(&self) -> bool {
+        true
+    }
 }
 
 /// A cheap handle to "these inputs". See the [module](self).
@@ -97,6 +103,21 @@ impl Ack {
         if let Some(inner) = &self.0 {
             inner.failed.store(true, Ordering::Release);
         }
+    }
+
+    /// Whether some of these inputs are [read again](AckSink::reads_again) when they fail.
+    #[must_use]
+    pub fn is_read_again(&self) -> bool {
+        // Joins of joins may be long chains.
+        let mut todo = vec![self];
+        while let Some(ack) = todo.pop() {
+            match ack.0.as_ref().map(|inner| &inner.target) {
+                Some(Target::Source { sink, .. }) if sink.reads_again() => return true,
+                Some(Target::Joined(parts)) => todo.extend(parts),
+                Some(Target::Source { .. }) | None => {}
+            }
+        }
+        false
     }
 
     /// Whether both are handles to the very same inputs (clones of one ack).
@@ -226,6 +247,12 @@ impl Held {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.acks.is_empty()
+    }
+
+    /// Whether some of these inputs are read again when they fail.
+    #[must_use]
+    pub fn is_read_again(&self) -> bool {
+        self.acks.iter().any(Ack::is_read_again)
     }
 
     /// Hands the acks on as one. Dropping that one acknowledges.

@@ -38,6 +38,8 @@ impl Request {
 struct Book {
     requests: Vec<Request>,
     answers: VecDeque<u16>,
+    /// The answer when nothing else was ordered; `None`: 200.
+    usual: Option<u16>,
     delay: Duration,
 }
 
@@ -76,6 +78,11 @@ impl Recorder {
     /// Answers the next requests with these statuses, in this order, then 200 again.
     pub fn answer_with(&self, statuses: &[u16]) {
         locked(&self.book).answers.extend(statuses);
+    }
+
+    /// Answers with this status from now on, whenever [`answer_with`](Self::answer_with) orders nothing else.
+    pub fn answer_always(&self, status: u16) {
+        locked(&self.book).usual = Some(status);
     }
 
     /// Answers each request after this long from now on.
@@ -126,7 +133,7 @@ async fn record(
     let delay = locked(&book).delay;
     tokio::time::sleep(delay).await;
     let mut book = locked(&book);
-    let status = book.answers.pop_front().unwrap_or(200);
+    let status = book.answers.pop_front().or(book.usual).unwrap_or(200);
     book.requests.push(Request { at: SystemTime::now(), path: uri.to_string(), headers, body, status });
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

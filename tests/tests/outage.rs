@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 use weir_tests::{
-    ClickHouse, Kafka, Record, SHORT_SESSION, Weir, decode_segments, free_port, recorded, storing, unique,
-    wait_until,
+    ClickHouse, Kafka, Record, SHORT_SESSION, Weir, decode_segments, recorded, storing, unique, wait_until,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -124,20 +123,6 @@ async fn a_second_signal_ends_at_once_and_the_next_start_delivers() -> Result<()
     clickhouse.fault(json!({"mode": "ok"})).await?;
     let weir = Weir::start(&config, &[], &[])?;
     all_stored_once(&clickhouse, &database, spans).await?;
-    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_webhook_that_is_down_at_start_holds_up_no_event() -> Result<()> {
-    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
-    let (topic, database, spans) = produced(kafka, clickhouse, "hook").await?;
-    let nobody = format!("http://127.0.0.1:{}/alarms", free_port()?);
-    let config = config(kafka, &topic, clickhouse, &database)
-        .replace("exporters:\n", &format!("exporters:\n  webhook: {{url: \"{nobody}\"}}\n"))
-        .replace("exporters: [clickhouse]", "exporters: [clickhouse, webhook]");
-    let weir = Weir::start(&config, &[], &[])?;
-    all_stored_once(clickhouse, &database, spans).await?;
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     Ok(())
 }

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_component::budget::MemoryBudget;
 use weir_component::delivery::{Marks, TrunkStart};
-use weir_component::exporter_helper::{self, ExporterTask, Queue};
+use weir_component::exporter_helper::{self, ExporterTask, Queue, Unfinished};
 use weir_component::{Processor, ReceiverError, ReceiverHost};
-use weir_config::ByteSize;
+use weir_config::{ByteSize, ComponentId};
 use weir_pdata::{Demand, SharedProjection};
 
 use super::extensions::Extensions;
@@ -48,8 +48,10 @@ pub async fn run(mut graph: Graph, options: Options, stop: CancellationToken) ->
             extensions.ready().await;
             let outcome = running.wait(options, &stop).await;
             stop.cancel();
-            running.stop(deadline).await;
-            outcome
+            let unfinished = running.stop(deadline).await;
+            outcome.and_then(
+                |ended| if unfinished.is_empty() { Ok(ended) } else { Err(left(deadline, &unfinished)) },
+            )
         }
         Ok(None) => Ok(Ended::Stopped),
         Err(error) => Err(error),
@@ -64,6 +66,8 @@ struct Running {
     trunks: JoinSet<()>,
     pipelines: Vec<Arc<RunningPipeline>>,
     exporters: Vec<ExporterTask>,
+    /// Each ends when an exporter cannot go on: its id, and why.
+    broken: JoinSet<(ComponentId, String)>,
     queues: Vec<Queue>,
 }
 
@@ -75,6 +79,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         trunks: JoinSet::new(),
         pipelines: Vec::new(),
         exporters: Vec::new(),
+        broken: JoinSet::new(),
         queues: Vec::new(),
     };
     for (context, built) in exporters {
@@ -82,6 +87,8 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let (queue, task) = exporter_helper::spawn(built, context)
             .await
             .with_context(|| format!("exporter {id} cannot start"))?;
+        let broken = task.broken();
+        running.broken.spawn(async move { (id, broken.await) });
         running.exporters.push(task);
         running.queues.push(queue);
     }
@@ -163,6 +170,9 @@ impl Running {
                     let error = ended.err().map_or_else(|| anyhow!("it ended early"), Into::into);
                     return Err(error.context("a pipeline's trunk failed; its input will be read again"));
                 }
+                Some(Ok((id, why))) = self.broken.join_next() => {
+                    return Err(anyhow!(why).context(format!("exporter {id} failed; its input will be read again")));
+                }
                 ended = self.receivers.join_next() => match ended {
                     Some(Ok(Ok(()))) => {}
                     Some(Ok(Err(error))) => return Err(anyhow::Error::new(error).context("a receiver cannot go on")),
@@ -180,30 +190,74 @@ impl Running {
         }
     }
 
-    /// Stops in order, within `deadline`. What is not finished by then fails and is read again.
-    async fn stop(self, deadline: Duration) {
+    /// Stops in order, within `deadline`. What is not finished by then is read again, or in the dead letters: how many rows of
+    /// which exporters.
+    async fn stop(self, deadline: Duration) -> Vec<(ComponentId, Unfinished)> {
         let until = Instant::now() + deadline;
         let left = || until.saturating_duration_since(Instant::now());
-        let Running { mut receivers, mut trunks, pipelines, exporters, queues } = self;
-        let drained = tokio::time::timeout(left(), async {
+        let Running { mut receivers, mut trunks, pipelines, exporters, broken: _, queues } = self;
+        exporters.iter().for_each(ExporterTask::end);
+        let give_up = || exporters.iter().for_each(ExporterTask::give_up);
+        let drained = ended(left(), give_up, async {
             while let Some(ended) = receivers.join_next().await {
                 report(ended);
             }
         });
-        if drained.await.is_err() {
+        if !drained.await {
             tracing::warn!("receivers did not drain in time; what they had in hand will be read again");
             receivers.shutdown().await;
         }
         drop(pipelines); // the last senders of the trunks
-        let ended = tokio::time::timeout(left(), async { while trunks.join_next().await.is_some() {} });
-        if ended.await.is_err() {
+        if !ended(left(), give_up, async { while trunks.join_next().await.is_some() {} }).await {
             trunks.shutdown().await;
         }
         drop(queues);
+        let mut all = Vec::new();
         for exporter in exporters {
-            exporter.finish(left()).await;
+            let id = exporter.id().clone();
+            let unfinished = exporter.finish(left()).await;
+            if unfinished.on_disk > 0 {
+                let records = unfinished.on_disk;
+                tracing::info!(exporter = %id, records, "what waits on disk is exported by the next start");
+            }
+            if unfinished.rows() > 0 {
+                all.push((id, unfinished));
+            }
+        }
+        all
+    }
+}
+
+/// How long what pipelines have in hand may take to come to exporters that have given up.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// Waits for the end of `work`; when that takes longer than `left`, tells the exporters to give up, so that they take what `work` waits
+/// to hand over. Whether it has ended.
+async fn ended(left: Duration, give_up: impl FnOnce(), work: impl Future<Output = ()>) -> bool {
+    let mut work = std::pin::pin!(work);
+    if tokio::time::timeout(left, &mut work).await.is_ok() {
+        return true;
+    }
+    give_up();
+    tokio::time::timeout(HAND_OVER, work).await.is_ok()
+}
+
+/// Says what was left undone, as an error of the program.
+fn left(deadline: Duration, unfinished: &[(ComponentId, Unfinished)]) -> anyhow::Error {
+    let timeout = weir_config::Duration::from(deadline);
+    let mut rows = Vec::new();
+    for (id, Unfinished { read_again, dead_letters, .. }) in unfinished {
+        for (count, what) in [
+            (read_again, "their input is read again by the next start"),
+            (dead_letters, "nobody reads their input again, they are in the dead letters"),
+        ] {
+            if *count > 0 {
+                tracing::error!(exporter = %id, rows = count, "not exported within shutdown_timeout ({timeout}): {what}");
+                rows.push(format!("{count} rows of `{id}` ({what})"));
+            }
         }
     }
+    anyhow!("not exported within shutdown_timeout ({timeout}): {}", rows.join("; "))
 }
 
 fn report(ended: Result<Result<(), ReceiverError>, tokio::task::JoinError>) {

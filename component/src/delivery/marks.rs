@@ -140,6 +140,11 @@ impl State {
 }
 
 impl AckSink for State {
+    /// A mark is no input.
+    fn reads_again(&self) -> bool {
+        false
+    }
+
     fn settle(&self, id: u64, outcome: Outcome) {
         let mut inner = self.lock();
         let Some(key) = inner.open.remove(&id) else { return };

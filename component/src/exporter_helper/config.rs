@@ -20,6 +20,10 @@ pub struct HelperConfig {
     pub storage: Option<ComponentId>,
     /// Exports of one signal that may start in a second; 0: no limit. What waits longer is exported together.
     pub max_per_second: u32,
+    /// Inputs do not wait for the destination. Batches are kept on disk: in `storage`, else in the program's
+    /// [default](crate::Storages::default_storage); without either in memory. What finds no room, or has waited for
+    /// `retry.max_elapsed_time` since it was queued, goes to the dead letters.
+    pub detached: bool,
 }
 
 /// Batches that wait for the exporter.
@@ -82,6 +86,31 @@ impl Default for RetryConfig {
     }
 }
 
+/// `retry` in the section of an exporter with defaults of its own: what is left out is that.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryKeys {
+    initial_interval: Option<Duration>,
+    max_interval: Option<Duration>,
+    multiplier: Option<f64>,
+    randomization_factor: Option<f64>,
+    max_elapsed_time: Option<Duration>,
+}
+
+impl RetryKeys {
+    /// These defaults, with what the section says.
+    #[must_use]
+    pub fn over(self, defaults: RetryConfig) -> RetryConfig {
+        RetryConfig {
+            initial_interval: self.initial_interval.unwrap_or(defaults.initial_interval),
+            max_interval: self.max_interval.unwrap_or(defaults.max_interval),
+            multiplier: self.multiplier.unwrap_or(defaults.multiplier),
+            randomization_factor: self.randomization_factor.unwrap_or(defaults.randomization_factor),
+            max_elapsed_time: self.max_elapsed_time.unwrap_or(defaults.max_elapsed_time),
+        }
+    }
+}
+
 impl Default for HelperConfig {
     fn default() -> HelperConfig {
         HelperConfig {
@@ -91,6 +120,7 @@ impl Default for HelperConfig {
             timeout: Duration::from_secs(30),
             storage: None,
             max_per_second: 0,
+            detached: false,
         }
     }
 }
@@ -137,6 +167,7 @@ impl HelperConfig {
             timeout: timeout.unwrap_or(self.timeout),
             storage: queue.storage.or(self.storage),
             max_per_second: self.max_per_second,
+            detached: self.detached,
         }
     }
 

@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_pdata::{EventBatch, Payload, Signal};
+use weir_pdata::{EventBatch, Held, Payload, Signal};
 
 use super::Backoff;
 use super::config::HelperConfig;
@@ -19,6 +19,7 @@ use super::delay::Sending;
 use super::metrics::HelperMetrics;
 use super::parts::{Parts, Step};
 use super::queue::{Queued, Route};
+use super::unfinished::Condition;
 use crate::delivery::Split;
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 
@@ -30,13 +31,16 @@ pub(super) struct Delivery {
     pub metrics: HelperMetrics,
     /// Cancelled when unfinished exports must be given up.
     pub abort: CancellationToken,
+    /// Cancelled when nothing more is taken from pipelines, even to be given up.
+    pub closed: CancellationToken,
+    pub condition: Condition,
     pub log: LogLimit,
     /// Seeds the jitter of the next export.
     pub seed: AtomicU64,
 }
 
-/// The exporter was told to give up.
-struct Aborted;
+/// The exporter was told to give up: what is not delivered.
+struct Aborted(Vec<EventBatch>);
 
 /// What came of some rows.
 enum Verdict {
@@ -64,14 +68,23 @@ impl Delivery {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let mut sending = Vec::new();
-        for Queued { batch, held, room, route, sending: of_batch } in group {
+        let (mut since, mut on_disk) = (None, false);
+        for Queued { batch, held, room, route, sending: of_batch, since: queued, on_disk: kept, .. } in group
+        {
+            on_disk |= kept;
+            if self.config.detached {
+                since = Some(since.map_or(queued, |since: Instant| since.min(queued)));
+            }
             rest.push((held, room, route.map(|route| (route, batch.origin.positions.clone()))));
             sending.extend(of_batch);
             batches.push(batch);
         }
-        if self.deliver(batches, None).await.is_err() {
+        if let Err(Aborted(left)) = self.deliver(batches, None, since).await {
             self.metrics.abandoned.inc_by(rows as u64);
-            return; // dropping what is held fails the inputs
+            if !on_disk {
+                self.abandon(left, rest.into_iter().map(|(held, ..)| held).collect());
+            }
+            return; // dropping what is held leaves on disk what is there
         }
         self.arrived(sending);
         for (held, _room, route) in rest {
@@ -104,9 +117,12 @@ impl Delivery {
             }
             rest.push((held, room));
         }
-        if rows > 0 && self.deliver_range(&route, &range, by_signal).await.is_err() {
+        if rows > 0
+            && let Err(Aborted(left)) = self.deliver_range(&route, &range, by_signal).await
+        {
             self.metrics.abandoned.inc_by(rows as u64);
-            return; // dropping what is held fails the inputs
+            self.abandon(left, rest.into_iter().map(|(held, _)| held).collect());
+            return;
         }
         self.arrived(sending);
         route.ledger.done(&route.sink, &range);
@@ -122,14 +138,17 @@ impl Delivery {
         range: &Range<i64>,
         by_signal: [Vec<EventBatch>; Signal::ALL.len()],
     ) -> Result<(), Aborted> {
-        self.written(route, route.ledger.begin(&route.sink, range)).await?;
+        if !self.written(route, route.ledger.begin(&route.sink, range)).await {
+            return Err(Aborted(by_signal.into_iter().flatten().collect()));
+        }
         failpoint::reach("before-export");
         let split = route.ledger.split(&route.sink);
         let all: usize = by_signal.iter().flatten().map(EventBatch::len).sum();
         // What is gone from the lane meanwhile was its beginning.
         let lost = split.as_ref().map_or(0, |split| split.of.saturating_sub(all));
         let mut end = lost;
-        for batches in by_signal.into_iter().filter(|batches| !batches.is_empty()) {
+        let mut by_signal = by_signal.into_iter().filter(|batches| !batches.is_empty());
+        while let Some(batches) = by_signal.next() {
             let start = end;
             end += batches.iter().map(EventBatch::len).sum::<usize>();
             let begun = split.as_ref().map(|split| split.rows.start);
@@ -138,18 +157,57 @@ impl Delivery {
             }
             let resumed = split.clone().filter(|split| split.rows.end > start);
             let place = Place { route, rows: start..end, of: lost + all, resumed };
-            self.deliver(batches, Some(place)).await?;
+            if let Err(Aborted(mut left)) = self.deliver(batches, Some(place), None).await {
+                left.extend(by_signal.flatten());
+                return Err(Aborted(left));
+            }
         }
         Ok(())
     }
 
-    /// Waits until what was begun at this version of the ledger is written down.
-    async fn written(&self, route: &Route, version: u64) -> Result<(), Aborted> {
+    /// Waits until what was begun at this version of the ledger is written down; whether it is.
+    async fn written(&self, route: &Route, version: u64) -> bool {
         tokio::select! {
             biased;
-            () = self.abort.cancelled() => Err(Aborted),
-            written = route.ledger.until_written(version) => written.map_err(|_| Aborted),
+            () = self.abort.cancelled() => false,
+            written = route.ledger.until_written(version) => written.is_ok(),
         }
+    }
+
+    /// Gives up a batch that waits.
+    pub fn abandon_queued(&self, Queued { batch, held, on_disk, .. }: Queued) {
+        self.metrics.abandoned.inc_by(batch.len() as u64);
+        if !on_disk {
+            self.abandon(vec![batch], vec![held]);
+        }
+    }
+
+    /// Gives up rows because the program, or their lane, ends: their inputs fail. Rows whose input nobody reads again go to the dead
+    /// letters.
+    pub fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
+        let rows = batches.iter().map(EventBatch::len).sum::<usize>() as u64;
+        if inputs.iter().any(Held::is_read_again) {
+            self.condition.left_to_input(rows);
+            return; // dropping what is held fails the inputs
+        }
+        if rows > 0 {
+            let trouble = self.condition.trouble();
+            let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+            let reason = format!("the program ended before it was exported{why}");
+            self.bury(&self.restored(batches, &reason), &reason);
+            self.condition.buried(rows);
+        }
+        inputs.into_iter().for_each(|held| drop(held.release()));
+    }
+
+    /// Puts a batch that cannot wait into the dead letters, and acknowledges it.
+    pub fn refuse(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
+        let positions = batch.origin.positions.clone();
+        self.bury(&self.restored(vec![batch], reason), reason);
+        if let Some(route) = route.filter(|route| !route.exact) {
+            route.ledger.finish(&route.sink, &positions);
+        }
+        drop(held.release());
     }
 
     fn arrived(&self, sending: Vec<Sending>) {
@@ -157,24 +215,31 @@ impl Delivery {
         sending.into_iter().for_each(|batch| batch.arrived(now));
     }
 
-    /// Delivers batches, in parts when the destination rejects some of their rows.
-    async fn deliver(&self, batches: Vec<EventBatch>, place: Option<Place<'_>>) -> Result<(), Aborted> {
+    /// Delivers batches, in parts when the destination rejects some of their rows. `since`: when the time began after which they are
+    /// given up; `None`: with each attempt.
+    async fn deliver(
+        &self,
+        batches: Vec<EventBatch>,
+        place: Option<Place<'_>>,
+        since: Option<Instant>,
+    ) -> Result<(), Aborted> {
         let count: usize = batches.iter().map(EventBatch::len).sum();
         let (rows, of) = place.as_ref().map_or((0..count, count), |place| (place.rows.clone(), place.of));
         let (batches, mut parts) = match place.as_ref().and_then(|place| place.resumed.clone()) {
             Some(part) => {
                 (self.restored(batches, "part of it was rejected"), Parts::resumed(part, rows.clone()))
             }
-            None => match self.attempt(&batches, Instant::now()).await? {
-                Verdict::Taken => {
+            None => match self.attempt(&batches, since).await {
+                None => return Err(Aborted(batches)),
+                Some(Verdict::Taken) => {
                     self.metrics.sent.inc_by(count as u64);
                     return Ok(());
                 }
-                Verdict::GivenUp(reason) => {
+                Some(Verdict::GivenUp(reason)) => {
                     self.bury(&self.restored(batches, &reason), &reason);
                     return Ok(());
                 }
-                Verdict::Rejected(reason, mut at_fault) => {
+                Some(Verdict::Rejected(reason, mut at_fault)) => {
                     let batches = self.restored(batches, &reason);
                     let left: usize = batches.iter().map(EventBatch::len).sum();
                     if left < count {
@@ -196,23 +261,27 @@ impl Delivery {
             };
             let mut tried = pick(&batches, rows.start, &part.rows, &part.without);
             let count: usize = tried.iter().map(EventBatch::len).sum();
+            let left = || pick(&batches, rows.start, &(part.rows.start..rows.end), &[]);
             if count > 0 {
                 name_part(&mut tried, &part);
-                if let Some(Place { route, .. }) = place {
-                    self.written(route, route.ledger.begin_part(&route.sink, &part)).await?;
+                if let Some(Place { route, .. }) = place
+                    && !self.written(route, route.ledger.begin_part(&route.sink, &part)).await
+                {
+                    return Err(Aborted(left()));
                 }
                 failpoint::reach("before-part");
-                match self.attempt(&tried, Instant::now()).await? {
-                    Verdict::Taken => {
+                match self.attempt(&tried, since).await {
+                    None => return Err(Aborted(left())),
+                    Some(Verdict::Taken) => {
                         self.metrics.sent.inc_by(count as u64);
                         failpoint::reach("after-part");
                     }
                     // What comes after it has waited as long.
-                    Verdict::GivenUp(reason) => {
-                        self.bury(&pick(&batches, rows.start, &(part.rows.start..rows.end), &[]), &reason);
+                    Some(Verdict::GivenUp(reason)) => {
+                        self.bury(&left(), &reason);
                         return Ok(());
                     }
-                    Verdict::Rejected(reason, at_fault) => {
+                    Some(Verdict::Rejected(reason, at_fault)) => {
                         parts.refused(&part, &reason, &at_fault);
                         continue;
                     }
@@ -223,43 +292,55 @@ impl Delivery {
         Ok(())
     }
 
-    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over.
-    async fn attempt(&self, batches: &[EventBatch], since: Instant) -> Result<Verdict, Aborted> {
+    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over. `None`: told to give up.
+    async fn attempt(&self, batches: &[EventBatch], since: Option<Instant>) -> Option<Verdict> {
+        let since = since.unwrap_or_else(Instant::now);
+        let max = self.config.retry.max_elapsed_time;
+        let left = || max.get().saturating_sub(since.elapsed());
+        let overdue = || !max.get().is_zero() && left().is_zero();
+        // It would cost another `timeout` each to see that nothing has changed.
+        if let Some(reason) = self.condition.trouble().filter(|_| overdue()) {
+            return Some(Verdict::GivenUp(format!("given up after {max}: {reason}")));
+        }
         let mut random = StdRng::seed_from_u64(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut backoff = Backoff::new(self.config.retry);
         loop {
             let timeout = self.config.timeout.get();
             let result = tokio::select! {
                 biased;
-                () = self.abort.cancelled() => return Err(Aborted),
+                () = self.abort.cancelled() => return None,
                 result = tokio::time::timeout(timeout, self.exporter.export(batches)) => result,
             };
             let (reason, after) = match result {
                 Ok(Ok(())) => {
                     failpoint::reach("after-answer");
-                    return Ok(Verdict::Taken);
+                    self.condition.works();
+                    return Some(Verdict::Taken);
                 }
                 Ok(Err(ExportError::Permanent { reason, rows })) => {
-                    return Ok(Verdict::Rejected(reason, rows));
+                    self.condition.works();
+                    return Some(Verdict::Rejected(reason, rows));
                 }
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),
             };
-            let max = self.config.retry.max_elapsed_time.get();
-            if !max.is_zero() && since.elapsed() >= max {
-                let after = self.config.retry.max_elapsed_time;
-                return Ok(Verdict::GivenUp(format!(
-                    "given up after {after}, and it may have been taken all the same: {reason}"
+            self.condition.fails(&reason);
+            if overdue() {
+                return Some(Verdict::GivenUp(format!(
+                    "given up after {max}, and it may have been taken all the same: {reason}"
                 )));
             }
-            let wait = backoff.wait(after, &mut random);
+            let mut wait = backoff.wait(after, &mut random);
+            if !max.get().is_zero() {
+                wait = wait.min(left());
+            }
             self.metrics.retries.inc();
             if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
                 let exporter = self.context.id.to_string();
                 tracing::warn!(exporter, %reason, ?wait, more, "export failed, retrying");
             }
             tokio::select! {
-                () = self.abort.cancelled() => return Err(Aborted),
+                () = self.abort.cancelled() => return None,
                 () = tokio::time::sleep(wait) => {}
             }
         }

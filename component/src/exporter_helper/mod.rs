@@ -14,6 +14,8 @@
 //!   exported, so that the lane's next owner repeats it, too.
 //! * A batch is acknowledged when `export` has returned `Ok`, or its bad rows are in the dead letters. Whatever is
 //!   unfinished when the helper is stopped fails, and is read again by the next start.
+//! * Inputs never wait for a [detached](HelperConfig::detached) exporter: what waits is on disk, or given up.
+//! * When the program ends, rows whose input nobody reads again go to the dead letters; all others fail ([`Unfinished`]).
 //! * With `queue.storage` the queue is on disk: a batch is acknowledged when it is safe there, and what is not exported
 //!   when the program ends is exported by the next start (at least once; the order is kept).
 
@@ -29,10 +31,13 @@ mod queue;
 pub mod ranges;
 mod record;
 mod space;
+mod task;
+mod unfinished;
 mod worker;
 
 pub use backoff::Backoff;
-pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig};
+pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig, RetryKeys};
 pub use metrics::METRICS;
 pub use queue::{LaneQueue, Queue};
-pub use worker::{ExporterTask, spawn};
+pub use task::{ExporterTask, spawn};
+pub use unfinished::Unfinished;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
 use super::delay::{Delays, Sending};
@@ -27,6 +28,8 @@ pub struct Queue {
     pub(super) sender: mpsc::UnboundedSender<Item>,
     /// What bounds the unbounded channel.
     pub(super) space: Space,
+    /// Nobody waits for space.
+    pub(super) detached: bool,
     pub(super) metrics: HelperMetrics,
     pub(super) context: Context,
     pub(super) next_route: Arc<AtomicU64>,
@@ -87,6 +90,12 @@ pub(super) struct Queued {
     pub route: Option<Arc<Route>>,
     /// Nobody knows it of batches that were on disk.
     pub sending: Option<Sending>,
+    /// When it was queued first, by whichever process.
+    pub since: Instant,
+    /// There was no space for it, and its sender does not wait.
+    pub refused: bool,
+    /// It is on disk, where the next start finds it.
+    pub on_disk: bool,
 }
 
 impl Piece for Queued {
@@ -194,17 +203,21 @@ impl Queue {
             batch = exporter.prepare(batch);
         }
         let bytes = batch.memory();
-        let part = if bounded {
-            let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
-            let lane = route.as_ref().filter(|route| route.exact).map(|route| route.id);
+        let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
+        let lane = route.as_ref().filter(|route| route.exact).map(|route| route.id);
+        let part = if bounded && self.detached {
+            self.space.try_take(lane, amount)
+        } else if bounded {
             // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
             let full = || drop(self.sender.send(Item::Full));
             Some(self.space.take(lane, amount, full).await.ok_or(LaneClosed)?)
         } else {
             None
         };
+        let refused = bounded && part.is_none();
         let room = Room::new(bytes, &self.metrics, part);
-        let queued = Queued { batch, held, room, route, sending };
+        let queued =
+            Queued { batch, held, room, route, sending, since: Instant::now(), refused, on_disk: false };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }
 }

@@ -140,6 +140,11 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
     }
 
+    /// Everything that waits, in order.
+    pub fn into_pieces(self) -> impl Iterator<Item = P> {
+        self.complete.into_iter().chain(self.open).flat_map(|cut| cut.pieces)
+    }
+
     /// What is not yet a range.
     pub fn open(&self) -> Amount {
         self.open.as_ref().map_or_else(Amount::default, |open| open.amount)

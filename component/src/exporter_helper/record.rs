@@ -13,18 +13,21 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the time.
+const VERSION_1: u8 = 1;
 
-/// The batch without its ack.
+/// The batch without its ack, and when it was queued: milliseconds since 1970.
 ///
 /// # Errors
 /// When it has no columns, or Arrow cannot write them.
-pub(super) fn encode(batch: &EventBatch) -> Result<Vec<u8>, ArrowError> {
+pub(super) fn encode(batch: &EventBatch, queued_ms: i64) -> Result<Vec<u8>, ArrowError> {
     let columns = batch
         .as_columns()
         .ok_or_else(|| ArrowError::NotYetImplemented("a batch that is not decoded".to_owned()))?;
     let columns = compact_batch(columns)?;
     let mut bytes = vec![VERSION, batch.signal as u8];
+    bytes.extend(queued_ms.to_le_bytes());
     text(&mut bytes, &batch.origin.lane);
     bytes.extend(batch.origin.positions.start.to_le_bytes());
     bytes.extend(batch.origin.positions.end.to_le_bytes());
@@ -46,18 +49,19 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes().iter().take(length as usize));
 }
 
-/// The batch that was encoded, without an ack.
+/// The batch that was encoded, without an ack, and when it was queued. `None`: an earlier version did not write that down.
 ///
 /// # Errors
 /// Why these bytes are none.
-pub(super) fn decode(bytes: &[u8]) -> Result<EventBatch, String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(EventBatch, Option<i64>), String> {
     let mut fields = Fields { bytes, at: 0 };
     let version = fields.byte()?;
-    if version != VERSION {
-        return Err(format!("its version is {version}, this program reads {VERSION}"));
+    if !matches!(version, VERSION_1 | VERSION) {
+        return Err(format!("its version is {version}, this program reads up to {VERSION}"));
     }
     let signal = fields.byte()?;
     let signal = *Signal::ALL.get(usize::from(signal)).ok_or_else(|| format!("unknown signal {signal}"))?;
+    let queued_ms = if version == VERSION_1 { None } else { Some(fields.number()?) };
     let lane = fields.text()?;
     let positions = fields.number()?..fields.number()?;
     let identity = match fields.byte()? {
@@ -72,7 +76,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<EventBatch, String> {
         .map_err(|_| "Arrow cannot read it")?
         .map_err(|error| error.to_string())?;
     let origin = Origin { lane, positions, identity };
-    Ok(EventBatch::columns(signal, columns, origin, Ack::none()))
+    Ok((EventBatch::columns(signal, columns, origin, Ack::none()), queued_ms))
 }
 
 fn decode_columns(mut bytes: Buffer) -> Result<RecordBatch, ArrowError> {
@@ -244,9 +248,10 @@ mod tests {
         let columns = batch.as_columns().unwrap();
         for (from, length) in [(0, 4), (0, 1), (1, 2), (3, 1), (2, 0)] {
             let part = columns.slice(from, length);
-            let bytes = encode(&batch.clone().with_columns(part.clone())).unwrap();
+            let bytes = encode(&batch.clone().with_columns(part.clone()), 1_700_000_000_123).unwrap();
             assert!(bytes.len() < 10_000, "{} bytes", bytes.len());
-            let back = decode(&bytes).unwrap();
+            let (back, queued_ms) = decode(&bytes).unwrap();
+            assert_eq!(queued_ms, Some(1_700_000_000_123));
             assert_eq!(back.as_columns().unwrap(), &part, "rows {from}+{length}");
             assert_eq!(back.as_columns().unwrap().schema(), part.schema());
             assert_eq!((back.signal, &*back.origin.lane), (Signal::Logs, "kafka/t/3"));
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_batch_are_refused_and_never_panic() {
-        let bytes = encode(&batch()).unwrap();
+        let bytes = encode(&batch(), 5).unwrap();
         for length in 0..bytes.len() - 8 {
             // The end-of-stream mark at the end may be missing.
             assert!(decode(&bytes[..length]).is_err(), "cut at {length}");
@@ -267,7 +272,17 @@ mod tests {
             let _ = decode(&flipped);
         }
         let mut newer = bytes;
-        newer[0] = 2;
-        assert!(decode(&newer).unwrap_err().contains("version is 2"));
+        newer[0] = 3;
+        assert!(decode(&newer).unwrap_err().contains("version is 3"));
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_read_without_its_time() {
+        let batch = batch();
+        let mut bytes = encode(&batch, 5).unwrap();
+        bytes.drain(2..10);
+        bytes[0] = 1;
+        let (back, queued_ms) = decode(&bytes).unwrap();
+        assert_eq!((back.as_columns(), queued_ms), (batch.as_columns(), None));
     }
 }

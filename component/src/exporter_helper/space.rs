@@ -71,6 +71,13 @@ impl Space {
         granted.await.ok()
     }
 
+    /// Space, when it is free and nobody waits for it.
+    pub fn try_take(&self, lane: Option<u64>, amount: Amount) -> Option<Part> {
+        let mut state = self.lock();
+        let bytes = self.fits(&state, amount).filter(|_| state.waiters.is_empty())?;
+        Some(self.give(&mut state, lane, amount, bytes))
+    }
+
     /// Whether somebody waits.
     pub fn is_wanted(&self) -> bool {
         self.lock().waiters.iter().any(|waiter| !waiter.grant.is_closed())

@@ -4,122 +4,19 @@
 //! [idempotent](crate::Exporter::is_idempotent); everything else of one signal. Of what is due, the oldest goes first.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use weir_config::ComponentId;
 use weir_pdata::Signal;
 
 use super::config::BatchConfig;
 use super::delivery::Delivery;
-use super::metrics::HelperMetrics;
 use super::pace::Pace;
-use super::persistent;
-use super::queue::{Item, Queue, Queued, Route};
+use super::queue::{Item, Queued, Route};
 use super::ranges::{Amount, Piece as _, Ranges};
 use super::space::Space;
-use crate::factory::BuiltExporter;
-use crate::storage::DiskQueue;
-use crate::{Context, Exporter, LogLimit, StartError};
-
-/// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
-pub struct ExporterTask {
-    task: JoinHandle<()>,
-    abort: CancellationToken,
-}
-
-impl ExporterTask {
-    /// Waits until everything queued is delivered, at most `deadline`; what is left then fails.
-    pub async fn finish(mut self, deadline: Duration) {
-        if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
-            self.abort.cancel();
-            // After the cancellation the task ends at its next await.
-            let _ = self.task.await;
-        }
-    }
-}
-
-/// Starts an exporter and its task.
-///
-/// # Errors
-/// When the exporter cannot start.
-pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, ExporterTask), StartError> {
-    let BuiltExporter { exporter, helper } = built;
-    let exporter: Arc<dyn Exporter> = Arc::from(exporter);
-    exporter.start().await?;
-    let disk = match &helper.storage {
-        Some(storage) => Some(open(&context, storage).await?),
-        None => None,
-    };
-    let metrics = HelperMetrics::new(&context);
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
-    let space = Space::new(helper.queue.max_bytes.get(), enough);
-    let queue = Queue {
-        id: Arc::from(context.id.to_string()),
-        signals: exporter.signals(),
-        demand: exporter.demand(),
-        // What is safe on disk is done with for its lane.
-        exact: exporter.is_idempotent() && helper.storage.is_none(),
-        // Columns are what is kept on disk.
-        prepares: helper.storage.is_none().then(|| Arc::clone(&exporter)),
-        sender,
-        space: space.clone(),
-        metrics: metrics.clone(),
-        context: context.clone(),
-        next_route: Arc::default(),
-    };
-    let abort = CancellationToken::new();
-    let delivery = Arc::new(Delivery {
-        exporter,
-        config: helper,
-        context,
-        metrics,
-        abort: abort.clone(),
-        log: LogLimit::every_ms(5_000),
-        // Differs from process to process, so that many gateways do not retry in step.
-        seed: AtomicU64::new(RandomState::new().hash_one("jitter")),
-    });
-    let task = match disk {
-        Some(disk) => tokio::spawn(with_disk(receiver, disk, enough, delivery)),
-        None => tokio::spawn(Worker::new(delivery, space).run(receiver)),
-    };
-    Ok((queue, ExporterTask { task, abort }))
-}
-
-/// Opens the exporter's queue in a storage.
-async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQueue>, StartError> {
-    let storage = context.storages.find(storage).map_err(StartError)?;
-    let opened = storage.open_queue(&context.id.to_string()).await;
-    opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
-}
-
-/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a space each.
-async fn with_disk(
-    receiver: mpsc::UnboundedReceiver<Item>,
-    disk: Arc<dyn DiskQueue>,
-    enough: Amount,
-    delivery: Arc<Delivery>,
-) {
-    let space = Space::new(delivery.config.queue.max_bytes.get(), enough);
-    let worker = Worker::new(Arc::clone(&delivery), space.clone());
-    let (sender, from_disk) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&delivery)));
-    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, space, Arc::clone(&delivery)));
-    worker.run(from_disk).await;
-    for ended in [writer.await, reader.await] {
-        if let Err(error) = ended {
-            tracing::error!(exporter = %delivery.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
-        }
-    }
-    disk.close().await;
-}
 
 /// Batches of one signal that wait for company.
 #[derive(Default)]
@@ -154,7 +51,7 @@ enum Choice {
     Lane(u64),
 }
 
-struct Worker {
+pub(super) struct Worker {
     delivery: Arc<Delivery>,
     signals: [Group; Signal::ALL.len()],
     /// Batches with an identity, each for an export of its own.
@@ -167,7 +64,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(delivery: Arc<Delivery>, space: Space) -> Worker {
+    pub fn new(delivery: Arc<Delivery>, space: Space) -> Worker {
         let pace = Pace::new(delivery.config.max_per_second, Instant::now());
         Worker {
             delivery,
@@ -180,7 +77,7 @@ impl Worker {
         }
     }
 
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
+    pub async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
         let delivery = self.delivery.clone();
         let mut ended = false;
         loop {
@@ -207,17 +104,43 @@ impl Worker {
                 break;
             }
         }
-        // What still waits fails: all of it when aborted, else ranges of which a part has not come.
-        drop((std::mem::take(&mut self.signals), std::mem::take(&mut self.alone)));
-        self.lanes.clear();
-        drop(receiver);
+        // What still waits is given up: all of it when aborted, else ranges of which a part has not come.
+        self.waiting().into_iter().for_each(|queued| delivery.abandon_queued(queued));
+        // Pipelines get rid of what they have in hand.
+        while let Some(item) = tokio::select! {
+            () = delivery.closed.cancelled() => None,
+            item = receiver.recv() => item,
+        } {
+            if let Item::Batch(queued) = item {
+                delivery.abandon_queued(*queued);
+            }
+        }
+        receiver.close();
+        while let Some(item) = receiver.recv().await {
+            if let Item::Batch(queued) = item {
+                delivery.abandon_queued(*queued);
+            }
+        }
         while let Some(done) = self.exports.join_next().await {
             self.exported(done);
         }
         delivery.exporter.stop().await;
     }
 
+    /// Takes everything that waits.
+    fn waiting(&mut self) -> Vec<Queued> {
+        let signals = std::mem::take(&mut self.signals).into_iter().flat_map(|group| group.batches);
+        let alone = std::mem::take(&mut self.alone).into_iter().map(|(_, queued)| queued);
+        let lanes = std::mem::take(&mut self.lanes).into_values().flat_map(|lane| lane.ranges.into_pieces());
+        signals.chain(alone).chain(lanes).collect()
+    }
+
     fn add(&mut self, queued: Queued) {
+        if queued.refused {
+            let trouble = self.delivery.condition.trouble().unwrap_or_default();
+            self.delivery.refuse(queued, &format!("the queue is full: {trouble}"));
+            return;
+        }
         let enough = self.enough();
         let now = Instant::now();
         let due = now + self.delivery.config.batch.timeout.get();
@@ -351,6 +274,7 @@ impl Worker {
             Err(error) => {
                 let exporter = &self.delivery.context.id;
                 tracing::error!(%exporter, %error, "an export ended abnormally; its input will be read again");
+                self.delivery.condition.breaks(error.to_string());
             }
         }
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
-use weir_component::exporter_helper::{BatchConfig, BatchKeys, HelperConfig, QueueKeys, RetryConfig};
+use weir_component::exporter_helper::{
+    BatchConfig, BatchKeys, HelperConfig, QueueKeys, RetryConfig, RetryKeys,
+};
 use weir_config::{ByteSize, Duration, Secret};
 
 /// What stands below `webhook:`.
@@ -28,7 +30,7 @@ pub struct Config {
     pub batch: BatchKeys,
     /// What happens after a failed request.
     #[serde(default)]
-    pub retry: RetryConfig,
+    pub retry: RetryKeys,
     /// How long one request may take.
     pub timeout: Option<Duration>,
 }
@@ -68,9 +70,13 @@ impl Config {
                 timeout: Duration::from_millis(100),
             },
             timeout: Duration::from_secs(10),
+            // No event waits for who wants to hear of alarms.
+            detached: true,
             ..HelperConfig::default()
         };
-        defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
+        // An alarm that is older helps nobody at once; it can be replayed.
+        let retry = RetryConfig { max_elapsed_time: Duration::from_secs(15 * 60), ..RetryConfig::default() };
+        defaults.with(self.queue.clone(), self.batch, self.retry.over(retry), self.timeout)
     }
 
     /// What to send requests with, or what is wrong: the key within the section, and why.
@@ -129,7 +135,7 @@ mod tests {
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect(),
             queue: QueueKeys::default(),
             batch: BatchKeys::default(),
-            retry: RetryConfig::default(),
+            retry: RetryKeys::default(),
             timeout: None,
         }
     }
@@ -141,6 +147,14 @@ mod tests {
             let problems = config(bad, &[]).target().unwrap_err();
             assert_eq!(problems[0].0, "url", "{bad}");
         }
+    }
+
+    #[test]
+    fn no_input_waits_and_retries_end_after_fifteen_minutes_unless_told_otherwise() {
+        let helper = config("http://robot", &[]).helper();
+        assert!(helper.detached);
+        assert_eq!(helper.retry.max_elapsed_time, Duration::from_secs(900));
+        assert_eq!(helper.retry.max_interval, RetryConfig::default().max_interval);
     }
 
     #[test]

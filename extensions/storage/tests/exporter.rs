@@ -70,7 +70,8 @@ impl Program {
     /// Ends in order; gives the destination this long.
     async fn stop(self, deadline: Duration) -> (BTreeMap<String, usize>, String) {
         drop(self.queue);
-        self.task.finish(deadline).await;
+        let unfinished = self.task.finish(deadline).await;
+        assert_eq!(unfinished.dead_letters, 0, "nobody needs what is on disk to be anywhere else");
         self.extension.stop().await;
         let taken = self.taken.lock().unwrap().clone();
         (taken, self.context.telemetry.encode())
@@ -314,4 +315,86 @@ async fn for_a_lane_that_can_be_read_again_what_is_safe_on_disk_counts_as_export
     drop((lane, queue));
     task.finish(Duration::ZERO).await;
     extension.stop().await;
+}
+
+/// An exporter that inputs do not wait for, with the storage as the program's default.
+async fn start_detached(directory: &Path, limits: Limits, regime: Regime, retry_ms: u64) -> Program {
+    let (extension, context) = storage(directory, limits).await;
+    let storages = Storages::default().with_default(extension.storage().unwrap());
+    let context = Context { storages, clock: Arc::new(weir_component::SystemClock), ..context };
+    let (exporter, taken) = FlakyExporter::new(regime, 1);
+    let retry = RetryConfig {
+        initial_interval: weir_config::Duration::from_millis(1),
+        max_interval: weir_config::Duration::from_millis(1),
+        max_elapsed_time: weir_config::Duration::from_millis(retry_ms),
+        ..RetryConfig::default()
+    };
+    let batch = BatchConfig { timeout: weir_config::Duration::from_millis(1), ..BatchConfig::default() };
+    let helper = HelperConfig { retry, batch, detached: true, ..HelperConfig::default() };
+    let built = BuiltExporter { exporter: Box::new(exporter), helper };
+    let (queue, task) = exporter_helper::spawn(built, context.clone()).await.unwrap();
+    Program { extension, context, queue, task, taken }
+}
+
+fn letters(directory: &Path) -> usize {
+    std::fs::read_to_string(directory.join("test.jsonl")).unwrap_or_default().lines().count()
+}
+
+#[tokio::test]
+async fn without_a_named_storage_a_detached_exporter_keeps_what_waits_in_the_default_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let probe = Probe::default();
+    let program = start_detached(directory.path(), LARGE, Regime::Transient(1.0), 600_000).await;
+    for at in 0..20 {
+        program.queue.send(batch(at * 3..at * 3 + 3, probe.ack())).await.unwrap();
+    }
+    until(|| probe.count(Outcome::Done) == 20).await;
+    let began = std::time::Instant::now();
+    let Program { extension, queue, task, .. } = program;
+    drop(queue);
+    let unfinished = task.finish(Duration::from_secs(60)).await;
+    assert_eq!((unfinished.rows(), unfinished.on_disk > 0), (0, true), "all of it waits on disk");
+    extension.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(20), "nothing is lost: nobody waits for the dead");
+    let program = start_detached(directory.path(), LARGE, Regime::AlwaysOk, 600_000).await;
+    let (taken, _) = program.stop(Duration::from_secs(60)).await;
+    assert_eq!(numbers(&taken), (0..60).collect::<Vec<_>>());
+    assert_eq!(letters(directory.path()), 0);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_begin_the_time_for_retries_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let probe = Probe::default();
+    let program = start_detached(directory.path(), LARGE, Regime::Transient(1.0), 600_000).await;
+    program.queue.send(batch(0..3, probe.ack())).await.unwrap();
+    until(|| probe.open() == 0).await;
+    program.stop(Duration::ZERO).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let program = start_detached(directory.path(), LARGE, Regime::Transient(1.0), 1_000).await;
+    let began = std::time::Instant::now();
+    until(|| letters(directory.path()) == 3).await;
+    assert!(began.elapsed() < Duration::from_millis(900), "they have waited longer than a second already");
+    program.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_finds_no_room_on_disk_is_in_the_dead_letters_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { max_bytes: 256 << 10, segment_bytes: 64 << 10, fsync: Fsync::Never };
+    let probe = Probe::default();
+    let program = start_detached(directory.path(), limits, Regime::Transient(1.0), 600_000).await;
+    for at in 0..60 {
+        program.queue.send(batch(at * 1000..at * 1000 + 1000, probe.ack())).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    // Half a megabyte of numbers, where a quarter of a megabyte fits.
+    until(|| probe.open() == 0).await;
+    assert_eq!(probe.count(Outcome::Done), 60);
+    let kept = letters(directory.path());
+    assert!((20_000..60_000).contains(&kept), "{kept} rows");
+    program.stop(Duration::ZERO).await;
+    let program = start_detached(directory.path(), limits, Regime::AlwaysOk, 600_000).await;
+    let (taken, _) = program.stop(Duration::from_secs(60)).await;
+    assert_eq!(taken.len() + kept, 60_000, "each is in one place");
 }

@@ -1,0 +1,174 @@
+//! A running exporter: its start, its end, and the tasks between.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_config::ComponentId;
+
+use super::delivery::Delivery;
+use super::metrics::HelperMetrics;
+use super::persistent;
+use super::queue::{Item, Queue};
+use super::ranges::Amount;
+use super::space::Space;
+use super::unfinished::{Condition, Unfinished};
+use super::worker::Worker;
+use crate::factory::BuiltExporter;
+use crate::storage::DiskQueue;
+use crate::{Context, Exporter, LogLimit, StartError};
+
+/// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
+pub struct ExporterTask {
+    task: JoinHandle<()>,
+    delivery: Arc<Delivery>,
+    disk: Option<Arc<dyn DiskQueue>>,
+}
+
+/// How long an orderly end waits for a destination that fails, when all that waits for it is on disk.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl ExporterTask {
+    /// The exporter's id.
+    #[must_use]
+    pub fn id(&self) -> &ComponentId {
+        &self.delivery.context.id
+    }
+
+    /// Waits until the exporter cannot go on because it, or what is in front of it, has panicked. Says what happened.
+    pub fn broken(&self) -> impl Future<Output = String> + Send + 'static {
+        self.delivery.condition.broken()
+    }
+
+    /// The program ends: what is left undone from now on is counted.
+    pub fn end(&self) {
+        self.delivery.condition.end();
+    }
+
+    /// Exports nothing more, but still takes what pipelines have in hand: inputs fail, and rows whose input nobody reads again go
+    /// to the dead letters.
+    pub fn give_up(&self) {
+        self.delivery.condition.end();
+        self.delivery.abort.cancel();
+    }
+
+    /// Waits until everything queued is delivered, at most `deadline`; what is left then is given up, as by [`give_up`](Self::give_up).
+    pub async fn finish(mut self, deadline: Duration) -> Unfinished {
+        self.end();
+        let on_disk = self.disk.is_some() && self.delivery.config.detached;
+        let deadline = match self.delivery.condition.trouble() {
+            Some(_) if on_disk => deadline.min(PATIENCE),
+            _ => deadline,
+        };
+        if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
+            self.delivery.abort.cancel();
+            self.delivery.closed.cancel();
+            // After the cancellation the task ends at its next await.
+            let _ = self.task.await;
+        }
+        let on_disk = self.disk.map_or(0, |disk| disk.records());
+        self.delivery.condition.unfinished(on_disk)
+    }
+}
+
+/// Starts an exporter and its task.
+///
+/// # Errors
+/// When the exporter cannot start.
+pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, ExporterTask), StartError> {
+    let BuiltExporter { exporter, helper } = built;
+    let exporter: Arc<dyn Exporter> = Arc::from(exporter);
+    exporter.start().await?;
+    let disk = match &helper.storage {
+        Some(storage) => Some(open(&context, storage).await?),
+        None if helper.detached => open_default(&context).await,
+        None => None,
+    };
+    let metrics = HelperMetrics::new(&context);
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
+    let space = Space::new(helper.queue.max_bytes.get(), enough);
+    let queue = Queue {
+        id: Arc::from(context.id.to_string()),
+        signals: exporter.signals(),
+        demand: exporter.demand(),
+        // What is safe on disk is done with for its lane.
+        exact: exporter.is_idempotent() && disk.is_none(),
+        // Columns are what is kept on disk.
+        prepares: disk.is_none().then(|| Arc::clone(&exporter)),
+        sender,
+        space: space.clone(),
+        detached: helper.detached,
+        metrics: metrics.clone(),
+        context: context.clone(),
+        next_route: Arc::default(),
+    };
+    let delivery = Arc::new(Delivery {
+        exporter,
+        config: helper,
+        context,
+        metrics,
+        abort: CancellationToken::new(),
+        closed: CancellationToken::new(),
+        condition: Condition::new(),
+        log: LogLimit::every_ms(5_000),
+        // Differs from process to process, so that many gateways do not retry in step.
+        seed: AtomicU64::new(RandomState::new().hash_one("jitter")),
+    });
+    let inner = match disk.clone() {
+        Some(disk) => tokio::spawn(with_disk(receiver, disk, enough, Arc::clone(&delivery))),
+        None => tokio::spawn(Worker::new(Arc::clone(&delivery), space).run(receiver)),
+    };
+    let watched = Arc::clone(&delivery);
+    let task = tokio::spawn(async move {
+        if let Err(error) = inner.await {
+            watched.condition.breaks(error.to_string());
+        }
+    });
+    Ok((queue, ExporterTask { task, delivery, disk }))
+}
+
+/// Opens the queue of an exporter that inputs must not wait for. `None`: there is no place for it.
+async fn open_default(context: &Context) -> Option<Arc<dyn DiskQueue>> {
+    let storage = context.storages.default_storage()?;
+    let opened = storage.open_queue(&context.id.to_string()).await;
+    opened
+        .inspect_err(|error| {
+            let exporter = &context.id;
+            tracing::warn!(%exporter, %error, "what waits for this exporter is kept in memory, and its input waits with it: name a storage in `queue.storage`");
+        })
+        .ok()
+}
+
+/// Opens the exporter's queue in a storage.
+async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQueue>, StartError> {
+    let storage = context.storages.find(storage).map_err(StartError)?;
+    let opened = storage.open_queue(&context.id.to_string()).await;
+    opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
+}
+
+/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a space each.
+async fn with_disk(
+    receiver: mpsc::UnboundedReceiver<Item>,
+    disk: Arc<dyn DiskQueue>,
+    enough: Amount,
+    delivery: Arc<Delivery>,
+) {
+    let space = Space::new(delivery.config.queue.max_bytes.get(), enough);
+    let worker = Worker::new(Arc::clone(&delivery), space.clone());
+    let (sender, from_disk) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&delivery)));
+    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, space, Arc::clone(&delivery)));
+    worker.run(from_disk).await;
+    for ended in [writer.await, reader.await] {
+        if let Err(error) = ended {
+            tracing::error!(exporter = %delivery.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
+            delivery.condition.breaks(error.to_string());
+        }
+    }
+    disk.close().await;
+}
