@@ -2,49 +2,31 @@
 //!
 //! * When windows come again after a failure or a restart, judging goes on from what was remembered when the last of those
 //!   that do not come again had been judged. So it says the same as before, and an alarm that fires goes on firing.
-//! * A [`Checkpoint`] is kept for every batch of windows that changed something. Those that no restart goes back to are
-//!   dropped: how far it goes back is known from the marks of the pipeline.
+//! * [`Known`] has what changed with every batch of windows, for each source by itself. What no restart goes back to is
+//!   folded into one: how far it goes back is known from the marks of the pipeline.
 //! * Windows without marks (straight from a receiver) never come again; nothing is kept for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
 use weir_component::delivery::{LaneStart, Marks, Shard};
 use weir_component::{LaneId, Watermark};
 
+use crate::known::{Entry, Known};
 use crate::series::{Series, Source};
 
-/// The version of the text that is written, and the only one that is read.
-const VERSION: u32 = 1;
+/// Series of shards that have closed, at most: when there are more they are forgotten.
+const MOST_CLOSED: usize = 100_000;
 
-/// Every series after these windows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Checkpoint {
-    #[serde(rename = "v")]
-    version: u32,
-    /// The end of the last window judged, in nanoseconds, for each source.
-    ends: Vec<(Source, i64)>,
-    series: Vec<Series>,
-}
+/// A series that changed: its key, whose it is, and what it is now; `None`: it was forgotten.
+pub(crate) type Changed = (String, Source, Option<Series>);
 
-/// Checkpoints that are still needed.
+/// What is still needed of the past.
 pub(crate) struct History {
     marks: Marks,
-    /// The oldest first.
-    kept: VecDeque<Kept>,
+    known: Known,
     shards: HashMap<Shard, Begin>,
     /// The ends of the last windows judged, of shards that are open.
     ends: BTreeMap<Source, i64>,
-    /// Later checkpoints than the one that was gone back to do not count any more.
-    forked: bool,
-}
-
-struct Kept {
-    checkpoint: Checkpoint,
-    /// As JSON, once somebody has asked for it.
-    text: Option<Arc<str>>,
 }
 
 /// A shard some lanes of which are open.
@@ -64,27 +46,8 @@ pub(crate) struct Begun {
     pub(crate) series: Vec<Series>,
     /// The end of the last window judged, in nanoseconds.
     pub(crate) judged_to: i64,
-}
-
-impl Checkpoint {
-    /// Reads one as it was written.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub(crate) fn read(text: &str) -> Result<Checkpoint, String> {
-        let read: Checkpoint = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let version = read.version;
-        if version == VERSION { Ok(read) } else { Err(format!("version {version} instead of {VERSION}")) }
-    }
-
-    fn write(&self) -> Arc<str> {
-        // Texts and numbers always become JSON.
-        serde_json::to_string(self).unwrap_or_default().into()
-    }
-
-    fn end(&self, source: &Source) -> Option<i64> {
-        self.ends.iter().find(|(known, _)| known == source).map(|(_, end)| *end)
-    }
+    /// Per operator: windows that end here or before were judged before, in nanoseconds.
+    pub(crate) limits: BTreeMap<String, i64>,
 }
 
 impl Begin {
@@ -95,17 +58,9 @@ impl Begin {
 }
 
 impl History {
-    /// Goes on with these, the oldest first.
-    pub(crate) fn new(marks: Marks, saved: Vec<Checkpoint>) -> History {
-        let mut history = History {
-            marks,
-            kept: VecDeque::new(),
-            shards: HashMap::new(),
-            ends: BTreeMap::new(),
-            forked: false,
-        };
-        history.kept.extend(saved.into_iter().map(|checkpoint| Kept { checkpoint, text: None }));
-        history
+    /// Goes on with what is known.
+    pub(crate) fn new(marks: Marks, known: Known) -> History {
+        History { marks, known, shards: HashMap::new(), ends: BTreeMap::new() }
     }
 
     /// A lane opens. One whose position nobody keeps does not begin again where it was.
@@ -150,109 +105,82 @@ impl History {
     }
 
     fn begin_shard(&mut self, shard: Shard) -> Begun {
-        let mut begun = Begun { shard: shard.0, series: Vec::new(), judged_to: i64::MIN };
+        let mut begun =
+            Begun { shard: shard.0, series: Vec::new(), judged_to: i64::MIN, limits: BTreeMap::new() };
         self.ends.retain(|source, _| source.shard != shard.0);
-        let sources = self.kept.iter().flat_map(|kept| &kept.checkpoint.ends);
-        let sources: BTreeSet<Source> =
-            sources.map(|(source, _)| source.clone()).filter(|source| source.shard == shard.0).collect();
-        for source in sources {
-            let Some(limit) = self.shards.get(&shard).and_then(|begin| begin.limit(&source)) else {
+        let Some(begin) = self.shards.get(&shard) else { return begun };
+        begun.limits =
+            begin.delivered.iter().map(|(operator, mark)| (operator.clone(), first_ns(*mark))).collect();
+        for source in self.known.sources_of(shard.0) {
+            let Some((end, series)) = begin.limit(&source).and_then(|limit| self.known.at(&source, limit))
+            else {
                 continue;
             };
-            // The newest is what counts: what is behind it in time, but was kept before, has been judged anew.
-            let last = self.kept.iter().rev().find_map(|kept| {
-                let end = kept.checkpoint.end(&source).filter(|end| *end <= limit)?;
-                Some((end, &kept.checkpoint.series))
-            });
-            let Some((end, series)) = last else { continue };
-            begun.series.extend(series.iter().filter(|series| series.source == source).cloned());
+            begun.series.extend(series);
             begun.judged_to = begun.judged_to.max(end);
             self.ends.insert(source, end);
         }
         begun
     }
 
-    /// Windows with these ends have been judged, and `changed` something. Whether there is a new checkpoint, which has to be as safe
+    /// Windows with these ends have been judged, and these series have changed. What there is to write down, which has to be as safe
     /// as the windows' input before that is let go.
-    pub(crate) fn judged<'a>(
-        &mut self,
-        ends: &BTreeMap<Source, i64>,
-        changed: bool,
-        series: impl Iterator<Item = &'a Series>,
-    ) -> bool {
-        let mut of_lanes = false;
+    pub(crate) fn judged(&mut self, ends: &BTreeMap<Source, i64>, changes: Vec<Changed>) -> Vec<Entry> {
+        let mut entries = Vec::new();
         for (source, end) in ends {
             let shard = Shard(source.shard);
             if !self.shards.contains_key(&shard) || !self.marks.latest(shard).contains_key(&*source.operator)
             {
                 continue;
             }
-            of_lanes = true;
-            self.fork(shard);
+            entries.extend(self.fork(shard));
             let known = self.ends.entry(source.clone()).or_insert(*end);
             *known = (*known).max(*end);
         }
-        if !of_lanes || !(changed || self.forked) {
-            return false;
+        let mut changed: BTreeMap<&Source, (Vec<Series>, Vec<String>)> = BTreeMap::new();
+        for (key, source, series) in &changes {
+            let (set, gone) = changed.entry(source).or_default();
+            match series {
+                Some(series) => set.push(series.clone()),
+                None => gone.push(key.clone()),
+            }
         }
-        self.forked = false;
-        let ends = self.ends.iter().map(|(source, end)| (source.clone(), *end)).collect();
-        let series = series.filter(|series| self.ends.contains_key(&series.source)).cloned().collect();
-        let checkpoint = Checkpoint { version: VERSION, ends, series };
-        self.kept.push_back(Kept { checkpoint, text: None });
-        true
+        for (source, (set, gone)) in changed {
+            if let Some(end) = self.ends.get(source) {
+                entries.push(Entry::Changed { source: source.clone(), end: *end, set, gone });
+            }
+        }
+        for entry in &entries {
+            self.known.apply(entry.clone());
+        }
+        entries
     }
 
-    /// Every checkpoint as JSON, the oldest first.
-    pub(crate) fn texts(&mut self) -> Vec<Arc<str>> {
-        let kept = self.kept.iter_mut();
-        kept.map(|Kept { checkpoint, text }| text.get_or_insert_with(|| checkpoint.write()).clone()).collect()
-    }
-
-    /// The first windows of a shard that began are judged: later checkpoints do not count any more.
-    fn fork(&mut self, shard: Shard) {
-        let Some(begin) = self.shards.get_mut(&shard).filter(|begin| begin.fresh) else { return };
+    /// The first windows of a shard that began are judged: what was said after later ones does not count any more.
+    fn fork(&mut self, shard: Shard) -> Vec<Entry> {
+        let Some(begin) = self.shards.get_mut(&shard).filter(|begin| begin.fresh) else { return Vec::new() };
         begin.fresh = false;
-        for kept in &mut self.kept {
-            let before = kept.checkpoint.ends.len();
-            let counts =
-                |source: &Source, end: i64| source.shard != shard.0 || Some(end) <= begin.limit(source);
-            kept.checkpoint.ends.retain(|(source, end)| counts(source, *end));
-            if kept.checkpoint.ends.len() < before {
-                kept.text = None;
-                self.forked = true;
-            }
-        }
-        self.kept.retain(|kept| !kept.checkpoint.ends.is_empty());
+        let sources = self.known.sources_of(shard.0).into_iter().map(|source| (begin.limit(&source), source));
+        let beyond = sources.filter(|(limit, source)| self.known.is_beyond(source, *limit));
+        beyond.map(|(limit, source)| Entry::Back { source, limit }).collect()
     }
 
-    /// Drops what no restart goes back to.
+    /// Folds what no restart goes back to.
     pub(crate) fn trim(&mut self) {
-        if self.kept.len() < 2 {
-            return;
-        }
-        let lasting: HashMap<u32, BTreeMap<String, i64>> =
-            self.shards.keys().map(|shard| (shard.0, self.marks.lasting(*shard))).collect();
-        let is_lasting = |(source, end): &(Source, i64)| {
-            let Some(marks) = lasting.get(&source.shard) else { return true };
-            marks.get(&*source.operator).is_some_and(|mark| *end <= first_ns(Watermark(*mark)))
-        };
-        // A base says something of every source that is open and was known before it.
-        let mut open: BTreeSet<&Source> = BTreeSet::new();
-        let mut base = None;
-        for (at, kept) in self.kept.iter().enumerate() {
-            let ends = &kept.checkpoint.ends;
-            open.extend(
-                ends.iter().map(|(source, _)| source).filter(|source| lasting.contains_key(&source.shard)),
-            );
-            let has_all = open.iter().all(|source| kept.checkpoint.end(source).is_some());
-            if has_all && ends.iter().all(is_lasting) {
-                base = Some(at);
+        for shard in self.shards.keys() {
+            let lasting = self.marks.lasting(*shard);
+            for source in self.known.sources_of(shard.0) {
+                if let Some(mark) = lasting.get(&*source.operator) {
+                    self.known.trim(&source, first_ns(Watermark(*mark)));
+                }
             }
         }
-        if let Some(base) = base {
-            self.kept.drain(..base);
-        }
+        self.known.forget_closed(|source| self.shards.contains_key(&Shard(source.shard)), MOST_CLOSED);
+    }
+
+    /// All that is remembered, to write it down instead of everything before.
+    pub(crate) fn whole(&self) -> Vec<Entry> {
+        self.known.whole()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Judges windows by the rules in force and remembers what is firing. No I/O, no clock: time is the windows' own.
 //!
-//! * Windows are judged in the order of their ends, each once. All windows with the same end are judged by one
+//! * Windows are judged in the order of their ends, each once. One that fires again is judged again, from where the series stood
+//!   before it, unless a later window of the series has been judged. All windows with the same end are judged by one
 //!   rule set; a newer set is taken up at the first window that ends later, or when the watermark moves.
 //! * Only series that fire or are about to are remembered, at most `max_series` of them. Above that, new series
 //!   raise no alarm; they are counted and the log says so.
@@ -17,13 +18,14 @@ use weir_component::{Clock, Context, LogLimit};
 use weir_pdata::expr::{ExprError, Failures};
 
 use crate::facts::{default_message, facts};
-use crate::history::Begun;
+use crate::history::{Begun, Changed};
 use crate::metrics::JudgeMetrics;
 use crate::per_severity::PerSeverity;
 use crate::progress::Change;
 use crate::rule::{Classic, Named, Rule};
 use crate::rules::{RuleSet, SharedRules};
-use crate::series::{Series, Source};
+use crate::seen::Seen;
+use crate::series::{Earlier, Series, Source};
 use crate::windows::{Window, Windows};
 
 /// The rules in force and what they say of every series.
@@ -35,8 +37,9 @@ pub(crate) struct Judge {
     series: HashMap<String, Series>,
     /// Some series may be without rules.
     unchecked: bool,
-    /// What is remembered has changed since it was last asked.
-    changed: bool,
+    /// Series that have changed since this was last asked.
+    changed: HashMap<String, Source>,
+    seen: Seen,
     max_series: usize,
     metrics: JudgeMetrics,
     id: String,
@@ -63,7 +66,8 @@ impl Judge {
             judged_to: i64::MIN,
             series: HashMap::new(),
             unchecked: false,
-            changed: false,
+            changed: HashMap::new(),
+            seen: Seen::new(max_series),
             max_series,
             metrics: JudgeMetrics::new(context),
             id: context.id.to_string(),
@@ -74,14 +78,19 @@ impl Judge {
         }
     }
 
-    /// What is remembered of every series.
-    pub(crate) fn series(&self) -> impl Iterator<Item = &Series> {
-        self.series.values()
+    /// The series that have changed since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<Changed> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let now = |(key, source): (String, Source)| {
+            let series = self.series.get(&key).cloned();
+            (key, source, series)
+        };
+        changed.map(now).collect()
     }
 
-    /// Whether what is remembered has changed since this was last asked.
-    pub(crate) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// Nobody waits any more for the end of an alarm without a rule.
+    pub(crate) fn let_go(&mut self, series: &Series) {
+        self.changed.insert(series.key(), series.source.clone());
     }
 
     /// Remembers nothing else of a shard.
@@ -92,10 +101,10 @@ impl Judge {
             tracing::info!("{}: {firing} alarms that fired before go on", self.id);
         }
         for series in begun.series {
-            let key = series_key([&series.name, &series.source.operator], &series.labels);
-            self.series.insert(key, series);
+            self.series.insert(series.key(), series);
         }
         self.judged_to = self.judged_to.max(begun.judged_to);
+        self.seen.begin(begun.shard, begun.limits);
         self.unchecked = true;
         self.settle(&[]);
     }
@@ -103,6 +112,8 @@ impl Judge {
     /// Forgets a shard, without a word.
     pub(crate) fn forget(&mut self, shard: u32) {
         self.series.retain(|_, series| series.source.shard != shard);
+        self.changed.retain(|_, source| source.shard != shard);
+        self.seen.forget(shard);
         self.settle(&[]);
     }
 
@@ -111,7 +122,9 @@ impl Judge {
         let windows = Windows::new(batch);
         let mut found = windows.find();
         self.metrics.skipped_endless.inc_by(found.endless);
-        self.metrics.skipped_late.inc_by(found.again);
+        let before = found.windows.len();
+        found.windows.retain(|window| self.seen.admits(window));
+        self.metrics.skipped_late.inc_by((before - found.windows.len()) as u64);
         self.forget_broken_runs();
         let mut ends: BTreeMap<Source, i64> = BTreeMap::new();
         for window in &found.windows {
@@ -141,6 +154,10 @@ impl Judge {
     pub(crate) fn boundary(&mut self) -> (Vec<Alarm>, Vec<Series>) {
         let mut alarms = Vec::new();
         let gone = self.take_up_rules(&mut alarms);
+        // They are remembered until their end has been told.
+        for series in &gone {
+            self.changed.remove(&series.key());
+        }
         self.settle(&alarms);
         (alarms, gone)
     }
@@ -150,11 +167,11 @@ impl Judge {
         if self.series.len() < self.max_series {
             return;
         }
-        let (judged_to, before) = (self.judged_to, self.series.len());
-        self.series.retain(|_, series| {
-            series.progress.firing().is_some() || series.last_end.saturating_add(series.size) >= judged_to
+        let judged_to = self.judged_to;
+        let broken = self.series.extract_if(|_, series| {
+            series.progress.firing().is_none() && series.last_end.saturating_add(series.size) < judged_to
         });
-        self.changed |= self.series.len() < before;
+        self.changed.extend(broken.map(|(key, series)| (key, series.source)));
     }
 
     fn settle(&self, alarms: &[Alarm]) {
@@ -170,7 +187,7 @@ impl Judge {
             return Vec::new();
         }
         self.unchecked = false;
-        self.changed |= !self.series.is_empty();
+        let changed = &mut self.changed;
         let mut gone = Vec::new();
         self.series.retain(|key, series| {
             let rule = newest.get(&series.name);
@@ -179,11 +196,13 @@ impl Judge {
                     // What the rule was before a restart is not known: the run goes on.
                     if series.rule.as_ref().is_some_and(|known| known != rule) {
                         series.progress.forget_run();
+                        changed.insert(key.clone(), series.source.clone());
                     }
                     series.rule = Some(rule.clone());
                     !series.progress.is_rest()
                 }
                 None => {
+                    changed.insert(key.clone(), series.source.clone());
                     let what = if rule.is_some() { "does not cover this any more" } else { "was removed" };
                     if let Some(severity) = series.progress.firing() {
                         let message = format!("resolved: {}: the rule {what}", series.name);
@@ -306,19 +325,28 @@ impl Judge {
             Entry::Vacant(free) => free.insert_entry(Series::new(rule, window)),
         };
         let series = entry.get_mut();
-        if window.end <= series.last_end {
+        let again = window.again && window.end == series.last_end;
+        if window.end <= series.last_end && !again {
             self.metrics.skipped_late.inc();
             return;
         }
-        let follows = window.start.is_none_or(|start| start <= series.last_end);
+        let told = series.progress.firing();
+        if again {
+            // Whatever was said of it before, its new value is what counts.
+            series.progress = series.earlier.progress;
+        } else {
+            series.earlier = Earlier { progress: series.progress, last_end: series.last_end };
+        }
+        let follows = window.start.is_none_or(|start| start <= series.earlier.last_end);
         series.last_end = window.end;
-        self.changed = true;
+        self.changed.insert(key.clone(), series.source.clone());
         if thin {
             return;
         }
         self.metrics.evaluations.inc();
         let severity = held.as_ref().map(|(severity, _)| *severity);
-        let change = series.progress.step(severity, follows, rule.patience);
+        series.progress.step(severity, follows, rule.patience);
+        let change = Change::between(told, series.progress.firing());
         match change {
             Change::Nothing | Change::Resolve(_) => {}
             Change::Fire(_) => series.starts_at = window.end,
@@ -349,7 +377,7 @@ impl Judge {
         let mut alarm = Alarm { firing, value, epoch: self.current.epoch, ..of_window(resolved, window) };
         if firing {
             alarm.ends_at = None;
-        } else {
+        } else if series.progress.is_rest() {
             entry.remove();
         }
         self.write_message(rule, windows, window, &mut alarm);

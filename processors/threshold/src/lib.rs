@@ -11,12 +11,14 @@ mod glob;
 mod history;
 mod journal;
 mod judge;
+mod known;
 mod metrics;
 mod per_severity;
 mod processor;
 mod progress;
 mod rule;
 mod rules;
+mod seen;
 mod series;
 mod stage;
 #[cfg(test)]

@@ -15,9 +15,10 @@ use weir_pdata::Demand;
 
 use crate::config::Config;
 use crate::glob::Glob;
-use crate::history::{Checkpoint, History};
-use crate::journal::{Journal, Place};
+use crate::history::History;
+use crate::journal::{Journal, Place, SHORTEST_LOG};
 use crate::judge::Judge;
+use crate::known::Known;
 use crate::metrics::{RuleMetrics, storage_errors};
 use crate::rules::client::client_config;
 use crate::rules::kafka::Reader;
@@ -33,7 +34,7 @@ struct Threshold {
     kafka: Mutex<Option<Plan>>,
     storage: Option<Arc<dyn Storage>>,
     /// What `start` found in the storage, for the trunk.
-    saved: Mutex<Option<(Journal, Vec<Checkpoint>)>>,
+    saved: Mutex<Option<(Journal, Known)>>,
 }
 
 struct Plan {
@@ -85,15 +86,16 @@ impl Processor for Threshold {
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         let judge = Judge::new(self.rules.clone(), self.max_series, &self.context);
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (journal, checkpoints) = saved.unzip();
-        let history = History::new(trunk.marks.clone(), checkpoints.unwrap_or_default());
+        let (journal, known) = saved.unzip();
+        let history = History::new(trunk.marks.clone(), known.unwrap_or_default());
         Some(Box::new(TrunkHalf::new(judge, history, journal, &self.context)))
     }
 
     async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {
         if let Some(storage) = self.storage.clone() {
             let (context, errors) = (self.context.clone(), storage_errors(&self.context));
-            let place = Place { storage, context, pipeline: pipeline.to_owned(), errors };
+            let (pipeline, shortest) = (pipeline.to_owned(), SHORTEST_LOG);
+            let place = Place { storage, context, pipeline, errors, shortest };
             let opened = place.open(stop.clone()).await?;
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         }

@@ -44,6 +44,19 @@ pub(crate) enum Change {
     Resolve(Severity),
 }
 
+impl Change {
+    /// What has to be told when an alarm that was told at one severity is now at another.
+    pub(crate) fn between(told: Option<Severity>, now: Option<Severity>) -> Change {
+        match (told, now) {
+            (None, None) => Change::Nothing,
+            (None, Some(severity)) => Change::Fire(severity),
+            (Some(severity), None) => Change::Resolve(severity),
+            (Some(from), Some(to)) if from == to => Change::Nothing,
+            (Some(from), Some(to)) => Change::Move { from, to },
+        }
+    }
+}
+
 impl Progress {
     /// Takes the verdict on the next window: the worst severity that held, if any did. `follows`: no window is
     /// missing between the one before and this one.

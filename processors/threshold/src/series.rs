@@ -35,6 +35,22 @@ pub(crate) struct Series {
     pub(crate) starts_at: i64,
     /// What the firing severity compares.
     pub(crate) compared: Compared,
+    /// Where it stood before its last window, for when that is judged again.
+    pub(crate) earlier: Earlier,
+}
+
+/// Where a series stood before its last window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Earlier {
+    pub(crate) progress: Progress,
+    pub(crate) last_end: i64,
+}
+
+impl Default for Earlier {
+    fn default() -> Earlier {
+        Earlier { progress: Progress::default(), last_end: i64::MIN }
+    }
 }
 
 /// A series as it is kept in a storage.
@@ -50,11 +66,14 @@ struct Saved {
     starts_at: i64,
     measure: Option<String>,
     threshold: Option<f64>,
+    #[serde(default)]
+    earlier: Earlier,
 }
 
 impl From<Saved> for Series {
     fn from(saved: Saved) -> Series {
-        let Saved { rule, source, labels, progress, last_end, size, starts_at, measure, threshold } = saved;
+        let Saved { rule, source, labels, progress, last_end, size, starts_at, measure, threshold, earlier } =
+            saved;
         Series {
             name: rule.into(),
             rule: None,
@@ -65,13 +84,15 @@ impl From<Saved> for Series {
             size,
             starts_at,
             compared: Compared { measure: measure.map(Into::into), threshold },
+            earlier,
         }
     }
 }
 
 impl From<Series> for Saved {
     fn from(series: Series) -> Saved {
-        let Series { name, source, labels, progress, last_end, size, starts_at, compared, .. } = series;
+        let Series { name, source, labels, progress, last_end, size, starts_at, compared, earlier, .. } =
+            series;
         Saved {
             rule: name.to_string(),
             source,
@@ -82,6 +103,7 @@ impl From<Series> for Saved {
             starts_at,
             measure: compared.measure.map(|measure| measure.to_string()),
             threshold: compared.threshold,
+            earlier,
         }
     }
 }
@@ -111,6 +133,7 @@ impl Series {
             size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
             starts_at: window.end,
             compared: Compared::default(),
+            earlier: Earlier::default(),
         }
     }
 

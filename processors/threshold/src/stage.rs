@@ -7,6 +7,7 @@
 //! * Alarms that resolve because their rule is gone are remembered until they are delivered.
 //! * When windows come again, after a failure or a restart, the judge goes back to what it remembered before them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +19,7 @@ use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 use crate::history::History;
 use crate::journal::Journal;
 use crate::judge::Judge;
-use crate::series::Series;
+use crate::series::{Series, Source};
 
 /// The half on a lane.
 pub(crate) struct LaneHalf;
@@ -76,13 +77,11 @@ impl TrunkHalf {
         self.begin();
         let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
         let judged = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
-        let changed = !judged.ends.is_empty() && self.judge.take_changed();
-        self.leaving.retain(|(delivered, _)| !delivered.0.load(Ordering::Acquire));
-        let leaving = self.leaving.iter().flat_map(|(_, series)| series);
-        if self.history.judged(&judged.ends, changed, self.judge.series().chain(leaving))
-            && let Some(journal) = &self.journal
-        {
-            journal.write(self.history.texts(), batch.ack.clone());
+        for (_, gone) in self.leaving.extract_if(.., |(delivered, _)| delivered.0.load(Ordering::Acquire)) {
+            gone.iter().for_each(|series| self.judge.let_go(series));
+        }
+        if !judged.ends.is_empty() {
+            self.remember(&judged.ends, &batch.ack);
         }
         let identity =
             batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
@@ -90,6 +89,16 @@ impl TrunkHalf {
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
         self.alarms(&judged.alarms, origin, ack, out);
+    }
+
+    /// Takes up what judging has changed; the windows' inputs wait until it is safe.
+    fn remember(&mut self, ends: &BTreeMap<Source, i64>, ack: &Ack) {
+        let entries = self.history.judged(ends, self.judge.take_changes());
+        let Some(journal) = self.journal.as_ref().filter(|_| !entries.is_empty()) else { return };
+        journal.write(&entries, ack.clone());
+        if journal.is_long() {
+            journal.replace(&self.history.whole());
+        }
     }
 
     /// What is remembered of shards that have opened is what it was before the windows that come again.
@@ -143,6 +152,11 @@ impl TrunkHalf {
 struct Delivered(AtomicBool);
 
 impl AckSink for Delivered {
+    /// No window says it again.
+    fn reads_again(&self) -> bool {
+        false
+    }
+
     fn settle(&self, _: u64, outcome: Outcome) {
         self.0.store(outcome == Outcome::Done, Ordering::Release);
     }

@@ -34,6 +34,8 @@ pub(crate) struct Window {
     pub(crate) operator: String,
     pub(crate) shard: u32,
     pub(crate) labels: Vec<(Arc<str>, String)>,
+    /// It has fired before, with less in it.
+    pub(crate) again: bool,
 }
 
 /// The windows of a batch that can be judged.
@@ -43,8 +45,6 @@ pub(crate) struct Found {
     pub(crate) windows: Vec<Window>,
     /// Windows without an end.
     pub(crate) endless: u64,
-    /// Windows that fire again.
-    pub(crate) again: u64,
 }
 
 impl<'a> Windows<'a> {
@@ -89,7 +89,7 @@ impl<'a> Windows<'a> {
         windows
     }
 
-    /// The windows that can be judged. A window is judged when it fires for the first time.
+    /// The windows that can be judged.
     pub(crate) fn find(&self) -> Found {
         let mut found = Found::default();
         for row in 0..self.batch.num_rows() {
@@ -97,10 +97,6 @@ impl<'a> Windows<'a> {
                 found.endless += 1;
                 continue;
             };
-            if self.number("firing", row).is_some_and(|firing| firing > 0.0) {
-                found.again += 1;
-                continue;
-            }
             let labels =
                 self.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.get(row)?.to_owned())));
             let mut labels: Vec<(Arc<str>, String)> = labels.collect();
@@ -116,6 +112,7 @@ impl<'a> Windows<'a> {
                 operator: self.operator.and_then(|operator| operator.get(row)).unwrap_or_default().to_owned(),
                 shard,
                 labels,
+                again: self.number("firing", row).is_some_and(|firing| firing > 0.0),
             });
         }
         found.windows.sort_by_key(|window| window.end);

@@ -119,7 +119,7 @@ fn a_window_is_judged_once() {
         trunk.short(&[window("pay", 14, 1, 1), window("pay", 7, 1, 1)]).is_empty(),
         "late windows resolve nothing"
     );
-    let mut again = window("pay", 21, 1, 1);
+    let mut again = window("pay", 7, 1, 1);
     again["firing"] = json!(1);
     let mut endless = window("pay", 21, 1, 1);
     endless.as_object_mut().unwrap().remove("window_end");

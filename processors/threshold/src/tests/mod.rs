@@ -1,7 +1,10 @@
 //! Behaviour of the whole processor, from its configuration to the alarms that leave it.
 
+mod again;
 mod alarms;
 mod classic;
+mod disk;
+mod journal;
 mod kafka;
 mod restart;
 

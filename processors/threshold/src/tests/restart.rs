@@ -1,45 +1,25 @@
 //! Windows that come again after a failure or a restart are judged as they were the first time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use proptest::prelude::*;
 use serde_json::Value;
 use weir_component::delivery::{LaneStart, Marks, Shard, TrunkStart};
-use weir_component::storage::{DiskQueue, Storage, StorageError, Storages};
+use weir_component::storage::Storages;
 use weir_component::{Processor, TrunkMessage, Watermark};
 use weir_pdata::Ack;
 
+use super::disk::Disk;
 use super::{LANE, LaneMessage, brief, rows, test_context, window, windows, with_context};
 use crate::tests::Trunk;
 
 const OPERATORS: [&str; 2] = ["aggregate", "other"];
 const PIPELINE: &str = "main";
 
-/// Values in memory, which outlive a processor as those on a disk do.
-#[derive(Default)]
-struct Memory(Mutex<HashMap<(String, String), Vec<u8>>>);
-
-#[async_trait]
-impl Storage for Memory {
-    async fn open_queue(&self, name: &str) -> Result<Arc<dyn DiskQueue>, StorageError> {
-        Err(StorageError::Closed(name.to_owned()))
-    }
-
-    async fn put(&self, name: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError> {
-        self.0.lock().unwrap().insert((name.to_owned(), key.to_owned()), value);
-        Ok(())
-    }
-
-    async fn get(&self, name: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.0.lock().unwrap().get(&(name.to_owned(), key.to_owned())).cloned())
-    }
-}
-
 /// A processor behind operators whose windows come again from where their marks were written down.
 struct Site {
-    storage: Arc<Memory>,
+    disk: Disk,
     settings: String,
     /// Kept: a stopped processor writes no more.
     _processor: Box<dyn Processor>,
@@ -51,10 +31,10 @@ struct Site {
 
 impl Site {
     async fn start(settings: &str) -> Site {
-        let storage = Arc::new(Memory::default());
-        let (_processor, trunk, marks) = begin(settings, &storage).await;
+        let disk = Disk::new().await;
+        let (_processor, trunk, marks) = begin(settings, &disk).await;
         let mut site = Site {
-            storage,
+            disk,
             settings: settings.to_owned(),
             _processor,
             trunk,
@@ -85,9 +65,8 @@ impl Site {
     /// Another process begins with what the first one left in the storage.
     async fn restart(&mut self) {
         // What the first one has not written yet is lost.
-        let kept = self.storage.0.lock().unwrap().clone();
-        self.storage = Arc::new(Memory(Mutex::new(kept)));
-        (self._processor, self.trunk, self.marks) = begin(&self.settings, &self.storage).await;
+        self.disk = self.disk.after_a_crash().await;
+        (self._processor, self.trunk, self.marks) = begin(&self.settings, &self.disk).await;
         self.open();
     }
 
@@ -125,9 +104,9 @@ impl Site {
     }
 }
 
-async fn begin(settings: &str, storage: &Arc<Memory>) -> (Box<dyn Processor>, Trunk, Marks) {
+async fn begin(settings: &str, disk: &Disk) -> (Box<dyn Processor>, Trunk, Marks) {
     let id = "storage".parse().unwrap();
-    let storages = Storages::new(HashMap::from([(id, storage.clone() as Arc<dyn Storage>)]));
+    let storages = Storages::new(HashMap::from([(id, disk.storage())]));
     let processor = with_context(settings, weir_component::Context { storages, ..test_context() });
     processor.start(PIPELINE, tokio_util::sync::CancellationToken::new()).await.unwrap();
     let marks = Marks::default();
@@ -198,7 +177,33 @@ fn the_input_waits_until_the_alarm_is_kept() {
         site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
         assert_eq!(site.trunk.probe.open(), 1);
         site.settle().await;
-        assert_eq!(site.storage.0.lock().unwrap().len(), 1);
+        site.commit();
+        site.restart().await;
+        let resolved = [site.judge("aggregate", 21, &[window("pay", 21, 3000, 1)])].concat();
+        assert_eq!(short(&resolved), ["firing high pay 21"], "the first of its two windows was kept");
+    });
+}
+
+#[test]
+fn a_window_that_fires_again_after_a_restart_does_not_undo_what_later_ones_said() {
+    run(async {
+        let mut site = Site::start(&SLOW.replace("for: 2, resolve_after: 2", "for: 1")).await;
+        let fired = site.judge("aggregate", 7, &[window("pay", 7, 3000, 1), window("ship", 7, 1, 1)]);
+        assert_eq!(short(&fired), ["firing high pay 7"]);
+        let resolved = site.judge("aggregate", 14, &[window("pay", 14, 1, 1)]);
+        assert_eq!(short(&resolved), ["resolved high pay 14"]);
+        site.settle().await;
+        site.commit();
+        site.restart().await;
+        let again = |service: &str, end: i64| {
+            let mut window = window(service, end, 3000, 1);
+            window["firing"] = 4096.into();
+            window
+        };
+        assert_eq!(short(&site.judge("aggregate", 7, &[again("pay", 7)])), [""; 0], "it was resolved later");
+        let raised = site.judge("aggregate", 14, &[again("pay", 14)]);
+        assert_eq!(short(&raised), ["firing high pay 14"], "the last window counts with what is in it now");
+        assert_eq!(short(&site.judge("aggregate", 14, &[again("pay", 14)])), [""; 0], "nothing is new");
     });
 }
 

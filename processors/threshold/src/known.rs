@@ -1,0 +1,185 @@
+//! What is remembered of every source after which of its windows, as changes. No I/O.
+//!
+//! [`Entry`] is what is written down: one change. Entries, applied in their order, give what is remembered; so do the entries of a
+//! [whole](Known::whole), which replace all before them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use weir_alarms::series_key;
+
+use crate::series::{Series, Source};
+
+/// One change of what is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Entry {
+    /// When windows of the source up to this end were judged, these series changed and those (by their keys) were forgotten.
+    Changed { source: Source, end: i64, set: Vec<Series>, gone: Vec<String> },
+    /// What was said of the source after windows that end later does not count any more; without a limit nothing does.
+    Back { source: Source, limit: Option<i64> },
+    /// A whole begins.
+    Whole,
+    /// It is complete: it replaces all that was said before it.
+    Complete,
+    /// A process begins to write. What an earlier one left incomplete stays so.
+    Opened(u64),
+}
+
+/// What is remembered of every source.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeMap<Source, Remembered>);
+
+#[derive(Debug)]
+struct Remembered {
+    /// The end of the last window that `base` knows.
+    base_end: i64,
+    base: HashMap<String, Series>,
+    /// What changed after that, the oldest first; ends do not go back.
+    changes: VecDeque<Change>,
+}
+
+#[derive(Debug)]
+struct Change {
+    end: i64,
+    set: Vec<Series>,
+    gone: Vec<String>,
+}
+
+/// Reads entries in the order in which they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    known: Known,
+    /// A whole that is not complete yet.
+    whole: Option<Known>,
+}
+
+impl Series {
+    /// The same for every window of the series.
+    pub(crate) fn key(&self) -> String {
+        series_key([&self.name, &self.source.operator], &self.labels)
+    }
+}
+
+impl Remembered {
+    fn new() -> Remembered {
+        Remembered { base_end: i64::MIN, base: HashMap::new(), changes: VecDeque::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.base.len() + self.changes.iter().map(|change| change.set.len()).sum::<usize>()
+    }
+}
+
+impl Known {
+    /// Takes up a change.
+    pub(crate) fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Changed { source, end, set, gone } => {
+                let remembered = self.0.entry(source).or_insert_with(Remembered::new);
+                remembered.changes.push_back(Change { end, set, gone });
+            }
+            Entry::Back { source, limit } => {
+                let Some(remembered) = self.0.get_mut(&source) else { return };
+                match limit.filter(|limit| remembered.base_end <= *limit) {
+                    Some(limit) => remembered.changes.retain(|change| change.end <= limit),
+                    None => drop(self.0.remove(&source)),
+                }
+            }
+            Entry::Whole | Entry::Complete | Entry::Opened(_) => {}
+        }
+    }
+
+    /// Whether something is said of this source after windows that end later than the limit.
+    pub(crate) fn is_beyond(&self, source: &Source, limit: Option<i64>) -> bool {
+        self.0.get(source).is_some_and(|remembered| {
+            let last = remembered.changes.iter().map(|change| change.end).fold(remembered.base_end, i64::max);
+            limit.is_none_or(|limit| last > limit)
+        })
+    }
+
+    /// The sources of a shard.
+    pub(crate) fn sources_of(&self, shard: u32) -> Vec<Source> {
+        self.0.keys().filter(|source| source.shard == shard).cloned().collect()
+    }
+
+    /// Every series of a source after the windows up to `limit`, and the end of the last of them that changed something.
+    pub(crate) fn at(&self, source: &Source, limit: i64) -> Option<(i64, Vec<Series>)> {
+        let remembered = self.0.get(source)?;
+        let (mut end, mut series) = (remembered.base_end, remembered.base.clone());
+        for change in remembered.changes.iter().filter(|change| change.end <= limit) {
+            end = change.end;
+            take_up(&mut series, &change.set, &change.gone);
+        }
+        (end > i64::MIN && end <= limit).then(|| (end, series.into_values().collect()))
+    }
+
+    /// No restart goes back to before the windows of this source that end at `end`.
+    pub(crate) fn trim(&mut self, source: &Source, end: i64) {
+        let Some(remembered) = self.0.get_mut(source) else { return };
+        while let Some(change) = remembered.changes.pop_front_if(|change| change.end <= end) {
+            take_up(&mut remembered.base, &change.set, &change.gone);
+            remembered.base_end = change.end;
+        }
+    }
+
+    /// Forgets sources for which `open` does not hold, when they have more than `most` series.
+    pub(crate) fn forget_closed(&mut self, open: impl Fn(&Source) -> bool, most: usize) {
+        let closed =
+            self.0.iter().filter(|(source, _)| !open(source)).map(|(_, remembered)| remembered.len());
+        if closed.sum::<usize>() > most {
+            self.0.retain(|source, _| open(source));
+        }
+    }
+
+    /// All that is remembered, as entries.
+    pub(crate) fn whole(&self) -> Vec<Entry> {
+        let mut entries = vec![Entry::Whole];
+        for (source, remembered) in &self.0 {
+            let changed = |end: i64, set: Vec<Series>, gone: Vec<String>| Entry::Changed {
+                source: source.clone(),
+                end,
+                set,
+                gone,
+            };
+            if remembered.base_end > i64::MIN {
+                entries.push(changed(
+                    remembered.base_end,
+                    remembered.base.values().cloned().collect(),
+                    Vec::new(),
+                ));
+            }
+            let changes = remembered.changes.iter();
+            entries
+                .extend(changes.map(|change| changed(change.end, change.set.clone(), change.gone.clone())));
+        }
+        entries.push(Entry::Complete);
+        entries
+    }
+}
+
+fn take_up(series: &mut HashMap<String, Series>, set: &[Series], gone: &[String]) {
+    for key in gone {
+        series.remove(key);
+    }
+    series.extend(set.iter().map(|series| (series.key(), series.clone())));
+}
+
+impl Recovery {
+    /// The next entry.
+    pub(crate) fn read(&mut self, entry: Entry) {
+        match entry {
+            Entry::Whole => self.whole = Some(Known::default()),
+            Entry::Complete => self.known = self.whole.take().unwrap_or(std::mem::take(&mut self.known)),
+            Entry::Opened(_) => self.whole = None,
+            Entry::Changed { .. } | Entry::Back { .. } => {
+                self.whole.as_mut().unwrap_or(&mut self.known).apply(entry);
+            }
+        }
+    }
+
+    /// What is remembered.
+    pub(crate) fn finish(self) -> Known {
+        self.known
+    }
+}
