@@ -102,7 +102,7 @@ async fn bad_records_are_counted_and_kept_and_the_lane_goes_on() -> Result<()> {
     assert_eq!(one("many-keys", "length(attributes)").await?, 10_000);
     assert_eq!(one("huge", "length(attributes['blob'])").await?, 50 << 20);
     assert_eq!(one("enums", "concat(kind, ' ', layer)").await?, "unknown(7) unknown(99)");
-    assert_eq!(one("backwards", "duration_ns").await?, -1_000_000_000);
+    assert_eq!(one("backwards", "duration_ns").await?, 0);
 
     // Each bad record is counted, logged with its place, and in the dead letters.
     let metrics = Metrics::scrape(&format!("127.0.0.1:{port}")).await?;
