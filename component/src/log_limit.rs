@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Lets a log line through at most once per interval and counts the rest.
+/// Shorter steps back are threads that read the clock in one order and come here in another.
+const STEP_BACK_MS: i64 = 1_000;
+
+/// Lets a log line through at most once per interval and counts the rest. Times are those of the wall clock; when that is set
+/// back, an interval begins anew: the log is never silent for longer than the interval.
 ///
 /// ```
 /// # use weir_component::LogLimit;
@@ -28,7 +32,9 @@ impl LogLimit {
     /// Whether to log now. `Some(n)`: yes, and `n` lines were held back since the last one.
     pub fn allow(&self, now_ms: i64) -> Option<u64> {
         let next = self.next_ms.load(Ordering::Relaxed);
-        let won = now_ms >= next
+        let before = next.saturating_sub(self.interval_ms);
+        let set_back = now_ms < before.saturating_sub(STEP_BACK_MS);
+        let won = (now_ms >= next || set_back)
             && self
                 .next_ms
                 .compare_exchange(
@@ -43,5 +49,31 @@ impl LogLimit {
         }
         self.held_back.fetch_add(1, Ordering::Relaxed);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_silence_the_log() {
+        let limit = LogLimit::every_ms(10_000);
+        assert_eq!(limit.allow(5 * HOUR), Some(0));
+        assert_eq!(limit.allow(5 * HOUR + 1), None);
+        assert_eq!(limit.allow(HOUR), Some(1), "four hours back");
+        assert_eq!(limit.allow(HOUR + 9_999), None, "the limit holds by the new time");
+        assert_eq!(limit.allow(HOUR + 10_000), Some(1));
+        assert_eq!(limit.allow(i64::MIN), Some(0));
+        assert_eq!(limit.allow(i64::MAX), Some(0));
+    }
+
+    #[test]
+    fn threads_that_come_in_another_order_are_no_step_back() {
+        let limit = LogLimit::every_ms(10_000);
+        assert_eq!(limit.allow(HOUR), Some(0));
+        assert_eq!(limit.allow(HOUR - 500), None);
     }
 }
