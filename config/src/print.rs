@@ -3,17 +3,18 @@
 use crate::document::Document;
 use crate::node::{Entry, Node, Value};
 use crate::scalar::{Scalar, Typed, typed};
-use crate::secret::{REDACTED, is_secret_key, redact_text};
+use crate::secret::{REDACTED, is_address_key, is_secret_key, redact_address, redact_text};
 
 /// The merged and expanded configuration as YAML in block style. `$` is written as `$$`, so the text can be loaded again.
 ///
 /// With `redacted`, every scalar below a key that [`is_secret_key`] knows is `[REDACTED]`, whether it was written there
-/// or came from the environment; so are the password in `scheme://user:password@host` and query parameters with such a
-/// name (`?access_token=...`). A secret below a key of another name is not recognised.
+/// or came from the environment; so are the password in `scheme://user:password@host`, query parameters with such a
+/// name (`?access_token=...`), and below keys that end in `url` what stands behind the host. A secret below a key of another
+/// name is not recognised.
 #[must_use]
 pub fn print_config(document: &Document, redacted: bool) -> String {
     let mut printer = Printer { out: String::new(), redacted };
-    printer.node(document.root(), 0, false);
+    printer.node(document.root(), 0, Kind::Plain);
     printer.out
 }
 
@@ -22,16 +23,24 @@ struct Printer {
     redacted: bool,
 }
 
+/// What the keys above say of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Address,
+    Secret,
+}
+
 impl Printer {
     /// Prints a value; the cursor stands behind `key:` or `-` or at the start of the text.
-    fn node(&mut self, node: &Node, indent: usize, secret: bool) {
+    fn node(&mut self, node: &Node, indent: usize, kind: Kind) {
         if let Some(entries) = node.entries() {
             if entries.is_empty() {
                 self.inline("{}", indent);
                 return;
             }
             self.break_line(indent);
-            self.entries(entries, indent, secret, false);
+            self.entries(entries, indent, kind, false);
         } else if let Some(items) = node.items() {
             if items.is_empty() {
                 self.inline("[]", indent);
@@ -44,17 +53,17 @@ impl Printer {
                 match item.entries() {
                     Some(entries) if !entries.is_empty() => {
                         self.out.push(' ');
-                        self.entries(entries, indent + 1, secret, true);
+                        self.entries(entries, indent + 1, kind, true);
                     }
-                    _ => self.node(item, indent + 1, secret),
+                    _ => self.node(item, indent + 1, kind),
                 }
             }
         } else {
             let text = match &node.value {
-                Value::Scalar(scalar) if self.redacted && secret => {
+                Value::Scalar(scalar) if self.redacted && kind == Kind::Secret => {
                     quoted(if scalar.text().is_empty() { "" } else { REDACTED })
                 }
-                Value::Scalar(scalar) => self.scalar(scalar),
+                Value::Scalar(scalar) => self.scalar(scalar, kind),
                 _ => "null".to_owned(),
             };
             self.inline(&text, indent);
@@ -62,7 +71,7 @@ impl Printer {
     }
 
     /// The entries of a map, one a line; the first one where the cursor stands when it is `started`.
-    fn entries(&mut self, entries: &[Entry], indent: usize, secret: bool, started: bool) {
+    fn entries(&mut self, entries: &[Entry], indent: usize, kind: Kind, started: bool) {
         for (index, entry) in entries.iter().enumerate() {
             if index > 0 || !started {
                 self.indent(indent);
@@ -70,13 +79,21 @@ impl Printer {
             self.out.push_str(&key(&entry.key.text));
             self.out.push(':');
             // Keys of the second level are component ids, which may well be named `token`.
-            let secret = secret || (indent != 1 && is_secret_key(&entry.key.text));
-            self.node(&entry.value, indent + 1, secret);
+            let kind = match kind {
+                Kind::Plain if indent != 1 && is_secret_key(&entry.key.text) => Kind::Secret,
+                Kind::Plain if indent != 1 && is_address_key(&entry.key.text) => Kind::Address,
+                kind => kind,
+            };
+            self.node(&entry.value, indent + 1, kind);
         }
     }
 
-    fn scalar(&self, scalar: &Scalar) -> String {
-        let text = if self.redacted { redact_text(scalar.text()) } else { scalar.text().to_owned() };
+    fn scalar(&self, scalar: &Scalar, kind: Kind) -> String {
+        let text = match kind {
+            _ if !self.redacted => scalar.text().to_owned(),
+            Kind::Address => redact_address(scalar.text()),
+            Kind::Plain | Kind::Secret => redact_text(scalar.text()),
+        };
         let text = text.replace('$', "$$");
         match scalar.typed() {
             Typed::Null => "null".to_owned(),

@@ -68,7 +68,7 @@ impl Serialize for Secret {
 }
 
 /// Words that make a key secret wherever they stand in it.
-const SECRET_WORDS: [&str; 12] = [
+const SECRET_WORDS: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
@@ -81,6 +81,9 @@ const SECRET_WORDS: [&str; 12] = [
     "keypem",
     "authorization",
     "credential",
+    // librdkafka and Java clients take a login's secrets in one text.
+    "oauthbearerconfig",
+    "jaasconfig",
 ];
 
 /// Endings that make a key harmless again: it names a file, not the secret.
@@ -89,15 +92,35 @@ const HARMLESS_ENDINGS: [&str; 4] = ["file", "path", "location", "url"];
 /// True when the value of a key (and everything below it) is treated as secret.
 ///
 /// The key is compared in lower case without `_`, `-` and `.`. It is secret when it contains `password`, `passwd`,
-/// `passphrase`, `secret`, `token`, `api_key`, `access_key`, `private_key`, `signing_key`, `key_pem`, `authorization`
-/// or `credential`, or is exactly `cookie`, unless it ends in `file`, `path`, `location` or `url`.
+/// `passphrase`, `secret`, `token`, `api_key`, `access_key`, `private_key`, `signing_key`, `key_pem`, `authorization`,
+/// `credential`, `oauthbearer.config` or `jaas.config`, or is exactly `cookie` or `headers` (any of them may be a login),
+/// unless it ends in `file`, `path`, `location` or `url`.
 /// So `sasl.password` and `ssl_key_pem` are, `password_file` and `ssl.key.location` are not.
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
-    let key: String =
-        key.chars().filter(|c| !matches!(c, '_' | '-' | '.')).flat_map(char::to_lowercase).collect();
-    (key == "cookie" || SECRET_WORDS.iter().any(|word| key.contains(word)))
+    let key = normal(key);
+    (matches!(&*key, "cookie" | "headers") || SECRET_WORDS.iter().any(|word| key.contains(word)))
         && !HARMLESS_ENDINGS.iter().any(|ending| key.ends_with(ending))
+}
+
+/// True when the value of a key is an address whose path or query may be a secret: robots' addresses hold their token.
+pub(crate) fn is_address_key(key: &str) -> bool {
+    let key = normal(key);
+    ["url", "urls", "uri"].iter().any(|ending| key.ends_with(ending))
+}
+
+fn normal(key: &str) -> String {
+    key.chars().filter(|c| !matches!(c, '_' | '-' | '.')).flat_map(char::to_lowercase).collect()
+}
+
+/// An address without what stands behind its host.
+pub(crate) fn redact_address(text: &str) -> String {
+    let text = redact_text(text);
+    let Some(host) = text.find("://").map(|at| at + 3) else { return text };
+    match text[host..].find(['/', '?', '#']).map(|at| host + at) {
+        Some(at) if text.len() > at + 1 => format!("{}{REDACTED}", &text[..=at]),
+        _ => text,
+    }
 }
 
 /// Redacts line `number` (from 1) of a text for an excerpt: all of it when it lies below a secret key (a value on lines
@@ -107,7 +130,7 @@ pub(crate) fn redact_line(text: &str, number: usize, start: usize, length: usize
     let line = text.lines().nth(number.saturating_sub(1)).unwrap_or("");
     let blank = line.chars().take_while(|c| c.is_whitespace()).count();
     let cut = if is_below_secret(text, number) { Some(blank) } else { secret_key_end(line) };
-    let Some(cut) = cut else { return (redact_text(line), start, length) };
+    let Some(cut) = cut else { return (redact_line_text(line), start, length) };
     let gap = line.chars().skip(cut).take_while(|c| c.is_whitespace()).count();
     let kept: String = line.chars().take(cut + gap).collect();
     let tail: String = line.chars().skip(cut + gap).collect();
@@ -116,6 +139,24 @@ pub(crate) fn redact_line(text: &str, number: usize, start: usize, length: usize
     }
     let redacted = format!("{kept}{REDACTED}");
     if start >= cut + gap { (redacted, cut + gap, REDACTED.len()) } else { (redacted, start, length) }
+}
+
+/// A line without secret key: addresses behind a key of theirs lose what stands behind the host.
+fn redact_line_text(line: &str) -> String {
+    let line = redact_text(line);
+    let Some(at) = line.find("://") else { return line };
+    let before =
+        line[..at].trim_end_matches(|c: char| c.is_alphanumeric() || matches!(c, '"' | '\'' | '+' | ' '));
+    let is_address = before.strip_suffix([':', '=']).is_some_and(|before| {
+        let key = before.trim_end_matches(['"', '\'', ' ']);
+        is_address_key(key.rsplit(['{', ',', ' ', '"', '\'', '.']).next().unwrap_or(key))
+    });
+    let behind = at + 3;
+    let Some(path) = line[behind..].find(['/', '?', '#']).map(|at| behind + at).filter(|_| is_address) else {
+        return line;
+    };
+    let end = line[path..].find([' ', '"', '\'', ',', '}']).map_or(line.len(), |at| path + at);
+    if end <= path + 1 { line } else { format!("{}{REDACTED}{}", &line[..=path], &line[end..]) }
 }
 
 /// True when a line that this one is indented below has a secret key.
@@ -208,6 +249,11 @@ fn redact_userinfo(text: &str) -> String {
     out
 }
 
+/// Names of query parameters that are too short for keys of a configuration.
+fn is_secret_parameter(name: &str) -> bool {
+    is_secret_key(name) || matches!(&*normal(name), "key" | "sig" | "sign" | "signature" | "auth" | "pwd")
+}
+
 fn redact_query(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -216,7 +262,7 @@ fn redact_query(text: &str) -> String {
         out.push_str(head);
         let end = tail.find(['?', '&', '#', ' ', '"', '\'']).unwrap_or(tail.len());
         match tail[..end].split_once('=') {
-            Some((name, value)) if !value.is_empty() && is_secret_key(name) => {
+            Some((name, value)) if !value.is_empty() && is_secret_parameter(name) => {
                 out.push_str(name);
                 out.push('=');
                 out.push_str(REDACTED);
@@ -250,6 +296,9 @@ mod tests {
             "Authorization",
             "ssl.key.pem",
             "client_secret",
+            "sasl.oauthbearer.config",
+            "sasl.jaas.config",
+            "headers",
         ] {
             assert!(is_secret_key(key), "{key}");
         }
@@ -265,7 +314,39 @@ mod tests {
             redact_text("http://h/?access_token=abc&x=1#f"),
             "http://h/?access_token=[REDACTED]&x=1#f"
         );
+        assert_eq!(redact_text("http://h/send?key=abc&b=1"), "http://h/send?key=[REDACTED]&b=1");
         assert_eq!(redact_text("a & b = c?"), "a & b = c?");
+    }
+
+    #[test]
+    fn addresses_of_robots_are_shown_to_the_host() {
+        for (address, shown) in [
+            ("https://open.feishu.cn/open-apis/bot/v2/hook/abc-1", "https://open.feishu.cn/[REDACTED]"),
+            ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/[REDACTED]"),
+            (
+                "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=k",
+                "https://qyapi.weixin.qq.com/[REDACTED]",
+            ),
+            ("https://h?key=k", "https://h?[REDACTED]"),
+            ("https://u:p@h:1/x", "https://u:[REDACTED]@h:1/[REDACTED]"),
+            ("http://h:8080", "http://h:8080"),
+            ("http://h:8080/", "http://h:8080/"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(redact_address(address), shown);
+        }
+        assert!(is_address_key("url") && is_address_key("webhook_url") && !is_address_key("endpoint"));
+        let text = "webhook:\n  url: https://h/hook/abc # x\n  {url: 'https://h/hook/abc', b: c}\n  see: https://h/docs\n  url: ${env:U}";
+        let lines: Vec<String> = (2..=5).map(|number| redact_line(text, number, 0, 1).0).collect();
+        assert_eq!(
+            lines,
+            [
+                "  url: https://h/[REDACTED] # x",
+                "  {url: 'https://h/[REDACTED]', b: c}",
+                "  see: https://h/docs",
+                "  url: ${env:U}"
+            ]
+        );
     }
 
     #[test]

@@ -192,7 +192,9 @@ fn nodes_and_keys_know_where_they_are() {
 #[test]
 fn printing_redacts_what_secret_keys_hold_wherever_it_came_from() {
     let text = "exporters:\n  kafka:\n    properties: {sasl.password: '${env:N}', ssl.key.location: /k}\n    tokens: [a, {x: b}]\n    \
-                url: http://user:pass@h:1/p?access_token=abc&x=1\n    header: $$5\n    api_key:\n";
+                url: http://user:pass@h:1/p?access_token=abc&x=1\n    header: $$5\n    api_key:\n  \
+                webhook: {url: 'https://open.feishu.cn/open-apis/bot/v2/hook/t0k', headers: {x-robot: t0k}}\n  \
+                other: {endpoint: 'https://h/send?key=t0k', properties: {sasl.oauthbearer.config: 'principal=weir clientSecret=t0k'}}\n";
     let document = load(&[text], &[]);
     insta::assert_snapshot!(print_config(&document, true), @r###"
     exporters:
@@ -203,9 +205,17 @@ fn printing_redacts_what_secret_keys_hold_wherever_it_came_from() {
         tokens:
           - "[REDACTED]"
           - x: "[REDACTED]"
-        url: "http://user:[REDACTED]@h:1/p?access_token=[REDACTED]&x=1"
+        url: "http://user:[REDACTED]@h:1/[REDACTED]"
         header: "$$5"
         api_key: null
+      webhook:
+        url: "https://open.feishu.cn/[REDACTED]"
+        headers:
+          x-robot: "[REDACTED]"
+      other:
+        endpoint: "https://h/send?key=[REDACTED]"
+        properties:
+          sasl.oauthbearer.config: "[REDACTED]"
     "###);
     assert!(print_config(&document, false).contains("pass@h"));
 }
