@@ -68,7 +68,8 @@ pub struct BuiltPipeline {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnostics> {
-    let topology = Topology::read(document)?;
+    // Sections are checked even when the wiring is wrong: one run shows all errors.
+    let (topology, wiring) = Topology::examine(document);
     let telemetry = Telemetry::default();
     let letters = &topology.service.dead_letter;
     let dead_letters = DeadLetters::new(&letters.directory, letters.max_bytes.get(), telemetry.clone());
@@ -126,8 +127,8 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         receivers.push(BuiltReceiver { context, receiver, pipelines: feeds, demand });
     }
     let mut found = builder.found;
-    if found.has_errors() {
-        found.extend(topology.warnings);
+    if found.has_errors() || wiring.has_errors() {
+        found.extend(wiring);
         return Err(found);
     }
     let (service, warnings) = (topology.service, topology.warnings);

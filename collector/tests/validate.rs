@@ -90,3 +90,38 @@ fn the_examples_are_valid() {
         }
     }
 }
+
+#[test]
+fn one_run_shows_the_errors_of_the_wiring_and_of_the_sections() {
+    let text = "receivers:
+  generator: {rate: fast}
+processors:
+  threshold:
+    rules:
+      - {name: a, when: {high: \"count >\"}, message: \"{{ service | indent(9) }}\"}
+exporters:
+  nop:
+  debgu:
+service:
+  telemetry: {metrics: {address: 8888}}
+  pipelines:
+    main: {receivers: [generator], processors: [threshhold], exporters: [nop]}
+";
+    let document = Document::load(vec![weir_config::Source::new("weir.yaml", text)], &[], &|_| None).unwrap();
+    let errors = weir::graph::build(&document, &weir::components::STANDARD).err().unwrap();
+    let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "exporters.debgu",
+            "processors.threshold.rules[0].when.high",
+            "processors.threshold.rules[0].message",
+            "receivers.generator.rate",
+            "service.telemetry.metrics.address",
+            "service.pipelines.main.processors[0]",
+        ],
+        "{errors}"
+    );
+    let shown = errors.to_string();
+    assert!(shown.contains("it is only a port: write `127.0.0.1:8888`"), "{shown}");
+}

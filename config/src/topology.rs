@@ -125,6 +125,14 @@ impl Topology {
     /// Unknown keys, ids that are none, references to components that are not configured, pipelines without receivers
     /// or exporters, repeats, wrong service settings, no pipeline at all: all of them at once, with the warnings.
     pub fn read(document: &Document) -> Result<Self, Diagnostics> {
+        let (topology, found) = Self::examine(document);
+        if found.has_errors() { Err(found) } else { Ok(topology) }
+    }
+
+    /// As [`read`](Self::read), and with errors too what could be read: the sections can be checked nevertheless, so that all
+    /// errors of a configuration are found in one run. References may then name what is not there.
+    #[must_use]
+    pub fn examine(document: &Document) -> (Self, Diagnostics) {
         let mut reader = Reader { document, found: Diagnostics::new() };
         let root = document.root();
         reader.unknown_keys(root, "", &TOP);
@@ -166,10 +174,7 @@ impl Topology {
         let mut warnings = reader.found;
         warnings.sort();
         warnings.locate(document.sources());
-        if warnings.has_errors() {
-            return Err(warnings);
-        }
-        Ok(Self {
+        let topology = Self {
             receivers,
             processors,
             exporters,
@@ -177,8 +182,9 @@ impl Topology {
             pipelines,
             started_extensions,
             service,
-            warnings,
-        })
+            warnings: warnings.clone(),
+        };
+        (topology, warnings)
     }
 }
 
