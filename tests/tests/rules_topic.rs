@@ -105,7 +105,7 @@ async fn rules_topic(kafka: &Kafka) -> Result<String> {
 }
 
 fn rule(service: &str, severity: &str, message: &str) -> String {
-    json!({"service": service, "operatorName": "*", format!("maxThreshold{severity}"): 100, "alarmTemplate": message})
+    json!({"service": service, "operator_name": "*", format!("maxThreshold{severity}"): 100, "alarmTemplate": message})
         .to_string()
 }
 
@@ -170,6 +170,9 @@ async fn a_bad_rule_is_counted_and_logged_and_changes_nothing_and_a_tombstone_re
         (r#"{"service": "shop", "maxThresholdHigh": "fast"}"#, "fast"),
         (r#"{"service": "shop", "maxThresholdHigh": true}"#, "milliseconds"),
         (r#"{"service": "shop", "alarmTemplate": "{{ unfinished"}"#, "alarmTemplate"),
+        (r#"{"service": "shop", "alarmTemplate": "{{ service | indent(9000000000) }}"}"#, "indent"),
+        (r#"{"service": "shop", "operationName": "/a", "maxThresholdHigh": 1}"#, "operationName"),
+        (r#"{"service": "shop", "operator_name": "/a", "operatorName": "/b"}"#, "write one of them"),
     ];
     let mut places = Vec::new();
     for (value, reason) in bad {
