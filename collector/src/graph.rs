@@ -12,7 +12,7 @@ use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
     Topology, nearest,
 };
-use weir_pdata::{Demand, Signal, SignalSet};
+use weir_pdata::{Demand, Signal, SignalSet, schema};
 
 use crate::undelivered::Undelivered;
 
@@ -131,7 +131,8 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         found.extend(wiring);
         return Err(found);
     }
-    let (service, warnings) = (topology.service, topology.warnings);
+    let (service, mut warnings) = (topology.service, topology.warnings);
+    warnings.extend(found);
     Ok(Graph { receivers, pipelines, exporters, extensions, service, telemetry, warnings })
 }
 
@@ -240,6 +241,9 @@ impl Builder<'_> {
             };
             let reported = self.found.clone();
             if let Some(processor) = self.processor(section) {
+                if first_use(&section.id) {
+                    self.warn_of_slips(section, &processor.demand());
+                }
                 processors.push((section.id.clone(), processor));
             } else if !first_use(&section.id) {
                 // The errors of a section are reported once, not once per pipeline.
@@ -261,6 +265,28 @@ impl Builder<'_> {
             demand: reads.fold(Demand::nothing(), Demand::and),
             processors,
             exporters: used,
+        }
+    }
+
+    /// A warning for each attribute that is read and is named almost like a column: it may be a slip, and then what reads
+    /// it sees NULL.
+    fn warn_of_slips(&mut self, section: &Section, demand: &Demand) {
+        let columns = || {
+            let signals = [Signal::Traces, Signal::Logs, Signal::Metrics];
+            signals
+                .into_iter()
+                .flat_map(|signal| schema::fixed(signal).iter().map(|field| field.name().as_str()))
+        };
+        for name in &demand.names {
+            if name.contains('.') || columns().any(|column| column == name) {
+                continue;
+            }
+            if let Some(near) = nearest(name, columns()) {
+                let warning =
+                    Diagnostic::warning(format!("`{name}` is read as an attribute: there is no such column"))
+                        .with_label(format!("did you mean `{near}`?"));
+                self.found.push(self.document.at(section.key_span, &section.path, warning));
+            }
         }
     }
 

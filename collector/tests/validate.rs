@@ -125,3 +125,18 @@ service:
     let shown = errors.to_string();
     assert!(shown.contains("it is only a port: write `127.0.0.1:8888`"), "{shown}");
 }
+
+#[test]
+fn an_attribute_named_almost_like_a_column_gets_a_warning() {
+    let text = "receivers: {generator: }\nprocessors: {aggregate: {window: {tumbling: 7s}, where: 'durations_ns > 5 AND shop.id = 7'}}\n\
+                exporters: {nop: }\nservice: {pipelines: {main: {receivers: [generator], processors: [aggregate], exporters: [nop]}}}\n";
+    let document =
+        Document::load(vec![weir_config::Source::new("test.yaml", text.to_owned())], &[], &|_| None).unwrap();
+    let graph = weir::graph::build(&document, &weir::components::STANDARD).unwrap();
+    let warnings = graph.warnings.to_string();
+    assert!(warnings.contains("`durations_ns` is read as an attribute"), "{warnings}");
+    assert!(
+        warnings.contains("did you mean `duration_ns`?") && warnings.matches("warning:").count() == 1,
+        "{warnings}"
+    );
+}

@@ -41,6 +41,32 @@ impl<'a> Check<'a> {
         Expr::parse_condition(text).map_err(|error| self.bad_expression(key, &error)).ok()
     }
 
+    /// Names that are read of events of these signals. One that is a column of another signal only would be NULL in all
+    /// of them, also where an attribute has that name.
+    pub fn columns<'n>(&mut self, key: &str, names: impl IntoIterator<Item = &'n str>, signals: &[Signal]) {
+        let events = [Signal::Traces, Signal::Logs, Signal::Metrics];
+        if signals.is_empty() || signals.iter().any(|signal| !events.contains(signal)) {
+            return;
+        }
+        for name in names {
+            let others: Vec<&str> = events
+                .iter()
+                .filter(|signal| schema::is_fixed(**signal, name))
+                .map(|signal| signal.name())
+                .collect();
+            if others.is_empty() || signals.iter().any(|signal| schema::is_fixed(*signal, name)) {
+                continue;
+            }
+            let own: Vec<&str> = signals.iter().map(|signal| signal.name()).collect();
+            let message = format!(
+                "`{name}` is a column of {}, and {} have none; an attribute of that name is `attr.{name}`",
+                others.join(" and "),
+                own.join(" and ")
+            );
+            self.wrong(key, message);
+        }
+    }
+
     /// A length of event time: whole milliseconds up to 400 days. Of a wrong one a length within these bounds.
     pub fn millis(&mut self, key: &str, duration: Duration) -> i64 {
         let millis = duration.as_millis();

@@ -172,7 +172,19 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     }
     group_by(&mut check, &config.group_by);
     let condition = config.condition.as_deref().and_then(|text| check.condition("where", text));
+    if let Some(condition) = &condition {
+        check.columns("where", condition.names().iter().map(String::as_str), &signals);
+    }
+    if config.group_by != default_group_by() {
+        for (at, name) in config.group_by.iter().enumerate().filter(|(_, name)| !is_taken(name)) {
+            check.columns(&format!("group_by[{at}]"), [name.as_str()], &signals);
+        }
+    }
     let measures = measures(&mut check, &config.measures, &config.group_by);
+    for (name, measure) in &measures {
+        let names = measure.names();
+        check.columns(&format!("measures.\"{name}\""), names.iter().map(String::as_str), &signals);
+    }
     let metrics = Metrics::new(&context);
     let time = config.time.unwrap_or_else(|| DEFAULT_TIME.to_owned());
     let meaning = Meaning {

@@ -389,6 +389,44 @@ fn an_expression_that_fails_on_a_batch_is_counted_and_stops_nothing() {
 }
 
 #[test]
+fn one_odd_value_takes_no_other_event_with_it() {
+    let mut run = Run::new(
+        "{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service], where: 'coalesce(retries, 0) >= 1', \
+          measures: {m: max(factorial(n)), finite: max(f), some: count(f)}}",
+        1,
+    );
+    let events = batch(&[event("a", 1), event("a", 2), event("a", 3), event("a", 4)], Ack::none());
+    let columns = events.as_columns().unwrap();
+    let more: [(&str, ArrayRef); 3] = [
+        ("retries", Arc::new(StringArray::from(vec![Some("2"), Some("x"), Some("1"), None]))),
+        ("n", Arc::new(Int64Array::from(vec![3, 4, 30, 5]))),
+        ("f", Arc::new(Float64Array::from(vec![f64::NAN, 7.0, f64::INFINITY, 8.0]))),
+    ];
+    let known = columns.schema();
+    let known =
+        known.fields().iter().map(|field| field.name().as_str()).zip(columns.columns().iter().cloned());
+    let columns = RecordBatch::try_from_iter(known.chain(more)).unwrap();
+    run.send(0, LaneMessage::Batch(events.with_columns(columns)));
+    assert_eq!(run.metric("failed_events"), 1, "of the factorial of 30");
+    run.end(0);
+    let row = run.take().remove(0);
+    assert_eq!(row.count, 2, "`x` is no number and counts as 0");
+    assert_eq!((row.values["m"], row.values["finite"], row.values["some"]), (Some(6.0), None, Some(0.0)));
+}
+
+#[test]
+fn the_success_rate_of_93_of_100_is_not_below_its_limit() {
+    let mut run = Run::new("{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service]}", 1);
+    let events: Vec<_> = (0..100)
+        .map(|at| Event { status: Some(if at < 7 { "error" } else { "ok" }.to_owned()), ..event("a", at) })
+        .collect();
+    run.events(0, &events);
+    run.end(0);
+    let rate = run.take().remove(0).values["success_rate"].unwrap();
+    assert!(rate >= 0.93, "{rate}");
+}
+
+#[test]
 fn a_partial_that_is_none_is_reported_and_its_inputs_fail() {
     let probe = weir_component::testkit::Probe::default();
     let mut run = Run::new(SECTION, 1);

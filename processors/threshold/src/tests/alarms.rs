@@ -238,6 +238,27 @@ fn a_condition_that_does_not_fit_the_columns_is_counted_and_changes_nothing() {
 }
 
 #[test]
+fn a_condition_that_fails_on_a_window_still_judges_the_others() {
+    let context = test_context();
+    let settings = "rules: [{name: a, when: {high: factorial(n) > 5}}]";
+    let mut trunk = Trunk::of(&*with_context(settings, context.clone()));
+    let [mut odd, mut high] = [window("odd", 7, 1, 1), window("pay", 7, 1, 1)];
+    odd["n"] = json!(30);
+    high["n"] = json!(3);
+    assert_eq!(trunk.short(&[odd, high]), ["firing high pay 7"]);
+    let errors = "weir_threshold_evaluation_errors_total{processor=\"threshold\"} 1";
+    assert!(context.telemetry.encode().contains(errors));
+}
+
+#[test]
+fn a_share_of_integers_is_no_integer() {
+    let mut trunk = Trunk::of(&*with("rules: [{name: a, when: {high: error_count / count > 0.1}}]"));
+    let mut window = window("pay", 7, 1, 1);
+    window["error_count"] = json!(11);
+    assert_eq!(trunk.short(&[window]), ["firing high pay 7"]);
+}
+
+#[test]
 fn every_batch_is_forwarded_once_and_its_alarms_after_it_with_its_ack() {
     let mut trunk = Trunk::of(&*with(SLOW));
     let batch = windows(&[window("pay", 7, 2500, 1)], trunk.probe.ack());
