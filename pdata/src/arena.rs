@@ -41,7 +41,7 @@ impl Encoded {
             let end = u32::try_from(arena.len()).map_err(|_| too_large)?;
             ranges.push(start..end);
         }
-        Ok(Encoded { format, arena: Buffer::from_vec(arena), records: ranges.into() })
+        Ok(Encoded { format, arena: Buffer::from_vec(arena), records: ranges.into(), positions: None })
     }
 }
 

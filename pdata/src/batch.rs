@@ -92,6 +92,8 @@ pub struct Encoded {
     pub arena: Buffer,
     /// The bytes of each record within `arena`, in order.
     pub records: Arc<[Range<u32>]>,
+    /// The position of each record in its lane, when it is known: [`schema::OFFSET`](crate::schema::OFFSET).
+    pub positions: Option<Arc<[i64]>>,
 }
 
 /// An encoding of records.
@@ -111,19 +113,25 @@ pub struct Origin {
     /// What a derived batch is, when that is the same whenever it is derived again (operator, window, firing): a
     /// destination that has seen it may leave it out.
     pub identity: Option<Arc<str>>,
+    /// What its lane is, for every owner the same, and the way that it takes: `cluster/group/topic/partition/pipeline/exporter`.
+    /// `None` when its positions are not kept. [`schema::SOURCE`](crate::schema::SOURCE).
+    pub source: Option<Arc<str>>,
+    /// It may have been delivered before, longer ago than a destination remembers what it has seen: by an earlier owner of the
+    /// lane, or by a try whose outcome nobody knows.
+    pub repeated: bool,
 }
 
 impl Origin {
     /// Events of a lane.
     #[must_use]
     pub fn lane(lane: Arc<str>, positions: Range<i64>) -> Origin {
-        Origin { lane, positions, identity: None }
+        Origin { lane, positions, ..Origin::default() }
     }
 
     /// Events that a component derived.
     #[must_use]
     pub fn derived(component: Arc<str>, identity: Option<Arc<str>>) -> Origin {
-        Origin { lane: component, positions: 0..0, identity }
+        Origin { lane: component, identity, ..Origin::default() }
     }
 }
 

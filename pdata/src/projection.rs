@@ -16,6 +16,8 @@ pub struct Demand {
     pub all_fixed: bool,
     /// Attributes that nobody names are read too, from the `attributes` column.
     pub attributes: bool,
+    /// Where each row came from is read, where the receiver knows it: the column [`schema::OFFSET`].
+    pub positions: bool,
 }
 
 impl Demand {
@@ -28,7 +30,7 @@ impl Demand {
     /// Reads every column and every attribute, as an exporter that stores events does.
     #[must_use]
     pub fn everything() -> Demand {
-        Demand { names: BTreeSet::new(), all_fixed: true, attributes: true }
+        Demand { all_fixed: true, attributes: true, ..Demand::default() }
     }
 
     /// Reads these columns or attribute keys.
@@ -42,6 +44,7 @@ impl Demand {
         self.names.extend(other.names);
         self.all_fixed |= other.all_fixed;
         self.attributes |= other.attributes;
+        self.positions |= other.positions;
         self
     }
 }
@@ -66,6 +69,8 @@ pub struct Projection {
     pub wanted: Vec<Wanted>,
     /// Whether the other attributes are kept, in the `attributes` column.
     pub rest: bool,
+    /// Whether the position of each row's record is a column.
+    pub positions: bool,
 }
 
 impl Projection {
@@ -91,7 +96,8 @@ impl Projection {
             let field = Arc::new(Field::new(name, schema::text(), true).with_metadata(metadata));
             wanted.push(Wanted { key, column: name.clone(), field });
         }
-        Projection { fixed: (!demand.all_fixed).then_some(fixed), wanted, rest: demand.attributes }
+        let fixed = (!demand.all_fixed).then_some(fixed);
+        Projection { fixed, wanted, rest: demand.attributes, positions: demand.positions }
     }
 
     /// Whether this fixed column is to be built.

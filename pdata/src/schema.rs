@@ -23,6 +23,21 @@ pub const ATTRIBUTE_KEY: &str = "weir.key";
 pub const ATTRIBUTES: &str = "attributes";
 /// The column of resource attributes.
 pub const RESOURCE: &str = "resource";
+/// Where a row came from: what its lane is, for every owner the same. No column of batches, it is the same for all rows of one.
+pub const SOURCE: &str = "_source";
+/// The position in its lane of the record that a row came from: the Kafka offset. In batches whose readers
+/// [ask for it](crate::Demand::positions), from receivers that know it. Neither fixed nor an attribute.
+pub const OFFSET: &str = "_offset";
+
+/// The field of [`OFFSET`], as decoders build it: records have several rows.
+#[must_use]
+pub fn offset() -> FieldRef {
+    static FIELD: LazyLock<FieldRef> = LazyLock::new(|| {
+        let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Int64));
+        Arc::new(Field::new(OFFSET, kind, false))
+    });
+    Arc::clone(&FIELD)
+}
 
 /// Timestamps: nanoseconds since 1970, UTC.
 #[must_use]

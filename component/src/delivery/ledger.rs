@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::metadata::operator_of;
-use super::{LaneStart, Marks, Metadata, Shard, Split};
+use super::{LaneStart, Lease, Marks, Metadata, Shard, Split};
 use crate::LaneId;
 use crate::offsets::OffsetTracker;
 
@@ -46,6 +47,7 @@ struct Shared {
     /// Below 0: nobody knows.
     epoch: AtomicI32,
     wake: Arc<dyn Fn() + Send + Sync>,
+    lease: Lease,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
     /// One more handle for each pipeline in which the lane is open.
@@ -115,9 +117,15 @@ pub struct Position {
 pub struct Closed;
 
 impl Ledger {
-    /// A ledger for a new ownership.
+    /// A ledger for a new ownership, of which nobody is ever deprived without being told.
     #[must_use]
     pub fn new(spec: LedgerSpec) -> Ledger {
+        Ledger::leased(spec, Lease::default())
+    }
+
+    /// A ledger for a new ownership that holds as long as the lease does.
+    #[must_use]
+    pub fn leased(spec: LedgerSpec, lease: Lease) -> Ledger {
         let LedgerSpec { source, number, shard, own, position, metadata, wake } = spec;
         let mut sinks: BTreeMap<Arc<str>, Sink> = BTreeMap::new();
         for (name, exported) in &metadata.exported {
@@ -136,6 +144,7 @@ impl Ledger {
             resumed: metadata,
             tracker: OffsetTracker::default(),
             wake,
+            lease,
             state: Mutex::new(state),
             progress: watch::Sender::default(),
             attached: Arc::default(),
@@ -350,6 +359,29 @@ impl Ledger {
         }
     }
 
+    /// Waits until it is known that the lane has no other owner now: at once while the lease holds, else until something is
+    /// written down again. To be asked before each try to deliver, as tries may be hours apart.
+    ///
+    /// # Errors
+    /// The ownership has ended.
+    pub async fn until_owned(&self) -> Result<(), Closed> {
+        while !self.0.lease.holds(Instant::now()) {
+            let version = self.ask();
+            self.until_written(version).await?;
+        }
+        self.until_written(0).await
+    }
+
+    /// Something is to be written down again, if only to see whether it can be.
+    fn ask(&self) -> u64 {
+        let mut state = self.lock();
+        state.version += 1;
+        let version = state.version;
+        drop(state);
+        (self.0.wake)();
+        version
+    }
+
     /// The ownership has ended. Nothing more is begun for it.
     pub fn close(&self) {
         self.0.progress.send_modify(|progress| progress.closed = true);
@@ -429,17 +461,14 @@ mod tests {
     use crate::delivery::Rewritten;
     use std::sync::atomic::AtomicU32;
 
-    fn ledger(position: Option<i64>, metadata: Metadata) -> Ledger {
+    fn spec(position: Option<i64>, metadata: Metadata) -> LedgerSpec {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
-        Ledger::new(LedgerSpec {
-            source: "c/g/t".into(),
-            number: 0,
-            shard: Shard(0),
-            own: Shard(1),
-            position,
-            metadata,
-            wake,
-        })
+        let (source, shard, own) = ("c/g/t".into(), Shard(0), Shard(1));
+        LedgerSpec { source, number: 0, shard, own, position, metadata, wake }
+    }
+
+    fn ledger(position: Option<i64>, metadata: Metadata) -> Ledger {
+        Ledger::new(spec(position, metadata))
     }
 
     fn position(ledger: &Ledger) -> Position {
@@ -450,6 +479,48 @@ mod tests {
         let sink = "main/db".to_owned();
         let pending = p.map(|end| (sink.clone(), end)).into_iter().collect();
         Metadata { exported: BTreeMap::from([(sink, x)]), pending, ..Metadata::default() }
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_was_cut_off_asks_again_before_it_goes_on() {
+        let woken = Arc::new(tokio::sync::Notify::new());
+        let wake: Arc<dyn Fn() + Send + Sync> = {
+            let woken = woken.clone();
+            Arc::new(move || woken.notify_one())
+        };
+        let [length, second] = [10, 1].map(std::time::Duration::from_secs);
+        let lease = Lease::new(length);
+        let ledger = Ledger::leased(LedgerSpec { wake, ..spec(Some(5), Metadata::default()) }, lease.clone());
+        let now = Instant::now();
+        lease.renew(now);
+        ledger.until_owned().await.unwrap();
+        assert_eq!(position(&ledger).version, 0, "the lease holds: nothing to ask");
+
+        // The last word is as old as the lease is long.
+        let lease = Lease::new(length);
+        let ledger = Ledger::leased(
+            LedgerSpec { wake: ledger.0.wake.clone(), ..spec(Some(5), Metadata::default()) },
+            lease.clone(),
+        );
+        lease.renew(now - length);
+        let asked = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.until_owned().await }
+        });
+        woken.notified().await;
+        let answer = position(&ledger);
+        // An answer to a question of long ago proves nothing.
+        lease.renew(now - length);
+        ledger.written(&answer);
+        woken.notified().await;
+        assert!(!asked.is_finished());
+        lease.renew(now + second);
+        ledger.written(&position(&ledger));
+        asked.await.unwrap().unwrap();
+
+        lease.renew(now + second);
+        ledger.close();
+        assert_eq!(ledger.until_owned().await, Err(Closed), "another owner is known");
     }
 
     #[test]

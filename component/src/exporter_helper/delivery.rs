@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
@@ -20,8 +21,12 @@ use super::metrics::HelperMetrics;
 use super::parts::{Parts, Step};
 use super::queue::{Queued, Route};
 use super::unfinished::Condition;
-use crate::delivery::Split;
+use crate::delivery::{Ledger, Split};
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
+
+/// After so long an export that is tried again counts as [repeated](weir_pdata::Origin::repeated): it may have been stored, and
+/// what a destination remembers may be short.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What exports of one exporter share.
 pub(super) struct Delivery {
@@ -106,6 +111,7 @@ impl Delivery {
             range.end,
             route.sink
         ));
+        let repeated = route.unfinished.as_ref() == Some(&range);
         let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
         let mut sending = Vec::new();
@@ -113,6 +119,7 @@ impl Delivery {
             sending.extend(of_batch);
             if !batch.is_empty() {
                 batch.origin.identity = Some(Arc::clone(&identity));
+                batch.origin.repeated = repeated;
                 by_signal[batch.signal as usize].push(batch);
             }
             rest.push((held, room));
@@ -219,17 +226,18 @@ impl Delivery {
     /// given up; `None`: with each attempt.
     async fn deliver(
         &self,
-        batches: Vec<EventBatch>,
+        mut batches: Vec<EventBatch>,
         place: Option<Place<'_>>,
         since: Option<Instant>,
     ) -> Result<(), Aborted> {
+        let ledger = place.as_ref().map(|place| &place.route.ledger);
         let count: usize = batches.iter().map(EventBatch::len).sum();
         let (rows, of) = place.as_ref().map_or((0..count, count), |place| (place.rows.clone(), place.of));
         let (batches, mut parts) = match place.as_ref().and_then(|place| place.resumed.clone()) {
             Some(part) => {
                 (self.restored(batches, "part of it was rejected"), Parts::resumed(part, rows.clone()))
             }
-            None => match self.attempt(&batches, since).await {
+            None => match self.attempt(&mut batches, since, ledger).await {
                 None => return Err(Aborted(batches)),
                 Some(Verdict::Taken) => {
                     self.metrics.sent.inc_by(count as u64);
@@ -270,7 +278,7 @@ impl Delivery {
                     return Err(Aborted(left()));
                 }
                 failpoint::reach("before-part");
-                match self.attempt(&tried, since).await {
+                match self.attempt(&mut tried, since, ledger).await {
                     None => return Err(Aborted(left())),
                     Some(Verdict::Taken) => {
                         self.metrics.sent.inc_by(count as u64);
@@ -292,8 +300,14 @@ impl Delivery {
         Ok(())
     }
 
-    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over. `None`: told to give up.
-    async fn attempt(&self, batches: &[EventBatch], since: Option<Instant>) -> Option<Verdict> {
+    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over. `None`: told to give up,
+    /// or with a ledger that its ownership is over.
+    async fn attempt(
+        &self,
+        batches: &mut [EventBatch],
+        since: Option<Instant>,
+        ledger: Option<&Ledger>,
+    ) -> Option<Verdict> {
         let since = since.unwrap_or_else(Instant::now);
         let max = self.config.retry.max_elapsed_time;
         let left = || max.get().saturating_sub(since.elapsed());
@@ -305,6 +319,16 @@ impl Delivery {
         let mut random = StdRng::seed_from_u64(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut backoff = Backoff::new(self.config.retry);
         loop {
+            if let Some(ledger) = ledger {
+                tokio::select! {
+                    biased;
+                    () = self.abort.cancelled() => return None,
+                    owned = ledger.until_owned() => owned.ok()?,
+                }
+            }
+            if since.elapsed() >= REMEMBERED {
+                batches.iter_mut().for_each(|batch| batch.origin.repeated = true);
+            }
             let timeout = self.config.timeout.get();
             let result = tokio::select! {
                 biased;

@@ -227,7 +227,7 @@ impl LaneQueue {
     ///
     /// # Errors
     /// [`LaneClosed`] when the exporter has stopped; the batch's inputs have then failed.
-    pub async fn send(&self, batch: EventBatch) -> Result<(), LaneClosed> {
+    pub async fn send(&self, mut batch: EventBatch) -> Result<(), LaneClosed> {
         if !self.queue.signals.contains(batch.signal) {
             return Ok(());
         }
@@ -239,6 +239,8 @@ impl LaneQueue {
             return self.queue.push(batch, None, delays, true).await;
         };
         let positions = batch.origin.positions.clone();
+        batch.origin.source =
+            Some(Arc::from(format!("{}/{}", route.ledger.identity(positions.end), route.sink)));
         if route.exported.is_some_and(|exported| positions.end <= exported) {
             self.queue.metrics.suppressed.inc_by(batch.len() as u64);
             return Ok(());

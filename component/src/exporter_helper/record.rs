@@ -75,7 +75,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(EventBatch, Option<i64>), String> 
     let columns = catch_unwind(AssertUnwindSafe(|| decode_columns(columns)))
         .map_err(|_| "Arrow cannot read it")?
         .map_err(|error| error.to_string())?;
-    let origin = Origin { lane, positions, identity };
+    let origin = Origin { identity, ..Origin::lane(lane, positions) };
     Ok((EventBatch::columns(signal, columns, origin, Ack::none()), queued_ms))
 }
 
@@ -238,7 +238,7 @@ mod tests {
             ("ok", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), None])), true),
         ])
         .unwrap();
-        let origin = Origin { lane: "kafka/t/3".into(), positions: 7..11, identity: Some("w/1".into()) };
+        let origin = Origin { identity: Some("w/1".into()), ..Origin::lane("kafka/t/3".into(), 7..11) };
         EventBatch::columns(Signal::Logs, columns, origin, Ack::none())
     }
 

@@ -63,6 +63,10 @@ impl<'a> Row<'a> {
         };
         let has_attributes = !matches!(signal, Signal::Windows | Signal::Alarms);
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if [schema::OFFSET, schema::SOURCE].contains(&field.name().as_str()) {
+                // No part of the event: read again, it would be an attribute.
+                continue;
+            }
             let metadata = field.metadata();
             let key = metadata.get(schema::ATTRIBUTE_KEY);
             let level = metadata.get(schema::ATTRIBUTE_LEVEL).map(String::as_str);

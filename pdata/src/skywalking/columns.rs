@@ -40,6 +40,8 @@ pub(super) struct Columns<'a> {
     service: Option<Views>,
     service_instance: Option<Views>,
     segment_count: usize,
+    /// The position of each segment.
+    positions: Option<Vec<i64>>,
     time: Option<Vec<i64>>,
     end_time: Option<Vec<i64>>,
     duration_ns: Option<Vec<i64>>,
@@ -64,7 +66,8 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(arena: &'a Buffer, projection: &'a Projection) -> Columns<'a> {
+    /// `positions`: whether the position of each segment is known.
+    pub(super) fn new(arena: &'a Buffer, projection: &'a Projection, positions: bool) -> Columns<'a> {
         let has = |name: &str| projection.has_fixed(name);
         let views = |name: &str| has(name).then(Views::new);
         let longs = |name: &str| has(name).then(Vec::<i64>::new);
@@ -86,6 +89,7 @@ impl<'a> Columns<'a> {
             service: views("service"),
             service_instance: views("service_instance"),
             segment_count: 0,
+            positions: (positions && projection.positions).then(Vec::new),
             time: longs("time"),
             end_time: longs("end_time"),
             duration_ns: longs("duration_ns"),
@@ -109,8 +113,13 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error.
-    pub(super) fn append(&mut self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
+    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error. `position`: where it came from.
+    pub(super) fn append(
+        &mut self,
+        segment: &Segment,
+        size: usize,
+        position: Option<i64>,
+    ) -> Result<(), DecodeError> {
         if segment.spans.is_empty() {
             return Ok(());
         }
@@ -125,6 +134,9 @@ impl<'a> Columns<'a> {
             if let Some(column) = column {
                 column.push(text.present(bytes));
             }
+        }
+        if let Some(positions) = &mut self.positions {
+            positions.push(position.unwrap_or_default());
         }
         let this = index(self.segment_count);
         self.segment_count += 1;
@@ -351,6 +363,12 @@ impl<'a> Columns<'a> {
             views.pad(self.rows);
             fields.push(Arc::clone(&wanted.field));
             columns.push(Arc::new(buffers.text(views)?));
+        }
+        if let Some(positions) = self.positions {
+            let positions =
+                DictionaryArray::try_new(segments.clone(), Arc::new(Int64Array::from(positions)))?;
+            fields.push(schema::offset());
+            columns.push(Arc::new(positions));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)

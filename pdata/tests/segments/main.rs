@@ -339,3 +339,33 @@ fn texts_are_views_of_the_received_bytes() {
     assert_eq!(views.data_buffers()[0].as_ptr(), encoded.arena.as_ptr());
     assert_eq!(views.len(), 1);
 }
+
+#[test]
+fn rows_have_the_position_of_their_record_when_it_is_asked_for() {
+    let segment = |id: &str, spans: usize| SegmentObject {
+        trace_segment_id: id.to_owned(),
+        spans: vec![SpanObject::default(); spans],
+        ..SegmentObject::default()
+    };
+    let records = [
+        segment("a", 2).encode_to_vec(),
+        segment("b", 0).encode_to_vec(),
+        vec![0xff],
+        segment("c", 1).encode_to_vec(),
+    ];
+    let mut encoded = encoded(records.iter().map(Vec::as_slice));
+    encoded.positions = Some([7, 8, 9, 40].as_slice().into());
+    let asked = Demand { positions: true, ..Demand::names(["service"]) };
+    let rows = decode(&encoded, &Projection::of(&asked)).columns;
+    let positions = rows.column_by_name(schema::OFFSET).unwrap();
+    let positions = arrow::compute::cast(positions, &arrow::datatypes::DataType::Int64).unwrap();
+    let positions = positions.as_primitive::<arrow::datatypes::Int64Type>();
+    assert_eq!(positions.values().as_ref(), [7, 7, 40]);
+    let mut lines = Vec::new();
+    weir_pdata::json::write_rows(&rows, Signal::Traces, &mut lines);
+    assert!(!String::from_utf8(lines).unwrap().contains("_offset"), "it is no part of the event");
+    let rows = decode(&encoded, &Projection::everything()).columns;
+    assert!(rows.column_by_name(schema::OFFSET).is_none(), "nobody asked");
+    encoded.positions = None;
+    assert!(decode(&encoded, &Projection::of(&asked)).columns.column_by_name(schema::OFFSET).is_none());
+}

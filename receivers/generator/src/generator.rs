@@ -172,7 +172,8 @@ impl Pool {
             let bound = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
             records.push(bound(start)..bound(arena.len()));
         }
-        Encoded { format: Format::SkyWalkingSegment, arena: Buffer::from_vec(arena), records: records.into() }
+        let (arena, records) = (Buffer::from_vec(arena), records.into());
+        Encoded { format: Format::SkyWalkingSegment, arena, records, positions: None }
     }
 }
 

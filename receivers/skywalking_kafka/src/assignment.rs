@@ -133,7 +133,7 @@ impl Assignment {
         let name = format!("{}/{partition}", self.topic);
         let receiver = context.id.to_string();
         let own = own_shard(&receiver, &self.topic, partition);
-        let ledger = Ledger::new(LedgerSpec {
+        let spec = LedgerSpec {
             source: Arc::clone(source),
             number: partition,
             shard: if windows == Windows::Whole { Shard::default() } else { own },
@@ -142,7 +142,8 @@ impl Assignment {
             position: (!matches!(start.check, Check::From(_))).then_some(start.offset),
             metadata: start.metadata.clone(),
             wake: committer.wake(),
-        });
+        };
+        let ledger = Ledger::leased(spec, committer.lease());
         let spec =
             LaneSpec { name: Arc::from(&*name), rejects: rejects.clone(), ledger: Some(ledger.clone()) };
         let lane = self.host.open_lane(spec);

@@ -2,12 +2,17 @@
 //!
 //! Properties that the user gives come last and win, except for those that Weir must set: these are refused.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 
 use crate::config::Config;
 
 /// How often librdkafka tells lag, ends of partitions and broker states.
 const STATISTICS_INTERVAL_MS: &str = "5000";
+
+/// librdkafka's `session.timeout.ms`, unless `properties` has another.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Bytes of one fetch response, unless a single record is larger.
 const FETCH_MAX_BYTES: u64 = 8 << 20;
@@ -68,6 +73,12 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
     client
 }
 
+/// After how long a silence the group gives a consumer's partitions to another.
+pub(crate) fn session_timeout(client: &ClientConfig) -> Duration {
+    let set = client.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
+    set.map_or(SESSION_TIMEOUT, Duration::from_millis)
+}
+
 /// The largest response that is taken from a broker, in bytes. A record above `max_record_bytes` must still come in, or
 /// it could not be set aside and its partition would stand still.
 fn response_limit(config: &Config, client: &ClientConfig) -> u64 {
@@ -120,6 +131,18 @@ mod tests {
             Some("501048576"),
             "librdkafka wants more than a fetch"
         );
+    }
+
+    #[test]
+    fn the_session_timeout_is_that_of_the_client() {
+        let client = client_config(&config(""));
+        let native = client.create_native_config().unwrap();
+        assert_eq!(
+            native.get("session.timeout.ms").unwrap(),
+            session_timeout(&client).as_millis().to_string()
+        );
+        let shorter = client_config(&config("properties: {session.timeout.ms: 2000}"));
+        assert_eq!(session_timeout(&shorter), Duration::from_secs(2));
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use weir_component::delivery::{Ledger, MAX_BYTES, Position, positions};
+use weir_component::delivery::{Lease, Ledger, MAX_BYTES, Position, positions};
 use weir_component::{Context, LogLimit, failpoint};
 
 use crate::context::KafkaContext;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The owned partitions, as far as commits care. The thread ends when it is dropped.
-pub(crate) struct Committer(Arc<Shared>);
+pub(crate) struct Committer(Arc<Shared>, Lease);
 
 #[derive(Default)]
 struct Shared {
@@ -52,11 +52,12 @@ struct Work {
     context: Context,
     metrics: Metrics,
     interval: Duration,
+    lease: Lease,
     log: LogLimit,
 }
 
 impl Committer {
-    /// Starts the thread.
+    /// Starts the thread. `session`: after so long a silence partitions go to another.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -66,13 +67,21 @@ impl Committer {
         context: Context,
         metrics: Metrics,
         interval: Duration,
+        session: Duration,
     ) -> std::io::Result<Committer> {
         let shared = Arc::new(Shared::default());
         let log = LogLimit::every_ms(10_000);
-        let work = Work { consumer: Arc::downgrade(consumer), topic, context, metrics, interval, log };
+        let lease = Lease::new(session);
+        let consumer = Arc::downgrade(consumer);
+        let work = Work { consumer, topic, context, metrics, interval, lease: lease.clone(), log };
         let mine = Arc::clone(&shared);
         std::thread::Builder::new().name("weir-commit".to_owned()).spawn(move || work.run(&mine))?;
-        Ok(Committer(shared))
+        Ok(Committer(shared, lease))
+    }
+
+    /// Holds as long as partitions that were assigned cannot be another's: each commit renews it.
+    pub(crate) fn lease(&self) -> Lease {
+        self.1.clone()
     }
 
     /// For ledgers to call when something has to be written down soon.
@@ -175,7 +184,9 @@ impl Work {
             element.set_metadata(text);
         }
         failpoint::reach("before-commit");
+        let sent = Instant::now();
         consumer.commit(&list, CommitMode::Sync)?;
+        self.lease.renew(sent);
         failpoint::reach("after-commit");
         for (partition, position) in now {
             let Some((_, ledger)) = lanes.iter().find(|(lane, _)| *lane == partition) else { continue };

@@ -60,6 +60,7 @@ impl LaneTask {
             format: Format::SkyWalkingSegment,
             arena: Buffer::from_vec(chunk.arena),
             records: chunk.records.into(),
+            positions: Some(chunk.offsets.as_slice().into()),
         };
         self.rejects.sending(&encoded, chunk.offsets);
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);

@@ -14,7 +14,7 @@ use weir_config::Diagnostics;
 
 use crate::assignment::Assignment;
 use crate::batching::Limits;
-use crate::client::{LIBRDKAFKA_BYTES, client_config};
+use crate::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::consumer::{End, Session};
@@ -92,8 +92,9 @@ fn work(
     };
     while !stop.is_cancelled() {
         let kafka = KafkaContext::new(context.clone(), metrics.clone(), brokers.clone(), topic.clone());
+        let client = client_config(config);
         let consumer: BaseConsumer<KafkaContext> =
-            client_config(config).create_with_context(kafka).map_err(|error| ReceiverError {
+            client.create_with_context(kafka).map_err(|error| ReceiverError {
                 message: format!(
                     "receiver `{id}`: librdkafka does not accept the settings: {error}; check `tls`, `sasl` and `properties`"
                 ),
@@ -104,9 +105,9 @@ fn work(
             source: Some(Box::new(error)),
         })?;
         let consumer = Arc::new(consumer);
-        let interval = config.commit_interval.get();
+        let (interval, session) = (config.commit_interval.get(), session_timeout(&client));
         let committer =
-            Committer::start(&consumer, topic.clone(), context.clone(), metrics.clone(), interval);
+            Committer::start(&consumer, topic.clone(), context.clone(), metrics.clone(), interval, session);
         let committer = committer.map_err(|error| ReceiverError {
             message: format!("receiver `{id}`: the thread that commits offsets could not be started"),
             source: Some(Box::new(error)),

@@ -1,0 +1,59 @@
+//! For how long an owner may believe that it is one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// An owner that is cut off is not told when its lanes go to another. But they do not before it has been silent for the length
+/// of the lease: the session timeout of its group. Cheap to clone; clones share the state.
+#[derive(Clone, Debug, Default)]
+pub struct Lease(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    length: Duration,
+    /// When the last request that was answered was sent.
+    heard: Mutex<Option<Instant>>,
+}
+
+impl Lease {
+    /// A lease of this length, which does not hold yet. The default one always holds.
+    #[must_use]
+    pub fn new(length: Duration) -> Lease {
+        Lease(Some(Arc::new(Shared { length, heard: Mutex::default() })))
+    }
+
+    /// A request that was sent at `sent` was answered, as only an owner's is.
+    pub fn renew(&self, sent: Instant) {
+        if let Some(shared) = &self.0 {
+            let mut heard = shared.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            *heard = (*heard).max(Some(sent));
+        }
+    }
+
+    /// Whether nobody else can be the owner at `now`.
+    #[must_use]
+    pub fn holds(&self, now: Instant) -> bool {
+        self.0.as_ref().is_none_or(|shared| {
+            let heard = *shared.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.is_some_and(|heard| now.saturating_duration_since(heard) < shared.length)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_for_its_length_after_the_last_request_that_was_answered_was_sent() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let lease = Lease::new(10 * second);
+        assert!(!lease.holds(now), "nothing was heard");
+        lease.clone().renew(now);
+        assert!(lease.holds(now + 9 * second) && !lease.holds(now + 10 * second));
+        lease.renew(now + 5 * second);
+        lease.renew(now + 3 * second);
+        assert!(lease.holds(now + 14 * second) && !lease.holds(now + 15 * second));
+        assert!(Lease::default().holds(now + 1_000_000 * second));
+    }
+}
