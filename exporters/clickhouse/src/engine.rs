@@ -27,7 +27,7 @@ impl Engine {
         let window = engine_full.split(WINDOW).nth(1).map(|rest| rest.trim_start_matches([' ', '=']));
         let remembers = window.is_some_and(|window| window.starts_with(|c: char| ('1'..='9').contains(&c)));
         (!remembers)
-            .then(|| format!("ALTER TABLE … MODIFY SETTING {WINDOW} = 10000 makes it remember inserts"))
+            .then(|| format!("ALTER TABLE … MODIFY SETTING {WINDOW} = 100000 makes it remember inserts"))
     }
 }
 

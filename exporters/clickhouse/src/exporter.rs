@@ -1,8 +1,11 @@
 //! The exporter: prepares tables when they are first needed, converts, inserts.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampNanosecondType;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use weir_component::telemetry::{Metric, MetricKind};
@@ -10,13 +13,16 @@ use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
 use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
 use crate::at_fault::Refused;
-use crate::block::block;
+use crate::block::{Body, block};
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
 use crate::failure::Failure;
 use crate::insert_rows::{InsertRows, NothingInCommon, convert};
+use crate::own_columns::with_own_columns;
 use crate::piece::{Piece, Room};
+use crate::provenance::{LOCATED, located};
 use crate::reading::read;
+use crate::repeat::question;
 use crate::server::{Server, Views};
 use crate::tables::SIGNALS;
 use crate::token::token;
@@ -41,14 +47,30 @@ const REFUSED_BY_VIEWS: Metric = Metric {
     labels: &["exporter"],
 };
 
+const FOUND: Metric = Metric {
+    name: "weir_clickhouse_found_rows",
+    help: "Rows of inserts that were repeated late, and that the table was found to have already.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+
 /// The metrics that this exporter adds.
-pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS];
+pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND];
 
 /// Rows from which on a batch is prepared: each has frames and words of its own for every column.
 const WORTH: usize = 512;
 /// The signals whose batches are.
-const PREPARED: [Signal; 2] = [Signal::Traces, Signal::Logs];
+const PREPARED: [Signal; 2] = LOCATED;
 
+/// How old windows and alarms are, in milliseconds, when they may have been stored longer ago than a table remembers. They are not
+/// stored before they are over.
+const OLD_MS: i64 = 120_000;
+
+/// How often the columns of a table that is written to are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long the start waits for the server.
+const QUICK_LOOK: Duration = Duration::from_secs(2);
 /// How long the first look at the server may take.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
@@ -63,6 +85,7 @@ pub(crate) struct ClickHouseExporter {
     moved: prometheus_client::metrics::counter::Counter,
     unplaced: prometheus_client::metrics::counter::Counter,
     refused_by_views: prometheus_client::metrics::counter::Counter,
+    found: prometheus_client::metrics::counter::Counter,
     log: LogLimit,
     first_look: Mutex<Option<JoinHandle<()>>>,
 }
@@ -72,11 +95,14 @@ struct Table {
     name: String,
     /// Its columns, once they are known. Forgotten when the server says that they are not these.
     columns: RwLock<Option<Arc<TableColumns>>>,
-    asking: tokio::sync::Mutex<()>,
+    /// When they were last asked for.
+    asking: tokio::sync::Mutex<Option<Instant>>,
     /// Told that it keeps repeats.
     warned: LogLimit,
     /// Told that a view refuses rows.
     refused: LogLimit,
+    /// Told that what is repeated late is not found in it.
+    blind: LogLimit,
 }
 
 impl Table {
@@ -84,9 +110,22 @@ impl Table {
         self.columns.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn know(&self, columns: Arc<TableColumns>) -> Arc<TableColumns> {
+        *self.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
+        columns
+    }
+
     fn forget(&self) {
         *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// What of an insert is not in its table.
+enum Missing {
+    All,
+    /// This block.
+    Some(Body),
+    Nothing,
 }
 
 /// A batch as a part of a block.
@@ -111,6 +150,7 @@ impl ClickHouseExporter {
             asking: tokio::sync::Mutex::default(),
             warned: LogLimit::every_ms(600_000),
             refused: LogLimit::every_ms(10_000),
+            blind: LogLimit::every_ms(600_000),
         });
         let id = context.id.to_string();
         ClickHouseExporter {
@@ -122,19 +162,35 @@ impl ClickHouseExporter {
             moved: context.telemetry.counter(&MOVED, &[&id]),
             unplaced: context.telemetry.counter(&UNPLACED, &[&id]),
             refused_by_views: context.telemetry.counter(&REFUSED_BY_VIEWS, &[&id]),
+            found: context.telemetry.counter(&FOUND, &[&id]),
             context,
             log: LogLimit::every_ms(10_000),
             first_look: Mutex::new(None),
         }
     }
 
-    /// The columns of a table; creates it first where that is wanted and needed.
+    /// The columns of a table; creates it first where that is wanted and needed. Those that are known are looked at again now and
+    /// then: others may have been added.
     async fn columns(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
         // Of several exports one asks, the others wait for its answer.
-        let _asking = table.asking.lock().await;
+        let mut looked = table.asking.lock().await;
+        let now = Instant::now();
         if let Some(columns) = table.known() {
-            return Ok(columns);
+            if looked.is_some_and(|at| now.duration_since(at) < LOOK_AGAIN) {
+                return Ok(columns);
+            }
+            *looked = Some(now);
+            return Ok(match self.server.columns(&table.name).await {
+                Ok(new) if new != *columns => {
+                    let (exporter, table_name) = (&self.context.id, &table.name);
+                    tracing::info!(%exporter, table = table_name, "the table has other columns now");
+                    table.know(Arc::new(new))
+                }
+                // What is wrong with the table the insert will say.
+                _ => columns,
+            });
         }
+        *looked = Some(now);
         let described = match self.server.columns(&table.name).await {
             Err(failure) if failure.is_missing_table() && self.create_schema => {
                 self.server.create(table.signal, &table.name).await?;
@@ -161,18 +217,29 @@ impl ClickHouseExporter {
                 );
             }
         }
-        *table.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(columns.clone());
-        Ok(columns)
+        Ok(table.know(columns))
     }
 
     async fn insert(&self, table: &Table, batches: &[EventBatch]) -> Result<(), ExportError> {
         let mut looked_again = false;
         let mut by_view: Option<Failure> = None;
+        // Of an insert that was made in part.
+        let mut left: Option<Body> = None;
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
             let rows = self.rows(table, batches, &columns)?;
             let pieces: Vec<&Piece> = rows.iter().map(|rows| &rows.piece).collect();
-            let body = self.room.with(|scratch| block(&pieces, scratch));
+            let mut body = self.room.with(|scratch| block(&pieces, scratch));
+            // What a view has refused is in the table now, and goes again as it went.
+            if by_view.is_none() && self.may_be_old(batches) {
+                left = match self.missing(table, batches, &columns, &body).await? {
+                    Missing::All => None,
+                    Missing::Some(part) => Some(part),
+                    Missing::Nothing => return Ok(()),
+                };
+            }
+            let in_part = left.is_some();
+            body = left.take().unwrap_or(body);
             let token = token(&table.name, batches, &body);
             let views = if by_view.is_some() { Views::DoWithout } else { Views::Fail };
             let Err(failure) = self.server.insert(&table.name, &token, &body, views).await else {
@@ -183,13 +250,14 @@ impl ClickHouseExporter {
                 return Ok(());
             };
             if failure.view().is_some() && by_view.is_none() {
+                left = in_part.then_some(body);
                 // The table has the rows. The same insert again, which it leaves out, gives them to the views that take them.
                 by_view = Some(failure);
                 continue;
             }
             if failure.asks_for_columns() {
                 table.forget();
-                if !looked_again {
+                if !looked_again && !(in_part && by_view.is_some()) {
                     looked_again = true;
                     continue;
                 }
@@ -203,7 +271,9 @@ impl ClickHouseExporter {
                 compressed,
             };
             let alone = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() == 1;
-            let at_fault = if alone { Vec::new() } else { refused.rows(&self.server, &failure).await };
+            // Numbers of rows of a part would be of others.
+            let at_fault =
+                if alone || in_part { Vec::new() } else { refused.rows(&self.server, &failure).await };
             return Err(failure.of_insert(&table.name, at_fault));
         }
     }
@@ -217,6 +287,86 @@ impl ClickHouseExporter {
                 %exporter, table, view, token, %failure, more,
                 "a materialized view refuses rows that the table has taken: the view goes without all rows of this insert. \
                  Mend the view, and insert into its target what is missing, from the table"
+            );
+        }
+    }
+
+    /// Whether these may have been stored longer ago than the table remembers.
+    fn may_be_old(&self, batches: &[EventBatch]) -> bool {
+        let Some(first) = batches.first().filter(|batch| batch.origin.identity.is_some()) else {
+            return false;
+        };
+        let ended = match first.signal {
+            Signal::Windows => "window_end",
+            Signal::Alarms => "time",
+            Signal::Traces | Signal::Logs | Signal::Metrics => {
+                return batches.iter().any(|batch| batch.origin.repeated);
+            }
+        };
+        let old = self.context.clock.now_ms().saturating_sub(OLD_MS).saturating_mul(1_000_000);
+        let begun = |batch: &EventBatch| {
+            let ends =
+                batch.as_columns()?.column_by_name(ended)?.as_primitive_opt::<TimestampNanosecondType>()?;
+            arrow::compute::min(ends)
+        };
+        batches.iter().any(|batch| batch.origin.repeated || begun(batch).is_none_or(|time| time < old))
+    }
+
+    /// What of an insert is not in the table.
+    async fn missing(
+        &self,
+        table: &Table,
+        batches: &[EventBatch],
+        columns: &TableColumns,
+        body: &Body,
+    ) -> Result<Missing, ExportError> {
+        let failed = |failure: Failure| failure.of_preparation(&table.name);
+        let broken = |error: String| {
+            failed(Failure::other(format!("what it has of an earlier try is not understood: {error}")))
+        };
+        let rows = read(body, self.room.compresses()).map_err(|error| broken(error.to_string()))?;
+        let full_name = self.server.table(&table.name);
+        let Some(question) = question(&full_name, columns, batches, &rows) else {
+            self.tell_blind(table, "it has no columns to find them by");
+            return Ok(Missing::All);
+        };
+        let answer = match self.server.ask(&question.sql).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.is_forbidden() => {
+                self.tell_blind(table, &failure.to_string());
+                return Ok(Missing::All);
+            }
+            Err(failure) => return Err(failed(failure)),
+        };
+        let missing = question.missing(&answer).map_err(|error| broken(error.to_string()))?;
+        let there = rows.num_rows().saturating_sub(missing.true_count());
+        if there == 0 {
+            return Ok(Missing::All);
+        }
+        self.found.inc_by(there as u64);
+        tracing::info!(
+            exporter = %self.context.id, table = table.name, there, rows = rows.num_rows(),
+            "rows of an insert that may have been made before are in the table already"
+        );
+        if missing.true_count() == 0 {
+            return Ok(Missing::Nothing);
+        }
+        let left = filter_record_batch(&rows, &missing).map_err(|error| broken(error.to_string()))?;
+        let signal = batches.first().map_or(table.signal, |batch| batch.signal);
+        let left = self.room.with(|scratch| {
+            let rows = convert(signal, &[&left], columns, scratch)?;
+            Ok::<_, NothingInCommon>(block(&[&rows.piece], scratch))
+        });
+        Ok(Missing::Some(left.map_err(|error| broken(error.to_string()))?))
+    }
+
+    /// Says that rows that are repeated late may be there twice.
+    fn tell_blind(&self, table: &Table, why: &str) {
+        if let Some(more) = table.blind.allow(self.context.clock.now_ms()) {
+            tracing::warn!(
+                exporter = %self.context.id, table = table.name, why, more,
+                "rows that were perhaps stored some time ago cannot be looked for in the table: when it has forgotten them they are \
+                 stored twice; give it the columns `_source LowCardinality(String)` and `_offset Int64`, and the user the right to read it"
             );
         }
     }
@@ -255,12 +405,14 @@ impl ClickHouseExporter {
     ) -> Result<Option<Arc<InsertRows>>, ExportError> {
         let mut rows = Vec::with_capacity(batches.len());
         for batch in batches {
-            rows.push(batch.as_columns().ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
+            let placed = placed(batch, columns);
+            rows.push(placed.ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
         }
         rows.retain(|rows| rows.num_rows() > 0);
         if rows.is_empty() {
             return Ok(None);
         }
+        let rows: Vec<&RecordBatch> = rows.iter().collect();
         let converted = self.room.with(|scratch| convert(table.signal, &rows, columns, scratch));
         let failed = |error: NothingInCommon| Failure::other(error.to_string()).of_preparation(&table.name);
         Ok(Some(Arc::new(converted.map_err(failed)?)))
@@ -305,6 +457,11 @@ impl ClickHouseExporter {
     }
 }
 
+/// The columns of a batch, with those that the table has beside: for single attributes, and for where the rows came from.
+fn placed(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
+    Some(with_own_columns(batch.signal, located(batch, columns)?, columns))
+}
+
 #[async_trait]
 impl Exporter for ClickHouseExporter {
     fn signals(&self) -> SignalSet {
@@ -312,19 +469,17 @@ impl Exporter for ClickHouseExporter {
     }
 
     fn demand(&self) -> Demand {
-        Demand::everything()
+        Demand { positions: true, ..Demand::everything() }
     }
 
     /// Part of a block, when the batch is large enough and the table is known.
     fn prepare(&self, batch: EventBatch) -> EventBatch {
         let table = self.table(batch.signal).filter(|table| PREPARED.contains(&table.signal));
-        let (Some(rows), Some(columns)) = (batch.as_columns(), table.and_then(Table::known)) else {
+        let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= WORTH) else {
             return batch;
         };
-        if rows.num_rows() < WORTH {
-            return batch;
-        }
-        match self.room.with(|scratch| convert(batch.signal, &[rows], &columns, scratch)) {
+        let Some(rows) = placed(&batch, &columns) else { return batch };
+        match self.room.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
             Ok(rows) => {
                 let (count, bytes) = (batch.len(), rows.piece.memory());
                 batch.prepared(Prepared::new(Ready { columns, rows: Arc::new(rows) }, count, bytes))
@@ -347,13 +502,21 @@ impl Exporter for ClickHouseExporter {
         true
     }
 
-    /// Looks whether the server is there, in the background: if not, the log says so before the first batch comes.
+    /// Asks the server what it is. When it does not answer, goes on asking in the background: if it is not there, the log says so
+    /// before the first batch comes.
     async fn start(&self) -> Result<(), StartError> {
         let server = self.server.clone();
+        if let Ok(Ok(facts)) = tokio::time::timeout(QUICK_LOOK, server.facts()).await {
+            let refused = |why| StartError(format!("{}: {why}", self.endpoint));
+            return server.refusal(&facts).map_or(Ok(()), |why| Err(refused(why)));
+        }
         let (exporter, endpoint) = (self.context.id.to_string(), self.endpoint.clone());
         let look = tokio::spawn(async move {
-            let reason = match tokio::time::timeout(FIRST_LOOK, server.check()).await {
-                Ok(Ok(())) => return,
+            let reason = match tokio::time::timeout(FIRST_LOOK, server.facts()).await {
+                Ok(Ok(facts)) => match server.refusal(&facts) {
+                    Some(why) => why,
+                    None => return,
+                },
                 Ok(Err(failure)) => failure.to_string(),
                 Err(_) => format!("no answer within {FIRST_LOOK:?}"),
             };

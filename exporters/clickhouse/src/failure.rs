@@ -88,6 +88,9 @@ const VIOLATED_CONSTRAINT: u32 = 469;
 const CONVERTING: &str = "while converting column";
 /// A text in a row that ends too early to be a number, say; or a body that does.
 const ATTEMPT_TO_READ_AFTER_EOF: u32 = 32;
+const UNKNOWN_SETTING: u32 = 115;
+const SUPPORT_IS_DISABLED: u32 = 344;
+const ACCESS_DENIED: u32 = 497;
 const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
 const TOO_MANY_PARTS: u32 = 252;
@@ -105,6 +108,17 @@ impl Failure {
             constraint: None,
             view: None,
         }
+    }
+
+    /// Whether the server was not reached, or is not what it was taken for.
+    pub fn is_of_the_server(&self) -> bool {
+        self.meaning == Meaning::Server
+            && self.code.is_none_or(|code| matches!(code, UNKNOWN_SETTING | SUPPORT_IS_DISABLED))
+    }
+
+    /// Whether the user may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == Some(ACCESS_DENIED)
     }
 
     /// Whether the table or its database does not exist.

@@ -21,13 +21,17 @@ mod frames;
 mod insert_rows;
 mod map_column;
 mod nested_column;
+mod own_columns;
 mod piece;
+mod provenance;
 mod reading;
+mod repeat;
 mod server;
 mod source;
 mod tables;
 mod token;
 mod value_column;
+mod version;
 mod views;
 mod words;
 

@@ -1,8 +1,10 @@
 //! The requests that the exporter makes of a server.
 
 use std::fmt::Write;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clickhouse::Client;
 use hyper::Request;
 use hyper::header::{HeaderValue, USER_AGENT};
@@ -19,6 +21,7 @@ use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
 use crate::failure::{Failure, chain};
 use crate::tables::{create_table, literal, quoted};
+use crate::version::Facts;
 use crate::views::{Known, Target};
 
 /// A ClickHouse server, and the database that the tables are in.
@@ -30,6 +33,11 @@ pub(crate) struct Server {
     url: String,
     user: Option<HeaderValue>,
     password: Option<HeaderValue>,
+    /// What it is, as far as it was asked since it last failed: then another may have taken its place.
+    facts: RwLock<Option<Arc<Facts>>>,
+    async_insert: bool,
+    /// Names of the user's settings.
+    settings: Vec<String>,
     database: String,
     ttl_seconds: u64,
 }
@@ -61,7 +69,6 @@ impl Server {
         if !config.password.is_empty() {
             client = client.with_password(config.password.expose());
         }
-        // Servers' defaults differ from version to version: what matters is said with every insert.
         // Bodies are compressed here.
         let mut url = config.endpoint.clone();
         let has_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
@@ -69,13 +76,6 @@ impl Server {
         let settings = [
             ("database", config.database.as_str()),
             ("decompress", if config.compression == Compression::Lz4 { "1" } else { "0" }),
-            ("async_insert", if config.async_insert { "1" } else { "0" }),
-            ("wait_for_async_insert", "1"),
-            ("async_insert_deduplicate", "1"),
-            ("insert_deduplicate", "1"),
-            ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-            // The server reads a block with one thread. Others, made for each insert, would wait.
-            ("max_threads", "1"),
         ];
         let more = config.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         settings.into_iter().chain(more).for_each(|(name, value)| add_field(&mut url, name, value));
@@ -92,14 +92,33 @@ impl Server {
             url,
             user: header(&config.username),
             password: header(config.password.expose()).map(sensitive),
+            facts: RwLock::default(),
+            async_insert: config.async_insert,
+            settings: config.settings.keys().cloned().collect(),
             database: config.database.clone(),
             ttl_seconds: config.ttl.get().as_secs(),
         }
     }
 
-    /// Whether the server answers queries.
-    pub async fn check(&self) -> Result<(), Failure> {
-        self.run("SELECT 1").await
+    /// What the server is. It is asked again after a failure that may mean that it is another one.
+    pub async fn facts(&self) -> Result<Arc<Facts>, Failure> {
+        if let Some(facts) = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(facts);
+        }
+        let ours = SETTINGS.iter().map(|(name, _)| *name);
+        let sql = Facts::question(ours.chain(self.settings.iter().map(String::as_str)));
+        let answer = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        let facts = Facts::parse(&answer).map_err(|error| {
+            Failure::other(format!("the answer to {sql} is not understood: {error}; is it ClickHouse?"))
+        })?;
+        let facts = Arc::new(facts);
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
+        Ok(facts)
+    }
+
+    /// Why this server cannot do what is configured.
+    pub fn refusal(&self, facts: &Facts) -> Option<String> {
+        facts.refusal(self.async_insert, &self.settings)
     }
 
     /// The columns of a table.
@@ -124,6 +143,16 @@ impl Server {
         types
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// The answer to a question about rows of a table, as `JSONCompactEachRow`.
+    pub async fn ask(&self, sql: &str) -> Result<Bytes, Failure> {
+        Ok(self.client.query_raw(sql).fetch_bytes("JSONCompactEachRow")?.collect().await?)
+    }
+
+    /// A table of the database, in SQL.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{}", quoted(&self.database), quoted(name))
     }
 
     /// What a statement that selects one number gives, in its order.
@@ -206,6 +235,30 @@ impl Server {
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.
     pub async fn insert(&self, table: &str, token: &str, body: &Body, views: Views) -> Result<(), Failure> {
+        let facts = self.facts().await?;
+        if let Some(why) = self.refusal(&facts) {
+            self.forget();
+            return Err(Failure::other(why));
+        }
+        let inserted = self.insert_with(&facts, table, token, body, views).await;
+        if inserted.as_ref().is_err_and(Failure::is_of_the_server) {
+            self.forget();
+        }
+        inserted
+    }
+
+    fn forget(&self) {
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn insert_with(
+        &self,
+        facts: &Facts,
+        table: &str,
+        token: &str,
+        body: &Body,
+        views: Views,
+    ) -> Result<(), Failure> {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {} ", quoted(table));
         for (at, column) in body.columns.iter().enumerate() {
@@ -216,6 +269,12 @@ impl Server {
         let mut url = self.url.clone();
         add_field(&mut url, "query", &sql);
         add_field(&mut url, "insert_deduplication_token", token);
+        // Servers' defaults differ from version to version: what matters is said with every insert.
+        let given = |name: &str| self.settings.iter().any(|given| given == name);
+        for (name, value) in SETTINGS.iter().filter(|(name, _)| facts.knows(name) && !given(name)) {
+            let value = if *name == "async_insert" && self.async_insert { "1" } else { value };
+            add_field(&mut url, name, value);
+        }
         if views == Views::DoWithout {
             add_field(&mut url, "materialized_views_ignore_errors", "1");
         }
@@ -239,6 +298,18 @@ impl Server {
 
 /// Tables and views behind a table that are looked at.
 const MOST_VIEWS: usize = 64;
+
+/// The settings of every insert, of which a server is sent those that it knows.
+const SETTINGS: [(&str, &str); 6] = [
+    ("async_insert", "0"),
+    ("wait_for_async_insert", "1"),
+    ("async_insert_deduplicate", "1"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // The server reads a block with one thread. Others, made for each insert, would wait.
+    ("max_threads", "1"),
+];
+
 /// How long a connection is idle before the system asks whether the server is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept: less than the three seconds after which servers close it by default.

@@ -10,6 +10,7 @@
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use weir_pdata::Signal;
+use weir_pdata::schema::{OFFSET, SOURCE};
 
 /// The type of `links` in `events`.
 pub(crate) const LINKS_TYPE: &str = "Array(Tuple(trace_id String, span_id String, ref_type String, parent_service String, \
@@ -68,6 +69,8 @@ const EVENTS: Layout = Layout {
         ("events", SPAN_EVENTS_TYPE),
         ("resource", TEXT_MAP),
         ("attributes", TEXT_MAP),
+        (SOURCE, "LowCardinality(String) CODEC(ZSTD(1))"),
+        (OFFSET, "Int64 CODEC(ZSTD(1))"),
     ],
     indices: &[TRACE_INDEX],
     engine: "MergeTree",
@@ -94,6 +97,8 @@ const LOGS: Layout = Layout {
         ("flags", "UInt32 CODEC(ZSTD(1))"),
         ("resource", TEXT_MAP),
         ("attributes", TEXT_MAP),
+        (SOURCE, "LowCardinality(String) CODEC(ZSTD(1))"),
+        (OFFSET, "Int64 CODEC(ZSTD(1))"),
     ],
     indices: &[TRACE_INDEX],
     engine: "MergeTree",
@@ -160,8 +165,9 @@ const ALARMS: Layout = Layout {
     time: "time",
 };
 
-/// How many inserts a table remembers to recognise a repeated one.
-const REMEMBERED_INSERTS: u32 = 10_000;
+/// How many parts a table remembers to recognise a repeated insert, which makes one for each day that it has rows of. What is
+/// repeated after more than a few minutes is [looked for](crate::repeat); until then this has to last.
+const REMEMBERED_PARTS: u32 = 100_000;
 
 /// The statement that creates the table of a signal; `None` for signals without one. Rows older than
 /// `ttl_seconds` are deleted, unless it is 0.
@@ -190,7 +196,7 @@ pub(crate) fn create_table(signal: Signal, database: &str, table: &str, ttl_seco
         let born = format!("toUnixTimestamp(toDateTime({}))", layout.time);
         sql += &format!("TTL toDateTime(least({born} + {ttl_seconds}, {}))\n", u32::MAX);
     }
-    sql += &format!("SETTINGS non_replicated_deduplication_window = {REMEMBERED_INSERTS}");
+    sql += &format!("SETTINGS non_replicated_deduplication_window = {REMEMBERED_PARTS}");
     if ttl_seconds > 0 {
         sql += ", ttl_only_drop_parts = 1";
     }
