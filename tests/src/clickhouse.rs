@@ -51,8 +51,17 @@ impl ClickHouse {
         Self::launch(false)
     }
 
+    /// A server with the engine of the oldest version that Weir is tried with, 24.8. It answers one query at a time, and slowly.
+    pub fn start_oldest() -> Result<Self> {
+        Self::launch_with("venv-clickhouse-24.8", false)
+    }
+
     fn launch(shared: bool) -> Result<Self> {
-        let (server, announced) = Server::start("clickhouse_front.py", &[])?;
+        Self::launch_with("venv", shared)
+    }
+
+    fn launch_with(environment: &str, shared: bool) -> Result<Self> {
+        let (server, announced) = Server::start_with(environment, "clickhouse_front.py", &[])?;
         Ok(Self { _server: server, url: announced.text("url")?, control: announced.text("control")?, shared })
     }
 

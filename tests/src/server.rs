@@ -20,7 +20,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `tests/support/<script>` and waits until it announces itself; returns what it announced.
     pub(crate) fn start(script: &str, arguments: &[&str]) -> Result<(Self, Announced)> {
-        let python = cache().join("venv/bin/python");
+        Self::start_with("venv", script, arguments)
+    }
+
+    /// As [`Server::start`], with the Python of this environment.
+    pub(crate) fn start_with(
+        environment: &str,
+        script: &str,
+        arguments: &[&str],
+    ) -> Result<(Self, Announced)> {
+        let python = cache().join(environment).join("bin/python");
         if !python.exists() {
             bail!("no {}: run scripts/setup test", python.display());
         }

@@ -11,7 +11,10 @@ import tempfile
 import threading
 
 import chdb
-from chdb import ChdbError
+from chdb import session
+
+# Older releases have another one, of which the errors of queries are not.
+ChdbError = getattr(chdb, "ChdbError", RuntimeError)
 
 # Inserted data go through a file: inline binary data would be cut at their first empty line.
 SPOOL = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -37,12 +40,31 @@ class QueryError(Exception):
         return 404 if self.code in NOT_FOUND else OTHER_STATUS.get(self.code, 500)
 
 
+class OldConnection:
+    """Releases of chDB before 3 have no connections: a session, and one query at a time."""
+
+    def __init__(self, folder):
+        self._session = session.Session(folder)
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+    def query(self, text, default_format="CSV"):
+        return self._session.query(text, default_format)
+
+
 class Engine:
     """One data folder. chDB allows one a process."""
 
     def __init__(self, folder):
         self._folder = folder
-        self._idle = [chdb.connect(folder)]
+        # One, which all share, or none.
+        self._only = None if hasattr(chdb, "connect") else OldConnection(folder)
+        self._idle = [] if self._only else [chdb.connect(folder)]
         self._lock = threading.Lock()
         with self._connection(None, {}) as connection:
             self.version = connection.query("SELECT version()", "TabSeparatedRaw").bytes().decode().strip()
@@ -70,17 +92,30 @@ class Engine:
 
     @contextlib.contextmanager
     def _connection(self, database, settings):
+        if self._only:
+            with self._only, self._prepared(self._only, database, settings):
+                yield self._only
+            return
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = chdb.connect(self._folder)
+        try:
+            with self._prepared(connection, database, settings):
+                yield connection
+        finally:
+            with self._lock:
+                self._idle.append(connection)
+
+    @contextlib.contextmanager
+    def _prepared(self, connection, database, settings):
         applied = []
         try:
             connection.query(f"USE {_identifier(database or 'default')}")
             for name, value in settings.items():
                 connection.query(f"SET {_setting(name)} = {_literal(value)}")
                 applied.append(name)
-            yield connection
+            yield
         except (ChdbError, RuntimeError) as error:
             text = str(error).strip()
             code = re.search(r"Code: (\d+)", text)
@@ -89,8 +124,6 @@ class Engine:
             for name in applied:
                 if not name.startswith("param_"):
                     connection.query(f"SET {name} = DEFAULT")
-            with self._lock:
-                self._idle.append(connection)
 
 
 def _setting(name):

@@ -16,6 +16,9 @@ import threading
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+# Older ClickHouse engines in this process read standard input themselves, and would wait for its end.
+_stdin = os.dup(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
 def announce(**facts):
@@ -31,7 +34,7 @@ def wait_for_end(watch_stdin=True):
     def until_stdin_closes():
         try:
             # Straight from the descriptor: a buffered reader's lock would hang the interpreter's exit.
-            while os.read(0, 4096):
+            while os.read(_stdin, 4096):
                 pass
         except OSError:
             pass

@@ -143,7 +143,10 @@ fn full_spans() -> EventBatch {
 
 #[tokio::test]
 async fn spans_come_back_with_every_value() -> Result<()> {
-    let clickhouse = ClickHouse::shared()?;
+    spans_come_back_with_every_value_in(ClickHouse::shared()?).await
+}
+
+async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<()> {
     let database = clickhouse.database().await?;
     assert_eq!(deliver(clickhouse.url(), &database, "", vec![full_spans()]).await, "");
 
@@ -167,7 +170,7 @@ async fn spans_come_back_with_every_value() -> Result<()> {
                 {"time": "1970-01-01 00:00:00.000000000", "name": "", "attributes": {"time": "-7"}}
             ],
             "resource": {"host.name": "h1"},
-            "attributes": {"k": "w", "empty": "", "customer.id": "42"}
+            "attributes": {"k": "w", "empty": "", "customer.id": "42"}, "_source": "test/0", "_offset": 0
         })
     );
     assert_eq!(rows[1]["duration_ns"], json!(i64::MAX));
@@ -191,7 +194,10 @@ async fn spans_come_back_with_every_value() -> Result<()> {
 
 #[tokio::test]
 async fn the_recorded_agents_spans_are_all_there() -> Result<()> {
-    let clickhouse = ClickHouse::shared()?;
+    the_recorded_agents_spans_are_all_there_in(ClickHouse::shared()?).await
+}
+
+async fn the_recorded_agents_spans_are_all_there_in(clickhouse: &ClickHouse) -> Result<()> {
     let database = clickhouse.database().await?;
     let records = recorded("skywalking-segments")?;
     let values: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
@@ -232,7 +238,12 @@ fn windows(firing: i32, count: i64) -> EventBatch {
 
 #[tokio::test]
 async fn of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart() -> Result<()> {
-    let clickhouse = ClickHouse::shared()?;
+    of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart_in(ClickHouse::shared()?).await
+}
+
+async fn of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart_in(
+    clickhouse: &ClickHouse,
+) -> Result<()> {
     let database = clickhouse.database().await?;
     assert_eq!(deliver(clickhouse.url(), &database, "", vec![windows(1, 8)]).await, "");
     assert_eq!(deliver(clickhouse.url(), &database, "", vec![windows(0, 5)]).await, "");
@@ -261,7 +272,10 @@ async fn of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart() -> Resu
 
 #[tokio::test]
 async fn alarms_and_logs_come_back() -> Result<()> {
-    let clickhouse = ClickHouse::shared()?;
+    alarms_and_logs_come_back_in(ClickHouse::shared()?).await
+}
+
+async fn alarms_and_logs_come_back_in(clickhouse: &ClickHouse) -> Result<()> {
     let database = clickhouse.database().await?;
     let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
     let mut labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
@@ -800,4 +814,127 @@ async fn rows_of_blocks_that_the_server_refuses_are_dead_lettered_alone() -> Res
     let stored = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
     assert_eq!(clickhouse.number(&stored).await?, 1_998);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_window_that_comes_again_when_the_table_has_forgotten_it_is_stored_once() -> Result<()> {
+    a_window_that_comes_again_when_the_table_has_forgotten_it_is_stored_once_in(ClickHouse::shared()?).await
+}
+
+async fn a_window_that_comes_again_when_the_table_has_forgotten_it_is_stored_once_in(
+    clickhouse: &ClickHouse,
+) -> Result<()> {
+    let database = clickhouse.database().await?;
+    let BuiltExporter { exporter, .. } = exporter(clickhouse.url(), &database, "");
+    let window = |rows: std::ops::Range<usize>| {
+        let mut batch = windows(0, 5);
+        batch.origin = Origin::derived("aggregate".into(), Some("aggregate/1749088712000/0/0".into()));
+        let columns = batch.as_columns().unwrap().slice(rows.start, rows.len());
+        batch.with_columns(columns)
+    };
+    // Of three groups two are there: one with a label, and one with another.
+    exporter.export(&[window(0..2)]).await?;
+    clickhouse
+        .query(&format!(
+            "ALTER TABLE {database}.window_results MODIFY SETTING non_replicated_deduplication_window = 0"
+        ))
+        .await?;
+    for _ in 0..2 {
+        exporter.export(&[window(0..3)]).await?;
+    }
+    let rows = format!(
+        "SELECT labels['zone'] AS zone, count() AS n FROM {database}.window_results GROUP BY zone ORDER BY zone"
+    );
+    let once = |zone: &str| json!({"zone": zone, "n": 1});
+    assert_eq!(clickhouse.query(&rows).await?, [once(""), once("eu"), once("us")]);
+    // Another firing is another window.
+    let mut again = windows(1, 6);
+    again.origin = Origin::derived("aggregate".into(), Some("aggregate/1749088712000/0/1".into()));
+    exporter.export(&[again]).await?;
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.window_results")).await?, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_oldest_engine_takes_and_finds_all_that_the_newest_does() -> Result<()> {
+    let clickhouse = ClickHouse::start_oldest()?;
+    spans_come_back_with_every_value_in(&clickhouse).await?;
+    the_recorded_agents_spans_are_all_there_in(&clickhouse).await?;
+    of_a_window_the_last_firing_counts_and_its_keys_keep_it_apart_in(&clickhouse).await?;
+    alarms_and_logs_come_back_in(&clickhouse).await?;
+    a_window_that_comes_again_when_the_table_has_forgotten_it_is_stored_once_in(&clickhouse).await
+}
+
+#[tokio::test]
+async fn what_the_server_is_too_old_for_is_refused_at_the_start() -> Result<()> {
+    let (old, new) = (ClickHouse::start_oldest()?, ClickHouse::shared()?);
+    let start = async |clickhouse: &ClickHouse, more: &str| {
+        exporter(clickhouse.url(), "default", more).exporter.start().await.map_err(|error| error.to_string())
+    };
+    assert_eq!(start(&old, "").await, Ok(()));
+    assert_eq!(start(new, "async_insert: true").await, Ok(()));
+    let refused = start(&old, "async_insert: true").await.unwrap_err();
+    assert!(refused.contains("ClickHouse 24.8") && refused.contains("remove `async_insert`"), "{refused}");
+    let refused = start(new, "settings: {insert_quorom: 2}").await.unwrap_err();
+    assert!(refused.contains("no setting `insert_quorom`"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_attribute_with_a_column_goes_there_from_the_first_batch_on_and_when_it_gets_one() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {database}.events (time DateTime64(9, 'UTC'), span_id String, `http.status_code` LowCardinality(String), \
+             `resource.host.name` String, `attr.status` String, unit String, resource Map(LowCardinality(String), String), \
+             attributes Map(LowCardinality(String), String)) ENGINE = MergeTree ORDER BY time"
+        ))
+        .await?;
+    let spans = |rows: usize| {
+        let pairs: Vec<(&str, &str)> = vec![
+            ("a", "1"),
+            ("http.status_code", "200"),
+            ("http.status_code", "500"),
+            ("status", "s"),
+            ("unit", "u"),
+        ];
+        let lists: Vec<&[(&str, &str)]> =
+            (0..rows).map(|row| if row % 2 == 0 { &pairs[..] } else { &pairs[..1] }).collect();
+        let ids: ArrayRef =
+            Arc::new((0..rows).map(|row| Some(format!("s{row}"))).collect::<StringViewArray>());
+        let hosts = Arc::new(attributes(&[&[("host.name", "h1"), ("zone", "z")]]));
+        let resource = DictionaryArray::new(Int32Array::from(vec![0; rows]), hosts);
+        batch(
+            Signal::Traces,
+            vec![
+                ("time", times(&vec![NOON; rows])),
+                ("span_id", ids),
+                ("resource", Arc::new(resource)),
+                ("attributes", Arc::new(attributes(&lists))),
+            ],
+        )
+    };
+    // Of the first batches of a program nobody knows the table, later ones are prepared for it.
+    let BuiltExporter { exporter, .. } = exporter(clickhouse.url(), &database, "");
+    exporter.export(&[spans(600)]).await?;
+    exporter.export(&[exporter.prepare(spans(600))]).await?;
+    let rows = format!(
+        "SELECT `http.status_code` AS code, `attr.status` AS status, unit, `resource.host.name` AS host, mapKeys(attributes) AS keys, \
+         attributes['http.status_code'] AS second, mapKeys(resource) AS resource, count() AS n \
+         FROM {database}.events GROUP BY ALL ORDER BY code"
+    );
+    let row = |code: &str, status: &str, unit: &str, keys: Value, second: &str| json!({"code": code, "status": status, "unit": unit, "host": "h1", "keys": keys, "second": second, "resource": ["zone"], "n": 600});
+    let expected =
+        [row("", "", "", json!(["a"]), ""), row("200", "s", "u", json!(["a", "http.status_code"]), "500")];
+    assert_eq!(clickhouse.query(&rows).await?, expected);
+
+    clickhouse.query(&format!("ALTER TABLE {database}.events ADD COLUMN a String")).await?;
+    wait_until("values in the new column", TIMEOUT, async || {
+        exporter.export(&[spans(2)]).await?;
+        let filled =
+            format!("SELECT countIf(a = '1' AND NOT mapContains(attributes, 'a')) FROM {database}.events");
+        Ok((clickhouse.number(&filled).await? > 0).then_some(()))
+    })
+    .await
 }

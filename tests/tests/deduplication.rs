@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use weir_tests::{ClickHouse, Entry, Kafka, Record, SHORT_SESSION, Weir, storing, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -150,5 +151,106 @@ async fn asynchronous_inserts_are_deduplicated_too() -> Result<()> {
     .with_context(|| weir.log().join("\n"))?;
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     ensure!(clickhouse.number(&count).await? == 600, "every segment once");
+    Ok(())
+}
+
+/// Makes a table forget the inserts that it has seen.
+async fn forget(clickhouse: &ClickHouse, database: &str) -> Result<()> {
+    for value in ["1", "100000"] {
+        let setting = format!("MODIFY SETTING non_replicated_deduplication_window = {value}");
+        clickhouse.query(&format!("ALTER TABLE {database}.events {setting}")).await?;
+        // The window of one part is taken up by this one.
+        let row = format!("INSERT INTO {database}.events (time, service) VALUES ({value}, 'other')");
+        clickhouse.query(&row).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the group has committed so many records.
+async fn committed(kafka: &Kafka, topic: &str, records: i64) -> Result<()> {
+    wait_until("everything to be committed", TIMEOUT, async || {
+        let committed: i64 = kafka.committed(topic, topic).unwrap_or_default().into_iter().flatten().sum();
+        Ok((committed >= records).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_range_that_is_repeated_when_the_table_has_forgotten_it_is_stored_once() -> Result<()> {
+    const DAY_MS: i64 = 86_400_000;
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
+    let (topic, database) = (unique("forgotten"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 1, &[("retention.ms", "-1")]).await?;
+    let mut records = Vec::new();
+    for n in 0..600 {
+        let end_ms = 1_700_000_000_000 + i64::from(n % 3) * DAY_MS;
+        let (service, operation) = ("shop".to_owned(), "/pay".to_owned());
+        // Every segment twice, as an agent sends it that had no answer: these are two records.
+        let id = format!("segment-{}", n / 2);
+        records
+            .push(Entry { id, service, operation, end_ms, duration_ms: 5, failed: false }.record(&topic, 0));
+    }
+    kafka.produce_all(&records).await?;
+    let config = config(kafka, &topic, clickhouse, &database, "batch: {timeout: 100ms}");
+    let shop = format!("SELECT count() AS n FROM {database}.events WHERE service = 'shop'");
+
+    // All of the first range is stored, and nobody has written that down.
+    let weir = Weir::start(&config, &[], &[("WEIR_FAILPOINT", "after-answer:1")])?;
+    ensure!(weir.wait(TIMEOUT).await?.code.is_none(), "it ends after the server has answered");
+    let first = clickhouse.number(&shop).await?;
+    ensure!(first > 0, "something is stored");
+    forget(clickhouse, &database).await?;
+    // An insert over several days is made day by day: as if it had ended in the middle.
+    clickhouse.query(&format!("ALTER TABLE {database}.events DROP PARTITION '2023-11-15'")).await?;
+    ensure!((1..first).contains(&clickhouse.number(&shop).await?), "of the first range something is missing");
+
+    let weir = Weir::start(&config, &[], &[])?;
+    committed(kafka, &topic, 600).await.with_context(|| weir.log().join("\n"))?;
+    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
+    ensure!(clickhouse.number(&shop).await? == 600, "every record once: {}", clickhouse.number(&shop).await?);
+    let places = format!(
+        "SELECT count() AS n, uniqExact(_offset) AS offsets, min(_offset) AS first, max(_offset) AS last, any(_source) AS source, \
+         uniqExact(_source) AS sources FROM {database}.events WHERE service = 'shop'"
+    );
+    let rows = clickhouse.query(&places).await?;
+    let row = &rows[0];
+    assert_eq!(
+        (&row["n"], &row["offsets"], &row["first"], &row["last"]),
+        (&600.into(), &600.into(), &0.into(), &599.into())
+    );
+    let source = row["source"].as_str().context("a source")?;
+    ensure!(source.ends_with(&format!("/{topic}/{topic}/0/main/clickhouse")), "{source}");
+    ensure!(row["sources"] == 1, "{row}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_cut_off_does_not_store_what_another_has_stored() -> Result<()> {
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::start()?);
+    let (topic, database) = (unique("cut"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 2, &[("retention.ms", "-1")]).await?;
+    kafka.produce_all(&records(&topic, 2)).await?;
+    let config =
+        config(kafka, &topic, &clickhouse, &database, "batch: {timeout: 100ms}, max_inserts_per_second: 0");
+    clickhouse.fault(json!({"mode": "http500", "code": 241, "times": 1_000_000, "match": "INSERT"})).await?;
+    let mut first = Weir::start(&config, &[], &[])?;
+    first.wait_for_log("export failed, retrying", TIMEOUT).await?;
+    first.signal("STOP")?;
+
+    clickhouse.fault(json!({"mode": "ok"})).await?;
+    let second = Weir::start(&config, &[], &[])?;
+    committed(kafka, &topic, 600).await.with_context(|| second.log().join("\n"))?;
+    let count = format!("SELECT count() AS n FROM {database}.events WHERE service = 'shop'");
+    ensure!(clickhouse.number(&count).await? == 600, "the second has stored everything");
+    forget(&clickhouse, &database).await?;
+
+    first.signal("CONT")?;
+    first.wait_for_log("\"lost\":true", TIMEOUT).await?;
+    // What it has begun it gives up; then it takes its part of the partitions again.
+    first.wait_for_log("partitions assigned", TIMEOUT).await?;
+    assert_eq!(first.terminate(TIMEOUT).await?.code, Some(0));
+    assert_eq!(second.terminate(TIMEOUT).await?.code, Some(0));
+    let now = clickhouse.number(&count).await?;
+    ensure!(now == 600, "every record once: {now}");
     Ok(())
 }
