@@ -402,3 +402,81 @@ async fn an_export_that_panics_breaks_the_exporter_and_fails_its_input() {
     drop(queue);
     task.finish(Duration::from_secs(5)).await;
 }
+
+/// An exporter whose destination is away. It tells of each try whether it may have been stored before, and where it came from.
+struct Away(tokio::sync::mpsc::UnboundedSender<(bool, Option<Arc<str>>)>);
+
+#[async_trait]
+impl Exporter for Away {
+    fn signals(&self) -> SignalSet {
+        SignalSet::ALL
+    }
+
+    fn demand(&self) -> Demand {
+        Demand::everything()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        let Origin { repeated, source, .. } = &batches[0].origin;
+        self.0.send((*repeated, source.clone())).unwrap();
+        Err(ExportError::retryable("away"))
+    }
+}
+
+#[tokio::test]
+async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
+    let built = BuiltExporter { exporter: Box::new(Away(sender)), helper: fast() };
+    let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+    let sink = "main/test".to_owned();
+    let ledger = |pending: Option<i64>| {
+        Ledger::new(LedgerSpec {
+            source: "c/g/t".into(),
+            number: 7,
+            shard: Shard(0),
+            own: Shard(1),
+            position: Some(0),
+            metadata: Metadata {
+                exported: BTreeMap::from([(sink.clone(), 0)]),
+                pending: pending.map(|end| (sink.clone(), end)).into_iter().collect(),
+                ..Metadata::default()
+            },
+            wake: Arc::new(|| {}),
+        })
+    };
+    // The first has begun by a former owner what it repeats, the second begins anew.
+    for (pending, repeated) in [(Some(10), true), (None, false)] {
+        let ledger = ledger(pending);
+        let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
+        let mut batch = batches(&[5]).remove(0);
+        batch.origin.positions = 0..10;
+        lane.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+        let written = async {
+            while ledger.unfinished("main/test").is_none() {
+                tokio::task::yield_now().await;
+            }
+            let position = weir_component::delivery::positions(&[&ledger]).remove(0).unwrap();
+            ledger.written(&position);
+        };
+        written.await;
+        let tried = tries.recv().await.unwrap();
+        assert_eq!(tried, (repeated, Some("c/g/t/7/main/test".into())));
+        ledger.close();
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while probe.open() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("it gives up what another owner has now");
+        assert_eq!(probe.count(Outcome::Failed), 1);
+        while tries.try_recv().is_ok() {}
+    }
+    drop(queue);
+    task.finish(Duration::from_secs(60)).await;
+}
