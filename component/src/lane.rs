@@ -7,12 +7,12 @@ use weir_pdata::Encoded;
 
 use crate::delivery::Ledger;
 
-use crate::{LaneId, LaneMessage};
+use crate::{LaneId, LaneMessage, LaneSet};
 
 /// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.
 ///
-/// Dropping a lane closes it: it no longer holds the trunk's watermark. Send [`LaneMessage::Drain`] first to
-/// end it in an orderly way.
+/// Dropping a lane ends it. The trunk lets it go, with all others of its [`LaneSet`], when the last of them is dropped: until then it
+/// holds the trunk's watermark. Send [`LaneMessage::Drain`] first to end it in an orderly way.
 pub struct Lane {
     id: LaneId,
     sink: Box<dyn LaneSink>,
@@ -77,6 +77,8 @@ pub struct LaneSpec {
     /// Where the delivery of the lane's events is entered, when the receiver can write down what it says. The positions
     /// of the lane's batches then rise without overlapping.
     pub ledger: Option<Ledger>,
+    /// The lanes that end at one moment with this one: all whose windows are added up.
+    pub set: LaneSet,
 }
 
 /// Where records go that cannot be decoded: the receiver counts, logs and dead-letters them.

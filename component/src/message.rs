@@ -1,6 +1,7 @@
 //! What flows down a lane and along the trunk.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_pdata::EventBatch;
@@ -42,8 +43,8 @@ pub enum TrunkMessage {
     LaneOpened(LaneStart),
     /// Sent by this processor's own half on a lane, with [`Outlet::to_trunk`](crate::Outlet::to_trunk).
     FromLane(LaneId, LaneMessage),
-    /// A lane ended. Nothing more comes from it.
-    LaneClosed(LaneId),
+    /// Lanes ended, all at this moment (a [`LaneSet`](crate::LaneSet)). Nothing more comes from them.
+    LanesClosed(Arc<[LaneId]>),
     /// Forwarded by the stage before this one on the trunk: derived batches and their watermark.
     Derived(LaneMessage),
 }

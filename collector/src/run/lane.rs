@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use weir_component::budget::MemoryBudget;
-use weir_component::delivery::{Attachment, Ledger, Marks};
+use weir_component::delivery::{Attachment, Marks};
 use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{
-    Alignments, BACKWARDS, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, Outlet,
-    Processor, Rejects, Stage,
+    Alignments, BACKWARDS, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSet, LaneSink, LaneSpec,
+    Lanes, Outlet, Processor, Rejects, Stage,
 };
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
@@ -36,7 +36,7 @@ pub struct RunningPipeline {
     /// Its exporters' queues.
     pub queues: Arc<[Queue]>,
     /// Its trunk, when a processor has a stage there.
-    pub trunk: Option<TrunkSender>,
+    pub trunk: Option<Arc<TrunkSender>>,
     /// Whether something in it reads columns.
     pub reads: bool,
 }
@@ -60,7 +60,7 @@ impl Lanes for ReceiverLanes {
         let id = LaneId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let ledger = spec.ledger.as_ref();
         let pipelines =
-            self.pipelines.iter().map(|pipeline| PipelineLane::open(id, ledger, pipeline)).collect();
+            self.pipelines.iter().map(|pipeline| PipelineLane::open(id, &spec, pipeline)).collect();
         let receiver = self.context.id.to_string();
         let open = self.context.telemetry.gauge(&LANES, &[&receiver]);
         open.inc();
@@ -189,15 +189,18 @@ struct PipelineLane {
     /// Stages with the position of their processor.
     stages: Vec<(usize, Box<dyn Stage<LaneMessage>>)>,
     queues: Vec<LaneQueue>,
-    trunk: Option<TrunkSender>,
+    trunk: Option<Arc<TrunkSender>>,
     outlet: Outlet,
     pending: Pending,
     /// The lane is open for its ledger until the trunk has let it go.
     attachment: Option<Attachment>,
+    /// The lanes that end with it.
+    set: LaneSet,
 }
 
 impl PipelineLane {
-    fn open(id: LaneId, ledger: Option<&Ledger>, pipeline: &RunningPipeline) -> PipelineLane {
+    fn open(id: LaneId, spec: &LaneSpec, pipeline: &RunningPipeline) -> PipelineLane {
+        let ledger = spec.ledger.as_ref();
         let (start, attachment) = match ledger.map(|ledger| ledger.attach(&pipeline.id, &pipeline.marks, id))
         {
             Some((start, attachment)) => (start, Some(attachment)),
@@ -217,6 +220,7 @@ impl PipelineLane {
             outlet: Outlet::default(),
             pending: Pending::default(),
             attachment,
+            set: spec.set.clone(),
         }
     }
 
@@ -257,10 +261,9 @@ impl PipelineLane {
 
 impl Drop for PipelineLane {
     fn drop(&mut self) {
-        // Open windows of the stages go first, then the trunk learns that the lane is gone.
-        self.stages.clear();
         if let Some(trunk) = &self.trunk {
-            trunk.close(self.id, self.attachment.take());
+            let stages = std::mem::take(&mut self.stages);
+            self.set.leave(trunk.clone(), self.id, self.attachment.take(), stages);
         }
     }
 }

@@ -117,7 +117,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         } else {
             let (sender, trunk) = Trunk::new(id, stages, &queues, telemetry.clone());
             running.trunks.spawn(trunk.run());
-            Some(sender)
+            Some(Arc::new(sender))
         };
         running.pipelines.push(Arc::new(RunningPipeline {
             id: pipeline,

@@ -9,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weir_component::delivery::{Attachment, LaneStart};
 use weir_component::exporter_helper::{LaneQueue, Queue};
-use weir_component::{LaneClosed, LaneId, LaneMessage, Outlet, Stage, Telemetry, TrunkMessage, Watermark};
+use weir_component::{
+    LaneClosed, LaneId, LaneMessage, LaneTrunk, Outlet, Stage, Telemetry, TrunkMessage, Watermark,
+};
 use weir_pdata::{Held, Signal};
 
 use super::metrics::{DERIVED, WATERMARK};
@@ -18,8 +20,7 @@ use super::pending::Pending;
 /// Data messages that may wait for a trunk.
 const IN_FLIGHT: usize = 256;
 
-/// The sending side of a trunk, for lanes. The trunk ends when every clone is dropped.
-#[derive(Clone)]
+/// The sending side of a trunk, for lanes. The trunk ends when it is dropped.
 pub struct TrunkSender {
     sender: mpsc::UnboundedSender<Input>,
     room: Arc<Semaphore>,
@@ -31,13 +32,12 @@ struct Input {
     /// The ack of a batch, kept while it waits.
     held: Held,
     _room: Option<OwnedSemaphorePermit>,
-    /// Of a lane that has ended: closed when that is handled.
-    attachment: Option<Attachment>,
 }
 
 enum Event {
     Opened(LaneStart),
-    Closed(LaneId),
+    /// Lanes that have ended at one moment. Attachments are closed when that is handled.
+    Closed(Vec<(LaneId, Option<Attachment>)>),
     /// From the lane half of the processor at this position.
     Message(LaneId, usize, LaneMessage),
 }
@@ -45,17 +45,12 @@ enum Event {
 impl TrunkSender {
     /// Says that a lane has begun. Does not wait.
     pub fn open(&self, start: LaneStart) {
-        self.control(Event::Opened(start), None);
+        self.control(Event::Opened(start));
     }
 
-    /// Says that a lane has ended. Does not wait. The attachment is kept until the trunk knows.
-    pub fn close(&self, lane: LaneId, attachment: Option<Attachment>) {
-        self.control(Event::Closed(lane), attachment);
-    }
-
-    fn control(&self, event: Event, attachment: Option<Attachment>) {
+    fn control(&self, event: Event) {
         // When the trunk has ended nobody needs to know.
-        let _ = self.sender.send(Input { event, held: Held::default(), _room: None, attachment });
+        let _ = self.sender.send(Input { event, held: Held::default(), _room: None });
     }
 
     /// Sends a message of the lane half of the processor at `position`. Waits while the trunk is full.
@@ -74,7 +69,13 @@ impl TrunkSender {
         }
         let room = self.room.clone().acquire_owned().await.map_err(|_| LaneClosed)?;
         let event = Event::Message(lane, position, message);
-        self.sender.send(Input { event, held, _room: Some(room), attachment: None }).map_err(|_| LaneClosed)
+        self.sender.send(Input { event, held, _room: Some(room) }).map_err(|_| LaneClosed)
+    }
+}
+
+impl LaneTrunk for TrunkSender {
+    fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>) {
+        self.control(Event::Closed(lanes));
     }
 }
 
@@ -119,13 +120,14 @@ impl Trunk {
 
     /// Runs until every sender is dropped, or an exporter has stopped.
     pub async fn run(mut self) {
-        while let Some(Input { event, held, _room, attachment }) = self.receiver.recv().await {
-            if let Some(attachment) = attachment {
-                attachment.close();
-            }
+        while let Some(Input { event, held, _room }) = self.receiver.recv().await {
             match event {
                 Event::Opened(start) => self.tell_all(|| TrunkMessage::LaneOpened(start.clone())),
-                Event::Closed(lane) => self.tell_all(|| TrunkMessage::LaneClosed(lane)),
+                Event::Closed(lanes) => {
+                    let ids: Arc<[LaneId]> = lanes.iter().map(|(lane, _)| *lane).collect();
+                    lanes.into_iter().filter_map(|(_, attachment)| attachment).for_each(Attachment::close);
+                    self.tell_all(|| TrunkMessage::LanesClosed(Arc::clone(&ids)));
+                }
                 Event::Message(lane, position, mut message) => {
                     if let LaneMessage::Batch(batch) = &mut message {
                         batch.ack = held.release();

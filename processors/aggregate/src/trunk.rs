@@ -8,7 +8,7 @@
 //! * A partial result whose last window is closed for good is late: dropped, its events counted, its inputs done.
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
-//!   must not count twice. A closing lane fires nothing by itself; the next message of another lane does.
+//!   must not count twice. Lanes whose windows are added up end with one message, and that fires nothing by itself.
 //! * Lanes of one shard make windows together, those of different shards apart.
 //! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
 //!   computed again from parts.
@@ -147,12 +147,14 @@ impl TrunkHalf {
         }
     }
 
-    fn close(&mut self, lane: LaneId) {
-        let Some(shard) = self.lanes.remove(&lane) else { return };
-        if let Some(part) = self.shards.get_mut(&shard) {
-            part.close(lane);
-            if part.open.is_empty() && !part.keeps {
-                self.shards.remove(&shard);
+    fn close(&mut self, lanes: &[LaneId]) {
+        for lane in lanes {
+            let Some(shard) = self.lanes.remove(lane) else { continue };
+            if let Some(part) = self.shards.get_mut(&shard) {
+                part.close(*lane);
+                if part.open.is_empty() && !part.keeps {
+                    self.shards.remove(&shard);
+                }
             }
         }
         self.count_groups();
@@ -403,7 +405,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
         match message {
             TrunkMessage::LaneOpened(start) => self.open(&start),
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
-            TrunkMessage::LaneClosed(lane) => self.close(lane),
+            TrunkMessage::LanesClosed(lanes) => self.close(&lanes),
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {
                 self.before = self.before.max(Some(watermark));
                 self.forward_watermark(out);

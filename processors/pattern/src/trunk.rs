@@ -255,10 +255,12 @@ impl Stage<TrunkMessage> for TrunkHalf {
         match message {
             TrunkMessage::LaneOpened(start) => self.progress.open(start.lane),
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
-            TrunkMessage::LaneClosed(lane) => {
-                self.give_up(lane, out);
-                self.ended.remove(&lane);
-                self.progress.close(lane);
+            TrunkMessage::LanesClosed(lanes) => {
+                for lane in lanes.iter().copied() {
+                    self.give_up(lane, out);
+                    self.ended.remove(&lane);
+                    self.progress.close(lane);
+                }
                 self.advance(out);
             }
             TrunkMessage::Derived(LaneMessage::Batch(batch))

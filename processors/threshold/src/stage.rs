@@ -169,11 +169,13 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.history.open(&start);
                 self.lanes.open(start.lane, Watermark::MIN);
             }
-            TrunkMessage::LaneClosed(lane) => {
-                self.lanes.close(lane);
+            TrunkMessage::LanesClosed(lanes) => {
+                lanes.iter().for_each(|lane| self.lanes.close(*lane));
                 self.lanes_moved(out);
-                if let Some(shard) = self.history.close(lane) {
-                    self.judge.forget(shard);
+                for lane in lanes.iter() {
+                    if let Some(shard) = self.history.close(*lane) {
+                        self.judge.forget(shard);
+                    }
                 }
             }
             TrunkMessage::FromLane(lane, message) => match message {

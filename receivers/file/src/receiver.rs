@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use weir_component::{
-    Context, Lane, LaneClosed, LaneMessage, LaneSpec, LogLimit, Receiver, ReceiverError, ReceiverHost,
-    Rejects, Watermark,
+    Context, Lane, LaneClosed, LaneMessage, LaneSet, LaneSpec, LogLimit, Receiver, ReceiverError,
+    ReceiverHost, Rejects, Watermark,
 };
 use weir_pdata::{Ack, EventBatch, Origin, SharedProjection};
 
@@ -60,14 +60,16 @@ impl Receiver for FileReceiver {
             let message = format!("receiver {}: {problems}", context.id);
             ReceiverError::new(message)
         })?;
-        // All lanes open before the first line is read: none may run ahead of one that is not there yet.
+        // All lanes open before the first line is read: none may run ahead of one that is not there yet. And they end together, so that
+        // none lets a window fire without what another had when it was stopped.
+        let set = LaneSet::default();
         let stop = stop.child_token();
         let files: Vec<FileLane> = config
             .path
             .0
             .iter()
             .zip(sources)
-            .map(|(path, source)| FileLane::open(path, source, &config, &context, &host, &stop))
+            .map(|(path, source)| FileLane::open(path, source, &config, &context, &host, set.clone(), &stop))
             .collect();
         let mut tasks = JoinSet::new();
         for file in files {
@@ -156,6 +158,7 @@ impl FileLane {
         config: &FileConfig,
         context: &Context,
         host: &ReceiverHost,
+        set: LaneSet,
         stop: &CancellationToken,
     ) -> FileLane {
         let file: Arc<str> = path.display().to_string().into();
@@ -166,6 +169,7 @@ impl FileLane {
                 name: Arc::clone(&file),
                 rejects: rejects.clone(),
                 ledger: None,
+                set,
             }),
             file,
             input: Some(Input { source, reader: Reader::default(), projection: host.projection.clone() }),

@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{
-    Clock, Context, Lane, LaneClosed, LaneMessage, LaneSpec, LogLimit, Receiver, ReceiverError, ReceiverHost,
-    Rejects, Watermark,
+    Clock, Context, Lane, LaneClosed, LaneMessage, LaneSet, LaneSpec, LogLimit, Receiver, ReceiverError,
+    ReceiverHost, Rejects, Watermark,
 };
 use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Payload, Share, Signal};
 
@@ -57,14 +57,19 @@ impl Receiver for Generator {
         let sent = context.telemetry.counter(&GENERATED, &[&id]);
         let started = Instant::now();
         let until = started.checked_add(config.duration.get()).filter(|_| !config.duration.is_zero());
-        let mut lanes = JoinSet::new();
+        let (set, mut lanes) = (LaneSet::default(), JoinSet::new());
         for number in 0..config.lanes {
             let name: Arc<str> = format!("segments/{number}").into();
             let rejects =
                 Arc::new(Mistakes { log: LogLimit::every_ms(10_000), clock: Arc::clone(&context.clock) });
             let shard = Shard {
                 number,
-                lane: host.open_lane(LaneSpec { name: Arc::clone(&name), rejects, ledger: None }),
+                lane: host.open_lane(LaneSpec {
+                    name: Arc::clone(&name),
+                    rejects,
+                    ledger: None,
+                    set: set.clone(),
+                }),
                 origin: format!("{id}/{name}").into(),
                 pool: Arc::clone(&pool),
                 batch: (config.batch as u64).max(1),

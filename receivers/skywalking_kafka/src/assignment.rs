@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
-use weir_component::{Lane, LaneClosed, LaneSpec, ReceiverHost};
+use weir_component::{Lane, LaneClosed, LaneSet, LaneSpec, ReceiverHost};
 
 use crate::batching::Limits;
 use crate::committer::Committer;
@@ -48,6 +48,8 @@ pub(crate) struct Owned {
     /// The end that the latest statistics told, when everything up to there had been taken.
     pub(crate) told_end: Option<i64>,
     task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
+    /// The lanes that end with its own, until it has ended.
+    set: Option<LaneSet>,
 }
 
 /// How the windows of partitions are added up.
@@ -113,7 +115,9 @@ impl Assignment {
         });
         let name = Arc::from(format!("{}/{partition}", self.topic));
         let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition));
-        let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger) });
+        // It brings nothing, so it may end alone.
+        let set = LaneSet::default();
+        let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger), set });
         self.held.insert(partition, lane);
     }
 
@@ -144,8 +148,13 @@ impl Assignment {
             wake: committer.wake(),
         };
         let ledger = Ledger::leased(spec, committer.lease());
-        let spec =
-            LaneSpec { name: Arc::from(&*name), rejects: rejects.clone(), ledger: Some(ledger.clone()) };
+        let set = self.set(windows);
+        let spec = LaneSpec {
+            name: Arc::from(&*name),
+            rejects: rejects.clone(),
+            ledger: Some(ledger.clone()),
+            set: set.clone(),
+        };
         let lane = self.host.open_lane(spec);
         let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
         let position = Position::new(ledger.clone(), &start);
@@ -159,8 +168,17 @@ impl Assignment {
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
         committer.add(partition, ledger, metrics.committed.clone());
         let task = Some(self.runtime.spawn(task.run()));
-        let owned =
-            Owned { position, inbox, metrics, queue, paused: false, closing: false, told_end: None, task };
+        let owned = Owned {
+            position,
+            inbox,
+            metrics,
+            queue,
+            paused: false,
+            closing: false,
+            told_end: None,
+            task,
+            set: Some(set),
+        };
         self.owned.insert(partition, owned);
         // Its own lane keeps the place now.
         self.held.remove(&partition);
@@ -179,19 +197,24 @@ impl Assignment {
         self.some(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
-    /// Closes these lanes. What is not finished is cancelled; the next owner reads it again.
+    /// Closes these lanes. What is not finished is cancelled; the next owner reads it again. The pipelines let all of them go at one
+    /// moment, when the last one has ended.
     pub(crate) fn release(&mut self, partitions: &[i32]) {
         let runtime = self.runtime.clone();
-        for owned in self.some(partitions) {
-            if let Some(task) = owned.task.take() {
-                task.abort();
-                // Ends at its next await. A finished task gives its lane, which is dropped here.
-                drop(runtime.block_on(task));
-            }
-        }
+        let tasks: Vec<_> = self.some(partitions).filter_map(|owned| owned.task.take()).collect();
+        tasks.iter().for_each(JoinHandle::abort);
+        // Each ends at its next await. A finished task gives its lane, which is dropped here.
+        tasks.into_iter().for_each(|task| drop(runtime.block_on(task)));
+        self.some(partitions).for_each(|owned| owned.set = None);
         if self.owned.values().all(|owned| owned.task.is_none()) {
             self.held.clear();
         }
+    }
+
+    /// The lanes with which the next one ends: with whole windows all that are open.
+    fn set(&self, windows: Windows) -> LaneSet {
+        let mut open = self.owned.values().filter(|_| windows == Windows::Whole);
+        open.find_map(|owned| owned.set.clone()).unwrap_or_default()
     }
 
     /// Whether nothing that these lanes were given can still become committable.
@@ -199,8 +222,12 @@ impl Assignment {
         self.some(partitions).all(|owned| owned.task.is_none() && owned.position.ledger.is_final())
     }
 
-    /// Gives these partitions up.
+    /// Gives these partitions up. Nothing more is begun for any of them from the first moment on.
     pub(crate) fn drop_all(&mut self, partitions: &[i32]) {
+        self.some(partitions).for_each(|owned| {
+            owned.closing = true;
+            owned.position.ledger.close();
+        });
         self.release(partitions);
         for partition in partitions {
             self.owned.remove(partition);

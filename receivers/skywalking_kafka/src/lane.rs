@@ -79,7 +79,7 @@ mod tests {
     use std::time::Duration;
     use tokio::sync::Semaphore;
     use weir_component::testkit::{self, RecordingLanes};
-    use weir_component::{LaneId, LaneSink, LaneSpec, Lanes};
+    use weir_component::{LaneId, LaneSet, LaneSink, LaneSpec, Lanes};
 
     #[tokio::test]
     async fn skipped_records_are_done_in_their_turn() {
@@ -89,7 +89,12 @@ mod tests {
         let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
         let rejects = Arc::new(PartitionRejects::new(topic, 0));
         let lanes = RecordingLanes::default();
-        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone(), ledger: None });
+        let lane = lanes.open(LaneSpec {
+            name: "t/0".into(),
+            rejects: rejects.clone(),
+            ledger: None,
+            set: LaneSet::default(),
+        });
         let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };
         let inbox = Arc::new(Inbox::new(limits, Vec::new()));
         let tracker = OffsetTracker::default();
@@ -139,7 +144,12 @@ mod tests {
         let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
         let rejects = Arc::new(PartitionRejects::new(topic, 0));
         let lanes = RecordingLanes::default();
-        let lane = lanes.open(LaneSpec { name: "t/0".into(), rejects: rejects.clone(), ledger: None });
+        let lane = lanes.open(LaneSpec {
+            name: "t/0".into(),
+            rejects: rejects.clone(),
+            ledger: None,
+            set: LaneSet::default(),
+        });
         let (asked, permits) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let held = Held { lane, asked: asked.clone(), permits: permits.clone() };
         let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };

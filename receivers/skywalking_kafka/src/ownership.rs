@@ -4,7 +4,8 @@
 //!   beside the polling thread, and a partition of which it does not say where to begin does not keep the others waiting.
 //!   Windows that they share wait for it: its place is kept by a lane that says nothing.
 //! * Lanes whose windows are added up end together: first nothing more is sent down any of them, then all are closed. So
-//!   none of them lets a window fire without the share of another.
+//!   none of them lets a window fire without the share of another. That holds for lost partitions, for a drain that was not finished
+//!   in time and for a panic, too: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
 //! * Then what is done is committed, and the rebalance is answered; both within `drain_timeout` and a bit. Partitions that
 //!   are *lost* are dropped: somebody else has them already.
 //! * Windows are whole while this gateway has every partition of the topic. When that changes the lanes that stay end,
@@ -275,15 +276,15 @@ impl<'a> Ownership<'a> {
                 tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
                 self.awaiting.remove(partitions);
                 self.seen.retain(|partition, _| !partitions.contains(partition));
-                if *lost {
-                    self.give_up(partitions);
-                    self.answer(&rebalance);
-                    return Ok(());
-                }
-                let closing = self.together(partitions);
-                let stay =
+                let (lost, closing) = (*lost, self.together(partitions));
+                let stay: Vec<i32> =
                     closing.iter().filter(|partition| !partitions.contains(partition)).copied().collect();
                 self.owed = Some(rebalance);
+                if lost {
+                    // Nothing is drained or committed: somebody else may have begun.
+                    self.closed(Closing { partitions: closing, deadline: now, then: Some(stay) }, now);
+                    return Ok(());
+                }
                 self.end_lanes(closing, Some(stay), now);
             }
         }

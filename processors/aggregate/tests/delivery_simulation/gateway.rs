@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Position, Shard, positions};
-use weir_component::{LaneMessage, Processor};
+use weir_component::{LaneMessage, LaneSet, Processor};
 
 use weir_pdata::Ack;
 
@@ -48,9 +48,10 @@ struct Owned {
     number: u64,
     ledger: Ledger,
     lane: Option<OpenLane>,
+    /// The lanes that end with its own, until all of them have.
+    set: Option<LaneSet>,
     read: i64,
     cuts: VecDeque<i64>,
-    closing: bool,
     written: Option<Position>,
 }
 
@@ -60,6 +61,9 @@ enum Doing {
     Stopping(Closing),
     Draining(Closing),
     Committing(Closing),
+    /// The group has expelled it: its lanes are given up one after another.
+    Losing,
+    Lost,
     Stopped,
 }
 
@@ -96,6 +100,22 @@ impl Gateway {
         matches!(self.doing, Doing::Stopped)
     }
 
+    /// Whether everything that it had is lost and given up.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.doing, Doing::Lost)
+    }
+
+    /// Whether it gives up what it had, or has.
+    pub fn is_losing(&self) -> bool {
+        matches!(self.doing, Doing::Losing | Doing::Lost)
+    }
+
+    /// It is a member of the group again.
+    pub fn join(&mut self, session: Session) {
+        self.session = session;
+        self.doing = Doing::Reading;
+    }
+
     /// Whether something goes on beside reading.
     pub fn is_busy(&self) -> bool {
         self.stopping || !matches!(self.doing, Doing::Reading)
@@ -108,7 +128,8 @@ impl Gateway {
         }
         let at = lane % self.owned.len();
         let Some((partition, owned)) = self.owned.iter_mut().nth(at) else { return false };
-        let (false, Some(open)) = (owned.closing, &mut owned.lane) else { return false };
+        // A lane that ends may still send what it has in hand, until its task has ended, too.
+        let Some(open) = &mut owned.lane else { return false };
         let all = &plan.partitions[*partition];
         let from = usize::try_from(owned.read).unwrap();
         if from == all.len() {
@@ -148,7 +169,7 @@ impl Gateway {
 
     /// The committer looks what is to be written down. Returns whether there is news.
     pub fn snapshot(&mut self, generation: u64) -> bool {
-        if self.committing.is_some() {
+        if self.committing.is_some() || matches!(self.doing, Doing::Losing | Doing::Lost) {
             return false;
         }
         let ledgers: Vec<&Ledger> = self.owned.values().map(|owned| &owned.ledger).collect();
@@ -185,9 +206,9 @@ impl Gateway {
 
     /// The group has expelled this member, and it learns of it: everything it had is lost.
     pub fn lost(&mut self) {
-        self.give_up(&self.owned.keys().copied().collect::<Vec<_>>());
+        self.owned.values().for_each(|owned| owned.ledger.close());
         self.owed = None;
-        self.doing = Doing::Reading;
+        self.doing = Doing::Losing;
     }
 
     /// What the ownership of partitions does next. `late`: what it waits for is given up.
@@ -213,10 +234,11 @@ impl Gateway {
                 }
             },
             Doing::Stopping(closing) => {
-                for partition in &closing.partitions {
-                    self.release(*partition);
-                }
-                self.doing = Doing::Draining(closing);
+                // One after another, and others of the set may still send meanwhile.
+                self.doing = match self.release_next(&closing.partitions, !late) {
+                    true => Doing::Stopping(closing),
+                    false => Doing::Draining(closing),
+                };
             }
             Doing::Draining(closing) => {
                 let mut owned = closing.partitions.iter().filter_map(|partition| self.owned.get(partition));
@@ -234,19 +256,21 @@ impl Gateway {
                     false => self.doing = Doing::Committing(closing),
                 }
             }
+            Doing::Losing => {
+                let all: Vec<usize> = self.owned.keys().copied().collect();
+                self.doing = Doing::Losing;
+                if !self.release_next(&all, false) {
+                    self.give_up(&all);
+                    self.doing = Doing::Lost;
+                }
+            }
+            Doing::Lost => self.doing = Doing::Lost,
             Doing::Stopped => self.doing = Doing::Stopped,
         }
         Ok(())
     }
 
     fn end_lanes(&mut self, partitions: Vec<usize>, then: Option<Vec<usize>>) {
-        for partition in &partitions {
-            let Some(owned) = self.owned.get_mut(partition) else { continue };
-            owned.closing = true;
-            if let Some(lane) = &mut owned.lane {
-                self.pipeline.send(lane, LaneMessage::Drain, &mut self.exporter);
-            }
-        }
         self.doing = Doing::Stopping(Closing { partitions, then });
     }
 
@@ -290,16 +314,19 @@ impl Gateway {
                 metadata,
                 wake: Arc::new(|| {}),
             });
-            let lane = Some(self.pipeline.open(&ledger));
+            let together = whole && self.fault != Some(Fault::LanesEndOneByOne);
+            let mut open = self.owned.values().filter(|_| together);
+            let set = open.find_map(|owned| owned.set.clone()).unwrap_or_default();
+            let lane = Some(self.pipeline.open(&ledger, set.clone()));
             let cuts = ledger.cuts().into();
             self.ownerships += 1;
             let owned = Owned {
                 number: self.ownerships,
                 ledger,
                 lane,
+                set: Some(set),
                 read: offset,
                 cuts,
-                closing: false,
                 written: None,
             };
             self.owned.insert(*partition, owned);
@@ -312,6 +339,27 @@ impl Gateway {
     fn is_whole(&self) -> Option<bool> {
         let (_, owned) = self.owned.first_key_value()?;
         Some(owned.ledger.shard() == Shard::default())
+    }
+
+    /// Ends the next of these lanes; the set goes with the last one. Returns whether there was one. `orderly`: its task is not
+    /// cancelled.
+    fn release_next(&mut self, partitions: &[usize], orderly: bool) -> bool {
+        let open = |partition: &&usize| self.owned.get(*partition).is_some_and(|owned| owned.lane.is_some());
+        if let Some(next) = partitions.iter().find(open).copied() {
+            if let Some(lane) =
+                self.owned.get_mut(&next).and_then(|owned| owned.lane.as_mut()).filter(|_| orderly)
+            {
+                self.pipeline.send(lane, LaneMessage::Drain, &mut self.exporter);
+            }
+            self.release(next);
+            return true;
+        }
+        for partition in partitions {
+            if let Some(owned) = self.owned.get_mut(partition) {
+                owned.set = None;
+            }
+        }
+        false
     }
 
     fn release(&mut self, partition: usize) {

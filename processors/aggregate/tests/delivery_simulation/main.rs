@@ -34,10 +34,13 @@ pub enum Fault {
     BatchesOverCuts,
     /// Kafka takes commits of members that it has expelled.
     StaleCommits,
+    /// Lanes whose windows are added up end one after another for the trunk.
+    LanesEndOneByOne,
 }
 
 impl Fault {
-    const ALL: [Fault; 3] = [Fault::InsertBeforeWritten, Fault::BatchesOverCuts, Fault::StaleCommits];
+    const ALL: [Fault; 4] =
+        [Fault::InsertBeforeWritten, Fault::BatchesOverCuts, Fault::StaleCommits, Fault::LanesEndOneByOne];
 }
 
 /// The first of these schedules that fails, and how.

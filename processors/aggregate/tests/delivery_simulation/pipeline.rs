@@ -1,12 +1,12 @@
 //! The pipeline of a gateway: the real stages of lanes and trunk, and the queue between them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::Int32Type;
 use weir_component::delivery::{Attachment, LaneStart, Ledger, Marks, TrunkStart};
-use weir_component::{LaneId, LaneMessage, Outlet, Processor, Stage, TrunkMessage};
+use weir_component::{LaneId, LaneMessage, LaneSet, LaneTrunk, Outlet, Processor, Stage, TrunkMessage};
 use weir_pdata::{Ack, EventBatch, Held, Origin, Signal};
 
 use crate::exporter::{Exporter, Route};
@@ -18,15 +18,35 @@ pub struct Pipeline {
     marks: Marks,
     processors: Vec<Box<dyn Processor>>,
     trunk: Vec<Box<dyn Stage<TrunkMessage>>>,
-    waiting: VecDeque<Input>,
+    waiting: Arc<Mailbox>,
     next_lane: u64,
 }
 
 /// What waits for the trunk.
 enum Input {
     Opened(LaneStart),
-    Closed(LaneId, Attachment),
+    Closed(Vec<(LaneId, Option<Attachment>)>),
     Message(LaneId, usize, LaneMessage, Held),
+}
+
+/// The trunk's mailbox: messages in the order in which they were sent.
+#[derive(Default)]
+struct Mailbox(Mutex<VecDeque<Input>>);
+
+impl Mailbox {
+    fn push(&self, input: Input) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(input);
+    }
+
+    fn pop(&self) -> Option<Input> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl LaneTrunk for Mailbox {
+    fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>) {
+        self.push(Input::Closed(lanes));
+    }
 }
 
 /// A lane that is open.
@@ -35,6 +55,7 @@ pub struct OpenLane {
     stages: Vec<Box<dyn Stage<LaneMessage>>>,
     attachment: Attachment,
     route: Arc<Route>,
+    set: LaneSet,
 }
 
 impl Pipeline {
@@ -42,21 +63,20 @@ impl Pipeline {
         let (name, marks): (Arc<str>, _) = ("main".into(), Marks::default());
         let start = TrunkStart { pipeline: Arc::clone(&name), marks: marks.clone() };
         let trunk = processors.iter().map(|processor| processor.trunk_stage(&start).unwrap()).collect();
-        Pipeline { name, marks, processors, trunk, waiting: VecDeque::new(), next_lane: 0 }
+        Pipeline { name, marks, processors, trunk, waiting: Arc::default(), next_lane: 0 }
     }
 
-    pub fn open(&mut self, ledger: &Ledger) -> OpenLane {
+    pub fn open(&mut self, ledger: &Ledger, set: LaneSet) -> OpenLane {
         self.next_lane += 1;
         let id = LaneId(self.next_lane);
         let (start, attachment) = ledger.attach(&self.name, &self.marks, id);
         let stages = self.processors.iter().map(|processor| processor.lane_stage(&start).unwrap()).collect();
-        self.waiting.push_back(Input::Opened(start));
-        OpenLane { id, stages, attachment, route: Arc::new(Route::new(self.next_lane, ledger)) }
+        self.waiting.push(Input::Opened(start));
+        OpenLane { id, stages, attachment, route: Arc::new(Route::new(self.next_lane, ledger)), set }
     }
 
     pub fn close(&mut self, lane: OpenLane) {
-        drop(lane.stages);
-        self.waiting.push_back(Input::Closed(lane.id, lane.attachment));
+        lane.set.leave(self.waiting.clone(), lane.id, Some(lane.attachment), lane.stages);
     }
 
     pub fn send(&mut self, lane: &mut OpenLane, message: LaneMessage, exporter: &mut Exporter) {
@@ -66,7 +86,7 @@ impl Pipeline {
             messages.into_iter().for_each(|message| stage.handle(message, &mut out));
             for mut message in out.take_to_trunk() {
                 let held = hold(&mut message);
-                self.waiting.push_back(Input::Message(lane.id, at, message, held));
+                self.waiting.push(Input::Message(lane.id, at, message, held));
             }
             messages = out.take_forwarded().collect();
         }
@@ -80,12 +100,13 @@ impl Pipeline {
     /// The trunk handles so many messages.
     pub fn advance(&mut self, messages: usize, exporter: &mut Exporter) {
         for _ in 0..messages {
-            let Some(input) = self.waiting.pop_front() else { break };
+            let Some(input) = self.waiting.pop() else { break };
             match input {
                 Input::Opened(start) => self.tell_all(&TrunkMessage::LaneOpened(start), exporter),
-                Input::Closed(lane, attachment) => {
-                    attachment.close();
-                    self.tell_all(&TrunkMessage::LaneClosed(lane), exporter);
+                Input::Closed(lanes) => {
+                    let ids: Arc<[LaneId]> = lanes.iter().map(|(lane, _)| *lane).collect();
+                    lanes.into_iter().filter_map(|(_, attachment)| attachment).for_each(Attachment::close);
+                    self.tell_all(&TrunkMessage::LanesClosed(ids), exporter);
                 }
                 Input::Message(lane, at, mut message, held) => {
                     if let LaneMessage::Batch(batch) = &mut message {

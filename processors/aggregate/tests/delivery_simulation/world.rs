@@ -120,12 +120,19 @@ impl World<'_> {
         if self.group.members.contains(&self.gateways[at].session) {
             return;
         }
-        self.gateways[at].lost();
+        if !self.gateways[at].is_losing() {
+            self.gateways[at].lost();
+        }
+    }
+
+    /// A gateway that was expelled has given everything up: it joins again, or ends.
+    fn begin_again(&mut self, at: usize) {
         let alone = self.group.members.is_empty();
         if self.gateways[at].stopping || (self.plan.mode == Mode::One && !alone) {
             self.gateways.remove(at);
         } else {
-            self.gateways[at].session = self.group.join();
+            let session = self.group.join();
+            self.gateways[at].join(session);
         }
     }
 
@@ -220,6 +227,8 @@ impl World<'_> {
         if self.gateways[at].is_stopped() {
             let gateway = self.gateways.remove(at);
             self.group.remove(gateway.session);
+        } else if self.gateways[at].is_lost() {
+            self.begin_again(at);
         }
         Ok(())
     }

@@ -162,7 +162,7 @@ impl Run {
 
     pub fn close(&mut self, lane: u64) {
         self.lanes.remove(&LaneId(lane));
-        self.trunk(TrunkMessage::LaneClosed(LaneId(lane)));
+        self.trunk(TrunkMessage::LanesClosed([LaneId(lane)].into()));
     }
 
     pub fn send(&mut self, lane: u64, message: LaneMessage) {

@@ -76,7 +76,7 @@ fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
 
 #[test]
 fn what_a_lane_brought_is_given_up_when_it_closes_before_its_end() {
-    for last in [TrunkMessage::FromLane(A, LaneMessage::Drain), TrunkMessage::LaneClosed(A)] {
+    for last in [TrunkMessage::FromLane(A, LaneMessage::Drain), TrunkMessage::LanesClosed([A].into())] {
         let mut trunk = Trunk::new(TWO_HITS);
         trunk.send(TrunkMessage::LaneOpened(A.into()));
         trunk.send(TrunkMessage::LaneOpened(B.into()));
@@ -91,7 +91,7 @@ fn what_a_lane_brought_is_given_up_when_it_closes_before_its_end() {
         assert_eq!(trunk.probe.outcome(1), None, "of the other lane");
         assert_eq!(trunk.probe.outcome(2), Some(Outcome::Failed), "buffered");
         assert_eq!(trunk.counted("given_up_matches"), 1);
-        trunk.send(TrunkMessage::LaneClosed(A));
+        trunk.send(TrunkMessage::LanesClosed([A].into()));
         lane_windows(&mut trunk, B, &[window("partial", 2000, 600), window("other", 2400, 600)]);
         let messages = trunk.lane(B, LaneMessage::Watermark(Watermark::MAX));
         assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["other 1499-2399"]);
@@ -106,7 +106,7 @@ fn a_lane_that_ended_keeps_its_part() {
     lane_windows(&mut trunk, A, &[window("pay", 1000, 600)]);
     trunk.lane(A, LaneMessage::Watermark(Watermark::MAX));
     trunk.lane(A, LaneMessage::Drain);
-    trunk.send(TrunkMessage::LaneClosed(A));
+    trunk.send(TrunkMessage::LanesClosed([A].into()));
     assert_eq!(trunk.probe.count(Outcome::Failed), 0);
     lane_windows(&mut trunk, B, &[window("pay", 2000, 600)]);
     let messages = trunk.lane(B, LaneMessage::Watermark(Watermark::MAX));

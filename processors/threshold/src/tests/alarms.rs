@@ -285,7 +285,7 @@ fn lanes_hand_their_windows_to_the_trunk_and_keep_nothing() {
     for message in to_trunk {
         out.extend(trunk.send(TrunkMessage::FromLane(LANE, message)));
     }
-    out.extend(trunk.send(TrunkMessage::LaneClosed(LANE)));
+    out.extend(trunk.send(TrunkMessage::LanesClosed([LANE].into())));
     assert_eq!(rows(&out).len(), 1);
     assert!(matches!(out.last(), Some(LaneMessage::Watermark(Watermark::MAX))), "{out:?}");
     assert_eq!(out.len(), 3, "windows, alarms, watermark");

@@ -57,7 +57,7 @@ impl Site {
 
     /// The lane ends, and begins again where it was written down.
     fn reopen(&mut self) {
-        self.trunk.send(TrunkMessage::LaneClosed(LANE));
+        self.trunk.send(TrunkMessage::LanesClosed([LANE].into()));
         OPERATORS.iter().for_each(|name| self.marks.restart(&Arc::from(*name), Shard(0)));
         self.open();
     }

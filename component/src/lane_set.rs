@@ -1,0 +1,92 @@
+//! Lanes that end at one moment.
+//!
+//! What a lane has brought to the trunk stays there, and the lane's watermark holds the others, until *every* lane of its set
+//! is gone. Then each trunk is told once, of all of them. So while one lane of a set still runs no window can fire without the
+//! share of another, in whatever order, and for whatever reason, lanes end: an orderly stop, lost partitions, a panic.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::LaneId;
+use crate::delivery::Attachment;
+
+/// Lanes whose windows are added up, as their receiver sees them. Cheap to clone. The set ends when the last clone is
+/// dropped; each open lane has one.
+#[derive(Clone, Default)]
+pub struct LaneSet(Arc<Members>);
+
+#[derive(Default)]
+struct Members(Mutex<Vec<Leaving>>);
+
+/// A lane that is gone, and the trunk that does not know it yet.
+struct Leaving {
+    trunk: Arc<dyn LaneTrunk>,
+    lane: LaneId,
+    attachment: Option<Attachment>,
+    /// What it gathered.
+    stages: Box<dyn Any + Send>,
+}
+
+/// The trunk of a pipeline, as sets of lanes see it. The collector implements it; simulations do.
+pub trait LaneTrunk: Send + Sync {
+    /// These lanes have ended, all at this moment. Must not wait. Each attachment is closed when the trunk lets the lanes go.
+    fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>);
+}
+
+impl LaneSet {
+    /// A lane is gone that runs through this trunk. Its stages are kept, and the trunk is not told, until the set has ended.
+    pub fn leave(
+        &self,
+        trunk: Arc<dyn LaneTrunk>,
+        lane: LaneId,
+        attachment: Option<Attachment>,
+        stages: impl Any + Send,
+    ) {
+        let leaving = Leaving { trunk, lane, attachment, stages: Box::new(stages) };
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(leaving);
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        let mut left = std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner));
+        while let Some(first) = left.first().map(|leaving| Arc::clone(&leaving.trunk)) {
+            let is_same = |leaving: &mut Leaving| Arc::ptr_eq(&leaving.trunk, &first);
+            let leaving = left.extract_if(.., is_same);
+            let (lanes, stages): (Vec<_>, Vec<_>) =
+                leaving.map(|leaving| ((leaving.lane, leaving.attachment), leaving.stages)).unzip();
+            // The trunk learns of it first: lanes that open when these stages are gone are heard of later.
+            first.close(lanes);
+            drop(stages);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Vec<u64>>>);
+
+    impl LaneTrunk for Told {
+        fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>) {
+            self.0.lock().unwrap().push(lanes.iter().map(|(lane, _)| lane.0).collect());
+        }
+    }
+
+    #[test]
+    fn each_trunk_is_told_once_when_the_last_lane_is_gone() {
+        let (one, two) = (Arc::new(Told::default()), Arc::new(Told::default()));
+        let (set, open) = (LaneSet::default(), LaneSet::default());
+        let still = set.clone();
+        set.leave(one.clone(), LaneId(1), None, ());
+        set.leave(two.clone(), LaneId(1), None, ());
+        drop(set);
+        assert!(one.0.lock().unwrap().is_empty(), "a lane of the set still runs");
+        still.leave(one.clone(), LaneId(2), None, ());
+        drop(still);
+        assert_eq!((&*one.0.lock().unwrap(), &*two.0.lock().unwrap()), (&vec![vec![1, 2]], &vec![vec![1]]));
+        drop(open);
+    }
+}
