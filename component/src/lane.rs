@@ -65,6 +65,9 @@ impl Lane {
 pub trait Lanes: Send + Sync {
     /// Opens a lane into every pipeline of the receiver.
     fn open(&self, spec: LaneSpec) -> Lane;
+
+    /// Every lane that the receiver has for now is open; there may be none.
+    fn ready(&self) {}
 }
 
 /// What a receiver says about a lane that it opens.

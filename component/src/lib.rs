@@ -10,6 +10,7 @@
 //! [`Clock`], so that tests choose it.
 
 mod alignment;
+mod awaited;
 pub mod budget;
 mod check;
 pub mod clock;
@@ -27,6 +28,7 @@ mod log_limit;
 mod message;
 pub mod offsets;
 mod processor;
+pub mod progress;
 mod receiver;
 pub mod storage;
 pub mod telemetry;
@@ -35,6 +37,7 @@ pub mod testkit;
 pub mod watermark;
 
 pub use alignment::{Aligned, Alignment, Alignments};
+pub use awaited::Awaited;
 pub use check::Check;
 pub use clock::{Clock, SystemClock};
 pub use context::Context;

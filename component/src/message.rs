@@ -45,6 +45,9 @@ pub enum TrunkMessage {
     FromLane(LaneId, LaneMessage),
     /// Lanes ended, all at this moment (a [`LaneSet`](crate::LaneSet)). Nothing more comes from them.
     LanesClosed(Arc<[LaneId]>),
+    /// This receiver has opened every lane that it has for now: windows need not wait for more of it. They do again when lanes of it
+    /// are closed before their stream has ended, until it says so again.
+    ReceiverReady(Arc<str>),
     /// Forwarded by the stage before this one on the trunk: derived batches and their watermark.
     Derived(LaneMessage),
 }

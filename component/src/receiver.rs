@@ -62,6 +62,12 @@ impl ReceiverHost {
     pub fn open_lane(&self, spec: LaneSpec) -> Lane {
         self.lanes.open(spec)
     }
+
+    /// Every lane that the receiver has for now is open; there may be none. Windows of its pipelines wait until it says so: what it
+    /// brings belongs into them. They wait again when lanes are closed before their stream has ended.
+    pub fn ready(&self) {
+        self.lanes.ready();
+    }
 }
 
 /// Why a receiver cannot go on. The message says what happened, to which input, and what to do.

@@ -47,6 +47,18 @@ pub struct LaneWatermarks {
 struct LaneState {
     watermark: Watermark,
     idle: bool,
+    /// How often the lane has said that it is idle.
+    said: u64,
+    /// How many of these have been heard.
+    heard: u64,
+    /// How many it had said when it woke last: they say nothing any more.
+    woken: u64,
+}
+
+impl LaneState {
+    fn at(watermark: Watermark) -> LaneState {
+        LaneState { watermark, idle: false, said: 0, heard: 0, woken: 0 }
+    }
 }
 
 impl Default for LaneWatermarks {
@@ -56,9 +68,34 @@ impl Default for LaneWatermarks {
 }
 
 impl LaneWatermarks {
-    /// Adds a lane at `start`: it holds the combined watermark until it says more or is idle.
+    /// Adds a lane at `start`, unless it has [joined](Self::join): it holds the combined watermark until it says more or is idle.
     pub fn open(&mut self, lane: LaneId, start: Watermark) {
-        self.lanes.insert(lane, LaneState { watermark: start, idle: false });
+        self.lanes.entry(lane).or_insert(LaneState::at(start));
+    }
+
+    /// A lane opens, at `start` or at the combined watermark if that is more: its own from then on.
+    pub fn join(&mut self, lane: LaneId, start: Watermark) -> Watermark {
+        let watermark = start.max(self.combined);
+        self.lanes.insert(lane, LaneState::at(watermark));
+        watermark
+    }
+
+    /// A lane is about to say that it is idle. That counts when it is [heard](Self::set_idle).
+    pub fn say_idle(&mut self, lane: LaneId) {
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.said += 1;
+        }
+    }
+
+    /// A lane is idle no more, and at the combined watermark at least: its own from then on.
+    pub fn wake(&mut self, lane: LaneId) -> Watermark {
+        let combined = self.combined;
+        self.lanes.get_mut(&lane).map_or(combined, |state| {
+            state.woken = state.said;
+            state.idle = false;
+            state.watermark = state.watermark.max(combined);
+            state.watermark
+        })
     }
 
     /// Removes a lane. The combined watermark may move on with the next [`advance`](Self::advance).
@@ -74,10 +111,11 @@ impl LaneWatermarks {
         }
     }
 
-    /// A lane has nothing to say for now: it does not hold the others.
+    /// A lane has nothing to say for now: it does not hold the others. Unless it has [woken](Self::wake) since it said so.
     pub fn set_idle(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.idle = true;
+            state.heard += 1;
+            state.idle |= state.heard > state.woken;
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 
-use crate::{Ack, Signal, memory};
+use crate::{Ack, Fence, Signal, memory};
 
 /// Some events of one signal, with where they came from and who waits for them.
 ///
@@ -119,6 +119,8 @@ pub struct Origin {
     /// It may have been delivered before, longer ago than a destination remembers what it has seen: by an earlier owner of the
     /// lane, or by a try whose outcome nobody knows.
     pub repeated: bool,
+    /// Of derived batches: closed when one of the inputs has another owner. Then it must not begin to leave.
+    pub fence: Option<Fence>,
 }
 
 impl Origin {
@@ -132,6 +134,18 @@ impl Origin {
     #[must_use]
     pub fn derived(component: Arc<str>, identity: Option<Arc<str>>) -> Origin {
         Origin { lane: component, identity, ..Origin::default() }
+    }
+
+    /// The same, behind this fence.
+    #[must_use]
+    pub fn behind(self, fence: Option<Fence>) -> Origin {
+        Origin { fence, ..self }
+    }
+
+    /// Whether the batch must not begin to leave.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fence.as_ref().is_some_and(Fence::is_closed)
     }
 }
 

@@ -59,9 +59,10 @@ impl Lanes for ReceiverLanes {
     fn open(&self, spec: LaneSpec) -> Lane {
         let id = LaneId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let ledger = spec.ledger.as_ref();
-        let pipelines =
-            self.pipelines.iter().map(|pipeline| PipelineLane::open(id, &spec, pipeline)).collect();
         let receiver = self.context.id.to_string();
+        let of: Arc<str> = Arc::from(receiver.as_str());
+        let pipelines = self.pipelines.iter();
+        let pipelines = pipelines.map(|pipeline| PipelineLane::open(id, &spec, &of, pipeline)).collect();
         let open = self.context.telemetry.gauge(&LANES, &[&receiver]);
         open.inc();
         tracing::debug!(receiver, lane = %spec.name, "lane opened");
@@ -82,6 +83,12 @@ impl Lanes for ReceiverLanes {
             open,
         };
         Lane::new(id, Box::new(sink))
+    }
+
+    fn ready(&self) {
+        let receiver: Arc<str> = Arc::from(self.context.id.to_string());
+        let trunks = self.pipelines.iter().filter_map(|pipeline| pipeline.trunk.as_ref());
+        trunks.for_each(|trunk| trunk.ready(&receiver));
     }
 }
 
@@ -199,13 +206,14 @@ struct PipelineLane {
 }
 
 impl PipelineLane {
-    fn open(id: LaneId, spec: &LaneSpec, pipeline: &RunningPipeline) -> PipelineLane {
+    fn open(id: LaneId, spec: &LaneSpec, receiver: &Arc<str>, pipeline: &RunningPipeline) -> PipelineLane {
         let ledger = spec.ledger.as_ref();
-        let (start, attachment) = match ledger.map(|ledger| ledger.attach(&pipeline.id, &pipeline.marks, id))
-        {
-            Some((start, attachment)) => (start, Some(attachment)),
-            None => (id.into(), None),
-        };
+        let (mut start, attachment) =
+            match ledger.map(|ledger| ledger.attach(&pipeline.id, &pipeline.marks, id)) {
+                Some((start, attachment)) => (start, Some(attachment)),
+                None => (id.into(), None),
+            };
+        start.receiver = Some(Arc::clone(receiver));
         let stages = pipeline.processors.iter().enumerate();
         let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(&start)?))).collect();
         if let Some(trunk) = &pipeline.trunk {

@@ -92,7 +92,9 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         running.exporters.push(task);
         running.queues.push(queue);
     }
-    for pipeline in pipelines {
+    for (at, pipeline) in pipelines.into_iter().enumerate() {
+        let feeding = receivers.iter().filter(|built| built.pipelines.contains(&at));
+        let feeding = feeding.map(|built| Arc::from(built.context.id.to_string())).collect();
         let BuiltPipeline { id, accepts, processors, exporters, demand } = pipeline;
         for (processor_id, processor) in &processors {
             let started = tokio::select! {
@@ -105,13 +107,14 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let reads = demand != Demand::nothing();
         let processors: Arc<[Box<dyn Processor>]> =
             processors.into_iter().map(|(_, processor)| processor).collect();
-        let trunk = TrunkStart { pipeline: Arc::from(id.as_str()), marks: Marks::default() };
+        let trunk =
+            TrunkStart { pipeline: Arc::from(id.as_str()), marks: Marks::default(), receivers: feeding };
         let stages: Vec<_> = processors
             .iter()
             .enumerate()
             .filter_map(|(at, processor)| Some((at, processor.trunk_stage(&trunk)?)))
             .collect();
-        let TrunkStart { pipeline, marks } = trunk;
+        let TrunkStart { pipeline, marks, .. } = trunk;
         let trunk = if stages.is_empty() {
             None
         } else {
@@ -154,7 +157,15 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             next_id: next_id.clone(),
         });
         let host = ReceiverHost { context, projection, lanes };
-        running.receivers.spawn(receiver.run(host, stop.clone()));
+        let stop = stop.clone();
+        running.receivers.spawn(async move {
+            let ended = receiver.run(host.clone(), stop.clone()).await;
+            if ended.is_ok() && !stop.is_cancelled() {
+                // Nothing more comes of it.
+                host.ready();
+            }
+            ended
+        });
     }
     tracing::info!(pipelines = running.pipelines.len(), "weir is running");
     Ok(Some(running))

@@ -36,6 +36,8 @@ struct Input {
 
 enum Event {
     Opened(LaneStart),
+    /// This receiver has opened its lanes.
+    Ready(Arc<str>),
     /// Lanes that have ended at one moment. Attachments are closed when that is handled.
     Closed(Vec<(LaneId, Option<Attachment>)>),
     /// From the lane half of the processor at this position.
@@ -46,6 +48,11 @@ impl TrunkSender {
     /// Says that a lane has begun. Does not wait.
     pub fn open(&self, start: LaneStart) {
         self.control(Event::Opened(start));
+    }
+
+    /// Says that this receiver has opened every lane that it has for now. Does not wait.
+    pub fn ready(&self, receiver: &Arc<str>) {
+        self.control(Event::Ready(Arc::clone(receiver)));
     }
 
     fn control(&self, event: Event) {
@@ -123,6 +130,9 @@ impl Trunk {
         while let Some(Input { event, held, _room }) = self.receiver.recv().await {
             match event {
                 Event::Opened(start) => self.tell_all(|| TrunkMessage::LaneOpened(start.clone())),
+                Event::Ready(receiver) => {
+                    self.tell_all(|| TrunkMessage::ReceiverReady(Arc::clone(&receiver)))
+                }
                 Event::Closed(lanes) => {
                     let ids: Arc<[LaneId]> = lanes.iter().map(|(lane, _)| *lane).collect();
                     lanes.into_iter().filter_map(|(_, attachment)| attachment).for_each(Attachment::close);

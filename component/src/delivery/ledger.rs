@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
+use weir_pdata::Fence;
 
 use super::metadata::operator_of;
 use super::{LaneStart, Lease, Marks, Metadata, Shard, Split};
@@ -46,6 +47,7 @@ struct Shared {
     tracker: OffsetTracker,
     /// Below 0: nobody knows.
     epoch: AtomicI32,
+    fence: Fence,
     wake: Arc<dyn Fn() + Send + Sync>,
     lease: Lease,
     state: Mutex<State>,
@@ -143,6 +145,7 @@ impl Ledger {
             epoch: AtomicI32::new(metadata.epoch.unwrap_or(-1)),
             resumed: metadata,
             tracker: OffsetTracker::default(),
+            fence: Fence::default(),
             wake,
             lease,
             state: Mutex::new(state),
@@ -221,6 +224,8 @@ impl Ledger {
             generation: *generation,
             windows: Arc::new(windows.map(|(name, mark)| (name.to_owned(), mark)).collect()),
             read: exported.values().chain(pending.values()).copied().max().unwrap_or(i64::MIN),
+            receiver: None,
+            fence: Some(self.0.fence.clone()),
         };
         let attachment = Attachment {
             ledger: self.clone(),
@@ -382,8 +387,9 @@ impl Ledger {
         version
     }
 
-    /// The ownership has ended. Nothing more is begun for it.
+    /// The ownership has ended. Nothing more is begun for it, nor for a window that it has a share in.
     pub fn close(&self) {
+        self.0.fence.close();
         self.0.progress.send_modify(|progress| progress.closed = true);
     }
 

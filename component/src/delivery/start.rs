@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_pdata::Fence;
+
 use super::Marks;
 use super::metadata::operator_of;
 use crate::{LaneId, Watermark};
@@ -29,6 +31,10 @@ pub struct LaneStart {
     pub windows: Arc<BTreeMap<String, i64>>,
     /// Events before this position have been read by an earlier owner, at least.
     pub read: i64,
+    /// Closed when the lane has another owner.
+    pub fence: Option<Fence>,
+    /// The receiver that opened it.
+    pub receiver: Option<Arc<str>>,
 }
 
 impl LaneStart {
@@ -69,6 +75,8 @@ impl From<LaneId> for LaneStart {
             generation: 0,
             windows: Arc::default(),
             read: i64::MIN,
+            fence: None,
+            receiver: None,
         }
     }
 }
@@ -80,4 +88,6 @@ pub struct TrunkStart {
     pub pipeline: Arc<str>,
     /// Where operators tell which windows are on their way.
     pub marks: Marks,
+    /// The receivers that are configured. Windows wait until each has opened its lanes.
+    pub receivers: Arc<[Arc<str>]>,
 }

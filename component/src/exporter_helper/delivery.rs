@@ -70,6 +70,12 @@ struct Place<'a> {
 impl Delivery {
     /// Delivers the group and acknowledges it, or fails it when aborted.
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
+        // What another owner computes, too, from the same inputs does not begin to leave; dropping it fails the inputs.
+        let group: Vec<Queued> =
+            group.into_iter().filter(|queued| !queued.batch.origin.is_fenced()).collect();
+        if group.is_empty() {
+            return;
+        }
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let mut sending = Vec::new();

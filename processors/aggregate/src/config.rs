@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
+use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
@@ -16,7 +17,6 @@ use weir_pdata::{Signal, schema};
 use crate::fingerprint::Meaning;
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
-use crate::progress::Progress;
 use crate::results::{DEFAULT_MEASURES, RESERVED};
 use crate::signed::Signed;
 use crate::window::{Slices, Windows};
@@ -45,6 +45,9 @@ pub struct Config {
     max_drift: Drift,
     #[serde(default = "default_max_future")]
     max_future: Duration,
+    /// As `out_of_orderness`, when it is not written.
+    #[serde(default)]
+    max_ahead: Option<Duration>,
     #[serde(default, rename = "where")]
     condition: Option<String>,
     #[serde(default = "default_group_by")]
@@ -155,6 +158,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     let window = window(&mut check, &config.window, config.allowed_lateness);
     let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
     let max_future = check.millis("max_future", config.max_future);
+    let max_ahead = config.max_ahead.map_or(out_of_orderness, |ahead| check.millis("max_ahead", ahead));
     if config.idle_timeout.is_zero() {
         check.wrong("idle_timeout", "must be more than 0s");
     }
@@ -203,9 +207,10 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
         max_future,
+        max_ahead,
         allowed_lateness,
         late: config.late,
-        progress: Progress::default(),
+        progress: ShardWatermarks::default(),
         condition,
         group_by: config.group_by,
         measures,
@@ -350,20 +355,13 @@ fn max_drift(check: &mut Check<'_>, drift: Drift, window: &Windows) -> Option<i6
 /// What does not go together with the kind of window.
 fn lateness(check: &mut Check<'_>, config: &Config, window: &Windows) {
     match window {
-        Windows::Event(_) => {}
+        Windows::Event(_) | Windows::Session { .. } => {}
         Windows::Processing(_) => {
             if !config.allowed_lateness.is_zero() {
                 check.wrong("allowed_lateness", "nothing is late for windows of the time of arrival");
             }
             if config.late == Late::Output {
                 check.wrong("late", "nothing is late for windows of the time of arrival");
-            }
-        }
-        Windows::Session { .. } => {
-            if config.late == Late::Output {
-                let message = "is not possible for session windows: whether an event is late shows only where the \
-                               sessions of all lanes merge, and the event has left by then; use drop";
-                check.wrong("late", message);
             }
         }
     }

@@ -28,9 +28,9 @@ use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::results::{Head, Rows};
 use crate::running::Running;
-use crate::slice::Slice;
+use crate::slice::{Of, Slice};
 use crate::state::GroupState;
-use crate::trunk::{Begin, Fired, note_late};
+use crate::trunk::{Begin, Fired};
 use crate::window::{Assigned, Slices, Span};
 
 /// Numbers of groups.
@@ -87,10 +87,10 @@ impl FixedWindows {
         self.groups
     }
 
-    /// Adds a partial result of a lane. Its inputs are done when it is late.
+    /// Adds a partial result of a lane. None is late: the trunk waits for the watermark by which its lane has judged.
     ///
     /// # Errors
-    /// When it cannot be read; nothing of it counts then.
+    /// When it cannot be read; nothing of it counts then, and its inputs fail.
     pub fn merge(
         &mut self,
         lane: LaneId,
@@ -104,10 +104,9 @@ impl FixedWindows {
         let last =
             self.slices.last_window(span).filter(|_| self.slices.assign(span.start) == Assigned::In(span));
         let last = last.ok_or(Malformed("its slice is not one of this operator's windows"))?;
-        if last.is_gone(lateness, watermark) {
-            note_late(&operator, partial.events(), last, watermark);
-            drop(inputs.release());
-            return Ok(());
+        let of = Of { lane, from: partial.from()? };
+        if last.is_gone(lateness, watermark) || !of.counts_in(last) {
+            return Err(Malformed("its last window is closed for good"));
         }
         // All rows are read before any counts: a malformed one must leave nothing behind.
         let states = partial.states(&|| operator.new_state())?;
@@ -119,10 +118,11 @@ impl FixedWindows {
             self.running = Running::default();
         }
         let slice = self.kept.entry(span.start).or_insert_with(|| Slice::new(span));
-        let mut share = slice.shares.remove(&lane).unwrap_or_default();
+        let mut share = slice.shares.remove(&of).unwrap_or_default();
         share.reserve(states.len());
         let windows = self.slices.windows(span).take_while(|window| window.is_over(watermark));
-        let again: Vec<Span> = windows.filter(|window| !window.is_gone(lateness, watermark)).collect();
+        let takes = |window: &Span| of.counts_in(*window) && !window.is_gone(lateness, watermark);
+        let again: Vec<Span> = windows.filter(takes).collect();
         let mut numbers = Vec::new();
         let mut folded = 0_u64;
         for (row, state) in states.into_iter().enumerate() {
@@ -145,7 +145,7 @@ impl FixedWindows {
         }
         share.tidy();
         share.inputs.absorb(inputs);
-        slice.shares.insert(lane, share);
+        slice.shares.insert(of, share);
         operator.note_overflow(folded);
         for window in again {
             self.changed.entry(window).or_default().extend(&numbers);
@@ -214,7 +214,7 @@ impl FixedWindows {
     ) -> Option<Result<RecordBatch, ArrowError>> {
         let mut sums: BTreeMap<&Key, GroupState> = BTreeMap::new();
         for (_, slice) in self.kept.range_mut(head.span.start..head.span.end) {
-            for share in slice.shares.values_mut() {
+            for (_, share) in slice.shares.iter_mut().filter(|(of, _)| of.counts_in(head.span)) {
                 let mut has_some = false;
                 for (number, state) in share.iter().filter(|(number, _)| groups.contains(number)) {
                     let Some(key) = self.keys.key(number) else { continue };
@@ -288,8 +288,12 @@ impl FixedWindows {
         };
         let mut whole = self.slices.per_window() > 1;
         for (_, slice) in self.kept.range_mut(window.start..window.end) {
-            for (lane, share) in &mut slice.shares {
-                if is_delivered(lane) {
+            for (of, share) in &mut slice.shares {
+                whole &= of.from == i64::MIN;
+                if !of.counts_in(window) {
+                    continue;
+                }
+                if is_delivered(&of.lane) {
                     whole = false;
                 } else {
                     inputs.add(share.inputs.also());
@@ -301,7 +305,7 @@ impl FixedWindows {
             return None;
         }
         for (_, slice) in self.kept.range(window.start..window.end) {
-            let left = slice.shares.iter().filter(|(lane, _)| !is_delivered(lane));
+            let left = slice.shares.iter().filter(|(of, _)| of.counts_in(window) && !is_delivered(&of.lane));
             left.for_each(|(_, share)| sums.add(share));
         }
         Some(sums)
@@ -332,7 +336,7 @@ impl FixedWindows {
         self.running = Running::default();
         let (groups, keys) = (&mut self.groups, &mut self.keys);
         self.kept.retain(|_, slice| {
-            slice.shares.remove(&lane);
+            slice.shares.retain(|of, _| of.lane != lane);
             let keep = !slice.shares.is_empty();
             if !keep {
                 *groups = groups.saturating_sub(slice.groups());

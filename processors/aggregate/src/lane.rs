@@ -3,13 +3,16 @@
 //! * Batches are forwarded as they came. What is gathered keeps the acks of the batches that have rows in it.
 //! * After each batch the lane's watermark is the latest time seen, less the out-of-orderness and 1 ms. Events
 //!   that `where` leaves out move it too. What it passes leaves for the trunk, then it leaves itself.
+//! * An event moves it at most to the clock's time and `max_ahead`, as if it had happened then. Its window is that of its own time.
 //! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond before it.
 //!   Any message, also `Idle`, moves it.
 //! * A lane that brings nothing windows could take (other signals, times far in the future) for `idle_timeout`
 //!   is idle: one wrong clock must not hold the windows of all other lanes.
 //! * An idle lane lets go of what it has gathered too: it no longer holds the trunk back, which may fire it.
-//! * A lane leaves out what is late for certain: later than the trunk's watermark as it was when the batch came. With
-//!   `late: output` these rows get `late` = true. An event of a slice that has left makes a supplement, and the trunk judges.
+//! * An event is late when the lane's own watermark, of what it has read so far, has closed its last window for good. It is left out;
+//!   with `late: output` it gets `late` = true. The watermark moves with every event here, so that batches do not matter. What
+//!   is beyond the bound but not late is in those of its windows that the lane's watermark has not closed, and in no others.
+//! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`progress`](weir_component::progress)).
 //! * A lane that had another owner before leaves out windows that were delivered then. Events that it reads again for
 //!   these are counted as repeated, not as late.
 //! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
@@ -20,8 +23,10 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use weir_component::delivery::LaneStart;
+use weir_component::progress::LaneProgress;
 use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
+use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Origin, Signal};
 
 use crate::config::Late;
@@ -31,7 +36,6 @@ use crate::late;
 use crate::metrics::Live;
 use crate::open::{Input, Open, Verdict};
 use crate::operator::Operator;
-use crate::progress::Reached;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 
 /// Silence between two messages counts up to this: sources that are quiet say so about once a second, so a
@@ -44,13 +48,12 @@ pub struct LaneHalf {
     hasher: KeyHasher,
     open: Open,
     live: Live,
-    /// The latest time seen, in milliseconds.
-    mark: Option<i64>,
+    /// The latest time seen, less the out-of-orderness and 1 ms; or more, if the trunk's was when the lane opened or woke.
     watermark: Watermark,
     /// The lane's part in keeping lanes together, with `max_drift`.
     aligned: Option<Aligned>,
-    /// The trunk's watermark.
-    reached: Reached,
+    /// What it shares with the trunk.
+    progress: LaneProgress,
     /// Windows that are over at this watermark were delivered before the lane began.
     start: Watermark,
     /// Events before this position were read before the lane began.
@@ -62,12 +65,13 @@ pub struct LaneHalf {
 }
 
 /// What a batch was.
-#[derive(Default)]
 struct Read {
     /// One of its events had a usable time.
     usable: bool,
     /// The rows that are late for every window.
     late: Vec<usize>,
+    /// The lane's watermark after it.
+    watermark: Watermark,
 }
 
 /// Events of one batch that are in no window, or not in their own group.
@@ -75,6 +79,11 @@ struct Read {
 struct Outside {
     timeless: u64,
     future: u64,
+    /// How far the nearest of these is ahead of the clock.
+    nearest: Option<i64>,
+    ahead: u64,
+    /// The time and row of the furthest of these.
+    furthest: Option<(i64, usize)>,
     overflow: u64,
     /// Their windows were delivered before the lane began.
     repeated: u64,
@@ -86,25 +95,22 @@ impl LaneHalf {
     /// A lane's half of this operator.
     pub fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
         let begin = start.watermark(&operator.id);
+        // What is read again of a session that was open then lies before that watermark, each event on its own.
+        let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { begin };
+        let (progress, watermark) = operator.progress.join(start, from);
         LaneHalf {
             open: Open::new(&operator),
-            reached: operator.progress.reached(start.shard),
-            aligned: operator.alignment.as_ref().map(|alignment| alignment.join(start.lane, begin)),
+            progress,
+            aligned: operator.alignment.as_ref().map(|alignment| alignment.join(start.lane, watermark)),
             start: begin,
             read: start.read,
             live: operator.metrics.live(),
             operator,
             hasher: KeyHasher::default(),
-            mark: None,
-            watermark: Watermark::MIN,
+            watermark,
             last_batch: None,
             nothing_usable: Duration::ZERO,
         }
-    }
-
-    /// The trunk's watermark as far as the lane knows it: at most what it is.
-    fn reached(&self) -> Watermark {
-        self.reached.get().max(self.start)
     }
 
     /// The time of arrival, when that is what windows are made of. It does not go back, nor into a window that has fired.
@@ -112,7 +118,7 @@ impl LaneHalf {
         let Windows::Processing(_) = self.operator.window else { return None };
         // The end of the stream is no time.
         let after = |mark: Watermark| if mark < Watermark::MAX { mark.0.saturating_add(1) } else { i64::MIN };
-        Some(now.max(after(self.watermark)).max(after(self.reached())))
+        Some(now.max(after(self.watermark)))
     }
 
     /// Puts the events of a batch into windows.
@@ -125,12 +131,13 @@ impl LaneHalf {
         let input =
             Input { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &batch.ack };
         let horizon = now.saturating_add(operator.max_future);
+        let ceiling = now.saturating_add(operator.max_ahead);
         let arrival = self.arrival(now);
-        let reached = self.reached();
         let repeated = batch.origin.positions.start < self.read;
         let mut outside = Outside::default();
-        let mut read = Read::default();
-        self.open.begin(reached);
+        let mut read = Read::of_nothing(self.watermark);
+        self.open.begin();
+        let mut watermark = self.watermark;
         for row in 0..columns.num_rows() {
             let (time, nanos) = match (arrival, events.time(row)) {
                 (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
@@ -142,15 +149,28 @@ impl LaneHalf {
             };
             if arrival.is_none() && time > horizon {
                 outside.future += 1;
+                let ahead = time.saturating_sub(now);
+                outside.nearest = Some(outside.nearest.map_or(ahead, |nearest| nearest.min(ahead)));
                 continue;
             }
-            let verdict = self.open.judge(time);
+            if self.progress.is_resting() {
+                watermark = watermark.max(self.wake());
+            }
+            let verdict = self.open.judge(time, watermark);
             if verdict == Verdict::Beyond {
                 outside.timeless += 1;
                 continue;
             }
             read.usable = true;
-            self.mark = Some(self.mark.map_or(time, |mark| mark.max(time)));
+            if arrival.is_none() {
+                // One fast clock must not close everybody's windows.
+                let reach = time.min(ceiling);
+                watermark = watermark.max(Watermark::after(reach, operator.out_of_orderness));
+                if time > ceiling {
+                    outside.ahead += 1;
+                    outside.furthest = outside.furthest.max(Some((time, row)));
+                }
+            }
             if !events.is_selected(row) {
                 continue;
             }
@@ -167,8 +187,10 @@ impl LaneHalf {
             }
         }
         if let Some(window) = outside.late {
-            operator.note_late(read.late.len() as u64, window, reached);
+            operator.note_late(read.late.len() as u64, window, watermark);
         }
+        read.watermark = watermark;
+        outside.report_clocks(&operator, columns, now, read.usable);
         outside.report(&operator, now);
         if let Failures { rows, first: Some(error) } = events.failures() {
             operator.metrics.failed.inc_by(*rows as u64);
@@ -182,8 +204,20 @@ impl LaneHalf {
         read
     }
 
+    /// The lane is idle no more. Its watermark is that of the trunk at least.
+    fn wake(&mut self) -> Watermark {
+        self.watermark = self.watermark.max(self.progress.wake());
+        self.watermark
+    }
+
     /// Sends what the trunk must have before the watermark, then the watermark.
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
+        if self.progress.is_resting() {
+            self.wake();
+        }
+        if to == Watermark::MAX {
+            self.operator.progress.keep(&self.progress);
+        }
         self.watermark = self.watermark.max(to);
         if let Some(aligned) = &self.aligned {
             aligned.advance(self.watermark);
@@ -198,6 +232,7 @@ impl LaneHalf {
             aligned.idle();
         }
         self.leave(Watermark::MAX, out);
+        self.progress.rest();
         out.to_trunk(LaneMessage::Idle(quiet));
     }
 
@@ -235,15 +270,16 @@ impl LaneHalf {
         let silence =
             self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let columns = batch.as_columns().filter(|_| self.operator.signals.contains(&batch.signal)).cloned();
-        let read = columns.map(|columns| self.aggregate(&batch, &columns, now)).unwrap_or_default();
+        let read = columns
+            .map(|columns| self.aggregate(&batch, &columns, now))
+            .unwrap_or_else(|| Read::of_nothing(self.watermark));
         let batch = if self.operator.late == Late::Output { late::mark(batch, &read.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
         if let Windows::Processing(_) = self.operator.window {
             self.tick(out);
         } else if read.usable {
             self.nothing_usable = Duration::ZERO;
-            let mark = self.mark.map(|mark| Watermark::after(mark, self.operator.out_of_orderness));
-            self.advance(mark.unwrap_or(Watermark::MIN), out);
+            self.advance(read.watermark, out);
         } else {
             self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
             if self.nothing_usable >= self.operator.idle_timeout {
@@ -291,7 +327,46 @@ impl Stage<LaneMessage> for LaneHalf {
     }
 }
 
+impl Read {
+    /// No event yet.
+    fn of_nothing(watermark: Watermark) -> Read {
+        Read { usable: false, late: Vec::new(), watermark }
+    }
+}
+
 impl Outside {
+    /// What is to be said about clocks: those of hosts, and this gateway's own.
+    fn report_clocks(&self, operator: &Operator, columns: &RecordBatch, now: i64, usable: bool) {
+        operator.metrics.ahead.inc_by(self.ahead);
+        if let Some((time, row)) = self.furthest
+            && let Some(held_back) = operator.logs.ahead.allow(now)
+        {
+            let text = |name| {
+                let column = columns.column_by_name(name).and_then(TextColumn::new);
+                column.and_then(|column| column.get(row).map(str::to_owned)).unwrap_or_default()
+            };
+            tracing::warn!(
+                processor = %operator.id, events = self.ahead, service = text("service"), instance = text("service_instance"),
+                ahead_ms = time.saturating_sub(now), max_ahead_ms = operator.max_ahead, held_back,
+                "the clock of this instance is ahead: its events do not move the watermark further than the time of arrival; set its clock"
+            );
+        }
+        match self.nearest.filter(|_| !usable) {
+            Some(nearest) => {
+                operator.metrics.behind.set(nearest);
+                if let Some(held_back) = operator.logs.behind.allow(now) {
+                    tracing::error!(
+                        processor = %operator.id, events = self.future, behind_ms = nearest, max_future_ms = operator.max_future,
+                        held_back,
+                        "every event of a batch is from the future, and none is in a window: the clock of this gateway is behind; set it"
+                    );
+                }
+            }
+            None if usable => drop(operator.metrics.behind.set(0)),
+            None => {}
+        }
+    }
+
     fn report(self, operator: &Operator, now: i64) {
         operator.note_overflow(self.overflow);
         operator.metrics.repeated.inc_by(self.repeated);

@@ -31,7 +31,6 @@ mod open;
 mod open_sessions;
 mod operator;
 mod partial;
-mod progress;
 mod removal;
 mod results;
 mod running;

@@ -7,16 +7,22 @@ use weir_component::telemetry::{Metric, MetricKind};
 
 const LATE: Metric = counter(
     "weir_aggregate_late_events",
-    "Events in no window because every window of theirs was closed for good when they came.",
-);
-const UNMARKED: Metric = counter(
-    "weir_aggregate_late_unmarked_events",
-    "Of the late events with late: output, those that went on without the mark: they became late on the way to the trunk.",
+    "Events in no window because the watermark of their lane had closed every window of theirs for good.",
 );
 const FUTURE: Metric = counter(
     "weir_aggregate_future_events",
     "Events left out of windows because their time is further than max_future ahead of the clock.",
 );
+const AHEAD: Metric = counter(
+    "weir_aggregate_ahead_events",
+    "Events more than max_ahead ahead of the clock. They are in the windows of their own time, and move the watermark only as far as the clock and max_ahead.",
+);
+const BEHIND: Metric = Metric {
+    name: "weir_aggregate_clock_behind_ms",
+    help: "How far the clock of this gateway is behind every event of a batch, while that is more than max_future: nothing of it is in windows. Else 0.",
+    kind: MetricKind::Gauge,
+    labels: &["processor"],
+};
 const TIMELESS: Metric = counter(
     "weir_aggregate_timeless_events",
     "Events left out of windows because their time is NULL or outside the years 1677 to 2262.",
@@ -55,7 +61,7 @@ const HELD: Metric = Metric {
 
 /// The declarations, for the reference.
 pub const METRICS: &[Metric] =
-    &[LATE, UNMARKED, FUTURE, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, GROUPS, HELD];
+    &[LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, GROUPS, HELD];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["processor"] }
@@ -65,8 +71,9 @@ const fn counter(name: &'static str, help: &'static str) -> Metric {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub late: Counter,
-    pub unmarked: Counter,
     pub future: Counter,
+    pub ahead: Counter,
+    pub behind: Gauge,
     pub timeless: Counter,
     pub overflow: Counter,
     pub failed: Counter,
@@ -84,8 +91,9 @@ impl Metrics {
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         Metrics {
             late: counter(&LATE),
-            unmarked: counter(&UNMARKED),
             future: counter(&FUTURE),
+            ahead: counter(&AHEAD),
+            behind: context.telemetry.gauge(&BEHIND, &[&id]),
             timeless: counter(&TIMELESS),
             overflow: counter(&OVERFLOW),
             failed: counter(&FAILED),

@@ -60,24 +60,23 @@ impl Open {
                 Open::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
             }
             Windows::Session { gap, longest } => {
-                Open::Sessions(OpenSessions::new(*gap, Cells::new(*longest)))
+                Open::Sessions(OpenSessions::new(*gap, operator.allowed_lateness, Cells::new(*longest)))
             }
         }
     }
 
-    /// The next events are of another batch, and the trunk has reached this watermark.
-    pub fn begin(&mut self, reached: Watermark) {
+    /// The next events are of another batch.
+    pub fn begin(&mut self) {
         if let Open::Slices(slices) = self {
-            slices.reached = reached;
             slices.cursor = None;
         }
     }
 
-    /// What becomes of an event at `time` (milliseconds).
-    pub fn judge(&mut self, time: i64) -> Verdict {
+    /// What becomes of an event at `time` (milliseconds) when the lane has come to this watermark.
+    pub fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
         match self {
-            Open::Slices(slices) => slices.judge(time),
-            Open::Sessions(sessions) => sessions.judge(time),
+            Open::Slices(slices) => slices.judge(time, watermark),
+            Open::Sessions(sessions) => sessions.judge(time, watermark),
         }
     }
 
@@ -113,14 +112,14 @@ pub struct OpenSlices {
     open: Vec<OpenSlice>,
     /// Groups in all of them.
     groups: usize,
-    /// The trunk's watermark when the batch came.
-    reached: Watermark,
     /// The slice of the latest event of this batch.
     cursor: Option<Cursor>,
 }
 
 struct OpenSlice {
     span: Span,
+    /// Its events count in windows that end here or later. `i64::MIN`: in all.
+    from: i64,
     groups: Groups<GroupState>,
     inputs: Held,
 }
@@ -128,37 +127,63 @@ struct OpenSlice {
 #[derive(Clone, Copy)]
 struct Cursor {
     span: Span,
-    verdict: Verdict,
+    /// The last window that it belongs to.
+    last: Option<Span>,
+    /// Its first window is closed for good at this watermark.
+    closes_at: i64,
+    /// See [`OpenSlice::from`].
+    from: i64,
     /// Its index, once it has a row of this batch.
     at: Option<usize>,
 }
 
 impl OpenSlices {
     fn new(slices: Slices, lateness: i64) -> OpenSlices {
-        OpenSlices { slices, lateness, open: Vec::new(), groups: 0, reached: Watermark::MIN, cursor: None }
+        OpenSlices { slices, lateness, open: Vec::new(), groups: 0, cursor: None }
     }
 
-    fn judge(&mut self, time: i64) -> Verdict {
-        if let Some(cursor) = self.cursor
+    fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
+        if let Some(cursor) = &self.cursor
+            && cursor.closes_at > watermark.0
             && cursor.span.holds(time)
         {
-            return cursor.verdict;
+            return Verdict::Taken;
         }
-        let span = match self.slices.assign(time) {
-            Assigned::In(span) => span,
-            Assigned::Gap => return Verdict::Gap,
-            Assigned::Beyond => return Verdict::Beyond,
+        let mut cursor = match self.cursor.filter(|cursor| cursor.span.holds(time)) {
+            Some(cursor) => cursor,
+            None => match self.slices.assign(time) {
+                Assigned::In(span) => self.point_to(span),
+                Assigned::Gap => return Verdict::Gap,
+                Assigned::Beyond => return Verdict::Beyond,
+            },
         };
-        let gone = self.slices.last_window(span).filter(|last| last.is_gone(self.lateness, self.reached));
-        let verdict = gone.map_or(Verdict::Taken, Verdict::Late);
-        self.cursor = Some(Cursor { span, verdict, at: None });
-        verdict
+        let is_gone = |end: i64| Span { start: end, end }.is_gone(self.lateness, watermark);
+        if cursor.closes_at <= watermark.0 {
+            // Rare: it is further behind than the bound.
+            if let Some(last) = cursor.last.filter(|last| is_gone(last.end)) {
+                self.cursor = Some(cursor);
+                return Verdict::Late(last);
+            }
+            let mut left = self.slices.windows(cursor.span).skip_while(|window| is_gone(window.end));
+            let from = left.next().map_or(i64::MIN, |window| window.end);
+            if from != cursor.from {
+                cursor = Cursor { from, at: None, ..cursor };
+            }
+        }
+        self.cursor = Some(cursor);
+        Verdict::Taken
+    }
+
+    fn point_to(&self, span: Span) -> Cursor {
+        let first = self.slices.windows(span).next();
+        let closes_at = first.map_or(i64::MAX, |window| window.last().saturating_add(self.lateness));
+        Cursor { span, last: self.slices.last_window(span), closes_at, from: i64::MIN, at: None }
     }
 
     fn add(&mut self, input: &Input<'_>, row: usize, nanos: i64) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let at = cursor.at.unwrap_or_else(|| {
-            let at = self.open(cursor.span);
+            let at = self.open(cursor.span, cursor.from);
             self.open[at].inputs.add(input.ack.clone());
             self.cursor = Some(Cursor { at: Some(at), ..cursor });
             at
@@ -178,11 +203,11 @@ impl OpenSlices {
     }
 
     /// The index of a slice; it is made when it is not there.
-    fn open(&mut self, span: Span) -> usize {
-        match self.open.binary_search_by_key(&span.start, |slice| slice.span.start) {
+    fn open(&mut self, span: Span, from: i64) -> usize {
+        match self.open.binary_search_by_key(&(span.start, from), |slice| (slice.span.start, slice.from)) {
             Ok(at) => at,
             Err(at) => {
-                let slice = OpenSlice { span, groups: Groups::default(), inputs: Held::default() };
+                let slice = OpenSlice { span, from, groups: Groups::default(), inputs: Held::default() };
                 self.open.insert(at, slice);
                 at
             }
@@ -195,7 +220,9 @@ impl OpenSlices {
         let leaving = self.open.drain(..over).map(|slice| {
             self.groups = self.groups.saturating_sub(slice.groups.len());
             let rows = slice.groups.iter().map(|(key, state)| (slice.span, key, state));
-            (partial::write(keys, &rows), slice.inputs)
+            let written =
+                partial::write(keys, &rows).and_then(|columns| partial::restrict(columns, slice.from));
+            (written, slice.inputs)
         });
         leaving.collect()
     }

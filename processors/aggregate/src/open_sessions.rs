@@ -28,6 +28,7 @@ type Fragments = BTreeMap<i64, Box<Fragment>>;
 /// The fragments of all groups.
 pub struct OpenSessions {
     gap: i64,
+    lateness: i64,
     cells: Cells,
     groups: Groups<Fragments>,
     /// Groups that have fragments.
@@ -46,10 +47,10 @@ struct Fragment {
 }
 
 impl OpenSessions {
-    /// Sessions that end when nothing came for `gap` milliseconds.
-    pub fn new(gap: i64, cells: Cells) -> OpenSessions {
+    /// Sessions that end when nothing came for `gap` milliseconds, and are closed for good `lateness` later.
+    pub fn new(gap: i64, lateness: i64, cells: Cells) -> OpenSessions {
         let due = BinaryHeap::new();
-        OpenSessions { gap, cells, groups: Groups::default(), busy: 0, fragments: 0, due }
+        OpenSessions { gap, lateness, cells, groups: Groups::default(), busy: 0, fragments: 0, due }
     }
 
     /// How many there are.
@@ -57,10 +58,16 @@ impl OpenSessions {
         self.fragments
     }
 
-    /// Every event has a session; whether it is late is judged on the trunk.
-    pub fn judge(&self, time: i64) -> Verdict {
-        let end = time.checked_add(self.gap).and_then(|end| end.checked_mul(NANOS));
-        if end.is_some() && time.checked_mul(NANOS).is_some() { Verdict::Taken } else { Verdict::Beyond }
+    /// Every event has a session: at least its own, which ends `gap` later. It is late when the lane's watermark has closed that.
+    pub fn judge(&self, time: i64, watermark: Watermark) -> Verdict {
+        let fits = |time: &i64| time.checked_mul(NANOS).is_some();
+        match time.checked_add(self.gap).filter(|end| fits(end) && fits(&time)) {
+            None => Verdict::Beyond,
+            Some(end) if Span { start: time, end }.is_gone(self.lateness, watermark) => {
+                Verdict::Late(Span { start: time, end })
+            }
+            Some(_) => Verdict::Taken,
+        }
     }
 
     /// Adds a row. Whether it went into the overflow group.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Demand, Signal};
@@ -12,7 +13,6 @@ use crate::config::Late;
 use crate::lane::LaneHalf;
 use crate::measure::MeasureState;
 use crate::metrics::Metrics;
-use crate::progress::Progress;
 use crate::state::GroupState;
 use crate::trunk::TrunkHalf;
 use crate::window::{Span, Windows};
@@ -36,14 +36,16 @@ pub struct Operator {
     pub idle_timeout: Duration,
     /// How far, in milliseconds, events may be ahead of the clock.
     pub max_future: i64,
+    /// How far, in milliseconds, the watermark may be ahead of the clock, with `out_of_orderness` added to it.
+    pub max_ahead: i64,
     /// For how many milliseconds after its end a window still takes late events.
     pub allowed_lateness: i64,
     /// What becomes of events that are later still.
     pub late: Late,
     /// Keeps lanes together, with `max_drift`.
     pub alignment: Option<Arc<Alignment>>,
-    /// The trunk's watermark, for the lanes to see which events are late for certain.
-    pub progress: Progress,
+    /// How far the lanes of each shard have come.
+    pub progress: ShardWatermarks,
     /// Which events are aggregated.
     pub condition: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
@@ -70,6 +72,10 @@ pub struct Logs {
     pub failed: LogLimit,
     /// Events from the future.
     pub future: LogLimit,
+    /// Events ahead of the clock, which do not move the watermark as far as they are.
+    pub ahead: LogLimit,
+    /// Batches of which every event is from the future.
+    pub behind: LogLimit,
     /// Events that came too late.
     pub late: LogLimit,
     /// Events without a usable time.
@@ -79,7 +85,15 @@ pub struct Logs {
 impl Default for Logs {
     fn default() -> Logs {
         let limit = || LogLimit::every_ms(LOG_INTERVAL);
-        Logs { overflow: limit(), failed: limit(), future: limit(), late: limit(), timeless: limit() }
+        Logs {
+            overflow: limit(),
+            failed: limit(),
+            future: limit(),
+            ahead: limit(),
+            behind: limit(),
+            late: limit(),
+            timeless: limit(),
+        }
     }
 }
 
@@ -156,6 +170,8 @@ impl Processor for Aggregate {
                 names.push(column.to_owned());
             }
         }
+        // For a warning: whose clock is ahead.
+        names.extend(["service", "service_instance"].map(str::to_owned));
         names.extend(operator.group_by.iter().cloned());
         names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
         names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));

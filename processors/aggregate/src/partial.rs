@@ -12,7 +12,8 @@
 //! | `histogram` | binary | see [`histogram`](crate::histogram) |
 //! | `measures` | binary | the states of the named measures, one after the other |
 //!
-//! The schema's metadata say `weir.partial` = `2`. Reading checks everything and never panics.
+//! The schema's metadata say `weir.partial` = `2`, and, of events that came further behind than the bound, `weir.from`: their slice counts
+//! only in windows that end then (milliseconds) or later, for the lane's watermark had closed those before. Reading checks everything and never panics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::window::{NANOS, Span, floor_ms};
 
 const VERSION_KEY: &str = "weir.partial";
 const VERSION: &str = "2";
+const FROM_KEY: &str = "weir.from";
 /// A sum of 2^63 durations has 38 digits.
 const SUM: DataType = DataType::Decimal128(38, 0);
 /// Columns before and after the keys.
@@ -94,6 +96,20 @@ pub fn write<'a>(
     columns.push(Arc::new(histograms.finish()));
     columns.push(Arc::new(measures.finish()));
     RecordBatch::try_new(Arc::new(layout(keys)), columns)
+}
+
+/// The same slice, which counts in windows that end at `from` or later. `i64::MIN`: in all.
+///
+/// # Errors
+/// Never, for a batch keeps its columns.
+pub fn restrict(columns: RecordBatch, from: i64) -> Result<RecordBatch, ArrowError> {
+    if from == i64::MIN {
+        return Ok(columns);
+    }
+    let mut metadata = columns.schema_ref().metadata().clone();
+    metadata.insert(FROM_KEY.to_owned(), from.to_string());
+    let schema = Schema::new_with_metadata(columns.schema_ref().fields().clone(), metadata);
+    RecordBatch::try_new(Arc::new(schema), columns.columns().to_vec())
 }
 
 fn layout(keys: usize) -> Schema {
@@ -173,6 +189,15 @@ impl<'a> Partial<'a> {
         Ok(first)
     }
 
+    /// It counts in windows that end here or later.
+    ///
+    /// # Errors
+    /// When that is no time.
+    pub fn from(&self) -> Result<i64, Malformed> {
+        let Some(text) = self.batch.schema_ref().metadata().get(FROM_KEY) else { return Ok(i64::MIN) };
+        text.parse().map_err(|_| Malformed("the first window that it counts in is no time"))
+    }
+
     /// The number of groups.
     pub fn rows(&self) -> usize {
         self.batch.num_rows()
@@ -186,11 +211,6 @@ impl<'a> Partial<'a> {
     /// The number of events of a row.
     pub fn count(&self, row: usize) -> u64 {
         self.unsigned(0, row)
-    }
-
-    /// The number of events of all rows.
-    pub fn events(&self) -> u64 {
-        (0..self.rows()).fold(0, |events, row| self.count(row).saturating_add(events))
     }
 
     /// Reads all rows. `new` makes the state of a new group.
@@ -285,7 +305,11 @@ mod tests {
             let batch = batch_of(-7000, &groups);
             let partial = Partial::open(&batch, 1).unwrap().unwrap();
             prop_assert_eq!(partial.slice(), Ok(Span { start: -7000, end: 0 }));
-            prop_assert_eq!((partial.rows(), partial.events()), (groups.len(), events.len() as u64));
+            let counted: u64 = (0..partial.rows()).map(|row| partial.count(row)).sum();
+            prop_assert_eq!((partial.rows(), counted), (groups.len(), events.len() as u64));
+            prop_assert_eq!(partial.from(), Ok(i64::MIN));
+            let later = restrict(batch.clone(), 7_000).unwrap();
+            prop_assert_eq!(Partial::open(&later, 1).unwrap().unwrap().from(), Ok(7_000));
             let keys = partial.keys();
             let hasher = KeyHasher::default();
             let rows = KeyRows::new(&keys, &hasher, partial.rows());

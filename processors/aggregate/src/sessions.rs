@@ -21,7 +21,7 @@ use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::results::{Head, Rows};
 use crate::state::GroupState;
-use crate::trunk::{Begin, Fired, note_late};
+use crate::trunk::{Begin, Fired};
 use crate::window::{Cells, Span};
 
 /// The fragments of all groups.
@@ -71,7 +71,7 @@ impl Sessions {
         self.fragments
     }
 
-    /// Adds fragments of a lane. One is late, dropped and counted, when the session that it makes or joins is closed for good.
+    /// Adds fragments of a lane.
     ///
     /// # Errors
     /// When they cannot be read; nothing of them counts then.
@@ -113,7 +113,8 @@ impl Sessions {
             let (chain, _) = group.chain_with(span, self.cells);
             let session = chain.part(span.start, self.cells);
             if session.is_gone(operator.allowed_lateness, watermark) {
-                note_late(&operator, count, session, watermark);
+                // It would be in a part that was cut off and is closed, though its own time is not: the lane cannot know.
+                operator.note_late(count, session, watermark);
                 if group.len() == 0 {
                     self.groups.remove(&key);
                 }

@@ -16,11 +16,27 @@ const FEW: usize = 64;
 pub struct Slice {
     /// When it is.
     pub span: Span,
-    /// By lane.
-    pub shares: BTreeMap<LaneId, Share>,
+    /// By lane and the first window that they count in.
+    pub shares: BTreeMap<Of, Share>,
     /// The numbers of its keys: one bit each.
     members: Vec<u64>,
     groups: usize,
+}
+
+/// Whose share it is, and where it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Of {
+    /// The lane.
+    pub lane: LaneId,
+    /// It counts in windows that end here or later. `i64::MIN`: in all.
+    pub from: i64,
+}
+
+impl Of {
+    /// Whether the share counts in this window.
+    pub fn counts_in(&self, window: Span) -> bool {
+        window.end >= self.from
+    }
 }
 
 /// What one lane contributed to one slice.

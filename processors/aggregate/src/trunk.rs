@@ -5,10 +5,12 @@
 //! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
 //!   lane that moves the lane's watermark (the end of a batch): the groups that have something new, each with everything it
 //!   has, and the next `firing` number.
-//! * A partial result whose last window is closed for good is late: dropped, its events counted, its inputs done.
+//! * Nothing that a lane sends is late: the lane has left that out, by its own watermark, and the trunk waits for that.
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
 //!   must not count twice. Lanes whose windows are added up end with one message, and that fires nothing by itself.
+//! * Windows of all receivers wait for each that is configured ([`Awaited`]).
+//! * A window must not begin to leave when its lanes have another owner ([`Fence`]).
 //! * Lanes of one shard make windows together, those of different shards apart.
 //! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
 //!   computed again from parts.
@@ -22,17 +24,15 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use weir_component::delivery::{LaneStart, Shard, TrunkStart};
-use weir_component::watermark::LaneWatermarks;
-use weir_component::{LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
-use weir_pdata::{Ack, EventBatch, Held, Origin, Signal};
+use weir_component::progress::SharedWatermarks;
+use weir_component::{Awaited, LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_pdata::{Ack, EventBatch, Fence, Held, Origin, Signal};
 
 use crate::codec::Malformed;
-use crate::config::Late;
 use crate::fixed::FixedWindows;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::progress::Telling;
 use crate::results::{self, Head};
 use crate::sessions::Sessions;
 use crate::window::{Cells, Span, Windows};
@@ -45,6 +45,8 @@ pub struct TrunkHalf {
     shards: BTreeMap<Shard, Part>,
     /// The shard of each lane.
     lanes: BTreeMap<LaneId, Shard>,
+    /// The receivers for which the windows of all of them wait.
+    awaited: Awaited,
     live: Live,
     /// The watermark of the stage before, when there is one that tells it.
     before: Option<Watermark>,
@@ -59,7 +61,7 @@ struct Part {
     run: i64,
     /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
-    lanes: LaneWatermarks,
+    lanes: SharedWatermarks,
     open: BTreeSet<LaneId>,
     /// Lanes whose stream has ended: nothing of them is read again.
     ended: BTreeSet<LaneId>,
@@ -70,8 +72,10 @@ struct Part {
     behind: BTreeMap<LaneId, (Watermark, Watermark)>,
     /// Windows that began until here are left out: they had another meaning.
     cut: Option<Watermark>,
-    telling: Telling,
     store: Store,
+    /// Those of the open lanes, and one of all of them.
+    fences: BTreeMap<LaneId, Fence>,
+    fence: Option<Fence>,
 }
 
 /// The windows that wait, by kind.
@@ -110,14 +114,6 @@ pub struct Fired {
     pub inputs: Held,
 }
 
-/// Counts events of a partial result that is late.
-pub fn note_late(operator: &Operator, events: u64, window: Span, watermark: Watermark) {
-    operator.note_late(events, window, watermark);
-    if operator.late == Late::Output {
-        operator.metrics.unmarked.inc_by(events);
-    }
-}
-
 impl TrunkHalf {
     /// The trunk's half of this operator.
     pub fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
@@ -126,6 +122,7 @@ impl TrunkHalf {
             layout: results::layout(&operator.group_by, &operator.measures),
             live: operator.metrics.live(),
             operator,
+            awaited: Awaited::new(&trunk),
             trunk,
             shards: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -136,11 +133,13 @@ impl TrunkHalf {
 
     fn open(&mut self, start: &LaneStart) {
         let shard = start.shard;
+        self.awaited.open(start);
         self.lanes.insert(start.lane, shard);
+        let lanes = self.operator.progress.of(start.lane).unwrap_or_default();
         if !self.shards.contains_key(&shard) {
             self.trunk.marks.restart(&self.operator.id, shard);
             let run = self.operator.clock.now_ms();
-            self.shards.insert(shard, Part::new(shard, run, &self.operator));
+            self.shards.insert(shard, Part::new(shard, run, lanes, &self.operator));
         }
         if let Some(part) = self.shards.get_mut(&shard) {
             part.open(start, &self.operator);
@@ -150,7 +149,9 @@ impl TrunkHalf {
     fn close(&mut self, lanes: &[LaneId]) {
         for lane in lanes {
             let Some(shard) = self.lanes.remove(lane) else { continue };
-            if let Some(part) = self.shards.get_mut(&shard) {
+            let part = self.shards.get_mut(&shard);
+            self.awaited.close(*lane, part.as_ref().is_some_and(|part| part.ended.contains(lane)));
+            if let Some(part) = part {
                 part.close(*lane);
                 if part.open.is_empty() && !part.keeps {
                     self.shards.remove(&shard);
@@ -161,8 +162,8 @@ impl TrunkHalf {
     }
 
     fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
-        let Some(shard) = self.lanes.get(&lane) else { return };
-        let Some(part) = self.shards.get_mut(shard) else { return };
+        let Some(shard) = self.lanes.get(&lane).copied() else { return };
+        let Some(part) = self.shards.get_mut(&shard) else { return };
         match message {
             LaneMessage::Batch(batch) => {
                 part.merge(lane, batch, &self.operator);
@@ -170,7 +171,7 @@ impl TrunkHalf {
                 return;
             }
             LaneMessage::Watermark(watermark) => {
-                part.lanes.set(lane, watermark);
+                part.lanes.lock().set(lane, watermark);
                 part.reads_again(lane, Some(watermark));
                 if watermark == Watermark::MAX {
                     part.ended.insert(lane);
@@ -178,15 +179,21 @@ impl TrunkHalf {
                 }
             }
             LaneMessage::Idle(_) => {
-                part.lanes.set_idle(lane);
+                part.lanes.lock().set_idle(lane);
                 part.reads_again(lane, None);
             }
             LaneMessage::Drain => return,
         }
-        let moved = part.lanes.advance();
-        if let Some(watermark) = moved {
-            part.telling.rise(watermark);
-        }
+        self.advance(shard, out);
+    }
+
+    /// Moves on as far as the lanes of a shard say, when windows wait for no receiver.
+    fn advance(&mut self, shard: Shard, out: &mut Outlet) {
+        let operator = &self.operator;
+        let waits =
+            shard == Shard::default() && self.awaited.is_waiting(&operator.id, operator.clock.as_ref());
+        let Some(part) = self.shards.get_mut(&shard) else { return };
+        let moved = if waits { None } else { part.lanes.advance() };
         let fired = part.store.fire(part.reached(), &self.layout);
         if moved.is_some() || !fired.batches.is_empty() {
             let combined = part.lanes.combined();
@@ -213,7 +220,7 @@ impl TrunkHalf {
     fn forward_watermark(&mut self, out: &mut Outlet) {
         let Some(own) = self.shards.values().map(|part| part.lanes.combined()).min() else { return };
         let watermark = match self.before {
-            Some(before) if self.shards.values().all(|part| part.lanes.is_idle()) => before,
+            Some(before) if self.shards.values().all(|part| part.lanes.lock().is_idle()) => before,
             Some(before) => before.min(own),
             None => own,
         };
@@ -225,7 +232,7 @@ impl TrunkHalf {
 }
 
 impl Part {
-    fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> Part {
+    fn new(shard: Shard, run: i64, lanes: SharedWatermarks, operator: &Arc<Operator>) -> Part {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
@@ -238,13 +245,14 @@ impl Part {
             shard,
             run,
             sources: Some(BTreeSet::new()),
-            lanes: LaneWatermarks::default(),
+            lanes,
             open: BTreeSet::new(),
             ended: BTreeSet::new(),
             keeps: false,
             behind: BTreeMap::new(),
             cut: None,
-            telling: operator.progress.telling(shard),
+            fences: BTreeMap::new(),
+            fence: None,
             store,
         }
     }
@@ -252,8 +260,12 @@ impl Part {
     fn open(&mut self, start: &LaneStart, operator: &Operator) {
         let delivered = start.watermark(&operator.id);
         let cut = start.of_another(&operator.id, &operator.fingerprint);
-        self.lanes.open(start.lane, delivered);
+        self.lanes.lock().open(start.lane, delivered);
         self.open.insert(start.lane);
+        if let Some(fence) = &start.fence {
+            self.fences.insert(start.lane, fence.clone());
+            self.fence_all();
+        }
         if delivered > Watermark::MIN && matches!(self.store, Store::Sessions(_)) {
             self.behind.insert(start.lane, (Watermark::MIN, delivered));
         }
@@ -290,12 +302,27 @@ impl Part {
     }
 
     fn close(&mut self, lane: LaneId) {
-        self.lanes.close(lane);
+        self.lanes.lock().close(lane);
         self.open.remove(&lane);
         self.behind.remove(&lane);
+        if self.fences.remove(&lane).is_some() {
+            self.fence_all();
+        }
         if !self.ended.remove(&lane) {
             self.store.take_back(lane);
         }
+    }
+
+    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: what the others brought would
+    /// fail, too, though nobody has taken it.
+    fn fence(&self) -> Option<Fence> {
+        let one = self.sources.as_ref().is_some_and(|sources| sources.len() == 1);
+        self.fence.clone().filter(|_| one)
+    }
+
+    fn fence_all(&mut self) {
+        let all: Vec<Fence> = self.fences.values().cloned().collect();
+        self.fence = (!all.is_empty()).then(|| Fence::all(all));
     }
 
     fn merge(&mut self, lane: LaneId, batch: EventBatch, operator: &Operator) {
@@ -338,7 +365,7 @@ fn emit(operator: &Operator, pipeline: &str, part: &Part, fired: Fired, mark: Ac
         match rows.and_then(|rows| results::with_shard(&rows, shard)) {
             Ok(columns) => {
                 let identity = part.identity(operator, pipeline, shard, head);
-                let origin = Origin::derived(operator.id.clone(), identity);
+                let origin = Origin::derived(operator.id.clone(), identity).behind(part.fence());
                 batches.push(EventBatch::columns(Signal::Windows, columns, origin, Ack::none()));
             }
             Err(error) => {
@@ -406,6 +433,10 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::LaneOpened(start) => self.open(&start),
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => self.close(&lanes),
+            TrunkMessage::ReceiverReady(receiver) => {
+                self.awaited.ready(&receiver);
+                self.advance(Shard::default(), out);
+            }
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {
                 self.before = self.before.max(Some(watermark));
                 self.forward_watermark(out);

@@ -50,7 +50,9 @@ fn a_lane_that_is_idle_ended_drained_or_closed_holds_nobody() {
     run.send(1, LaneMessage::Idle(Duration::from_secs(30)));
     assert!(!waits(&alignment, 0));
     run.events(1, &[event("a", 1_000)]);
-    assert!(waits(&alignment, 0), "it is back");
+    assert!(!waits(&alignment, 0), "it is back, where the trunk is");
+    run.events(0, &[event("a", 160_001)]);
+    assert!(waits(&alignment, 0), "and holds it again");
     run.send(1, LaneMessage::Drain);
     assert!(!waits(&alignment, 0));
 }

@@ -5,7 +5,6 @@ mod harness;
 
 use arrow::array::AsArray;
 use harness::{Event, Run, batch, event};
-use weir_component::delivery::TrunkStart;
 use weir_component::testkit::Probe;
 use weir_component::{LaneId, LaneMessage, TrunkMessage, Watermark};
 use weir_pdata::{EventBatch, Outcome};
@@ -104,17 +103,16 @@ fn a_session_that_fired_takes_late_events_and_may_grow() {
 }
 
 #[test]
-fn an_event_late_on_its_own_counts_in_a_session_that_is_still_there() {
+fn an_event_late_on_its_own_is_late_though_a_session_that_it_would_join_is_open() {
     let mut run = Run::new("{window: {session: 1s}, out_of_orderness: 0s, group_by: [service]}", 1);
     run.events(0, &events(&[1500]));
     run.events(0, &[event("clock", 1900)]);
-    run.events(0, &events(&[800]));
-    run.events(0, &events(&[700, -300]));
-    assert_eq!(run.metric("late_events"), 0, "they are joined before they are judged");
-    run.events(0, &events(&[-1301]));
-    assert_eq!(run.metric("late_events"), 1);
+    run.events(0, &events(&[901]));
+    assert_eq!(run.metric("late_events"), 0, "its own session lasts until 1900, and the watermark is 1899");
+    run.events(0, &events(&[900, 300]));
+    assert_eq!(run.metric("late_events"), 2, "that of 900 lasts until 1899");
     run.end(0);
-    assert_eq!(run.taken(), ["s,4[-300,2500)", "clock,1[1900,2900)"]);
+    assert_eq!(run.taken(), ["s,2[901,2500)", "clock,1[1900,2900)"]);
 }
 
 #[test]
@@ -188,7 +186,7 @@ fn late_events_go_on_with_a_mark_when_asked() {
     assert_eq!(marks(&mut run), [None, Some(vec![yes, no, no, yes]), Some(vec![yes]), None]);
     run.end(0);
     assert_eq!(run.taken(), ["s,1[0,1000)", "s,3[3000,4000)"]);
-    assert_eq!((run.metric("late_events"), run.metric("late_unmarked_events")), (3, 0));
+    assert_eq!(run.metric("late_events"), 3);
 }
 
 #[test]
@@ -216,30 +214,6 @@ fn with_drop_late_events_are_not_marked() {
     run.events(0, &events(&[3000]));
     run.events(0, &events(&[200]));
     assert_eq!((marks(&mut run), run.metric("late_events")), (vec![None, None], 1));
-}
-
-#[test]
-fn an_event_that_becomes_late_on_its_way_to_the_trunk_is_counted_as_unmarked() {
-    let (processor, context, _) =
-        harness::create("{window: {tumbling: 1s}, out_of_orderness: 0s, late: output, group_by: [service]}")
-            .unwrap();
-    let mut lane = processor.lane_stage(&LaneId(0).into()).unwrap();
-    let mut trunk = processor.trunk_stage(&TrunkStart::default()).unwrap();
-    let (mut below, mut out) = (weir_component::Outlet::default(), weir_component::Outlet::default());
-    (0..2).for_each(|lane| trunk.handle(TrunkMessage::LaneOpened(LaneId(lane).into()), &mut out));
-    lane.handle(LaneMessage::Batch(batch(&events(&[100]), weir_pdata::Ack::none())), &mut below);
-    lane.handle(LaneMessage::Batch(batch(&events(&[2000]), weir_pdata::Ack::none())), &mut below);
-    // Both lanes are idle for the trunk and one is far ahead, before the partial result arrives.
-    trunk.handle(TrunkMessage::FromLane(LaneId(1), LaneMessage::Watermark(Watermark(5000))), &mut out);
-    for lane in 0..2 {
-        let idle = LaneMessage::Idle(std::time::Duration::from_secs(30));
-        trunk.handle(TrunkMessage::FromLane(LaneId(lane), idle), &mut out);
-    }
-    for message in below.take_to_trunk() {
-        trunk.handle(TrunkMessage::FromLane(LaneId(0), message), &mut out);
-    }
-    let text = context.telemetry.encode();
-    assert!(text.contains("weir_aggregate_late_unmarked_events_total{processor=\"aggregate\"} 1"), "{text}");
 }
 
 #[test]

@@ -35,22 +35,24 @@ struct Open {
 }
 
 impl Model {
-    fn is_gone(&self, end: i64) -> bool {
-        end - 1 + self.lateness <= self.watermark
+    /// Whether the lane's own watermark has closed a window that ends here.
+    fn is_closed(&self, lane: usize, end: i64) -> bool {
+        self.lanes[lane].is_some_and(|latest| end - 1 + self.lateness < latest - self.out_of_orderness)
     }
 
     /// Takes a batch of a lane; returns what fires then.
     fn batch(&mut self, lane: usize, events: &[Event]) -> Vec<(Window, i32, Reference)> {
         for event in events {
             let time = event.time.unwrap();
-            self.lanes[lane] = self.lanes[lane].max(Some(time));
             if !is_selected(event) {
+                self.lanes[lane] = self.lanes[lane].max(Some(time));
                 continue;
             }
             let starts = (-20_000 / self.slide..20_000 / self.slide).map(|n| n * self.slide);
             let of_it: Vec<i64> = starts.filter(|start| *start <= time && time < start + self.size).collect();
             let open: Vec<i64> =
-                of_it.iter().copied().filter(|start| !self.is_gone(start + self.size)).collect();
+                of_it.iter().copied().filter(|start| !self.is_closed(lane, start + self.size)).collect();
+            self.lanes[lane] = self.lanes[lane].max(Some(time));
             self.late += u64::from(!of_it.is_empty() && open.is_empty());
             for start in open {
                 let (service, operation) = group(event);

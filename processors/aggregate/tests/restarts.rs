@@ -71,8 +71,8 @@ fn firings_of_two_runs_are_the_same_only_when_their_contents_are() {
         run.events(0, &[event("s", 100), event("s", 1000)]);
         identities(&run)
     };
-    assert_eq!(of(PLAIN, 5), of(PLAIN, 6), "the table leaves the second out");
-    assert_ne!(of(LATE, 5), of(LATE, 6), "what a firing has depends on when late events came");
+    assert_eq!(of(PLAIN, 5_000), of(PLAIN, 6_000), "the table leaves the second out");
+    assert_ne!(of(LATE, 5_000), of(LATE, 6_000), "what a firing has depends on when late events came");
 }
 
 #[test]

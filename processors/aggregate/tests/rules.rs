@@ -64,8 +64,14 @@ fn events_from_the_future_neither_count_nor_move_the_watermark() {
     run.events(0, &[event("a", 100), event("a", limit + 1)]);
     assert_eq!((run.watermarks.clone(), run.metric("future_events")), (vec![Watermark(99)], 1));
     run.events(0, &[event("a", limit)]);
-    assert_eq!(run.watermarks.last(), Some(&Watermark(limit - 1)), "the limit itself is allowed");
-    assert_eq!(run.taken(), ["a,1[0,1000)"]);
+    assert_eq!(
+        run.watermarks.last(),
+        Some(&Watermark(999_999)),
+        "the limit itself is allowed, and counts as now"
+    );
+    assert_eq!((run.taken(), run.metric("future_events")), (vec!["a,1[0,1000)".to_owned()], 1));
+    run.end(0);
+    assert_eq!(run.taken(), ["a,1[4600000,4601000)"]);
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn without_group_by_there_is_one_group() {
 #[test]
 fn one_batch_per_window_ordered_by_window_and_key() {
     let mut run = Run::new(SECTION, 1);
-    run.events(0, &[event("b", 1500), event("a", 1500), event("b", 0), event("c", 0), event("a", 9999)]);
+    run.events(0, &[event("c", 0), event("b", 0), event("b", 1500), event("a", 1500), event("a", 9999)]);
     assert_eq!(run.emitted.len(), 2);
     assert_eq!(run.taken(), ["b,1[0,1000)", "c,1[0,1000)", "a,1[1000,2000)", "b,1[1000,2000)"]);
 }
@@ -463,11 +469,12 @@ fn the_demand_is_every_column_read() {
     )
     .unwrap();
     let names = ["end_time", "duration_ns", "status", "kind", "service", "http.route", "http.size", "peer"];
-    assert_eq!(processor.demand(), Demand::names(names));
+    let whose = ["service", "service_instance"];
+    assert_eq!(processor.demand(), Demand::names(names.into_iter().chain(whose)));
     let (processor, ..) =
         harness::create("{window: {tumbling: 1s}, signals: [logs], time: time, group_by: [service]}")
             .unwrap();
-    assert_eq!(processor.demand(), Demand::names(["time", "service"]));
+    assert_eq!(processor.demand(), Demand::names(["time", "service", "service_instance"]));
 }
 
 /// Error logs: time, service, severity.

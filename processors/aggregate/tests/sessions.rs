@@ -86,10 +86,8 @@ fn by_definition(mut times: Vec<i64>) -> Vec<(i64, i64, i64)> {
 
 #[test]
 fn a_session_that_never_falls_silent_is_cut() {
-    let mut run = Run::new(
-        "{window: {session: 10ms, max_session: 200ms}, out_of_orderness: 0s, group_by: [service]}",
-        1,
-    );
+    let section = "{window: {session: 10ms, max_session: 200ms}, out_of_orderness: 0s, group_by: [service]}";
+    let mut run = Run::new(section, 1);
     for time in (30..700).step_by(10) {
         run.events(0, &[event("s", time)]);
         assert!(run.groups() <= 5, "{} fragments", run.groups());
@@ -99,9 +97,9 @@ fn a_session_that_never_falls_silent_is_cut() {
         ["s,17[30,200)", "s,10[200,300)", "s,10[300,400)", "s,10[400,500)", "s,10[500,600)", "s,10[600,700)"];
     assert_eq!(run.taken(), cut);
     // Shorter than half of it: never.
-    run.open(1);
-    run.events(1, &(0..9).map(|n| event("t", 1_095 + n * 10)).collect::<Vec<_>>());
-    run.end(1);
+    let mut run = Run::new(section, 1);
+    run.events(0, &(0..9).map(|n| event("t", 1_095 + n * 10)).collect::<Vec<_>>());
+    run.end(0);
     assert_eq!(run.taken(), ["t,9[1095,1185)"]);
 }
 

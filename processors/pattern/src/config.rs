@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
+use weir_component::progress::SharedWatermarks;
 use weir_component::{Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::Signal;
@@ -53,6 +53,9 @@ struct Config {
     idle_timeout: Duration,
     #[serde(default = "default_max_future")]
     max_future: Duration,
+    /// As `out_of_orderness`, when it is not written.
+    #[serde(default)]
+    max_ahead: Option<Duration>,
     max_partial_matches: Option<u32>,
     #[serde(default = "default_max_keys")]
     max_keys: u32,
@@ -186,6 +189,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     });
     let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
     let max_future = check.millis("max_future", config.max_future);
+    let max_ahead = config.max_ahead.map_or(out_of_orderness, |ahead| check.millis("max_ahead", ahead));
     if config.idle_timeout.is_zero() {
         check.wrong("idle_timeout", "must be more than 0s");
     }
@@ -217,8 +221,9 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
         max_future,
+        max_ahead,
         limits,
-        reached: AtomicI64::new(i64::MIN),
+        watermarks: SharedWatermarks::default(),
         metrics: Metrics::new(&context),
         clock: context.clock,
         logs: Logs::default(),

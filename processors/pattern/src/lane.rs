@@ -4,15 +4,17 @@
 //!   `where` selects, with the columns that are read, goes to the trunk.
 //! * The lane's watermark is the latest time of its input, less the out-of-orderness and 1 ms; `where` does not matter.
 //!   Until a lane has brought input it tells no watermark: it may be one of events from which windows are made.
+//! * An event is late when its time is at or before the lane's own watermark, of what it has read before. A lane that opens, or wakes from
+//!   idleness, takes the trunk's as its own.
 //! * A lane that brings other signals only, or nothing usable for `idle_timeout`, is idle.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use weir_component::{LaneMessage, Outlet, Stage, Watermark};
+use weir_component::progress::LaneProgress;
+use weir_component::{LaneId, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::EventBatch;
 use weir_pdata::expr::ExprError;
 
@@ -29,23 +31,33 @@ pub(crate) struct LaneHalf {
     operator: Arc<Operator>,
     /// Whether the lane has brought input.
     carries: bool,
-    /// The latest time seen, in milliseconds.
-    mark: Option<i64>,
     watermark: Watermark,
+    /// What it shares with the trunk.
+    progress: LaneProgress,
     /// Wall-clock time of the last batch.
     last_batch: Option<i64>,
     /// How long there have been only batches without a usable time.
     nothing_usable: Duration,
 }
 
+/// What there was in a batch.
+#[derive(Default)]
+struct Seen {
+    /// One of its rows has a usable time.
+    usable: bool,
+    /// Rows that are late, rising.
+    late: Vec<usize>,
+}
+
 impl LaneHalf {
     /// A lane's half of this operator.
-    pub(crate) fn new(operator: Arc<Operator>) -> LaneHalf {
+    pub(crate) fn new(operator: Arc<Operator>, lane: LaneId) -> LaneHalf {
+        let (progress, watermark) = operator.watermarks.join(lane, Watermark::MIN);
         LaneHalf {
             operator,
             carries: false,
-            mark: None,
-            watermark: Watermark::MIN,
+            watermark,
+            progress,
             last_batch: None,
             nothing_usable: Duration::ZERO,
         }
@@ -56,38 +68,55 @@ impl LaneHalf {
         let silence =
             self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let input = batch.as_columns().filter(|_| batch.signal == self.operator.input).cloned();
-        let usable = input.as_ref().is_some_and(|columns| self.see(columns, now));
+        let seen = input.as_ref().map(|columns| self.see(columns, now)).unwrap_or_default();
         match input {
             Some(_) if self.operator.reads_derived() => out.to_trunk(LaneMessage::Batch(batch)),
-            Some(columns) => self.pass(batch, &columns, out),
+            Some(columns) => self.pass(batch, &columns, &seen.late, out),
             None => out.forward(LaneMessage::Batch(batch)),
         }
-        if usable {
+        if seen.usable {
             self.nothing_usable = Duration::ZERO;
-            let mark = self.mark.map(|mark| Watermark::after(mark, self.operator.out_of_orderness));
-            self.advance(mark.unwrap_or(Watermark::MIN), out);
+            self.advance(self.watermark, out);
             return;
         }
         self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
         if !self.carries || self.nothing_usable >= self.operator.idle_timeout {
-            out.to_trunk(LaneMessage::Idle(self.nothing_usable));
+            self.rest(self.nothing_usable, out);
         }
     }
 
-    /// Notes the times of a batch. Whether one of them is usable.
-    fn see(&mut self, columns: &RecordBatch, now: i64) -> bool {
+    /// Tells the trunk that the lane is idle.
+    fn rest(&mut self, quiet: Duration, out: &mut Outlet) {
+        self.progress.rest();
+        out.to_trunk(LaneMessage::Idle(quiet));
+    }
+
+    /// Notes the times of a batch.
+    fn see(&mut self, columns: &RecordBatch, now: i64) -> Seen {
         self.carries = true;
         let times = Times::of(columns, &self.operator);
         let horizon = now.saturating_add(self.operator.max_future);
-        let latest =
-            (0..columns.num_rows()).filter_map(|row| times.get(row)).filter(|time| *time <= horizon).max();
-        self.mark = self.mark.max(latest);
-        latest.is_some()
+        let ceiling = now.saturating_add(self.operator.max_ahead);
+        let mut seen = Seen::default();
+        for row in 0..columns.num_rows() {
+            let Some(time) = times.get(row).filter(|time| *time <= horizon) else { continue };
+            seen.usable = true;
+            if self.progress.is_resting() {
+                self.watermark = self.watermark.max(self.progress.wake());
+            }
+            if Watermark(time) <= self.watermark {
+                seen.late.push(row);
+            }
+            // One fast clock must not close everybody's time.
+            let reach = Watermark::after(time.min(ceiling), self.operator.out_of_orderness);
+            self.watermark = self.watermark.max(reach);
+        }
+        seen
     }
 
     /// Sends a copy of a batch of events to the trunk and forwards the batch.
-    fn pass(&self, batch: EventBatch, columns: &RecordBatch, out: &mut Outlet) {
-        let late = match self.copy(columns) {
+    fn pass(&self, batch: EventBatch, columns: &RecordBatch, late: &[usize], out: &mut Outlet) {
+        let late = match self.copy(columns, late) {
             Ok((copy, late)) => {
                 if copy.num_rows() > 0 {
                     out.to_trunk(LaneMessage::Batch(batch.clone().with_columns(copy)));
@@ -103,18 +132,15 @@ impl LaneHalf {
         out.forward(LaneMessage::Batch(late::mark(batch, wanted)));
     }
 
-    /// What the trunk reads of a batch, and the rows that are late already.
-    fn copy(&self, columns: &RecordBatch) -> Result<(RecordBatch, Vec<usize>), ExprError> {
+    /// What the trunk reads of a batch, and the rows of `late` that `where` selects.
+    fn copy(&self, columns: &RecordBatch, late: &[usize]) -> Result<(RecordBatch, Vec<usize>), ExprError> {
         let operator = &self.operator;
         let rows = selected(columns, operator)?;
-        let times = Times::of(columns, operator);
-        let reached = operator.reached.load(Ordering::Acquire);
         let is_selected = |row: usize| rows.as_ref().is_none_or(|rows| rows.value(row));
-        let is_late = |row: usize| is_selected(row) && times.get(row).is_some_and(|time| time <= reached);
-        let all = 0..columns.num_rows();
-        let late: Vec<usize> = all.clone().filter(|row| is_late(*row)).collect();
-        operator.note_late(late.len(), Watermark(reached));
-        let goes: BooleanArray = all.map(|row| Some(is_selected(row) && !is_late(row))).collect();
+        let late: Vec<usize> = late.iter().copied().filter(|row| is_selected(*row)).collect();
+        operator.note_late(late.len(), self.watermark);
+        let goes = |row: usize| is_selected(row) && late.binary_search(&row).is_err();
+        let goes: BooleanArray = (0..columns.num_rows()).map(|row| Some(goes(row))).collect();
         let schema = columns.schema();
         let mut needed: Vec<usize> =
             operator.columns().filter_map(|name| schema.index_of(name).ok()).collect();
@@ -129,6 +155,9 @@ impl LaneHalf {
     }
 
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
+        if self.carries && self.progress.is_resting() {
+            self.watermark = self.watermark.max(self.progress.wake());
+        }
         self.watermark = self.watermark.max(to);
         if self.carries {
             out.to_trunk(LaneMessage::Watermark(self.watermark));
@@ -143,13 +172,13 @@ impl Stage<LaneMessage> for LaneHalf {
             LaneMessage::Watermark(watermark) => {
                 self.advance(watermark, out);
                 if watermark == Watermark::MAX && !self.carries {
-                    out.to_trunk(LaneMessage::Idle(Duration::ZERO));
+                    self.rest(Duration::ZERO, out);
                 }
                 out.forward(LaneMessage::Watermark(watermark));
             }
             LaneMessage::Idle(quiet) => {
                 if quiet >= self.operator.idle_timeout {
-                    out.to_trunk(LaneMessage::Idle(quiet));
+                    self.rest(quiet, out);
                 }
                 out.forward(LaneMessage::Idle(quiet));
             }

@@ -20,10 +20,6 @@ const LATE: Metric = counter(
     "weir_pattern_late_events",
     "Events left out because their time was not after the watermark when they came.",
 );
-const UNMARKED: Metric = counter(
-    "weir_pattern_late_unmarked_events",
-    "Of the late events with late: output, those that went on without the mark: they became late on the way to the trunk.",
-);
 const TIMELESS: Metric =
     counter("weir_pattern_timeless_events", "Events left out because their time is NULL or missing.");
 const FUTURE: Metric = counter(
@@ -53,7 +49,6 @@ pub(crate) const METRICS: &[Metric] = &[
     DROPPED,
     GIVEN_UP,
     LATE,
-    UNMARKED,
     TIMELESS,
     FUTURE,
     REFUSED,
@@ -82,7 +77,6 @@ pub(crate) struct Metrics {
     pub(crate) dropped: Counter,
     pub(crate) given_up: Counter,
     pub(crate) late: Counter,
-    pub(crate) unmarked: Counter,
     pub(crate) timeless: Counter,
     pub(crate) future: Counter,
     pub(crate) refused_keys: Counter,
@@ -105,7 +99,6 @@ impl Metrics {
             dropped: counter(&DROPPED),
             given_up: counter(&GIVEN_UP),
             late: counter(&LATE),
-            unmarked: counter(&UNMARKED),
             timeless: counter(&TIMELESS),
             future: counter(&FUTURE),
             refused_keys: context.telemetry.counter(&REFUSED, &[&id, "max_keys"]),

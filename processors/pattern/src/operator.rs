@@ -1,10 +1,10 @@
 //! One configured `pattern`: what both halves share, and the halves it makes.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::progress::SharedWatermarks;
 use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, ExprError, Failures};
 use weir_pdata::{Demand, Signal};
@@ -45,9 +45,11 @@ pub(crate) struct Operator {
     pub(crate) idle_timeout: Duration,
     /// Milliseconds.
     pub(crate) max_future: i64,
+    /// Milliseconds: how far an event may move the watermark ahead of the clock, with `out_of_orderness` added to it.
+    pub(crate) max_ahead: i64,
     pub(crate) limits: Limits,
-    /// The trunk's watermark in milliseconds, so that lanes can mark late events as they pass.
-    pub(crate) reached: AtomicI64,
+    /// How far the lanes have come.
+    pub(crate) watermarks: SharedWatermarks,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) logs: Logs,
@@ -149,11 +151,11 @@ impl Processor for Pattern {
         Demand::names(self.0.columns().chain(condition.map(String::as_str)))
     }
 
-    fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf::new(self.0.clone())))
+    fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
+        Some(Box::new(LaneHalf::new(self.0.clone(), start.lane)))
     }
 
-    fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        Some(Box::new(TrunkHalf::new(self.0.clone())))
+    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
+        Some(Box::new(TrunkHalf::new(self.0.clone(), trunk)))
     }
 }

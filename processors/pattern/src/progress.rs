@@ -8,14 +8,14 @@
 
 use std::collections::BTreeSet;
 
-use weir_component::watermark::LaneWatermarks;
+use weir_component::progress::SharedWatermarks;
 use weir_component::{LaneId, Watermark};
 
 /// The progress of one trunk half.
 pub(crate) struct Progress {
     /// The input may come from a stage before this one.
     follows_derived: bool,
-    lanes: LaneWatermarks,
+    lanes: SharedWatermarks,
     /// Open lanes that have brought input.
     carriers: BTreeSet<LaneId>,
     derived: Option<Watermark>,
@@ -25,10 +25,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// `follows_derived`: the input is windows or alarms.
-    pub(crate) fn new(follows_derived: bool) -> Progress {
+    pub(crate) fn new(follows_derived: bool, lanes: SharedWatermarks) -> Progress {
         Progress {
             follows_derived,
-            lanes: LaneWatermarks::default(),
+            lanes,
             carriers: BTreeSet::new(),
             derived: None,
             now: Watermark::MIN,
@@ -42,11 +42,11 @@ impl Progress {
     }
 
     pub(crate) fn open(&mut self, lane: LaneId) {
-        self.lanes.open(lane, Watermark::MIN);
+        self.lanes.lock().open(lane, Watermark::MIN);
     }
 
     pub(crate) fn close(&mut self, lane: LaneId) {
-        self.lanes.close(lane);
+        self.lanes.lock().close(lane);
         self.carriers.remove(&lane);
     }
 
@@ -56,23 +56,27 @@ impl Progress {
     }
 
     pub(crate) fn lane(&mut self, lane: LaneId, watermark: Watermark) {
-        self.lanes.set(lane, watermark);
+        self.lanes.lock().set(lane, watermark);
     }
 
     pub(crate) fn idle(&mut self, lane: LaneId) {
-        self.lanes.set_idle(lane);
+        self.lanes.lock().set_idle(lane);
     }
 
     pub(crate) fn derived(&mut self, watermark: Watermark) {
         self.derived = self.derived.max(Some(watermark));
     }
 
-    /// Combines anew: the watermark if it moved on, and the one to forward if that did.
-    pub(crate) fn advance(&mut self) -> (Option<Watermark>, Option<Watermark>) {
-        self.lanes.advance();
-        let lanes = self.lanes.combined();
+    /// Combines anew: the watermark if it moved on, and the one to forward if that did. `waits`: lanes are still to come.
+    pub(crate) fn advance(&mut self, waits: bool) -> (Option<Watermark>, Option<Watermark>) {
+        let mut shared = self.lanes.lock();
+        if !waits {
+            shared.advance();
+        }
+        let (lanes, idle) = (shared.combined(), shared.is_idle());
+        drop(shared);
         let both = match self.derived {
-            Some(derived) if self.carriers.is_empty() || self.lanes.is_idle() => derived,
+            Some(derived) if self.carriers.is_empty() || idle => derived,
             Some(derived) => derived.min(lanes),
             None => lanes,
         };
@@ -97,48 +101,48 @@ mod tests {
 
     #[test]
     fn lanes_alone_combine_to_their_minimum() {
-        let mut progress = Progress::new(true);
+        let mut progress = Progress::new(true, SharedWatermarks::default());
         progress.open(A);
         progress.open(B);
         progress.lane(A, Watermark(5));
-        assert_eq!(progress.advance(), (None, None));
+        assert_eq!(progress.advance(false), (None, None));
         progress.lane(B, Watermark(3));
-        assert_eq!(progress.advance(), (Some(Watermark(3)), Some(Watermark(3))));
+        assert_eq!(progress.advance(false), (Some(Watermark(3)), Some(Watermark(3))));
     }
 
     #[test]
     fn windows_follow_the_stage_before_whatever_lanes_of_events_say() {
-        let mut progress = Progress::new(true);
+        let mut progress = Progress::new(true, SharedWatermarks::default());
         progress.open(A);
         progress.derived(Watermark(7));
-        assert_eq!(progress.advance(), (Some(Watermark(7)), Some(Watermark(7))));
+        assert_eq!(progress.advance(false), (Some(Watermark(7)), Some(Watermark(7))));
         progress.lane(A, Watermark::MAX);
-        assert_eq!(progress.advance(), (None, None));
+        assert_eq!(progress.advance(false), (None, None));
     }
 
     #[test]
     fn windows_of_a_lane_hold_those_of_the_stage_before() {
-        let mut progress = Progress::new(true);
+        let mut progress = Progress::new(true, SharedWatermarks::default());
         progress.open(A);
         progress.carries(A);
         progress.lane(A, Watermark(3));
         progress.derived(Watermark(7));
-        assert_eq!(progress.advance().0, Some(Watermark(3)));
+        assert_eq!(progress.advance(false).0, Some(Watermark(3)));
         progress.close(A);
-        assert_eq!(progress.advance().0, Some(Watermark(7)));
+        assert_eq!(progress.advance(false).0, Some(Watermark(7)));
         assert_eq!(progress.now(), Watermark(7));
     }
 
     #[test]
     fn events_follow_lanes_and_what_is_forwarded_is_the_least_of_both() {
-        let mut progress = Progress::new(false);
+        let mut progress = Progress::new(false, SharedWatermarks::default());
         progress.open(A);
         progress.derived(Watermark(2));
-        assert_eq!(progress.advance(), (None, Some(Watermark(2))));
+        assert_eq!(progress.advance(false), (None, Some(Watermark(2))));
         progress.carries(A);
         progress.lane(A, Watermark(9));
-        assert_eq!(progress.advance(), (Some(Watermark(9)), None));
+        assert_eq!(progress.advance(false), (Some(Watermark(9)), None));
         progress.derived(Watermark(20));
-        assert_eq!(progress.advance(), (None, Some(Watermark(9))));
+        assert_eq!(progress.advance(false), (None, Some(Watermark(9))));
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! * Every batch of windows or alarms is forwarded at once. Late rows go on with `late` = true when that is wanted.
 //! * When the watermark moves, the events up to it are taken, the alarms of the matches are forwarded, then the watermark.
-//! * An event is late when its time is at or before the watermark. A window that fires again always is.
+//! * A window or alarm is late when its time is at or before the watermark. A window that fires again always is. Of events the lane
+//!   has left out those that are late by its own watermark; the trunk drops none.
 //! * What came from a lane that closes before its end is given up: it is read again by the lane's next owner.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use weir_component::{LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_component::delivery::TrunkStart;
+use weir_component::{Awaited, LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::ExprError;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
@@ -29,6 +30,8 @@ pub(crate) struct TrunkHalf {
     /// Lanes whose stream has ended: nothing of them is read again.
     ended: BTreeSet<LaneId>,
     is_strict: bool,
+    /// The receivers for which time waits.
+    awaited: Awaited,
 }
 
 /// Rows of one batch that are left out.
@@ -43,13 +46,13 @@ struct Outside {
 
 impl TrunkHalf {
     /// The trunk's half of this operator.
-    pub(crate) fn new(operator: Arc<Operator>) -> TrunkHalf {
-        operator.reached.store(i64::MIN, Ordering::Release);
+    pub(crate) fn new(operator: Arc<Operator>, trunk: &TrunkStart) -> TrunkHalf {
         TrunkHalf {
-            progress: Progress::new(operator.reads_derived()),
+            progress: Progress::new(operator.reads_derived(), operator.watermarks.clone()),
             keys: Keys::new(operator.sequence.clone(), operator.limits),
             ended: BTreeSet::new(),
             is_strict: operator.is_strict(),
+            awaited: Awaited::new(trunk),
             operator,
         }
     }
@@ -61,7 +64,8 @@ impl TrunkHalf {
             match self.keep(&columns, &batch.ack, lane) {
                 Ok(late) if !self.operator.late_output => drop(late),
                 Ok(late) if passes_here => batch = late::mark(batch, &late),
-                Ok(late) => drop(self.operator.metrics.unmarked.inc_by(late.len() as u64)),
+                // The lane has left out what is late.
+                Ok(_) => {}
                 Err(error) => self.operator.note_failed(columns.num_rows(), &error),
             }
         }
@@ -98,7 +102,8 @@ impl TrunkHalf {
                 outside.future += 1;
                 continue;
             }
-            if Watermark(time) <= watermark {
+            // Of events the lane's half has judged that, by its own watermark, for which the trunk waits.
+            if operator.reads_derived() && Watermark(time) <= watermark {
                 outside.late.push(row);
                 continue;
             }
@@ -128,9 +133,9 @@ impl TrunkHalf {
 
     /// Moves on as far as lanes and stages before say.
     fn advance(&mut self, out: &mut Outlet) {
-        let (now, forward) = self.progress.advance();
+        let waits = self.awaited.is_waiting(&self.operator.id, self.operator.clock.as_ref());
+        let (now, forward) = self.progress.advance(waits);
         if let Some(now) = now {
-            self.operator.reached.store(now.0, Ordering::Release);
             let advanced = self.keys.advance(now.0);
             self.emit(&advanced, out);
         }
@@ -253,12 +258,19 @@ impl Outside {
 impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
-            TrunkMessage::LaneOpened(start) => self.progress.open(start.lane),
+            TrunkMessage::LaneOpened(start) => {
+                self.awaited.open(&start);
+                self.progress.open(start.lane);
+            }
+            TrunkMessage::ReceiverReady(receiver) => {
+                self.awaited.ready(&receiver);
+                self.advance(out);
+            }
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => {
                 for lane in lanes.iter().copied() {
                     self.give_up(lane, out);
-                    self.ended.remove(&lane);
+                    self.awaited.close(lane, self.ended.remove(&lane));
                     self.progress.close(lane);
                 }
                 self.advance(out);

@@ -169,6 +169,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.history.open(&start);
                 self.lanes.open(start.lane, Watermark::MIN);
             }
+            TrunkMessage::ReceiverReady(_) => {}
             TrunkMessage::LanesClosed(lanes) => {
                 lanes.iter().for_each(|lane| self.lanes.close(*lane));
                 self.lanes_moved(out);

@@ -71,6 +71,7 @@ impl Receiver for FileReceiver {
             .zip(sources)
             .map(|(path, source)| FileLane::open(path, source, &config, &context, &host, set.clone(), &stop))
             .collect();
+        host.ready();
         let mut tasks = JoinSet::new();
         for file in files {
             tasks.spawn(file.run());

@@ -81,6 +81,7 @@ impl Receiver for Generator {
             };
             lanes.spawn(shard.run(started));
         }
+        host.ready();
         while let Some(ended) = lanes.join_next().await {
             ended.map_err(|error| ReceiverError {
                 message: format!("{id}: a lane of the generator ended abnormally; please report this"),

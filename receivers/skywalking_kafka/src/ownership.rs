@@ -271,6 +271,7 @@ impl<'a> Ownership<'a> {
                 tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
                 self.awaiting.add(partitions.iter().copied(), now);
                 self.answer(&rebalance);
+                self.told_ready();
             }
             Rebalance::Revoke { partitions, lost } => {
                 tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
@@ -316,6 +317,14 @@ impl<'a> Ownership<'a> {
         self.answer_owed();
         self.unassign(&again, "beginning partitions again");
         self.awaiting.add(again, now);
+        self.told_ready();
+    }
+
+    /// Says that every lane is open that there is for now, when none is waited for.
+    fn told_ready(&self) {
+        if self.awaiting.len() == 0 {
+            self.host.ready();
+        }
     }
 
     /// Opens the lanes of these partitions and begins to read.
@@ -360,6 +369,7 @@ impl<'a> Ownership<'a> {
         }
         self.count_assigned();
         self.committer.flush();
+        self.host.ready();
         self.told(self.consumer.incremental_assign(&list), "assigning partitions");
         Ok(())
     }

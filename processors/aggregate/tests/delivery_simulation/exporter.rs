@@ -9,7 +9,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use weir_component::delivery::Ledger;
 use weir_component::exporter_helper::ranges::{Amount, Cut, Piece, Ranges};
 use weir_pdata::text::TextColumn;
-use weir_pdata::{EventBatch, Held, Signal};
+use weir_pdata::{EventBatch, Fence, Held, Signal};
 
 use crate::Fault;
 use crate::plan::Fate;
@@ -64,6 +64,7 @@ pub struct Exporter {
 /// An export on its way.
 pub struct Export {
     range: Option<(Arc<Route>, Range<i64>, u64)>,
+    fence: Option<Fence>,
     insert: Insert,
     held: Vec<Held>,
     done: bool,
@@ -102,7 +103,8 @@ impl Exporter {
         while let Some(Queued { batch, held }) = self.alone.pop_front() {
             let token = batch.origin.identity.as_deref().unwrap().to_owned();
             let insert = Insert { token, events: Vec::new(), windows: rows(&batch) };
-            self.exports.push(Export { range: None, insert, held: vec![held], done: false });
+            let fence = batch.origin.fence.clone();
+            self.exports.push(Export { range: None, fence, insert, held: vec![held], done: false });
         }
         for (route, ranges) in self.routes.values_mut() {
             let Some(Cut { range, pieces, .. }) = ranges.take(0) else { continue };
@@ -116,6 +118,7 @@ impl Exporter {
             let insert = Insert { token, events, windows: Vec::new() };
             self.exports.push(Export {
                 range: Some((Arc::clone(route), range, version)),
+                fence: None,
                 insert,
                 held,
                 done: false,
@@ -134,6 +137,11 @@ impl Exporter {
         let at = at % self.exports.len();
         let export = &mut self.exports[at];
         if export.done {
+            return Ok(None);
+        }
+        if export.fence.as_ref().is_some_and(Fence::is_closed) {
+            // Another owner computes it, too.
+            drop(self.exports.remove(at));
             return Ok(None);
         }
         if let Some((route, _, version)) = &export.range

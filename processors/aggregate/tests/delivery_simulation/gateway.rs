@@ -324,7 +324,7 @@ impl Gateway {
                 number: self.ownerships,
                 ledger,
                 lane,
-                set: Some(set),
+                set: Some(set).filter(|_| self.fault != Some(Fault::LanesEndOneByOne)),
                 read: offset,
                 cuts,
                 written: None,

@@ -61,7 +61,7 @@ pub struct OpenLane {
 impl Pipeline {
     pub fn new(processors: Vec<Box<dyn Processor>>) -> Pipeline {
         let (name, marks): (Arc<str>, _) = ("main".into(), Marks::default());
-        let start = TrunkStart { pipeline: Arc::clone(&name), marks: marks.clone() };
+        let start = TrunkStart { pipeline: Arc::clone(&name), marks: marks.clone(), ..TrunkStart::default() };
         let trunk = processors.iter().map(|processor| processor.trunk_stage(&start).unwrap()).collect();
         Pipeline { name, marks, processors, trunk, waiting: Arc::default(), next_lane: 0 }
     }

@@ -99,7 +99,8 @@ pub fn create(section: &str) -> Result<Created, Diagnostics> {
 pub fn create_from(yaml: &str) -> Result<Created, Diagnostics> {
     let document = Document::load(vec![Source::new("test.yaml", yaml)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
-    let clock = Arc::new(ManualClock::at(0));
+    // Later than any event of a test that does not set it.
+    let clock = Arc::new(ManualClock::at(4_000_000_000_000));
     let context = Context { clock: clock.clone(), ..testkit::context("aggregate", &std::env::temp_dir()) };
     let settings = Settings::new(&document, &topology.processors[0]);
     let processor = (weir_processor_aggregate::FACTORY.create)(settings, context.clone())?;
@@ -125,11 +126,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// The processor of this section with `lanes` open lanes, its clock at 0.
+    /// The processor of this section with `lanes` open lanes.
     pub fn new(section: &str, lanes: u64) -> Run {
         let (processor, context, clock) = create(section).unwrap_or_else(|error| panic!("{error}"));
         let marks = Marks::default();
-        let start = TrunkStart { pipeline: "main".into(), marks: marks.clone() };
+        let start = TrunkStart { pipeline: "main".into(), marks: marks.clone(), ..TrunkStart::default() };
         let trunk = processor.trunk_stage(&start).unwrap();
         let mut run = Run {
             processor,

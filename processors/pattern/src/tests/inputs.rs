@@ -49,7 +49,7 @@ fn windows_of_lanes_wait_for_the_slowest_lane() {
 
 #[test]
 fn a_lane_of_windows_tells_a_watermark_and_one_of_other_signals_is_idle() {
-    let processor = with(&format!("{TWO_HITS}out_of_orderness: 1s\n"));
+    let processor = with(&format!("{TWO_HITS}out_of_orderness: 1s\nmax_ahead: 1h\n"));
     let mut stage = processor.lane_stage(&A.into()).unwrap();
     let mut out = Outlet::default();
     stage.handle(LaneMessage::Batch(batch(Signal::Logs, &[log(5, "x", 1)], Ack::none())), &mut out);
@@ -117,7 +117,8 @@ fn a_lane_that_ended_keeps_its_part() {
 fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
     let context = test_context();
     let telemetry = context.telemetry.clone();
-    let processor = create(ERRORS, context).unwrap_or_else(|problems| panic!("{problems}"));
+    let processor =
+        create(&format!("{ERRORS}max_ahead: 1h\n"), context).unwrap_or_else(|problems| panic!("{problems}"));
     let (mut lane, mut trunk) =
         (processor.lane_stage(&A.into()).unwrap(), processor.trunk_stage(&TrunkStart::default()).unwrap());
     trunk.handle(TrunkMessage::LaneOpened(A.into()), &mut Outlet::default());
@@ -132,7 +133,7 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
         messages
     };
     let mut logs = |lines: &[Value]| send(LaneMessage::Batch(batch(Signal::Logs, lines, probe.ack())));
-    let passed = logs(&[log(3000, "up", 9), log(1000, "down", 9), log(2500, "noise", 0), log(2000, "up", 9)]);
+    let passed = logs(&[log(1000, "down", 9), log(3000, "up", 9), log(2500, "noise", 0), log(2000, "up", 9)]);
     assert_eq!(rows(Signal::Logs, &passed).len(), 4, "all pass, once");
     assert_eq!(rows(Signal::Alarms, &passed).len(), 0, "the watermark is at 1999");
     let passed = logs(&[log(5000, "x", 0), log(1999, "down", 9), log(1998, "x", 0)]);
@@ -141,18 +142,30 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
         rows(Signal::Logs, &passed).iter().map(|row| row["attributes"]["late"].clone()).collect();
     assert_eq!(late, [json!(false), json!(true), json!(false)], "what `where` leaves out is not late");
     assert_eq!(counted(&telemetry, "late_events"), 1);
-    assert_eq!(counted(&telemetry, "late_unmarked_events"), 0);
 }
 
 #[test]
-fn an_event_that_is_late_on_the_trunk_only_is_counted_as_unmarked() {
+fn the_trunk_drops_nothing_that_a_lane_sent() {
     let mut trunk = Trunk::new(ERRORS);
     trunk.send(TrunkMessage::LaneOpened(A.into()));
     trunk.lane(A, LaneMessage::Watermark(Watermark(1999)));
     let logs = batch(Signal::Logs, &[log(1999, "down", 9)], trunk.probe.ack());
     assert_eq!(trunk.lane(A, LaneMessage::Batch(logs)).len(), 0, "it passed on its lane");
-    assert_eq!((trunk.counted("late_events"), trunk.counted("late_unmarked_events")), (1, 1));
-    assert_eq!((trunk.probe.open(), trunk.probe.count(Outcome::Failed)), (0, 0));
+    assert_eq!(trunk.counted("late_events"), 0, "the lane has judged it");
+    assert_eq!((trunk.probe.open(), trunk.probe.count(Outcome::Failed)), (1, 0), "it waits");
+}
+
+#[test]
+fn one_fast_clock_moves_the_watermark_no_further_than_the_clock() {
+    let mut stage =
+        with(&format!("{TWO_HITS}out_of_orderness: 1s\nmax_ahead: 3s\n")).lane_stage(&A.into()).unwrap();
+    let mut out = Outlet::default();
+    let lines = [window("a", 1_800_000, 1), window("b", 2_500, 1)];
+    stage.handle(LaneMessage::Batch(batch(Signal::Windows, &lines, Ack::none())), &mut out);
+    assert!(
+        matches!(out.take_to_trunk().as_slice()[1], LaneMessage::Watermark(Watermark(1999))),
+        "the clock is at 0"
+    );
 }
 
 #[test]

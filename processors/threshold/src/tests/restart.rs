@@ -110,7 +110,7 @@ async fn begin(settings: &str, disk: &Disk) -> (Box<dyn Processor>, Trunk, Marks
     let processor = with_context(settings, weir_component::Context { storages, ..test_context() });
     processor.start(PIPELINE, tokio_util::sync::CancellationToken::new()).await.unwrap();
     let marks = Marks::default();
-    let start = TrunkStart { pipeline: PIPELINE.into(), marks: marks.clone() };
+    let start = TrunkStart { pipeline: PIPELINE.into(), marks: marks.clone(), ..TrunkStart::default() };
     let trunk = Trunk { stage: processor.trunk_stage(&start).unwrap(), probe: Default::default() };
     (processor, trunk, marks)
 }
