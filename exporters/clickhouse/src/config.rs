@@ -7,6 +7,7 @@ use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig,
 };
 use weir_config::{ByteSize, Duration, Secret};
+use weir_http::{Connection, Proxy, Tls};
 
 /// More rows than this would be cut into several blocks by the server.
 const MAX_ROWS: usize = 1_000_000;
@@ -25,6 +26,10 @@ pub struct Config {
     pub username: String,
     /// The user's password.
     pub password: Secret,
+    /// Whom to trust, and how to be known.
+    pub tls: Option<Tls>,
+    /// Through whom requests go.
+    pub proxy: Option<Proxy>,
     /// Whether a database or table that does not exist is created.
     pub create_schema: bool,
     /// The names of the tables.
@@ -56,6 +61,8 @@ impl Default for Config {
             database: "default".to_owned(),
             username: "default".to_owned(),
             password: Secret::default(),
+            tls: None,
+            proxy: None,
             create_schema: true,
             tables: Tables::default(),
             compression: Compression::Lz4,
@@ -140,6 +147,11 @@ impl Config {
             ..HelperConfig::default()
         };
         defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
+    }
+
+    /// How the server is reached, or what is wrong with it.
+    pub(crate) fn connection(&self) -> Result<Connection, Vec<(String, String)>> {
+        Connection::new(&self.endpoint, self.tls.as_ref(), self.proxy.as_ref())
     }
 
     /// What is wrong: the key within the section, and why.

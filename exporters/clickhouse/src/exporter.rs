@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
+use weir_http::Connection;
 use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
 use crate::at_fault::Refused;
@@ -136,7 +137,7 @@ struct Ready {
 }
 
 impl ClickHouseExporter {
-    pub fn new(config: Config, context: Context) -> ClickHouseExporter {
+    pub fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let names = &config.tables;
         let tables = SIGNALS.map(|signal| Table {
             signal,
@@ -155,7 +156,7 @@ impl ClickHouseExporter {
         let id = context.id.to_string();
         ClickHouseExporter {
             room: Room::new(config.compression == Compression::Lz4),
-            server: Arc::new(Server::new(&config)),
+            server: Arc::new(Server::new(&config, connection)),
             tables,
             endpoint: config.endpoint,
             create_schema: config.create_schema,

@@ -14,6 +14,7 @@ mod at_fault;
 mod block;
 mod columns;
 mod config;
+mod connector;
 mod engine;
 mod exporter;
 mod failure;
@@ -59,7 +60,16 @@ fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Dia
     for (key, problem) in config.problems() {
         found.push(settings.error_at(&key, problem));
     }
+    let connection = match config.connection() {
+        Ok(connection) => connection,
+        Err(problems) => {
+            for (key, problem) in problems {
+                found.push(settings.error_at(&key, problem));
+            }
+            return Err(found);
+        }
+    };
     found.into_result(())?;
-    let exporter = Box::new(exporter::ClickHouseExporter::new(config, context));
+    let exporter = Box::new(exporter::ClickHouseExporter::new(config, &connection, context));
     Ok(BuiltExporter { exporter, helper })
 }

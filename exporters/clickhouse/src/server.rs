@@ -10,15 +10,16 @@ use hyper::Request;
 use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use weir_http::Connection;
 use weir_pdata::Signal;
 
 use crate::answer::{Parts, add_field, read};
 use crate::block::Body;
 use crate::columns::TableColumns;
 use crate::config::{Compression, Config};
+use crate::connector::Connector;
 use crate::failure::{Failure, chain};
 use crate::tables::{create_table, literal, quoted};
 use crate::version::Facts;
@@ -28,7 +29,7 @@ use crate::views::{Known, Target};
 pub(crate) struct Server {
     client: Client,
     /// For inserts.
-    http: HyperClient<HttpsConnector<HttpConnector>, Parts>,
+    http: HyperClient<HttpsConnector<Connector>, Parts>,
     /// Of inserts, with their settings.
     url: String,
     user: Option<HeaderValue>,
@@ -53,13 +54,15 @@ pub(crate) enum Views {
 
 impl Server {
     /// The server of this configuration. Connects with the first request.
-    pub fn new(config: &Config) -> Server {
+    pub fn new(config: &Config, connection: &Connection) -> Server {
         let compression = match config.compression {
             Compression::Lz4 => clickhouse::Compression::Lz4,
             Compression::None => clickhouse::Compression::None,
         };
-        let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector());
-        let mut client = Client::with_http_client(http)
+        let mut builder = HyperClient::builder(TokioExecutor::new());
+        builder.pool_idle_timeout(IDLE);
+        let connector = HttpsConnector::from((Connector::new(connection), connection.tls.clone().into()));
+        let mut client = Client::with_http_client(builder.build(connector.clone()))
             .with_url(&config.endpoint)
             .with_product_info("weir", env!("CARGO_PKG_VERSION"))
             .with_compression(compression);
@@ -79,7 +82,7 @@ impl Server {
         ];
         let more = config.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         settings.into_iter().chain(more).for_each(|(name, value)| add_field(&mut url, name, value));
-        let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector());
+        let http = builder.build(connector);
         // What no header may have is an error of the configuration.
         let header = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
         let sensitive = |mut value: HeaderValue| {
@@ -310,17 +313,5 @@ const SETTINGS: [(&str, &str); 6] = [
     ("max_threads", "1"),
 ];
 
-/// How long a connection is idle before the system asks whether the server is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept: less than the three seconds after which servers close it by default.
 const IDLE: Duration = Duration::from_secs(2);
-
-/// Connections that send at once. By default the last bytes of an insert wait until the server has confirmed those before, which
-/// it does after 40 ms.
-fn connector() -> HttpsConnector<HttpConnector> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(KEEPALIVE));
-    connector.enforce_http(false);
-    HttpsConnector::new_with_connector(connector)
-}

@@ -9,6 +9,7 @@ use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueKeys, RetryConfig, RetryKeys,
 };
 use weir_config::{ByteSize, Duration, Secret};
+use weir_http::{Connection, Proxy, Tls};
 
 /// What stands below `webhook:`.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +23,12 @@ pub struct Config {
     /// Further headers.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// Whom to trust, and how to be known.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Through whom requests go.
+    #[serde(default)]
+    pub proxy: Option<Proxy>,
     /// Waiting batches.
     #[serde(default)]
     pub queue: QueueKeys,
@@ -52,6 +59,7 @@ pub(crate) struct Target {
     pub url: Url,
     pub method: reqwest::Method,
     pub headers: HeaderMap,
+    pub connection: Connection,
 }
 
 /// Headers that the exporter sets itself.
@@ -94,8 +102,12 @@ impl Config {
             Method::Post => reqwest::Method::POST,
             Method::Put => reqwest::Method::PUT,
         };
-        match url {
-            Some(url) if problems.is_empty() => Ok(Target { url, method, headers }),
+        let connection = Connection::new(self.url.expose(), self.tls.as_ref(), self.proxy.as_ref());
+        let connection = connection.map_err(|wrong| problems.extend(wrong)).ok();
+        match (url, connection) {
+            (Some(url), Some(connection)) if problems.is_empty() => {
+                Ok(Target { url, method, headers, connection })
+            }
             _ => Err(problems),
         }
     }
@@ -133,6 +145,8 @@ mod tests {
             url: url.into(),
             method: Method::Post,
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect(),
+            tls: None,
+            proxy: None,
             queue: QueueKeys::default(),
             batch: BatchKeys::default(),
             retry: RetryKeys::default(),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Proxy, Response, redirect};
 use weir_component::{Context, ExportError, Exporter};
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
@@ -23,10 +23,20 @@ const SHOWN_BYTES: usize = 500;
 
 impl Webhook {
     pub fn new(target: Target, config: &Config, context: Context) -> Result<Webhook, reqwest::Error> {
-        let client = Client::builder()
+        let mut client = Client::builder()
             .redirect(redirect::Policy::none())
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .tls_backend_preconfigured(target.connection.tls.clone())
+            // Only the proxy of the configuration: variables mean nothing to the other exporters either.
+            .no_proxy();
+        if let Some(proxy) = &target.connection.proxy {
+            let mut all = Proxy::all(&proxy.url)?;
+            if !proxy.username.is_empty() {
+                all = all.basic_auth(&proxy.username, proxy.password.expose());
+            }
+            client = client.proxy(all);
+        }
+        let client = client.build()?;
         Ok(Webhook { client, target, max_rows: config.helper().batch.max_rows, context })
     }
 }
