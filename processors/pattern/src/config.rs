@@ -161,7 +161,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     let condition = config.condition.as_deref().and_then(|text| check.condition("where", text));
     let (steps, conditions) = steps(&mut check, &config.sequence);
     for (key, expressions) in [("where", condition.as_slice()), ("sequence", &conditions)] {
-        let names = expressions.iter().flat_map(|expression| expression.names()).map(String::as_str);
+        let names = expressions.iter().flat_map(Expr::names).map(String::as_str);
         check.columns(key, names, &[config.input]);
     }
     let within = config.within.map(|within| check.millis("within", within));
