@@ -37,9 +37,13 @@ async fn server() -> (String, Book) {
 async fn record(State(book): State<Book>, uri: Uri, headers: HeaderMap, body: Bytes) -> &'static str {
     let fields = uri.query().unwrap_or_default().split('&').map(str::to_owned).collect();
     let describes = body.starts_with(b"DESCRIBE");
+    let asks_version = body.starts_with(b"SELECT version()");
     book.lock().unwrap().push(Seen { fields, headers, body: body.to_vec() });
     if describes {
         "{\"name\":\"service\",\"type\":\"String\"}\n{\"name\":\"it's\",\"type\":\"String\"}\n"
+    } else if asks_version {
+        "{\"version\":\"26.9.1.1\",\"settings\":[\"async_insert\",\"wait_for_async_insert\",\"async_insert_deduplicate\",\
+         \"insert_deduplicate\",\"deduplicate_blocks_in_dependent_materialized_views\",\"max_threads\",\"insert_quorum\"]}\n"
     } else {
         ""
     }
@@ -71,7 +75,7 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
         exporter.export(&[span()]).await.unwrap();
     }
     let seen = book.lock().unwrap().clone();
-    assert_eq!(seen.len(), 4, "the table is described, and its engine asked for, once");
+    assert_eq!(seen.len(), 5, "the table is described, its engine and the server's version asked for, once");
     assert_eq!(seen[0].body, b"DESCRIBE TABLE `weir`.`events`");
     assert!(!seen[0].fields.contains(&"insert_quorum=2".to_owned()), "settings are for inserts");
     assert!(
@@ -79,7 +83,8 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
         "{:?}",
         seen[1].body
     );
-    for insert in &seen[2..] {
+    assert!(seen[2].body.starts_with(b"SELECT version()"), "{:?}", seen[2].body);
+    for insert in &seen[3..] {
         for expected in [
             "database=weir",
             "query=INSERT+INTO+%60events%60+%28%60service%60%2C+%60it%27s%60%29+FORMAT+Native",
@@ -100,8 +105,8 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
     let token = |seen: &Seen| {
         seen.fields.iter().find(|field| field.starts_with("insert_deduplication_token=")).cloned()
     };
-    assert!(token(&seen[2]).is_some());
-    assert_eq!(token(&seen[2]), token(&seen[3]), "the same export again");
+    assert!(token(&seen[3]).is_some());
+    assert_eq!(token(&seen[3]), token(&seen[4]), "the same export again");
 }
 
 #[tokio::test]
