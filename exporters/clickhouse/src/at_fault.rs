@@ -1,8 +1,9 @@
 //! Which rows of a refused insert are at fault.
 //!
 //! The server names one of them, or none. But what it has refused them for can be looked at in all rows: a text that is no element of
-//! an `Enum` or too long for a `FixedString` here; a constraint by the server, which is given the columns that it is about, and
-//! answers with the rows. Nothing is stored by that. For any other reason nothing is told, and the helper tries halves.
+//! an `Enum` or too long for a `FixedString` here; a constraint, and an expression that reads a number from a text, by the server, which
+//! is given the columns that it is about, and answers with the rows. Nothing is stored by that. For any other reason nothing is
+//! told, and the helper tries halves.
 
 use arrow::array::RecordBatch;
 use weir_pdata::Signal;
@@ -11,9 +12,10 @@ use crate::block::{Body, block_of};
 use crate::columns::TableColumns;
 use crate::failure::Failure;
 use crate::insert_rows::convert;
+use crate::lenient::lenient;
 use crate::piece::Room;
 use crate::reading::read;
-use crate::server::Server;
+use crate::server::{Described, Server};
 use crate::source::{Cell, Source};
 use crate::tables::{literal, quoted};
 
@@ -33,39 +35,73 @@ pub(crate) struct Refused<'a> {
 impl Refused<'_> {
     /// The rows at fault, rising. Empty: they are not known.
     pub async fn rows(&self, server: &Server, failure: &Failure) -> Vec<usize> {
-        if !failure.is_of_a_type() && failure.constraint().is_none() {
+        let constraint = failure.constraint();
+        if !failure.is_of_a_type() && !failure.is_of_an_expression() && constraint.is_none() {
             return Vec::new();
         }
         // Whatever goes wrong here: then the rows are found in another way.
-        let (Ok(rows), Ok(types)) = (read(self.body, self.compressed), server.types(self.table).await) else {
-            return Vec::new();
+        let rows = read(self.body, self.compressed);
+        let (Ok(rows), Ok(described)) = (rows, server.described(self.table).await) else { return Vec::new() };
+        if failure.is_of_a_type() {
+            return misfits(&rows, &described);
+        }
+        let condition = match constraint {
+            // One that is NULL is violated, too.
+            Some(expression) => Some(format!("NOT ifNull({expression}, 0)")),
+            None => self.failing(&described),
         };
-        match failure.constraint() {
-            None => misfits(&rows, &types),
-            Some(expression) => match self.question(&rows, &types, expression) {
-                Some(sql) => server.row_numbers(&sql).await.unwrap_or_default(),
-                None => Vec::new(),
-            },
+        match condition.and_then(|condition| self.question(&rows, &described, &condition)) {
+            Some(sql) => server.row_numbers(&sql).await.unwrap_or_default(),
+            None => Vec::new(),
         }
     }
 
-    /// The statement that asks which rows violate a constraint.
-    fn question(&self, rows: &RecordBatch, types: &[(String, String)], expression: &str) -> Option<String> {
+    /// What holds for rows of which an expression of the table fails to read a text.
+    fn failing(&self, described: &[Described]) -> Option<String> {
+        let is_sent = |name: &str| self.body.columns.iter().any(|column| &**column == name);
+        let computed = described.iter().filter(|column| {
+            // Where it may be NULL anyway, that says nothing.
+            !column.r#type.contains("Nullable")
+                && match column.default_type.as_str() {
+                    "MATERIALIZED" => true,
+                    "DEFAULT" => !is_sent(&column.name),
+                    _ => false,
+                }
+        });
+        let lenient = computed.filter_map(|column| lenient(&column.default_expression));
+        let conditions: Vec<String> = lenient.map(|expression| format!("isNull({expression})")).collect();
+        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+
+    /// The statement that asks for which rows a condition holds.
+    fn question(&self, rows: &RecordBatch, described: &[Described], condition: &str) -> Option<String> {
         let plain = Room::new(false);
-        let about = |name: &str| expression.contains(name);
+        // The rows are counted by the first column, should it be about none that is sent.
+        let first = self.body.columns.first();
+        let about = |name: &str| condition.contains(name) || first.is_some_and(|first| **first == *name);
         let converted = plain.with(|scratch| convert(self.signal, &[rows], self.columns, scratch)).ok()?;
         let body = plain.with(|scratch| block_of(&[&converted.piece], about, scratch));
         let structure: Vec<String> = body
             .columns
             .iter()
             .map(|name| {
-                let found = types.iter().find(|(column, _)| column == &**name);
-                found.map(|(_, kind)| format!("{} {kind}", quoted(name)))
+                let found = described.iter().find(|column| column.name == **name);
+                found.map(|column| format!("{} {}", quoted(name), column.r#type))
             })
             .collect::<Option<_>>()?;
+        // Columns that are not sent have the default of their type.
+        let is_sent = |name: &str| body.columns.iter().any(|column| &**column == name);
+        let missing = described.iter().filter(|column| column.default_type.is_empty() && about(&column.name));
+        let missing: Vec<String> = missing
+            .filter(|column| !is_sent(&column.name))
+            .map(|column| {
+                format!(", defaultValueOfTypeName({}) AS {}", literal(&column.r#type), quoted(&column.name))
+            })
+            .collect();
         let mut sql = format!(
-            "SELECT toUInt32(weir_row) AS weir_row FROM (SELECT rowNumberInAllBlocks() AS weir_row, * \
+            "SELECT toUInt32(weir_row) AS weir_row FROM (SELECT rowNumberInAllBlocks() AS weir_row, *{} \
              FROM format(Native, {}, '",
+            missing.concat(),
             literal(&structure.join(", "))
         );
         for byte in body.parts.iter().flatten() {
@@ -75,18 +111,17 @@ impl Refused<'_> {
                 _ => sql += &format!("\\x{byte:02x}"),
             }
         }
-        // One that is NULL is violated, too.
-        sql += &format!("')) WHERE NOT ifNull({expression}, 0) ORDER BY weir_row");
+        sql += &format!("')) WHERE {condition} ORDER BY weir_row");
         (sql.len() <= MAX_STATEMENT).then_some(sql)
     }
 }
 
 /// Rows with a text that a column of the table cannot hold.
-fn misfits(rows: &RecordBatch, types: &[(String, String)]) -> Vec<usize> {
+fn misfits(rows: &RecordBatch, described: &[Described]) -> Vec<usize> {
     let mut found = Vec::new();
     for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-        let declared = types.iter().find(|(name, _)| name == field.name());
-        let Some(holds) = declared.and_then(|(_, kind)| Holds::read(kind)) else { continue };
+        let declared = described.iter().find(|column| column.name == *field.name());
+        let Some(holds) = declared.and_then(|column| Holds::read(&column.r#type)) else { continue };
         let source = Source::new(array);
         found.extend((0..rows.num_rows()).filter(|row| match source.cell(*row) {
             Cell::Text(text) => !holds.takes(text),
@@ -173,8 +208,13 @@ mod tests {
             ("code", texts(vec![Some("1"), None, Some("123"), None, None]), true),
         ])
         .unwrap();
-        let types =
-            [("kind".to_owned(), "Enum8('a' = 1)".to_owned()), ("code".into(), "FixedString(2)".into())];
-        assert_eq!(misfits(&rows, &types), [1, 2, 3]);
+        let described = |name: &str, kind: &str| Described {
+            name: name.to_owned(),
+            r#type: kind.to_owned(),
+            default_type: String::new(),
+            default_expression: String::new(),
+        };
+        let table = [described("kind", "Enum8('a' = 1)"), described("code", "FixedString(2)")];
+        assert_eq!(misfits(&rows, &table), [1, 2, 3]);
     }
 }

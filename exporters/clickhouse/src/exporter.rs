@@ -72,6 +72,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the start waits for the server.
 const QUICK_LOOK: Duration = Duration::from_secs(2);
+/// Rows that are found sooner by trying than by asking.
+const FEW: usize = 4;
 /// How long the first look at the server may take.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
@@ -271,10 +273,10 @@ impl ClickHouseExporter {
                 body: &body,
                 compressed,
             };
-            let alone = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() == 1;
+            let few = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() <= FEW;
             // Numbers of rows of a part would be of others.
             let at_fault =
-                if alone || in_part { Vec::new() } else { refused.rows(&self.server, &failure).await };
+                if few || in_part { Vec::new() } else { refused.rows(&self.server, &failure).await };
             return Err(failure.of_insert(&table.name, at_fault));
         }
     }

@@ -20,6 +20,7 @@ mod exporter;
 mod failure;
 mod frames;
 mod insert_rows;
+mod lenient;
 mod map_column;
 mod nested_column;
 mod own_columns;

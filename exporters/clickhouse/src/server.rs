@@ -43,6 +43,17 @@ pub(crate) struct Server {
     ttl_seconds: u64,
 }
 
+/// One column of a table.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Described {
+    pub name: String,
+    pub r#type: String,
+    #[serde(default)]
+    pub default_type: String,
+    #[serde(default)]
+    pub default_expression: String,
+}
+
 /// What the materialized views behind a table do with rows that they refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
@@ -132,18 +143,12 @@ impl Server {
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
     }
 
-    /// The names and types of a table's columns, as the server writes them.
-    pub async fn types(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
-        #[derive(Deserialize)]
-        struct Described {
-            name: String,
-            r#type: String,
-        }
+    /// A table's columns, as the server writes them.
+    pub async fn described(&self, table: &str) -> Result<Vec<Described>, Failure> {
         let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
         let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
         let described = serde_json::Deserializer::from_slice(&lines).into_iter::<Described>();
-        let types = described.map(|column| column.map(|Described { name, r#type }| (name, r#type)));
-        types
+        described
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
     }
