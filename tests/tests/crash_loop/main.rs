@@ -131,6 +131,7 @@ extensions:
   storage: {{directory: disk}}
 exporters:
   webhook: {{url: \"{webhook}\", batch: {{timeout: 0s}}, retry: {{initial_interval: 100ms, max_interval: 1s}}}}
+  webhook/dead: {{url: \"http://127.0.0.1:9/alarms\", retry: {{initial_interval: 100ms, max_interval: 1s}}}}
   clickhouse:
     endpoint: \"{}\"
     database: {database}
@@ -142,7 +143,7 @@ service:
   extensions: [storage]
   telemetry: {{metrics: {{address: \"\"}}}}
   pipelines:
-    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding, threshold], exporters: [clickhouse, webhook]}}
+    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding, threshold], exporters: [clickhouse, webhook, webhook/dead]}}
 ",
             kafka.bootstrap(),
             clickhouse.url(),
