@@ -137,17 +137,17 @@ impl History {
             let known = self.ends.entry(source.clone()).or_insert(*end);
             *known = (*known).max(*end);
         }
-        let mut changed: BTreeMap<&Source, (Vec<Series>, Vec<String>)> = BTreeMap::new();
-        for (key, source, series) in &changes {
+        let mut changed: BTreeMap<Source, (Vec<Series>, Vec<String>)> = BTreeMap::new();
+        for (key, source, series) in changes {
             let (set, gone) = changed.entry(source).or_default();
             match series {
-                Some(series) => set.push(series.clone()),
-                None => gone.push(key.clone()),
+                Some(series) => set.push(series),
+                None => gone.push(key),
             }
         }
         for (source, (set, gone)) in changed {
-            if let Some(end) = self.ends.get(source) {
-                entries.push(Entry::Changed { source: source.clone(), end: *end, set, gone });
+            if let Some(end) = self.ends.get(&source) {
+                entries.push(Entry::Changed { end: *end, source, set, gone });
             }
         }
         for entry in &entries {
