@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Int32Type};
 use serde_json::{Value, json};
 use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{check_exporter, check_exporter_contract, context};
-use weir_component::{ExportError, Settings, Telemetry};
+use weir_component::{Context, ExportError, Settings, SystemClock, Telemetry};
 use weir_config::{Document, Source, Topology};
 use weir_exporter_clickhouse::FACTORY;
 use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Outcome, Projection, Signal, decode, schema};
@@ -39,7 +39,8 @@ fn counted_exporter(url: &str, database: &str, more: &str) -> (BuiltExporter, Te
     );
     let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
     let topology = Topology::read(&document).unwrap();
-    let context = context("clickhouse", &std::env::temp_dir());
+    let clock = Arc::new(SystemClock);
+    let context = Context { clock, ..context("clickhouse", &std::env::temp_dir()) };
     let telemetry = context.telemetry.clone();
     ((FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context).unwrap(), telemetry)
 }

@@ -354,13 +354,20 @@ impl ClickHouseExporter {
         if missing.true_count() == 0 {
             return Ok(Missing::Nothing);
         }
-        let left = filter_record_batch(&rows, &missing).map_err(|error| broken(error.to_string()))?;
-        let signal = batches.first().map_or(table.signal, |batch| batch.signal);
-        let left = self.room.with(|scratch| {
-            let rows = convert(signal, &[&left], columns, scratch)?;
-            Ok::<_, NothingInCommon>(block(&[&rows.piece], scratch))
-        });
-        Ok(Missing::Some(left.map_err(|error| broken(error.to_string()))?))
+        // Of each batch its own rows: they are in the insert in the order of the batches.
+        let (mut left, mut begin) = (Vec::with_capacity(batches.len()), 0);
+        for batch in batches {
+            let batch = self.restore(batch).map_err(ExportError::permanent)?;
+            let of_batch = missing.slice(begin, batch.len());
+            begin += batch.len();
+            let Some(columns) = batch.as_columns() else { continue };
+            let rows = filter_record_batch(columns, &of_batch).map_err(|error| broken(error.to_string()))?;
+            left.push(batch.with_columns(rows));
+        }
+        Ok(match self.together(table, &left, columns)? {
+            Some(rows) => Missing::Some(self.room.with(|scratch| block(&[&rows.piece], scratch))),
+            None => Missing::Nothing,
+        })
     }
 
     /// Says that rows that are repeated late may be there twice.
