@@ -270,9 +270,10 @@ impl LaneHalf {
         let silence =
             self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let columns = batch.as_columns().filter(|_| self.operator.signals.contains(&batch.signal)).cloned();
-        let read = columns
-            .map(|columns| self.aggregate(&batch, &columns, now))
-            .unwrap_or_else(|| Read::of_nothing(self.watermark));
+        let read = match columns {
+            Some(columns) => self.aggregate(&batch, &columns, now),
+            None => Read::of_nothing(self.watermark),
+        };
         let batch = if self.operator.late == Late::Output { late::mark(batch, &read.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
         if let Windows::Processing(_) = self.operator.window {
