@@ -125,7 +125,7 @@ impl Assignment {
     pub(crate) fn open(
         &mut self,
         partition: i32,
-        start: Start,
+        start: &Start,
         source: &Arc<str>,
         windows: Windows,
         committer: &Committer,
@@ -157,7 +157,7 @@ impl Assignment {
         };
         let lane = self.host.open_lane(spec);
         let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
-        let position = Position::new(ledger.clone(), &start);
+        let position = Position::new(ledger.clone(), start);
         let task = LaneTask {
             lane,
             inbox: inbox.clone(),

@@ -364,7 +364,7 @@ impl<'a> Ownership<'a> {
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
             let queue = Queue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
-            self.assignment.open(partition, start, &source, windows, &self.committer, queue);
+            self.assignment.open(partition, &start, &source, windows, &self.committer, queue);
             self.assigned.insert(partition);
         }
         self.count_assigned();
