@@ -260,7 +260,7 @@ impl ClickHouseExporter {
             }
             if failure.asks_for_columns() {
                 table.forget();
-                if !looked_again && !(in_part && by_view.is_some()) {
+                if !(looked_again || in_part && by_view.is_some()) {
                     looked_again = true;
                     continue;
                 }
