@@ -5,10 +5,11 @@ export WEIR_CACHE
 export CARGO_TARGET_DIR ?= $(WEIR_CACHE)/target
 
 SECONDS ?= 60
+PREFIX ?= /usr/local
 CARGO := cargo
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart test unit system lint fmt docs bench bench-peers profile guard guard-baseline soak services setup
+.PHONY: help quickstart install test unit system lint fmt docs bench bench-peers profile guard guard-baseline soak services
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -17,6 +18,11 @@ quickstart: ## Set up, build, and run the main job for SECONDS (60) on generated
 	@scripts/setup build
 	$(CARGO) build -p weir --locked
 	@$(WEIR) quickstart --seconds $(SECONDS)
+
+install: ## Build the program as it is shipped (20 to 40 minutes) and install it as PREFIX/bin/weir (/usr/local)
+	@scripts/setup build
+	$(CARGO) build --locked --profile dist -p weir
+	install -D $(CARGO_TARGET_DIR)/dist/weir $(DESTDIR)$(PREFIX)/bin/weir
 
 test: ## Set up and run all tests
 	@scripts/setup test
@@ -31,9 +37,10 @@ system: ## Whole-system tests only: Kafka, ClickHouse, agents
 	$(CARGO) build --locked -p weir
 	$(CARGO) test --locked -p weir-tests
 
-lint: ## rustfmt, clippy, cargo-deny, documentation without warnings
+lint: ## rustfmt, clippy, cargo-deny, documentation without warnings, names and links in the texts
 	@scripts/setup lint
 	$(CARGO) fmt --all --check
+	scripts/check-docs
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(WEIR_CACHE)/tools/bin/cargo-deny --log-level error check licenses bans sources

@@ -35,3 +35,7 @@ pub use fence::Fence;
 pub use projection::{Demand, Projection, SharedProjection, Wanted};
 pub use signal::{Signal, SignalSet};
 pub use skywalking::Escaped;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
