@@ -50,7 +50,7 @@ fmt: ## Format the code
 
 docs: ## Make the generated reference pages again
 	$(CARGO) build --locked -p weir
-	$(WEIR) metrics > docs/metrics.md
+	$(WEIR) docs .
 
 bench: ## Measure CPU and memory of the main job; writes the table in docs/performance.md
 	@scripts/setup test

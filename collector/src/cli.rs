@@ -59,9 +59,12 @@ enum Command {
     /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
     Quickstart(QuickstartArgs),
-    /// Print the reference of metrics (docs/metrics.md)
+    /// Write the pages of the repository that are made from the code (`make docs`)
     #[command(hide = true)]
-    Metrics,
+    Docs {
+        /// The checkout
+        root: PathBuf,
+    },
 }
 
 /// Where the configuration comes from.
@@ -106,7 +109,7 @@ pub fn main(registry: &Registry) -> ExitCode {
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
         Command::Quickstart(args) => quickstart::run(&args, registry),
-        Command::Metrics => print(&reference::metrics(registry)),
+        Command::Docs { root } => write_docs(&root, registry),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,6 +118,13 @@ pub fn main(registry: &Registry) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn write_docs(root: &std::path::Path, registry: &Registry) -> anyhow::Result<()> {
+    for (path, text) in reference::pages(root, registry)? {
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {

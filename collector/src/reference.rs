@@ -1,6 +1,9 @@
 //! Reference texts made from the declarations in the code: components and metrics.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
 
 use weir_component::Registry;
 use weir_component::factory::Info;
@@ -22,12 +25,37 @@ pub fn components(registry: &Registry) -> String {
     text
 }
 
+/// The pages of the repository at `root` that are made from the code, with their texts: `docs/metrics.md`, and the tables of
+/// components in the README of each kind.
+///
+/// # Errors
+/// A README that cannot be read or has no place for its table.
+pub fn pages(root: &Path, registry: &Registry) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut pages = vec![(root.join("docs/metrics.md"), metrics(registry))];
+    for (title, infos) in sections(registry) {
+        let path = root.join(title).join("README.md");
+        let page = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let (begin, end) = ("<!-- components, made by `make docs` -->\n", "<!-- /components -->");
+        let parts = page.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+        let Some((before, after)) = parts else {
+            anyhow::bail!("{}: no `{}` … `{end}`", path.display(), begin.trim());
+        };
+        ensure!(!after.contains(begin), "{}: two tables of components", path.display());
+        let mut table = String::from("| component | what it does |\n|---|---|\n");
+        for info in infos {
+            let _ = writeln!(table, "| [`{kind}`]({kind}) | {} |", info.summary, kind = info.kind);
+        }
+        pages.push((path, format!("{before}{begin}{table}{end}{after}")));
+    }
+    Ok(pages)
+}
+
 /// The reference of metrics: `docs/metrics.md`.
 #[must_use]
 pub fn metrics(registry: &Registry) -> String {
     let mut text = String::from(
         "# Metrics\n\n\
-         Made by `weir metrics` from the declarations in the code; do not edit.\n\n\
+         Made by `make docs` from the declarations in the code; do not edit.\n\n\
          `GET /metrics` on `service.telemetry.metrics.address` (default `127.0.0.1:8888`) gives them in the OpenMetrics\n\
          format. Counters end in `_total` there. Histograms are of seconds.\n",
     );

@@ -4,11 +4,13 @@
 use std::path::Path;
 
 #[test]
-fn the_metrics_page_is_made_from_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let made = weir::reference::metrics(&weir::components::STANDARD);
-    assert_eq!(page, made, "run `make docs`");
+fn the_pages_that_are_made_from_the_code_are_those_of_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = weir::reference::pages(&root, &weir::components::STANDARD).unwrap();
+    assert_eq!(pages.len(), 5, "metrics, and one README for each kind of component");
+    for (path, made) in pages {
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), made, "{}: run `make docs`", path.display());
+    }
 }
 
 #[test]
