@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use weir_pdata::Fence;
 
-use super::metadata::operator_of;
+use super::metadata::{MAX_BYTES, operator_of};
 use super::{LaneStart, Lease, Marks, Metadata, Shard, Split};
 use crate::LaneId;
 use crate::offsets::OffsetTracker;
@@ -209,11 +209,17 @@ impl Ledger {
         exported.values().chain(pending.values()).copied().collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
+    /// An earlier owner has read everything before this position, at least.
+    #[must_use]
+    pub fn read(&self) -> i64 {
+        let Metadata { exported, pending, .. } = &self.0.resumed;
+        exported.values().chain(pending.values()).copied().max().unwrap_or(i64::MIN)
+    }
+
     /// The lane goes through this pipeline until the attachment is dropped. How it begins there.
     #[must_use]
     pub fn attach(&self, pipeline: &Arc<str>, marks: &Marks, lane: LaneId) -> (LaneStart, Attachment) {
         self.lock().pipelines.push((Arc::clone(pipeline), marks.clone()));
-        let Metadata { generation, exported, pending, .. } = &self.0.resumed;
         let windows = self.0.resumed.windows_of(pipeline);
         marks.expect_written(self.0.shard);
         let start = LaneStart {
@@ -221,9 +227,9 @@ impl Ledger {
             source: Some(self.source()),
             shard: self.0.shard,
             own: self.0.own,
-            generation: *generation,
+            generation: self.0.resumed.generation,
             windows: Arc::new(windows.map(|(name, mark)| (name.to_owned(), mark)).collect()),
-            read: exported.values().chain(pending.values()).copied().max().unwrap_or(i64::MIN),
+            read: self.read(),
             receiver: None,
             fence: Some(self.0.fence.clone()),
         };
@@ -455,9 +461,34 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
         }
         // After the offsets: nothing before them had a later one.
         metadata.epoch = Some(ledger.0.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch >= 0);
+        if metadata.encode().len() > MAX_BYTES {
+            forget_unused(&mut metadata, &state.pipelines);
+        }
         Some(Position { offset, metadata, version: state.version })
     })
     .collect()
+}
+
+/// Forgets what belongs to other pipelines than these, and to operators that are not configured any more: those whose windows had
+/// a fingerprint, and that have declared none.
+fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks)]) {
+    let is_within = |name: &str| pipelines.iter().any(|(pipeline, _)| within(name, pipeline).is_some());
+    metadata.exported.retain(|sink, _| is_within(sink));
+    metadata.pending.retain(|sink, _| is_within(sink));
+    metadata.splits.retain(|sink, _| is_within(sink));
+    metadata.windows.retain(|name, _| {
+        let (name, fingerprint) = operator_of(name);
+        let is_declared = |marks: &Marks, operator| marks.fingerprint(operator).is_some();
+        pipelines.iter().any(|(pipeline, marks)| {
+            within(name, pipeline)
+                .is_some_and(|operator| fingerprint.is_none() || is_declared(marks, operator))
+        })
+    });
+}
+
+/// What is left of a name of this pipeline.
+fn within<'a>(name: &'a str, pipeline: &str) -> Option<&'a str> {
+    name.strip_prefix(pipeline)?.strip_prefix('/')
 }
 
 #[cfg(test)]
@@ -645,6 +676,31 @@ mod tests {
         assert_eq!(windows(&ledger), [("main/a#new".to_owned(), 700), b]);
         ledger.written(&position(&ledger));
         assert_eq!(marks.lasting(Shard(0))["a"], 700, "under its own name for who asks here");
+    }
+
+    #[test]
+    fn what_is_not_configured_any_more_is_forgotten_when_there_is_no_room_for_it() {
+        let old = |name: &str, count: u32| -> BTreeMap<String, i64> {
+            (0..count).map(|n| (format!("old/{name}{n}#aaaaaaaa"), 9)).collect()
+        };
+        let mut before = Metadata { windows: old("operator", 20), ..resumed(5, None) };
+        before.exported.extend(old("sink", 20));
+        before.windows.insert("main/kept#aaaaaaaa".to_owned(), 1);
+        before.windows.insert("main/renamed#aaaaaaaa".to_owned(), 1);
+        let open = |before: Metadata| {
+            let (ledger, marks) = (ledger(Some(3), before), Marks::default());
+            marks.declare(&"kept".into(), "aaaaaaaa".into());
+            let (_, attachment) = ledger.attach(&"main".into(), &marks, LaneId(1));
+            (position(&ledger).metadata, attachment)
+        };
+        let (short, _) = open(before.clone());
+        assert_eq!((short.windows.len(), short.exported.len()), (22, 21), "it may be configured again");
+        before.windows.extend(old("operator", 200));
+        before.pending = old("sink", 200);
+        let (long, _) = open(before);
+        assert!(long.encode().len() <= MAX_BYTES, "{}", long.encode().len());
+        assert_eq!(long.windows, BTreeMap::from([("main/kept#aaaaaaaa".to_owned(), 1)]));
+        assert_eq!((long.exported, long.pending.len()), (BTreeMap::from([("main/db".to_owned(), 5)]), 0));
     }
 
     #[test]
