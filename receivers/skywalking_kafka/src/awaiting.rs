@@ -3,7 +3,7 @@
 //! Those that are known begin together, as soon as each has been answered once, or a little later without those that take
 //! longer: these are asked again and again, and begin by themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -20,6 +20,8 @@ const ALONE: usize = 8;
 /// The partitions that wait.
 #[derive(Default)]
 pub(crate) struct Awaiting {
+    /// The partitions that are ours, whether they wait or not.
+    ours: BTreeSet<i32>,
     partitions: BTreeMap<i32, Waiting>,
     /// Since when one of them is known.
     known: Option<Instant>,
@@ -37,15 +39,23 @@ struct Waiting {
 }
 
 impl Awaiting {
-    /// These begin as soon as it is known where.
-    pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = i32>, now: Instant) {
-        let waiting = || Waiting { asked: None, next_try: now, alone: false, refused: false, facts: None };
-        self.partitions.extend(partitions.into_iter().map(|partition| (partition, waiting())));
+    /// These are ours from now on, and begin as soon as it is known where.
+    pub(crate) fn assign(&mut self, partitions: &[i32], now: Instant) {
+        self.ours.extend(partitions);
+        self.again(partitions, now);
     }
 
-    /// These do not begin.
-    pub(crate) fn remove(&mut self, partitions: &[i32]) {
+    /// These are not ours any more, and do not begin.
+    pub(crate) fn revoke(&mut self, partitions: &[i32]) {
+        self.ours.retain(|partition| !partitions.contains(partition));
         self.partitions.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// Those of these that are still ours begin again.
+    pub(crate) fn again(&mut self, partitions: &[i32], now: Instant) {
+        let waiting = || Waiting { asked: None, next_try: now, alone: false, refused: false, facts: None };
+        let ours = partitions.iter().filter(|partition| self.ours.contains(partition));
+        self.partitions.extend(ours.map(|partition| (*partition, waiting())));
     }
 
     /// How many wait.
@@ -103,6 +113,12 @@ impl Awaiting {
 
     /// Those that begin now; they do not wait any more.
     pub(crate) fn ready(&mut self, now: Instant) -> BTreeMap<i32, Facts> {
+        if self.is_of_two_topics() {
+            self.known = None;
+            for waiting in self.partitions.values_mut().filter(|waiting| waiting.facts.is_some()) {
+                (waiting.facts, waiting.next_try) = (None, now + RETRY);
+            }
+        }
         let waits = |waiting: &Waiting| waiting.facts.is_none() && !waiting.refused;
         let late = self.known.is_some_and(|known| now >= known + GRACE);
         if !late && self.partitions.values().any(waits) {
@@ -114,6 +130,12 @@ impl Awaiting {
         self.partitions.retain(|partition, _| !ready.contains_key(partition));
         ready
     }
+
+    /// Whether the topic was created again between two of the answers.
+    fn is_of_two_topics(&self) -> bool {
+        let mut ids = self.partitions.values().filter_map(|waiting| Some(&waiting.facts.as_ref()?.topic.id));
+        ids.next().is_some_and(|first| ids.any(|id| id != first))
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +146,11 @@ mod tests {
     use std::sync::Arc;
 
     fn good(number: u64, partition: i32) -> Answer {
-        let topic = Arc::new(Topic { cluster: "c".to_owned(), id: None, count: 3 });
+        of_topic(number, partition, None)
+    }
+
+    fn of_topic(number: u64, partition: i32, id: Option<&str>) -> Answer {
+        let topic = Arc::new(Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count: 3 });
         Answer { number, partition, facts: Ok(Facts { topic, first: 0, end: 9, committed: None }) }
     }
 
@@ -136,7 +162,7 @@ mod tests {
     #[test]
     fn those_that_are_known_begin_together_without_one_that_is_refused() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
-        awaiting.add([0, 1, 2], now);
+        awaiting.assign(&[0, 1, 2], now);
         assert_eq!(awaiting.due(now), [[0, 1, 2]]);
         awaiting.asked(&[0, 1, 2], 1);
         assert!(awaiting.due(now).is_empty(), "they are being asked for");
@@ -153,7 +179,7 @@ mod tests {
     #[test]
     fn one_that_takes_long_does_not_keep_the_others() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
-        awaiting.add([0, 1], now);
+        awaiting.assign(&[0, 1], now);
         awaiting.asked(&[0, 1], 1);
         awaiting.answer(good(1, 1), now);
         assert!(awaiting.ready(now).is_empty());
@@ -163,12 +189,43 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_went_to_somebody_else_does_not_begin_again() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.assign(&[0, 1], now);
+        awaiting.asked(&[0, 1], 1);
+        [0, 1].into_iter().for_each(|partition| drop(awaiting.answer(good(1, partition), now)));
+        assert_eq!(awaiting.ready(now).len(), 2);
+        awaiting.revoke(&[1]);
+        awaiting.again(&[0, 1], now);
+        assert_eq!(awaiting.due(now), [[0]]);
+        awaiting.assign(&[1], now);
+        assert_eq!(awaiting.partitions(), [0, 1]);
+    }
+
+    #[test]
+    fn when_the_topic_was_created_again_between_two_questions_all_are_asked_again() {
+        let (mut awaiting, now) = (Awaiting::default(), Instant::now());
+        awaiting.assign(&[0, 1], now);
+        awaiting.asked(&[0], 1);
+        awaiting.asked(&[1], 2);
+        awaiting.answer(of_topic(1, 0, Some("T")), now);
+        awaiting.answer(of_topic(2, 1, Some("U")), now);
+        assert!(awaiting.ready(now).is_empty(), "one of them is of a topic that is gone");
+        assert_eq!(awaiting.due(now + RETRY), [[0, 1]]);
+        awaiting.asked(&[0, 1], 3);
+        [0, 1]
+            .into_iter()
+            .for_each(|partition| drop(awaiting.answer(of_topic(3, partition, Some("U")), now)));
+        assert_eq!(awaiting.ready(now).len(), 2);
+    }
+
+    #[test]
     fn an_answer_to_an_earlier_question_is_nobodys() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
-        awaiting.add([0], now);
+        awaiting.assign(&[0], now);
         awaiting.asked(&[0], 1);
-        awaiting.remove(&[0]);
-        awaiting.add([0], now);
+        awaiting.revoke(&[0]);
+        awaiting.assign(&[0], now);
         awaiting.asked(&[0], 2);
         awaiting.answer(good(1, 0), now);
         assert!(awaiting.ready(now + GRACE).is_empty());
@@ -177,7 +234,7 @@ mod tests {
     #[test]
     fn partitions_that_failed_together_are_asked_for_alone_a_few_at_a_time() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
-        awaiting.add(0..20, now);
+        awaiting.assign(&(0..20).collect::<Vec<_>>(), now);
         awaiting.asked(&(0..20).collect::<Vec<_>>(), 1);
         (0..20).for_each(|partition| drop(awaiting.answer(bad(1, partition, true), now)));
         let due = awaiting.due(now + RETRY);

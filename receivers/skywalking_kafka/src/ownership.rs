@@ -260,22 +260,22 @@ impl<'a> Ownership<'a> {
             self.end_lanes(closing.clone(), Some(closing), now);
             return Ok(());
         }
-        let ready = self.awaiting.ready(now);
-        if !ready.is_empty() {
-            return self.begin(&ready, now);
-        }
-        let Some(rebalance) = self.rebalances.pop_front() else { return Ok(()) };
+        // Before anything begins: what is to begin may have gone to somebody else meanwhile.
+        let Some(rebalance) = self.rebalances.pop_front() else {
+            let ready = self.awaiting.ready(now);
+            return if ready.is_empty() { Ok(()) } else { self.begin(&ready, now) };
+        };
         let (receiver, topic) = (&self.host.context.id, &self.topic);
         match &rebalance {
             Rebalance::Assign(partitions) => {
                 tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
-                self.awaiting.add(partitions.iter().copied(), now);
+                self.awaiting.assign(partitions, now);
                 self.answer(&rebalance);
                 self.told_ready();
             }
             Rebalance::Revoke { partitions, lost } => {
                 tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
-                self.awaiting.remove(partitions);
+                self.awaiting.revoke(partitions);
                 self.seen.retain(|partition, _| !partitions.contains(partition));
                 let (lost, closing) = (*lost, self.together(partitions));
                 let stay: Vec<i32> =
@@ -316,7 +316,7 @@ impl<'a> Ownership<'a> {
         };
         self.answer_owed();
         self.unassign(&again, "beginning partitions again");
-        self.awaiting.add(again, now);
+        self.awaiting.again(&again, now);
         self.told_ready();
     }
 
