@@ -14,8 +14,10 @@ pub(crate) struct Position {
     begin: i64,
     /// Whether those that are only looked at are all that the partition has.
     search: bool,
-    /// Records before it have been read by an earlier owner, under leaders up to this epoch.
-    before: Option<(i64, i32)>,
+    /// Records before it have been read by an earlier owner.
+    reached: i64,
+    /// Under leaders up to this epoch.
+    before: Option<i32>,
     /// The latest epoch of what was read.
     epoch: i32,
     failure_told: bool,
@@ -46,7 +48,8 @@ impl Position {
             next: start.read_from(),
             begin: start.offset,
             search: matches!(start.check, Check::From(_)),
-            before: known.map(|epoch| (reached, epoch)),
+            reached,
+            before: known,
             epoch: known.unwrap_or(-1),
             failure_told: false,
         }
@@ -57,7 +60,7 @@ impl Position {
         if offset < self.next {
             return Came::Anew(Seen::Changed);
         }
-        if self.before.is_some_and(|(reached, known)| offset < reached && epoch > known) {
+        if offset < self.reached && self.before.is_some_and(|known| epoch > known) {
             // Between what is only looked at and the last record before there may be more of the new ones.
             let found = self.search || offset >= self.begin;
             return Came::Anew(if found { Seen::TruncatedAt(offset) } else { Seen::Changed });
@@ -89,9 +92,9 @@ impl Position {
         (to > from).then_some(from)
     }
 
-    /// The latest epoch of what was read; -1 when nobody knows.
+    /// The latest epoch of what was read, here and by earlier owners; -1 when nobody knows.
     pub(crate) fn epoch(&self) -> i32 {
-        self.epoch
+        if self.before.is_none() && self.next < self.reached { -1 } else { self.epoch }
     }
 
     /// Records between the position and `end`, the end of the partition.
@@ -187,6 +190,18 @@ pub(crate) mod tests {
         assert_eq!(search.read(21, 4), Came::Anew(Seen::TruncatedAt(21)));
         let mut nothing_new = position(i64::MAX, Check::From(10), read_before());
         assert_eq!(nothing_new.reach(30), Came::Anew(Seen::TruncatedAt(30)));
+    }
+
+    #[test]
+    fn an_epoch_counts_when_all_is_read_that_an_earlier_owner_read_without_writing_one_down() {
+        // As an earlier version of the program left it.
+        let mut position = position(50, Check::Nothing, Metadata { epoch: None, ..read_before() });
+        assert_eq!(position.read(50, 5), Came::Next { gap: None });
+        assert_eq!(position.epoch(), -1, "what comes before 60 may be of a later one");
+        assert_eq!(position.read(58, 6), Came::Next { gap: Some(51) });
+        assert_eq!(position.epoch(), -1);
+        assert_eq!(position.read(59, 6), Came::Next { gap: None });
+        assert_eq!(position.epoch(), 6);
     }
 
     #[test]
