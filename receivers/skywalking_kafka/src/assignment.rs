@@ -38,6 +38,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Owned {
     pub(crate) position: Position,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) rejects: Arc<PartitionRejects>,
     pub(crate) metrics: PartitionMetrics,
     /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no more is fetched.
     pub(crate) queue: Option<Queue>,
@@ -114,7 +115,7 @@ impl Assignment {
             wake: committer.wake(),
         });
         let name = Arc::from(format!("{}/{partition}", self.topic));
-        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition));
+        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition, i64::MIN));
         // It brings nothing, so it may end alone.
         let set = LaneSet::default();
         let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger), set });
@@ -133,7 +134,6 @@ impl Assignment {
     ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
-        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition));
         let name = format!("{}/{partition}", self.topic);
         let receiver = context.id.to_string();
         let own = own_shard(&receiver, &self.topic, partition);
@@ -148,6 +148,7 @@ impl Assignment {
             wake: committer.wake(),
         };
         let ledger = Ledger::leased(spec, committer.lease());
+        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition, ledger.read()));
         let set = self.set(windows);
         let spec = LaneSpec {
             name: Arc::from(&*name),
@@ -162,8 +163,9 @@ impl Assignment {
             lane,
             inbox: inbox.clone(),
             tracker: ledger.tracker().clone(),
-            rejects,
+            rejects: rejects.clone(),
             name: Arc::from(format!("{receiver}/{name}")),
+            unfinished: ledger.read(),
         };
         let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
         committer.add(partition, ledger, metrics.committed.clone());
@@ -171,6 +173,7 @@ impl Assignment {
         let owned = Owned {
             position,
             inbox,
+            rejects,
             metrics,
             queue,
             paused: false,

@@ -25,7 +25,6 @@ use crate::fetched::{Entry, Queue};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::position::Came;
-use crate::rejects::TopicRejects;
 
 /// The longest wait when nothing is going on: what comes beside records (rebalances, errors) is seen after it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -75,7 +74,6 @@ pub(crate) struct Session<'a> {
     host: &'a ReceiverHost,
     topic: Arc<str>,
     metrics: Metrics,
-    rejects: Arc<TopicRejects>,
     ownership: Ownership<'a>,
     stopping: bool,
     next_look: Instant,
@@ -87,7 +85,6 @@ impl<'a> Session<'a> {
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
-        rejects: Arc<TopicRejects>,
         metrics: Metrics,
         assignment: Assignment,
         committer: Committer,
@@ -98,7 +95,6 @@ impl<'a> Session<'a> {
             config,
             host,
             topic: Arc::from(config.segments_topic()),
-            rejects,
             ownership: Ownership::new(consumer, config, host, metrics.clone(), assignment, committer),
             metrics,
             stopping: false,
@@ -172,7 +168,7 @@ impl<'a> Session<'a> {
         };
         let (mut records, mut bytes, mut at_end, mut anew) = (0, 0, false, None);
         let most = self.config.max_record_bytes;
-        let Owned { position, inbox, queue, .. } = &mut *owned;
+        let Owned { position, inbox, rejects, queue, .. } = &mut *owned;
         let mut lost = Lost::new(queue.as_ref());
         let mut filling = inbox.fill();
         let mut add = |entry: Entry<'_>| {
@@ -215,7 +211,7 @@ impl<'a> Session<'a> {
                 filling.skip(offset);
             } else if record.len() > most.as_usize() {
                 let reason = format!("the record has {} bytes; max_record_bytes is {most}", record.len());
-                self.rejects.reject(partition, offset, record, &reason);
+                rejects.reject_record(offset, record, &reason);
                 filling.skip(offset);
             } else {
                 filling.push(offset, record);

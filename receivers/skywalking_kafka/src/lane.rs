@@ -19,6 +19,8 @@ pub(crate) struct LaneTask {
     pub(crate) rejects: Arc<PartitionRejects>,
     /// For [`Origin::lane`].
     pub(crate) name: Arc<str>,
+    /// Ranges that an earlier owner had begun end here, or before.
+    pub(crate) unfinished: i64,
 }
 
 impl LaneTask {
@@ -50,10 +52,11 @@ impl LaneTask {
         }
     }
 
-    /// The batch of a chunk. A chunk of skipped records has none and is done at once.
+    /// The batch of a chunk. A chunk of skipped records has none and is done at once, but where an earlier owner had
+    /// begun a range: that is repeated when everything up to its end has come, and this may be the last of it.
     fn batch(&self, chunk: Chunk) -> Option<EventBatch> {
         let ack = self.tracker.track(chunk.end);
-        if chunk.records.is_empty() {
+        if chunk.records.is_empty() && chunk.end > self.unfinished {
             return None;
         }
         let encoded = Encoded {
@@ -87,7 +90,7 @@ mod tests {
         let context = testkit::context("skywalking_kafka", directory.path());
         let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
         let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
-        let rejects = Arc::new(PartitionRejects::new(topic, 0));
+        let rejects = Arc::new(PartitionRejects::new(topic, 0, i64::MIN));
         let lanes = RecordingLanes::default();
         let lane = lanes.open(LaneSpec {
             name: "t/0".into(),
@@ -99,7 +102,8 @@ mod tests {
         let inbox = Arc::new(Inbox::new(limits, Vec::new()));
         let tracker = OffsetTracker::default();
         let name = Arc::from("skywalking_kafka/t/0");
-        let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
+        let (in_task, of_task) = (inbox.clone(), tracker.clone());
+        let task = LaneTask { lane, inbox: in_task, tracker: of_task, rejects, name, unfinished: 0 };
         let task = tokio::spawn(task.run());
 
         inbox.fill().skip(4);
@@ -113,6 +117,44 @@ mod tests {
         assert_eq!(tracker.committable(), Some(6));
         assert!(lanes.lanes()[0].closed);
         assert!(matches!(lanes.lanes()[0].messages.last(), Some(LaneMessage::Drain)));
+        lanes.check_contract();
+    }
+
+    #[tokio::test]
+    async fn skipped_records_at_the_end_of_a_range_that_was_begun_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = testkit::context("skywalking_kafka", directory.path());
+        let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
+        let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
+        let rejects = Arc::new(PartitionRejects::new(topic, 0, i64::MIN));
+        let lanes = RecordingLanes::default();
+        let lane = lanes.open(LaneSpec {
+            name: "t/0".into(),
+            rejects: rejects.clone(),
+            ledger: None,
+            set: LaneSet::default(),
+        });
+        let limits = Limits { max_records: 1, max_bytes: 100, timeout: Duration::ZERO };
+        // The range 4..6 had been begun; 5 is the marker of a transaction.
+        let inbox = Arc::new(Inbox::new(limits, vec![4, 6]));
+        let (tracker, name) = (OffsetTracker::default(), Arc::from("skywalking_kafka/t/0"));
+        let (in_task, of_task) = (inbox.clone(), tracker.clone());
+        let task = LaneTask { lane, inbox: in_task, tracker: of_task, rejects, name, unfinished: 6 };
+        let task = tokio::spawn(task.run());
+        inbox.fill().push(4, b"four");
+        inbox.fill().skip(5);
+        lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 2).await;
+        inbox.fill().skip(6);
+        inbox.fill().push(7, b"seven");
+        lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 3).await;
+        let batches = lanes.take_batches();
+        let positions: Vec<_> =
+            batches.iter().map(|batch| (batch.origin.positions.end, batch.len())).collect();
+        assert_eq!(positions, [(5, 1), (6, 0), (8, 1)]);
+        inbox.close();
+        task.await.unwrap().unwrap();
+        drop(batches);
+        assert_eq!(tracker.committable(), Some(8));
         lanes.check_contract();
     }
 
@@ -142,7 +184,7 @@ mod tests {
         let context = testkit::context("skywalking_kafka", directory.path());
         let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
         let topic = Arc::new(TopicRejects::new(context, "t".into(), metrics));
-        let rejects = Arc::new(PartitionRejects::new(topic, 0));
+        let rejects = Arc::new(PartitionRejects::new(topic, 0, i64::MIN));
         let lanes = RecordingLanes::default();
         let lane = lanes.open(LaneSpec {
             name: "t/0".into(),
@@ -157,7 +199,8 @@ mod tests {
         let tracker = OffsetTracker::default();
         let lane = Lane::new(LaneId(0), Box::new(held));
         let name = Arc::from("skywalking_kafka/t/0");
-        let task = LaneTask { lane, inbox: inbox.clone(), tracker: tracker.clone(), rejects, name };
+        let (in_task, of_task) = (inbox.clone(), tracker.clone());
+        let task = LaneTask { lane, inbox: in_task, tracker: of_task, rejects, name, unfinished: 0 };
         let task = tokio::spawn(task.run());
 
         inbox.fill().push(4, b"four");

@@ -121,8 +121,7 @@ fn work(
             limits,
             config.queue.max_bytes.as_usize(),
         );
-        let session =
-            Session::new(&consumer, config, host, rejects.clone(), metrics.clone(), assignment, committer);
+        let session = Session::new(&consumer, config, host, metrics.clone(), assignment, committer);
         match session.run(stop) {
             End::Stopped => break,
             End::Failed(error) => return Err(error),

@@ -23,6 +23,8 @@ pub(crate) struct TopicRejects {
 pub(crate) struct PartitionRejects {
     topic: Arc<TopicRejects>,
     partition: i32,
+    /// Records before this offset have been rejected by an earlier owner.
+    read: i64,
     /// The batch that went down the lane last. Offsets may have holes, so that they cannot be counted from the first.
     last: Mutex<Last>,
 }
@@ -40,8 +42,7 @@ impl TopicRejects {
         TopicRejects { context, topic, metrics, log, escapes }
     }
 
-    /// A record that never got as far as a lane.
-    pub(crate) fn reject(&self, partition: i32, offset: i64, record: &[u8], reason: &str) {
+    fn reject(&self, partition: i32, offset: i64, record: &[u8], reason: &str) {
         self.metrics.rejected.inc();
         let fields = Map::from_iter([
             ("topic".to_owned(), Value::from(&*self.topic)),
@@ -61,8 +62,16 @@ impl TopicRejects {
 }
 
 impl PartitionRejects {
-    pub(crate) fn new(topic: Arc<TopicRejects>, partition: i32) -> PartitionRejects {
-        PartitionRejects { topic, partition, last: Mutex::default() }
+    /// `read`: an earlier owner has read everything before this offset.
+    pub(crate) fn new(topic: Arc<TopicRejects>, partition: i32, read: i64) -> PartitionRejects {
+        PartitionRejects { topic, partition, read, last: Mutex::default() }
+    }
+
+    /// A record that never gets as far as the lane.
+    pub(crate) fn reject_record(&self, offset: i64, record: &[u8], reason: &str) {
+        if offset >= self.read {
+            self.topic.reject(self.partition, offset, record, reason);
+        }
     }
 
     /// This batch goes down the lane now; its records have these offsets.
@@ -87,7 +96,7 @@ impl Rejects for PartitionRejects {
             let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
             encoded.arena.get(start..end)
         });
-        self.topic.reject(self.partition, offset, record.unwrap_or_default(), reason);
+        self.reject_record(offset, record.unwrap_or_default(), reason);
     }
 
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
@@ -120,7 +129,7 @@ mod tests {
         let context = testkit::context("skywalking_kafka", directory.path());
         let metrics = Metrics::new(&context.telemetry, "skywalking_kafka");
         let topic = Arc::new(TopicRejects::new(context.clone(), "segments".into(), metrics));
-        let rejects = PartitionRejects::new(topic, 3);
+        let rejects = PartitionRejects::new(topic.clone(), 3, 7);
         let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"good"[..], b"bad"]).unwrap();
         rejects.sending(&encoded, vec![7, 12]);
         rejects.reject(&encoded, 1, 8, "not a segment");
@@ -138,6 +147,10 @@ mod tests {
             metrics.contains("weir_receiver_rejected_records_total{receiver=\"skywalking_kafka\"} 2"),
             "{metrics}"
         );
+        let read = PartitionRejects::new(topic, 3, 13);
+        read.sending(&encoded, vec![7, 12]);
+        read.reject(&encoded, 1, 8, "not a segment");
+        assert_eq!(std::fs::read_to_string(directory.path().join("skywalking_kafka.jsonl")).unwrap(), text);
         rejects.escaped(&encoded, 0, 7, "db.statement");
         let metrics = context.telemetry.encode();
         assert!(

@@ -176,6 +176,28 @@ async fn records_that_cannot_be_used_are_counted_kept_and_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_owner_has_rejected_is_not_in_the_dead_letters_again() {
+    let cluster = Cluster::new(TOPIC, 1);
+    let large = vec![b'x'; 2000];
+    let records = [b"good".to_vec(), large.clone(), b"bad".to_vec(), large, b"bad".to_vec()];
+    cluster.produce(0, &records).await;
+    // A window needs what was exported before it.
+    cluster.commit(0, 0, r#"{"v":1,"g":1,"i":0,"x":{"main/clickhouse":2},"p":{"main/clickhouse":3},"w":{}}"#);
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "max_record_bytes: 1000", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 3).await;
+    let lane = lanes.lanes().remove(0);
+    for batch in lane.batches() {
+        let Payload::Encoded(encoded) = &batch.payload else { panic!("wire bytes") };
+        lane.reject(encoded, batch.len() - 1, batch.origin.positions.start, "not a segment");
+    }
+    let offsets: Vec<_> = receiver.dead_letters().iter().map(|letter| letter["offset"].clone()).collect();
+    assert_eq!(offsets, [3, 4]);
+    drop((lane, lanes.take_batches()));
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_of_50_megabytes_comes_through() {
     let cluster = Cluster::new(TOPIC, 1);
     let large: Vec<u8> = (0..50_000_000u32).map(|i| (i % 251) as u8).collect();
