@@ -1,4 +1,4 @@
-//! Kills, restarts and outages at random moments, while the input is produced.
+//! Kills, pauses, restarts and outages at random moments, while the input is produced.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +39,24 @@ impl Plan {
     }
 }
 
+/// What happens beside kills and outages of ClickHouse.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// A gateway stands still for longer than its session lasts: it loses its partitions and learns of it late.
+    pub pauses: bool,
+    /// The broker is killed and started again.
+    pub broker: bool,
+    /// The webhook refuses requests for a while.
+    pub webhook: bool,
+    /// ClickHouse refuses some rows for ever.
+    pub refused: bool,
+    /// A partition never has a record, and lanes go idle when nothing comes.
+    pub quiet: bool,
+}
+
+/// Longer than the session of a gateway, which is 2 s.
+const PAUSE_MS: std::ops::Range<u64> = 2_500..5_000;
+
 /// The disturber.
 pub struct Chaos<'a> {
     case: &'a Case<'a>,
@@ -70,8 +88,14 @@ impl<'a> Chaos<'a> {
             let part = |step: i64| stream.count() * step / steps;
             kafka.produce_all(&stream.records(topic, part(step)..part(step + 1))).await?;
             self.moment(1_200).await;
+            if step == 0 && self.case.trouble.refused {
+                self.case.refuse_rows(part(1)).await?;
+            }
             match step % 3 {
-                0 => self.disturb(step).await?,
+                0 => {
+                    self.disturb(step).await?;
+                    self.trouble(&gateways).await?;
+                }
                 1 => {
                     let victim = self.random.random_range(0..count);
                     if let Some(weir) = gateways[victim].take() {
@@ -98,6 +122,33 @@ impl<'a> Chaos<'a> {
     /// Waits for a random time: what is killed should be in the middle of something.
     async fn moment(&mut self, most_ms: u64) {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(0..most_ms))).await;
+    }
+
+    /// One of the kinds of trouble that this run has.
+    async fn trouble(&mut self, gateways: &[Option<Weir>]) -> Result<()> {
+        let Case { kafka, webhook, trouble, .. } = self.case;
+        let kinds = [trouble.pauses, trouble.broker, trouble.webhook];
+        let kinds: Vec<usize> = (0..kinds.len()).filter(|kind| kinds[*kind]).collect();
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        match kinds[self.random.random_range(0..kinds.len())] {
+            0 => {
+                let running: Vec<&Weir> = gateways.iter().flatten().collect();
+                if let Some(weir) = running.get(self.random.random_range(0..running.len().max(1))) {
+                    weir.signal("STOP")?;
+                    tokio::time::sleep(Duration::from_millis(self.random.random_range(PAUSE_MS))).await;
+                    weir.signal("CONT")?;
+                }
+            }
+            1 => {
+                kafka.stop()?;
+                self.moment(4_000).await;
+                kafka.start_again()?;
+            }
+            _ => webhook.answer_with(&[503; 20]),
+        }
+        Ok(())
     }
 
     async fn disturb(&mut self, step: i64) -> Result<()> {

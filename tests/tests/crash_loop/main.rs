@@ -12,13 +12,14 @@ mod chaos;
 mod points;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_tests::stream::{Key, Stream, Value};
 use weir_tests::{ClickHouse, Kafka, Recorder, Weir, unique, wait_until};
 
-use chaos::{Chaos, Plan};
+use chaos::{Chaos, Plan, Trouble};
 
 /// Partitions of every topic.
 const PARTITIONS: i32 = 6;
@@ -26,7 +27,12 @@ const PARTITIONS: i32 = 6;
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The operators of the configuration: name, size, slide.
-const OPERATORS: [(&str, i64, i64); 2] = [("aggregate", 7_000, 7_000), ("aggregate/sliding", 30_000, 10_000)];
+const OPERATORS: [(&str, i64, i64); 3] =
+    [("aggregate", 7_000, 7_000), ("aggregate/sliding", 30_000, 10_000), (LATE, 7_000, 7_000)];
+/// The operator whose watermark runs ahead of the disorder, so that its windows fire again with what is late. Rules do not read it.
+const LATE: &str = "aggregate/late";
+/// One segment in so many is refused, where some are.
+const REFUSED_EVERY: i64 = 50;
 
 /// What is stored of the windows that begin before `before`: by key, each row with its shard.
 async fn windows(
@@ -76,33 +82,72 @@ struct Case<'a> {
     limits: BTreeMap<String, u64>,
     /// `windows` of the receiver.
     mode: &'static str,
+    trouble: Trouble,
+    /// The segments that ClickHouse refuses, by number.
+    refused: Mutex<BTreeSet<i64>>,
     seed: u64,
 }
 
 impl<'a> Case<'a> {
     async fn new(
-        clickhouse: &'a ClickHouse,
+        (kafka, clickhouse): (&'a Kafka, &'a ClickHouse),
         name: &str,
-        segments: i64,
-        seed: u64,
+        (segments, seed): (i64, u64),
         mode: &'static str,
+        trouble: Trouble,
     ) -> Result<Case<'a>> {
-        let kafka = Kafka::shared()?;
         let (topic, database) = (unique(name), clickhouse.database().await?);
         // The records are of 2023: by default Kafka would delete them while they are read.
-        kafka.create_topic(&topic, PARTITIONS, &[("retention.ms", "-1")]).await?;
+        let partitions = PARTITIONS + i32::from(trouble.quiet);
+        kafka.create_topic(&topic, partitions, &[("retention.ms", "-1")]).await?;
+        // A merge would hide a row that is stored twice.
+        clickhouse.query(&format!("SYSTEM STOP MERGES {database}.window_results")).await?;
         let stream = Stream::new(segments, PARTITIONS, seed);
         let windows = OPERATORS.iter().map(|(name, size, slide)| stream.windows(name, *size, *slide));
         let reference: BTreeMap<Key, Value> = windows.flatten().collect();
-        let limits = alarms::limits(&reference);
+        let mut limits = alarms::limits(&reference);
+        limits.remove(LATE);
         let webhook = Recorder::start().await?;
         // Slow, but not so slow that it holds up everything.
         webhook.delay(Duration::from_millis(50));
-        Ok(Case { kafka, clickhouse, webhook, topic, database, stream, reference, limits, mode, seed })
+        let refused = Mutex::default();
+        Ok(Case {
+            kafka,
+            clickhouse,
+            webhook,
+            topic,
+            database,
+            stream,
+            reference,
+            limits,
+            mode,
+            trouble,
+            refused,
+            seed,
+        })
+    }
+
+    /// From segment `from` on ClickHouse refuses one in [`REFUSED_EVERY`]. Waits until there is a table.
+    async fn refuse_rows(&self, from: i64) -> Result<()> {
+        let table = format!("{}.events", self.database);
+        let exists = format!("EXISTS TABLE {table}");
+        wait_until("the table", TIMEOUT, async || {
+            Ok((self.clickhouse.number(&exists).await? == 1).then_some(()))
+        })
+        .await?;
+        let number = "toInt64OrZero(substring(segment_id, 9))";
+        let refuse = format!(
+            "ALTER TABLE {table} ADD CONSTRAINT refused CHECK NOT ({number} >= {from} AND {number} % {REFUSED_EVERY} = 7)"
+        );
+        self.clickhouse.query(&refuse).await?;
+        let refused = (from..self.stream.count()).filter(|n| n % REFUSED_EVERY == 7).collect();
+        *self.refused.lock().unwrap() = refused;
+        Ok(())
     }
 
     fn config(&self) -> String {
         let Case { kafka, clickhouse, webhook, topic, database, mode, limits, .. } = self;
+        let idle = if self.trouble.quiet { "3s" } else { "1h" };
         let rules: Vec<String> = limits
             .iter()
             .map(|(operator, limit)| {
@@ -124,8 +169,9 @@ impl<'a> Case<'a> {
     windows: {mode}
     properties: {{session.timeout.ms: \"2000\", heartbeat.interval.ms: \"300\"}}
 processors:
-  aggregate: {{window: {{tumbling: 7s}}, out_of_orderness: 5s, idle_timeout: 1h}}
-  aggregate/sliding: {{window: {{sliding: 30s, slide: 10s}}, out_of_orderness: 5s, idle_timeout: 1h}}
+  aggregate: {{window: {{tumbling: 7s}}, out_of_orderness: 5s, idle_timeout: {idle}}}
+  aggregate/sliding: {{window: {{sliding: 30s, slide: 10s}}, out_of_orderness: 5s, idle_timeout: {idle}}}
+  {LATE}: {{window: {{tumbling: 7s}}, out_of_orderness: 1s, allowed_lateness: 10s, idle_timeout: {idle}}}
   threshold: {{storage: storage, rules: [{rules}]}}
 extensions:
   storage: {{directory: disk}}
@@ -143,7 +189,7 @@ service:
   extensions: [storage]
   telemetry: {{metrics: {{address: \"\"}}}}
   pipelines:
-    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding, threshold], exporters: [clickhouse, webhook, webhook/dead]}}
+    main: {{receivers: [skywalking_kafka], processors: [aggregate, aggregate/sliding, {LATE}, threshold], exporters: [clickhouse, webhook, webhook/dead]}}
 ",
             kafka.bootstrap(),
             clickhouse.url(),
@@ -165,7 +211,8 @@ service:
             }
         };
         let Case { clickhouse, database, stream, seed, .. } = self;
-        let expected = stream.total();
+        let refused = self.refused.lock().unwrap().clone();
+        let expected = stream.total() - refused.len() as u64;
         let count = format!("SELECT count() AS n FROM {database}.events");
         wait_until("every segment", TIMEOUT, async || {
             Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected).then_some(()))
@@ -186,6 +233,7 @@ service:
             );
         }
         // Nothing more than that, also after everything has come to rest.
+        let folders: Vec<_> = gateways.iter().map(Weir::folder).collect();
         for weir in gateways {
             let outcome = weir.terminate(TIMEOUT).await?;
             ensure!(outcome.code == Some(0), "seed {seed}: {:?}\n{}", outcome.code, outcome.stderr);
@@ -198,6 +246,17 @@ service:
         ensure!(clickhouse.number(&count).await? == expected, "seed {seed}: not every segment once");
         let wrong = self.differences().await?;
         ensure!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+        // Without FINAL and without merges: also what a reader with FINAL would not see.
+        let twice = format!(
+            "SELECT operator, toUnixTimestamp64Milli(window_start) AS start, service, operation, shard, firing, count() AS n \
+             FROM {database}.window_results GROUP BY ALL HAVING n > 1 LIMIT 10"
+        );
+        let twice = clickhouse.query(&twice).await?;
+        ensure!(twice.is_empty(), "seed {seed}: windows stored twice: {twice:?}");
+        ensure!(
+            dead_letters(&folders)? == refused,
+            "seed {seed}: the dead letters are not the segments that were refused"
+        );
         if self.mode == "all" {
             self.verify_alarms().await.with_context(|| format!("seed {seed}"))?;
         }
@@ -206,8 +265,12 @@ service:
 
     /// Every alarm is stored once, and was told under one id.
     async fn verify_alarms(&self) -> Result<()> {
-        let sizes = OPERATORS.iter().map(|(name, size, _)| ((*name).to_owned(), *size)).collect();
-        let expected = alarms::expected(&self.reference, &self.limits, &sizes);
+        let judged = OPERATORS.iter().filter(|(name, ..)| *name != LATE);
+        let sizes = judged.map(|(name, size, _)| ((*name).to_owned(), *size)).collect();
+        let judged = |key: &Key| self.limits.contains_key(&key.0);
+        let reference = self.reference.iter().filter(|(key, _)| judged(key));
+        let reference = reference.map(|(key, value)| (key.clone(), *value)).collect();
+        let expected = alarms::expected(&reference, &self.limits, &sizes);
         ensure!(expected.len() > 20, "only {} changes of alarms", expected.len());
         let stored = alarms::stored(self.clickhouse, &self.database, self.stream.end_ms()).await?;
         let set: BTreeSet<alarms::Change> = stored.iter().cloned().collect();
@@ -250,9 +313,40 @@ fn difference(found: &BTreeSet<alarms::Change>, expected: &BTreeSet<alarms::Chan
     format!("missing {}; too many {}", some(missing), some(more))
 }
 
-async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str) -> Result<()> {
+/// The numbers of the segments in the dead letters of these gateways.
+fn dead_letters(folders: &[Arc<tempfile::TempDir>]) -> Result<BTreeSet<i64>> {
+    let mut found = BTreeSet::new();
+    for folder in folders {
+        let letters = folder.path().join("dead-letter");
+        if !letters.exists() {
+            continue;
+        }
+        for file in std::fs::read_dir(letters)? {
+            let text = std::fs::read_to_string(file?.path())?;
+            let ids = text.match_indices("\"segment-").map(|(at, found)| &text[at + found.len()..]);
+            for id in ids {
+                let number = id.split(['"', '.']).next().unwrap_or_default();
+                found.insert(number.parse().with_context(|| format!("a segment's number: {number}"))?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn crash_loop(
+    name: &str,
+    gateways: usize,
+    plan: Plan,
+    mode: &'static str,
+    trouble: Trouble,
+) -> Result<()> {
     let clickhouse = ClickHouse::start()?;
-    let case = Case::new(&clickhouse, name, plan.segments, plan.seed, mode).await?;
+    let own = if trouble.broker { Some(Kafka::start()?) } else { None };
+    let kafka = match &own {
+        Some(own) => own,
+        None => Kafka::shared()?,
+    };
+    let case = Case::new((kafka, &clickhouse), name, (plan.segments, plan.seed), mode, trouble).await?;
     let (gateways, killed) = Chaos::new(&case, plan).run(gateways).await?;
     case.verify(gateways, &killed).await?;
     println!(
@@ -265,11 +359,20 @@ async fn crash_loop(name: &str, gateways: usize, plan: Plan, mode: &'static str)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_gateway_that_is_killed_stores_every_segment_and_every_window_once() -> Result<()> {
-    crash_loop("crash1", 1, Plan::new(80_000, 8)?, "all").await
+async fn one_gateway_that_is_killed_or_stands_still_stores_every_segment_and_every_window_once() -> Result<()>
+{
+    let trouble = Trouble { pauses: true, webhook: true, refused: true, ..Trouble::default() };
+    crash_loop("crash1", 1, Plan::new(80_000, 8)?, "all", trouble).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_that_are_killed_store_every_segment_once_and_windows_that_add_up() -> Result<()> {
-    crash_loop("crash2", 2, Plan::new(200_000, 20)?, "partition").await
+    let trouble = Trouble { pauses: true, ..Trouble::default() };
+    crash_loop("crash2", 2, Plan::new(200_000, 20)?, "partition", trouble).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_and_lanes_that_go_idle_lose_and_double_nothing() -> Result<()> {
+    let trouble = Trouble { broker: true, quiet: true, ..Trouble::default() };
+    crash_loop("crash3", 1, Plan::new(60_000, 4)?, "all", trouble).await
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weir_tests::{ClickHouse, Weir};
+use weir_tests::{ClickHouse, Kafka, Weir};
 
+use crate::chaos::Trouble;
 use crate::{Case, TIMEOUT};
 
 /// The program ends at `place` when it comes there for the `count`th time, is started again, and everything is right.
 async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Result<()> {
-    let case = Case::new(clickhouse, place, 6_000, 7, "all").await?;
+    let to = (Kafka::shared()?, clickhouse);
+    let case = Case::new(to, place, (6_000, 7), "all", Trouble::default()).await?;
     let config = case.config();
     let half = case.stream.count() / 2;
     case.kafka.produce_all(&case.stream.records(&case.topic, 0..half)).await?;
