@@ -191,9 +191,9 @@ impl Kafka {
         }
         producer.flush(TIMEOUT)?;
         if commit {
-            producer.commit_transaction(TIMEOUT)?
+            producer.commit_transaction(TIMEOUT)?;
         } else {
-            producer.abort_transaction(TIMEOUT)?
+            producer.abort_transaction(TIMEOUT)?;
         }
         Ok(())
     }

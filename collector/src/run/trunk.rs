@@ -131,7 +131,7 @@ impl Trunk {
             match event {
                 Event::Opened(start) => self.tell_all(|| TrunkMessage::LaneOpened(start.clone())),
                 Event::Ready(receiver) => {
-                    self.tell_all(|| TrunkMessage::ReceiverReady(Arc::clone(&receiver)))
+                    self.tell_all(|| TrunkMessage::ReceiverReady(Arc::clone(&receiver)));
                 }
                 Event::Closed(lanes) => {
                     let ids: Arc<[LaneId]> = lanes.iter().map(|(lane, _)| *lane).collect();
