@@ -217,6 +217,43 @@ impl Exporter for Idempotent {
 }
 
 #[tokio::test]
+async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_before_it_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper: fast() };
+    let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+    let ledger = Ledger::new(LedgerSpec {
+        source: "c/g/t".into(),
+        number: 0,
+        shard: Shard(0),
+        own: Shard(1),
+        position: Some(0),
+        metadata: Metadata::default(),
+        wake: Arc::new(|| {}),
+    });
+    let lane = queue.for_lane("main", Some(&ledger));
+    let of_window = ledger.tracker().track(5);
+    let mut batch = batches(&[5]).remove(0);
+    batch.origin.positions = 5..10;
+    lane.send(EventBatch { ack: ledger.tracker().track(10), ..batch }).await.unwrap();
+    drop(lane);
+    of_window.fail();
+    drop(of_window);
+    let wait_until = async |condition: &dyn Fn() -> bool| {
+        while !condition() {
+            tokio::time::timeout(Duration::from_secs(60), tokio::task::yield_now()).await.unwrap();
+        }
+    };
+    wait_until(&|| ledger.unfinished("main/test").is_some()).await;
+    assert!(!ledger.is_final(), "the range is begun, and waits until that is written down");
+    ledger.written(&weir_component::delivery::positions(&[&ledger]).remove(0).unwrap());
+    wait_until(&|| ledger.is_final()).await;
+    assert_eq!((ledger.exported("main/test"), taken.lock().unwrap().len()), (Some(10), 5));
+    drop(queue);
+    assert_eq!(task.finish(Duration::from_secs(60)).await.rows(), 0);
+}
+
+#[tokio::test]
 async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
     let directory = tempfile::tempdir().unwrap();
     let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);

@@ -52,7 +52,7 @@ struct Shared {
     lease: Lease,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
-    /// One more handle for each pipeline in which the lane is open.
+    /// One more handle for each pipeline in which the lane is open, and for all that is on its way to a destination.
     attached: Arc<()>,
 }
 
@@ -70,6 +70,11 @@ impl Attachment {
         let latest = self.marks.latest(self.ledger.shard());
         self.ledger.lock().closed.insert(Arc::clone(&self.pipeline), latest);
     }
+}
+
+/// Kept while something that a lane gave is on its way to a destination.
+pub struct OnItsWay {
+    _kept: Arc<()>,
 }
 
 #[derive(Default)]
@@ -397,6 +402,13 @@ impl Ledger {
     pub fn close(&self) {
         self.0.fence.close();
         self.0.progress.send_modify(|progress| progress.closed = true);
+    }
+
+    /// Something that the lane gave is on its way to a destination, as long as this is kept: the lane is not
+    /// [final](Self::is_final) before.
+    #[must_use]
+    pub fn on_its_way(&self) -> OnItsWay {
+        OnItsWay { _kept: Arc::clone(&self.0.attached) }
     }
 
     /// Whether the lane has ended in every pipeline, and nothing that it was given, and no window that it may have a

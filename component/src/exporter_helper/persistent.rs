@@ -213,7 +213,7 @@ pub(super) async fn read(
             () = delivery.abort.cancelled() => return,
             part = space.take(None, amount, || drop(sender.send(Item::Full))) => part,
         };
-        let room = Room::new(bytes, &delivery.metrics, part);
+        let room = Room::new(bytes, &delivery.metrics, part, None);
         let age = queued_ms.map_or(0, |queued| delivery.context.clock.now_ms().saturating_sub(queued));
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let now = Instant::now();

@@ -12,7 +12,7 @@ use super::delay::{Delays, Sending};
 use super::metrics::HelperMetrics;
 use super::ranges::{Amount, Piece};
 use super::space::{Part, Space};
-use crate::delivery::Ledger;
+use crate::delivery::{Ledger, OnItsWay};
 use crate::{Context, Exporter, LaneClosed};
 
 /// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
@@ -117,6 +117,8 @@ pub(super) struct Room {
     bytes: i64,
     metrics: HelperMetrics,
     _part: Option<Part>,
+    /// The lane waits for it when it ends, also when its input failed: an open window has the inputs before it.
+    _on_its_way: Option<OnItsWay>,
 }
 
 impl Drop for Room {
@@ -126,11 +128,12 @@ impl Drop for Room {
 }
 
 impl Room {
-    /// `part`: `None` for a batch that must not wait.
-    pub fn new(bytes: usize, metrics: &HelperMetrics, part: Option<Part>) -> Room {
+    /// `part`: `None` for a batch that must not wait. `ledger`: of the lane that it is of.
+    pub fn new(bytes: usize, metrics: &HelperMetrics, part: Option<Part>, ledger: Option<&Ledger>) -> Room {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.queue_bytes.inc_by(bytes);
-        Room { bytes, metrics: metrics.clone(), _part: part }
+        let on_its_way = ledger.map(Ledger::on_its_way);
+        Room { bytes, metrics: metrics.clone(), _part: part, _on_its_way: on_its_way }
     }
 
     /// How many bytes the batch occupies.
@@ -215,7 +218,7 @@ impl Queue {
             None
         };
         let refused = bounded && part.is_none();
-        let room = Room::new(bytes, &self.metrics, part);
+        let room = Room::new(bytes, &self.metrics, part, route.as_ref().map(|route| &route.ledger));
         let queued =
             Queued { batch, held, room, route, sending, since: Instant::now(), refused, on_disk: false };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
