@@ -46,6 +46,8 @@ pub struct LaneWatermarks {
 #[derive(Clone, Copy, Debug)]
 struct LaneState {
     watermark: Watermark,
+    /// The highest before its end, which is [`Watermark::MAX`].
+    before_end: Watermark,
     idle: bool,
     /// How often the lane has said that it is idle.
     said: u64,
@@ -57,7 +59,8 @@ struct LaneState {
 
 impl LaneState {
     fn at(watermark: Watermark) -> LaneState {
-        LaneState { watermark, idle: false, said: 0, heard: 0, woken: 0 }
+        let before_end = if watermark < Watermark::MAX { watermark } else { Watermark::MIN };
+        LaneState { watermark, before_end, idle: false, said: 0, heard: 0, woken: 0 }
     }
 }
 
@@ -107,6 +110,9 @@ impl LaneWatermarks {
     pub fn set(&mut self, lane: LaneId, watermark: Watermark) {
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.watermark = state.watermark.max(watermark);
+            if watermark < Watermark::MAX {
+                state.before_end = state.before_end.max(watermark);
+            }
             state.idle = false;
         }
     }
@@ -134,7 +140,15 @@ impl LaneWatermarks {
     /// Combines anew. `Some` when the watermark moved on.
     pub fn advance(&mut self) -> Option<Watermark> {
         let active = self.lanes.values().filter(|lane| !lane.idle).map(|lane| lane.watermark).min();
-        let now = active.or_else(|| self.lanes.values().map(|lane| lane.watermark).max())?;
+        let now = match active {
+            Some(least) if least < Watermark::MAX => least,
+            // Only lanes that have ended are not idle, or none. An end is the end of all when no other lane is left: an idle
+            // one may wake, and would be late for ever.
+            _ if self.lanes.values().all(|lane| lane.watermark == Watermark::MAX) => {
+                self.lanes.values().map(|lane| lane.watermark).max()?
+            }
+            _ => self.lanes.values().map(|lane| lane.before_end).max()?,
+        };
         if now <= self.combined {
             return None;
         }
@@ -226,6 +240,21 @@ mod tests {
         all.set(A, Watermark(1));
         assert!(!all.is_idle());
         assert!(lanes(&[]).is_idle(), "without lanes there is nothing to wait for");
+    }
+
+    #[test]
+    fn a_lane_that_has_ended_does_not_end_those_that_are_idle() {
+        let mut all = lanes(&[A, B]);
+        all.set(A, Watermark(7));
+        all.set(B, Watermark(2));
+        assert_eq!(all.advance(), Some(Watermark(2)));
+        all.set_idle(B);
+        all.set(A, Watermark::MAX);
+        assert_eq!(all.advance(), Some(Watermark(7)), "as far as the ended lane has come");
+        all.set(B, Watermark(9));
+        assert_eq!(all.advance(), Some(Watermark(9)));
+        all.set(B, Watermark::MAX);
+        assert_eq!(all.advance(), Some(Watermark::MAX), "all have ended");
     }
 
     #[test]
