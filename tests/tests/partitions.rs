@@ -101,6 +101,16 @@ async fn partitions_added_while_running_are_read_from_their_beginning() -> Resul
     ensure!(twice.is_empty(), "stored twice: {twice:?}");
     ensure!(distinct(clickhouse, &database).await == 120, "what was there before the start is not read");
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
+
+    // While nobody reads, too.
+    kafka.grow_topic(&topic, 8).await?;
+    kafka.produce_all(&segments(8, &[6, 7])).await?;
+    let weir = Weir::start(&config, &[], &[])?;
+    wait_until("the segments of partitions that were added while nobody read", TIMEOUT, async || {
+        Ok((distinct(clickhouse, &database).await >= 140).then_some(()))
+    })
+    .await?;
+    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     Ok(())
 }
 

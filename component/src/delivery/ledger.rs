@@ -452,6 +452,7 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             // Of operators and sinks that are not configured now: they may be again.
             windows: ledger.0.resumed.windows.clone(),
             topic: ledger.0.resumed.topic.clone(),
+            lanes: ledger.0.resumed.lanes,
             rewritten: ledger.0.resumed.rewritten,
             ..Metadata::default()
         };
@@ -639,12 +640,17 @@ mod tests {
     #[test]
     fn positions_that_are_used_again_have_other_identities() {
         let rewritten = Some(Rewritten { from: 7, times: 2 });
-        let metadata =
-            Metadata { rewritten, topic: Some("T".to_owned()), epoch: Some(3), ..resumed(5, None) };
+        let metadata = Metadata {
+            rewritten,
+            topic: Some("T".to_owned()),
+            epoch: Some(3),
+            lanes: Some(2),
+            ..resumed(5, None)
+        };
         let ledger = ledger(Some(3), metadata);
         assert_eq!(ledger.identity(7), "c/g/t/0~1", "7 is not in it");
         assert_eq!(ledger.identity(8), "c/g/t/0~2");
-        assert_eq!(position(&ledger).metadata.epoch, Some(3));
+        assert_eq!((position(&ledger).metadata.epoch, position(&ledger).metadata.lanes), (Some(3), Some(2)));
         ledger.reached_epoch(4);
         ledger.reached_epoch(2);
         let metadata = position(&ledger).metadata;

@@ -7,7 +7,7 @@
 //! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered. What
 //! follows `#` is a fingerprint of what the operator's windows mean; earlier programs wrote none.
 //! `t` the topic's id; `e` the latest epoch of the leaders under which what was read had been written; `r` from where on positions
-//! were written anew, and how often.
+//! were written anew, and how often; `n` how many lanes the input had when its first owner began.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,9 @@ pub struct Metadata {
     /// What the input is, whatever its name: another one when it was created again.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// How many lanes the input had when its first owner began: those above it that nothing is written down for have appeared since.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<i32>,
     /// Nothing that was read had been written under a leader of a later epoch.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i32>,
@@ -213,9 +216,9 @@ mod tests {
     fn what_earlier_versions_did_not_write_is_read_and_short() {
         let topic = Some("0yEKYXOeQQCAkvnLOGYQ3A".to_owned());
         let rewritten = Some(Rewritten { from: 4000, times: 1 });
-        let written = Metadata { topic, epoch: Some(7), rewritten, ..example() };
+        let written = Metadata { topic, epoch: Some(7), rewritten, lanes: Some(4), ..example() };
         let text = written.encode();
-        assert!(text.ends_with(r#","t":"0yEKYXOeQQCAkvnLOGYQ3A","e":7,"r":[4000,1]}"#), "{text}");
+        assert!(text.ends_with(r#","t":"0yEKYXOeQQCAkvnLOGYQ3A","n":4,"e":7,"r":[4000,1]}"#), "{text}");
         assert_eq!(Metadata::decode(&text).unwrap(), Some(written));
     }
 

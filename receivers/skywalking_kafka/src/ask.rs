@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use weir_component::delivery::Metadata;
 
 use crate::context::KafkaContext;
 use crate::native;
@@ -49,6 +50,8 @@ pub(crate) struct Facts {
     pub(crate) end: i64,
     /// What the group has committed: the offset, and the text beside it.
     pub(crate) committed: Option<(i64, String)>,
+    /// How many partitions the topic had when the group began to read it, as it wrote down for any of them.
+    pub(crate) first_count: Option<i32>,
 }
 
 /// What came of a question about one partition.
@@ -168,10 +171,12 @@ impl Question {
         let id = self.topic_id(broker)?;
         if partitions.is_empty() {
             let topic = Arc::new(Topic { cluster, id, count });
-            self.answer(TOPIC, Ok(Facts { topic, first: 0, end: 0, committed: None }));
+            self.answer(TOPIC, Ok(Facts { topic, first: 0, end: 0, committed: None, first_count: None }));
             return Ok(());
         }
-        let committed = self.go_on(|| self.committed(partitions))?;
+        let all: Vec<i32> = (0..count).collect();
+        let committed = self.go_on(|| self.committed(&all))?;
+        let first_count = first_count(id.as_deref(), &committed);
         for (partition, code) in leaderless {
             let error = KafkaError::MetadataFetch(code);
             self.answer(partition, Err(Refused { error, alone: false }));
@@ -181,7 +186,7 @@ impl Question {
         std::thread::scope(|scope| {
             for (broker, group) in &leaders {
                 let thread = std::thread::Builder::new().name("weir-kafka-ask".to_owned());
-                let ask = move || self.group(*broker, group, topic, committed);
+                let ask = move || self.group(*broker, group, topic, (committed, first_count));
                 if thread.spawn_scoped(scope, ask).is_err() {
                     self.refuse(group, &NO_THREAD, false);
                 }
@@ -245,7 +250,13 @@ impl Question {
     }
 
     /// Partitions of one broker.
-    fn group(&self, broker: i32, group: &[i32], topic: &Arc<Topic>, committed: &BTreeMap<i32, Committed>) {
+    fn group(
+        &self,
+        broker: i32,
+        group: &[i32],
+        topic: &Arc<Topic>,
+        (committed, first_count): (&BTreeMap<i32, Committed>, Option<i32>),
+    ) {
         let ends = self.ends(group, Offset::Beginning).and_then(|first| {
             let end = self.ends(group, Offset::End)?;
             // The topic may have been created again between the questions.
@@ -267,7 +278,8 @@ impl Question {
             let facts = of(&first).and_then(|first| {
                 let missing = Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
                 let committed = committed.get(partition).cloned().unwrap_or(missing)?;
-                Ok(Facts { topic: Arc::clone(topic), first, end: of(&end)?, committed })
+                let topic = Arc::clone(topic);
+                Ok(Facts { topic, first, end: of(&end)?, committed, first_count })
             });
             self.answer(*partition, facts.map_err(|error| Refused { error, alone: true }));
         }
@@ -306,3 +318,14 @@ impl Question {
 
 /// What a group has committed for a partition, if anything: the offset and the text beside it.
 type Committed = KafkaResult<Option<(i64, String)>>;
+
+/// How many partitions the topic with this id had when the group began to read it, as it wrote down for any of them.
+fn first_count(id: Option<&str>, committed: &BTreeMap<i32, Committed>) -> Option<i32> {
+    let texts = committed.values().filter_map(|committed| committed.as_ref().ok()?.as_ref());
+    let written = texts.filter_map(|(_, text)| Metadata::decode(text).ok().flatten());
+    let of_this = written.filter(|written| match (written.topic.as_deref(), id) {
+        (Some(before), Some(now)) => before == now,
+        _ => true,
+    });
+    of_this.filter_map(|written| written.lanes).min()
+}

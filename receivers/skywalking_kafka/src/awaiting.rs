@@ -151,7 +151,11 @@ mod tests {
 
     fn of_topic(number: u64, partition: i32, id: Option<&str>) -> Answer {
         let topic = Arc::new(Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count: 3 });
-        Answer { number, partition, facts: Ok(Facts { topic, first: 0, end: 9, committed: None }) }
+        Answer {
+            number,
+            partition,
+            facts: Ok(Facts { topic, first: 0, end: 9, committed: None, first_count: None }),
+        }
     }
 
     fn bad(number: u64, partition: i32, alone: bool) -> Answer {

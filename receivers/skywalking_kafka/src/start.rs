@@ -1,7 +1,8 @@
 //! Where reading begins in a partition, and what earlier owners wrote down about it. Sans-IO: see [`ask`](crate::ask).
 //!
-//! At the committed offset. Where there is none: a partition that appeared while this receiver ran begins at its
-//! beginning, so that nothing is missed between its creation and its discovery; any other begins at `initial_offset`.
+//! At the committed offset. Where there is none: a partition that appeared after the group began to read the topic, while this
+//! receiver ran or none did, begins at its beginning, so that nothing is missed between its creation and its discovery; any other
+//! begins at `initial_offset`.
 //!
 //! What may have happened to a partition since its offset was committed:
 //!
@@ -110,10 +111,13 @@ pub(crate) fn decide(
     seen: Option<Seen>,
 ) -> Result<Start, Unreadable> {
     let topic = facts.topic.id.clone();
+    let lanes = facts.first_count.or(Some(facts.topic.count));
     let Some((offset, text)) = &facts.committed else {
-        let offset = if known.is_from_beginning(partition, initial) { facts.first } else { facts.end };
+        let appeared = facts.first_count.is_some_and(|count| partition >= count);
+        let from_beginning = appeared || known.is_from_beginning(partition, initial);
+        let offset = if from_beginning { facts.first } else { facts.end };
         let incarnation = topic.as_deref().map_or(0, incarnation);
-        let metadata = Metadata { incarnation, topic, ..Metadata::default() };
+        let metadata = Metadata { incarnation, topic, lanes, ..Metadata::default() };
         return Ok(Start { offset, check: Check::Nothing, metadata, trouble: None });
     };
     let (metadata, foreign) = match Metadata::decode(text) {
@@ -125,7 +129,7 @@ pub(crate) fn decide(
         (Some(before), Some(now)) => Some(before == now),
         _ => None,
     };
-    let metadata = Metadata { topic: topic.or(metadata.topic), ..metadata };
+    let metadata = Metadata { topic: topic.or(metadata.topic), lanes: metadata.lanes.or(lanes), ..metadata };
     let mut start = from_committed(*offset, metadata, same, facts, seen);
     start.trouble = start.trouble.or(foreign);
     Ok(start)
@@ -142,7 +146,8 @@ fn from_committed(
     if same == Some(false) || (same.is_none() && (offset > end || seen.is_some())) {
         let Metadata { generation, incarnation: before, topic, .. } = metadata;
         let incarnation = topic.as_deref().map_or(before.saturating_add(1), incarnation);
-        let metadata = Metadata { generation, incarnation, topic, ..Metadata::default() };
+        let lanes = Some(facts.topic.count);
+        let metadata = Metadata { generation, incarnation, topic, lanes, ..Metadata::default() };
         let trouble = Some(Trouble::CreatedAgain);
         return Start { offset: first, check: Check::Nothing, metadata, trouble };
     }
@@ -229,7 +234,7 @@ mod tests {
 
     fn facts(id: Option<&str>, first: i64, end: i64, committed: Option<(i64, &Metadata)>) -> Facts {
         let committed = committed.map(|(offset, metadata)| (offset, metadata.encode()));
-        Facts { topic: Arc::new(topic(id, 4)), first, end, committed }
+        Facts { topic: Arc::new(topic(id, 4)), first, end, committed, first_count: None }
     }
 
     fn decided(facts: &Facts, seen: Option<Seen>) -> Start {
@@ -265,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_appeared_while_nobody_read_begins_at_its_beginning() {
+        let start = |partition, first_count| {
+            let facts = Facts { first_count, ..facts(Some("T"), 10, 90, None) };
+            let start = decide(partition, &facts, &Known::default(), InitialOffset::Latest, None).unwrap();
+            (start.offset, start.metadata.lanes)
+        };
+        assert_eq!(start(3, None), (90, Some(4)), "the first start of the group");
+        assert_eq!(start(3, Some(4)), (90, Some(4)), "it was there, though nobody could read it then");
+        assert_eq!(start(3, Some(3)), (10, Some(3)));
+    }
+
+    #[test]
     fn a_topic_that_appears_later_begins_at_its_beginning() {
         let mut known = Known::default();
         known.missing();
@@ -274,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_group_goes_on_at_its_offset_with_what_was_written_down() {
-        let metadata = Metadata { generation: 2, version: 1, ..Metadata::default() };
+        let metadata = Metadata { generation: 2, version: 1, lanes: Some(3), ..Metadata::default() };
         let start = decided(&facts(None, 0, 7, Some((7, &metadata))), None);
         assert_eq!(start, Start { offset: 7, check: Check::Nothing, metadata, trouble: None });
         let start = decided(&facts(Some("T"), 0, 100, Some((50, &written(Some(3))))), None);

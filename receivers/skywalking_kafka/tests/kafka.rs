@@ -147,6 +147,24 @@ async fn latest_begins_at_the_end_and_keeps_that_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_was_added_while_nobody_read_is_read_from_its_beginning_with_latest_too() {
+    let cluster = Cluster::new(TOPIC, 3);
+    for partition in 0..3 {
+        cluster.produce(partition, &numbered(0..2)).await;
+    }
+    // The topic had two partitions when the group began, and one of them has never been read.
+    cluster.commit(0, 0, r#"{"v":1,"g":1,"i":0,"x":{},"p":{},"w":{},"n":2}"#);
+    let lanes = RecordingLanes::default();
+    let receiver = RunningReceiver::start(&cluster, "initial_offset: latest", lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 4).await;
+    let read: std::collections::BTreeMap<_, _> =
+        lanes.lanes().iter().map(|lane| (lane.name.to_string(), all(lane).len())).collect();
+    assert_eq!(read.into_values().collect::<Vec<_>>(), [2, 0, 2]);
+    drop(lanes.take_batches());
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_cannot_be_used_are_counted_kept_and_passed() {
     let cluster = Cluster::new(TOPIC, 1);
     let large = vec![b'x'; 2000];
