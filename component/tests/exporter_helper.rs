@@ -220,7 +220,10 @@ impl Exporter for Idempotent {
 async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_before_it_failed() {
     let directory = tempfile::tempdir().unwrap();
     let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
-    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper: fast() };
+    let mut helper = fast();
+    // It is not waited for when nothing more comes.
+    helper.batch.timeout = weir_config::Duration::from_secs(3_600);
+    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let ledger = Ledger::new(LedgerSpec {
         source: "c/g/t".into(),
@@ -240,9 +243,12 @@ async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_be
     of_window.fail();
     drop(of_window);
     let wait_until = async |condition: &dyn Fn() -> bool| {
-        while !condition() {
-            tokio::time::timeout(Duration::from_secs(60), tokio::task::yield_now()).await.unwrap();
-        }
+        let holds = async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), holds).await.unwrap();
     };
     wait_until(&|| ledger.unfinished("main/test").is_some()).await;
     assert!(!ledger.is_final(), "the range is begun, and waits until that is written down");

@@ -135,6 +135,13 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         self.on_its_way = false;
     }
 
+    /// No further batch comes: what waits is due now.
+    pub fn ended(&mut self, now: T) {
+        if let Some(open) = &mut self.open {
+            open.due = open.due.min(now);
+        }
+    }
+
     /// Whether nothing waits or is on its way.
     pub fn is_empty(&self) -> bool {
         !self.on_its_way && self.complete.is_empty() && self.open.is_none()
@@ -212,6 +219,15 @@ mod tests {
         lane.arrived();
         assert!(lane.is_ready());
         assert_eq!(taken(&mut lane, 0), Some((4..20, 2)));
+    }
+
+    #[test]
+    fn what_waits_is_due_when_the_lane_has_ended() {
+        let mut lane = ranges(None, None);
+        lane.add(Batch(0..4), 500);
+        assert_eq!(taken(&mut lane, 4), None);
+        lane.ended(4);
+        assert_eq!((lane.due(), taken(&mut lane, 4)), (Some(4), Some((0..4, 1))));
     }
 
     #[test]

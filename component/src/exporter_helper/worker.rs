@@ -192,11 +192,15 @@ impl Worker {
         Amount { rows: *max_rows, bytes: max_bytes.get() }
     }
 
-    /// Nothing more comes of a lane. A range that an earlier owner had begun and of which not all has come fails: the lane's
+    /// Nothing more comes of a lane: what waits does not wait for company. A range that an earlier owner had begun and of which not all has come fails: the lane's
     /// next owner repeats it.
     fn ended(&mut self, route: u64) {
-        if self.lanes.get(&route).is_some_and(|lane| lane.ranges.is_stuck()) {
+        let Some(lane) = self.lanes.get_mut(&route) else { return };
+        if lane.ranges.is_stuck() {
             self.lanes.remove(&route);
+        } else {
+            // The end of the lane waits for it.
+            lane.ranges.ended(Instant::now());
         }
     }
 
