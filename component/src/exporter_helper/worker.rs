@@ -192,8 +192,8 @@ impl Worker {
         Amount { rows: *max_rows, bytes: max_bytes.get() }
     }
 
-    /// Nothing more comes of a lane: what waits does not wait for company. A range that an earlier owner had begun and of which not all has come fails: the lane's
-    /// next owner repeats it.
+    /// Nothing more comes of a lane: what waits does not wait for company. A range that an earlier owner had begun and of
+    /// which not all has come fails: the lane's next owner repeats it.
     fn ended(&mut self, route: u64) {
         let Some(lane) = self.lanes.get_mut(&route) else { return };
         if lane.ranges.is_stuck() {
