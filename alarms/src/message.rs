@@ -5,7 +5,7 @@
 //!   rendered with nothing in that place. A template that fails even so gives the default text. The alarm goes
 //!   out in any case, and the caller is told what was wrong.
 //! * Steps, what a template makes on the way, and the lengths of the template and of the message are bounded: see
-//!   [`template`](crate::template). A template is tried before it is accepted.
+//!   [`template`]. A template is tried before it is accepted.
 
 use std::collections::BTreeSet;
 

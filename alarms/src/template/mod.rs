@@ -4,8 +4,8 @@
 //! counts steps but not memory: `'x' * 99999999`, `indent(9000000000)`, or loops that double a text at each level.
 //!
 //! * What can build values up (`set`, `with`, recursive loops, functions) is not there, nor are filters that allocate
-//!   by an argument. [`check`] says so before a template is accepted.
-//! * What is left makes texts and lists out of values, and each of them is charged to an [`allowance`](evaluate) before or when it
+//!   by an argument. [`check()`] says so before a template is accepted.
+//! * What is left makes texts and lists out of values, and each of them is charged to an [`allowance`](mod@evaluate) before or when it
 //!   is made. Steps are counted, and the text that comes out is cut.
 
 mod check;

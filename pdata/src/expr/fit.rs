@@ -5,7 +5,7 @@
 //! * A division by zero gives NULL: one odd value must not take the result from the other rows of a batch. `/` divides
 //!   as floats, whatever the types.
 //! * What is not finite is NULL, see [`finite`](super::finite).
-//! * Results whose length an argument says are bounded, see [`bounded`](super::bounded).
+//! * Results whose length an argument says are bounded, see [`super::bounded`].
 
 use std::sync::Arc;
 

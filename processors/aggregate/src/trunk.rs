@@ -1,6 +1,6 @@
 //! The half on the trunk: partial results of all lanes into windows that fire.
 //!
-//! * The watermark is the minimum over lanes that are not idle ([`LaneWatermarks`]). When it passes a window's last
+//! * The watermark is the minimum over lanes that are not idle ([`LaneWatermarks`](weir_component::watermark::LaneWatermarks)). When it passes a window's last
 //!   millisecond the window fires: one batch per window (of sessions: per advance), rows ordered by key, then the watermark.
 //! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
 //!   lane that moves the lane's watermark (the end of a batch): the groups that have something new, each with everything it
