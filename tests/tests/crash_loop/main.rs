@@ -45,6 +45,10 @@ async fn windows(
          max_duration_ns, min_duration_ns FROM {database}.window_results FINAL WHERE toUnixTimestamp64Milli(window_start) < {before}"
     );
     let mut found: BTreeMap<Key, Vec<(u64, Value)>> = BTreeMap::new();
+    // The first window makes the table.
+    if clickhouse.number(&format!("EXISTS TABLE {database}.window_results")).await? == 0 {
+        return Ok(found);
+    }
     for row in clickhouse.query(&sql).await? {
         let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let whole = |name: &str| row[name].as_i64().with_context(|| format!("{name} in {row}"));
