@@ -146,7 +146,7 @@ impl<'a> Chaos<'a> {
                 self.moment(4_000).await;
                 kafka.start_again()?;
             }
-            _ => webhook.answer_with(&[503; 20]),
+            _ => webhook.answer_with(&[503; 5]),
         }
         Ok(())
     }
