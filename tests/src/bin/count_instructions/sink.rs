@@ -1,4 +1,4 @@
-//! A stand-in for ClickHouse: it creates tables, describes them, and throws inserts away.
+//! A stand-in for ClickHouse: it says its version, creates tables, describes them, and throws inserts away.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +29,10 @@ async fn answer(State(table): State<Table>, body: Bytes) -> (StatusCode, String)
             Some(columns) => (StatusCode::OK, columns.clone()),
             None => (StatusCode::NOT_FOUND, "Code: 60. DB::Exception: there is no such table".to_owned()),
         };
+    }
+    if sql.starts_with("SELECT version()") {
+        let settings = ["async_insert", "wait_for_async_insert", "insert_deduplicate", "max_threads"];
+        return (StatusCode::OK, json!({"version": "26.9.1.1", "settings": settings}).to_string());
     }
     if sql.starts_with("CREATE TABLE") {
         *table = Some(described(sql));
