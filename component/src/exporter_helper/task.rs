@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_config::ComponentId;
 
@@ -59,12 +60,7 @@ impl ExporterTask {
     /// Waits until everything queued is delivered, at most `deadline`; what is left then is given up, as by [`give_up`](Self::give_up).
     pub async fn finish(mut self, deadline: Duration) -> Unfinished {
         self.end();
-        let on_disk = self.disk.is_some() && self.delivery.config.detached;
-        let deadline = match self.delivery.condition.trouble() {
-            Some(_) if on_disk => deadline.min(PATIENCE),
-            _ => deadline,
-        };
-        if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
+        if !self.ends_by(Instant::now() + deadline).await {
             self.delivery.abort.cancel();
             self.delivery.closed.cancel();
             // After the cancellation the task ends at its next await.
@@ -72,6 +68,21 @@ impl ExporterTask {
         }
         let on_disk = self.disk.map_or(0, |disk| disk.records());
         self.delivery.condition.unfinished(on_disk)
+    }
+
+    /// Waits for the orderly end; whether it comes. Where everything is on disk, a destination that fails is not waited for: its
+    /// failure may show only now.
+    async fn ends_by(&mut self, deadline: Instant) -> bool {
+        let on_disk = self.disk.is_some() && self.delivery.config.detached;
+        loop {
+            let until = if on_disk { deadline.min(Instant::now() + PATIENCE) } else { deadline };
+            if tokio::time::timeout_at(until, &mut self.task).await.is_ok() {
+                return true;
+            }
+            if until >= deadline || self.delivery.condition.trouble().is_some() {
+                return false;
+            }
+        }
     }
 }
 
