@@ -17,8 +17,8 @@ use weir_pdata::{Signal, schema};
 use crate::fingerprint::Meaning;
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
-use crate::results::{DEFAULT_MEASURES, RESERVED};
-use crate::signed::Signed;
+use crate::trunk::results::{DEFAULT_MEASURES, RESERVED};
+use crate::window::signed_duration::Signed;
 use crate::window::{Slices, Windows};
 
 /// A day in milliseconds.

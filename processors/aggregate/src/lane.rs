@@ -18,6 +18,10 @@
 //! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
 //! * `Drain` gives up what is gathered: its inputs fail and are read again by the next owner.
 
+pub mod events;
+pub mod session;
+pub mod tumbling_sliding;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +34,11 @@ use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Origin, Signal};
 
 use crate::config::Late;
-use crate::events::Events;
-use crate::key::{self, KeyHasher, KeyRows};
+use crate::group::key::{self, KeyHasher, KeyRows};
+use crate::lane::events::Events;
+use crate::lane::tumbling_sliding::{Input, Open, Verdict};
 use crate::late;
 use crate::metrics::Live;
-use crate::open::{Input, Open, Verdict};
 use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 

@@ -2,41 +2,21 @@
 //!
 //! * On each lane, events go into slices of windows by time and group, or into fragments of sessions; what they keep is
 //!   mergeable. When the lane's watermark passes them they leave for the trunk as a partial result ([`partial`]).
-//! * On the trunk, partial results of all lanes merge to windows ([`fixed`], [`sessions`]). A window fires when the combined
+//! * On the trunk, partial results of all lanes merge to windows ([`trunk`]). A window fires when the combined
 //!   watermark passes it, and again when late events within `allowed_lateness` change it.
 //! * Results depend on the events alone, not on lanes, batches or order (as long as no event is late and
 //!   `max_groups` is not reached). Inputs are done when every window that holds one of their events is exported.
 //!
 //! Seams: a kind of window joins [`window`]; a partial result is a batch that can travel through Kafka.
 
-mod chain;
-mod codec;
 mod config;
-mod days;
-mod distinct;
-mod events;
-mod exact_sum;
 mod fingerprint;
-mod firing;
-mod fixed;
-mod groups;
-mod histogram;
-mod key;
-mod key_table;
+mod group;
 mod lane;
 mod late;
-mod measure;
 mod metrics;
-mod open;
-mod open_sessions;
 mod operator;
 mod partial;
-mod removal;
-mod results;
-mod running;
-mod sessions;
-mod signed;
-mod slice;
 mod state;
 mod trunk;
 mod window;

@@ -11,9 +11,9 @@ use weir_pdata::{Demand, Signal};
 
 use crate::config::Late;
 use crate::lane::LaneHalf;
-use crate::measure::MeasureState;
 use crate::metrics::Metrics;
 use crate::state::GroupState;
+use crate::state::measure::MeasureState;
 use crate::trunk::TrunkHalf;
 use crate::window::{Span, Windows};
 

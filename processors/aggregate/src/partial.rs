@@ -9,7 +9,7 @@
 //! | `count`, `judged`, `errors`, `durations` | int64 | see [`GroupState`] |
 //! | `duration_sum` | decimal128(38, 0) | nanoseconds |
 //! | `duration_min`, `duration_max` | int64, nullable | nanoseconds |
-//! | `histogram` | binary | see [`histogram`](crate::histogram) |
+//! | `histogram` | binary | see [`histogram`](crate::state::histogram) |
 //! | `measures` | binary | the states of the named measures, one after the other |
 //!
 //! The schema's metadata say `weir.partial` = `2`, and, of events that came further behind than the bound, `weir.from`: their slice counts
@@ -26,10 +26,10 @@ use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, Times
 use arrow::error::ArrowError;
 use weir_pdata::schema;
 
-use crate::codec::{Malformed, Reader};
-use crate::histogram::Histogram;
-use crate::key::Key;
+use crate::group::key::Key;
 use crate::state::GroupState;
+use crate::state::codec::{Malformed, Reader};
+use crate::state::histogram::Histogram;
 use crate::window::{NANOS, Span, floor_ms};
 
 const VERSION_KEY: &str = "weir.partial";
@@ -254,9 +254,9 @@ mod tests {
     use proptest::prelude::*;
     use weir_pdata::expr::Function;
 
-    use crate::groups::{Groups, Place, Room};
-    use crate::key::{KeyHasher, KeyRows};
-    use crate::measure::{MeasureState, Value};
+    use crate::group::groups::{Groups, Place, Room};
+    use crate::group::key::{KeyHasher, KeyRows};
+    use crate::state::measure::{MeasureState, Value};
 
     fn new_state() -> GroupState {
         let measures =

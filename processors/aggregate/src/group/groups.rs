@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use crate::key::{Key, KeyHasher, KeyRows};
+use crate::group::key::{Key, KeyHasher, KeyRows};
 
 /// Groups in the order in which they were first seen, with a table to find them.
 #[derive(Debug)]

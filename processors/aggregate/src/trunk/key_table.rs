@@ -4,8 +4,8 @@
 //! such keys are most of all; then the table is made anew with the others alone ([`KeyTable::renumber`]). When no slice is left
 //! nothing is kept.
 
-use crate::groups::Groups;
-use crate::key::{Key, KeyHasher, KeyRows};
+use crate::group::groups::Groups;
+use crate::group::key::{Key, KeyHasher, KeyRows};
 
 /// Keys below which unused ones are not cleaned up.
 const FEW: usize = 64;

@@ -4,7 +4,7 @@
 //! 4,096 one-byte registers (4 KiB) replaces them, read with the improved estimator of O. Ertl, "New cardinality
 //! estimation algorithms for HyperLogLog sketches" (2017). Order and split of the values do not matter.
 
-use crate::codec::{Malformed, Reader, put_u64};
+use crate::state::codec::{Malformed, Reader, put_u64};
 
 const MOST_EXACT: usize = 256;
 /// Bits of a hash that choose the register.

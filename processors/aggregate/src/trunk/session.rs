@@ -3,7 +3,7 @@
 //! Fragments of different lanes are kept apart until their session is closed for good, so that the share of a lane that
 //! closes can be taken back: the lane's next owner reads all of it again. What an earlier owner has delivered is left out.
 //! Which fragments make one session depends on their spans alone, neither on the order in which they came nor on their lanes.
-//! Those that never fall silent are cut; see [`chain`](crate::chain).
+//! Those that never fall silent are cut; see [`chain`](crate::trunk::session_chain).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,14 +13,14 @@ use arrow::datatypes::SchemaRef;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
-use crate::chain::{Fragment, Group, latest};
-use crate::codec::Malformed;
-use crate::firing::Firing;
-use crate::key::{Key, KeyHasher, KeyRows};
+use crate::group::key::{Key, KeyHasher, KeyRows};
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::{Head, Rows};
 use crate::state::GroupState;
+use crate::state::codec::Malformed;
+use crate::trunk::firing::Firing;
+use crate::trunk::results::{Head, Rows};
+use crate::trunk::session_chain::{Fragment, Group, latest};
 use crate::trunk::{Begin, Fired};
 use crate::window::{Cells, Span};
 

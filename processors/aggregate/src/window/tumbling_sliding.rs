@@ -6,7 +6,7 @@
 use chrono_tz::Tz;
 use weir_component::Watermark;
 
-use crate::days::Days;
+use crate::window::calendar_days::Days;
 
 /// Nanoseconds in a millisecond.
 pub const NANOS: i64 = 1_000_000;

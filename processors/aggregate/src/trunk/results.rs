@@ -14,11 +14,11 @@ use weir_component::delivery::Shard;
 use weir_pdata::expr::{Function, Measure};
 use weir_pdata::{Signal, schema};
 
-use crate::firing::Firing;
-use crate::key::Key;
-use crate::measure::Measured;
+use crate::group::key::Key;
 use crate::operator::Operator;
+use crate::state::measure::Measured;
 use crate::state::{GroupState, PERCENTILES};
+use crate::trunk::firing::Firing;
 use crate::window::{NANOS, Span};
 
 /// The columns that follow the group-by columns, before the named measures.

@@ -5,10 +5,10 @@ use arrow::error::ArrowError;
 use weir_component::Watermark;
 use weir_pdata::{Ack, Held};
 
-use crate::events::Events;
-use crate::groups::{Groups, Place, Room};
-use crate::key::{KeyHasher, KeyRows};
-use crate::open_sessions::OpenSessions;
+use crate::group::groups::{Groups, Place, Room};
+use crate::group::key::{KeyHasher, KeyRows};
+use crate::lane::events::Events;
+use crate::lane::session::OpenSessions;
 use crate::operator::Operator;
 use crate::partial;
 use crate::state::GroupState;

@@ -20,16 +20,16 @@ use weir_component::delivery::Shard;
 use weir_component::{LaneId, Watermark};
 use weir_pdata::Held;
 
-use crate::codec::Malformed;
-use crate::firing::Firing;
-use crate::key::{Key, KeyHasher, KeyRows};
-use crate::key_table::KeyTable;
+use crate::group::key::{Key, KeyHasher, KeyRows};
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::{Head, Rows};
-use crate::running::Running;
-use crate::slice::{Of, Slice};
 use crate::state::GroupState;
+use crate::state::codec::Malformed;
+use crate::trunk::firing::Firing;
+use crate::trunk::key_table::KeyTable;
+use crate::trunk::results::{Head, Rows};
+use crate::trunk::running_sums::Running;
+use crate::trunk::slice::{Of, Slice};
 use crate::trunk::{Begin, Fired};
 use crate::window::{Assigned, Slices, Span};
 

@@ -2,7 +2,7 @@
 //!
 //! From one sliding window to the next, slices come at the end and slices go at the start. What they hold is added and
 //! subtracted; a group without events in either is not touched. Where something cannot be subtracted (see
-//! [`removal`](crate::removal)) it is found anew from the slices that stay.
+//! [`removal`](crate::state::subtract)) it is found anew from the slices that stay.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::key_table::KeyTable;
 use crate::operator::Operator;
-use crate::results::{Head, Rows};
-use crate::slice::{Share, Slice};
 use crate::state::GroupState;
+use crate::trunk::key_table::KeyTable;
+use crate::trunk::results::{Head, Rows};
+use crate::trunk::slice::{Share, Slice};
 use crate::window::Span;
 
 /// Sums by the number of the key.

@@ -7,7 +7,7 @@
 //!
 //! Terms beyond ±2^960 (about 1e289) count as ±2^960: then no sum of fewer than 2^63 terms overflows.
 
-use crate::codec::{Malformed, Reader, put_f64, put_u64};
+use crate::state::codec::{Malformed, Reader, put_f64, put_u64};
 
 /// The largest magnitude of a term: 2^960.
 const LARGEST: f64 = f64::from_bits((1023 + 960) << 52);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use weir_component::LaneId;
 use weir_pdata::Held;
 
-use crate::key_table::KeyTable;
 use crate::state::GroupState;
+use crate::trunk::key_table::KeyTable;
 use crate::window::Span;
 
 /// States of a share below which doubles are not looked for.
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_slice_holds_each_key_once_and_lets_it_go() {
         let mut keys = KeyTable::default();
-        let hasher = crate::key::KeyHasher::default();
+        let hasher = crate::group::key::KeyHasher::default();
         let overflow = keys.overflow(1, &hasher);
         let mut slice = Slice::new(Span { start: 0, end: 5 });
         assert!(slice.join(overflow, &mut keys));

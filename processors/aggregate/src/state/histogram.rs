@@ -11,7 +11,7 @@
 
 use std::cmp::Ordering;
 
-use crate::codec::{Malformed, Reader, put_i64, put_u64};
+use crate::state::codec::{Malformed, Reader, put_i64, put_u64};
 
 /// Bits of a value that tell buckets within a power of two apart.
 const BITS: u32 = 7;

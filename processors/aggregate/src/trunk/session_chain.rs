@@ -13,8 +13,8 @@ use std::ops::Range;
 use weir_component::LaneId;
 use weir_pdata::Held;
 
-use crate::firing::Firing;
 use crate::state::GroupState;
+use crate::trunk::firing::Firing;
 use crate::window::{Cells, Span};
 
 /// The fragments and chains of one group.

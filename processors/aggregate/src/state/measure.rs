@@ -5,10 +5,10 @@
 
 use weir_pdata::expr::Function;
 
-use crate::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
-use crate::distinct::Distinct;
-use crate::exact_sum::ExactSum;
-use crate::histogram::{self, Histogram, Share};
+use crate::state::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
+use crate::state::distinct::Distinct;
+use crate::state::exact_sum::ExactSum;
+use crate::state::histogram::{self, Histogram, Share};
 
 /// What one event gives to a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -289,7 +289,7 @@ pub mod tests {
     pub fn value(function: Function, number: f64) -> Value {
         match function {
             Function::Ratio => Value::Truth(number > 0.0),
-            Function::Distinct => Value::Hash(crate::distinct::hash(&number.to_string())),
+            Function::Distinct => Value::Hash(crate::state::distinct::hash(&number.to_string())),
             _ => Value::Number(number),
         }
     }

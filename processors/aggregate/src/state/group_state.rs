@@ -3,8 +3,8 @@
 //! Integers are summed in 128 bits, so results do not depend on order. Memory of a group: about 200 bytes and its
 //! key, 16 bytes per filled bucket of the histogram (see [`histogram`]), and what its named measures keep.
 
-use crate::histogram::{self, Histogram, Share};
-use crate::measure::MeasureState;
+use crate::state::histogram::{self, Histogram, Share};
+use crate::state::measure::MeasureState;
 
 /// The percentiles of durations, in the order of their columns.
 pub const PERCENTILES: [u64; 4] = [50, 90, 95, 99];

@@ -10,10 +10,10 @@ use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
-use crate::distinct;
-use crate::measure::Value;
 use crate::operator::Operator;
 use crate::state::GroupState;
+use crate::state::distinct;
+use crate::state::measure::Value;
 
 /// The rows of one batch, ready to be added to groups.
 pub struct Events<'a> {

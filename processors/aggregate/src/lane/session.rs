@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use weir_component::Watermark;
 use weir_pdata::Held;
 
-use crate::groups::{Groups, Place, Room};
-use crate::key::Key;
-use crate::open::{Input, Leaving, Verdict};
+use crate::group::groups::{Groups, Place, Room};
+use crate::group::key::Key;
+use crate::lane::tumbling_sliding::{Input, Leaving, Verdict};
 use crate::partial;
 use crate::state::GroupState;
 use crate::window::{Cells, NANOS, Span};

@@ -4,10 +4,10 @@
 //! a sum, and its set of different values, cannot: when the part may have had a say in them, they are found anew from the
 //! parts that stay. So the result is the same as when the sum had been made of these parts alone.
 
-use crate::distinct::Distinct;
-use crate::exact_sum::ExactSum;
-use crate::measure::MeasureState;
-use crate::state::{Durations, GroupState};
+use crate::state::distinct::Distinct;
+use crate::state::exact_sum::ExactSum;
+use crate::state::group_state::{Durations, GroupState};
+use crate::state::measure::MeasureState;
 
 impl GroupState {
     /// Takes out a part that was added. False: call [`forget`](Self::forget), and [`remember`](Self::remember) each part
@@ -99,7 +99,7 @@ impl MeasureState {
         match (self, part) {
             (MeasureState::Count(_) | MeasureState::Sum(..) | MeasureState::Ratio(..), _) => {}
             (MeasureState::Quantile(_, range), MeasureState::Quantile(_, part)) => {
-                *range = crate::measure::wider(*range, *part);
+                *range = crate::state::measure::wider(*range, *part);
             }
             // They hold nothing else.
             (all, part) => all.merge(part),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use crate::measure::tests::{FUNCTIONS, value};
+    use crate::state::measure::tests::{FUNCTIONS, value};
 
     fn of(events: &[(i64, f64)]) -> GroupState {
         let measures = FUNCTIONS.map(|(function, argument)| MeasureState::new(function, argument));

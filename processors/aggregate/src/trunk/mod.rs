@@ -17,6 +17,15 @@
 //! * Messages of earlier stages of the trunk pass. The watermark that goes on is the least of theirs and the own one; it
 //!   never goes back.
 
+pub mod firing;
+pub mod key_table;
+pub mod results;
+pub mod running_sums;
+pub mod session;
+pub mod session_chain;
+pub mod slice;
+pub mod tumbling_sliding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,13 +37,13 @@ use weir_component::progress::SharedWatermarks;
 use weir_component::{Awaited, LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
 use weir_pdata::{Ack, EventBatch, Fence, Held, Origin, Signal};
 
-use crate::codec::Malformed;
-use crate::fixed::FixedWindows;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::partial::Partial;
-use crate::results::{self, Head};
-use crate::sessions::Sessions;
+use crate::state::codec::Malformed;
+use crate::trunk::results::Head;
+use crate::trunk::session::Sessions;
+use crate::trunk::tumbling_sliding::FixedWindows;
 use crate::window::{Cells, Span, Windows};
 
 /// The stage.
