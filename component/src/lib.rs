@@ -10,7 +10,6 @@
 //! [`Clock`], so that tests choose it.
 
 mod alignment;
-mod awaited;
 pub mod budget;
 mod check;
 pub mod clock;
@@ -30,6 +29,7 @@ pub mod offsets;
 mod processor;
 pub mod progress;
 mod receiver;
+mod receiver_readiness;
 pub mod storage;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
@@ -37,7 +37,6 @@ pub mod testkit;
 pub mod watermark;
 
 pub use alignment::{Aligned, Alignment, Alignments};
-pub use awaited::Awaited;
 pub use check::Check;
 pub use clock::{Clock, SystemClock};
 pub use context::Context;
@@ -51,6 +50,7 @@ pub use log_limit::LogLimit;
 pub use message::{LaneId, LaneMessage, TrunkMessage};
 pub use processor::{Outlet, Processor, Stage};
 pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};
+pub use receiver_readiness::Awaited;
 pub use storage::{Appending, DiskQueue, Storage, StorageError, Storages};
 pub use telemetry::Telemetry;
 pub use watermark::Watermark;

@@ -11,7 +11,7 @@
 
 pub mod ack;
 mod arena;
-mod as_received;
+mod attribute_copies;
 pub mod attributes;
 mod batch;
 pub mod decode;

@@ -18,9 +18,9 @@ use weir_component::{
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
 
+use super::memory_permit::{DecodedSize, with_share};
 use super::metrics::{ACCEPTED, LANES};
 use super::pending::Pending;
-use super::share::{DecodedSize, with_share};
 use super::trunk::TrunkSender;
 
 /// A pipeline that runs: what a new lane needs of it.

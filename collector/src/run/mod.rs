@@ -5,10 +5,10 @@
 
 mod extensions;
 mod lane;
+mod memory_permit;
 mod metrics;
 mod pending;
 mod service;
-mod share;
 mod trunk;
 
 pub use metrics::METRICS;

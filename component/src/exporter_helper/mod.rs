@@ -19,18 +19,18 @@
 //! * With `queue.storage` the queue is on disk: a batch is acknowledged when it is safe there, and what is not exported
 //!   when the program ends is exported by the next start (at least once; the order is kept).
 
+mod attempt;
 mod backoff;
+mod capacity;
 mod config;
 mod delay;
-mod delivery;
+mod disk_record;
+mod isolation;
 mod metrics;
 mod pace;
-mod parts;
 mod persistent;
 mod queue;
 pub mod ranges;
-mod record;
-mod space;
 mod task;
 mod unfinished;
 mod worker;

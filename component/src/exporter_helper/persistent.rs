@@ -18,11 +18,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
 
-use super::delivery::Delivery;
+use super::attempt::Delivery;
+use super::capacity::Space;
+use super::disk_record;
 use super::queue::{Item, Queued, Room, Route};
 use super::ranges::Amount;
-use super::record;
-use super::space::Space;
 use crate::storage::{Appending, DiskQueue, StorageError};
 
 const NO_ROOM: &str = "the queue on disk is full";
@@ -140,7 +140,7 @@ fn append(queued: Queued, on_their_way: u64, disk: &dyn DiskQueue, delivery: &De
     let mut todo = vec![columns.clone()];
     while let Some(columns) = todo.pop() {
         let part = EventBatch { ack: Ack::none(), ..queued.batch.clone() }.with_columns(columns.clone());
-        match record::encode(&part, queued_ms) {
+        match disk_record::encode(&part, queued_ms) {
             Ok(record) if record.len() as u64 <= disk.max_record() => records.push(record),
             Ok(record) if part.len() <= 1 => {
                 let (bytes, max) = (record.len() as u64, disk.max_record());
@@ -198,7 +198,7 @@ pub(super) async fn read(
         };
         let Some(record) = record else { return };
         let number = record.number;
-        let (batch, queued_ms) = match record::decode(&record.payload) {
+        let (batch, queued_ms) = match disk_record::decode(&record.payload) {
             Ok(read) => read,
             Err(reason) => {
                 disk.set_aside(record, &reason);

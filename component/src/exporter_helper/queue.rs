@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
+use super::capacity::{Part, Space};
 use super::delay::{Delays, Sending};
 use super::metrics::HelperMetrics;
 use super::ranges::{Amount, Piece};
-use super::space::{Part, Space};
 use crate::delivery::{Ledger, OnItsWay};
 use crate::{Context, Exporter, LaneClosed};
 

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_config::ComponentId;
 
-use super::delivery::Delivery;
+use super::attempt::Delivery;
+use super::capacity::Space;
 use super::metrics::HelperMetrics;
 use super::persistent;
 use super::queue::{Item, Queue};
 use super::ranges::Amount;
-use super::space::Space;
 use super::unfinished::{Condition, Unfinished};
 use super::worker::Worker;
 use crate::factory::BuiltExporter;

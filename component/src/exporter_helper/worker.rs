@@ -11,12 +11,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use weir_pdata::Signal;
 
+use super::attempt::Delivery;
+use super::capacity::Space;
 use super::config::BatchConfig;
-use super::delivery::Delivery;
 use super::pace::Pace;
 use super::queue::{Item, Queued, Route};
 use super::ranges::{Amount, Piece as _, Ranges};
-use super::space::Space;
 
 /// Batches of one signal that wait for company.
 #[derive(Default)]
