@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use weir_component::Registry;
-use weir_config::{Document, Source};
+use weir_config::{Document, SourceText};
 
 use crate::program;
 use crate::run::Options;
@@ -39,7 +39,7 @@ pub fn run(args: &QuickstartArgs, registry: &Registry) -> anyhow::Result<()> {
         set("receivers.generator.rate", &args.rate.to_string()),
         set("receivers.generator.duration", &format!("{}s", args.seconds)),
     ];
-    let source = Source::new("examples/quickstart.yaml", CONFIG);
+    let source = SourceText::new("examples/quickstart.yaml", CONFIG);
     let document = Document::load(vec![source], &sets, &|name| std::env::var(name).ok())
         .map_err(|errors| anyhow::anyhow!("the built-in configuration is wrong:\n{errors}"))?;
     let graph = program::build(&document, registry)?;

@@ -31,7 +31,7 @@ fn testdata() -> Vec<PathBuf> {
 /// What is wrong with a configuration; nothing when it is valid. Independent of the machine: no environment, short file names.
 fn complaint(path: &Path) -> Option<String> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    let source = weir_config::Source::new(name, std::fs::read_to_string(path).unwrap());
+    let source = weir_config::SourceText::new(name, std::fs::read_to_string(path).unwrap());
     Document::load(vec![source], &[], &|_| None)
         .and_then(|document| weir::graph::build(&document, &weir::components::STANDARD))
         .err()
@@ -107,7 +107,8 @@ service:
   pipelines:
     main: {receivers: [generator], processors: [threshhold], exporters: [nop]}
 ";
-    let document = Document::load(vec![weir_config::Source::new("weir.yaml", text)], &[], &|_| None).unwrap();
+    let document =
+        Document::load(vec![weir_config::SourceText::new("weir.yaml", text)], &[], &|_| None).unwrap();
     let errors = weir::graph::build(&document, &weir::components::STANDARD).err().unwrap();
     let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
     assert_eq!(
@@ -131,7 +132,8 @@ fn an_attribute_named_almost_like_a_column_gets_a_warning() {
     let text = "receivers: {generator: }\nprocessors: {aggregate: {window: {tumbling: 7s}, where: 'durations_ns > 5 AND shop.id = 7'}}\n\
                 exporters: {nop: }\nservice: {pipelines: {main: {receivers: [generator], processors: [aggregate], exporters: [nop]}}}\n";
     let document =
-        Document::load(vec![weir_config::Source::new("test.yaml", text.to_owned())], &[], &|_| None).unwrap();
+        Document::load(vec![weir_config::SourceText::new("test.yaml", text.to_owned())], &[], &|_| None)
+            .unwrap();
     let graph = weir::graph::build(&document, &weir::components::STANDARD).unwrap();
     let warnings = graph.warnings.to_string();
     assert!(warnings.contains("`durations_ns` is read as an attribute"), "{warnings}");

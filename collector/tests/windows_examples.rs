@@ -141,7 +141,7 @@ fn the_page_shows_the_settings_of_the_examples() {
                 let text = format!(
                     "receivers:\n  generator:\nprocessors:\n{indented}exporters:\n  nop:\nservice:\n  pipelines:\n    main: {{receivers: [generator], processors: [{id}], exporters: [nop]}}\n"
                 );
-                let source = weir_config::Source::new("windows.md".to_owned(), text);
+                let source = weir_config::SourceText::new("windows.md".to_owned(), text);
                 let built = Document::load(vec![source], &[], &|_| None)
                     .and_then(|document| weir::graph::build(&document, &weir::components::STANDARD));
                 assert!(built.is_ok(), "{place}: {}", built.err().unwrap());

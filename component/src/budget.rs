@@ -1,7 +1,7 @@
 //! How many bytes of events may be in memory at once, in the whole program.
 //!
-//! A lane takes a [`Share`] for each batch before it sends it on, and waits while the budget is used up: this is the
-//! back-pressure that bounds memory whatever the exporters' queues would hold. The share travels with the batch and is given
+//! A lane takes a [`MemoryPermit`] for each batch before it sends it on, and waits while the budget is used up: this is the
+//! back-pressure that bounds memory whatever the exporters' queues would hold. The permit travels with the batch and is given
 //! back when the last clone of it is gone. It does not travel with the ack: an open window keeps acks long after the bytes are
 //! gone.
 //!
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_pdata::Share;
+use weir_pdata::MemoryPermit;
 
 use crate::Telemetry;
 use crate::telemetry::{Metric, MetricKind};
@@ -45,20 +45,20 @@ const UNIT: u64 = 1024;
 /// The budget. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct MemoryBudget {
-    room: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     /// Permits in all.
     capacity: u32,
     used: Gauge,
     waits: Counter,
 }
 
-struct Taken {
+struct TakenBytes {
     bytes: i64,
     used: Gauge,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Taken {
+impl Drop for TakenBytes {
     fn drop(&mut self) {
         self.used.dec_by(self.bytes);
     }
@@ -72,7 +72,7 @@ impl MemoryBudget {
         let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let capacity = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).clamp(1, most);
         MemoryBudget {
-            room: Arc::new(Semaphore::new(capacity as usize)),
+            free: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
             used: telemetry.gauge(&USED, &[]),
             waits: telemetry.counter(&WAITS, &[]),
@@ -80,29 +80,29 @@ impl MemoryBudget {
     }
 
     /// Takes so many bytes; waits until they are free. More than the whole budget waits until all of it is.
-    pub async fn take(&self, bytes: usize) -> Share {
+    pub async fn take(&self, bytes: usize) -> MemoryPermit {
         let units = u32::try_from((bytes as u64).div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.capacity);
-        let permit = match Arc::clone(&self.room).try_acquire_many_owned(units) {
+        let permit = match Arc::clone(&self.free).try_acquire_many_owned(units) {
             Ok(permit) => Some(permit),
             Err(_) => {
                 self.waits.inc();
                 // The semaphore is never closed.
-                Arc::clone(&self.room).acquire_many_owned(units).await.ok()
+                Arc::clone(&self.free).acquire_many_owned(units).await.ok()
             }
         };
-        self.share(bytes, permit)
+        self.permit(bytes, permit)
     }
 
     /// Counts so many bytes without waiting: for what must go on so that others can be given back.
     #[must_use]
-    pub fn exceed(&self, bytes: usize) -> Share {
-        self.share(bytes, None)
+    pub fn exceed(&self, bytes: usize) -> MemoryPermit {
+        self.permit(bytes, None)
     }
 
-    fn share(&self, bytes: usize, permit: Option<OwnedSemaphorePermit>) -> Share {
+    fn permit(&self, bytes: usize, permit: Option<OwnedSemaphorePermit>) -> MemoryPermit {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.used.inc_by(bytes);
-        Share::new(Taken { bytes, used: self.used.clone(), _permit: permit })
+        MemoryPermit::new(TakenBytes { bytes, used: self.used.clone(), _permit: permit })
     }
 }
 

@@ -109,12 +109,12 @@ impl<'a> Check<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_config::{Document, Source, Topology};
+    use weir_config::{Document, SourceText, Topology};
 
     /// What is wrong after `notes`, without the excerpt of the file.
     fn after(notes: impl FnOnce(&mut Check<'_>)) -> Vec<String> {
         let text = "receivers: {file: {}}\nexporters: {nop: {}}\nservice: {pipelines: {main: {receivers: [file], exporters: [nop]}}}\n";
-        let document = Document::load(vec![Source::new("weir.yaml", text)], &[], &|_| None).unwrap();
+        let document = Document::load(vec![SourceText::new("weir.yaml", text)], &[], &|_| None).unwrap();
         let topology = Topology::read(&document).unwrap();
         let mut check = Check::new(Settings::new(&document, &topology.receivers[0]));
         notes(&mut check);

@@ -16,10 +16,10 @@ use crate::delivery::Attachment;
 pub struct LaneSet(Arc<Members>);
 
 #[derive(Default)]
-struct Members(Mutex<Vec<Leaving>>);
+struct Members(Mutex<Vec<ClosedLane>>);
 
 /// A lane that is gone, and the trunk that does not know it yet.
-struct Leaving {
+struct ClosedLane {
     trunk: Arc<dyn LaneTrunk>,
     lane: LaneId,
     attachment: Option<Attachment>,
@@ -35,26 +35,26 @@ pub trait LaneTrunk: Send + Sync {
 
 impl LaneSet {
     /// A lane is gone that runs through this trunk. Its stages are kept, and the trunk is not told, until the set has ended.
-    pub fn leave(
+    pub fn close_lane(
         &self,
         trunk: Arc<dyn LaneTrunk>,
         lane: LaneId,
         attachment: Option<Attachment>,
         stages: impl Any + Send,
     ) {
-        let leaving = Leaving { trunk, lane, attachment, stages: Box::new(stages) };
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(leaving);
+        let closed = ClosedLane { trunk, lane, attachment, stages: Box::new(stages) };
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(closed);
     }
 }
 
 impl Drop for Members {
     fn drop(&mut self) {
         let mut left = std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner));
-        while let Some(first) = left.first().map(|leaving| Arc::clone(&leaving.trunk)) {
-            let is_same = |leaving: &mut Leaving| Arc::ptr_eq(&leaving.trunk, &first);
-            let leaving = left.extract_if(.., is_same);
+        while let Some(first) = left.first().map(|closed| Arc::clone(&closed.trunk)) {
+            let is_same = |closed: &mut ClosedLane| Arc::ptr_eq(&closed.trunk, &first);
+            let closed = left.extract_if(.., is_same);
             let (lanes, stages): (Vec<_>, Vec<_>) =
-                leaving.map(|leaving| ((leaving.lane, leaving.attachment), leaving.stages)).unzip();
+                closed.map(|closed| ((closed.lane, closed.attachment), closed.stages)).unzip();
             // The trunk learns of it first: lanes that open when these stages are gone are heard of later.
             first.close(lanes);
             drop(stages);
@@ -67,9 +67,9 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<Vec<u64>>>);
+    struct RecordedEnds(Mutex<Vec<Vec<u64>>>);
 
-    impl LaneTrunk for Told {
+    impl LaneTrunk for RecordedEnds {
         fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>) {
             self.0.lock().unwrap().push(lanes.iter().map(|(lane, _)| lane.0).collect());
         }
@@ -77,14 +77,14 @@ mod tests {
 
     #[test]
     fn each_trunk_is_told_once_when_the_last_lane_is_gone() {
-        let (one, two) = (Arc::new(Told::default()), Arc::new(Told::default()));
+        let (one, two) = (Arc::new(RecordedEnds::default()), Arc::new(RecordedEnds::default()));
         let (set, open) = (LaneSet::default(), LaneSet::default());
         let still = set.clone();
-        set.leave(one.clone(), LaneId(1), None, ());
-        set.leave(two.clone(), LaneId(1), None, ());
+        set.close_lane(one.clone(), LaneId(1), None, ());
+        set.close_lane(two.clone(), LaneId(1), None, ());
         drop(set);
         assert!(one.0.lock().unwrap().is_empty(), "a lane of the set still runs");
-        still.leave(one.clone(), LaneId(2), None, ());
+        still.close_lane(one.clone(), LaneId(2), None, ());
         drop(still);
         assert_eq!((&*one.0.lock().unwrap(), &*two.0.lock().unwrap()), (&vec![vec![1, 2]], &vec![vec![1]]));
         drop(open);

@@ -50,7 +50,7 @@ pub use log_limit::LogLimit;
 pub use message::{LaneId, LaneMessage, TrunkMessage};
 pub use processor::{Outlet, Processor, Stage};
 pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};
-pub use receiver_readiness::Awaited;
+pub use receiver_readiness::ReceiverReadiness;
 pub use storage::{Appending, DiskQueue, Storage, StorageError, Storages};
 pub use telemetry::Telemetry;
 pub use watermark::Watermark;

@@ -15,7 +15,7 @@ const PATIENCE: i64 = 60_000;
 
 /// The receivers of one pipeline, as a stage of its trunk sees them.
 #[derive(Debug)]
-pub struct Awaited {
+pub struct ReceiverReadiness {
     receivers: BTreeSet<Arc<str>>,
     /// The receiver of each open lane.
     lanes: BTreeMap<LaneId, Arc<str>>,
@@ -24,12 +24,17 @@ pub struct Awaited {
     log: LogLimit,
 }
 
-impl Awaited {
+impl ReceiverReadiness {
     /// Every receiver that is configured.
     #[must_use]
-    pub fn new(trunk: &TrunkStart) -> Awaited {
+    pub fn new(trunk: &TrunkStart) -> ReceiverReadiness {
         let receivers = trunk.receivers.iter().cloned().collect();
-        Awaited { receivers, lanes: BTreeMap::new(), since: None, log: LogLimit::every_ms(PATIENCE) }
+        ReceiverReadiness {
+            receivers,
+            lanes: BTreeMap::new(),
+            since: None,
+            log: LogLimit::every_ms(PATIENCE),
+        }
     }
 
     /// A lane is open.
@@ -81,17 +86,17 @@ mod tests {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let trunk = TrunkStart { receivers: [a.clone(), b.clone()].into(), ..TrunkStart::default() };
         let clock = ManualClock::at(0);
-        let mut awaited = Awaited::new(&trunk);
-        awaited.open(&LaneStart { receiver: Some(a.clone()), ..LaneId(1).into() });
-        awaited.ready(&a);
-        assert!(awaited.is_waiting("p", &clock), "b has not connected");
-        awaited.ready(&b);
-        assert!(!awaited.is_waiting("p", &clock), "b has no lane for now");
-        awaited.close(LaneId(1), false);
-        assert!(awaited.is_waiting("p", &clock), "a begins again");
-        awaited.open(&LaneStart { receiver: Some(a.clone()), ..LaneId(2).into() });
-        awaited.ready(&a);
-        awaited.close(LaneId(2), true);
-        assert!(!awaited.is_waiting("p", &clock), "its stream has ended");
+        let mut readiness = ReceiverReadiness::new(&trunk);
+        readiness.open(&LaneStart { receiver: Some(a.clone()), ..LaneId(1).into() });
+        readiness.ready(&a);
+        assert!(readiness.is_waiting("p", &clock), "b has not connected");
+        readiness.ready(&b);
+        assert!(!readiness.is_waiting("p", &clock), "b has no lane for now");
+        readiness.close(LaneId(1), false);
+        assert!(readiness.is_waiting("p", &clock), "a begins again");
+        readiness.open(&LaneStart { receiver: Some(a.clone()), ..LaneId(2).into() });
+        readiness.ready(&a);
+        readiness.close(LaneId(2), true);
+        assert!(!readiness.is_waiting("p", &clock), "its stream has ended");
     }
 }

@@ -311,7 +311,7 @@ async fn flaky(
 }
 
 /// The numbers of the rows in the dead letters.
-fn buried(directory: &std::path::Path) -> Vec<i64> {
+fn dead_lettered(directory: &std::path::Path) -> Vec<i64> {
     let text = std::fs::read_to_string(directory.join("test.jsonl")).unwrap_or_default();
     let number = |line: &str| {
         let letter: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -338,7 +338,7 @@ async fn what_nobody_reads_again_is_in_the_dead_letters_at_the_end() {
     let unfinished = task.finish(Duration::from_millis(50)).await;
     assert_eq!((unfinished.dead_letters, unfinished.read_again), (18, 7));
     assert_eq!(probe.count(Outcome::Failed), 1);
-    assert_eq!(buried(directory.path()), (0..12).chain(19..25).collect::<Vec<_>>());
+    assert_eq!(dead_lettered(directory.path()), (0..12).chain(19..25).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -358,7 +358,7 @@ async fn what_pipelines_have_in_hand_comes_to_an_exporter_that_gives_up() {
     tokio::time::timeout(Duration::from_secs(30), sending).await.unwrap().unwrap();
     let unfinished = task.finish(Duration::from_secs(30)).await;
     assert_eq!((unfinished.dead_letters, unfinished.read_again), (1000, 0));
-    assert_eq!(buried(directory.path()), (0..1000).collect::<Vec<_>>());
+    assert_eq!(dead_lettered(directory.path()), (0..1000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn a_detached_exporter_makes_nobody_wait() {
     tokio::time::timeout(Duration::from_secs(30), sending).await.expect("nobody waits for space");
     drop(queue);
     let unfinished = task.finish(Duration::from_millis(50)).await;
-    let kept = buried(directory.path()).len() as u64;
+    let kept = dead_lettered(directory.path()).len() as u64;
     assert!(kept >= 1500, "800 bytes each: at most five of twenty batches fit, {kept} rows were given up");
     assert_eq!(unfinished.read_again + kept, 2000);
     assert_eq!(probe.count(Outcome::Failed) as u64 * 100, unfinished.read_again);
@@ -407,7 +407,7 @@ async fn rows_of_a_detached_exporter_are_given_up_together_so_long_after_they_we
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(8), "{took:?}");
     assert_eq!(probe.count(Outcome::Done), 40);
-    assert_eq!(buried(directory.path()), (0..40).collect::<Vec<_>>());
+    assert_eq!(dead_lettered(directory.path()), (0..40).collect::<Vec<_>>());
     drop(queue);
     assert_eq!(task.finish(Duration::from_secs(5)).await.rows(), 0);
 }

@@ -12,7 +12,7 @@ use serde::de::{
 
 use crate::node::{Entry, Node, Value};
 use crate::path::Path;
-use crate::read_error::{Place, ReadError};
+use crate::read_error::{ReadError, ValueLocation};
 use crate::scalar::{Scalar, Typed};
 use crate::source::Span;
 
@@ -80,8 +80,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> ValueLocation {
+        ValueLocation {
             path: self.path.clone(),
             span: self.node.span,
             key: self.key,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::secret::redact_line;
-use crate::source::{Source, Span};
+use crate::source::{SourceText, Span};
 
 /// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Diagnostic {
     }
 
     /// Fills the excerpt from the sources when there is a span.
-    pub(crate) fn locate(&mut self, sources: &[Source]) {
+    pub(crate) fn locate(&mut self, sources: &[SourceText]) {
         let Some(span) = self.span else { return };
         let Some(source) = sources.get(span.source.index()) else { return };
         self.excerpt = Some(excerpt(source, span));
@@ -108,7 +108,7 @@ impl Diagnostic {
 /// Widest part of a source line that is shown, in characters.
 const WIDTH: usize = 160;
 
-fn excerpt(source: &Source, span: Span) -> Excerpt {
+fn excerpt(source: &SourceText, span: Span) -> Excerpt {
     let start = usize::try_from(span.column).unwrap_or(usize::MAX).saturating_sub(1);
     let length = usize::try_from(span.length).unwrap_or(1).max(1);
     let (line, start, length) =
@@ -233,7 +233,7 @@ impl Diagnostics {
         if self.has_errors() { Err(self) } else { Ok(value) }
     }
 
-    pub(crate) fn locate(&mut self, sources: &[Source]) {
+    pub(crate) fn locate(&mut self, sources: &[SourceText]) {
         for item in &mut self.items {
             item.locate(sources);
         }

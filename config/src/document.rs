@@ -13,7 +13,7 @@ use crate::overrides;
 use crate::parse::parse;
 use crate::path::{Path, join};
 use crate::read::read;
-use crate::source::{Source, SourceId, Span};
+use crate::source::{SourceId, SourceText, Span};
 use crate::substitute::substitute;
 use crate::topology::Section;
 
@@ -21,7 +21,7 @@ use crate::topology::Section;
 #[derive(Debug, Clone)]
 pub struct Document {
     root: Node,
-    sources: Arc<Vec<Source>>,
+    sources: Arc<Vec<SourceText>>,
 }
 
 impl Document {
@@ -32,14 +32,14 @@ impl Document {
     /// All syntax errors (one per source: YAML cannot be read past the first), duplicate keys, wrong `sets` and
     /// unset variables.
     pub fn load(
-        sources: Vec<Source>,
+        sources: Vec<SourceText>,
         sets: &[String],
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Diagnostics> {
         let mut found = Diagnostics::new();
         let mut all = sources;
         let files = all.len();
-        all.extend(sets.iter().map(|set| Source::new("--set", set.clone())));
+        all.extend(sets.iter().map(|set| SourceText::new("--set", set.clone())));
         let mut root =
             Node::new(Span { source: SourceId(0), line: 1, column: 1, length: 1 }, Value::Map(Vec::new()));
         for (index, source) in all.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Document {
         for path in paths {
             let name = path.as_ref().display().to_string();
             match read_file(path.as_ref()) {
-                Ok(text) => sources.push(Source::new(name, text)),
+                Ok(text) => sources.push(SourceText::new(name, text)),
                 Err(why) => found.push(
                     Diagnostic::error(format!("cannot read the configuration file `{name}`: {why}"))
                         .with_help("check the path given with --config and that this user may read it"),
@@ -95,7 +95,7 @@ impl Document {
 
     /// The texts this document came from: files, then `--set` options.
     #[must_use]
-    pub fn sources(&self) -> &[Source] {
+    pub fn sources(&self) -> &[SourceText] {
         &self.sources
     }
 

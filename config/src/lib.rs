@@ -50,6 +50,6 @@ pub use secret::{Secret, is_secret_key};
 pub use service::{
     DeadLetter, LogFormat, LogLevel, LogSettings, Memory, MetricSettings, ServiceConfig, Telemetry,
 };
-pub use source::{Source, SourceId, Span};
+pub use source::{SourceId, SourceText, Span};
 pub use suggest::nearest;
 pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Section, Topology};

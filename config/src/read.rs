@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_DIAGNOSTICS;
 use crate::node::{Node, Value};
 use crate::path::{Path, Step, join, split};
-use crate::read_error::{ErrorKind, Place, ReadError};
+use crate::read_error::{ErrorKind, ReadError, ValueLocation};
 use crate::secret::{is_secret_key, redact_text};
 use crate::source::Span;
 use crate::suggest::nearest;
@@ -48,13 +48,13 @@ struct Report<'a> {
 impl Report<'_> {
     /// Reports an error and marks its node. False when there is no way on.
     fn take(&mut self, error: ReadError) -> bool {
-        let place = error.at.unwrap_or_else(|| Place {
+        let place = error.at.unwrap_or_else(|| ValueLocation {
             path: Path::default(),
             span: self.root.span,
             key: false,
             made_up: false,
         });
-        let Place { path, span, key, made_up } = place;
+        let ValueLocation { path, span, key, made_up } = place;
         match error.kind {
             ErrorKind::UnknownKey { key: name, valid } => {
                 // Buffered by serde (flatten, tagged choices): the place is the map, not the key.

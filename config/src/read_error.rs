@@ -11,12 +11,12 @@ use crate::source::Span;
 #[derive(Debug)]
 pub(crate) struct ReadError {
     pub(crate) kind: ErrorKind,
-    pub(crate) at: Option<Place>,
+    pub(crate) at: Option<ValueLocation>,
 }
 
 /// Where a [`ReadError`] happened.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ValueLocation {
     pub(crate) path: Path,
     pub(crate) span: Span,
     /// It is about the key, not the value.

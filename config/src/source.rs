@@ -5,27 +5,27 @@ use std::fmt;
 /// One text that takes part in a configuration: a file, a `--set` option, a string in a test. `Debug` does not show the
 /// text: it may hold secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceText {
     /// Name shown in diagnostics, usually the path as the user gave it.
     pub name: String,
     /// The YAML text.
     pub text: String,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({:?}, {} bytes)", self.name, self.text.len())
+        write!(f, "SourceText({:?}, {} bytes)", self.name, self.text.len())
     }
 }
 
-impl Source {
+impl SourceText {
     /// A source with a name for diagnostics and its YAML text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
 }
 
-/// Index of a [`Source`] in its document.
+/// Index of a [`SourceText`] in its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceId(pub(crate) u32);
 

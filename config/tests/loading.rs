@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use weir_config::{Document, Source, Topology, Typed, Value, print_config};
+use weir_config::{Document, SourceText, Topology, Typed, Value, print_config};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -22,8 +22,11 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn load(texts: &[&str], sets: &[&str]) -> Document {
-    let sources =
-        texts.iter().enumerate().map(|(index, text)| Source::new(format!("{index}.yaml"), *text)).collect();
+    let sources = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| SourceText::new(format!("{index}.yaml"), *text))
+        .collect();
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     Document::load(sources, &sets, &env).unwrap()
 }
@@ -288,7 +291,7 @@ fn tree() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn loading_any_text_ends_without_panic(text in prop_oneof![yaml(), ".{0,80}"], set in prop_oneof![yaml(), "[a-c.\"=0-9]{0,12}"]) {
-        match Document::load(vec![Source::new("a", text.clone()), Source::new("b", "receivers: {kafka/a: {}}\n")], &[set], &env) {
+        match Document::load(vec![SourceText::new("a", text.clone()), SourceText::new("b", "receivers: {kafka/a: {}}\n")], &[set], &env) {
             Err(errors) => prop_assert!(errors.has_errors() && !errors.to_string().is_empty()),
             Ok(document) => {
                 if let Err(errors) = Topology::read(&document) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use weir_config::{ByteSize, Document, Duration, Secret, Source, Topology};
+use weir_config::{ByteSize, Document, Duration, Secret, SourceText, Topology};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,17 +55,17 @@ fn load_error(text: &str) -> String {
 
 fn load_error_with(text: &str, sets: &[&str]) -> String {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Document::load(vec![Source::new("gateway.yaml", text)], &sets, &env).unwrap_err().to_string()
+    Document::load(vec![SourceText::new("gateway.yaml", text)], &sets, &env).unwrap_err().to_string()
 }
 
 fn topology_error(text: &str) -> String {
-    let document = Document::load(vec![Source::new("gateway.yaml", text)], &[], &env).unwrap();
+    let document = Document::load(vec![SourceText::new("gateway.yaml", text)], &[], &env).unwrap();
     Topology::read(&document).unwrap_err().to_string()
 }
 
 /// Reads the only receiver of a document as `Kafka`.
 fn section_error(text: &str) -> String {
-    let document = Document::load(vec![Source::new("gateway.yaml", text)], &[], &env).unwrap();
+    let document = Document::load(vec![SourceText::new("gateway.yaml", text)], &[], &env).unwrap();
     let receivers = document.root().entry("receivers").unwrap();
     let entry = &receivers.value.entries().unwrap()[0];
     document.read::<Kafka>(&entry.value, &format!("receivers.{}", entry.key.text)).unwrap_err().to_string()
@@ -266,7 +266,7 @@ fn a_wrong_value_of_a_secret_key_is_not_shown_wherever_it_comes_from() {
         password: bool,
     }
     let text = "exporters:\n  webhook:\n    token: hunter2\n    secret:\n      hunter2\n    password: ${env:PASSWORD}\n";
-    let document = Document::load(vec![Source::new("gateway.yaml", text)], &[], &env).unwrap();
+    let document = Document::load(vec![SourceText::new("gateway.yaml", text)], &[], &env).unwrap();
     let node = document.root().get("exporters").unwrap().get("webhook").unwrap();
     let message = document.read::<Target>(node, "exporters.webhook").unwrap_err().to_string();
     assert!(!message.contains("hunter2"), "{message}");

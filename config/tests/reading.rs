@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde::Deserialize;
 use weir_config::{
-    ByteSize, Diagnostics, Document, Duration, LogFormat, LogLevel, PipelineSignal, Severity, Source,
+    ByteSize, Diagnostics, Document, Duration, LogFormat, LogLevel, PipelineSignal, Severity, SourceText,
     Topology,
 };
 
 fn load(text: &str) -> Document {
-    Document::load(vec![Source::new("a.yaml", text)], &[], &|_| None).unwrap()
+    Document::load(vec![SourceText::new("a.yaml", text)], &[], &|_| None).unwrap()
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Diagnostics> {

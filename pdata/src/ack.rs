@@ -49,14 +49,14 @@ struct Inner {
 }
 
 enum Target {
-    Source { sink: Arc<dyn AckSink>, id: u64 },
+    Input { sink: Arc<dyn AckSink>, id: u64 },
     Joined(Vec<Ack>),
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.target {
-            Target::Source { id, .. } => write!(f, "input {id}"),
+            Target::Input { id, .. } => write!(f, "input {id}"),
             Target::Joined(parts) => write!(f, "{} joined", parts.len()),
         }
     }
@@ -66,7 +66,7 @@ impl Ack {
     /// An ack for the inputs that `sink` knows as `id`.
     #[must_use]
     pub fn new(sink: Arc<dyn AckSink>, id: u64) -> Ack {
-        Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Source { sink, id } })))
+        Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Input { sink, id } })))
     }
 
     /// An ack that nobody waits for.
@@ -112,9 +112,9 @@ impl Ack {
         let mut todo = vec![self];
         while let Some(ack) = todo.pop() {
             match ack.0.as_ref().map(|inner| &inner.target) {
-                Some(Target::Source { sink, .. }) if sink.reads_again() => return true,
+                Some(Target::Input { sink, .. }) if sink.reads_again() => return true,
                 Some(Target::Joined(parts)) => todo.extend(parts),
-                Some(Target::Source { .. }) | None => {}
+                Some(Target::Input { .. }) | None => {}
             }
         }
         false
@@ -133,7 +133,7 @@ impl Ack {
     /// first; others are alone.
     fn place(&self) -> (usize, u64) {
         match self.0.as_ref().map(|inner| &inner.target) {
-            Some(Target::Source { sink, id }) if sink.is_ordered() => {
+            Some(Target::Input { sink, id }) if sink.is_ordered() => {
                 (Arc::as_ptr(sink).cast::<()>().addr(), *id)
             }
             _ => (self.address(), 0),
@@ -153,7 +153,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let failed = *self.failed.get_mut() || std::thread::panicking();
         match &mut self.target {
-            Target::Source { sink, id } => {
+            Target::Input { sink, id } => {
                 let outcome = if failed { Outcome::Failed } else { Outcome::Done };
                 sink.settle(*id, outcome);
             }
@@ -263,7 +263,7 @@ impl Held {
 
     /// Another handle to everything that is kept.
     #[must_use]
-    pub fn also(&mut self) -> Ack {
+    pub fn another_ack(&mut self) -> Ack {
         let ack = Ack::join(std::mem::take(&mut self.acks));
         self.add(ack.clone());
         ack
@@ -415,7 +415,7 @@ mod tests {
             (0..lanes.len()).for_each(|lane| held.add(ack(lane, id)));
             assert!(held.len() <= 2 * lanes.len(), "{}", held.len());
         }
-        let fired = held.also();
+        let fired = held.another_ack();
         assert_eq!(held.len(), 1);
         for lane in &lanes {
             let done = settled(&lane.0);

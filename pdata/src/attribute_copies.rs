@@ -24,25 +24,25 @@ use crate::views::{attribute_lists, dictionary, index};
 /// A batch without such copies, as all that SkyWalking sends, comes back as it is, and so does one whose lists would be
 /// larger than Arrow can count.
 #[must_use]
-pub fn as_received<'a>(batch: &'a RecordBatch, own: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
-    change(batch, |name| if own(name) { Fate::Stays } else { Fate::Returns })
+pub fn without_copies<'a>(batch: &'a RecordBatch, own: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
+    change(batch, |name| if own(name) { Fate::OriginalRemoved } else { Fate::CopyRemoved })
 }
 
 /// The batch with the values that the named columns are copies of taken out of the lists, so that the columns alone have
 /// them and can be changed.
 #[must_use]
-pub fn out_of_lists<'a>(batch: &'a RecordBatch, named: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
-    change(batch, |name| if named(name) { Fate::Stays } else { Fate::IsNotTouched })
+pub fn without_originals<'a>(batch: &'a RecordBatch, named: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
+    change(batch, |name| if named(name) { Fate::OriginalRemoved } else { Fate::Unchanged })
 }
 
 /// What becomes of a column that is a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It goes, and its texts to the list.
-    Returns,
+    CopyRemoved,
     /// It stays, and what it is a copy of goes.
-    Stays,
-    IsNotTouched,
+    OriginalRemoved,
+    Unchanged,
 }
 
 fn change<'a>(batch: &'a RecordBatch, fate: impl Fn(&str) -> Fate) -> Cow<'a, RecordBatch> {
@@ -58,7 +58,7 @@ fn change<'a>(batch: &'a RecordBatch, fate: impl Fn(&str) -> Fate) -> Cow<'a, Re
 }
 
 /// A text column of a key of which the list has other values than texts.
-struct Copied<'a> {
+struct CopyColumn<'a> {
     /// Its place in the batch.
     at: usize,
     key: &'a str,
@@ -69,7 +69,7 @@ struct Copied<'a> {
     own: bool,
 }
 
-impl<'a> Copied<'a> {
+impl<'a> CopyColumn<'a> {
     /// The text that goes back to this list of a row.
     fn returns(&self, list: usize, row: usize) -> Option<&'a str> {
         if self.own || self.lists[list] { None } else { self.texts.get(row) }
@@ -92,7 +92,7 @@ fn restore(
     for (at, field) in schema.fields().iter().enumerate() {
         let metadata = field.metadata();
         let fate = fate(field.name());
-        if fate == Fate::IsNotTouched
+        if fate == Fate::Unchanged
             || metadata.get(schema::ATTRIBUTE_LEVEL).map_or("span", String::as_str) != level
         {
             continue;
@@ -100,7 +100,13 @@ fn restore(
         if let (Some(key), Some(texts)) =
             (metadata.get(schema::ATTRIBUTE_KEY), TextColumn::new(batch.column(at)))
         {
-            copied.push(Copied { at, key, texts, lists: vec![false; lists.len()], own: fate == Fate::Stays });
+            copied.push(CopyColumn {
+                at,
+                key,
+                texts,
+                lists: vec![false; lists.len()],
+                own: fate == Fate::OriginalRemoved,
+            });
         }
     }
     if copied.is_empty() || column.texts().is_some() {
@@ -154,7 +160,7 @@ fn in_list<'a>(key: &'a str, level: &str) -> &'a str {
     if level == "resource" { key.strip_prefix("resource.").unwrap_or(key) } else { key }
 }
 
-fn mark(copied: &mut [Copied<'_>], column: AttributeColumn<'_>, lists: usize, level: &str) {
+fn mark(copied: &mut [CopyColumn<'_>], column: AttributeColumn<'_>, lists: usize, level: &str) {
     let by_key: HashMap<&str, usize> =
         copied.iter().enumerate().map(|(at, one)| (in_list(one.key, level), at)).collect();
     for list in 0..lists {
@@ -171,7 +177,7 @@ fn mark(copied: &mut [Copied<'_>], column: AttributeColumn<'_>, lists: usize, le
 /// The lists of these rows: each the place of the list and of the row.
 fn rebuild(
     column: AttributeColumn<'_>,
-    copied: &[Copied<'_>],
+    copied: &[CopyColumn<'_>],
     rows: &[(usize, usize)],
     level: &str,
 ) -> Result<ArrayRef, ArrowError> {

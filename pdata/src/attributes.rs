@@ -8,7 +8,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, ListArray, UInt8Array};
 use arrow::datatypes::{Int32Type, UInt8Type};
 
-pub use crate::attribute_copies::{as_received, out_of_lists};
+pub use crate::attribute_copies::{without_copies, without_originals};
 use crate::text::TextColumn;
 
 /// The type of an attribute's value, as stored in the `type` field of an entry.

@@ -23,22 +23,22 @@ pub struct EventBatch {
     /// The inputs that these events came from.
     pub ack: Ack,
     /// Its part of the memory that events may take.
-    pub share: Share,
+    pub permit: MemoryPermit,
 }
 
 /// Something that is given back when the last clone of a batch is gone.
 #[derive(Clone, Default)]
-pub struct Share(Option<Arc<dyn Any + Send + Sync>>);
+pub struct MemoryPermit(Option<Arc<dyn Any + Send + Sync>>);
 
-impl Share {
+impl MemoryPermit {
     /// Keeps this as long as a clone of the share.
     #[must_use]
-    pub fn new(kept: impl Send + Sync + 'static) -> Share {
-        Share(Some(Arc::new(kept)))
+    pub fn new(kept: impl Send + Sync + 'static) -> MemoryPermit {
+        MemoryPermit(Some(Arc::new(kept)))
     }
 }
 
-impl std::fmt::Debug for Share {
+impl std::fmt::Debug for MemoryPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_some() { "a share" } else { "none" })
     }
@@ -153,7 +153,13 @@ impl EventBatch {
     /// A batch of columns.
     #[must_use]
     pub fn columns(signal: Signal, columns: RecordBatch, origin: Origin, ack: Ack) -> EventBatch {
-        EventBatch { signal, payload: Payload::Columns(columns), origin, ack, share: Share::default() }
+        EventBatch {
+            signal,
+            payload: Payload::Columns(columns),
+            origin,
+            ack,
+            permit: MemoryPermit::default(),
+        }
     }
 
     /// The columns, when the batch is decoded.
@@ -165,13 +171,13 @@ impl EventBatch {
         }
     }
 
-    /// The same events with other columns: same signal, origin, ack and share.
+    /// The same events with other columns: same signal, origin, ack and memory permit.
     #[must_use]
     pub fn with_columns(self, columns: RecordBatch) -> EventBatch {
         EventBatch { payload: Payload::Columns(columns), ..self }
     }
 
-    /// The same events as a destination takes them: same signal, origin, ack and share.
+    /// The same events as a destination takes them: same signal, origin, ack and memory permit.
     #[must_use]
     pub fn prepared(self, prepared: Prepared) -> EventBatch {
         EventBatch { payload: Payload::Prepared(prepared), ..self }

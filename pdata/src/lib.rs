@@ -29,7 +29,7 @@ mod views;
 
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
-pub use batch::{Encoded, EventBatch, Format, Origin, Payload, Prepared, Share};
+pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Prepared};
 pub use decode::{DecodeError, Decoded, Rejected, decode};
 pub use fence::Fence;
 pub use projection::{Demand, Projection, SharedProjection, Wanted};

@@ -17,7 +17,7 @@ use crate::{schema, trusted};
 
 /// The buffer that a view's bytes lie in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Source {
+pub(crate) enum ViewBuffer {
     /// The received bytes.
     Arena = 0,
     /// Text that the decoder builds.
@@ -32,7 +32,7 @@ const INLINE: usize = 12;
 /// The layout is Arrow's: the length (4 bytes), then the text if it has at most 12 bytes, else its first 4 bytes, the
 /// number of the buffer and the offset.
 #[inline]
-pub(crate) fn view(buffer: &[u8], source: Source, offset: usize, len: usize) -> u128 {
+pub(crate) fn view(buffer: &[u8], source: ViewBuffer, offset: usize, len: usize) -> u128 {
     // Arenas and built text are kept below 2 GiB.
     let Some(sixteen) = buffer.get(offset..).and_then(|rest| rest.first_chunk::<16>()) else {
         let bytes = buffer.get(offset..offset + len).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn view(buffer: &[u8], source: Source, offset: usize, len: usize) -> 
     (offset as u128) << 96 | (source as u128) << 64 | start << 32 | len as u128
 }
 
-/// The buffers that views point to, in the order of [`Source`].
+/// The buffers that views point to, in the order of [`ViewBuffer`].
 #[derive(Clone, Debug)]
 pub(crate) struct Buffers(Arc<[Buffer]>);
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn views_are_those_of_arrow() {
         let buffer: Vec<u8> = (0..100).map(|at| b'a' + at % 26).collect();
-        for source in [Source::Arena, Source::Built] {
+        for source in [ViewBuffer::Arena, ViewBuffer::Built] {
             for offset in 0..buffer.len() {
                 for len in 0..=buffer.len() - offset {
                     let expected = make_view(&buffer[offset..offset + len], source as u32, offset as u32);

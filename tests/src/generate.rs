@@ -9,7 +9,7 @@ use weir_component::{
     Context, DeadLetters, Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, ReceiverHost,
     Settings, Telemetry,
 };
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 use weir_pdata::{Demand, Encoded, Payload, SharedProjection};
 
 /// What is done with each batch. An error ends the generation.
@@ -44,7 +44,7 @@ pub async fn generate(
          service: {{pipelines: {{main: {{receivers: [generator], exporters: [nop]}}}}}}\n"
     );
     let wrong = |errors: weir_config::Diagnostics| anyhow!("{errors}");
-    let document = Document::load(vec![Source::new("generator", text)], &[], &|_| None).map_err(wrong)?;
+    let document = Document::load(vec![SourceText::new("generator", text)], &[], &|_| None).map_err(wrong)?;
     let topology = Topology::read(&document).map_err(wrong)?;
     let section = topology.receivers.first().context("a receiver")?;
     let telemetry = Telemetry::default();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{check_exporter, check_exporter_contract, context};
 use weir_component::{Context, ExportError, Settings, SystemClock, Telemetry};
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 use weir_exporter_clickhouse::FACTORY;
 use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Outcome, Projection, Signal, decode, schema};
 use weir_tests::{ClickHouse, recorded, wait_until};
@@ -37,7 +37,7 @@ fn counted_exporter(url: &str, database: &str, more: &str) -> (BuiltExporter, Te
          retry: {{initial_interval: 5ms, max_interval: 50ms}}\n    batch: {{timeout: 10ms}}\n    {more}\n\
          service: {{pipelines: {{main: {{receivers: [r], exporters: [clickhouse]}}}}}}\n"
     );
-    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
     let topology = Topology::read(&document).unwrap();
     let clock = Arc::new(SystemClock);
     let context = Context { clock, ..context("clickhouse", &std::env::temp_dir()) };

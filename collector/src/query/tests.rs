@@ -9,7 +9,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 use clap::Parser;
 use weir_component::{Context, DeadLetters, Exporter, Settings, Telemetry};
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 use weir_pdata::{Ack, EventBatch, Origin, Signal, schema};
 
 use super::{OutputFormat, QueryArgs, run};
@@ -23,7 +23,7 @@ fn exporter(directory: &Path) -> Box<dyn Exporter> {
         "receivers: {{nop: }}\nexporters: {{local: {{directory: '{}', max_columns: 1}}}}\nservice: {{pipelines: {{main: {{receivers: [nop], exporters: [local]}}}}}}\n",
         directory.display()
     );
-    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
     let topology = Topology::read(&document).unwrap();
     let section = &topology.exporters[0];
     let telemetry = Telemetry::default();

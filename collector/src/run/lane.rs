@@ -18,7 +18,7 @@ use weir_component::{
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
 
-use super::memory_permit::{DecodedSize, with_share};
+use super::memory_permit::{DecodedSize, with_memory_permit};
 use super::metrics::{ACCEPTED, LANES};
 use super::pending::Pending;
 use super::trunk::TrunkSender;
@@ -122,7 +122,7 @@ impl LaneSink for ReceiverLane {
         let message = match message {
             LaneMessage::Batch(batch) => {
                 let bytes = self.size.guess(&batch);
-                let batch = with_share(&self.budget, bytes, self.unfinished, batch).await;
+                let batch = with_memory_permit(&self.budget, bytes, self.unfinished, batch).await;
                 LaneMessage::Batch(self.accept(batch))
             }
             other => other,
@@ -271,7 +271,7 @@ impl Drop for PipelineLane {
     fn drop(&mut self) {
         if let Some(trunk) = &self.trunk {
             let stages = std::mem::take(&mut self.stages);
-            self.set.leave(trunk.clone(), self.id, self.attachment.take(), stages);
+            self.set.close_lane(trunk.clone(), self.id, self.attachment.take(), stages);
         }
     }
 }

@@ -5,7 +5,7 @@ use weir_pdata::{EventBatch, Held, Payload};
 
 /// Takes so many bytes from the budget for a batch; waits until there are as many. `unfinished`: ranges that an earlier owner
 /// had begun end here, or before.
-pub async fn with_share(
+pub async fn with_memory_permit(
     budget: &MemoryBudget,
     bytes: usize,
     unfinished: i64,
@@ -14,11 +14,11 @@ pub async fn with_share(
     let held = Held::new(std::mem::take(&mut batch.ack));
     // Such a range is exported when all of it is here. If its batches waited for the bytes of such ranges of other lanes, all
     // would wait for ever.
-    let share = match batch.origin.positions.end <= unfinished {
+    let permit = match batch.origin.positions.end <= unfinished {
         true => budget.exceed(bytes),
         false => budget.take(bytes).await,
     };
-    EventBatch { share, ack: held.release(), ..batch }
+    EventBatch { permit, ack: held.release(), ..batch }
 }
 
 /// How many bytes a batch will have once it is decoded: as many times its bytes on the wire as the batch before it.
@@ -54,14 +54,14 @@ impl DecodedSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_pdata::{Ack, Encoded, Format, Origin, Share, Signal};
+    use weir_pdata::{Ack, Encoded, Format, MemoryPermit, Origin, Signal};
 
     #[test]
     fn the_next_batch_is_guessed_from_the_one_before() {
         let encoded = Encoded::concat(Format::SkyWalkingSegment, [&[0_u8; 100][..]]).unwrap();
-        let (origin, ack, share) = (Origin::default(), Ack::none(), Share::default());
+        let (origin, ack, permit) = (Origin::default(), Ack::none(), MemoryPermit::default());
         let batch =
-            EventBatch { signal: Signal::Traces, payload: Payload::Encoded(encoded), origin, ack, share };
+            EventBatch { signal: Signal::Traces, payload: Payload::Encoded(encoded), origin, ack, permit };
         let mut size = DecodedSize::default();
         assert_eq!(size.guess(&batch), 300);
         size.learn(100, 450);

@@ -51,7 +51,7 @@ struct Shared {
     wake: Arc<dyn Fn() + Send + Sync>,
     lease: Lease,
     state: Mutex<State>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<WriteProgress>,
     /// One more handle for each pipeline in which the lane is open, and for all that is on its way to a destination.
     attached: Arc<()>,
 }
@@ -73,7 +73,7 @@ impl Attachment {
 }
 
 /// Kept while something that a lane gave is on its way to a destination.
-pub struct OnItsWay {
+pub struct InFlight {
     _kept: Arc<()>,
 }
 
@@ -102,7 +102,7 @@ struct Sink {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Progress {
+struct WriteProgress {
     written: u64,
     closed: bool,
 }
@@ -263,7 +263,7 @@ impl Ledger {
 
     /// `range` is about to be exported to `sink`. To be [written](Self::is_written) before it is.
     #[must_use]
-    pub fn begin(&self, sink: &Arc<str>, range: &Range<i64>) -> u64 {
+    pub fn record_pending(&self, sink: &Arc<str>, range: &Range<i64>) -> u64 {
         let mut state = self.lock();
         let entry = state.sinks.entry(Arc::clone(sink)).or_default();
         let known = entry.exported == Some(range.start) && entry.pending == Some(range.end);
@@ -283,16 +283,16 @@ impl Ledger {
         version
     }
 
-    /// The part of the range that was [begun](Self::begin), when an earlier owner was about to export it in parts.
+    /// The part of the range that was [pending](Self::record_pending), when an earlier owner was about to export it in parts.
     #[must_use]
     pub fn split(&self, sink: &str) -> Option<Split> {
         Split::decode(self.lock().sinks.get(sink)?.split.as_deref()?)
     }
 
-    /// This part of the range that was [begun](Self::begin) is about to be exported to `sink`, and those before it have been. To
+    /// This part of the range that was [pending](Self::record_pending) is about to be exported to `sink`, and those before it have been. To
     /// be [written](Self::is_written) before it is.
     #[must_use]
-    pub fn begin_part(&self, sink: &str, part: &Split) -> u64 {
+    pub fn record_pending_part(&self, sink: &str, part: &Split) -> u64 {
         let mut state = self.lock();
         let text = part.encode();
         let Some(entry) = state.sinks.get_mut(sink).filter(|entry| entry.split.as_ref() != Some(&text))
@@ -308,8 +308,8 @@ impl Ledger {
         version
     }
 
-    /// `range`, which was [begun](Self::begin), has been exported to `sink`.
-    pub fn done(&self, sink: &str, range: &Range<i64>) {
+    /// `range`, which was [pending](Self::record_pending), has been exported to `sink`.
+    pub fn record_exported(&self, sink: &str, range: &Range<i64>) {
         if let Some(sink) = self.lock().sinks.get_mut(sink) {
             sink.exported = sink.exported.max(Some(range.end));
             (sink.pending, sink.split) = (None, None);
@@ -317,15 +317,15 @@ impl Ledger {
     }
 
     /// `range` waits for `sink`, which does not need it written down first.
-    pub fn take(&self, sink: &Arc<str>, range: &Range<i64>) {
+    pub fn add_waiting(&self, sink: &Arc<str>, range: &Range<i64>) {
         let mut state = self.lock();
         let entry = state.sinks.entry(Arc::clone(sink)).or_default();
         entry.exported.get_or_insert(range.start);
         entry.taken.insert(range.start, range.end);
     }
 
-    /// `range`, which was [taken](Self::take), has been exported to `sink`.
-    pub fn finish(&self, sink: &str, range: &Range<i64>) {
+    /// `range`, which was [waiting](Self::add_waiting), has been exported to `sink`.
+    pub fn finish_waiting(&self, sink: &str, range: &Range<i64>) {
         if let Some(sink) = self.lock().sinks.get_mut(sink) {
             if sink.taken.first_key_value().is_some_and(|(first, _)| *first == range.start) {
                 sink.exported = sink.exported.max(Some(range.end));
@@ -382,14 +382,14 @@ impl Ledger {
     /// The ownership has ended.
     pub async fn until_owned(&self) -> Result<(), Closed> {
         while !self.0.lease.holds(Instant::now()) {
-            let version = self.ask();
+            let version = self.request_write();
             self.until_written(version).await?;
         }
         self.until_written(0).await
     }
 
     /// Something is to be written down again, if only to see whether it can be.
-    fn ask(&self) -> u64 {
+    fn request_write(&self) -> u64 {
         let mut state = self.lock();
         state.version += 1;
         let version = state.version;
@@ -407,8 +407,8 @@ impl Ledger {
     /// Something that the lane gave is on its way to a destination, as long as this is kept: the lane is not
     /// [final](Self::is_final) before.
     #[must_use]
-    pub fn on_its_way(&self) -> OnItsWay {
-        OnItsWay { _kept: Arc::clone(&self.0.attached) }
+    pub fn in_flight(&self) -> InFlight {
+        InFlight { _kept: Arc::clone(&self.0.attached) }
     }
 
     /// Whether the lane has ended in every pipeline, and nothing that it was given, and no window that it may have a
@@ -592,7 +592,7 @@ mod tests {
             wake,
         });
         let sink: Arc<str> = "main/db".into();
-        let version = ledger.begin(&sink, &(5..9));
+        let version = ledger.record_pending(&sink, &(5..9));
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert_eq!(ledger.is_written(version), Ok(false));
         let written = position(&ledger);
@@ -600,7 +600,7 @@ mod tests {
         assert_eq!(written.metadata.pending("main/db"), Some(5..9));
         ledger.written(&written);
         assert_eq!(ledger.is_written(version), Ok(true));
-        ledger.done("main/db", &(5..9));
+        ledger.record_exported("main/db", &(5..9));
         let after = position(&ledger).metadata;
         assert_eq!((after.exported["main/db"], after.pending.len()), (9, 0));
         ledger.close();
@@ -613,7 +613,7 @@ mod tests {
         let sink: Arc<str> = "main/db".into();
         assert_eq!(ledger.unfinished(&sink), Some(5..9));
         assert_eq!(ledger.cuts(), [5, 9]);
-        assert_eq!(ledger.begin(&sink, &(5..9)), 0);
+        assert_eq!(ledger.record_pending(&sink, &(5..9)), 0);
         assert_eq!(ledger.is_written(0), Ok(true));
         assert_eq!(position(&ledger).metadata.generation, 1);
     }
@@ -622,18 +622,18 @@ mod tests {
     fn a_part_of_a_range_is_written_down_as_long_as_the_range_is_pending() {
         let first = ledger(Some(3), resumed(5, None));
         let sink: Arc<str> = "main/db".into();
-        let begun = first.begin(&sink, &(5..9));
+        let begun = first.record_pending(&sink, &(5..9));
         let part = Split { rows: 2..7, of: 9, without: vec![3] };
-        assert!(first.begin_part(&sink, &part) > begun);
+        assert!(first.record_pending_part(&sink, &part) > begun);
         let written = position(&first).metadata;
         let second = ledger(Some(3), Metadata::decode(&written.encode()).unwrap().unwrap());
-        assert_eq!((second.begin(&sink, &(5..9)), second.split(&sink)), (0, Some(part.clone())));
-        assert_eq!(second.begin_part(&sink, &part), 0, "it is written down already");
-        assert!(second.begin_part(&sink, &Split { rows: 7..9, of: 9, without: vec![] }) > 0);
-        second.done(&sink, &(5..9));
+        assert_eq!((second.record_pending(&sink, &(5..9)), second.split(&sink)), (0, Some(part.clone())));
+        assert_eq!(second.record_pending_part(&sink, &part), 0, "it is written down already");
+        assert!(second.record_pending_part(&sink, &Split { rows: 7..9, of: 9, without: vec![] }) > 0);
+        second.record_exported(&sink, &(5..9));
         assert_eq!((position(&second).metadata.splits.len(), second.split(&sink)), (0, None));
         let third = ledger(Some(3), Metadata::decode(&written.encode()).unwrap().unwrap());
-        assert!(third.begin(&sink, &(5..12)) > 0, "another range");
+        assert!(third.record_pending(&sink, &(5..12)) > 0, "another range");
         assert_eq!(third.split(&sink), None);
     }
 
@@ -739,12 +739,12 @@ mod tests {
     fn what_is_taken_without_being_written_down_counts_in_order() {
         let ledger = ledger(Some(0), Metadata::default());
         let sink: Arc<str> = "main/file".into();
-        ledger.take(&sink, &(0..4));
-        ledger.take(&sink, &(4..6));
-        ledger.finish(&sink, &(4..6));
+        ledger.add_waiting(&sink, &(0..4));
+        ledger.add_waiting(&sink, &(4..6));
+        ledger.finish_waiting(&sink, &(4..6));
         assert_eq!(ledger.exported(&sink), Some(0));
-        ledger.take(&sink, &(6..8));
-        ledger.finish(&sink, &(0..4));
+        ledger.add_waiting(&sink, &(6..8));
+        ledger.finish_waiting(&sink, &(0..4));
         assert_eq!(ledger.exported(&sink), Some(6), "4..6 was finished before its turn");
     }
 }

@@ -195,11 +195,11 @@ mod tests {
         let (marks, operator) = (Marks::default(), Arc::from("aggregate"));
         drop(marks.emit(&operator, ALL, Watermark(10)));
         let bad = marks.emit(&operator, ALL, Watermark(20));
-        let on_its_way = marks.emit(&operator, ALL, Watermark(30));
+        let in_flight = marks.emit(&operator, ALL, Watermark(30));
         bad.fail();
         drop(bad);
         assert!(!marks.is_settled(ALL), "something may still reach a destination");
-        drop(on_its_way);
+        drop(in_flight);
         assert_eq!(mark(&marks, "aggregate"), Some(10));
         assert!(marks.is_settled(ALL));
     }

@@ -19,7 +19,7 @@ mod split;
 mod start;
 
 pub use lease::Lease;
-pub use ledger::{Attachment, Closed, Ledger, LedgerSpec, OnItsWay, Position, positions};
+pub use ledger::{Attachment, Closed, InFlight, Ledger, LedgerSpec, Position, positions};
 pub use marks::Marks;
 pub use metadata::{MAX_BYTES, Metadata, Rewritten, Unreadable};
 pub use split::Split;

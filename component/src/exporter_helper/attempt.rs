@@ -16,8 +16,8 @@ use weir_pdata::{EventBatch, Held, Payload, Signal};
 
 use super::Backoff;
 use super::config::HelperConfig;
-use super::delay::Sending;
-use super::isolation::{Parts, Step};
+use super::delay::PendingDelay;
+use super::isolation::{RowIsolation, Step};
 use super::metrics::HelperMetrics;
 use super::queue::{Queued, Route};
 use super::unfinished::Condition;
@@ -29,7 +29,7 @@ use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What exports of one exporter share.
-pub(super) struct Delivery {
+pub(super) struct ExportRunner {
     pub exporter: Arc<dyn Exporter>,
     pub config: HelperConfig,
     pub context: Context,
@@ -56,8 +56,8 @@ enum Verdict {
     GivenUp(String),
 }
 
-/// Where rows are in the range that they are exported with.
-struct Place<'a> {
+/// Rows of a range that is exported, by their numbers in the range.
+struct RangeRows<'a> {
     route: &'a Route,
     /// The numbers of the rows.
     rows: Range<usize>,
@@ -67,7 +67,7 @@ struct Place<'a> {
     resumed: Option<Split>,
 }
 
-impl Delivery {
+impl ExportRunner {
     /// Delivers the group and acknowledges it, or fails it when aborted.
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
         // What another owner computes, too, from the same inputs does not begin to leave; dropping it fails the inputs.
@@ -78,16 +78,15 @@ impl Delivery {
         }
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let (mut batches, mut rest) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-        let mut sending = Vec::new();
+        let mut delays = Vec::new();
         let (mut since, mut on_disk) = (None, false);
-        for Queued { batch, held, room, route, sending: of_batch, since: queued, on_disk: kept, .. } in group
-        {
+        for Queued { batch, held, slot, route, delay, since: queued, on_disk: kept, .. } in group {
             on_disk |= kept;
             if self.config.detached {
                 since = Some(since.map_or(queued, |since: Instant| since.min(queued)));
             }
-            rest.push((held, room, route.map(|route| (route, batch.origin.positions.clone()))));
-            sending.extend(of_batch);
+            rest.push((held, slot, route.map(|route| (route, batch.origin.positions.clone()))));
+            delays.extend(delay);
             batches.push(batch);
         }
         if let Err(Aborted(left)) = self.deliver(batches, None, since).await {
@@ -97,10 +96,10 @@ impl Delivery {
             }
             return; // dropping what is held leaves on disk what is there
         }
-        self.arrived(sending);
-        for (held, _room, route) in rest {
+        self.observe_delays(delays);
+        for (held, _slot, route) in rest {
             if let Some((route, positions)) = route {
-                route.ledger.finish(&route.sink, &positions);
+                route.ledger.finish_waiting(&route.sink, &positions);
             }
             drop(held.release());
         }
@@ -120,15 +119,15 @@ impl Delivery {
         let repeated = route.unfinished.as_ref() == Some(&range);
         let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
-        let mut sending = Vec::new();
-        for Queued { mut batch, held, room, sending: of_batch, .. } in group {
-            sending.extend(of_batch);
+        let mut delays = Vec::new();
+        for Queued { mut batch, held, slot, delay, .. } in group {
+            delays.extend(delay);
             if !batch.is_empty() {
                 batch.origin.identity = Some(Arc::clone(&identity));
                 batch.origin.repeated = repeated;
                 by_signal[batch.signal as usize].push(batch);
             }
-            rest.push((held, room));
+            rest.push((held, slot));
         }
         if rows > 0
             && let Err(Aborted(left)) = self.deliver_range(&route, &range, by_signal).await
@@ -137,10 +136,10 @@ impl Delivery {
             self.abandon(left, rest.into_iter().map(|(held, _)| held).collect());
             return;
         }
-        self.arrived(sending);
-        route.ledger.done(&route.sink, &range);
+        self.observe_delays(delays);
+        route.ledger.record_exported(&route.sink, &range);
         failpoint::reach("after-export");
-        for (held, _room) in rest {
+        for (held, _slot) in rest {
             drop(held.release());
         }
     }
@@ -151,7 +150,7 @@ impl Delivery {
         range: &Range<i64>,
         by_signal: [Vec<EventBatch>; Signal::ALL.len()],
     ) -> Result<(), Aborted> {
-        if !self.written(route, route.ledger.begin(&route.sink, range)).await {
+        if !self.written(route, route.ledger.record_pending(&route.sink, range)).await {
             return Err(Aborted(by_signal.into_iter().flatten().collect()));
         }
         failpoint::reach("before-export");
@@ -169,8 +168,8 @@ impl Delivery {
                 continue; // an earlier owner has delivered them
             }
             let resumed = split.clone().filter(|split| split.rows.end > start);
-            let place = Place { route, rows: start..end, of: lost + all, resumed };
-            if let Err(Aborted(mut left)) = self.deliver(batches, Some(place), None).await {
+            let in_range = RangeRows { route, rows: start..end, of: lost + all, resumed };
+            if let Err(Aborted(mut left)) = self.deliver(batches, Some(in_range), None).await {
                 left.extend(by_signal.flatten());
                 return Err(Aborted(left));
             }
@@ -207,25 +206,25 @@ impl Delivery {
             let trouble = self.condition.trouble();
             let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
             let reason = format!("the program ended before it was exported{why}");
-            self.bury(&self.restored(batches, &reason), &reason);
-            self.condition.buried(rows);
+            self.dead_letter(&self.restored(batches, &reason), &reason);
+            self.condition.add_dead_letters(rows);
         }
         inputs.into_iter().for_each(|held| drop(held.release()));
     }
 
     /// Puts a batch that cannot wait into the dead letters, and acknowledges it.
-    pub fn refuse(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
+    pub fn dead_letter_queued(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
         let positions = batch.origin.positions.clone();
-        self.bury(&self.restored(vec![batch], reason), reason);
+        self.dead_letter(&self.restored(vec![batch], reason), reason);
         if let Some(route) = route.filter(|route| !route.exact) {
-            route.ledger.finish(&route.sink, &positions);
+            route.ledger.finish_waiting(&route.sink, &positions);
         }
         drop(held.release());
     }
 
-    fn arrived(&self, sending: Vec<Sending>) {
+    fn observe_delays(&self, delays: Vec<PendingDelay>) {
         let now = self.context.clock.now_ms();
-        sending.into_iter().for_each(|batch| batch.arrived(now));
+        delays.into_iter().for_each(|delay| delay.observe(now));
     }
 
     /// Delivers batches, in parts when the destination rejects some of their rows. `since`: when the time began after which they are
@@ -233,15 +232,16 @@ impl Delivery {
     async fn deliver(
         &self,
         mut batches: Vec<EventBatch>,
-        place: Option<Place<'_>>,
+        in_range: Option<RangeRows<'_>>,
         since: Option<Instant>,
     ) -> Result<(), Aborted> {
-        let ledger = place.as_ref().map(|place| &place.route.ledger);
+        let ledger = in_range.as_ref().map(|in_range| &in_range.route.ledger);
         let count: usize = batches.iter().map(EventBatch::len).sum();
-        let (rows, of) = place.as_ref().map_or((0..count, count), |place| (place.rows.clone(), place.of));
-        let (batches, mut parts) = match place.as_ref().and_then(|place| place.resumed.clone()) {
+        let (rows, of) =
+            in_range.as_ref().map_or((0..count, count), |in_range| (in_range.rows.clone(), in_range.of));
+        let (batches, mut isolation) = match in_range.as_ref().and_then(|in_range| in_range.resumed.clone()) {
             Some(part) => {
-                (self.restored(batches, "part of it was rejected"), Parts::resumed(part, rows.clone()))
+                (self.restored(batches, "part of it was rejected"), RowIsolation::resumed(part, rows.clone()))
             }
             None => match self.attempt(&mut batches, since, ledger).await {
                 None => return Err(Aborted(batches)),
@@ -250,25 +250,25 @@ impl Delivery {
                     return Ok(());
                 }
                 Some(Verdict::GivenUp(reason)) => {
-                    self.bury(&self.restored(batches, &reason), &reason);
+                    self.dead_letter(&self.restored(batches, &reason), &reason);
                     return Ok(());
                 }
-                Some(Verdict::Rejected(reason, mut at_fault)) => {
+                Some(Verdict::Rejected(reason, mut rejected)) => {
                     let batches = self.restored(batches, &reason);
                     let left: usize = batches.iter().map(EventBatch::len).sum();
                     if left < count {
                         // The numbers are of rows that are gone.
-                        at_fault.clear();
+                        rejected.clear();
                     }
                     let rows = rows.start..rows.start + left;
-                    (batches, Parts::new(rows, of, &reason, &at_fault))
+                    (batches, RowIsolation::new(rows, of, &reason, &rejected))
                 }
             },
         };
-        while let Some(step) = parts.next() {
+        while let Some(step) = isolation.next() {
             let part = match step {
-                Step::Bury(refused, reason) => {
-                    self.bury(&pick(&batches, rows.start, &refused, &[]), &reason);
+                Step::DeadLetter(refused, reason) => {
+                    self.dead_letter(&pick(&batches, rows.start, &refused, &[]), &reason);
                     continue;
                 }
                 Step::Try(part) => part,
@@ -278,8 +278,8 @@ impl Delivery {
             let left = || pick(&batches, rows.start, &(part.rows.start..rows.end), &[]);
             if count > 0 {
                 name_part(&mut tried, &part);
-                if let Some(Place { route, .. }) = place
-                    && !self.written(route, route.ledger.begin_part(&route.sink, &part)).await
+                if let Some(RangeRows { route, .. }) = in_range
+                    && !self.written(route, route.ledger.record_pending_part(&route.sink, &part)).await
                 {
                     return Err(Aborted(left()));
                 }
@@ -292,16 +292,16 @@ impl Delivery {
                     }
                     // What comes after it has waited as long.
                     Some(Verdict::GivenUp(reason)) => {
-                        self.bury(&left(), &reason);
+                        self.dead_letter(&left(), &reason);
                         return Ok(());
                     }
-                    Some(Verdict::Rejected(reason, at_fault)) => {
-                        parts.refused(&part, &reason, &at_fault);
+                    Some(Verdict::Rejected(reason, rejected)) => {
+                        isolation.refused(&part, &reason, &rejected);
                         continue;
                     }
                 }
             }
-            parts.taken(&part);
+            isolation.taken(&part);
         }
         Ok(())
     }
@@ -344,17 +344,17 @@ impl Delivery {
             let (reason, after) = match result {
                 Ok(Ok(())) => {
                     failpoint::reach("after-answer");
-                    self.condition.works();
+                    self.condition.export_succeeded();
                     return Some(Verdict::Taken);
                 }
                 Ok(Err(ExportError::Permanent { reason, rows })) => {
-                    self.condition.works();
+                    self.condition.export_succeeded();
                     return Some(Verdict::Rejected(reason, rows));
                 }
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),
             };
-            self.condition.fails(&reason);
+            self.condition.export_failed(&reason);
             if overdue() {
                 return Some(Verdict::GivenUp(format!(
                     "given up after {max}, and it may have been taken all the same: {reason}"
@@ -381,7 +381,7 @@ impl Delivery {
         let restored = |batch: EventBatch| match self.exporter.restore(&batch) {
             Ok(batch) => Some(batch),
             Err(error) => {
-                self.bury(&[batch], &format!("{reason}; its rows cannot be read again: {error}"));
+                self.dead_letter(&[batch], &format!("{reason}; its rows cannot be read again: {error}"));
                 None
             }
         };
@@ -389,12 +389,12 @@ impl Delivery {
     }
 
     /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and where they came from.
-    pub(super) fn bury(&self, batches: &[EventBatch], reason: &str) {
+    pub(super) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
                 let Range { start, end } = &batch.origin.positions;
                 let what = [("positions", format!("{start}-{end}").into()), ("rows", batch.len().into())];
-                self.dead_letter(batch, reason, what, batch.len());
+                self.write_dead_letter(batch, reason, what, batch.len());
                 continue;
             };
             let mut lines = Vec::new();
@@ -402,7 +402,7 @@ impl Delivery {
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 // As text: an object with a repeated attribute key would not survive being parsed.
                 let row = String::from_utf8_lossy(line).into_owned();
-                self.dead_letter(batch, reason, [("row", row.into())], 1);
+                self.write_dead_letter(batch, reason, [("row", row.into())], 1);
             }
         }
         if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
@@ -412,7 +412,7 @@ impl Delivery {
     }
 
     /// Writes one dead letter about so many rows of a batch.
-    fn dead_letter<const N: usize>(
+    fn write_dead_letter<const N: usize>(
         &self,
         batch: &EventBatch,
         reason: &str,

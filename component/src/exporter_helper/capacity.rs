@@ -1,4 +1,4 @@
-//! The space of a bounded queue, and who gets it next.
+//! The capacity of a bounded queue, and who gets it next.
 //!
 //! Exports should be large, and those of a lane are made of that lane alone. So while the queue is full, space that gets free goes to
 //! the lane of which most waits already, until that is enough for an export; among equals to who came first. A lane whose export has
@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 
 use super::ranges::Amount;
 
-/// The space of one queue. Cheap to clone.
+/// The capacity of one queue. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Space(Arc<Shared>);
+pub(super) struct QueueCapacity(Arc<Shared>);
 
 struct Shared {
-    capacity: u64,
+    total: u64,
     /// What of a lane is enough for an export.
     enough: Amount,
     state: Mutex<State>,
@@ -32,36 +32,42 @@ struct State {
 struct Waiter {
     lane: Option<u64>,
     amount: Amount,
-    grant: oneshot::Sender<Part>,
+    grant: oneshot::Sender<QueuePermit>,
 }
 
-/// A part of the space, which is free again when this is dropped.
-pub(super) struct Part {
-    space: Space,
+/// Room for one batch, released when this is dropped.
+pub(super) struct QueuePermit {
+    capacity: QueueCapacity,
     bytes: u64,
 }
 
-impl Drop for Part {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
-        self.space.free(self.bytes);
+        self.capacity.release(self.bytes);
     }
 }
 
-impl Space {
-    /// Space for so many bytes, of lanes whose exports should have `enough`.
-    pub fn new(capacity: u64, enough: Amount) -> Space {
-        let state = State { free: capacity, waiters: VecDeque::new(), lanes: HashMap::new() };
-        Space(Arc::new(Shared { capacity, enough, state: Mutex::new(state) }))
+impl QueueCapacity {
+    /// A capacity of this many bytes, for lanes whose exports should have `enough`.
+    pub fn new(total: u64, enough: Amount) -> QueueCapacity {
+        let state = State { free: total, waiters: VecDeque::new(), lanes: HashMap::new() };
+        QueueCapacity(Arc::new(Shared { total, enough, state: Mutex::new(state) }))
     }
 
-    /// Waits for space; `full` is called when there is none at once. What is larger than all of it waits until all of it is free.
-    pub async fn take(&self, lane: Option<u64>, amount: Amount, full: impl FnOnce()) -> Option<Part> {
+    /// Waits for room; `full` is called when there is none at once. A batch larger than the whole capacity waits
+    /// until all of it is free.
+    pub async fn acquire(
+        &self,
+        lane: Option<u64>,
+        amount: Amount,
+        full: impl FnOnce(),
+    ) -> Option<QueuePermit> {
         let granted = {
             let mut state = self.lock();
             if state.waiters.is_empty()
                 && let Some(bytes) = self.fits(&state, amount)
             {
-                return Some(self.give(&mut state, lane, amount, bytes));
+                return Some(self.grant(&mut state, lane, amount, bytes));
             }
             let (grant, granted) = oneshot::channel();
             state.waiters.push_back(Waiter { lane, amount, grant });
@@ -71,20 +77,20 @@ impl Space {
         granted.await.ok()
     }
 
-    /// Space, when it is free and nobody waits for it.
-    pub fn try_take(&self, lane: Option<u64>, amount: Amount) -> Option<Part> {
+    /// A permit, when there is room for it and no one waits.
+    pub fn try_acquire(&self, lane: Option<u64>, amount: Amount) -> Option<QueuePermit> {
         let mut state = self.lock();
         let bytes = self.fits(&state, amount).filter(|_| state.waiters.is_empty())?;
-        Some(self.give(&mut state, lane, amount, bytes))
+        Some(self.grant(&mut state, lane, amount, bytes))
     }
 
-    /// Whether somebody waits.
-    pub fn is_wanted(&self) -> bool {
+    /// Whether a sender waits for room.
+    pub fn has_waiters(&self) -> bool {
         self.lock().waiters.iter().any(|waiter| !waiter.grant.is_closed())
     }
 
-    /// An export of this lane has begun, with so much of what waits of it.
-    pub fn begun(&self, lane: u64, amount: Amount) {
+    /// An export of this lane has started, with this amount of what waits of the lane.
+    pub fn export_started(&self, lane: u64, amount: Amount) {
         let mut state = self.lock();
         let Some(waiting) = state.lanes.get_mut(&lane) else { return };
         waiting.rows = waiting.rows.saturating_sub(amount.rows);
@@ -96,30 +102,30 @@ impl Space {
 
     /// The bytes to take for this amount, when they are free.
     fn fits(&self, state: &State, amount: Amount) -> Option<u64> {
-        let bytes = amount.bytes.min(self.0.capacity);
+        let bytes = amount.bytes.min(self.0.total);
         (bytes <= state.free).then_some(bytes)
     }
 
-    fn give(&self, state: &mut State, lane: Option<u64>, amount: Amount, bytes: u64) -> Part {
+    fn grant(&self, state: &mut State, lane: Option<u64>, amount: Amount, bytes: u64) -> QueuePermit {
         state.free -= bytes;
         if let Some(lane) = lane {
             let waiting = state.lanes.entry(lane).or_default();
             waiting.rows += amount.rows;
             waiting.bytes += amount.bytes;
         }
-        Part { space: self.clone(), bytes }
+        QueuePermit { capacity: self.clone(), bytes }
     }
 
-    fn free(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         self.lock().free += bytes;
-        // A part that nobody takes any more is free again at once, and not under the lock.
-        while let Some((grant, part)) = self.next() {
-            drop(grant.send(part));
+        // A permit whose waiter has gone is released at once, outside the lock.
+        while let Some((grant, permit)) = self.next_grant() {
+            drop(grant.send(permit));
         }
     }
 
-    /// Who gets space now, and the part that it gets.
-    fn next(&self) -> Option<(oneshot::Sender<Part>, Part)> {
+    /// The waiter that gets room now, and its permit.
+    fn next_grant(&self) -> Option<(oneshot::Sender<QueuePermit>, QueuePermit)> {
         let mut state = self.lock();
         state.waiters.retain(|waiter| !waiter.grant.is_closed());
         let rank = |waiter: &Waiter| {
@@ -130,8 +136,8 @@ impl Space {
         let (at, first) = state.waiters.iter().enumerate().rev().max_by_key(|(_, waiter)| rank(waiter))?;
         let bytes = self.fits(&state, first.amount)?;
         let Waiter { lane, amount, grant } = state.waiters.remove(at)?;
-        let part = self.give(&mut state, lane, amount, bytes);
-        Some((grant, part))
+        let permit = self.grant(&mut state, lane, amount, bytes);
+        Some((grant, permit))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,90 +152,90 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Option<Part>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Option<QueuePermit>>>>;
 
     const TEN: Amount = Amount { rows: 10, bytes: 10 };
 
-    fn space() -> Space {
-        Space::new(40, Amount { rows: 25, bytes: 1000 })
+    fn capacity() -> QueueCapacity {
+        QueueCapacity::new(40, Amount { rows: 25, bytes: 1000 })
     }
 
-    fn wants(space: &Space, lane: u64, amount: Amount) -> Waiting {
-        let space = space.clone();
-        let mut wanting: Waiting = Box::pin(async move { space.take(Some(lane), amount, || {}).await });
+    fn wants(capacity: &QueueCapacity, lane: u64, amount: Amount) -> Waiting {
+        let capacity = capacity.clone();
+        let mut wanting: Waiting = Box::pin(async move { capacity.acquire(Some(lane), amount, || {}).await });
         assert!(now(&mut wanting).is_none(), "the space is full");
         wanting
     }
 
-    fn now(waiting: &mut Waiting) -> Option<Part> {
+    fn now(waiting: &mut Waiting) -> Option<QueuePermit> {
         match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(part) => part,
+            Poll::Ready(permit) => permit,
             Poll::Pending => None,
         }
     }
 
-    fn has(space: &Space, lane: u64, amount: Amount) -> Part {
-        let space = space.clone();
+    fn has(capacity: &QueueCapacity, lane: u64, amount: Amount) -> QueuePermit {
+        let capacity = capacity.clone();
         let mut wanting: Waiting =
-            Box::pin(async move { space.take(Some(lane), amount, || panic!("there is space")).await });
+            Box::pin(async move { capacity.acquire(Some(lane), amount, || panic!("there is space")).await });
         now(&mut wanting).unwrap()
     }
 
     #[test]
     fn the_lane_of_which_most_waits_comes_first_until_it_is_enough() {
-        let space = space();
-        let mut parts: Vec<Part> = [1, 2, 2, 3].map(|lane| has(&space, lane, TEN)).into();
+        let capacity = capacity();
+        let mut permits: Vec<QueuePermit> = [1, 2, 2, 3].map(|lane| has(&capacity, lane, TEN)).into();
         let (mut one, mut two, mut two_again) =
-            (wants(&space, 1, TEN), wants(&space, 2, TEN), wants(&space, 2, TEN));
-        parts.pop();
+            (wants(&capacity, 1, TEN), wants(&capacity, 2, TEN), wants(&capacity, 2, TEN));
+        permits.pop();
         assert!(now(&mut one).is_none());
-        parts.push(now(&mut two).expect("of lane 2 most waits"));
-        parts.pop();
+        permits.push(now(&mut two).expect("of lane 2 most waits"));
+        permits.pop();
         assert!(now(&mut two_again).is_none(), "30 rows are enough");
-        parts.push(now(&mut one).unwrap());
-        space.begun(1, Amount { rows: 20, bytes: 20 });
-        let mut three = wants(&space, 3, TEN);
-        space.begun(2, Amount { rows: 30, bytes: 30 });
-        drop(parts);
+        permits.push(now(&mut one).unwrap());
+        capacity.export_started(1, Amount { rows: 20, bytes: 20 });
+        let mut three = wants(&capacity, 3, TEN);
+        capacity.export_started(2, Amount { rows: 30, bytes: 30 });
+        drop(permits);
         assert!(now(&mut two_again).is_some() && now(&mut three).is_some());
     }
 
     #[test]
     fn among_equals_the_first_comes_first() {
-        let space = space();
-        let all = has(&space, 1, Amount { rows: 1, bytes: 40 });
-        let mut first = wants(&space, 2, Amount { rows: 1, bytes: 30 });
-        let mut second = wants(&space, 3, Amount { rows: 1, bytes: 30 });
+        let capacity = capacity();
+        let all = has(&capacity, 1, Amount { rows: 1, bytes: 40 });
+        let mut first = wants(&capacity, 2, Amount { rows: 1, bytes: 30 });
+        let mut second = wants(&capacity, 3, Amount { rows: 1, bytes: 30 });
         drop(all);
         assert!(now(&mut second).is_none());
         let first = now(&mut first).unwrap();
-        assert!(now(&mut second).is_none() && space.is_wanted());
+        assert!(now(&mut second).is_none() && capacity.has_waiters());
         drop(first);
-        assert!(now(&mut second).is_some() && !space.is_wanted());
+        assert!(now(&mut second).is_some() && !capacity.has_waiters());
     }
 
     #[test]
     fn what_is_larger_than_the_space_waits_for_all_of_it() {
-        let space = space();
-        let small = has(&space, 1, Amount { rows: 1, bytes: 1 });
-        let mut large = wants(&space, 2, Amount { rows: 1, bytes: 500 });
+        let capacity = capacity();
+        let small = has(&capacity, 1, Amount { rows: 1, bytes: 1 });
+        let mut large = wants(&capacity, 2, Amount { rows: 1, bytes: 500 });
         drop(small);
         let large = now(&mut large).unwrap();
-        let mut next = wants(&space, 1, Amount { rows: 1, bytes: 1 });
+        let mut next = wants(&capacity, 1, Amount { rows: 1, bytes: 1 });
         drop(large);
         assert!(now(&mut next).is_some());
     }
 
     #[test]
     fn who_gives_up_keeps_nothing() {
-        let space = space();
-        let all = has(&space, 1, Amount { rows: 1, bytes: 40 });
-        let gone = wants(&space, 2, Amount { rows: 1, bytes: 40 });
-        let mut next = wants(&space, 3, Amount { rows: 1, bytes: 40 });
+        let capacity = capacity();
+        let all = has(&capacity, 1, Amount { rows: 1, bytes: 40 });
+        let gone = wants(&capacity, 2, Amount { rows: 1, bytes: 40 });
+        let mut next = wants(&capacity, 3, Amount { rows: 1, bytes: 40 });
         drop(gone);
-        assert!(space.is_wanted());
+        assert!(capacity.has_waiters());
         drop(all);
         drop(now(&mut next).unwrap());
-        drop(has(&space, 4, Amount { rows: 1, bytes: 40 }));
+        drop(has(&capacity, 4, Amount { rows: 1, bytes: 40 }));
     }
 }

@@ -27,27 +27,27 @@ impl Delays {
     }
 
     /// A batch that is on its way.
-    pub fn sending(&self, batch: &EventBatch) -> Option<Sending> {
+    pub fn start(&self, batch: &EventBatch) -> Option<PendingDelay> {
         let column = match batch.signal {
             Signal::Traces => "end_time",
             Signal::Logs | Signal::Metrics | Signal::Alarms => "time",
             Signal::Windows => "window_end",
         };
         let oldest = least(batch.as_columns()?, column)?;
-        Some(Sending { histogram: self.0[batch.signal as usize].clone(), oldest })
+        Some(PendingDelay { histogram: self.0[batch.signal as usize].clone(), oldest })
     }
 }
 
 /// A batch on its way.
-pub struct Sending {
+pub struct PendingDelay {
     histogram: Histogram,
     /// The end of its oldest event, in nanoseconds.
     oldest: i64,
 }
 
-impl Sending {
+impl PendingDelay {
     /// The destination has the batch now.
-    pub fn arrived(self, now_ms: i64) {
+    pub fn observe(self, now_ms: i64) {
         let delay = now_ms.saturating_mul(1_000_000).saturating_sub(self.oldest).max(0);
         self.histogram.observe(delay as f64 / 1e9);
     }
@@ -73,7 +73,7 @@ mod tests {
         let times = TimestampNanosecondArray::from(vec![1_000_000_000, 4_000_000_000]).with_timezone("UTC");
         let columns = RecordBatch::try_from_iter([("end_time", Arc::new(times) as ArrayRef)]).unwrap();
         let batch = EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none());
-        Delays::new(&context, "main").sending(&batch).unwrap().arrived(3_000);
+        Delays::new(&context, "main").start(&batch).unwrap().observe(3_000);
         let text = context.telemetry.encode();
         let labels = "pipeline=\"main\",exporter=\"nop\",signal=\"traces\"";
         assert!(text.contains(&format!("weir_exporter_delay_seconds_sum{{{labels}}} 2.0")), "{text}");

@@ -1,6 +1,6 @@
 //! Which rows of an export are tried next, when the destination refuses some of them. Sans-IO.
 //!
-//! * Rows are delivered in parts, each of them rows that follow each other but for those that are at fault. The parts come in the
+//! * Rows are delivered in parts, each of them rows that follow each other but for those that are rejected. The parts come in the
 //!   rows' order, so that what is done with is the rows before the part that is tried.
 //! * Rows that the destination names are left out at once. Of a part where it names none, each half is tried.
 //! * After [`BLOCK`] rows that were refused one after the other, none of them taken, a part that is refused as a whole and is not
@@ -17,15 +17,15 @@ const BLOCK: usize = 32;
 
 /// Rows that are not all taken.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct RowIsolation {
     /// How many rows there are, of which these may be a part.
     of: usize,
     /// The first that is there: those before it are gone from the lane.
     first: usize,
-    /// Still to be tried or buried, the first one last.
+    /// Still to be tried or dead-lettered, the first one last.
     todo: Vec<Range<usize>>,
     /// Rows that are refused, and why.
-    at_fault: BTreeMap<usize, Arc<str>>,
+    rejected: BTreeMap<usize, Arc<str>>,
     /// So many were refused since one was taken.
     refused: usize,
 }
@@ -34,44 +34,45 @@ pub(super) struct Parts {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// These rows go to the dead letters.
-    Bury(Range<usize>, Arc<str>),
+    DeadLetter(Range<usize>, Arc<str>),
     /// These are exported.
     Try(Split),
 }
 
-impl Parts {
-    /// All of these rows have been refused together, those of them at fault if that was said.
-    pub fn new(rows: Range<usize>, of: usize, reason: &str, at_fault: &[usize]) -> Parts {
+impl RowIsolation {
+    /// All of these rows have been refused together, those of them rejected if that was said.
+    pub fn new(rows: Range<usize>, of: usize, reason: &str, rejected: &[usize]) -> RowIsolation {
         let first = rows.start;
-        let mut parts = Parts { of, first, todo: Vec::new(), at_fault: BTreeMap::new(), refused: 0 };
+        let mut isolation =
+            RowIsolation { of, first, todo: Vec::new(), rejected: BTreeMap::new(), refused: 0 };
         if !rows.is_empty() {
-            parts.refused(&Split { rows, of, without: Vec::new() }, reason, at_fault);
+            isolation.refused(&Split { rows, of, without: Vec::new() }, reason, rejected);
         }
-        parts
+        isolation
     }
 
     /// An earlier owner of the lane was at this part, of these rows. It is tried as it was: what has become of it is not known.
-    pub fn resumed(part: Split, all: Range<usize>) -> Parts {
+    pub fn resumed(part: Split, all: Range<usize>) -> RowIsolation {
         let Range { start: first, end } = all;
         let Split { rows, of, without } = part;
         let reason: Arc<str> =
             Arc::from("it was refused before a restart, for a reason that is in the log of then");
-        let at_fault = without.into_iter().map(|row| (row, Arc::clone(&reason))).collect();
+        let rejected = without.into_iter().map(|row| (row, Arc::clone(&reason))).collect();
         let todo = [rows.end.min(end)..end, rows.start..rows.end.min(end)];
         let todo = todo.into_iter().filter(|rows| !rows.is_empty()).collect();
-        Parts { of, first, todo, at_fault, refused: 0 }
+        RowIsolation { of, first, todo, rejected, refused: 0 }
     }
 
     /// What to do next. `None`: all is done.
     pub fn next(&mut self) -> Option<Step> {
         let Range { start, end } = self.todo.pop()?;
-        if let Some(reason) = self.at_fault.get(&start).cloned() {
-            let same = |row: &usize| self.at_fault.get(row).is_some_and(|other| Arc::ptr_eq(other, &reason));
+        if let Some(reason) = self.rejected.get(&start).cloned() {
+            let same = |row: &usize| self.rejected.get(row).is_some_and(|other| Arc::ptr_eq(other, &reason));
             let until = (start..end).find(|row| !same(row)).unwrap_or(end);
             self.push(until..end);
-            return Some(Step::Bury(start..until, reason));
+            return Some(Step::DeadLetter(start..until, reason));
         }
-        let refused = self.at_fault.range(start..end).map(|(row, _)| *row);
+        let refused = self.rejected.range(start..end).map(|(row, _)| *row);
         let part = Split::beginning(start..end, self.of, refused);
         self.push(part.rows.end..end);
         Some(Step::Try(part))
@@ -83,11 +84,11 @@ impl Parts {
         part.without.iter().rev().for_each(|row| self.push(*row..row + 1));
     }
 
-    /// The part is refused. `at_fault`: which of the rows that were tried, if the destination has told them.
-    pub fn refused(&mut self, part: &Split, reason: &str, at_fault: &[usize]) {
+    /// The part is refused. `rejected`: which of the rows that were tried, if the destination has told them.
+    pub fn refused(&mut self, part: &Split, reason: &str, rejected: &[usize]) {
         let is_there = |row: &usize| *row >= self.first && part.without.binary_search(row).is_err();
         let tried: Vec<usize> = part.rows.clone().filter(is_there).collect();
-        let named: Vec<usize> = at_fault.iter().filter_map(|at| tried.get(*at).copied()).collect();
+        let named: Vec<usize> = rejected.iter().filter_map(|at| tried.get(*at).copied()).collect();
         let (rows, count) = (part.rows.clone(), tried.len());
         let refused = if !named.is_empty() {
             named
@@ -101,7 +102,7 @@ impl Parts {
             return;
         };
         let reason: Arc<str> = Arc::from(reason);
-        self.at_fault.extend(refused.into_iter().map(|row| (row, Arc::clone(&reason))));
+        self.rejected.extend(refused.into_iter().map(|row| (row, Arc::clone(&reason))));
         self.push(rows);
     }
 
@@ -117,14 +118,18 @@ mod tests {
     use super::*;
 
     /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and the rows that were
-    /// taken and buried.
-    fn run(mut parts: Parts, bad: fn(usize) -> bool, named: bool) -> (usize, Vec<usize>, Vec<usize>) {
-        let (mut asked, mut taken, mut buried) = (0, Vec::new(), Vec::new());
+    /// taken and dead-lettered.
+    fn run(
+        mut isolation: RowIsolation,
+        bad: fn(usize) -> bool,
+        named: bool,
+    ) -> (usize, Vec<usize>, Vec<usize>) {
+        let (mut asked, mut taken, mut dead_lettered) = (0, Vec::new(), Vec::new());
         let mut done = 0;
-        while let Some(step) = parts.next() {
+        while let Some(step) = isolation.next() {
             let part = match step {
-                Step::Bury(rows, _) => {
-                    buried.extend(rows);
+                Step::DeadLetter(rows, _) => {
+                    dead_lettered.extend(rows);
                     continue;
                 }
                 Step::Try(part) => part,
@@ -136,51 +141,53 @@ mod tests {
             if refused.is_empty() {
                 done = part.rows.end;
                 taken.extend(tried);
-                parts.taken(&part);
+                isolation.taken(&part);
             } else {
-                parts.refused(&part, "no", if named { &refused } else { &[] });
+                isolation.refused(&part, "no", if named { &refused } else { &[] });
             }
         }
-        buried.sort_unstable();
-        (asked, taken, buried)
+        dead_lettered.sort_unstable();
+        (asked, taken, dead_lettered)
     }
 
     #[test]
     fn rows_that_are_named_are_left_out_at_once() {
         let bad = |row: usize| row % 10 == 3;
         let named: Vec<usize> = (0..3_000).filter(|row| bad(*row)).collect();
-        let (asked, taken, buried) = run(Parts::new(0..3_000, 3_000, "no", &named), bad, true);
+        let (asked, taken, dead_lettered) = run(RowIsolation::new(0..3_000, 3_000, "no", &named), bad, true);
         assert!(asked <= 2, "{asked}");
-        assert_eq!((taken.len(), buried), (2_700, named));
+        assert_eq!((taken.len(), dead_lettered), (2_700, named));
     }
 
     #[test]
     fn rows_that_are_not_named_are_found_by_halves() {
         let bad = |row: usize| row == 7 || row == 990;
-        let (asked, taken, buried) = run(Parts::new(0..1_000, 1_000, "no", &[]), bad, false);
+        let (asked, taken, dead_lettered) = run(RowIsolation::new(0..1_000, 1_000, "no", &[]), bad, false);
         assert!(asked < 50, "{asked}");
-        assert_eq!((taken.len(), buried), (998, vec![7, 990]));
+        assert_eq!((taken.len(), dead_lettered), (998, vec![7, 990]));
     }
 
     #[test]
     fn when_every_row_is_refused_they_go_as_blocks() {
-        let (asked, taken, buried) = run(Parts::new(0..30_000, 30_000, "no", &[]), |_| true, false);
+        let (asked, taken, dead_lettered) =
+            run(RowIsolation::new(0..30_000, 30_000, "no", &[]), |_| true, false);
         assert!(asked < 150, "{asked}");
-        assert_eq!((taken.len(), buried.len()), (0, 30_000));
+        assert_eq!((taken.len(), dead_lettered.len()), (0, 30_000));
     }
 
     #[test]
     fn good_rows_after_many_bad_ones_are_taken() {
-        let (_, taken, buried) = run(Parts::new(0..1_000, 1_000, "no", &[]), |row| row < 500, false);
-        assert_eq!((taken.len() + buried.len(), taken.len() >= 480), (1_000, true), "{}", taken.len());
+        let (_, taken, dead_lettered) =
+            run(RowIsolation::new(0..1_000, 1_000, "no", &[]), |row| row < 500, false);
+        assert_eq!((taken.len() + dead_lettered.len(), taken.len() >= 480), (1_000, true), "{}", taken.len());
     }
 
     #[test]
     fn the_next_owner_goes_on_where_the_earlier_one_was() {
         let part = Split { rows: 20..40, of: 100, without: vec![25, 30] };
-        let mut parts = Parts::resumed(part.clone(), 0..100);
-        assert_eq!(parts.next(), Some(Step::Try(part.clone())), "the same rows under the same name");
-        let (asked, taken, buried) = run(Parts::resumed(part, 0..100), |_| false, false);
-        assert_eq!((asked, taken.len(), buried), (2, 78, vec![25, 30]));
+        let mut isolation = RowIsolation::resumed(part.clone(), 0..100);
+        assert_eq!(isolation.next(), Some(Step::Try(part.clone())), "the same rows under the same name");
+        let (asked, taken, dead_lettered) = run(RowIsolation::resumed(part, 0..100), |_| false, false);
+        assert_eq!((asked, taken.len(), dead_lettered), (2, 78, vec![25, 30]));
     }
 }

@@ -1,6 +1,6 @@
 //! What stands in front of every exporter: a bounded queue, batches, retries, metrics.
 //!
-//! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped. Space that gets free goes
+//! * [`Queue::send`] waits while the queue is full. That is the back-pressure: nothing is dropped. QueueCapacity that gets free goes
 //!   where it makes an export larger.
 //! * Waiting batches of one signal are exported together: up to `batch.max_rows` or `batch.max_bytes`, or what has
 //!   come within `batch.timeout`.

@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
 
-use super::attempt::Delivery;
-use super::capacity::Space;
+use super::attempt::ExportRunner;
+use super::capacity::QueueCapacity;
 use super::disk_record;
-use super::queue::{Item, Queued, Room, Route};
+use super::queue::{Item, QueueSlot, Queued, Route};
 use super::ranges::Amount;
 use crate::storage::{Appending, DiskQueue, StorageError};
 
@@ -30,13 +30,13 @@ const NO_ROOM: &str = "the queue on disk is full";
 const OVERHEAD: u64 = 128;
 
 /// A batch on its way to the disk, in one or more records. Its columns are gone: the records have them.
-struct Leaving {
+struct PendingAppend {
     parts: VecDeque<Appending>,
     bytes: u64,
     since: Instant,
     positions: Range<i64>,
     held: Held,
-    room: Room,
+    slot: QueueSlot,
     route: Option<Arc<Route>>,
     /// The batch, when nobody could read it again.
     batch: Option<EventBatch>,
@@ -46,66 +46,66 @@ struct Leaving {
 pub(super) async fn write(
     mut receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
-    delivery: Arc<Delivery>,
+    runner: Arc<ExportRunner>,
 ) {
-    let mut leaving: VecDeque<Leaving> = VecDeque::new();
+    let mut pending: VecDeque<PendingAppend> = VecDeque::new();
     let mut ended = false;
-    while !(ended && leaving.is_empty()) {
-        let due = leaving.front().and_then(|leaving| longest_wait(&delivery, leaving.since));
+    while !(ended && pending.is_empty()) {
+        let due = pending.front().and_then(|pending| longest_wait(&runner, pending.since));
         // Appends are confirmed in their order, so only the first one is waited for.
-        let first = leaving.front_mut().and_then(|leaving| leaving.parts.front_mut());
+        let first = pending.front_mut().and_then(|pending| pending.parts.front_mut());
         tokio::select! {
             biased;
             confirmed = confirmation(first) => {
                 if let Err(error) = confirmed {
-                    let exporter = &delivery.context.id;
+                    let exporter = &runner.context.id;
                     tracing::error!(%exporter, %error, "a batch was not written to its queue; its input will be read again");
                     break;
                 }
-                let Some(front) = leaving.front_mut() else { continue };
+                let Some(front) = pending.front_mut() else { continue };
                 front.parts.pop_front();
             }
-            () = delivery.closed.cancelled() => break,
+            () = runner.closed.cancelled() => break,
             next = receiver.recv(), if !ended => match next {
                 Some(Item::Batch(queued)) => {
-                    let on_their_way = leaving.iter().map(|leaving| leaving.bytes).sum::<u64>();
-                    leaving.extend(append(*queued, on_their_way, disk.as_ref(), &delivery));
+                    let pending_bytes = pending.iter().map(|pending| pending.bytes).sum::<u64>();
+                    pending.extend(append(*queued, pending_bytes, disk.as_ref(), &runner));
                 }
                 Some(Item::Full | Item::Ended(_)) => {}
                 None => ended = true,
             },
             // The disk takes nothing. What it takes later is delivered, too: better twice than never.
             () = until(due) => {
-                if let Some(Leaving { batch: Some(batch), held, .. }) = leaving.pop_front() {
-                    delivery.bury(&[batch], "the queue on disk takes nothing");
+                if let Some(PendingAppend { batch: Some(batch), held, .. }) = pending.pop_front() {
+                    runner.dead_letter(&[batch], "the queue on disk takes nothing");
                     drop(held.release());
                 }
             }
         }
-        while let Some(safe) = leaving.pop_front_if(|leaving| leaving.parts.is_empty()) {
-            let Leaving { positions, held, room: _room, route, .. } = safe;
+        while let Some(safe) = pending.pop_front_if(|pending| pending.parts.is_empty()) {
+            let PendingAppend { positions, held, slot: _slot, route, .. } = safe;
             if let Some(route) = route {
-                route.ledger.finish(&route.sink, &positions);
+                route.ledger.finish_waiting(&route.sink, &positions);
             }
             drop(held.release());
         }
     }
-    for Leaving { batch, held, .. } in leaving {
-        delivery.abandon(batch.into_iter().collect(), vec![held]);
+    for PendingAppend { batch, held, .. } in pending {
+        runner.abandon(batch.into_iter().collect(), vec![held]);
     }
     receiver.close();
     while let Some(item) = receiver.recv().await {
         if let Item::Batch(queued) = item {
-            delivery.abandon_queued(*queued);
+            runner.abandon_queued(*queued);
         }
     }
     disk.end();
 }
 
 /// When a batch that was queued at `since` has waited too long. `None`: never, its inputs wait.
-fn longest_wait(delivery: &Delivery, since: Instant) -> Option<Instant> {
-    let max = delivery.config.retry.max_elapsed_time.get();
-    (delivery.config.detached && !max.is_zero()).then(|| since + max)
+fn longest_wait(runner: &ExportRunner, since: Instant) -> Option<Instant> {
+    let max = runner.config.retry.max_elapsed_time.get();
+    (runner.config.detached && !max.is_zero()).then(|| since + max)
 }
 
 async fn until(due: Option<Instant>) {
@@ -124,18 +124,23 @@ async fn confirmation(first: Option<&mut Appending>) -> Result<u64, StorageError
 
 /// Appends a batch, in parts when it is too long for one record. A row that is too long alone goes to the dead letters, and so does
 /// what must not wait for room. `None`: nothing is on its way.
-fn append(queued: Queued, on_their_way: u64, disk: &dyn DiskQueue, delivery: &Delivery) -> Option<Leaving> {
+fn append(
+    queued: Queued,
+    pending_bytes: u64,
+    disk: &dyn DiskQueue,
+    runner: &ExportRunner,
+) -> Option<PendingAppend> {
     if queued.refused {
-        delivery.refuse(queued, NO_ROOM);
+        runner.dead_letter_queued(queued, NO_ROOM);
         return None;
     }
     let Some(columns) = queued.batch.as_columns() else {
-        let exporter = &delivery.context.id;
+        let exporter = &runner.context.id;
         tracing::error!(%exporter, "a batch that is not decoded cannot be kept on disk; its input fails");
-        delivery.abandon_queued(queued);
+        runner.abandon_queued(queued);
         return None;
     };
-    let queued_ms = delivery.context.clock.now_ms();
+    let queued_ms = runner.context.clock.now_ms();
     let (mut records, mut hopeless) = (Vec::new(), Vec::new());
     let mut todo = vec![columns.clone()];
     while let Some(columns) = todo.pop() {
@@ -151,18 +156,18 @@ fn append(queued: Queued, on_their_way: u64, disk: &dyn DiskQueue, delivery: &De
         }
     }
     let bytes = records.iter().map(|record| record.len() as u64 + OVERHEAD).sum::<u64>();
-    if delivery.config.detached
-        && disk.bytes().saturating_add(on_their_way + bytes + OVERHEAD) > disk.max_record()
+    if runner.config.detached
+        && disk.bytes().saturating_add(pending_bytes + bytes + OVERHEAD) > disk.max_record()
     {
-        delivery.refuse(queued, NO_ROOM);
+        runner.dead_letter_queued(queued, NO_ROOM);
         return None;
     }
-    hopeless.iter().for_each(|(part, reason)| delivery.bury(std::slice::from_ref(part), reason));
+    hopeless.iter().for_each(|(part, reason)| runner.dead_letter(std::slice::from_ref(part), reason));
     let parts = records.into_iter().map(|record| disk.append(record)).collect();
-    let Queued { batch, held, room, route, since, .. } = queued;
+    let Queued { batch, held, slot, route, since, .. } = queued;
     let positions = batch.origin.positions.clone();
-    let batch = Some(batch).filter(|_| delivery.config.detached || !held.is_read_again());
-    Some(Leaving { parts, bytes, since, positions, held, room, route, batch })
+    let batch = Some(batch).filter(|_| runner.config.detached || !held.is_read_again());
+    Some(PendingAppend { parts, bytes, since, positions, held, slot, route, batch })
 }
 
 /// The rows in two parts, the first one last: it is taken first.
@@ -186,14 +191,14 @@ impl AckSink for Records {
 pub(super) async fn read(
     disk: Arc<dyn DiskQueue>,
     sender: mpsc::UnboundedSender<Item>,
-    space: Space,
-    delivery: Arc<Delivery>,
+    capacity: QueueCapacity,
+    runner: Arc<ExportRunner>,
 ) {
     let records = Arc::new(Records(Arc::clone(&disk)));
     loop {
         let record = tokio::select! {
             biased;
-            () = delivery.abort.cancelled() => return,
+            () = runner.abort.cancelled() => return,
             record = disk.next() => record,
         };
         let Some(record) = record else { return };
@@ -208,18 +213,18 @@ pub(super) async fn read(
         let held = Held::new(Ack::new(Arc::clone(&records) as Arc<dyn AckSink>, number));
         let bytes = batch.memory();
         let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
-        let part = tokio::select! {
+        let permit = tokio::select! {
             biased;
-            () = delivery.abort.cancelled() => return,
-            part = space.take(None, amount, || drop(sender.send(Item::Full))) => part,
+            () = runner.abort.cancelled() => return,
+            permit = capacity.acquire(None, amount, || drop(sender.send(Item::Full))) => permit,
         };
-        let room = Room::new(bytes, &delivery.metrics, part, None);
-        let age = queued_ms.map_or(0, |queued| delivery.context.clock.now_ms().saturating_sub(queued));
+        let slot = QueueSlot::new(bytes, &runner.metrics, permit, None);
+        let age = queued_ms.map_or(0, |queued| runner.context.clock.now_ms().saturating_sub(queued));
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
         let queued =
-            Queued { batch, held, room, route: None, sending: None, since, refused: false, on_disk: true };
+            Queued { batch, held, slot, route: None, delay: None, since, refused: false, on_disk: true };
         if sender.send(Item::Batch(Box::new(queued))).is_err() {
             return;
         }

@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
-use super::capacity::{Part, Space};
-use super::delay::{Delays, Sending};
+use super::capacity::{QueueCapacity, QueuePermit};
+use super::delay::{Delays, PendingDelay};
 use super::metrics::HelperMetrics;
-use super::ranges::{Amount, Piece};
-use crate::delivery::{Ledger, OnItsWay};
+use super::ranges::{Amount, RangeBatch};
+use crate::delivery::{InFlight, Ledger};
 use crate::{Context, Exporter, LaneClosed};
 
-/// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
+/// The delay side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
 #[derive(Clone)]
 pub struct Queue {
     pub(super) id: Arc<str>,
@@ -26,9 +26,9 @@ pub struct Queue {
     /// Ranges of lanes are written down before they are exported.
     pub(super) exact: bool,
     pub(super) sender: mpsc::UnboundedSender<Item>,
-    /// What bounds the unbounded channel.
-    pub(super) space: Space,
-    /// Nobody waits for space.
+    /// Bounds the unbounded channel.
+    pub(super) capacity: QueueCapacity,
+    /// Senders do not wait for room.
     pub(super) detached: bool,
     pub(super) metrics: HelperMetrics,
     pub(super) context: Context,
@@ -39,17 +39,17 @@ pub struct Queue {
 #[derive(Clone)]
 pub struct LaneQueue {
     queue: Queue,
-    lease: Option<Arc<Lease>>,
+    route_guard: Option<Arc<RouteGuard>>,
     delays: Delays,
 }
 
 /// A lane that is open.
-struct Lease {
+struct RouteGuard {
     route: Arc<Route>,
     sender: mpsc::UnboundedSender<Item>,
 }
 
-impl Drop for Lease {
+impl Drop for RouteGuard {
     fn drop(&mut self) {
         if self.route.exact {
             // When the exporter has ended nothing waits there any more.
@@ -76,7 +76,7 @@ pub(super) struct Route {
 /// What comes to the exporter.
 pub(super) enum Item {
     Batch(Box<Queued>),
-    /// Somebody waits for space.
+    /// A sender waits for room.
     Full,
     /// The lane with this route has ended: no more of it comes.
     Ended(u64),
@@ -86,10 +86,10 @@ pub(super) enum Item {
 pub(super) struct Queued {
     pub batch: EventBatch,
     pub held: Held,
-    pub room: Room,
+    pub slot: QueueSlot,
     pub route: Option<Arc<Route>>,
     /// Nobody knows it of batches that were on disk.
-    pub sending: Option<Sending>,
+    pub delay: Option<PendingDelay>,
     /// When it was queued first, by whichever process.
     pub since: Instant,
     /// There was no space for it, and its sender does not wait.
@@ -98,7 +98,7 @@ pub(super) struct Queued {
     pub on_disk: bool,
 }
 
-impl Piece for Queued {
+impl RangeBatch for Queued {
     fn positions(&self) -> Range<i64> {
         self.batch.origin.positions.clone()
     }
@@ -108,32 +108,37 @@ impl Piece for Queued {
     }
 
     fn bytes(&self) -> u64 {
-        self.room.bytes()
+        self.slot.bytes()
     }
 }
 
-/// The part of the queue's space that a batch occupies until it is delivered.
-pub(super) struct Room {
+/// The bytes of the queue that a batch occupies until it is delivered.
+pub(super) struct QueueSlot {
     bytes: i64,
     metrics: HelperMetrics,
-    _part: Option<Part>,
+    _permit: Option<QueuePermit>,
     /// The lane waits for it when it ends, also when its input failed: an open window has the inputs before it.
-    _on_its_way: Option<OnItsWay>,
+    _in_flight: Option<InFlight>,
 }
 
-impl Drop for Room {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         self.metrics.queue_bytes.dec_by(self.bytes);
     }
 }
 
-impl Room {
-    /// `part`: `None` for a batch that must not wait. `ledger`: of the lane that it is of.
-    pub fn new(bytes: usize, metrics: &HelperMetrics, part: Option<Part>, ledger: Option<&Ledger>) -> Room {
+impl QueueSlot {
+    /// `permit`: `None` for a batch that must not wait. `ledger`: of the lane that it is of.
+    pub fn new(
+        bytes: usize,
+        metrics: &HelperMetrics,
+        permit: Option<QueuePermit>,
+        ledger: Option<&Ledger>,
+    ) -> QueueSlot {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.queue_bytes.inc_by(bytes);
-        let on_its_way = ledger.map(Ledger::on_its_way);
-        Room { bytes, metrics: metrics.clone(), _part: part, _on_its_way: on_its_way }
+        let in_flight = ledger.map(Ledger::in_flight);
+        QueueSlot { bytes, metrics: metrics.clone(), _permit: permit, _in_flight: in_flight }
     }
 
     /// How many bytes the batch occupies.
@@ -165,7 +170,7 @@ impl Queue {
     /// exported is entered.
     #[must_use]
     pub fn for_lane(&self, pipeline: &str, ledger: Option<&Ledger>) -> LaneQueue {
-        let lease = ledger.map(|ledger| {
+        let route_guard = ledger.map(|ledger| {
             let sink = self.sink(pipeline);
             let route = Arc::new(Route {
                 id: self.next_route.fetch_add(1, Ordering::Relaxed),
@@ -175,9 +180,9 @@ impl Queue {
                 ledger: ledger.clone(),
                 exact: self.exact,
             });
-            Arc::new(Lease { route, sender: self.sender.clone() })
+            Arc::new(RouteGuard { route, sender: self.sender.clone() })
         });
-        LaneQueue { queue: self.clone(), lease, delays: Delays::new(&self.context, pipeline) }
+        LaneQueue { queue: self.clone(), route_guard, delays: Delays::new(&self.context, pipeline) }
     }
 
     /// Queues a batch; waits while the queue is full. A batch of a signal that the exporter does not take, or
@@ -200,7 +205,7 @@ impl Queue {
         bounded: bool,
     ) -> Result<(), LaneClosed> {
         // Read while there are columns.
-        let sending = delays.and_then(|delays| delays.sending(&batch));
+        let delay = delays.and_then(|delays| delays.start(&batch));
         let held = Held::new(std::mem::take(&mut batch.ack));
         if let Some(exporter) = self.prepares.as_ref().filter(|_| !batch.is_empty()) {
             batch = exporter.prepare(batch);
@@ -208,19 +213,19 @@ impl Queue {
         let bytes = batch.memory();
         let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
         let lane = route.as_ref().filter(|route| route.exact).map(|route| route.id);
-        let part = if bounded && self.detached {
-            self.space.try_take(lane, amount)
+        let permit = if bounded && self.detached {
+            self.capacity.try_acquire(lane, amount)
         } else if bounded {
             // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
             let full = || drop(self.sender.send(Item::Full));
-            Some(self.space.take(lane, amount, full).await.ok_or(LaneClosed)?)
+            Some(self.capacity.acquire(lane, amount, full).await.ok_or(LaneClosed)?)
         } else {
             None
         };
-        let refused = bounded && part.is_none();
-        let room = Room::new(bytes, &self.metrics, part, route.as_ref().map(|route| &route.ledger));
+        let refused = bounded && permit.is_none();
+        let slot = QueueSlot::new(bytes, &self.metrics, permit, route.as_ref().map(|route| &route.ledger));
         let queued =
-            Queued { batch, held, room, route, sending, since: Instant::now(), refused, on_disk: false };
+            Queued { batch, held, slot, route, delay, since: Instant::now(), refused, on_disk: false };
         self.sender.send(Item::Batch(Box::new(queued))).map_err(|_| LaneClosed)
     }
 }
@@ -235,7 +240,7 @@ impl LaneQueue {
             return Ok(());
         }
         let delays = Some(&self.delays);
-        let Some(route) = self.lease.as_ref().map(|lease| &lease.route) else {
+        let Some(route) = self.route_guard.as_ref().map(|route_guard| &route_guard.route) else {
             if batch.is_empty() {
                 return Ok(());
             }
@@ -252,7 +257,7 @@ impl LaneQueue {
             if batch.is_empty() {
                 return Ok(());
             }
-            route.ledger.take(&route.sink, &positions);
+            route.ledger.add_waiting(&route.sink, &positions);
         }
         // What an earlier owner had begun is exported when all of it is here, so it must not wait for room. It fitted
         // into an export of that owner.

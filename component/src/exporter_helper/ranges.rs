@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// One batch, as far as ranges care.
-pub trait Piece {
+pub trait RangeBatch {
     /// Its positions.
     fn positions(&self) -> Range<i64>;
     /// Its rows.
@@ -49,49 +49,49 @@ pub struct Ranges<P, T> {
     from: Option<i64>,
     /// The end of the range that has to be repeated.
     repeat: Option<i64>,
-    complete: VecDeque<Cut<P, T>>,
-    open: Option<Cut<P, T>>,
-    on_its_way: bool,
+    complete: VecDeque<BatchRange<P, T>>,
+    open: Option<BatchRange<P, T>>,
+    in_flight: bool,
 }
 
 /// A range and its batches.
 #[derive(Debug)]
-pub struct Cut<P, T> {
+pub struct BatchRange<P, T> {
     /// The positions.
     pub range: Range<i64>,
     /// The batches.
-    pub pieces: Vec<P>,
+    pub batches: Vec<P>,
     /// When the first batch has waited long enough.
     pub due: T,
     /// What the batches have.
     pub amount: Amount,
 }
 
-impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
+impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
     /// Ranges after `exported`, which are complete with `enough`. `unfinished`: what an earlier owner had begun.
     pub fn new(enough: Amount, exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<P, T> {
         let repeat = unfinished.map(|range| range.end);
-        Ranges { enough, from: exported, repeat, complete: VecDeque::new(), open: None, on_its_way: false }
+        Ranges { enough, from: exported, repeat, complete: VecDeque::new(), open: None, in_flight: false }
     }
 
     /// Adds the next batch, which may wait until `due`.
-    pub fn add(&mut self, piece: P, due: T) {
-        let positions = piece.positions();
+    pub fn add(&mut self, batch: P, due: T) {
+        let positions = batch.positions();
         if self.repeat.is_some_and(|end| positions.start >= end) {
             // The rest of the range is not there any more, or never had a batch.
             self.complete_repeat(due);
         }
         let from = *self.from.get_or_insert(positions.start);
-        let open = self.open.get_or_insert_with(|| Cut {
+        let open = self.open.get_or_insert_with(|| BatchRange {
             range: from..from,
-            pieces: Vec::new(),
+            batches: Vec::new(),
             due,
             amount: Amount::default(),
         });
         open.range.end = positions.end;
-        open.amount.rows += piece.rows();
-        open.amount.bytes += piece.bytes();
-        open.pieces.push(piece);
+        open.amount.rows += batch.rows();
+        open.amount.bytes += batch.bytes();
+        open.batches.push(batch);
         let full = open.amount.reaches(self.enough);
         match self.repeat {
             Some(end) if positions.end >= end => self.complete_repeat(due),
@@ -100,9 +100,9 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
         }
     }
 
-    /// When [`take`](Self::take) may give something. `None`: not without a further batch, or [`arrived`](Self::arrived).
+    /// When [`take`](Self::take) may give something. `None`: not without a further batch, or [`delivered`](Self::delivered).
     pub fn due(&self) -> Option<T> {
-        if self.on_its_way {
+        if self.in_flight {
             return None;
         }
         let open = self.open.as_ref().filter(|_| self.repeat.is_none());
@@ -111,12 +111,12 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
 
     /// Whether [`take`](Self::take) gives something before it is due.
     pub fn is_ready(&self) -> bool {
-        !self.on_its_way && !self.complete.is_empty()
+        !self.in_flight && !self.complete.is_empty()
     }
 
-    /// Takes the next range, when it is complete or due at `now`. It is on its way until [`arrived`](Self::arrived).
-    pub fn take(&mut self, now: T) -> Option<Cut<P, T>> {
-        if self.on_its_way {
+    /// Takes the next range, when it is complete or due at `now`. It is on its way until [`delivered`](Self::delivered).
+    pub fn take(&mut self, now: T) -> Option<BatchRange<P, T>> {
+        if self.in_flight {
             return None;
         }
         if self.complete.is_empty()
@@ -126,13 +126,13 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
             self.complete();
         }
         let cut = self.complete.pop_front()?;
-        self.on_its_way = true;
+        self.in_flight = true;
         Some(cut)
     }
 
     /// The range that was taken is delivered.
-    pub fn arrived(&mut self) {
-        self.on_its_way = false;
+    pub fn delivered(&mut self) {
+        self.in_flight = false;
     }
 
     /// No further batch comes: what waits is due now.
@@ -144,12 +144,12 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
 
     /// Whether nothing waits or is on its way.
     pub fn is_empty(&self) -> bool {
-        !self.on_its_way && self.complete.is_empty() && self.open.is_none()
+        !self.in_flight && self.complete.is_empty() && self.open.is_none()
     }
 
     /// Everything that waits, in order.
-    pub fn into_pieces(self) -> impl Iterator<Item = P> {
-        self.complete.into_iter().chain(self.open).flat_map(|cut| cut.pieces)
+    pub fn into_batches(self) -> impl Iterator<Item = P> {
+        self.complete.into_iter().chain(self.open).flat_map(|cut| cut.batches)
     }
 
     /// What is not yet a range.
@@ -172,7 +172,7 @@ impl<P: Piece, T: Copy + Ord> Ranges<P, T> {
     /// What is there is all of the range that has to be repeated.
     fn complete_repeat(&mut self, due: T) {
         let (Some(end), Some(from)) = (self.repeat.take(), self.from) else { return };
-        let nothing = Cut { range: from..from, pieces: Vec::new(), due, amount: Amount::default() };
+        let nothing = BatchRange { range: from..from, batches: Vec::new(), due, amount: Amount::default() };
         let mut cut = self.open.take().unwrap_or(nothing);
         cut.range.end = end;
         self.from = Some(end);
@@ -187,7 +187,7 @@ mod tests {
     #[derive(Debug)]
     struct Batch(Range<i64>);
 
-    impl Piece for Batch {
+    impl RangeBatch for Batch {
         fn positions(&self) -> Range<i64> {
             self.0.clone()
         }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn taken(ranges: &mut Ranges<Batch, u32>, now: u32) -> Option<(Range<i64>, usize)> {
-        ranges.take(now).map(|cut| (cut.range, cut.pieces.len()))
+        ranges.take(now).map(|cut| (cut.range, cut.batches.len()))
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         lane.add(Batch(4..9), 6);
         lane.add(Batch(9..20), 6);
         assert_eq!((lane.due(), taken(&mut lane, 9)), (None, None), "one is on its way");
-        lane.arrived();
+        lane.delivered();
         assert!(lane.is_ready());
         assert_eq!(taken(&mut lane, 0), Some((4..20, 2)));
     }
@@ -245,7 +245,7 @@ mod tests {
         lane.add(Batch(25..30), 1);
         lane.add(Batch(30..32), 1);
         assert_eq!(taken(&mut lane, 0), Some((0..30, 2)));
-        lane.arrived();
+        lane.delivered();
         assert_eq!(taken(&mut lane, 1), Some((30..32, 1)));
     }
 
@@ -265,7 +265,7 @@ mod tests {
         lane.add(Batch(0..5), 1);
         lane.add(Batch(40..41), 1);
         assert_eq!(taken(&mut lane, 0), Some((0..30, 1)));
-        lane.arrived();
+        lane.delivered();
         assert_eq!(taken(&mut lane, 1), Some((30..41, 1)));
         let mut lane = ranges(Some(0), Some(0..30));
         lane.add(Batch(40..41), 1);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_config::ComponentId;
 
-use super::attempt::Delivery;
-use super::capacity::Space;
+use super::attempt::ExportRunner;
+use super::capacity::QueueCapacity;
 use super::metrics::HelperMetrics;
 use super::persistent;
 use super::queue::{Item, Queue};
@@ -26,7 +26,7 @@ use crate::{Context, Exporter, LogLimit, StartError};
 /// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
 pub struct ExporterTask {
     task: JoinHandle<()>,
-    delivery: Arc<Delivery>,
+    runner: Arc<ExportRunner>,
     disk: Option<Arc<dyn DiskQueue>>,
 }
 
@@ -37,49 +37,49 @@ impl ExporterTask {
     /// The exporter's id.
     #[must_use]
     pub fn id(&self) -> &ComponentId {
-        &self.delivery.context.id
+        &self.runner.context.id
     }
 
     /// Waits until the exporter cannot go on because it, or what is in front of it, has panicked. Says what happened.
     pub fn broken(&self) -> impl Future<Output = String> + Send + 'static {
-        self.delivery.condition.broken()
+        self.runner.condition.broken()
     }
 
     /// The program ends: what is left undone from now on is counted.
     pub fn end(&self) {
-        self.delivery.condition.end();
+        self.runner.condition.end();
     }
 
     /// Exports nothing more, but still takes what pipelines have in hand: inputs fail, and rows whose input nobody reads again go
     /// to the dead letters.
     pub fn give_up(&self) {
-        self.delivery.condition.end();
-        self.delivery.abort.cancel();
+        self.runner.condition.end();
+        self.runner.abort.cancel();
     }
 
     /// Waits until everything queued is delivered, at most `deadline`; what is left then is given up, as by [`give_up`](Self::give_up).
     pub async fn finish(mut self, deadline: Duration) -> Unfinished {
         self.end();
         if !self.ends_by(Instant::now() + deadline).await {
-            self.delivery.abort.cancel();
-            self.delivery.closed.cancel();
+            self.runner.abort.cancel();
+            self.runner.closed.cancel();
             // After the cancellation the task ends at its next await.
             let _ = self.task.await;
         }
         let on_disk = self.disk.map_or(0, |disk| disk.records());
-        self.delivery.condition.unfinished(on_disk)
+        self.runner.condition.unfinished(on_disk)
     }
 
     /// Waits for the orderly end; whether it comes. Where everything is on disk, a destination that fails is not waited for: its
     /// failure may show only now.
     async fn ends_by(&mut self, deadline: Instant) -> bool {
-        let on_disk = self.disk.is_some() && self.delivery.config.detached;
+        let on_disk = self.disk.is_some() && self.runner.config.detached;
         loop {
             let until = if on_disk { deadline.min(Instant::now() + PATIENCE) } else { deadline };
             if tokio::time::timeout_at(until, &mut self.task).await.is_ok() {
                 return true;
             }
-            if until >= deadline || self.delivery.condition.trouble().is_some() {
+            if until >= deadline || self.runner.condition.trouble().is_some() {
                 return false;
             }
         }
@@ -102,7 +102,7 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
     let metrics = HelperMetrics::new(&context);
     let (sender, receiver) = mpsc::unbounded_channel();
     let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
-    let space = Space::new(helper.queue.max_bytes.get(), enough);
+    let capacity = QueueCapacity::new(helper.queue.max_bytes.get(), enough);
     let queue = Queue {
         id: Arc::from(context.id.to_string()),
         signals: exporter.signals(),
@@ -112,13 +112,13 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         // Columns are what is kept on disk.
         prepares: disk.is_none().then(|| Arc::clone(&exporter)),
         sender,
-        space: space.clone(),
+        capacity: capacity.clone(),
         detached: helper.detached,
         metrics: metrics.clone(),
         context: context.clone(),
         next_route: Arc::default(),
     };
-    let delivery = Arc::new(Delivery {
+    let runner = Arc::new(ExportRunner {
         exporter,
         config: helper,
         context,
@@ -131,16 +131,16 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         seed: AtomicU64::new(RandomState::new().hash_one("jitter")),
     });
     let inner = match disk.clone() {
-        Some(disk) => tokio::spawn(with_disk(receiver, disk, enough, Arc::clone(&delivery))),
-        None => tokio::spawn(Worker::new(Arc::clone(&delivery), space).run(receiver)),
+        Some(disk) => tokio::spawn(with_disk(receiver, disk, enough, Arc::clone(&runner))),
+        None => tokio::spawn(Worker::new(Arc::clone(&runner), capacity).run(receiver)),
     };
-    let watched = Arc::clone(&delivery);
+    let watched = Arc::clone(&runner);
     let task = tokio::spawn(async move {
         if let Err(error) = inner.await {
-            watched.condition.breaks(error.to_string());
+            watched.condition.set_broken(error.to_string());
         }
     });
-    Ok((queue, ExporterTask { task, delivery, disk }))
+    Ok((queue, ExporterTask { task, runner, disk }))
 }
 
 /// Opens the queue of an exporter that inputs must not wait for. `None`: there is no place for it.
@@ -162,23 +162,23 @@ async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQu
     opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
 }
 
-/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a space each.
+/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a capacity each.
 async fn with_disk(
     receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
     enough: Amount,
-    delivery: Arc<Delivery>,
+    runner: Arc<ExportRunner>,
 ) {
-    let space = Space::new(delivery.config.queue.max_bytes.get(), enough);
-    let worker = Worker::new(Arc::clone(&delivery), space.clone());
+    let capacity = QueueCapacity::new(runner.config.queue.max_bytes.get(), enough);
+    let worker = Worker::new(Arc::clone(&runner), capacity.clone());
     let (sender, from_disk) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&delivery)));
-    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, space, Arc::clone(&delivery)));
+    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&runner)));
+    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, capacity, Arc::clone(&runner)));
     worker.run(from_disk).await;
     for ended in [writer.await, reader.await] {
         if let Err(error) = ended {
-            tracing::error!(exporter = %delivery.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
-            delivery.condition.breaks(error.to_string());
+            tracing::error!(exporter = %runner.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
+            runner.condition.set_broken(error.to_string());
         }
     }
     disk.close().await;

@@ -60,7 +60,7 @@ impl Condition {
     }
 
     /// So many rows are in the dead letters because the program ends.
-    pub fn buried(&self, rows: u64) {
+    pub fn add_dead_letters(&self, rows: u64) {
         self.dead_letters.fetch_add(rows, Ordering::AcqRel);
     }
 
@@ -73,12 +73,12 @@ impl Condition {
     }
 
     /// The destination has answered.
-    pub fn works(&self) {
+    pub fn export_succeeded(&self) {
         *self.lock() = None;
     }
 
     /// The destination was at fault.
-    pub fn fails(&self, reason: &str) {
+    pub fn export_failed(&self, reason: &str) {
         *self.lock() = Some(reason.to_owned());
     }
 
@@ -88,7 +88,7 @@ impl Condition {
     }
 
     /// The exporter cannot go on.
-    pub fn breaks(&self, why: String) {
+    pub fn set_broken(&self, why: String) {
         self.broken.send_replace(Some(why));
     }
 

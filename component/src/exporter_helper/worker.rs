@@ -11,12 +11,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use weir_pdata::Signal;
 
-use super::attempt::Delivery;
-use super::capacity::Space;
+use super::attempt::ExportRunner;
+use super::capacity::QueueCapacity;
 use super::config::BatchConfig;
 use super::pace::Pace;
 use super::queue::{Item, Queued, Route};
-use super::ranges::{Amount, Piece as _, Ranges};
+use super::ranges::{Amount, RangeBatch as _, Ranges};
 
 /// Batches of one signal that wait for company.
 #[derive(Default)]
@@ -52,43 +52,43 @@ enum Choice {
 }
 
 pub(super) struct Worker {
-    delivery: Arc<Delivery>,
+    runner: Arc<ExportRunner>,
     signals: [Group; Signal::ALL.len()],
     /// Batches with an identity, each for an export of its own.
     alone: VecDeque<(Instant, Queued)>,
     lanes: BTreeMap<u64, LaneGroup>,
     pace: Pace,
-    space: Space,
+    capacity: QueueCapacity,
     /// Each tells the lane that it was about, if any.
     exports: JoinSet<Option<u64>>,
 }
 
 impl Worker {
-    pub fn new(delivery: Arc<Delivery>, space: Space) -> Worker {
-        let pace = Pace::new(delivery.config.max_per_second, Instant::now());
+    pub fn new(runner: Arc<ExportRunner>, capacity: QueueCapacity) -> Worker {
+        let pace = Pace::new(runner.config.max_per_second, Instant::now());
         Worker {
-            delivery,
+            runner,
             signals: Default::default(),
             alone: VecDeque::new(),
             lanes: BTreeMap::new(),
             pace,
-            space,
+            capacity,
             exports: JoinSet::new(),
         }
     }
 
     pub async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
-        let delivery = self.delivery.clone();
+        let runner = self.runner.clone();
         let mut ended = false;
         loop {
-            let wake = if self.exports.len() < delivery.config.queue.concurrency {
+            let wake = if self.exports.len() < runner.config.queue.concurrency {
                 self.next_start(ended)
             } else {
                 None
             };
             tokio::select! {
                 biased;
-                () = delivery.abort.cancelled() => break,
+                () = runner.abort.cancelled() => break,
                 Some(done) = self.exports.join_next(), if !self.exports.is_empty() => self.exported(done),
                 () = until(wake) => {}
                 next = receiver.recv(), if !ended => match next {
@@ -105,45 +105,45 @@ impl Worker {
             }
         }
         // What still waits is given up: all of it when aborted, else ranges of which a part has not come.
-        self.waiting().into_iter().for_each(|queued| delivery.abandon_queued(queued));
+        self.waiting().into_iter().for_each(|queued| runner.abandon_queued(queued));
         // Pipelines get rid of what they have in hand.
         while let Some(item) = tokio::select! {
-            () = delivery.closed.cancelled() => None,
+            () = runner.closed.cancelled() => None,
             item = receiver.recv() => item,
         } {
             if let Item::Batch(queued) = item {
-                delivery.abandon_queued(*queued);
+                runner.abandon_queued(*queued);
             }
         }
         receiver.close();
         while let Some(item) = receiver.recv().await {
             if let Item::Batch(queued) = item {
-                delivery.abandon_queued(*queued);
+                runner.abandon_queued(*queued);
             }
         }
         while let Some(done) = self.exports.join_next().await {
             self.exported(done);
         }
-        delivery.exporter.stop().await;
+        runner.exporter.stop().await;
     }
 
     /// Takes everything that waits.
     fn waiting(&mut self) -> Vec<Queued> {
         let signals = std::mem::take(&mut self.signals).into_iter().flat_map(|group| group.batches);
         let alone = std::mem::take(&mut self.alone).into_iter().map(|(_, queued)| queued);
-        let lanes = std::mem::take(&mut self.lanes).into_values().flat_map(|lane| lane.ranges.into_pieces());
+        let lanes = std::mem::take(&mut self.lanes).into_values().flat_map(|lane| lane.ranges.into_batches());
         signals.chain(alone).chain(lanes).collect()
     }
 
     fn add(&mut self, queued: Queued) {
         if queued.refused {
-            let trouble = self.delivery.condition.trouble().unwrap_or_default();
-            self.delivery.refuse(queued, &format!("the queue is full: {trouble}"));
+            let trouble = self.runner.condition.trouble().unwrap_or_default();
+            self.runner.dead_letter_queued(queued, &format!("the queue is full: {trouble}"));
             return;
         }
         let enough = self.enough();
         let now = Instant::now();
-        let due = now + self.delivery.config.batch.timeout.get();
+        let due = now + self.runner.config.batch.timeout.get();
         match &queued.route {
             Some(route) if route.exact => {
                 if !self.lanes.contains_key(&route.id) {
@@ -158,7 +158,7 @@ impl Worker {
                 });
                 lane.ranges.add(queued, due);
             }
-            _ if queued.batch.origin.identity.is_some() && self.delivery.exporter.is_idempotent() => {
+            _ if queued.batch.origin.identity.is_some() && self.runner.exporter.is_idempotent() => {
                 self.alone.push_back((now, queued));
             }
             _ => self.signals[queued.batch.signal as usize].add(queued, due, enough),
@@ -167,13 +167,13 @@ impl Worker {
 
     /// When an export of this signal may start. Not to fall behind, the pace is not kept while somebody waits for space.
     fn paced(&self, signal: Signal, due: Instant) -> Instant {
-        if self.space.is_wanted() { due } else { due.max(self.pace.next(signal)) }
+        if self.capacity.has_waiters() { due } else { due.max(self.pace.next(signal)) }
     }
 
     /// Of a full queue, the most that can be exported together: nothing waits for company that has no space. While something is on its
     /// way, which makes space, only what is half of an export.
     fn largest(&self) -> Option<(Choice, Signal)> {
-        if !self.space.is_wanted() {
+        if !self.capacity.has_waiters() {
             return None;
         }
         let signals = self.signals.iter().zip(Signal::ALL).enumerate();
@@ -188,7 +188,7 @@ impl Worker {
 
     /// What is exported together without waiting for more.
     fn enough(&self) -> Amount {
-        let BatchConfig { max_rows, max_bytes, .. } = &self.delivery.config.batch;
+        let BatchConfig { max_rows, max_bytes, .. } = &self.runner.config.batch;
         Amount { rows: *max_rows, bytes: max_bytes.get() }
     }
 
@@ -226,7 +226,7 @@ impl Worker {
     }
 
     fn start_exports(&mut self, ended: bool) {
-        while self.exports.len() < self.delivery.config.queue.concurrency {
+        while self.exports.len() < self.runner.config.queue.concurrency {
             let now = Instant::now();
             let due = self.choose(ended).filter(|(due, _, signal)| self.paced(*signal, *due) <= now);
             let largest = || self.largest().map(|(choice, signal)| (now, choice, signal));
@@ -236,15 +236,15 @@ impl Worker {
     }
 
     fn start(&mut self, choice: Choice, now: Instant, signal: Signal) {
-        let delivery = self.delivery.clone();
+        let runner = self.runner.clone();
         match choice {
             Choice::Signal(index) => {
                 let batches = std::mem::take(&mut self.signals[index]).batches;
-                self.spawn(None, delivery.run(batches));
+                self.spawn(None, runner.run(batches));
             }
             Choice::Alone => {
                 if let Some((_, queued)) = self.alone.pop_front() {
-                    self.spawn(None, delivery.run(vec![queued]));
+                    self.spawn(None, runner.run(vec![queued]));
                 }
             }
             Choice::Lane(id) => {
@@ -252,8 +252,8 @@ impl Worker {
                 let last = lane.ranges.due().map_or(now, |due| due.max(now));
                 let Some(cut) = lane.ranges.take(last) else { return };
                 let route = Arc::clone(&lane.route);
-                self.space.begun(id, cut.amount);
-                self.spawn(Some(id), delivery.run_range(route, cut.range, cut.pieces));
+                self.capacity.export_started(id, cut.amount);
+                self.spawn(Some(id), runner.run_range(route, cut.range, cut.batches));
             }
         }
         self.pace.started(signal, now);
@@ -270,15 +270,15 @@ impl Worker {
         match done {
             Ok(Some(id)) => {
                 if let Some(lane) = self.lanes.get_mut(&id) {
-                    lane.ranges.arrived();
+                    lane.ranges.delivered();
                 }
             }
             Ok(None) => {}
             // An export that panicked has failed its inputs, and its lane stays as it is; say so.
             Err(error) => {
-                let exporter = &self.delivery.context.id;
+                let exporter = &self.runner.context.id;
                 tracing::error!(%exporter, %error, "an export ended abnormally; its input will be read again");
-                self.delivery.condition.breaks(error.to_string());
+                self.runner.condition.set_broken(error.to_string());
             }
         }
     }

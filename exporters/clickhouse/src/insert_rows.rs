@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::Field;
-use weir_pdata::attributes::{AttributeColumn, as_received};
+use weir_pdata::attributes::{AttributeColumn, without_copies};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
@@ -98,7 +98,7 @@ pub(crate) fn convert(
 ) -> Result<InsertRows, NothingInCommon> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
     let received: Vec<_> =
-        batches.iter().map(|batch| as_received(batch, |name| table.find(name).is_some())).collect();
+        batches.iter().map(|batch| without_copies(batch, |name| table.find(name).is_some())).collect();
     let batches: Vec<&RecordBatch> = received.iter().map(AsRef::as_ref).collect();
     let mut columns = Columns::of(&batches);
     let mut maps = Maps::new(signal, table, &counts);

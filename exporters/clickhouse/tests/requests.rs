@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use weir_component::testkit::context;
 use weir_component::{Exporter, Settings};
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 use weir_exporter_clickhouse::FACTORY;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
@@ -54,7 +54,7 @@ fn exporter(url: &str, more: &str) -> Box<dyn Exporter> {
         "receivers: {{r: }}\nexporters:\n  clickhouse: {{endpoint: \"{url}\", {more}}}\n\
          service: {{pipelines: {{main: {{receivers: [r], exporters: [clickhouse]}}}}}}\n"
     );
-    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
     let topology = Topology::read(&document).unwrap();
     let context = context("clickhouse", &std::env::temp_dir());
     (FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context).unwrap().exporter

@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use weir_component::{Context, ExportError, Exporter, StartError};
-use weir_pdata::attributes::as_received;
+use weir_pdata::attributes::without_copies;
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
 use crate::config::Config;
@@ -122,7 +122,7 @@ impl Exporter for LocalExporter {
                 return Err(ExportError::permanent("the batch is not decoded"));
             };
             if batch.num_rows() > 0 {
-                columns.push(as_received(batch, |_| false).into_owned());
+                columns.push(without_copies(batch, |_| false).into_owned());
             }
         }
         let export = Export {

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use weir_component::testkit::{check_exporter, check_exporter_contract, context};
 use weir_component::{Settings, factory::BuiltExporter};
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 use weir_exporter_webhook::FACTORY;
 use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
 
@@ -81,7 +81,7 @@ impl Target {
              service: {{pipelines: {{main: {{receivers: [r], exporters: [webhook]}}}}}}\n",
             self.url
         );
-        let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+        let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
         let topology = Topology::read(&document).unwrap();
         let directory = std::env::temp_dir();
         (FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context("webhook", &directory))

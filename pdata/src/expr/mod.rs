@@ -66,11 +66,11 @@ struct Inner {
     names: BTreeSet<String>,
     /// The result's type, as far as it is known without a batch.
     result: DataType,
-    compiled: RwLock<Vec<Known>>,
+    compiled: RwLock<Vec<CompiledFor>>,
 }
 
 /// The types of the columns read, in the order of `names`, and what they compile to.
-struct Known(Vec<Option<DataType>>, Arc<Compiled>);
+struct CompiledFor(Vec<Option<DataType>>, Arc<Compiled>);
 
 /// The rows on which expressions failed. They count as NULL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Expr {
         })?;
         let text = text.trim().to_owned();
         let result = compiled.result.clone();
-        let known = Known(vec![None; names.len()], Arc::new(compiled));
+        let known = CompiledFor(vec![None; names.len()], Arc::new(compiled));
         Ok(Expr(Arc::new(Inner { text, tree, names, result, compiled: RwLock::new(vec![known]) })))
     }
 
@@ -183,7 +183,7 @@ impl Expr {
     }
 
     fn compiled(&self, types: &[Option<&DataType>]) -> Result<Arc<Compiled>, ExprError> {
-        let same = |known: &&Known| known.0.iter().map(Option::as_ref).eq(types.iter().copied());
+        let same = |compiled: &&CompiledFor| compiled.0.iter().map(Option::as_ref).eq(types.iter().copied());
         {
             let known = self.0.compiled.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(known) = known.iter().find(same) {
@@ -200,7 +200,7 @@ impl Expr {
         if known.len() >= KEPT {
             known.remove(0);
         }
-        known.push(Known(types.iter().map(|found| found.cloned()).collect(), compiled.clone()));
+        known.push(CompiledFor(types.iter().map(|found| found.cloned()).collect(), compiled.clone()));
         Ok(compiled)
     }
 

@@ -315,7 +315,7 @@ impl<'a> Table<'a> {
 
     /// Takes the wanted attributes out of a row: the first of each key. Of a key that has a value other than text in the
     /// row all stay in the list, and the column has a copy: exporters store what was received, see
-    /// [`as_received`](crate::attributes::as_received).
+    /// [`without_copies`](crate::attributes::without_copies).
     fn take_wanted(&self, row: &mut [(usize, Cell)]) -> Vec<Cell> {
         if !self.is_event() {
             return Vec::new();

@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use super::parse::parse;
 use super::value::{Json, write_float, write_text};
-use crate::attributes::{AttributeColumn, Value, as_received};
+use crate::attributes::{AttributeColumn, Value, without_copies};
 use crate::text::TextColumn;
 use crate::{Signal, schema};
 
@@ -21,7 +21,7 @@ use crate::{Signal, schema};
 /// An attribute that has a column of its own is written as it was received.
 /// Fields come in the order of the columns, then `attributes` and `resource`. Nulls and empty lists are left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
-    let columns = &*as_received(columns, |_| false);
+    let columns = &*without_copies(columns, |_| false);
     let row = Row::new(columns, signal);
     for index in 0..columns.num_rows() {
         row.write(index, out);

@@ -234,7 +234,7 @@ impl<'a> Columns<'a> {
             column.push(names::kind(span.span_type, span.layer));
         }
         if let Some(column) = &mut self.status {
-            column.push(Name::Known(i32::from(span.is_error)));
+            column.push(Name::Fixed(i32::from(span.is_error)));
         }
         if let Some(column) = &mut self.component {
             column.push(names::component(span.component));

@@ -10,7 +10,7 @@ use super::keys::Keys;
 use super::names;
 use super::scan::{Log, Reference, Segment, Text};
 use crate::schema;
-use crate::views::{Buffers, Source, TextAttributes, Views, index, lists, view};
+use crate::views::{Buffers, TextAttributes, ViewBuffer, Views, index, lists, view};
 
 /// The `links` column.
 pub(super) struct Links {
@@ -144,7 +144,7 @@ pub(super) fn span_id(built: &mut Vec<u8>, bytes: &[u8], segment: Text, number: 
     built.extend_from_slice(segment.bytes(bytes));
     built.push(b'.');
     put_number(built, number);
-    Some(view(built, Source::Built, start, built.len() - start))
+    Some(view(built, ViewBuffer::Built, start, built.len() - start))
 }
 
 /// Appends a number in decimal.
@@ -177,7 +177,7 @@ pub(super) fn ref_type(
             Some(name) => built.extend_from_slice(name.as_bytes()),
             None => built.extend_from_slice(names::unknown(number).as_bytes()),
         }
-        view(built, Source::Built, start, built.len() - start)
+        view(built, ViewBuffer::Built, start, built.len() - start)
     })
 }
 

@@ -11,12 +11,12 @@ use hashbrown::HashMap;
 use crate::views::{dictionary, index};
 
 /// Names of a span's status; `isError` chooses.
-pub(super) static STATUSES: Known = LazyLock::new(|| known(["ok", "error"]));
+pub(super) static STATUSES: FixedNames = LazyLock::new(|| known(["ok", "error"]));
 /// Names of a span's kind, see [`kind`].
-pub(super) static KINDS: Known =
+pub(super) static KINDS: FixedNames =
     LazyLock::new(|| known(["server", "client", "internal", "consumer", "producer"]));
 /// Names of layers 1 to 6. Layer 0 has none.
-pub(super) static LAYERS: Known =
+pub(super) static LAYERS: FixedNames =
     LazyLock::new(|| known(["database", "rpc_framework", "http", "mq", "cache", "faas"]));
 /// Names of reference types 0 and 1.
 pub(super) const REF_TYPES: &[&str] = &["cross_process", "cross_thread"];
@@ -67,10 +67,11 @@ pub(super) const COMPONENTS: &[(i32, &str)] = &[
 ];
 
 /// Names of [`COMPONENTS`].
-pub(super) static COMPONENT_NAMES: Known = LazyLock::new(|| known(COMPONENTS.iter().map(|(_, name)| *name)));
+pub(super) static COMPONENT_NAMES: FixedNames =
+    LazyLock::new(|| known(COMPONENTS.iter().map(|(_, name)| *name)));
 
 /// Names that a column may have, made once.
-pub(super) type Known = LazyLock<Arc<StringViewArray>>;
+pub(super) type FixedNames = LazyLock<Arc<StringViewArray>>;
 
 fn known(names: impl IntoIterator<Item = &'static str>) -> Arc<StringViewArray> {
     Arc::new(StringViewArray::from_iter_values(names))
@@ -82,7 +83,7 @@ const MQ: i32 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// The known name with this index.
-    Known(i32),
+    Fixed(i32),
     /// An enum number without a name.
     Unknown(i32),
     /// No value.
@@ -92,9 +93,9 @@ pub(super) enum Name {
 /// What a span is to its service. A messaging span consumes or produces.
 pub(super) fn kind(span_type: i32, layer: i32) -> Name {
     match (span_type, layer) {
-        (0, MQ) => Name::Known(3),
-        (1, MQ) => Name::Known(4),
-        (0..=2, _) => Name::Known(span_type),
+        (0, MQ) => Name::Fixed(3),
+        (1, MQ) => Name::Fixed(4),
+        (0..=2, _) => Name::Fixed(span_type),
         _ => Name::Unknown(span_type),
     }
 }
@@ -103,7 +104,7 @@ pub(super) fn kind(span_type: i32, layer: i32) -> Name {
 pub(super) fn layer(number: i32) -> Name {
     match number {
         0 => Name::Null,
-        1..=6 => Name::Known(number - 1),
+        1..=6 => Name::Fixed(number - 1),
         _ => Name::Unknown(number),
     }
 }
@@ -112,7 +113,7 @@ pub(super) fn layer(number: i32) -> Name {
 pub(super) fn component(number: i32) -> Name {
     COMPONENTS
         .binary_search_by_key(&number, |(number, _)| *number)
-        .map_or(Name::Null, |at| Name::Known(index(at)))
+        .map_or(Name::Null, |at| Name::Fixed(index(at)))
 }
 
 /// Text of an enum number that has no name.
@@ -135,7 +136,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(known: &'static Known) -> Names {
+    pub(super) fn new(known: &'static FixedNames) -> Names {
         Names { keys: Vec::new(), nulls: 0, known, unknown: HashMap::default(), unknown_in_order: Vec::new() }
     }
 
@@ -146,7 +147,7 @@ impl Names {
     #[inline]
     pub(super) fn push(&mut self, name: Name) {
         let key = match name {
-            Name::Known(index) => index,
+            Name::Fixed(index) => index,
             Name::Unknown(number) => self.unknown(number),
             Name::Null => NULL,
         };
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn components_are_in_the_order_that_the_search_needs() {
         assert!(COMPONENTS.is_sorted_by(|one, next| one.0 < next.0));
-        assert_eq!(component(7001), Name::Known(index(COMPONENTS.len() - 2)));
+        assert_eq!(component(7001), Name::Fixed(index(COMPONENTS.len() - 2)));
         assert_eq!(component(99), Name::Null);
     }
 }

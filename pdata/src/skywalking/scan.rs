@@ -5,7 +5,7 @@ use std::ops::Range;
 use weir_proto::wire::{self, Reader, WireError};
 
 use crate::DecodeError;
-use crate::views::{Source, view};
+use crate::views::{ViewBuffer, view};
 
 /// A text within the arena. It is UTF-8 when it comes from a [`Segment`] that was read without an error.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +25,7 @@ impl Text {
     /// A view of it.
     #[inline]
     pub(super) fn view(self, arena: &[u8]) -> u128 {
-        view(arena, Source::Arena, self.start as usize, self.len as usize)
+        view(arena, ViewBuffer::Arena, self.start as usize, self.len as usize)
     }
 
     /// A view of it; `None` when empty. proto3 does not tell an empty text from an absent one.

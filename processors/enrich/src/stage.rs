@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use prometheus_client::metrics::counter::Counter;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, LaneMessage, LogLimit, Outlet, Stage};
-use weir_pdata::attributes::out_of_lists;
+use weir_pdata::attributes::without_originals;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, SignalSet, schema};
 
@@ -91,7 +91,7 @@ impl EnrichStage {
 
     fn enrich(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let named = |name: &str| self.plan.names.contains(name);
-        let mut columns = Columns::of(&out_of_lists(batch, named));
+        let mut columns = Columns::of(&without_originals(batch, named));
         columns.columns.retain(|(field, _)| !self.plan.drop.contains(field.name()));
         let mut added = columns.rename(&self.plan.rename)?;
         self.cast(&mut columns, &mut added);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{check_stage, context};
 use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage};
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Ack, Demand, Encoded, EventBatch, Format, Origin, Payload, Projection, Signal, schema};
@@ -28,7 +28,7 @@ fn file(settings: &str) -> String {
 }
 
 fn read(text: &str) -> Result<Config, Diagnostics> {
-    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     config::read(Settings::new(&document, &topology.processors[0]))
 }
@@ -355,8 +355,8 @@ fn what_is_not_decoded_passes() {
     let mut stage = enrich("tags: {a: b}").lane_stage(&LaneId(1).into()).unwrap();
     let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"\n\x01t"[..]]).unwrap();
     let payload = Payload::Encoded(encoded);
-    let (origin, ack, share) = (Origin::default(), Ack::none(), weir_pdata::Share::default());
-    let batch = EventBatch { signal: Signal::Traces, payload, origin, ack, share };
+    let (origin, ack, permit) = (Origin::default(), Ack::none(), weir_pdata::MemoryPermit::default());
+    let batch = EventBatch { signal: Signal::Traces, payload, origin, ack, permit };
     let mut out = Outlet::default();
     stage.handle(LaneMessage::Batch(batch), &mut out);
     assert!(matches!(out.take_forwarded().next(), Some(LaneMessage::Batch(batch)) if batch.len() == 1));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use weir_component::delivery::TrunkStart;
-use weir_component::{Awaited, LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_component::{LaneId, LaneMessage, Outlet, ReceiverReadiness, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::ExprError;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
@@ -31,7 +31,7 @@ pub(crate) struct TrunkHalf {
     ended: BTreeSet<LaneId>,
     is_strict: bool,
     /// The receivers for which time waits.
-    awaited: Awaited,
+    readiness: ReceiverReadiness,
 }
 
 /// Rows of one batch that are left out.
@@ -52,7 +52,7 @@ impl TrunkHalf {
             keys: Keys::new(operator.sequence.clone(), operator.limits),
             ended: BTreeSet::new(),
             is_strict: operator.is_strict(),
-            awaited: Awaited::new(trunk),
+            readiness: ReceiverReadiness::new(trunk),
             operator,
         }
     }
@@ -133,7 +133,7 @@ impl TrunkHalf {
 
     /// Moves on as far as lanes and stages before say.
     fn advance(&mut self, out: &mut Outlet) {
-        let waits = self.awaited.is_waiting(&self.operator.id, self.operator.clock.as_ref());
+        let waits = self.readiness.is_waiting(&self.operator.id, self.operator.clock.as_ref());
         let (now, forward) = self.progress.advance(waits);
         if let Some(now) = now {
             let advanced = self.keys.advance(now.0);
@@ -259,18 +259,18 @@ impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
             TrunkMessage::LaneOpened(start) => {
-                self.awaited.open(&start);
+                self.readiness.open(&start);
                 self.progress.open(start.lane);
             }
             TrunkMessage::ReceiverReady(receiver) => {
-                self.awaited.ready(&receiver);
+                self.readiness.ready(&receiver);
                 self.advance(out);
             }
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => {
                 for lane in lanes.iter().copied() {
                     self.give_up(lane, out);
-                    self.awaited.close(lane, self.ended.remove(&lane));
+                    self.readiness.close(lane, self.ended.remove(&lane));
                     self.progress.close(lane);
                 }
                 self.advance(out);

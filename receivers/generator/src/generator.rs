@@ -13,7 +13,7 @@ use weir_component::{
     Clock, Context, Lane, LaneClosed, LaneMessage, LaneSet, LaneSpec, LogLimit, Receiver, ReceiverError,
     ReceiverHost, Rejects, Watermark,
 };
-use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Payload, Share, Signal};
+use weir_pdata::{Ack, Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
 
 use crate::config::Config;
 use crate::pace::Pace;
@@ -292,7 +292,7 @@ impl Shard {
                 payload: Payload::Encoded(encoded),
                 origin: Origin::lane(Arc::clone(&self.origin), position(from)..position(upto)),
                 ack: Ack::none(),
-                share: Share::default(),
+                permit: MemoryPermit::default(),
             };
             self.lane.send(LaneMessage::Batch(batch)).await?;
             self.sent.inc_by(upto - from);

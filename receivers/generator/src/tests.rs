@@ -10,7 +10,7 @@ use weir_component::testkit::{RecordedLane, RecordingLanes, context};
 use weir_component::{
     Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes, ReceiverHost, Settings, Watermark,
 };
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::{Demand, Payload, Projection, SharedProjection};
 use weir_proto::skywalking::{SegmentObject, SpanType};
 
@@ -26,7 +26,7 @@ fn with_settings<T>(
     text: &str,
     use_settings: impl FnOnce(Settings<'_>) -> Result<T, Diagnostics>,
 ) -> Result<T, Diagnostics> {
-    let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     use_settings(Settings::new(&document, &topology.receivers[0]))
 }

@@ -92,11 +92,11 @@ fn response_limit(config: &Config, client: &ClientConfig) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_config::{ByteSize, Document, Source};
+    use weir_config::{ByteSize, Document, SourceText};
 
     fn config(yaml: &str) -> Config {
         let text = format!("brokers: [\"a:9092\", \"b:9092\"]\n{yaml}");
-        let document = Document::load(vec![Source::new("test.yaml", text)], &[], &|_| None).unwrap();
+        let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
         document.read(document.root(), "").unwrap()
     }
 

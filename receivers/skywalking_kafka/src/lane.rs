@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use weir_component::offsets::OffsetTracker;
 use weir_component::{Lane, LaneClosed, LaneMessage};
-use weir_pdata::{Encoded, EventBatch, Format, Origin, Payload, Share, Signal};
+use weir_pdata::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
 
 use crate::batching::Chunk;
 use crate::inbox::{Inbox, Next};
@@ -68,7 +68,7 @@ impl LaneTask {
         self.rejects.sending(&encoded, chunk.offsets);
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
         let payload = Payload::Encoded(encoded);
-        Some(EventBatch { signal: Signal::Traces, payload, origin, ack, share: Share::default() })
+        Some(EventBatch { signal: Signal::Traces, payload, origin, ack, permit: MemoryPermit::default() })
     }
 }
 

@@ -9,7 +9,7 @@
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
 //!   must not count twice. Lanes whose windows are added up end with one message, and that fires nothing by itself.
-//! * Windows of all receivers wait for each that is configured ([`Awaited`]).
+//! * Windows of all receivers wait for each that is configured ([`ReceiverReadiness`]).
 //! * A window must not begin to leave when its lanes have another owner ([`Fence`]).
 //! * Lanes of one shard make windows together, those of different shards apart.
 //! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
@@ -34,7 +34,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use weir_component::delivery::{LaneStart, Shard, TrunkStart};
 use weir_component::progress::SharedWatermarks;
-use weir_component::{Awaited, LaneId, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_component::{LaneId, LaneMessage, Outlet, ReceiverReadiness, Stage, TrunkMessage, Watermark};
 use weir_pdata::{Ack, EventBatch, Fence, Held, Origin, Signal};
 
 use crate::metrics::Live;
@@ -55,7 +55,7 @@ pub struct TrunkHalf {
     /// The shard of each lane.
     lanes: BTreeMap<LaneId, Shard>,
     /// The receivers for which the windows of all of them wait.
-    awaited: Awaited,
+    readiness: ReceiverReadiness,
     live: Live,
     /// The watermark of the stage before, when there is one that tells it.
     before: Option<Watermark>,
@@ -131,7 +131,7 @@ impl TrunkHalf {
             layout: results::layout(&operator.group_by, &operator.measures),
             live: operator.metrics.live(),
             operator,
-            awaited: Awaited::new(&trunk),
+            readiness: ReceiverReadiness::new(&trunk),
             trunk,
             shards: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl TrunkHalf {
 
     fn open(&mut self, start: &LaneStart) {
         let shard = start.shard;
-        self.awaited.open(start);
+        self.readiness.open(start);
         self.lanes.insert(start.lane, shard);
         let lanes = self.operator.progress.of(start.lane).unwrap_or_default();
         if !self.shards.contains_key(&shard) {
@@ -159,7 +159,7 @@ impl TrunkHalf {
         for lane in lanes {
             let Some(shard) = self.lanes.remove(lane) else { continue };
             let part = self.shards.get_mut(&shard);
-            self.awaited.close(*lane, part.as_ref().is_some_and(|part| part.ended.contains(lane)));
+            self.readiness.close(*lane, part.as_ref().is_some_and(|part| part.ended.contains(lane)));
             if let Some(part) = part {
                 part.close(*lane);
                 if part.open.is_empty() && !part.keeps {
@@ -200,7 +200,7 @@ impl TrunkHalf {
     fn advance(&mut self, shard: Shard, out: &mut Outlet) {
         let operator = &self.operator;
         let waits =
-            shard == Shard::default() && self.awaited.is_waiting(&operator.id, operator.clock.as_ref());
+            shard == Shard::default() && self.readiness.is_waiting(&operator.id, operator.clock.as_ref());
         let Some(part) = self.shards.get_mut(&shard) else { return };
         let moved = if waits { None } else { part.lanes.advance() };
         let fired = part.store.fire(part.reached(), &self.layout);
@@ -443,7 +443,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => self.close(&lanes),
             TrunkMessage::ReceiverReady(receiver) => {
-                self.awaited.ready(&receiver);
+                self.readiness.ready(&receiver);
                 self.advance(Shard::default(), out);
             }
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {

@@ -182,7 +182,7 @@ impl Sessions {
                     rows.extend(sum.map(|state| Row { span: part.span, firing, key: key.clone(), state }));
                     for id in ids.get(part.shown_by.clone()).unwrap_or_default() {
                         if let Some(one) = group.fragment_mut(*id) {
-                            inputs.add(one.inputs.also());
+                            inputs.add(one.inputs.another_ack());
                         }
                     }
                     for id in own {

@@ -222,7 +222,7 @@ impl FixedWindows {
                     sums.entry(key).and_modify(|sum| sum.merge(state)).or_insert_with(|| state.clone());
                 }
                 if has_some {
-                    inputs.add(share.inputs.also());
+                    inputs.add(share.inputs.another_ack());
                 }
             }
         }
@@ -296,7 +296,7 @@ impl FixedWindows {
                 if is_delivered(&of.lane) {
                     whole = false;
                 } else {
-                    inputs.add(share.inputs.also());
+                    inputs.add(share.inputs.another_ack());
                 }
             }
         }

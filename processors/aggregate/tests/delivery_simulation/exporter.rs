@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use weir_component::delivery::Ledger;
-use weir_component::exporter_helper::ranges::{Amount, Cut, Piece, Ranges};
+use weir_component::exporter_helper::ranges::{Amount, BatchRange, RangeBatch, Ranges};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Fence, Held, Signal};
 
@@ -39,7 +39,7 @@ struct Queued {
     held: Held,
 }
 
-impl Piece for Queued {
+impl RangeBatch for Queued {
     fn positions(&self) -> Range<i64> {
         self.batch.origin.positions.clone()
     }
@@ -107,13 +107,13 @@ impl Exporter {
             self.exports.push(Export { range: None, fence, insert, held: vec![held], done: false });
         }
         for (route, ranges) in self.routes.values_mut() {
-            let Some(Cut { range, pieces, .. }) = ranges.take(0) else { continue };
+            let Some(BatchRange { range, batches, .. }) = ranges.take(0) else { continue };
             let token = format!("{}/{}-{}/{SINK}", route.ledger.identity(range.end), range.start, range.end);
-            let events = pieces.iter().flat_map(|piece| ids(&piece.batch)).collect::<Vec<i64>>();
-            let held = pieces.into_iter().map(|piece| piece.held).collect();
+            let events = batches.iter().flat_map(|queued| ids(&queued.batch)).collect::<Vec<i64>>();
+            let held = batches.into_iter().map(|queued| queued.held).collect();
             let version = match events.is_empty() {
                 true => 0,
-                false => route.ledger.begin(&SINK.into(), &range),
+                false => route.ledger.record_pending(&SINK.into(), &range),
             };
             let insert = Insert { token, events, windows: Vec::new() };
             self.exports.push(Export {
@@ -164,7 +164,7 @@ impl Exporter {
                 store.insert(&export.insert)?;
                 export.done = true;
                 if let Some((route, range, _)) = &export.range {
-                    route.ledger.done(SINK, range);
+                    route.ledger.record_exported(SINK, range);
                 }
                 Ok(None)
             }
@@ -191,7 +191,7 @@ impl Exporter {
         if let Some((route, ..)) = &export.range
             && let Some((_, ranges)) = self.routes.get_mut(&route.id)
         {
-            ranges.arrived();
+            ranges.delivered();
         }
     }
 }

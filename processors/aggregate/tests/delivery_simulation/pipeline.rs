@@ -76,7 +76,7 @@ impl Pipeline {
     }
 
     pub fn close(&mut self, lane: OpenLane) {
-        lane.set.leave(self.waiting.clone(), lane.id, Some(lane.attachment), lane.stages);
+        lane.set.close_lane(self.waiting.clone(), lane.id, Some(lane.attachment), lane.stages);
     }
 
     pub fn send(&mut self, lane: &mut OpenLane, message: LaneMessage, exporter: &mut Exporter) {

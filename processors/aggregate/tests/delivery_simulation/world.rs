@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use weir_component::delivery::{Metadata, Position};
 use weir_component::{Processor, Settings, testkit};
-use weir_config::{Document, Source, Topology};
+use weir_config::{Document, SourceText, Topology};
 
 use crate::Fault;
 use crate::gateway::Gateway;
@@ -298,7 +298,8 @@ fn processors(count: usize) -> Vec<Box<dyn Processor>> {
              aggregate: {window: {tumbling: 7s}, out_of_orderness: 2s, group_by: [service]}\n  \
              aggregate/sliding: {window: {sliding: 9s, slide: 3s}, out_of_orderness: 2s, group_by: [service]}\n\
              service:\n  pipelines:\n    main: {receivers: [in], processors: [aggregate, aggregate/sliding], exporters: [out]}\n";
-        let document = Document::load(vec![Source::new("simulation.yaml", yaml)], &[], &|_| None).unwrap();
+        let document =
+            Document::load(vec![SourceText::new("simulation.yaml", yaml)], &[], &|_| None).unwrap();
         let topology = Topology::read(&document).unwrap();
         (document, topology)
     });

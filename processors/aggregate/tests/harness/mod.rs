@@ -13,7 +13,7 @@ use weir_component::delivery::{LaneStart, Marks, Shard, TrunkStart};
 use weir_component::{
     Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage, Watermark, testkit,
 };
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
@@ -97,7 +97,7 @@ pub fn create(section: &str) -> Result<Created, Diagnostics> {
 
 /// A processor from a whole configuration.
 pub fn create_from(yaml: &str) -> Result<Created, Diagnostics> {
-    let document = Document::load(vec![Source::new("test.yaml", yaml)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("test.yaml", yaml)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     // Later than any event of a test that does not set it.
     let clock = Arc::new(ManualClock::at(4_000_000_000_000));

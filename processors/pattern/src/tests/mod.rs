@@ -13,7 +13,7 @@ use weir_component::testkit::{Probe, context};
 use weir_component::{
     Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, Telemetry, TrunkMessage, Watermark,
 };
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::json::{JsonLines, write_rows};
 use weir_pdata::{Ack, EventBatch, Origin, Projection, Signal};
 
@@ -41,7 +41,7 @@ fn create(settings: &str, context: Context) -> Result<Box<dyn Processor>, Diagno
     let configuration = format!(
         "receivers:\n  file: {{}}\nprocessors:\n  pattern:\n{settings}exporters:\n  nop: {{}}\nservice:\n  pipelines:\n    main: {{receivers: [file], processors: [pattern], exporters: [nop]}}\n"
     );
-    let document = Document::load(vec![Source::new("weir.yaml", configuration)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("weir.yaml", configuration)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     (FACTORY.create)(Settings::new(&document, &topology.processors[0]), context)
 }

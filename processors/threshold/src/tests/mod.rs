@@ -14,7 +14,7 @@ use serde_json::Value;
 use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, context};
 use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage};
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::json::{JsonLines, write_rows};
 use weir_pdata::{Ack, EventBatch, Origin, Projection, Signal};
 
@@ -28,7 +28,7 @@ fn test_context() -> Context {
 
 /// The processor of a whole configuration.
 fn create(configuration: &str, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
-    let document = Document::load(vec![Source::new("weir.yaml", configuration)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("weir.yaml", configuration)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     (FACTORY.create)(Settings::new(&document, &topology.processors[0]), context)
 }

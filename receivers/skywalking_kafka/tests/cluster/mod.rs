@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_component::testkit;
 use weir_component::{Context, Lanes, Receiver, ReceiverError, ReceiverHost, Settings, Telemetry};
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::SharedProjection;
 use weir_receiver_skywalking_kafka::FACTORY;
 
@@ -156,7 +156,7 @@ pub fn settings(brokers: &str, yaml: &str) -> Result<(Box<dyn Receiver>, Context
 
 /// The receiver of a whole configuration.
 fn create(text: &str, context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
-    let document = Document::load(vec![Source::new("weir.yaml", text)], &[], &|_| None)?;
+    let document = Document::load(vec![SourceText::new("weir.yaml", text)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
     (FACTORY.create)(Settings::new(&document, &topology.receivers[0]), context)
 }

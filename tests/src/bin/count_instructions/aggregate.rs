@@ -10,7 +10,7 @@ use weir_component::delivery::TrunkStart;
 use weir_component::{
     Context, DeadLetters, LaneId, LaneMessage, Outlet, Settings, Stage, Telemetry, TrunkMessage,
 };
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
 use crate::MOST;
@@ -70,7 +70,8 @@ struct Operator {
 
 fn operators() -> Result<Vec<Operator>> {
     let wrong = |errors: Diagnostics| anyhow!("{errors}");
-    let document = Document::load(vec![Source::new("aggregate", CONFIG)], &[], &|_| None).map_err(wrong)?;
+    let document =
+        Document::load(vec![SourceText::new("aggregate", CONFIG)], &[], &|_| None).map_err(wrong)?;
     let topology = Topology::read(&document).map_err(wrong)?;
     let made = topology.processors.iter().map(|section| {
         let telemetry = Telemetry::default();

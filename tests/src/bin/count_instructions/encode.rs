@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use arrow::array::RecordBatch;
 use weir_component::{Context, DeadLetters, Settings, Telemetry};
-use weir_config::{Diagnostics, Document, Source, Topology};
+use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
 use crate::sink;
@@ -19,7 +19,7 @@ pub async fn run(columns: &[RecordBatch], count: usize) -> Result<()> {
          service: {{pipelines: {{main: {{receivers: [generator], exporters: [clickhouse]}}}}}}\n"
     );
     let wrong = |errors: Diagnostics| anyhow!("{errors}");
-    let document = Document::load(vec![Source::new("encode", text)], &[], &|_| None).map_err(wrong)?;
+    let document = Document::load(vec![SourceText::new("encode", text)], &[], &|_| None).map_err(wrong)?;
     let topology = Topology::read(&document).map_err(wrong)?;
     let section = &topology.exporters[0];
     let telemetry = Telemetry::default();

@@ -180,11 +180,12 @@ async fn parts_of_a_range_are_repeated_as_they_were_after_a_crash_anywhere() {
                 let letters = before + &after;
                 for row in 0..ROWS {
                     let stored = table.rows.get(&row).copied().unwrap_or(0);
-                    let buried = letters.contains(&format!("\\\"duration_ns\\\":{row}}}"));
-                    let right = stored == 1 && !buried || stored == 0 && buried && every_fifth(row);
+                    let dead_lettered = letters.contains(&format!("\\\"duration_ns\\\":{row}}}"));
+                    let right =
+                        stored == 1 && !dead_lettered || stored == 0 && dead_lettered && every_fifth(row);
                     assert!(
                         right,
-                        "{names} {stores} call {call}: row {row} is stored {stored} times, buried: {buried}"
+                        "{names} {stores} call {call}: row {row} is stored {stored} times, dead_lettered: {dead_lettered}"
                     );
                 }
             }
