@@ -18,6 +18,7 @@ pub mod decode;
 pub mod expr;
 mod fence;
 pub mod json;
+pub mod late;
 mod memory;
 mod projection;
 pub mod schema;

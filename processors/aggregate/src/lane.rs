@@ -31,13 +31,12 @@ use weir_component::progress::LaneProgress;
 use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
 use weir_pdata::text::TextColumn;
-use weir_pdata::{EventBatch, Origin, Signal};
+use weir_pdata::{EventBatch, Origin, Signal, late};
 
 use crate::config::Late;
 use crate::group::key::{self, KeyHasher, KeyRows};
 use crate::lane::events::Events;
 use crate::lane::tumbling_sliding::{Input, Open, Verdict};
-use crate::late;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};

@@ -13,7 +13,6 @@ mod config;
 mod fingerprint;
 mod group;
 mod lane;
-mod late;
 mod metrics;
 mod operator;
 mod partial;

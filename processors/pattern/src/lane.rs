@@ -15,10 +15,9 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use weir_component::progress::LaneProgress;
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, Watermark};
-use weir_pdata::EventBatch;
 use weir_pdata::expr::ExprError;
+use weir_pdata::{EventBatch, late};
 
-use crate::late;
 use crate::operator::Operator;
 use crate::rows::{Times, selected};
 

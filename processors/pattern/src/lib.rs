@@ -12,7 +12,6 @@ mod alarm;
 mod config;
 mod keys;
 mod lane;
-mod late;
 mod metrics;
 mod nfa;
 mod operator;

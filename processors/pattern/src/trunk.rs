@@ -13,11 +13,10 @@ use arrow::array::RecordBatch;
 use weir_component::delivery::TrunkStart;
 use weir_component::{LaneId, LaneMessage, Outlet, ReceiverReadiness, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::ExprError;
-use weir_pdata::{Ack, EventBatch, Origin, Signal};
+use weir_pdata::{Ack, EventBatch, Origin, Signal, late};
 
 use crate::alarm;
 use crate::keys::{Advanced, Event, Keys, Refused};
-use crate::late;
 use crate::operator::Operator;
 use crate::progress::Progress;
 use crate::rows::{Rows, Times, selected};
