@@ -13,7 +13,7 @@ use weir_pdata::Fence;
 use super::metadata::{MAX_BYTES, operator_of};
 use super::{LaneStart, Lease, Marks, Metadata, Shard, Split};
 use crate::LaneId;
-use crate::offsets::OffsetTracker;
+use crate::delivery::offsets::OffsetTracker;
 
 /// How an ownership begins.
 pub struct LedgerSpec {

@@ -15,6 +15,7 @@ mod lease;
 mod ledger;
 mod marks;
 mod metadata;
+pub mod offsets;
 mod split;
 mod start;
 

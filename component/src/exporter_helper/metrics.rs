@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::delay::DELAY;
+use super::queue::delay::DELAY;
 use crate::Context;
 use crate::telemetry::{Metric, MetricKind};
 
@@ -50,7 +50,7 @@ pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, SUPPRESSED,
 
 /// The metrics of one exporter.
 #[derive(Clone)]
-pub(super) struct HelperMetrics {
+pub(crate) struct HelperMetrics {
     pub sent: Counter,
     pub retries: Counter,
     pub rejected: Counter,

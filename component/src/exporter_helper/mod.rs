@@ -20,24 +20,17 @@
 //!   when the program ends is exported by the next start (at least once; the order is kept).
 
 mod attempt;
-mod backoff;
-mod capacity;
 mod config;
-mod delay;
-mod disk_record;
-mod isolation;
 mod metrics;
-mod pace;
-mod persistent;
 mod queue;
-pub mod ranges;
+mod schedule;
 mod task;
 mod unfinished;
-mod worker;
 
-pub use backoff::Backoff;
+pub use attempt::Backoff;
 pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig, RetryKeys};
 pub use metrics::METRICS;
 pub use queue::{LaneQueue, Queue};
+pub use schedule::ranges;
 pub use task::{ExporterTask, spawn};
 pub use unfinished::Unfinished;

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use weir_config::ComponentId;
 
 use super::attempt::ExportRunner;
-use super::capacity::QueueCapacity;
 use super::metrics::HelperMetrics;
-use super::persistent;
+use super::queue::capacity::QueueCapacity;
+use super::queue::disk;
 use super::queue::{Item, Queue};
-use super::ranges::Amount;
+use super::schedule::Worker;
+use super::schedule::ranges::Amount;
 use super::unfinished::{Condition, Unfinished};
-use super::worker::Worker;
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
 use crate::{Context, Exporter, LogLimit, StartError};
@@ -172,8 +172,8 @@ async fn with_disk(
     let capacity = QueueCapacity::new(runner.config.queue.max_bytes.get(), enough);
     let worker = Worker::new(Arc::clone(&runner), capacity.clone());
     let (sender, from_disk) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(persistent::write(receiver, Arc::clone(&disk), Arc::clone(&runner)));
-    let reader = tokio::spawn(persistent::read(Arc::clone(&disk), sender, capacity, Arc::clone(&runner)));
+    let writer = tokio::spawn(disk::write(receiver, Arc::clone(&disk), Arc::clone(&runner)));
+    let reader = tokio::spawn(disk::read(Arc::clone(&disk), sender, capacity, Arc::clone(&runner)));
     worker.run(from_disk).await;
     for ended in [writer.await, reader.await] {
         if let Err(error) = ended {

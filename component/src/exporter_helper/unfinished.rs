@@ -26,7 +26,7 @@ impl Unfinished {
 
 /// How exports go, shared by all that one exporter does.
 #[derive(Debug)]
-pub(super) struct Condition {
+pub(crate) struct Condition {
     /// The program ends: what is left undone from now on counts.
     ending: AtomicBool,
     read_again: AtomicU64,

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{Run, batch, event};
 use proptest::prelude::*;
-use weir_component::offsets::OffsetTracker;
+use weir_component::delivery::offsets::OffsetTracker;
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneId, LaneMessage, Watermark};
 use weir_pdata::{Outcome, Signal};

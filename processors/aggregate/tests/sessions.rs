@@ -124,7 +124,7 @@ fn a_late_event_comes_into_the_part_that_it_belongs_to() {
 #[test]
 fn a_restart_in_the_middle_of_a_long_session_cuts_it_where_it_was_cut() {
     use weir_component::LaneMessage;
-    use weir_component::offsets::OffsetTracker;
+    use weir_component::delivery::offsets::OffsetTracker;
     let section = "{window: {session: 10ms, max_session: 200ms}, out_of_orderness: 0s, group_by: [service]}";
     let all: Vec<i64> = (0..900).step_by(10).collect();
     let expected = by_definition(all.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
-use weir_component::offsets::OffsetTracker;
+use weir_component::delivery::offsets::OffsetTracker;
 use weir_component::{Lane, LaneClosed, LaneMessage};
 use weir_pdata::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
 

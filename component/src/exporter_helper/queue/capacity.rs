@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::ranges::Amount;
+use crate::exporter_helper::schedule::ranges::Amount;
 
 /// The capacity of one queue. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct QueueCapacity(Arc<Shared>);
+pub(crate) struct QueueCapacity(Arc<Shared>);
 
 struct Shared {
     total: u64,
@@ -36,7 +36,7 @@ struct Waiter {
 }
 
 /// Room for one batch, released when this is dropped.
-pub(super) struct QueuePermit {
+pub(crate) struct QueuePermit {
     capacity: QueueCapacity,
     bytes: u64,
 }

@@ -17,7 +17,7 @@ const BLOCK: usize = 32;
 
 /// Rows that are not all taken.
 #[derive(Debug)]
-pub(super) struct RowIsolation {
+pub(crate) struct RowIsolation {
     /// How many rows there are, of which these may be a part.
     of: usize,
     /// The first that is there: those before it are gone from the lane.
@@ -32,7 +32,7 @@ pub(super) struct RowIsolation {
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// These rows go to the dead letters.
     DeadLetter(Range<usize>, Arc<str>),
     /// These are exported.

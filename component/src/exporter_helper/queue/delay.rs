@@ -8,7 +8,7 @@ use weir_pdata::{EventBatch, Signal};
 use crate::Context;
 use crate::telemetry::{Metric, MetricKind};
 
-pub(super) const DELAY: Metric = Metric {
+pub(crate) const DELAY: Metric = Metric {
     name: "weir_exporter_delay_seconds",
     help: "From the end of the oldest event of a batch (of a window: its end) until the destination had the batch.",
     kind: MetricKind::Histogram,

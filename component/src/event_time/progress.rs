@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::watermark::LaneWatermarks;
 use crate::delivery::{LaneStart, Shard};
-use crate::watermark::LaneWatermarks;
 use crate::{LaneId, Watermark};
 
 /// The combined watermark of lanes, shared by them and their trunk. Cheap to clone; clones share the state.

@@ -1,5 +1,8 @@
 //! Lanes as a receiver sees them.
 
+mod message;
+mod set;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +10,8 @@ use weir_pdata::Encoded;
 
 use crate::delivery::Ledger;
 
-use crate::{LaneId, LaneMessage, LaneSet};
+pub use message::{LaneId, LaneMessage, TrunkMessage};
+pub use set::{LaneSet, LaneTrunk};
 
 /// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.
 ///

@@ -21,7 +21,7 @@ const VERSION_1: u8 = 1;
 ///
 /// # Errors
 /// When it has no columns, or Arrow cannot write them.
-pub(super) fn encode(batch: &EventBatch, queued_ms: i64) -> Result<Vec<u8>, ArrowError> {
+pub(crate) fn encode(batch: &EventBatch, queued_ms: i64) -> Result<Vec<u8>, ArrowError> {
     let columns = batch
         .as_columns()
         .ok_or_else(|| ArrowError::NotYetImplemented("a batch that is not decoded".to_owned()))?;
@@ -53,7 +53,7 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
 ///
 /// # Errors
 /// Why these bytes are none.
-pub(super) fn decode(bytes: &[u8]) -> Result<(EventBatch, Option<i64>), String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(EventBatch, Option<i64>), String> {
     let mut fields = Fields { bytes, at: 0 };
     let version = fields.byte()?;
     if !matches!(version, VERSION_1 | VERSION) {

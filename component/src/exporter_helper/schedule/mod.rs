@@ -3,6 +3,9 @@
 //! What is exported together: ranges of one lane and batches with an identity each alone, when the exporter is
 //! [idempotent](crate::Exporter::is_idempotent); everything else of one signal. Of what is due, the oldest goes first.
 
+mod pace;
+pub mod ranges;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -12,11 +15,11 @@ use tokio::time::Instant;
 use weir_pdata::Signal;
 
 use super::attempt::ExportRunner;
-use super::capacity::QueueCapacity;
 use super::config::BatchConfig;
-use super::pace::Pace;
+use super::queue::capacity::QueueCapacity;
 use super::queue::{Item, Queued, Route};
-use super::ranges::{Amount, RangeBatch as _, Ranges};
+use pace::Pace;
+use ranges::{Amount, RangeBatch as _, Ranges};
 
 /// Batches of one signal that wait for company.
 #[derive(Default)]
@@ -51,7 +54,7 @@ enum Choice {
     Lane(u64),
 }
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     runner: Arc<ExportRunner>,
     signals: [Group; Signal::ALL.len()],
     /// Batches with an identity, each for an export of its own.

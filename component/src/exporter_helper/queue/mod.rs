@@ -1,5 +1,10 @@
 //! The bounded queue in front of an exporter.
 
+pub(crate) mod capacity;
+pub(crate) mod delay;
+pub(crate) mod disk;
+mod disk_record;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,31 +13,31 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 
-use super::capacity::{QueueCapacity, QueuePermit};
-use super::delay::{Delays, PendingDelay};
 use super::metrics::HelperMetrics;
-use super::ranges::{Amount, RangeBatch};
+use super::schedule::ranges::{Amount, RangeBatch};
 use crate::delivery::{InFlight, Ledger};
 use crate::{Context, Exporter, LaneClosed};
+use capacity::{QueueCapacity, QueuePermit};
+use delay::{Delays, PendingDelay};
 
-/// The delay side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
+/// The sending side of an exporter's queue. Cheap to clone. The exporter ends when every clone is dropped.
 #[derive(Clone)]
 pub struct Queue {
-    pub(super) id: Arc<str>,
+    pub(crate) id: Arc<str>,
     /// Prepares batches before they wait.
-    pub(super) prepares: Option<Arc<dyn Exporter>>,
-    pub(super) signals: SignalSet,
-    pub(super) demand: Demand,
+    pub(crate) prepares: Option<Arc<dyn Exporter>>,
+    pub(crate) signals: SignalSet,
+    pub(crate) demand: Demand,
     /// Ranges of lanes are written down before they are exported.
-    pub(super) exact: bool,
-    pub(super) sender: mpsc::UnboundedSender<Item>,
+    pub(crate) exact: bool,
+    pub(crate) sender: mpsc::UnboundedSender<Item>,
     /// Bounds the unbounded channel.
-    pub(super) capacity: QueueCapacity,
+    pub(crate) capacity: QueueCapacity,
     /// Senders do not wait for room.
-    pub(super) detached: bool,
-    pub(super) metrics: HelperMetrics,
-    pub(super) context: Context,
-    pub(super) next_route: Arc<AtomicU64>,
+    pub(crate) detached: bool,
+    pub(crate) metrics: HelperMetrics,
+    pub(crate) context: Context,
+    pub(crate) next_route: Arc<AtomicU64>,
 }
 
 /// The queue as one lane of one pipeline sees it.
@@ -59,7 +64,7 @@ impl Drop for RouteGuard {
 }
 
 /// From one lane of one pipeline to one exporter.
-pub(super) struct Route {
+pub(crate) struct Route {
     /// Unique in this process.
     pub id: u64,
     /// Pipeline and exporter, as the ledger knows them.
@@ -74,7 +79,7 @@ pub(super) struct Route {
 }
 
 /// What comes to the exporter.
-pub(super) enum Item {
+pub(crate) enum Item {
     Batch(Box<Queued>),
     /// A sender waits for room.
     Full,
@@ -83,7 +88,7 @@ pub(super) enum Item {
 }
 
 /// A batch that waits. Its ack is held: dropping it fails the inputs.
-pub(super) struct Queued {
+pub(crate) struct Queued {
     pub batch: EventBatch,
     pub held: Held,
     pub slot: QueueSlot,
@@ -113,7 +118,7 @@ impl RangeBatch for Queued {
 }
 
 /// The bytes of the queue that a batch occupies until it is delivered.
-pub(super) struct QueueSlot {
+pub(crate) struct QueueSlot {
     bytes: i64,
     metrics: HelperMetrics,
     _permit: Option<QueuePermit>,

@@ -18,11 +18,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
 
-use super::attempt::ExportRunner;
 use super::capacity::QueueCapacity;
 use super::disk_record;
-use super::queue::{Item, QueueSlot, Queued, Route};
-use super::ranges::Amount;
+use super::{Item, QueueSlot, Queued, Route};
+use crate::exporter_helper::attempt::ExportRunner;
+use crate::exporter_helper::schedule::ranges::Amount;
 use crate::storage::{Appending, DiskQueue, StorageError};
 
 const NO_ROOM: &str = "the queue on disk is full";
@@ -43,7 +43,7 @@ struct PendingAppend {
 }
 
 /// Writes what comes until all senders are gone and all of it is safe, or the exporter is closed.
-pub(super) async fn write(
+pub(crate) async fn write(
     mut receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
     runner: Arc<ExportRunner>,
@@ -188,7 +188,7 @@ impl AckSink for Records {
 }
 
 /// Hands on what is in the queue until it has ended, or the exporter has stopped.
-pub(super) async fn read(
+pub(crate) async fn read(
     disk: Arc<dyn DiskQueue>,
     sender: mpsc::UnboundedSender<Item>,
     capacity: QueueCapacity,

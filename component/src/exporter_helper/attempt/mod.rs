@@ -1,5 +1,8 @@
 //! Delivering one group of batches: retry, split, dead-letter.
 
+mod backoff;
+mod isolation;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,22 +17,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_pdata::{EventBatch, Held, Payload, Signal};
 
-use super::Backoff;
+pub use backoff::Backoff;
+
 use super::config::HelperConfig;
-use super::delay::PendingDelay;
-use super::isolation::{RowIsolation, Step};
 use super::metrics::HelperMetrics;
+use super::queue::delay::PendingDelay;
 use super::queue::{Queued, Route};
 use super::unfinished::Condition;
 use crate::delivery::{Ledger, Split};
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
+use isolation::{RowIsolation, Step};
 
 /// After so long an export that is tried again counts as [repeated](weir_pdata::Origin::repeated): it may have been stored, and
 /// what a destination remembers may be short.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What exports of one exporter share.
-pub(super) struct ExportRunner {
+pub(crate) struct ExportRunner {
     pub exporter: Arc<dyn Exporter>,
     pub config: HelperConfig,
     pub context: Context,
@@ -389,7 +393,7 @@ impl ExportRunner {
     }
 
     /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and where they came from.
-    pub(super) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
+    pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
                 let Range { start, end } = &batch.origin.positions;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::RetryConfig;
+use crate::exporter_helper::RetryConfig;
 
 /// The waits of one series of attempts.
 #[derive(Clone, Debug)]

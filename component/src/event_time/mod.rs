@@ -1,0 +1,10 @@
+//! Event time: how far lanes have come, and what waits for it.
+
+mod alignment;
+pub mod progress;
+mod receiver_readiness;
+pub mod watermark;
+
+pub use alignment::{Aligned, Alignment, Alignments};
+pub use receiver_readiness::ReceiverReadiness;
+pub use watermark::Watermark;
