@@ -120,6 +120,14 @@ impl Ack {
         false
     }
 
+    /// Whether every other handle is gone, and none of them has failed the inputs: dropping this one acknowledges them.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|inner| Arc::strong_count(inner) == 1 && !inner.failed.load(Ordering::Acquire))
+    }
+
     /// Whether both are handles to the very same inputs (clones of one ack).
     fn same_as(&self, other: &Ack) -> bool {
         self.address() == other.address()
@@ -255,6 +263,12 @@ impl Held {
         self.acks.iter().any(Ack::is_read_again)
     }
 
+    /// Whether every [other handle](Ack::is_last) is gone, and none of them has failed the inputs.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.acks.iter().all(Ack::is_last)
+    }
+
     /// Hands the acks on as one. Dropping that one acknowledges.
     #[must_use]
     pub fn release(mut self) -> Ack {
@@ -309,6 +323,19 @@ mod tests {
         assert!(settled(&log).is_empty());
         drop(second);
         assert_eq!(settled(&log), [(7, Outcome::Done)]);
+    }
+
+    #[test]
+    fn the_last_handle_knows_that_it_is_and_not_when_another_has_failed() {
+        let (_, ack) = log();
+        let (first, second) = (ack(1), ack(2));
+        let (held, joined) = (Held::new(first.clone()), Ack::join([first, second.clone()]));
+        assert!(!held.is_last() && !second.is_last());
+        joined.fail();
+        drop(joined);
+        assert!(!held.is_last() && !second.is_last(), "they have failed");
+        assert!(ack(3).is_last() && Held::default().is_last());
+        drop(held.release());
     }
 
     #[test]

@@ -178,9 +178,14 @@ impl History {
         self.known.forget_closed(|source| self.shards.contains_key(&Shard(source.shard)), MOST_CLOSED);
     }
 
-    /// All that is remembered, to write it down instead of everything before.
-    pub(crate) fn whole(&self) -> Vec<Entry> {
-        self.known.whole()
+    /// Of these sources, those whose windows come again after a restart, with the end of the last one judged.
+    pub(crate) fn ends_of<'a>(&self, sources: impl Iterator<Item = &'a Source>) -> BTreeMap<Source, i64> {
+        sources.filter_map(|source| Some((source.clone(), *self.ends.get(source)?))).collect()
+    }
+
+    /// What is known after which windows.
+    pub(crate) fn known(&mut self) -> &mut Known {
+        &mut self.known
     }
 }
 

@@ -4,6 +4,7 @@
 //! [whole](Known::whole), which replace all before them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use weir_alarms::series_key;
@@ -90,6 +91,11 @@ impl Known {
         }
     }
 
+    /// Whether nothing is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether something is said of this source after windows that end later than the limit.
     pub(crate) fn is_beyond(&self, source: &Source, limit: Option<i64>) -> bool {
         self.0.get(source).is_some_and(|remembered| {
@@ -121,6 +127,30 @@ impl Known {
             take_up(&mut remembered.base, &change.set, &change.gone);
             remembered.base_end = change.end;
         }
+    }
+
+    /// Makes one change of those after windows of this source that end within `ends`: no restart goes back to between them.
+    pub(crate) fn merge(&mut self, source: &Source, ends: RangeInclusive<i64>) {
+        let Some(Remembered { changes, .. }) = self.0.get_mut(source) else { return };
+        let begin = changes.partition_point(|change| change.end < *ends.start());
+        let end = changes.partition_point(|change| change.end <= *ends.end());
+        if end.saturating_sub(begin) < 2 {
+            return;
+        }
+        let (mut last, mut latest) = (i64::MIN, HashMap::new());
+        for change in changes.drain(begin..end) {
+            last = last.max(change.end);
+            latest.extend(change.gone.into_iter().map(|key| (key, None)));
+            latest.extend(change.set.into_iter().map(|series| (series.key(), Some(series))));
+        }
+        let mut merged = Change { end: last, set: Vec::new(), gone: Vec::new() };
+        for (key, series) in latest {
+            match series {
+                Some(series) => merged.set.push(series),
+                None => merged.gone.push(key),
+            }
+        }
+        changes.insert(begin, merged);
     }
 
     /// Forgets sources for which `open` does not hold, when they have more than `most` series.

@@ -4,6 +4,7 @@
 //! from the configuration and from a compacted Kafka topic; they change while running, at window boundaries.
 //! The README says what a rule is; the module docs say what each part guarantees.
 
+mod checkpoint;
 mod classic;
 mod config;
 mod facts;

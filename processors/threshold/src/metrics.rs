@@ -65,6 +65,12 @@ const STORAGE_ERRORS: Metric = counter(
     &["processor"],
 );
 
+const SERIES_NOT_KEPT: Metric = counter(
+    "weir_threshold_series_not_kept",
+    "States of series that were not kept because the storage has no room for them; their alarms go out, and are raised once more after a restart.",
+    &["processor"],
+);
+
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] = &[
     EPOCH,
@@ -79,6 +85,7 @@ pub(crate) const METRICS: &[Metric] = &[
     SERIES_REFUSED,
     TEMPLATE_ERRORS,
     STORAGE_ERRORS,
+    SERIES_NOT_KEPT,
 ];
 
 /// The metrics of the rules.
@@ -113,9 +120,21 @@ impl RuleMetrics {
     }
 }
 
-/// The counter of failures to keep alarms.
-pub(crate) fn storage_errors(context: &Context) -> Counter {
-    context.telemetry.counter(&STORAGE_ERRORS, &[&context.id.to_string()])
+/// The metrics of keeping alarms in a storage.
+#[derive(Clone)]
+pub(crate) struct StorageMetrics {
+    pub(crate) errors: Counter,
+    pub(crate) not_kept: Counter,
+}
+
+impl StorageMetrics {
+    pub(crate) fn new(context: &Context) -> StorageMetrics {
+        let id = context.id.to_string();
+        StorageMetrics {
+            errors: context.telemetry.counter(&STORAGE_ERRORS, &[&id]),
+            not_kept: context.telemetry.counter(&SERIES_NOT_KEPT, &[&id]),
+        }
+    }
 }
 
 /// The metrics of judging.

@@ -19,7 +19,7 @@ use crate::history::History;
 use crate::journal::{Journal, Place, SHORTEST_LOG};
 use crate::judge::Judge;
 use crate::known::Known;
-use crate::metrics::{RuleMetrics, storage_errors};
+use crate::metrics::RuleMetrics;
 use crate::rules::client::client_config;
 use crate::rules::kafka::Reader;
 use crate::rules::{RuleBook, SharedRules};
@@ -93,9 +93,8 @@ impl Processor for Threshold {
 
     async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {
         if let Some(storage) = self.storage.clone() {
-            let (context, errors) = (self.context.clone(), storage_errors(&self.context));
-            let (pipeline, shortest) = (pipeline.to_owned(), SHORTEST_LOG);
-            let place = Place { storage, context, pipeline, errors, shortest };
+            let (context, pipeline) = (self.context.clone(), pipeline.to_owned());
+            let place = Place { storage, context, pipeline, shortest: SHORTEST_LOG };
             let opened = place.open(stop.clone()).await?;
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         }

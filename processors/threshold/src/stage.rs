@@ -94,11 +94,9 @@ impl TrunkHalf {
     /// Takes up what judging has changed; the windows' inputs wait until it is safe.
     fn remember(&mut self, ends: &BTreeMap<Source, i64>, ack: &Ack) {
         let entries = self.history.judged(ends, self.judge.take_changes());
-        let Some(journal) = self.journal.as_ref().filter(|_| !entries.is_empty()) else { return };
-        journal.write(&entries, ack.clone());
-        if journal.is_long() {
-            journal.replace(&self.history.whole());
-        }
+        let Some(journal) = &mut self.journal else { return };
+        let ends = self.history.ends_of(ends.keys());
+        journal.write(&entries, ends, ack.clone(), self.history.known());
     }
 
     /// What is remembered of shards that have opened is what it was before the windows that come again.

@@ -1,0 +1,52 @@
+//! Alarms as versions of Weir before 2026-11-30 kept them: one value, a line of JSON for each checkpoint, the oldest first. It is
+//! read once, by the first start of a later version.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::known::Entry;
+use crate::series::{Series, Source};
+
+const VERSION: u32 = 1;
+
+/// Every series after some windows.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoint {
+    #[serde(rename = "v")]
+    version: u32,
+    /// The end of the last window judged, in nanoseconds, for each source.
+    ends: Vec<(Source, i64)>,
+    series: Vec<Series>,
+}
+
+/// The checkpoints as changes.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn read(value: &[u8]) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    let mut known: BTreeMap<Source, (i64, BTreeSet<String>)> = BTreeMap::new();
+    for line in value.split(|byte| *byte == b'\n') {
+        let Checkpoint { version, ends, series } =
+            serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("version {version} instead of {VERSION}"));
+        }
+        for (source, end) in ends {
+            let set: Vec<Series> = series.iter().filter(|series| series.source == source).cloned().collect();
+            let keys: BTreeSet<String> = set.iter().map(Series::key).collect();
+            let (last, before) = known.entry(source.clone()).or_insert((i64::MIN, BTreeSet::new()));
+            // Windows that were judged once more after a restart.
+            if end < *last {
+                entries.push(Entry::Back { source: source.clone(), limit: Some(end.saturating_sub(1)) });
+            }
+            let gone = before.difference(&keys).cloned().collect();
+            *last = end;
+            before.extend(keys);
+            entries.push(Entry::Changed { source, end, set, gone });
+        }
+    }
+    Ok(entries)
+}
