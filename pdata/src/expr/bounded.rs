@@ -13,12 +13,14 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use regex::Regex;
+
 use crate::schema;
 use crate::text::TextColumn;
 
 /// The most characters that `lpad` and `rpad` fill up to, and the most bytes that `repeat` makes.
 pub(super) const MOST: i64 = 4_096;
-/// The most bytes that `replace` makes of a text that it makes longer.
+/// The most bytes that `replace` and `regexp_replace` make of a text that they make longer.
 const MOST_REPLACED: usize = 64 << 10;
 
 /// `length` where it is at most [`MOST`], else NULL.
@@ -36,6 +38,11 @@ pub(super) fn replaced(text: Expr, from: Expr, to: Expr) -> Expr {
     call(What::Replaced, vec![text, from, to])
 }
 
+/// `text` where it is not too long once what `pattern` matches is replaced, else NULL.
+pub(super) fn regexp_replaced(text: Expr, rest: &[Expr]) -> Expr {
+    call(What::RegexpReplaced, std::iter::once(text).chain(rest.iter().cloned()).collect())
+}
+
 fn call(what: What, args: Vec<Expr>) -> Expr {
     let signature = Signature::any(args.len(), Volatility::Immutable);
     ScalarUDF::from(Bounded { what, signature }).call(args)
@@ -46,6 +53,7 @@ enum What {
     Length,
     Repeats,
     Replaced,
+    RegexpReplaced,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -60,6 +68,7 @@ impl ScalarUDFImpl for Bounded {
             What::Length => "bounded_length",
             What::Repeats => "bounded_repeats",
             What::Replaced => "bounded_text",
+            What::RegexpReplaced => "bounded_regexp_text",
         }
     }
 
@@ -68,7 +77,10 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(if self.what == What::Replaced { schema::text() } else { DataType::Int64 })
+        Ok(match self.what {
+            What::Replaced | What::RegexpReplaced => schema::text(),
+            What::Length | What::Repeats => DataType::Int64,
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -88,6 +100,9 @@ impl ScalarUDFImpl for Bounded {
                 integers(times, fits)?
             }
             (What::Replaced, [texts, from, to]) => texts_that_fit(&as_text(texts)?, from, to)?,
+            (What::RegexpReplaced, [texts, pattern, to, flags @ ..]) => {
+                matches_that_fit(&as_text(texts)?, pattern, to, flags.first())?
+            }
             _ => return internal_err!("{} has other arguments", self.name()),
         };
         if scalars {
@@ -124,6 +139,87 @@ fn texts_that_fit(texts: &ArrayRef, from: &ArrayRef, to: &ArrayRef) -> Result<Ar
     };
     let kept = (0..texts.len()).map(|row| all.get(row).filter(|text| fits(row, text)));
     Ok(Arc::new(kept.collect::<arrow::array::StringViewArray>()))
+}
+
+fn matches_that_fit(
+    texts: &ArrayRef,
+    pattern: &ArrayRef,
+    to: &ArrayRef,
+    flags: Option<&ArrayRef>,
+) -> Result<ArrayRef> {
+    let (pattern, to, flags) = (as_text(pattern)?, as_text(to)?, flags.map(as_text).transpose()?);
+    let (Some(all), Some(pattern), Some(to)) =
+        (TextColumn::new(texts), TextColumn::new(&pattern), TextColumn::new(&to))
+    else {
+        return internal_err!("regexp_replace takes texts");
+    };
+    let flags = flags.as_ref().and_then(TextColumn::new);
+    let text_of = |column: TextColumn<'_>, row| column.get(row).unwrap_or_default().to_owned();
+    let mut regexes = Regexes::default();
+    let mut fits = |row: usize, text: &&str| {
+        let (pattern, to) = (text_of(pattern, row), text_of(to, row));
+        Replacement::new(&to).fits(
+            text,
+            &pattern,
+            &flags.map_or_else(String::new, |flags| text_of(flags, row)),
+            &mut regexes,
+        )
+    };
+    let kept = (0..texts.len()).map(|row| all.get(row).filter(|text| fits(row, text)));
+    Ok(Arc::new(kept.collect::<arrow::array::StringViewArray>()))
+}
+
+/// How long a match becomes, at most.
+struct Replacement {
+    /// Bytes of its own.
+    bytes: usize,
+    /// How often it can repeat what was matched: `\1`, `$1`, `${name}`.
+    references: usize,
+}
+
+impl Replacement {
+    fn new(to: &str) -> Replacement {
+        let references = to.bytes().filter(|byte| matches!(byte, b'\\' | b'$')).count();
+        Replacement { bytes: to.len(), references }
+    }
+
+    fn fits(&self, text: &str, pattern: &str, flags: &str, regexes: &mut Regexes) -> bool {
+        let most = MOST_REPLACED.max(text.len());
+        let all = flags.contains('g');
+        let matches = if all { text.len() + 1 } else { 1 };
+        let made = |matches: usize, matched: usize| {
+            matches.saturating_mul(self.bytes).saturating_add(matched.saturating_mul(self.references))
+        };
+        if text.len().saturating_add(made(matches, text.len())) <= most {
+            return true;
+        }
+        // What is no regular expression makes nothing: the function says so.
+        let Some(regex) = regexes.get(pattern, flags) else { return true };
+        let mut length = text.len();
+        for found in regex.find_iter(text).take(matches) {
+            length = (length - found.len()).saturating_add(made(1, found.len()));
+            if length > most.saturating_add(text.len()) {
+                break;
+            }
+        }
+        length <= most
+    }
+}
+
+/// The regular expression that was used last: most are the same for all rows.
+#[derive(Default)]
+struct Regexes(Option<(String, Option<Regex>)>);
+
+impl Regexes {
+    fn get(&mut self, pattern: &str, flags: &str) -> Option<&Regex> {
+        let flags: String = flags.chars().filter(|flag| *flag != 'g').collect();
+        let pattern = if flags.is_empty() { pattern.to_owned() } else { format!("(?{flags}){pattern}") };
+        if self.0.as_ref().is_none_or(|(known, _)| *known != pattern) {
+            let regex = Regex::new(&pattern).ok();
+            self.0 = Some((pattern, regex));
+        }
+        self.0.as_ref().and_then(|(_, regex)| regex.as_ref())
+    }
 }
 
 fn as_text(array: &ArrayRef) -> Result<ArrayRef> {

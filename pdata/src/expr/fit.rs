@@ -18,7 +18,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, TryCast, cast, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::bounded::{self, at_most, repeats, replaced};
+use super::bounded::{self, at_most, regexp_replaced, repeats, replaced};
 use super::div::div;
 use super::finite::only_finite;
 use super::pattern;
@@ -303,6 +303,9 @@ fn bound_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunct
         }
         ("replace", [text, from, to]) => {
             *text = replaced(text.clone(), from.clone(), to.clone());
+        }
+        ("regexp_replace", [text, rest @ ..]) if rest.len() >= 2 => {
+            *text = regexp_replaced(text.clone(), rest);
         }
         _ => {}
     }

@@ -10,7 +10,7 @@
 //! * NaN and infinities are NULL, in columns, in text that is read as a number, and as the result of anything.
 //! * A row on which a function fails is NULL; the other rows of its batch are as if they were alone.
 //! * `SIMILAR TO` matches the whole text, `~` any part of it. A pattern that is written in the expression is checked.
-//! * `lpad`, `rpad` and `repeat` make at most 4,096 characters (`repeat`: bytes), `replace` at most 64 KiB: else NULL, or
+//! * `lpad`, `rpad` and `repeat` make at most 4,096 characters (`repeat`: bytes), `replace` and `regexp_replace` at most 64 KiB: else NULL, or
 //!   an error when the length is written in the expression. There are no functions that make lists of any length.
 //! * Everything that SQL says about the values of one row is there, with the scalar functions of this build of
 //!   DataFusion. Functions of several rows, subqueries, and functions of the clock or of chance are errors.
