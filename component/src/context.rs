@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_config::ComponentId;
 
-use crate::{Clock, DeadLetters, Storages, SystemClock, Telemetry};
+use crate::{Clock, DeadLetters, Health, HealthBoard, Storages, SystemClock, Telemetry};
 
 /// Identity and services of a component. Cheap to clone.
 #[derive(Clone)]
@@ -19,19 +19,23 @@ pub struct Context {
     pub storages: Storages,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// Where the component reports its status.
+    pub health: Health,
+    /// The status of the whole program.
+    pub board: HealthBoard,
 }
 
 impl Context {
     /// A context with the machine's clock and no storage.
     #[must_use]
     pub fn new(id: ComponentId, telemetry: Telemetry, dead_letters: DeadLetters) -> Context {
-        let storages = Storages::default();
-        Context { id, telemetry, dead_letters, storages, clock: Arc::new(SystemClock) }
+        let (storages, health, board) = (Storages::default(), Health::default(), HealthBoard::default());
+        Context { id, telemetry, dead_letters, storages, clock: Arc::new(SystemClock), health, board }
     }
 
-    /// The same services for another component.
+    /// The same services for another component, with a status of its own.
     #[must_use]
     pub fn with_id(&self, id: ComponentId) -> Context {
-        Context { id, ..self.clone() }
+        Context { id, health: Health::default(), ..self.clone() }
     }
 }

@@ -4,6 +4,7 @@
 //! * [`Processor`] is a blueprint: a [`Stage`] for each lane, and one for the trunk where lanes meet.
 //! * [`Exporter`] delivers batches; the [`exporter_helper`] in front of it queues, batches and retries.
 //! * An [`Extension`] stands beside the pipelines, such as the [`storage`] of queues on disk.
+//! * Each component reports its [`health`].
 //! * [`factory`] builds components from configuration, with the help of [`Check`], and [`Registry`] lists those of a program.
 //!
 //! Stages are state machines without I/O: they take messages and return messages. Time comes from a
@@ -20,6 +21,7 @@ mod exporter;
 pub mod exporter_helper;
 mod extension;
 pub mod failpoint;
+pub mod health;
 mod lane;
 mod log_limit;
 mod processor;
@@ -39,6 +41,7 @@ pub use dead_letter::DeadLetters;
 pub use event_time::{Aligned, Alignment, Alignments, ReceiverReadiness, Watermark, progress, watermark};
 pub use exporter::{ExportError, Exporter, StartError};
 pub use extension::Extension;
+pub use health::{Health, HealthBoard, Status};
 pub use lane::{
     Lane, LaneClosed, LaneId, LaneMessage, LaneSet, LaneSink, LaneSpec, LaneTrunk, Lanes, Rejects,
     TrunkMessage,

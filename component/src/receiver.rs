@@ -64,8 +64,10 @@ impl ReceiverHost {
     }
 
     /// Every lane that the receiver has for now is open; there may be none. Windows of its pipelines wait until it says so: what it
-    /// brings belongs into them. They wait again when lanes are closed before their stream has ended.
+    /// brings belongs into them. They wait again when lanes are closed before their stream has ended. Its status is no longer
+    /// `Starting`.
     pub fn ready(&self) {
+        self.context.health.started();
         self.lanes.ready();
     }
 }

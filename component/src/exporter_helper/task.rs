@@ -21,7 +21,7 @@ use super::schedule::ranges::Amount;
 use super::unfinished::{Condition, Unfinished};
 use crate::factory::BuiltExporter;
 use crate::storage::DiskQueue;
-use crate::{Context, Exporter, LogLimit, StartError};
+use crate::{Context, Exporter, LogLimit, StartError, Status};
 
 /// A running exporter. Drop every [`Queue`] clone, then [`finish`](Self::finish) it.
 pub struct ExporterTask {
@@ -118,6 +118,8 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         context: context.clone(),
         next_route: Arc::default(),
     };
+    context.health.report(Status::Ok);
+    let condition = Condition::new(context.health.clone());
     let runner = Arc::new(ExportRunner {
         exporter,
         config: helper,
@@ -125,7 +127,7 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         metrics,
         abort: CancellationToken::new(),
         closed: CancellationToken::new(),
-        condition: Condition::new(),
+        condition,
         log: LogLimit::every_ms(5_000),
         // Differs from process to process, so that many gateways do not retry in step.
         seed: AtomicU64::new(RandomState::new().hash_one("jitter")),

@@ -1,9 +1,17 @@
 //! What an exporter could not deliver before the program ended, and whether its destination works.
+//!
+//! The exporter's [`Health`] is a recoverable error from the first export that the destination did not take until one that it took;
+//! and as long as any export is tried again, whatever others have done meanwhile: with several at a time, one that fails
+//! for ever holds its inputs though the others are delivered.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
+
+use crate::{Health, Status};
 
 /// Rows that were not exported when an exporter ended, by what becomes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,19 +39,82 @@ pub(crate) struct Condition {
     ending: AtomicBool,
     read_again: AtomicU64,
     dead_letters: AtomicU64,
-    /// Why the last export failed, when the destination was at fault.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
+    health: Health,
     /// Why the exporter itself cannot go on.
     broken: watch::Sender<Option<String>>,
 }
 
+/// What the destination has not taken.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Why the last export failed, and when the first failed since one was taken.
+    last: Option<(String, Instant)>,
+    /// Exports that have failed and are tried again: why, and since when.
+    repeated: BTreeMap<u64, (String, Instant)>,
+    next: u64,
+}
+
+impl Trouble {
+    fn status(&self) -> (Status, Option<Instant>) {
+        match self.repeated.values().chain(&self.last).min_by_key(|(_, since)| *since) {
+            Some((reason, since)) => (Status::RecoverableError(reason.clone()), Some(*since)),
+            None => (Status::Ok, None),
+        }
+    }
+}
+
+/// One export, with its repeats. When it is dropped, it is not tried again.
+pub(super) struct Attempts<'a> {
+    condition: &'a Condition,
+    /// Its number in [`Trouble::repeated`].
+    number: Option<u64>,
+}
+
+impl Attempts<'_> {
+    /// The destination has answered.
+    pub fn succeeded(mut self) {
+        let mut trouble = self.condition.lock();
+        trouble.last = None;
+        self.forget(&mut trouble);
+    }
+
+    /// The destination was at fault.
+    pub fn failed(&mut self, reason: &str) {
+        let (mut trouble, now) = (self.condition.lock(), Instant::now());
+        let begun = trouble.last.as_ref().map_or(now, |(_, since)| *since);
+        trouble.last = Some((reason.to_owned(), begun));
+        let number = *self.number.get_or_insert(trouble.next);
+        trouble.next = trouble.next.max(number + 1);
+        trouble.repeated.entry(number).or_insert_with(|| (String::new(), now)).0 = reason.to_owned();
+        self.condition.report(&trouble);
+    }
+
+    fn forget(&mut self, trouble: &mut Trouble) {
+        if let Some(number) = self.number.take() {
+            trouble.repeated.remove(&number);
+        }
+        self.condition.report(trouble);
+    }
+}
+
+impl Drop for Attempts<'_> {
+    fn drop(&mut self) {
+        if self.number.is_some() {
+            let mut trouble = self.condition.lock();
+            self.forget(&mut trouble);
+        }
+    }
+}
+
 impl Condition {
-    pub fn new() -> Condition {
+    pub fn new(health: Health) -> Condition {
         Condition {
             ending: AtomicBool::new(false),
             read_again: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
-            trouble: Mutex::new(None),
+            trouble: Mutex::default(),
+            health,
             broken: watch::Sender::new(None),
         }
     }
@@ -72,23 +143,19 @@ impl Condition {
         }
     }
 
-    /// The destination has answered.
-    pub fn export_succeeded(&self) {
-        *self.lock() = None;
-    }
-
-    /// The destination was at fault.
-    pub fn export_failed(&self, reason: &str) {
-        *self.lock() = Some(reason.to_owned());
+    /// An export begins.
+    pub fn attempts(&self) -> Attempts<'_> {
+        Attempts { condition: self, number: None }
     }
 
     /// Why the last export failed; `None` when it did not.
     pub fn trouble(&self) -> Option<String> {
-        self.lock().clone()
+        self.lock().last.as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// The exporter cannot go on.
     pub fn set_broken(&self, why: String) {
+        self.health.report(Status::FatalError(why.clone()));
         self.broken.send_replace(Some(why));
     }
 
@@ -105,7 +172,72 @@ impl Condition {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+    fn report(&self, trouble: &Trouble) {
+        if self.broken.borrow().is_some() {
+            return; // that stays
+        }
+        match trouble.status() {
+            (status, Some(since)) => self.health.report_since(status, since),
+            (status, None) => self.health.report(status),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(health: &Health) -> Status {
+        health.read().status
+    }
+
+    #[test]
+    fn an_export_that_is_tried_again_for_ever_is_not_hidden_by_others_that_are_taken() {
+        let health = Health::default();
+        let condition = Condition::new(health.clone());
+        let mut stuck = condition.attempts();
+        stuck.failed("no such table");
+        let since = health.read().since;
+        for _ in 0..3 {
+            condition.attempts().succeeded();
+            stuck.failed("no such table");
+        }
+        let reading = health.read();
+        assert_eq!(
+            (reading.status, reading.since),
+            (Status::RecoverableError("no such table".to_owned()), since)
+        );
+        stuck.succeeded();
+        assert_eq!(status(&health), Status::Ok);
+    }
+
+    #[test]
+    fn what_was_given_up_leaves_the_error_until_something_is_taken() {
+        let health = Health::default();
+        let condition = Condition::new(health.clone());
+        let mut first = condition.attempts();
+        first.failed("403");
+        let since = health.read().since;
+        drop(first);
+        assert_eq!(status(&health), Status::RecoverableError("403".to_owned()));
+        let mut second = condition.attempts();
+        second.failed("404");
+        assert_eq!(health.read().since, since, "nothing was taken in between");
+        second.succeeded();
+        assert_eq!(status(&health), Status::Ok);
+        assert!(condition.trouble().is_none());
+    }
+
+    #[test]
+    fn an_exporter_that_cannot_go_on_stays_fatal() {
+        let health = Health::default();
+        let condition = Condition::new(health.clone());
+        condition.set_broken("panicked".to_owned());
+        condition.attempts().succeeded();
+        assert_eq!(status(&health), Status::FatalError("panicked".to_owned()));
     }
 }

@@ -328,6 +328,7 @@ impl ExportRunner {
         }
         let mut random = StdRng::seed_from_u64(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut backoff = Backoff::new(self.config.retry);
+        let mut attempts = self.condition.attempts();
         loop {
             if let Some(ledger) = ledger {
                 tokio::select! {
@@ -348,17 +349,17 @@ impl ExportRunner {
             let (reason, after) = match result {
                 Ok(Ok(())) => {
                     failpoint::reach("after-answer");
-                    self.condition.export_succeeded();
+                    attempts.succeeded();
                     return Some(Verdict::Taken);
                 }
                 Ok(Err(ExportError::Permanent { reason, rows })) => {
-                    self.condition.export_succeeded();
+                    attempts.succeeded();
                     return Some(Verdict::Rejected(reason, rows));
                 }
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),
             };
-            self.condition.export_failed(&reason);
+            attempts.failed(&reason);
             if overdue() {
                 return Some(Verdict::GivenUp(format!(
                     "given up after {max}, and it may have been taken all the same: {reason}"

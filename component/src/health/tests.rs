@@ -1,0 +1,39 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn recoverable(text: &str) -> Status {
+    Status::RecoverableError(text.to_owned())
+}
+
+#[test]
+fn another_text_of_the_same_error_does_not_begin_it_again() {
+    let health = Health::default();
+    health.report(Status::Ok);
+    health.report(recoverable("one"));
+    let first = health.read();
+    health.report(recoverable("two"));
+    let second = health.read();
+    assert_eq!((second.since, second.status), (first.since, recoverable("two")));
+    health.report(Status::Ok);
+    assert!(health.read().since >= first.since);
+}
+
+#[test]
+fn the_last_error_stays_when_it_is_over() {
+    let health = Health::default();
+    assert!(health.read().last_error.is_none());
+    health.report(recoverable("away"));
+    health.report(Status::Ok);
+    let reading = health.read();
+    assert_eq!((reading.status, reading.has_worked), (Status::Ok, true));
+    assert_eq!(reading.last_error.map(|(text, _)| text).as_deref(), Some("away"));
+}
+
+#[test]
+fn a_status_may_have_begun_before_it_is_reported() {
+    let (health, now) = (Health::default(), Instant::now());
+    health.report_since(recoverable("away"), now + Duration::from_secs(3));
+    assert_eq!(health.read().since, now + Duration::from_secs(3));
+    assert!(!health.read().has_worked);
+}
