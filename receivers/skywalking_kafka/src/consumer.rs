@@ -15,13 +15,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use tokio_util::sync::CancellationToken;
-use weir_component::{ReceiverError, ReceiverHost};
+use weir_component::{ReceiverError, ReceiverHost, Status};
 
 use crate::assignment::{Assignment, Ended, Owned};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::context::{Event, KafkaContext, PartitionState};
 use crate::fetched::{Entry, Queue};
+use crate::health::{self, ClusterState, Names};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::position::Came;
@@ -259,7 +260,10 @@ impl<'a> Session<'a> {
     fn look(&mut self, now: Instant) -> Option<End> {
         for event in self.consumer.context().take_events() {
             match event {
-                Event::Statistics(states) => self.statistics(&states),
+                Event::Statistics(cluster, states) => {
+                    self.report_health(&cluster, &states);
+                    self.statistics(&states);
+                }
                 Event::TopicMissing => self.ownership.topic_missing(),
                 event => self.ownership.tell(event),
             }
@@ -315,6 +319,14 @@ impl<'a> Session<'a> {
                 );
             }
         }
+    }
+
+    fn report_health(&self, cluster: &ClusterState, states: &[PartitionState]) {
+        let (owned, unplaced) = (self.ownership.assignment.partitions(), self.ownership.unplaced());
+        let (brokers, group) = (self.config.brokers.join(","), &self.config.group_id);
+        let names = Names { brokers: &brokers, topic: &self.topic, group };
+        let trouble = health::trouble(cluster, states, (&owned, &unplaced), &names);
+        self.host.context.health.report(trouble.map_or(Status::Ok, Status::RecoverableError));
     }
 
     fn statistics(&mut self, states: &[PartitionState]) {

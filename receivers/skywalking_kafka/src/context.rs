@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use weir_component::{Context, LogLimit};
 
+use crate::health::ClusterState;
 use crate::metrics::Metrics;
 
 /// What librdkafka told.
@@ -24,8 +25,8 @@ pub(crate) enum Event {
     Assign(Vec<i32>),
     /// These partitions go to somebody else. To be answered. `lost`: they have gone already.
     Revoke { partitions: Vec<i32>, lost: bool },
-    /// The state of the partitions.
-    Statistics(Vec<PartitionState>),
+    /// The state of brokers and group, and of the partitions.
+    Statistics(ClusterState, Vec<PartitionState>),
     /// The topic does not exist.
     TopicMissing,
 }
@@ -49,6 +50,8 @@ pub(crate) struct KafkaContext {
     brokers: String,
     topic: Arc<str>,
     events: Mutex<Vec<Event>>,
+    /// What the client has told last, for the receiver's status.
+    last_error: Mutex<Option<String>>,
     closing: AtomicBool,
     login: LogLimit,
     unreachable: LogLimit,
@@ -64,6 +67,7 @@ impl KafkaContext {
             brokers,
             topic,
             events: Mutex::default(),
+            last_error: Mutex::default(),
             closing: AtomicBool::new(false),
             login: LogLimit::every_ms(10_000),
             unreachable: LogLimit::every_ms(10_000),
@@ -114,7 +118,9 @@ impl ClientContext for KafkaContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.tell(Event::Statistics(partition_states(&statistics, &self.topic)));
+        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cluster = ClusterState::of(&statistics, error);
+        self.tell(Event::Statistics(cluster, partition_states(&statistics, &self.topic)));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -123,6 +129,7 @@ impl ClientContext for KafkaContext {
             return;
         }
         self.metrics.errors.inc();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         let now = self.context.clock.now_ms();
         let (receiver, brokers, topic) = (&self.context.id, &self.brokers, &self.topic);
         match code {

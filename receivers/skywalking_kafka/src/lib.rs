@@ -20,6 +20,7 @@ mod config;
 mod consumer;
 mod context;
 mod fetched;
+mod health;
 mod inbox;
 mod lane;
 mod metrics;

@@ -133,7 +133,7 @@ impl<'a> Ownership<'a> {
             Event::Revoke { partitions, lost } => {
                 self.rebalances.push_back(Rebalance::Revoke { partitions, lost });
             }
-            Event::Statistics(_) | Event::TopicMissing => {}
+            Event::Statistics(..) | Event::TopicMissing => {}
         }
     }
 
@@ -146,6 +146,11 @@ impl<'a> Ownership<'a> {
     /// Nobody has created the topic, or somebody has deleted it.
     pub(crate) fn topic_missing(&mut self) {
         self.known.missing();
+    }
+
+    /// The partitions of which Kafka does not say where to begin.
+    pub(crate) fn unplaced(&self) -> Vec<i32> {
+        self.awaiting.partitions()
     }
 
     /// Whether something goes on beside reading.
