@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
+use weir_component::health::OwnClock;
 use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
@@ -219,6 +220,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         alignment: max_drift.map(|drift| Arc::new(Alignment::new(drift, metrics.held.clone()))),
         metrics,
         clock: context.clock,
+        own_clock: OwnClock::new(context.health),
         logs: Logs::default(),
     };
     check.finish(operator)

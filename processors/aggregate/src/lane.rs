@@ -356,7 +356,8 @@ impl Outside {
             );
         }
         match self.nearest.filter(|_| !usable) {
-            Some(nearest) => {
+            // Else other lanes show that the clock of these hosts is ahead.
+            Some(nearest) if operator.own_clock.all_future(now, nearest) => {
                 operator.metrics.behind.set(nearest);
                 if let Some(held_back) = operator.logs.behind.allow(now) {
                     tracing::error!(
@@ -366,8 +367,11 @@ impl Outside {
                     );
                 }
             }
-            None if usable => drop(operator.metrics.behind.set(0)),
-            None => {}
+            None if usable => {
+                operator.own_clock.usable(now);
+                operator.metrics.behind.set(0);
+            }
+            _ => {}
         }
     }
 

@@ -19,7 +19,7 @@ const AHEAD: Metric = counter(
 );
 const BEHIND: Metric = Metric {
     name: "weir_aggregate_clock_behind_ms",
-    help: "How far the clock of this gateway is behind every event of a batch, while that is more than max_future: nothing of it is in windows. Else 0.",
+    help: "How far the clock of this gateway is behind the events of all lanes, while that is more than max_future: none of them is in windows. Else 0.",
     kind: MetricKind::Gauge,
     labels: &["processor"],
 };

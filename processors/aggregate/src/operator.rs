@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::health::OwnClock;
 use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, Measure};
@@ -60,6 +61,8 @@ pub struct Operator {
     pub metrics: Metrics,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// Whether that clock is behind, as far as events show it.
+    pub own_clock: OwnClock,
     /// For each kind of trouble.
     pub logs: Logs,
 }

@@ -13,7 +13,9 @@ use harness::{batch, create, event, rows};
 use proptest::prelude::*;
 use weir_component::clock::ManualClock;
 use weir_component::delivery::{LaneStart, TrunkStart};
-use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Stage, TrunkMessage, Watermark};
+use weir_component::{
+    Context, LaneId, LaneMessage, Outlet, Processor, Stage, Status, TrunkMessage, Watermark,
+};
 use weir_pdata::Ack;
 
 /// Start, end, service; and how many events.
@@ -328,9 +330,16 @@ fn a_gateway_whose_clock_is_behind_says_so() {
     };
     program.events(0, &[(1_700_007_300_000, 0), (1_700_007_200_000, 0)]);
     assert_eq!(behind(&program), 7_200_000, "the clock is two hours behind the nearest of them");
+    let status = program.context.health.read().status;
+    assert!(matches!(&status, Status::PermanentError(text) if text.contains("7200 s")), "{status:?}");
     program.clock.set(1_700_007_200_000);
     program.events(0, &[(1_700_007_200_000, 0)]);
     assert_eq!(behind(&program), 0);
+    assert_eq!(program.context.health.read().status, Status::Ok);
+    // A lane of hosts that are hours ahead, beside one that is not.
+    program.open(1);
+    program.events(1, &[(1_700_017_200_000, 0)]);
+    assert_eq!((behind(&program), program.context.health.read().status), (0, Status::Ok));
 }
 
 #[test]

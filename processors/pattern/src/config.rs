@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
+use weir_component::health::OwnClock;
 use weir_component::progress::SharedWatermarks;
 use weir_component::{Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
@@ -226,6 +227,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         watermarks: SharedWatermarks::default(),
         metrics: Metrics::new(&context),
         clock: context.clock,
+        own_clock: OwnClock::new(context.health),
         logs: Logs::default(),
     };
     check.finish(operator)

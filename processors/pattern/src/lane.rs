@@ -97,8 +97,15 @@ impl LaneHalf {
         let horizon = now.saturating_add(self.operator.max_future);
         let ceiling = now.saturating_add(self.operator.max_ahead);
         let mut seen = Seen::default();
+        // How far the nearest event from the future is ahead.
+        let mut nearest = None;
         for row in 0..columns.num_rows() {
-            let Some(time) = times.get(row).filter(|time| *time <= horizon) else { continue };
+            let Some(time) = times.get(row) else { continue };
+            if time > horizon {
+                let ahead = time.saturating_sub(now);
+                nearest = Some(nearest.map_or(ahead, |nearest: i64| nearest.min(ahead)));
+                continue;
+            }
             seen.usable = true;
             if self.progress.is_resting() {
                 self.watermark = self.watermark.max(self.progress.wake());
@@ -110,7 +117,26 @@ impl LaneHalf {
             let reach = Watermark::after(time.min(ceiling), self.operator.out_of_orderness);
             self.watermark = self.watermark.max(reach);
         }
+        if !self.operator.reads_derived() {
+            self.report_clock(seen.usable, nearest, now);
+        }
         seen
+    }
+
+    /// Whether this gateway's own clock is behind.
+    fn report_clock(&self, usable: bool, nearest: Option<i64>, now: i64) {
+        let operator = &self.operator;
+        if usable {
+            operator.own_clock.usable(now);
+        } else if let Some(nearest) = nearest
+            && operator.own_clock.all_future(now, nearest)
+            && let Some(held_back) = operator.logs.behind.allow(now)
+        {
+            tracing::error!(
+                processor = %operator.id, behind_ms = nearest, max_future_ms = operator.max_future, held_back,
+                "every event of a batch is from the future, and none is in a match: the clock of this gateway is behind; set it"
+            );
+        }
     }
 
     /// Sends a copy of a batch of events to the trunk and forwards the batch.

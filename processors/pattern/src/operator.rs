@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::health::OwnClock;
 use weir_component::progress::SharedWatermarks;
 use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, ExprError, Failures};
@@ -52,6 +53,8 @@ pub(crate) struct Operator {
     pub(crate) watermarks: SharedWatermarks,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether that clock is behind, as far as events show it.
+    pub(crate) own_clock: OwnClock,
     pub(crate) logs: Logs,
 }
 
@@ -60,6 +63,8 @@ pub(crate) struct Logs {
     pub(crate) late: LogLimit,
     pub(crate) timeless: LogLimit,
     pub(crate) future: LogLimit,
+    /// Batches of which every event is from the future.
+    pub(crate) behind: LogLimit,
     pub(crate) refused: LogLimit,
     pub(crate) dropped: LogLimit,
     pub(crate) failed: LogLimit,
@@ -73,6 +78,7 @@ impl Default for Logs {
             late: limit(),
             timeless: limit(),
             future: limit(),
+            behind: limit(),
             refused: limit(),
             dropped: limit(),
             failed: limit(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, check_stage};
-use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
+use weir_component::{LaneMessage, Outlet, Status, TrunkMessage, Watermark};
 use weir_pdata::{Ack, Outcome, Signal};
 
 use super::{A, B, TWO_HITS, Trunk, batch, briefs, counted, create, rows, test_context, window, with};
@@ -179,6 +179,22 @@ fn an_event_of_the_far_future_is_left_out_and_does_not_move_the_watermark() {
     let lines = [window("a", 1000, 1), window("a", 70_000, 1)];
     stage.handle(LaneMessage::Batch(batch(Signal::Windows, &lines, Ack::none())), &mut out);
     assert!(matches!(out.take_to_trunk().as_slice()[1], LaneMessage::Watermark(Watermark(-9002))));
+}
+
+#[test]
+fn a_gateway_whose_clock_is_behind_says_so() {
+    let context = test_context();
+    let settings = "input: traces\nkey: [service]\nwithin: 1m\nmax_future: 1h\nsequence:\n  - {name: one, first: \"status = 'error'\"}\n";
+    let processor = create(settings, context.clone()).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut stage = processor.lane_stage(&A.into()).unwrap();
+    let mut see = |time: i64| {
+        let span = json!({"time": time, "end_time": time, "service": "pay", "status": "ok"});
+        stage.handle(LaneMessage::Batch(batch(Signal::Traces, &[span], Ack::none())), &mut Outlet::default());
+        context.health.read().status
+    };
+    let status = see(7_200_000);
+    assert!(matches!(&status, Status::PermanentError(text) if text.contains("7200 s")), "{status:?}");
+    assert_eq!(see(0), Status::Ok);
 }
 
 #[test]
