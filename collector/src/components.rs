@@ -23,5 +23,5 @@ pub const STANDARD: Registry = Registry {
         weir_exporter_nop::FACTORY,
         weir_exporter_webhook::FACTORY,
     ],
-    extensions: &[weir_extension_storage::FACTORY],
+    extensions: &[weir_extension_health_check::FACTORY, weir_extension_storage::FACTORY],
 };

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use weir_component::factory::{BuiltExporter, Info, Settings};
-use weir_component::{Context, DeadLetters, Extension, Processor, Receiver, Registry, Storages, Telemetry};
+use weir_component::health::HealthGroup;
+use weir_component::{
+    Context, DeadLetters, Extension, Health, HealthBoard, Processor, Receiver, Registry, Storages, Telemetry,
+};
 use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
     Topology, nearest,
@@ -15,6 +18,12 @@ use weir_config::{
 use weir_pdata::{Demand, Signal, SignalSet, schema};
 
 use crate::undelivered::Undelivered;
+
+/// The kinds of components, as messages and the status name them.
+const RECEIVER: &str = "receiver";
+const PROCESSOR: &str = "processor";
+const EXPORTER: &str = "exporter";
+const EXTENSION: &str = "extension";
 
 /// The id of the storage in the dead letters' folder.
 const UNDELIVERED: &str = "storage/undelivered";
@@ -28,11 +37,13 @@ pub struct Graph {
     /// The exporters that pipelines use.
     pub exporters: Vec<(Context, BuiltExporter)>,
     /// The extensions that `service.extensions` names, in that order.
-    pub extensions: Vec<(ComponentId, Box<dyn Extension>)>,
+    pub extensions: Vec<(Context, Box<dyn Extension>)>,
     /// The `service` section.
     pub service: ServiceConfig,
     /// Where the metrics of all components are.
     pub telemetry: Telemetry,
+    /// The status of all components.
+    pub board: HealthBoard,
     /// What is odd but not wrong.
     pub warnings: Diagnostics,
 }
@@ -55,8 +66,8 @@ pub struct BuiltPipeline {
     pub id: String,
     /// The signals that it accepts from receivers.
     pub accepts: SignalSet,
-    /// The processors, in order, with their ids.
-    pub processors: Vec<(ComponentId, Box<dyn Processor>)>,
+    /// The processors, in order.
+    pub processors: Vec<(Context, Box<dyn Processor>)>,
     /// Indexes into [`Graph::exporters`].
     pub exporters: Vec<usize>,
     /// What its processors and exporters read.
@@ -79,6 +90,8 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         telemetry: telemetry.clone(),
         dead_letters,
         storages: Storages::default(),
+        board: HealthBoard::default(),
+        health: HashMap::new(),
         found: Diagnostics::new(),
     };
 
@@ -98,7 +111,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
             {
                 extensions.extend(builder.default_storage(&topology));
             }
-            exporters.push((builder.context(&section.id), built));
+            exporters.push((builder.context(EXPORTER, None, &section.id), built));
         }
     }
     let mut pipelines = Vec::new();
@@ -108,7 +121,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     for section in &topology.processors {
         // Processors that no pipeline names are checked too.
         if !topology.pipelines.iter().any(|pipeline| names(&pipeline.processors, &section.id)) {
-            builder.processor(section);
+            builder.processor(section, None);
         }
     }
     let mut receivers = Vec::new();
@@ -123,7 +136,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         let demand = feeds
             .iter()
             .fold(Demand::nothing(), |demand, index| demand.and(pipelines[*index].demand.clone()));
-        let context = builder.context(&section.id);
+        let context = builder.context(RECEIVER, None, &section.id);
         receivers.push(BuiltReceiver { context, receiver, pipelines: feeds, demand });
     }
     let mut found = builder.found;
@@ -133,7 +146,31 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     }
     let (service, mut warnings) = (topology.service, topology.warnings);
     warnings.extend(found);
-    Ok(Graph { receivers, pipelines, exporters, extensions, service, telemetry, warnings })
+    let board = builder.board;
+    let graph = Graph { receivers, pipelines, exporters, extensions, service, telemetry, board, warnings };
+    graph.show_health();
+    Ok(graph)
+}
+
+impl Graph {
+    /// Puts the status of what runs on the board.
+    fn show_health(&self) {
+        let named =
+            |kind: &str, context: &Context| (format!("{kind}:{}", context.id), context.health.clone());
+        let extensions = self.extensions.iter().map(|(context, _)| named(EXTENSION, context)).collect();
+        let mut groups = vec![HealthGroup { name: "extensions".to_owned(), components: extensions }];
+        for (at, pipeline) in self.pipelines.iter().enumerate() {
+            let receivers = self.receivers.iter().filter(|built| built.pipelines.contains(&at));
+            let exporters = pipeline.exporters.iter().filter_map(|at| self.exporters.get(*at));
+            let components = receivers
+                .map(|built| named(RECEIVER, &built.context))
+                .chain(pipeline.processors.iter().map(|(context, _)| named(PROCESSOR, context)))
+                .chain(exporters.map(|(context, _)| named(EXPORTER, context)))
+                .collect();
+            groups.push(HealthGroup { name: format!("pipeline:{}", pipeline.id), components });
+        }
+        self.board.show(groups);
+    }
 }
 
 fn names(references: &[weir_config::Reference], id: &ComponentId) -> bool {
@@ -146,41 +183,52 @@ struct Builder<'a> {
     telemetry: Telemetry,
     dead_letters: DeadLetters,
     storages: Storages,
+    board: HealthBoard,
+    /// By kind and id; of processors, which are one per pipeline, also by the pipeline.
+    health: HashMap<(&'static str, Option<String>, ComponentId), Health>,
     found: Diagnostics,
 }
 
 impl Builder<'_> {
-    fn context(&self, id: &ComponentId) -> Context {
+    /// The same component has the same status in each of its contexts.
+    fn context(&mut self, kind: &'static str, pipeline: Option<&str>, id: &ComponentId) -> Context {
         let context = Context::new(id.clone(), self.telemetry.clone(), self.dead_letters.clone());
-        Context { storages: self.storages.clone(), ..context }
+        let key = (kind, pipeline.map(str::to_owned), id.clone());
+        let health = self.health.entry(key).or_default().clone();
+        Context { storages: self.storages.clone(), board: self.board.clone(), health, ..context }
     }
 
     /// Builds all extensions, so that those are checked too that are not started, and returns those that are.
-    fn extensions(&mut self, topology: &Topology) -> Vec<(ComponentId, Box<dyn Extension>)> {
+    fn extensions(&mut self, topology: &Topology) -> Vec<(Context, Box<dyn Extension>)> {
         let mut built = HashMap::new();
         for section in &topology.extensions {
             let factories = self.registry.extensions;
-            let Some(factory) = self.find("extension", section, factories, |factory| factory.info) else {
+            let Some(factory) = self.find(EXTENSION, section, factories, |factory| factory.info) else {
                 continue;
             };
-            if let Some(extension) = self.create(section, factory.create) {
+            if let Some(extension) = self.create(EXTENSION, None, section, factory.create) {
                 built.insert(section.id.clone(), extension);
             }
         }
         let started: Vec<_> = topology
             .started_extensions
             .iter()
-            .filter_map(|reference| Some((reference.id.clone(), built.remove(&reference.id)?)))
+            .filter_map(|reference| {
+                let extension = built.remove(&reference.id)?;
+                Some((self.context(EXTENSION, None, &reference.id), extension))
+            })
             .collect();
-        let storages =
-            started.iter().filter_map(|(id, extension)| Some((id.clone(), extension.storage()?))).collect();
+        let storages = started
+            .iter()
+            .filter_map(|(context, extension)| Some((context.id.clone(), extension.storage()?)))
+            .collect();
         self.storages = Storages::new(storages);
         started
     }
 
     /// Where exporters that inputs must not wait for keep what waits, unless their `queue.storage` says something else: in the first storage
     /// that is started, or, when none is, in a folder of the dead letters. Returns the extension that must be started for that.
-    fn default_storage(&mut self, topology: &Topology) -> Option<(ComponentId, Box<dyn Extension>)> {
+    fn default_storage(&mut self, topology: &Topology) -> Option<(Context, Box<dyn Extension>)> {
         let mut started = topology.started_extensions.iter();
         let found = started.find_map(|reference| self.storages.find(&reference.id).ok());
         let (storage, extension) = match found {
@@ -188,8 +236,9 @@ impl Builder<'_> {
             None => {
                 let id: ComponentId = UNDELIVERED.parse().ok()?;
                 let directory = Path::new(&topology.service.dead_letter.directory).join("undelivered");
-                let extension = Undelivered::new(directory, self.context(&id));
-                (extension.storage()?, Some((id, Box::new(extension) as Box<dyn Extension>)))
+                let context = self.context(EXTENSION, None, &id);
+                let extension = Undelivered::new(directory, context.clone());
+                (extension.storage()?, Some((context, Box::new(extension) as Box<dyn Extension>)))
             }
         };
         self.storages = std::mem::take(&mut self.storages).with_default(storage);
@@ -198,20 +247,20 @@ impl Builder<'_> {
 
     fn receiver(&mut self, section: &Section) -> Option<Box<dyn Receiver>> {
         let factories = self.registry.receivers;
-        let factory = self.find("receiver", section, factories, |factory| factory.info)?;
-        self.create(section, factory.create)
+        let factory = self.find(RECEIVER, section, factories, |factory| factory.info)?;
+        self.create(RECEIVER, None, section, factory.create)
     }
 
-    fn processor(&mut self, section: &Section) -> Option<Box<dyn Processor>> {
+    fn processor(&mut self, section: &Section, pipeline: Option<&str>) -> Option<Box<dyn Processor>> {
         let factories = self.registry.processors;
-        let factory = self.find("processor", section, factories, |factory| factory.info)?;
-        self.create(section, factory.create)
+        let factory = self.find(PROCESSOR, section, factories, |factory| factory.info)?;
+        self.create(PROCESSOR, pipeline, section, factory.create)
     }
 
     fn exporter(&mut self, section: &Section) -> Option<BuiltExporter> {
         let factories = self.registry.exporters;
-        let factory = self.find("exporter", section, factories, |factory| factory.info)?;
-        let built: BuiltExporter = self.create(section, factory.create)?;
+        let factory = self.find(EXPORTER, section, factories, |factory| factory.info)?;
+        let built: BuiltExporter = self.create(EXPORTER, None, section, factory.create)?;
         if let Some(storage) = &built.helper.storage
             && let Err(why) = self.storages.find(storage)
         {
@@ -234,17 +283,18 @@ impl Builder<'_> {
                 .find(|pipeline| names(&pipeline.processors, id))
                 .is_some_and(|first| first.id == pipeline.id)
         };
+        let name = pipeline.id.to_string();
         let mut processors = Vec::new();
         for reference in &pipeline.processors {
             let Some(section) = topology.processors.iter().find(|section| section.id == reference.id) else {
                 continue;
             };
             let reported = self.found.clone();
-            if let Some(processor) = self.processor(section) {
+            if let Some(processor) = self.processor(section, Some(&name)) {
                 if first_use(&section.id) {
                     self.warn_of_slips(section, &processor.demand());
                 }
-                processors.push((section.id.clone(), processor));
+                processors.push((self.context(PROCESSOR, Some(&name), &section.id), processor));
             } else if !first_use(&section.id) {
                 // The errors of a section are reported once, not once per pipeline.
                 self.found = reported;
@@ -260,7 +310,7 @@ impl Builder<'_> {
             .map(|(_, processor)| processor.demand())
             .chain(used.iter().map(|index| exporters[*index].1.exporter.demand()));
         BuiltPipeline {
-            id: pipeline.id.to_string(),
+            id: name,
             accepts: accepted(pipeline.id.signal()),
             demand: reads.fold(Demand::nothing(), Demand::and),
             processors,
@@ -314,10 +364,13 @@ impl Builder<'_> {
 
     fn create<T>(
         &mut self,
+        kind: &'static str,
+        pipeline: Option<&str>,
         section: &Section,
         create: fn(Settings<'_>, Context) -> Result<T, Diagnostics>,
     ) -> Option<T> {
-        match create(Settings::new(self.document, section), self.context(&section.id)) {
+        let context = self.context(kind, pipeline, &section.id);
+        match create(Settings::new(self.document, section), context) {
             Ok(built) => Some(built),
             Err(errors) => {
                 self.found.extend(errors);

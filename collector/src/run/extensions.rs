@@ -1,25 +1,25 @@
 //! Extensions: started before everything else, stopped after everything else.
 
 use anyhow::Context as _;
-use weir_component::Extension;
-use weir_config::ComponentId;
+use weir_component::{Context, Extension, Status};
 
 /// Extensions that are started, in that order.
-pub struct Extensions(Vec<(ComponentId, Box<dyn Extension>)>);
+pub struct Extensions(Vec<(Context, Box<dyn Extension>)>);
 
 impl Extensions {
     /// Starts these, in order.
     ///
     /// # Errors
     /// When one cannot start; those before it are stopped first.
-    pub async fn start(extensions: Vec<(ComponentId, Box<dyn Extension>)>) -> anyhow::Result<Extensions> {
+    pub async fn start(extensions: Vec<(Context, Box<dyn Extension>)>) -> anyhow::Result<Extensions> {
         let mut started = Extensions(Vec::new());
-        for (id, extension) in extensions {
+        for (context, extension) in extensions {
             if let Err(error) = extension.start().await {
                 started.stop().await;
-                return Err(error).with_context(|| format!("extension {id} cannot start"));
+                return Err(error).with_context(|| format!("extension {} cannot start", context.id));
             }
-            started.0.push((id, extension));
+            context.health.report(Status::Ok);
+            started.0.push((context, extension));
         }
         Ok(started)
     }

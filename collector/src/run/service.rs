@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use weir_component::budget::MemoryBudget;
 use weir_component::delivery::{Marks, TrunkStart};
 use weir_component::exporter_helper::{self, ExporterTask, Queue, Unfinished};
-use weir_component::{Processor, ReceiverError, ReceiverHost};
+use weir_component::{Processor, ReceiverError, ReceiverHost, Status};
 use weir_config::{ByteSize, ComponentId};
 use weir_pdata::{Demand, SharedProjection};
 
@@ -42,11 +42,17 @@ pub enum Ended {
 /// When a component cannot start, or a receiver cannot go on. Everything is stopped in order first.
 pub async fn run(mut graph: Graph, options: Options, stop: CancellationToken) -> anyhow::Result<Ended> {
     let deadline = graph.service.shutdown_timeout.get();
+    let board = graph.board.clone();
     let extensions = Extensions::start(std::mem::take(&mut graph.extensions)).await?;
     let outcome = match start(graph, &stop).await {
         Ok(Some(mut running)) => {
             extensions.ready().await;
+            board.program().report(Status::Ok);
             let outcome = running.wait(options, &stop).await;
+            board.program().report(match &outcome {
+                Ok(_) => Status::Stopping,
+                Err(error) => Status::FatalError(format!("{error:#}")),
+            });
             stop.cancel();
             let unfinished = running.stop(deadline).await;
             outcome.and_then(
@@ -96,12 +102,13 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let feeding = receivers.iter().filter(|built| built.pipelines.contains(&at));
         let feeding = feeding.map(|built| Arc::from(built.context.id.to_string())).collect();
         let BuiltPipeline { id, accepts, processors, exporters, demand } = pipeline;
-        for (processor_id, processor) in &processors {
+        for (context, processor) in &processors {
             let started = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 started = processor.start(&id, stop.clone()) => started,
             };
-            started.with_context(|| format!("processor {processor_id} cannot start"))?;
+            started.with_context(|| format!("processor {} cannot start", context.id))?;
+            context.health.report(Status::Ok);
         }
         let queues: Arc<[Queue]> = exporters.iter().map(|at| running.queues[*at].clone()).collect();
         let reads = demand != Demand::nothing();
@@ -159,7 +166,12 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let host = ReceiverHost { context, projection, lanes };
         let stop = stop.clone();
         running.receivers.spawn(async move {
+            let health = &host.context.health;
             let ended = receiver.run(host.clone(), stop.clone()).await;
+            health.report(match &ended {
+                Ok(()) => Status::Stopped,
+                Err(error) => Status::FatalError(error.to_string()),
+            });
             if ended.is_ok() && !stop.is_cancelled() {
                 // Nothing more comes of it.
                 host.ready();
