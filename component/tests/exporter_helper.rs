@@ -523,3 +523,47 @@ async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
     drop(queue);
     task.finish(Duration::from_secs(60)).await;
 }
+
+#[tokio::test]
+async fn a_lane_that_is_lost_is_not_waited_for_and_nothing_of_it_is_left_undone() {
+    let directory = tempfile::tempdir().unwrap();
+    for (lost, left) in [(true, 0), (false, 5)] {
+        let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
+        let hour = weir_config::Duration::from_secs(3_600);
+        let retry = RetryConfig { initial_interval: hour, max_interval: hour, ..RetryConfig::default() };
+        let helper = HelperConfig { retry, ..fast() };
+        let built = BuiltExporter { exporter: Box::new(Away(sender)), helper };
+        let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
+        let ledger = Ledger::new(LedgerSpec {
+            source: "c/g/t".into(),
+            number: 7,
+            shard: Shard(0),
+            own: Shard(1),
+            position: Some(0),
+            metadata: Metadata {
+                exported: BTreeMap::from([("main/test".to_owned(), 0)]),
+                pending: BTreeMap::from([("main/test".to_owned(), 10)]),
+                ..Metadata::default()
+            },
+            wake: Arc::new(|| {}),
+        });
+        let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
+        let mut batch = batches(&[5]).remove(0);
+        batch.origin.positions = 0..10;
+        lane.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
+        tries.recv().await.unwrap();
+        task.end();
+        if lost {
+            ledger.lose();
+        } else {
+            ledger.close();
+        }
+        drop((queue, lane));
+        let began = std::time::Instant::now();
+        let unfinished = task.finish(Duration::from_secs(60)).await;
+        assert!(began.elapsed() < Duration::from_secs(30), "it waits for a try that will not be made");
+        // Somebody else exports what was lost; what was given up is read again by the next start.
+        assert_eq!((unfinished.read_again, unfinished.dead_letters), (left, 0));
+        assert_eq!(probe.count(Outcome::Failed), 1);
+    }
+}

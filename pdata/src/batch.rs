@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
@@ -119,6 +120,9 @@ pub struct Origin {
     /// It may have been delivered before, longer ago than a destination remembers what it has seen: by an earlier owner of the
     /// lane, or by a try whose outcome nobody knows.
     pub repeated: bool,
+    /// After this moment its lane may have another owner, who delivers it, too: no part of it may begin to leave then. `None`: the lane
+    /// has one owner only, or the batch has a [fence](Self::fence).
+    pub owned_until: Option<Instant>,
     /// Of derived batches: closed when one of the inputs has another owner. Then it must not begin to leave.
     pub fence: Option<Fence>,
 }

@@ -94,13 +94,24 @@ impl Weir {
         lines(&self.stdout)
     }
 
-    /// Waits for a log line that contains `text`, and returns it. Fails at once if the program ends without one.
+    /// Waits for a log line that contains `text`, and returns it: the first one, however long ago it was. Fails at once if the
+    /// program ends without one.
     pub async fn wait_for_log(&mut self, text: &str, timeout: Duration) -> Result<String> {
+        self.wait_for_log_after(0, text, timeout).await
+    }
+
+    /// As [`Weir::wait_for_log`], for a line behind the first `lines`.
+    pub async fn wait_for_log_after(
+        &mut self,
+        lines: usize,
+        text: &str,
+        timeout: Duration,
+    ) -> Result<String> {
         let what = format!("a log line with {text:?}");
         let found = wait_until(&what, timeout, || {
             // Before the log is read: once the program has ended, the log is complete.
             let ended = self.ended();
-            let seen = self.log().into_iter().find(|line| line.contains(text));
+            let seen = self.log().into_iter().skip(lines).find(|line| line.contains(text));
             let what = &what;
             async move {
                 match (seen, ended?) {

@@ -238,7 +238,9 @@ async fn a_gateway_that_was_cut_off_does_not_store_what_another_has_stored() -> 
     clickhouse.fault(json!({"mode": "http500", "code": 241, "times": 1_000_000, "match": "INSERT"})).await?;
     let mut first = Weir::start(&config, &[], &[])?;
     first.wait_for_log("export failed, retrying", TIMEOUT).await?;
+    // Wherever it is with the next try.
     first.signal("STOP")?;
+    let before = first.log().len();
 
     clickhouse.fault(json!({"mode": "ok"})).await?;
     let second = Weir::start(&config, &[], &[])?;
@@ -248,9 +250,10 @@ async fn a_gateway_that_was_cut_off_does_not_store_what_another_has_stored() -> 
     forget(&clickhouse, &database).await?;
 
     first.signal("CONT")?;
-    first.wait_for_log("\"lost\":true", TIMEOUT).await?;
+    let lost = first.wait_for_log_after(before, "\"lost\":true", TIMEOUT).await?;
     // What it has begun it gives up; then it takes its part of the partitions again.
-    first.wait_for_log("partitions assigned", TIMEOUT).await?;
+    let lost = first.log().iter().position(|line| *line == lost).context("the line")?;
+    first.wait_for_log_after(lost, "partitions assigned", TIMEOUT).await?;
     assert_eq!(first.terminate(TIMEOUT).await?.code, Some(0));
     assert_eq!(second.terminate(TIMEOUT).await?.code, Some(0));
     let now = clickhouse.number(&count).await?;

@@ -15,6 +15,12 @@ struct Shared {
     heard: Mutex<Option<Instant>>,
 }
 
+impl Shared {
+    fn end(&self) -> Option<Instant> {
+        Some((*self.heard.lock().unwrap_or_else(PoisonError::into_inner))? + self.length)
+    }
+}
+
 impl Lease {
     /// A lease of this length, which does not hold yet. The default one always holds.
     #[must_use]
@@ -33,10 +39,13 @@ impl Lease {
     /// Whether nobody else can be the owner at `now`.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
-        self.0.as_ref().is_none_or(|shared| {
-            let heard = *shared.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.is_some_and(|heard| now.saturating_duration_since(heard) < shared.length)
-        })
+        self.0.as_ref().is_none_or(|shared| shared.end().is_some_and(|end| now < end))
+    }
+
+    /// When it ends, unless it is renewed. `None`: it never does, or it does not hold yet.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.0.as_ref()?.end()
     }
 }
 
@@ -54,6 +63,8 @@ mod tests {
         lease.renew(now + 5 * second);
         lease.renew(now + 3 * second);
         assert!(lease.holds(now + 14 * second) && !lease.holds(now + 15 * second));
+        assert_eq!(lease.end(), Some(now + 15 * second));
         assert!(Lease::default().holds(now + 1_000_000 * second));
+        assert_eq!(Lease::default().end(), None);
     }
 }

@@ -105,6 +105,7 @@ struct Sink {
 struct WriteProgress {
     written: u64,
     closed: bool,
+    lost: bool,
 }
 
 /// What to write down for a lane.
@@ -388,6 +389,18 @@ impl Ledger {
         self.until_written(0).await
     }
 
+    /// After which moment the lane may have another owner, unless more is heard by then. `None`: never.
+    #[must_use]
+    pub fn owned_until(&self) -> Option<Instant> {
+        self.0.lease.end()
+    }
+
+    /// Waits until the ownership has ended.
+    pub async fn until_closed(&self) {
+        // Nobody can tell any more: it has ended.
+        let _ = self.0.progress.subscribe().wait_for(|now| now.closed).await;
+    }
+
     /// Something is to be written down again, if only to see whether it can be.
     fn request_write(&self) -> u64 {
         let mut state = self.lock();
@@ -402,6 +415,18 @@ impl Ledger {
     pub fn close(&self) {
         self.0.fence.close();
         self.0.progress.send_modify(|progress| progress.closed = true);
+    }
+
+    /// As [`close`](Self::close), because somebody else has the lane already, and delivers what is left of it.
+    pub fn lose(&self) {
+        self.0.fence.close();
+        self.0.progress.send_modify(|progress| (progress.closed, progress.lost) = (true, true));
+    }
+
+    /// Whether the ownership has ended because somebody else has the lane.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.0.progress.borrow().lost
     }
 
     /// Something that the lane gave is on its way to a destination, as long as this is kept: the lane is not

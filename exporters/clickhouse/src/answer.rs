@@ -4,10 +4,9 @@
 //! words. So inserts are sent from here.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -31,27 +30,40 @@ pub(crate) struct Refusal {
 }
 
 /// The bytes of a request, in the pieces that they are in.
+///
+/// They end in an error, and with it the connection, when they are to leave after [`owned_until`](weir_pdata::Origin::owned_until): a
+/// server does not take part of an insert. That is asked here, and not before, because a program may be stopped at any moment, and
+/// a connection may take its time.
 pub(crate) struct Parts {
     parts: VecDeque<Bytes>,
     left: u64,
+    until: Option<Instant>,
 }
 
+/// The rest of the request was not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("it was to be sent so late that its lane may have another owner: asking first")]
+pub(crate) struct TooLate;
+
 impl Parts {
-    /// These bytes.
-    pub fn new(parts: Vec<Bytes>) -> Parts {
+    /// These bytes, to be sent before `until`.
+    pub fn new(parts: Vec<Bytes>, until: Option<Instant>) -> Parts {
         let left = parts.iter().map(|part| part.len() as u64).sum();
-        Parts { parts: parts.into(), left }
+        Parts { parts: parts.into(), left, until }
     }
 }
 
 impl Body for Parts {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = TooLate;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
+        if !self.parts.is_empty() && self.until.is_some_and(|until| Instant::now() >= until) {
+            return Poll::Ready(Some(Err(TooLate)));
+        }
         let next = self.parts.pop_front();
         self.left -= next.as_ref().map_or(0, |part| part.len() as u64);
         Poll::Ready(next.map(|part| Ok(Frame::data(part))))

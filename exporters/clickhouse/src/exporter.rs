@@ -245,7 +245,8 @@ impl ClickHouseExporter {
             body = left.take().unwrap_or(body);
             let token = token(&table.name, batches, &body);
             let views = if by_view.is_some() { Views::DoWithout } else { Views::Fail };
-            let Err(failure) = self.server.insert(&table.name, &token, &body, views).await else {
+            let until = batches.iter().filter_map(|batch| batch.origin.owned_until).min();
+            let Err(failure) = self.server.insert(&table.name, &token, &body, views, until).await else {
                 self.account(table, &rows);
                 if let Some(failure) = by_view {
                     self.refused_by_view(table, batches, &token, &failure);

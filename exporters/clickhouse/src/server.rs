@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clickhouse::Client;
@@ -241,14 +241,21 @@ impl Server {
         }
     }
 
-    /// Inserts rows. When the server knows the token already, it keeps the rows it has.
-    pub async fn insert(&self, table: &str, token: &str, body: &Body, views: Views) -> Result<(), Failure> {
+    /// Inserts rows. When the server knows the token already, it keeps the rows it has. They leave before `until`, or not at all.
+    pub async fn insert(
+        &self,
+        table: &str,
+        token: &str,
+        body: &Body,
+        views: Views,
+        until: Option<Instant>,
+    ) -> Result<(), Failure> {
         let facts = self.facts().await?;
         if let Some(why) = self.refusal(&facts) {
             self.forget();
             return Err(Failure::other(why));
         }
-        let inserted = self.insert_with(&facts, table, token, body, views).await;
+        let inserted = self.insert_with(&facts, table, token, body, views, until).await;
         if inserted.as_ref().is_err_and(Failure::is_of_the_server) {
             self.forget();
         }
@@ -266,6 +273,7 @@ impl Server {
         token: &str,
         body: &Body,
         views: Views,
+        until: Option<Instant>,
     ) -> Result<(), Failure> {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {} ", quoted(table));
@@ -292,7 +300,7 @@ impl Server {
                 request = request.header(name, value);
             }
         }
-        let request = request.body(Parts::new(body.parts.clone()));
+        let request = request.body(Parts::new(body.parts.clone(), until));
         let request = request.map_err(|error| Failure::other(format!("no request can be made: {error}")))?;
         let answer = self.http.request(request).await.map_err(|error| Failure::other(chain(&error)))?;
         let outcome = read(answer).await.map_err(|error| Failure::other(chain(&error)))?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use axum::Router;
@@ -9,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use weir_component::testkit::context;
-use weir_component::{Exporter, Settings};
+use weir_component::{ExportError, Exporter, Settings};
 use weir_config::{Document, SourceText, Topology};
 use weir_exporter_clickhouse::FACTORY;
 use weir_pdata::{Ack, EventBatch, Origin, Signal};
@@ -107,6 +108,27 @@ async fn every_insert_names_its_columns_and_says_its_settings() {
     };
     assert!(token(&seen[3]).is_some());
     assert_eq!(token(&seen[3]), token(&seen[4]), "the same export again");
+}
+
+#[tokio::test]
+async fn an_insert_leaves_while_its_lane_is_owned_or_not_at_all() {
+    let (url, book) = server().await;
+    let exporter = exporter(&url, "");
+    let mut span = span();
+    let bodies = |book: &Book| book.lock().unwrap().iter().filter(|seen| inserts(seen)).count();
+    // Over by the time that the server has described its table.
+    span.origin.owned_until = Some(Instant::now());
+    let error = exporter.export(&[span.clone()]).await.unwrap_err();
+    assert!(matches!(&error, ExportError::Retryable { .. }), "{error}");
+    assert!(error.to_string().contains("may have another owner"), "{error}");
+    assert_eq!(bodies(&book), 0);
+    span.origin.owned_until = Some(Instant::now() + Duration::from_secs(60));
+    exporter.export(&[span]).await.unwrap();
+    assert_eq!(bodies(&book), 1);
+}
+
+fn inserts(seen: &Seen) -> bool {
+    seen.fields.iter().any(|field| field.starts_with("query=INSERT"))
 }
 
 #[tokio::test]

@@ -226,10 +226,11 @@ impl Assignment {
     }
 
     /// Gives these partitions up. Nothing more is begun for any of them from the first moment on.
-    pub(crate) fn drop_all(&mut self, partitions: &[i32]) {
+    pub(crate) fn drop_all(&mut self, partitions: &[i32], lost: bool) {
         self.some(partitions).for_each(|owned| {
             owned.closing = true;
-            owned.position.ledger.close();
+            let ledger = &owned.position.ledger;
+            if lost { ledger.lose() } else { ledger.close() }
         });
         self.release(partitions);
         for partition in partitions {

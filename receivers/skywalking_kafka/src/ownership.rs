@@ -204,7 +204,7 @@ impl<'a> Ownership<'a> {
     /// Gives everything up. The consumer cannot close while a rebalance waits for its answer.
     pub(crate) fn close(&mut self) {
         self.asking.end();
-        self.give_up(&self.assignment.partitions());
+        self.give_up(&self.assignment.partitions(), false);
         self.answer_owed();
         for event in self.consumer.context().take_events() {
             self.tell(event);
@@ -314,7 +314,8 @@ impl<'a> Ownership<'a> {
     /// Lanes have ended and are committed.
     fn closed(&mut self, closing: Closing, now: Instant) {
         let Closing { partitions, then, .. } = closing;
-        self.give_up(&partitions);
+        let lost = matches!(self.owed, Some(Rebalance::Revoke { lost: true, .. }));
+        self.give_up(&partitions, lost);
         let Some(again) = then else {
             self.step = Step::Stopped;
             return;
@@ -436,9 +437,9 @@ impl<'a> Ownership<'a> {
         }
     }
 
-    fn give_up(&mut self, partitions: &[i32]) {
+    fn give_up(&mut self, partitions: &[i32], lost: bool) {
         partitions.iter().for_each(|partition| self.committer.remove(*partition));
-        self.assignment.drop_all(partitions);
+        self.assignment.drop_all(partitions, lost);
         self.count_assigned();
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct ExportRunner {
     pub seed: AtomicU64,
 }
 
-/// The exporter was told to give up: what is not delivered.
+/// The exporter was told to give up, or what it exports has another owner: what is not delivered.
 struct Aborted(Vec<EventBatch>);
 
 /// What came of some rows.
@@ -137,7 +137,10 @@ impl ExportRunner {
             && let Err(Aborted(left)) = self.deliver_range(&route, &range, by_signal).await
         {
             self.metrics.abandoned.inc_by(rows as u64);
-            self.abandon(left, rest.into_iter().map(|(held, _)| held).collect());
+            // Of a lane that is lost they are somebody else's; dropping what is held fails the inputs.
+            if !route.ledger.is_lost() {
+                self.abandon(left, rest.into_iter().map(|(held, _)| held).collect());
+            }
             return;
         }
         self.observe_delays(delays);
@@ -311,7 +314,7 @@ impl ExportRunner {
     }
 
     /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over. `None`: told to give up,
-    /// or with a ledger that its ownership is over.
+    /// or the ownership of what it exports is over.
     async fn attempt(
         &self,
         batches: &mut [EventBatch],
@@ -330,12 +333,17 @@ impl ExportRunner {
         let mut backoff = Backoff::new(self.config.retry);
         let mut attempts = self.condition.attempts();
         loop {
+            if batches.iter().any(|batch| batch.origin.is_fenced()) {
+                return None;
+            }
             if let Some(ledger) = ledger {
                 tokio::select! {
                     biased;
                     () = self.abort.cancelled() => return None,
                     owned = ledger.until_owned() => owned.ok()?,
                 }
+                let until = ledger.owned_until();
+                batches.iter_mut().for_each(|batch| batch.origin.owned_until = until);
             }
             if since.elapsed() >= REMEMBERED {
                 batches.iter_mut().for_each(|batch| batch.origin.repeated = true);
@@ -374,8 +382,15 @@ impl ExportRunner {
                 let exporter = self.context.id.to_string();
                 tracing::warn!(exporter, %reason, ?wait, more, "export failed, retrying");
             }
+            let lost = async {
+                match ledger {
+                    Some(ledger) => ledger.until_closed().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.abort.cancelled() => return None,
+                () = lost => return None,
                 () = tokio::time::sleep(wait) => {}
             }
         }
