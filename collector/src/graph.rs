@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use weir_component::factory::{BuiltExporter, Info, Settings};
+use weir_component::factory::{BuiltExporter, Info};
 use weir_component::health::HealthGroup;
 use weir_component::{
-    Context, DeadLetters, Extension, Health, HealthBoard, Processor, Receiver, Registry, Storages, Telemetry,
+    Context, DeadLetters, Extension, Health, HealthBoard, Processor, Receiver, Registry, Settings, Storages,
+    Telemetry,
 };
 use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,

@@ -31,10 +31,10 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
-pub use build::Check;
 pub use build::factory::{
-    self, ExporterFactory, ExtensionFactory, ProcessorFactory, ReceiverFactory, Registry, Settings,
+    self, ExporterFactory, ExtensionFactory, ProcessorFactory, ReceiverFactory, Registry,
 };
+pub use build::{Check, Settings};
 pub use clock::{Clock, SystemClock};
 pub use context::Context;
 pub use dead_letter::DeadLetters;

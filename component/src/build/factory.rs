@@ -3,46 +3,12 @@
 //! A component crate exports one `const FACTORY`. A program is a [`Registry`] of factories.
 //! `create` reads and checks the settings and does nothing else: no I/O, no tasks. `weir validate` calls it too.
 
-use serde::de::DeserializeOwned;
-use weir_config::{ComponentId, Diagnostic, Diagnostics, Document, Section};
+use weir_config::Diagnostics;
 
+use super::Settings;
 use crate::exporter_helper::HelperConfig;
 use crate::telemetry::Metric;
 use crate::{Context, Exporter, Extension, Processor, Receiver};
-
-/// The settings of one component, to be read by its factory.
-#[derive(Clone, Copy)]
-pub struct Settings<'a> {
-    document: &'a Document,
-    section: &'a Section,
-}
-
-impl<'a> Settings<'a> {
-    /// The settings in `section` of `document`.
-    #[must_use]
-    pub fn new(document: &'a Document, section: &'a Section) -> Settings<'a> {
-        Settings { document, section }
-    }
-
-    /// The component's id.
-    #[must_use]
-    pub fn id(&self) -> &'a ComponentId {
-        &self.section.id
-    }
-
-    /// Reads the section as the component's own type.
-    ///
-    /// # Errors
-    /// Every unknown key, missing key and wrong value, with its place.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Diagnostics> {
-        self.document.read_section(self.section)
-    }
-
-    /// An error at `key` (a path within the section, such as `rules[2].when`; empty for the section itself).
-    pub fn error_at(&self, key: &str, message: impl Into<String>) -> Diagnostic {
-        self.document.error_at(self.section, key, message)
-    }
-}
 
 /// What all factories say about their component.
 #[derive(Clone, Copy, Debug)]

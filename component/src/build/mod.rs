@@ -2,5 +2,7 @@
 
 mod check;
 pub mod factory;
+mod settings;
 
 pub use check::Check;
+pub use settings::Settings;

@@ -16,6 +16,7 @@ mod ledger;
 mod marks;
 mod metadata;
 pub mod offsets;
+mod shard;
 mod split;
 mod start;
 
@@ -23,5 +24,6 @@ pub use lease::Lease;
 pub use ledger::{Attachment, Closed, InFlight, Ledger, LedgerSpec, Position, positions};
 pub use marks::Marks;
 pub use metadata::{MAX_BYTES, Metadata, Rewritten, Unreadable};
+pub use shard::Shard;
 pub use split::Split;
-pub use start::{LaneStart, Shard, TrunkStart};
+pub use start::{LaneStart, TrunkStart};

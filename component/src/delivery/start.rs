@@ -5,13 +5,9 @@ use std::sync::Arc;
 
 use weir_pdata::Fence;
 
-use super::Marks;
 use super::metadata::operator_of;
+use super::{Marks, Shard};
 use crate::{LaneId, Watermark};
-
-/// Which lanes' windows are added up: those of lanes with the same shard. 0 unless a gateway reads only part of the input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Shard(pub u32);
 
 /// How a lane begins in one pipeline. `LaneId::into` gives one that begins anew.
 #[derive(Clone, Debug)]

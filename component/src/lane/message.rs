@@ -1,23 +1,13 @@
 //! What flows down a lane and along the trunk.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_pdata::EventBatch;
 
+use super::id::LaneId;
 use crate::Watermark;
 use crate::delivery::LaneStart;
-
-/// The number of a lane, unique within one run of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneId(pub u64);
-
-impl fmt::Display for LaneId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lane {}", self.0)
-    }
-}
 
 /// What flows down a lane, in order.
 #[derive(Clone, Debug)]

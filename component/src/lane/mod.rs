@@ -1,5 +1,6 @@
 //! Lanes as a receiver sees them.
 
+mod id;
 mod message;
 mod set;
 
@@ -10,7 +11,8 @@ use weir_pdata::Encoded;
 
 use crate::delivery::Ledger;
 
-pub use message::{LaneId, LaneMessage, TrunkMessage};
+pub use id::LaneId;
+pub use message::{LaneMessage, TrunkMessage};
 pub use set::{LaneSet, LaneTrunk};
 
 /// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.

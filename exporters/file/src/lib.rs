@@ -3,8 +3,8 @@
 mod config;
 mod lines;
 
-use weir_component::Context;
-use weir_component::factory::{BuiltExporter, ExporterFactory, Info, Settings};
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
+use weir_component::{Context, Settings};
 use weir_config::Diagnostics;
 
 use crate::config::FileConfig;

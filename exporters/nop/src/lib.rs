@@ -5,9 +5,9 @@
 mod config;
 mod nop;
 
-use weir_component::Context;
 use weir_component::exporter_helper::HelperConfig;
-use weir_component::factory::{BuiltExporter, ExporterFactory, Info, Settings};
+use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
+use weir_component::{Context, Settings};
 use weir_config::Diagnostics;
 
 use crate::config::NopConfig;

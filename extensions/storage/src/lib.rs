@@ -15,8 +15,8 @@ mod recovery;
 mod state;
 mod walk;
 
-use weir_component::factory::{ExtensionFactory, Info, Settings};
-use weir_component::{Context, Extension};
+use weir_component::factory::{ExtensionFactory, Info};
+use weir_component::{Context, Extension, Settings};
 use weir_config::Diagnostics;
 
 pub use crate::config::{Fsync, Limits, StorageConfig};
