@@ -7,8 +7,8 @@ mod config;
 mod extension;
 mod verdict;
 
-use weir_component::factory::{ExtensionFactory, Info, Settings};
-use weir_component::{Context, Extension};
+use weir_component::factory::{ExtensionFactory, Info};
+use weir_component::{Context, Extension, Settings};
 use weir_config::Diagnostics;
 
 use crate::config::HealthCheckConfig;

@@ -1,21 +1,20 @@
 //! Delivering one group of batches: retry, split, dead-letter.
 
 mod backoff;
+mod dead_letters;
 mod isolation;
+mod rows;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::BooleanArray;
-use arrow::compute::filter_record_batch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_pdata::{EventBatch, Held, Payload, Signal};
+use weir_pdata::{EventBatch, Signal};
 
 pub use backoff::Backoff;
 
@@ -27,6 +26,7 @@ use super::unfinished::Condition;
 use crate::delivery::{Ledger, Split};
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 use isolation::{RowIsolation, Step};
+use rows::{name_part, pick};
 
 /// After so long an export that is tried again counts as [repeated](weir_pdata::Origin::repeated): it may have been stored, and
 /// what a destination remembers may be short.
@@ -191,42 +191,6 @@ impl ExportRunner {
             () = self.abort.cancelled() => false,
             written = route.ledger.until_written(version) => written.is_ok(),
         }
-    }
-
-    /// Gives up a batch that waits.
-    pub fn abandon_queued(&self, Queued { batch, held, on_disk, .. }: Queued) {
-        self.metrics.abandoned.inc_by(batch.len() as u64);
-        if !on_disk {
-            self.abandon(vec![batch], vec![held]);
-        }
-    }
-
-    /// Gives up rows because the program, or their lane, ends: their inputs fail. Rows whose input nobody reads again go to the dead
-    /// letters.
-    pub fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
-        let rows = batches.iter().map(EventBatch::len).sum::<usize>() as u64;
-        if inputs.iter().any(Held::is_read_again) {
-            self.condition.left_to_input(rows);
-            return; // dropping what is held fails the inputs
-        }
-        if rows > 0 {
-            let trouble = self.condition.trouble();
-            let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
-            let reason = format!("the program ended before it was exported{why}");
-            self.dead_letter(&self.restored(batches, &reason), &reason);
-            self.condition.add_dead_letters(rows);
-        }
-        inputs.into_iter().for_each(|held| drop(held.release()));
-    }
-
-    /// Puts a batch that cannot wait into the dead letters, and acknowledges it.
-    pub fn dead_letter_queued(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
-        let positions = batch.origin.positions.clone();
-        self.dead_letter(&self.restored(vec![batch], reason), reason);
-        if let Some(route) = route.filter(|route| !route.exact) {
-            route.ledger.finish_waiting(&route.sink, &positions);
-        }
-        drop(held.release());
     }
 
     fn observe_delays(&self, delays: Vec<PendingDelay>) {
@@ -395,89 +359,4 @@ impl ExportRunner {
             }
         }
     }
-
-    /// The batches as columns. One whose rows cannot be read again goes to the dead letters without them.
-    fn restored(&self, batches: Vec<EventBatch>, reason: &str) -> Vec<EventBatch> {
-        let restored = |batch: EventBatch| match self.exporter.restore(&batch) {
-            Ok(batch) => Some(batch),
-            Err(error) => {
-                self.dead_letter(&[batch], &format!("{reason}; its rows cannot be read again: {error}"));
-                None
-            }
-        };
-        batches.into_iter().filter_map(restored).collect()
-    }
-
-    /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and where they came from.
-    pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
-        for batch in batches {
-            let Payload::Columns(columns) = &batch.payload else {
-                let Range { start, end } = &batch.origin.positions;
-                let what = [("positions", format!("{start}-{end}").into()), ("rows", batch.len().into())];
-                self.write_dead_letter(batch, reason, what, batch.len());
-                continue;
-            };
-            let mut lines = Vec::new();
-            weir_pdata::json::write_rows(columns, batch.signal, &mut lines);
-            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                // As text: an object with a repeated attribute key would not survive being parsed.
-                let row = String::from_utf8_lossy(line).into_owned();
-                self.write_dead_letter(batch, reason, [("row", row.into())], 1);
-            }
-        }
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
-            let exporter = self.context.id.to_string();
-            tracing::error!(exporter, reason, more, "a row was rejected and is in the dead letters");
-        }
-    }
-
-    /// Writes one dead letter about so many rows of a batch.
-    fn write_dead_letter<const N: usize>(
-        &self,
-        batch: &EventBatch,
-        reason: &str,
-        what: [(&str, Value); N],
-        rows: usize,
-    ) {
-        let mut fields = Map::new();
-        fields.insert("lane".into(), batch.origin.lane.as_ref().into());
-        fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
-        self.context.dead_letters.write(&self.context.id, reason, fields);
-        self.metrics.rejected.inc_by(rows as u64);
-    }
-}
-
-/// Gives part of an export with an identity an identity of its own.
-fn name_part(batches: &mut [EventBatch], part: &Split) {
-    for batch in batches {
-        let identity = batch.origin.identity.take();
-        let named = identity.map(|identity| format!("{identity}.{}{}", part.name(), part.left_out()));
-        batch.origin.identity = named.map(Arc::from);
-    }
-}
-
-/// Of batches with columns, whose first row has the number `first`, these rows without some.
-fn pick(batches: &[EventBatch], first: usize, rows: &Range<usize>, without: &[usize]) -> Vec<EventBatch> {
-    let (mut picked, mut end) = (Vec::new(), first);
-    for batch in batches {
-        let start = end;
-        end += batch.len();
-        let here = rows.start.max(start)..rows.end.min(end);
-        let Payload::Columns(columns) = &batch.payload else { continue };
-        if here.is_empty() {
-            continue;
-        }
-        let mut columns = columns.slice(here.start - start, here.len());
-        let (from, to) = [here.start, here.end].map(|row| without.partition_point(|left| *left < row)).into();
-        if from < to {
-            let mut kept = vec![true; here.len()];
-            without[from..to].iter().for_each(|row| kept[row - here.start] = false);
-            // The filter is as long as the rows. Could it not be used, the refused rows would be refused again.
-            columns = filter_record_batch(&columns, &BooleanArray::from(kept)).unwrap_or(columns);
-        }
-        if columns.num_rows() > 0 {
-            picked.push(batch.clone().with_columns(columns));
-        }
-    }
-    picked
 }

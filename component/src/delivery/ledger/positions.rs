@@ -1,0 +1,97 @@
+//! What to write down for lanes at one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Ledger;
+use crate::delivery::metadata::{MAX_BYTES, operator_of};
+use crate::delivery::{Marks, Metadata, Shard};
+
+/// What to write down for a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The lowest position that is still needed.
+    pub offset: i64,
+    /// What goes with it.
+    pub metadata: Metadata,
+    /// Up to where what had to be written down first is in it.
+    pub version: u64,
+}
+
+/// What to write down for these lanes now, all in one step. `None`: nothing is known of the lane yet.
+///
+/// First every position is read, then every window mark once, then what is on its way. So a mark is never behind a
+/// position that depends on it, and lanes that share windows agree on them.
+#[must_use]
+pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
+    let offsets: Vec<Option<i64>> =
+        ledgers.iter().map(|ledger| ledger.0.tracker.committable().or_else(|| ledger.lock().begin)).collect();
+    let mut marks: BTreeMap<(Arc<str>, Shard), BTreeMap<String, i64>> = BTreeMap::new();
+    for ledger in ledgers {
+        for (pipeline, source) in ledger.lock().pipelines.clone() {
+            let shard = ledger.0.shard;
+            marks.entry((pipeline, shard)).or_insert_with(|| source.delivered(shard));
+        }
+    }
+    let both = ledgers.iter().zip(offsets);
+    both.map(|(ledger, offset)| {
+        let offset = offset?;
+        let state = ledger.lock();
+        let mut metadata = Metadata {
+            generation: ledger.0.resumed.generation.saturating_add(1),
+            incarnation: ledger.0.resumed.incarnation,
+            // Of operators and sinks that are not configured now: they may be again.
+            windows: ledger.0.resumed.windows.clone(),
+            topic: ledger.0.resumed.topic.clone(),
+            lanes: ledger.0.resumed.lanes,
+            rewritten: ledger.0.resumed.rewritten,
+            ..Metadata::default()
+        };
+        for (pipeline, source) in &state.pipelines {
+            let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
+            let closed = state.closed.get(pipeline);
+            for (operator, mark) in found.into_iter().flatten() {
+                let shared = closed.map_or(Some(mark), |latest| latest.get(operator));
+                let Some(mark) = shared.map(|shared| shared.min(mark)) else { continue };
+                metadata.set_window(pipeline, operator, source.fingerprint(operator).as_deref(), *mark);
+            }
+        }
+        for (name, sink) in &state.sinks {
+            if let Some(exported) = sink.exported {
+                metadata.exported.insert(name.to_string(), exported);
+                metadata.pending.extend(sink.pending.map(|end| (name.to_string(), end)));
+                metadata.splits.extend(sink.split.clone().map(|part| (name.to_string(), part)));
+            }
+        }
+        // After the offsets: nothing before them had a later one.
+        metadata.epoch = Some(ledger.0.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch >= 0);
+        if metadata.encode().len() > MAX_BYTES {
+            forget_unused(&mut metadata, &state.pipelines);
+        }
+        Some(Position { offset, metadata, version: state.version })
+    })
+    .collect()
+}
+
+/// Forgets what belongs to other pipelines than these, and to operators that are not configured any more: those whose windows had
+/// a fingerprint, and that have declared none.
+fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks)]) {
+    let is_within = |name: &str| pipelines.iter().any(|(pipeline, _)| within(name, pipeline).is_some());
+    metadata.exported.retain(|sink, _| is_within(sink));
+    metadata.pending.retain(|sink, _| is_within(sink));
+    metadata.splits.retain(|sink, _| is_within(sink));
+    metadata.windows.retain(|name, _| {
+        let (name, fingerprint) = operator_of(name);
+        let is_declared = |marks: &Marks, operator| marks.fingerprint(operator).is_some();
+        pipelines.iter().any(|(pipeline, marks)| {
+            within(name, pipeline)
+                .is_some_and(|operator| fingerprint.is_none() || is_declared(marks, operator))
+        })
+    });
+}
+
+/// What is left of a name of this pipeline.
+fn within<'a>(name: &'a str, pipeline: &str) -> Option<&'a str> {
+    name.strip_prefix(pipeline)?.strip_prefix('/')
+}
