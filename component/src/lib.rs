@@ -38,7 +38,10 @@ pub use build::{Check, Settings};
 pub use clock::{Clock, SystemClock};
 pub use context::Context;
 pub use dead_letter::DeadLetters;
-pub use event_time::{Aligned, Alignment, Alignments, ReceiverReadiness, Watermark, progress, watermark};
+pub use event_time::{
+    Aligned, Alignment, Alignments, ClosedLane, LanesHold, ReceiverReadiness, TrunkWatermark, Watermark,
+    progress, watermark,
+};
 pub use exporter::{ExportError, Exporter, StartError};
 pub use extension::Extension;
 pub use health::{Health, HealthBoard, Status};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::watermark::LaneWatermarks;
-use crate::delivery::{LaneStart, Shard};
+use crate::delivery::Shard;
 use crate::{LaneId, Watermark};
 
 /// The combined watermark of lanes, shared by them and their trunk. Cheap to clone; clones share the state.
@@ -25,14 +25,6 @@ impl SharedWatermarks {
     /// The watermarks, while nobody else moves them.
     pub fn lock(&self) -> MutexGuard<'_, LaneWatermarks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A lane opens. Its watermark is the combined one, or `begin` if that is more.
-    #[must_use]
-    pub fn join(&self, lane: LaneId, begin: Watermark) -> (LaneProgress, Watermark) {
-        let watermark = self.lock().join(lane, begin);
-        let live = Arc::new(Live(self.clone()));
-        (LaneProgress { lane, shard: Shard::default(), live, resting: false }, watermark)
     }
 
     /// Combines anew. `Some` when the watermark moved on.
@@ -78,16 +70,16 @@ pub struct LaneProgress {
 }
 
 impl ShardWatermarks {
-    /// A lane opens, before its trunk hears of it. Its watermark is that of the trunk, or `start` if that is more.
+    /// A lane of a shard opens, before its trunk hears of it. Its watermark is that of the trunk, or `begin` if that is more.
     #[must_use]
-    pub fn join(&self, start: &LaneStart, begin: Watermark) -> (LaneProgress, Watermark) {
+    pub fn join(&self, shard: Shard, lane: LaneId, begin: Watermark) -> (LaneProgress, Watermark) {
         let mut shards = self.lock();
-        let live = shards.live.get(&start.shard).and_then(Weak::upgrade).unwrap_or_default();
-        shards.live.insert(start.shard, Arc::downgrade(&live));
-        shards.joined.insert(start.lane, live.0.clone());
-        let watermark = live.0.lock().join(start.lane, begin);
+        let live = shards.live.get(&shard).and_then(Weak::upgrade).unwrap_or_default();
+        shards.live.insert(shard, Arc::downgrade(&live));
+        shards.joined.insert(lane, live.0.clone());
+        let watermark = live.0.lock().join(lane, begin);
         drop(shards);
-        (LaneProgress { lane: start.lane, shard: start.shard, live, resting: false }, watermark)
+        (LaneProgress { lane, shard, live, resting: false }, watermark)
     }
 
     /// The watermarks that a lane has joined, when the trunk hears of it.
@@ -134,7 +126,7 @@ mod tests {
     const B: LaneId = LaneId(2);
 
     fn join(all: &ShardWatermarks, lane: LaneId) -> (LaneProgress, Watermark) {
-        all.join(&lane.into(), Watermark::MIN)
+        all.join(Shard::default(), lane, Watermark::MIN)
     }
 
     #[test]
@@ -181,6 +173,6 @@ mod tests {
         trunk.lock().close(A);
         drop(lane);
         assert_eq!(join(&all, B).1, Watermark(7));
-        assert_eq!(all.join(&B.into(), Watermark(9)).1, Watermark(9));
+        assert_eq!(all.join(Shard::default(), B, Watermark(9)).1, Watermark(9));
     }
 }

@@ -100,7 +100,7 @@ impl LaneHalf {
         let begin = start.watermark(&operator.id);
         // What is read again of a session that was open then lies before that watermark, each event on its own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { begin };
-        let (progress, watermark) = operator.progress.join(start, from);
+        let (progress, watermark) = operator.progress.join(start.shard, start.lane, from);
         LaneHalf {
             open: Open::new(&operator),
             progress,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
 use weir_component::health::OwnClock;
-use weir_component::progress::SharedWatermarks;
+use weir_component::progress::ShardWatermarks;
 use weir_component::{Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::Signal;
@@ -224,7 +224,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         max_future,
         max_ahead,
         limits,
-        watermarks: SharedWatermarks::default(),
+        watermarks: ShardWatermarks::default(),
         metrics: Metrics::new(&context),
         clock: context.clock,
         own_clock: OwnClock::new(context.health),

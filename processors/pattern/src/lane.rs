@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use weir_component::delivery::Shard;
 use weir_component::progress::LaneProgress;
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::expr::ExprError;
@@ -51,7 +52,7 @@ struct Seen {
 impl LaneHalf {
     /// A lane's half of this operator.
     pub(crate) fn new(operator: Arc<Operator>, lane: LaneId) -> LaneHalf {
-        let (progress, watermark) = operator.watermarks.join(lane, Watermark::MIN);
+        let (progress, watermark) = operator.watermarks.join(Shard::default(), lane, Watermark::MIN);
         LaneHalf {
             operator,
             carries: false,
@@ -182,6 +183,9 @@ impl LaneHalf {
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
         if self.carries && self.progress.is_resting() {
             self.watermark = self.watermark.max(self.progress.wake());
+        }
+        if to == Watermark::MAX {
+            self.operator.watermarks.keep(&self.progress);
         }
         self.watermark = self.watermark.max(to);
         if self.carries {

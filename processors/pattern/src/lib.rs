@@ -6,7 +6,7 @@
 //! * An alarm holds the inputs of all events of its match. Inputs of live partial matches are held too; the README says
 //!   what that means for a replay.
 //!
-//! [`nfa`] is the state machine of one key, [`keys`] the buffer in front of it, [`progress`] the watermark.
+//! [`nfa`] is the state machine of one key, [`keys`] the buffer in front of it.
 
 mod alarm;
 mod config;
@@ -15,7 +15,6 @@ mod lane;
 mod metrics;
 mod nfa;
 mod operator;
-mod progress;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::health::OwnClock;
-use weir_component::progress::SharedWatermarks;
+use weir_component::progress::ShardWatermarks;
 use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, ExprError, Failures};
 use weir_pdata::{Demand, Signal};
@@ -49,8 +49,8 @@ pub(crate) struct Operator {
     /// Milliseconds: how far an event may move the watermark ahead of the clock, with `out_of_orderness` added to it.
     pub(crate) max_ahead: i64,
     pub(crate) limits: Limits,
-    /// How far the lanes have come.
-    pub(crate) watermarks: SharedWatermarks,
+    /// How far the lanes have come, of all shards together.
+    pub(crate) watermarks: ShardWatermarks,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether that clock is behind, as far as events show it.

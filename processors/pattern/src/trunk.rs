@@ -6,31 +6,27 @@
 //!   has left out those that are late by its own watermark; the trunk drops none.
 //! * What came from a lane that closes before its end is given up: it is read again by the lane's next owner.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use weir_component::delivery::TrunkStart;
-use weir_component::{LaneId, LaneMessage, Outlet, ReceiverReadiness, Stage, TrunkMessage, Watermark};
+use weir_component::delivery::{Shard, TrunkStart};
+use weir_component::{
+    LaneId, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark, Watermark,
+};
 use weir_pdata::expr::ExprError;
 use weir_pdata::{Ack, EventBatch, Origin, Signal, late};
 
 use crate::alarm;
 use crate::keys::{Advanced, Event, Keys, Refused};
 use crate::operator::Operator;
-use crate::progress::Progress;
 use crate::rows::{Rows, Times, selected};
 
 /// The stage.
 pub(crate) struct TrunkHalf {
     operator: Arc<Operator>,
-    progress: Progress,
+    watermark: TrunkWatermark,
     keys: Keys,
-    /// Lanes whose stream has ended: nothing of them is read again.
-    ended: BTreeSet<LaneId>,
     is_strict: bool,
-    /// The receivers for which time waits.
-    readiness: ReceiverReadiness,
 }
 
 /// Rows of one batch that are left out.
@@ -46,12 +42,15 @@ struct Outside {
 impl TrunkHalf {
     /// The trunk's half of this operator.
     pub(crate) fn new(operator: Arc<Operator>, trunk: &TrunkStart) -> TrunkHalf {
+        let hold = match operator.reads_derived() {
+            true => LanesHold::OnceTheyTell,
+            false => LanesHold::FromTheStart,
+        };
+        let (id, clock) = (Arc::clone(&operator.id), Arc::clone(&operator.clock));
         TrunkHalf {
-            progress: Progress::new(operator.reads_derived(), operator.watermarks.clone()),
+            watermark: TrunkWatermark::new(trunk, hold, id, clock),
             keys: Keys::new(operator.sequence.clone(), operator.limits),
-            ended: BTreeSet::new(),
             is_strict: operator.is_strict(),
-            readiness: ReceiverReadiness::new(trunk),
             operator,
         }
     }
@@ -86,7 +85,7 @@ impl TrunkHalf {
         let rows = Rows::read(columns, &operator)?;
         let times = Times::of(columns, &operator);
         let horizon = lane.map(|_| operator.clock.now_ms().saturating_add(operator.max_future));
-        let watermark = self.progress.now();
+        let watermark = self.watermark.forwarded();
         let mut outside = Outside::default();
         let mut key = String::new();
         for row in 0..columns.num_rows() {
@@ -132,9 +131,10 @@ impl TrunkHalf {
 
     /// Moves on as far as lanes and stages before say.
     fn advance(&mut self, out: &mut Outlet) {
-        let waits = self.readiness.is_waiting(&self.operator.id, self.operator.clock.as_ref());
-        let (now, forward) = self.progress.advance(waits);
-        if let Some(now) = now {
+        let lanes = self.watermark.advance(Shard::default());
+        let forward = self.watermark.forward();
+        // Events wait for their lanes only.
+        if let Some(now) = if self.operator.reads_derived() { forward } else { lanes } {
             let advanced = self.keys.advance(now.0);
             self.emit(&advanced, out);
         }
@@ -178,9 +178,6 @@ impl TrunkHalf {
     }
 
     fn give_up(&mut self, lane: LaneId, out: &mut Outlet) {
-        if self.ended.contains(&lane) {
-            return;
-        }
         let mut advanced = Advanced::default();
         let given_up = self.keys.give_up(lane, &mut advanced);
         self.operator.metrics.given_up.inc_by(given_up);
@@ -189,22 +186,16 @@ impl TrunkHalf {
 
     fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
         match message {
-            LaneMessage::Batch(batch) => {
-                self.progress.carries(lane);
-                self.input(batch, Some(lane), out);
-            }
+            LaneMessage::Batch(batch) => self.input(batch, Some(lane), out),
             LaneMessage::Watermark(watermark) => {
-                self.progress.carries(lane);
-                self.progress.lane(lane, watermark);
-                if watermark == Watermark::MAX {
-                    self.ended.insert(lane);
-                }
+                self.watermark.set_lane(lane, watermark);
                 self.advance(out);
             }
             LaneMessage::Idle(_) => {
-                self.progress.idle(lane);
+                self.watermark.set_lane_idle(lane);
                 self.advance(out);
             }
+            LaneMessage::Drain if self.watermark.has_ended(lane) => {}
             LaneMessage::Drain => self.give_up(lane, out),
         }
     }
@@ -258,19 +249,19 @@ impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
             TrunkMessage::LaneOpened(start) => {
-                self.readiness.open(&start);
-                self.progress.open(start.lane);
+                let lanes = self.operator.watermarks.of(start.lane).unwrap_or_default();
+                self.watermark.open(&start, Shard::default(), lanes, Watermark::MIN);
             }
             TrunkMessage::ReceiverReady(receiver) => {
-                self.readiness.ready(&receiver);
+                self.watermark.receiver_ready(&receiver);
                 self.advance(out);
             }
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => {
                 for lane in lanes.iter().copied() {
-                    self.give_up(lane, out);
-                    self.readiness.close(lane, self.ended.remove(&lane));
-                    self.progress.close(lane);
+                    if self.watermark.close(lane).is_some_and(|closed| !closed.has_ended) {
+                        self.give_up(lane, out);
+                    }
                 }
                 self.advance(out);
             }
@@ -280,7 +271,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.input(batch, None, out);
             }
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {
-                self.progress.derived(watermark);
+                self.watermark.set_stage_before(watermark);
                 self.advance(out);
             }
             TrunkMessage::Derived(message) => out.forward(message),

@@ -80,7 +80,7 @@ impl Processor for Threshold {
     }
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf))
+        Some(Box::new(LaneHalf::default()))
     }
 
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
@@ -88,7 +88,7 @@ impl Processor for Threshold {
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (journal, known) = saved.unzip();
         let history = History::new(trunk.marks.clone(), known.unwrap_or_default());
-        Some(Box::new(TrunkHalf::new(judge, history, journal, &self.context)))
+        Some(Box::new(TrunkHalf::new(judge, history, journal, trunk, &self.context)))
     }
 
     async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {

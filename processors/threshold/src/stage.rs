@@ -1,7 +1,7 @@
 //! The two halves of the processor: lanes hand their windows to the trunk, and the trunk judges all windows.
 //!
 //! * On a lane, batches of windows leave to the trunk; everything else passes. So windows that come straight from a
-//!   receiver are judged like those of an `aggregate`.
+//!   receiver are judged like those of an `aggregate`. The watermark of a lane without windows says nothing about windows.
 //! * On the trunk every batch of windows is forwarded, exactly once, and its alarms after it. The alarms hold
 //!   a clone of the batch's ack.
 //! * Alarms that resolve because their rule is gone are remembered until they are delivered.
@@ -10,10 +10,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use weir_alarms::Alarm;
-use weir_component::watermark::LaneWatermarks;
-use weir_component::{Context, LaneMessage, Outlet, Stage, TrunkMessage, Watermark};
+use weir_component::delivery::{Shard, TrunkStart};
+use weir_component::progress::SharedWatermarks;
+use weir_component::{
+    Context, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark, Watermark,
+};
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
 use crate::history::History;
@@ -22,15 +26,23 @@ use crate::judge::Judge;
 use crate::series::{Series, Source};
 
 /// The half on a lane.
-pub(crate) struct LaneHalf;
+#[derive(Default)]
+pub(crate) struct LaneHalf {
+    brings_windows: bool,
+}
 
 impl Stage<LaneMessage> for LaneHalf {
     fn handle(&mut self, message: LaneMessage, out: &mut Outlet) {
         match message {
             LaneMessage::Batch(batch) if batch.signal == Signal::Windows => {
+                self.brings_windows = true;
                 out.to_trunk(LaneMessage::Batch(batch));
             }
             LaneMessage::Batch(_) => out.forward(message),
+            LaneMessage::Watermark(_) if !self.brings_windows => {
+                out.to_trunk(LaneMessage::Idle(Duration::ZERO));
+                out.forward(message);
+            }
             LaneMessage::Watermark(_) | LaneMessage::Idle(_) | LaneMessage::Drain => {
                 out.to_trunk(message.clone());
                 out.forward(message);
@@ -46,11 +58,7 @@ pub(crate) struct TrunkHalf {
     journal: Option<Journal>,
     /// Alarms that belong to no window, on their way.
     leaving: Vec<(Arc<Delivered>, Vec<Series>)>,
-    /// Of the lanes of this pipeline: the watermark of windows that come straight from receivers.
-    lanes: LaneWatermarks,
-    /// A stage before this one on the trunk tells the watermark; the lanes' own is then ahead of its windows.
-    derived: bool,
-    forwarded: Watermark,
+    watermark: TrunkWatermark,
     id: String,
 }
 
@@ -59,17 +67,17 @@ impl TrunkHalf {
         judge: Judge,
         history: History,
         journal: Option<Journal>,
+        trunk: &TrunkStart,
         context: &Context,
     ) -> TrunkHalf {
+        let (id, clock) = (context.id.to_string(), Arc::clone(&context.clock));
         TrunkHalf {
             judge,
             history,
             journal,
             leaving: Vec::new(),
-            lanes: LaneWatermarks::default(),
-            derived: false,
-            forwarded: Watermark::MIN,
-            id: context.id.to_string(),
+            watermark: TrunkWatermark::new(trunk, LanesHold::OnceTheyTell, id.as_str().into(), clock),
+            id,
         }
     }
 
@@ -122,11 +130,10 @@ impl TrunkHalf {
         }
     }
 
-    fn watermark(&mut self, watermark: Watermark, out: &mut Outlet) {
-        if watermark <= self.forwarded {
-            return;
-        }
-        self.forwarded = watermark;
+    /// Moves on as far as lanes and stages before say.
+    fn advance(&mut self, out: &mut Outlet) {
+        self.watermark.advance(Shard::default());
+        let Some(watermark) = self.watermark.forward() else { return };
         self.begin();
         self.history.trim();
         let (alarms, gone) = self.judge.boundary();
@@ -137,12 +144,6 @@ impl TrunkHalf {
             self.alarms(&alarms, Origin::derived(self.id.as_str().into(), None), ack, out);
         }
         out.forward(LaneMessage::Watermark(watermark));
-    }
-
-    fn lanes_moved(&mut self, out: &mut Outlet) {
-        if let Some(watermark) = self.lanes.advance().filter(|_| !self.derived) {
-            self.watermark(watermark, out);
-        }
     }
 }
 
@@ -165,12 +166,18 @@ impl Stage<TrunkMessage> for TrunkHalf {
         match message {
             TrunkMessage::LaneOpened(start) => {
                 self.history.open(&start);
-                self.lanes.open(start.lane, Watermark::MIN);
+                let lanes = SharedWatermarks::default();
+                self.watermark.open(&start, Shard::default(), lanes, Watermark::MIN);
             }
-            TrunkMessage::ReceiverReady(_) => {}
+            TrunkMessage::ReceiverReady(receiver) => {
+                self.watermark.receiver_ready(&receiver);
+                self.advance(out);
+            }
             TrunkMessage::LanesClosed(lanes) => {
-                lanes.iter().for_each(|lane| self.lanes.close(*lane));
-                self.lanes_moved(out);
+                for lane in lanes.iter() {
+                    self.watermark.close(*lane);
+                }
+                self.advance(out);
                 for lane in lanes.iter() {
                     if let Some(shard) = self.history.close(*lane) {
                         self.judge.forget(shard);
@@ -180,12 +187,12 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::FromLane(lane, message) => match message {
                 LaneMessage::Batch(batch) => self.batch(batch, out),
                 LaneMessage::Watermark(watermark) => {
-                    self.lanes.set(lane, watermark);
-                    self.lanes_moved(out);
+                    self.watermark.set_lane(lane, watermark);
+                    self.advance(out);
                 }
                 LaneMessage::Idle(_) => {
-                    self.lanes.set_idle(lane);
-                    self.lanes_moved(out);
+                    self.watermark.set_lane_idle(lane);
+                    self.advance(out);
                 }
                 // Nothing of a lane is kept here.
                 LaneMessage::Drain => {}
@@ -193,8 +200,8 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::Derived(message) => match message {
                 LaneMessage::Batch(batch) => self.batch(batch, out),
                 LaneMessage::Watermark(watermark) => {
-                    self.derived = true;
-                    self.watermark(watermark, out);
+                    self.watermark.set_stage_before(watermark);
+                    self.advance(out);
                 }
                 LaneMessage::Idle(_) | LaneMessage::Drain => out.forward(message),
             },

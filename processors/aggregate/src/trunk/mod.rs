@@ -1,6 +1,6 @@
 //! The half on the trunk: partial results of all lanes into windows that fire.
 //!
-//! * The watermark is the minimum over lanes that are not idle ([`LaneWatermarks`](weir_component::watermark::LaneWatermarks)). When it passes a window's last
+//! * The watermark is the minimum over lanes that are not idle, and waits for every receiver ([`TrunkWatermark`]). When it passes a window's last
 //!   millisecond the window fires: one batch per window (of sessions: per advance), rows ordered by key, then the watermark.
 //! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
 //!   lane that moves the lane's watermark (the end of a batch): the groups that have something new, each with everything it
@@ -9,7 +9,6 @@
 //! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
 //!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
 //!   must not count twice. Lanes whose windows are added up end with one message, and that fires nothing by itself.
-//! * Windows of all receivers wait for each that is configured ([`ReceiverReadiness`]).
 //! * A window must not begin to leave when its lanes have another owner ([`Fence`]).
 //! * Lanes of one shard make windows together, those of different shards apart.
 //! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
@@ -33,8 +32,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use weir_component::delivery::{LaneStart, Shard, TrunkStart};
-use weir_component::progress::SharedWatermarks;
-use weir_component::{LaneId, LaneMessage, Outlet, ReceiverReadiness, Stage, TrunkMessage, Watermark};
+use weir_component::{
+    LaneId, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark, Watermark,
+};
 use weir_pdata::{Ack, EventBatch, Fence, Held, Origin, Signal};
 
 use crate::metrics::Live;
@@ -52,15 +52,8 @@ pub struct TrunkHalf {
     layout: SchemaRef,
     trunk: TrunkStart,
     shards: BTreeMap<Shard, Part>,
-    /// The shard of each lane.
-    lanes: BTreeMap<LaneId, Shard>,
-    /// The receivers for which the windows of all of them wait.
-    readiness: ReceiverReadiness,
+    watermark: TrunkWatermark,
     live: Live,
-    /// The watermark of the stage before, when there is one that tells it.
-    before: Option<Watermark>,
-    /// The latest watermark that was forwarded.
-    forwarded: Watermark,
 }
 
 /// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
@@ -70,12 +63,6 @@ struct Part {
     run: i64,
     /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
-    lanes: SharedWatermarks,
-    open: BTreeSet<LaneId>,
-    /// Lanes whose stream has ended: nothing of them is read again.
-    ended: BTreeSet<LaneId>,
-    /// Windows may hold something of a lane whose stream has ended.
-    keeps: bool,
     /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were delivered. Sessions
     /// that were open then end only when all of them have come so far.
     behind: BTreeMap<LaneId, (Watermark, Watermark)>,
@@ -127,68 +114,60 @@ impl TrunkHalf {
     /// The trunk's half of this operator.
     pub fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
         trunk.marks.declare(&operator.id, Arc::clone(&operator.fingerprint));
+        let (id, clock) = (Arc::clone(&operator.id), Arc::clone(&operator.clock));
+        let watermark = TrunkWatermark::new(&trunk, LanesHold::FromTheStart, id, clock);
         TrunkHalf {
             layout: results::layout(&operator.group_by, &operator.measures),
             live: operator.metrics.live(),
             operator,
-            readiness: ReceiverReadiness::new(&trunk),
+            watermark,
             trunk,
             shards: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            before: None,
-            forwarded: Watermark::MIN,
         }
     }
 
     fn open(&mut self, start: &LaneStart) {
         let shard = start.shard;
-        self.readiness.open(start);
-        self.lanes.insert(start.lane, shard);
         let lanes = self.operator.progress.of(start.lane).unwrap_or_default();
-        if !self.shards.contains_key(&shard) {
+        let delivered = start.watermark(&self.operator.id);
+        if self.watermark.open(start, shard, lanes, delivered) {
             self.trunk.marks.restart(&self.operator.id, shard);
             let run = self.operator.clock.now_ms();
-            self.shards.insert(shard, Part::new(shard, run, lanes, &self.operator));
+            self.shards.insert(shard, Part::new(shard, run, &self.operator));
         }
         if let Some(part) = self.shards.get_mut(&shard) {
-            part.open(start, &self.operator);
+            part.open(start, delivered, &self.operator);
         }
     }
 
     fn close(&mut self, lanes: &[LaneId]) {
         for lane in lanes {
-            let Some(shard) = self.lanes.remove(lane) else { continue };
-            let part = self.shards.get_mut(&shard);
-            self.readiness.close(*lane, part.as_ref().is_some_and(|part| part.ended.contains(lane)));
-            if let Some(part) = part {
-                part.close(*lane);
-                if part.open.is_empty() && !part.keeps {
-                    self.shards.remove(&shard);
-                }
+            let Some(closed) = self.watermark.close(*lane) else { continue };
+            if let Some(part) = self.shards.get_mut(&closed.shard) {
+                part.close(*lane, closed.has_ended);
+            }
+            if closed.was_last {
+                self.shards.remove(&closed.shard);
             }
         }
         self.count_groups();
     }
 
     fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
-        let Some(shard) = self.lanes.get(&lane).copied() else { return };
+        let Some(shard) = self.watermark.shard(lane) else { return };
         let Some(part) = self.shards.get_mut(&shard) else { return };
         match message {
             LaneMessage::Batch(batch) => {
-                part.merge(lane, batch, &self.operator);
+                part.merge(lane, batch, self.watermark.of_lanes(shard), &self.operator);
                 self.count_groups();
                 return;
             }
             LaneMessage::Watermark(watermark) => {
-                part.lanes.lock().set(lane, watermark);
+                self.watermark.set_lane(lane, watermark);
                 part.reads_again(lane, Some(watermark));
-                if watermark == Watermark::MAX {
-                    part.ended.insert(lane);
-                    part.keeps = true;
-                }
             }
             LaneMessage::Idle(_) => {
-                part.lanes.lock().set_idle(lane);
+                self.watermark.set_lane_idle(lane);
                 part.reads_again(lane, None);
             }
             LaneMessage::Drain => return,
@@ -198,14 +177,11 @@ impl TrunkHalf {
 
     /// Moves on as far as the lanes of a shard say, when windows wait for no receiver.
     fn advance(&mut self, shard: Shard, out: &mut Outlet) {
-        let operator = &self.operator;
-        let waits =
-            shard == Shard::default() && self.readiness.is_waiting(&operator.id, operator.clock.as_ref());
         let Some(part) = self.shards.get_mut(&shard) else { return };
-        let moved = if waits { None } else { part.lanes.advance() };
-        let fired = part.store.fire(part.reached(), &self.layout);
+        let moved = self.watermark.advance(shard);
+        let combined = self.watermark.of_lanes(shard);
+        let fired = part.store.fire(part.reached(combined), &self.layout);
         if moved.is_some() || !fired.batches.is_empty() {
-            let combined = part.lanes.combined();
             // Until the windows that are left out are over, a restart has to leave them out, too.
             let goes_on = part.cut.is_none_or(|cut| combined.0 > cut.0.saturating_add(self.operator.reach()));
             let mark = match goes_on {
@@ -225,23 +201,16 @@ impl TrunkHalf {
         self.live.set(self.shards.values().map(|part| part.store.groups()).sum());
     }
 
-    /// Forwards the least of the own watermarks and that of the stage before: windows of all are still to come.
+    /// Windows of all lanes and stages before are still to come at most after this one.
     fn forward_watermark(&mut self, out: &mut Outlet) {
-        let Some(own) = self.shards.values().map(|part| part.lanes.combined()).min() else { return };
-        let watermark = match self.before {
-            Some(before) if self.shards.values().all(|part| part.lanes.lock().is_idle()) => before,
-            Some(before) => before.min(own),
-            None => own,
-        };
-        if watermark > self.forwarded {
-            self.forwarded = watermark;
+        if let Some(watermark) = self.watermark.forward() {
             out.forward(LaneMessage::Watermark(watermark));
         }
     }
 }
 
 impl Part {
-    fn new(shard: Shard, run: i64, lanes: SharedWatermarks, operator: &Arc<Operator>) -> Part {
+    fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> Part {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
@@ -254,10 +223,6 @@ impl Part {
             shard,
             run,
             sources: Some(BTreeSet::new()),
-            lanes,
-            open: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            keeps: false,
             behind: BTreeMap::new(),
             cut: None,
             fences: BTreeMap::new(),
@@ -266,11 +231,8 @@ impl Part {
         }
     }
 
-    fn open(&mut self, start: &LaneStart, operator: &Operator) {
-        let delivered = start.watermark(&operator.id);
+    fn open(&mut self, start: &LaneStart, delivered: Watermark, operator: &Operator) {
         let cut = start.of_another(&operator.id, &operator.fingerprint);
-        self.lanes.lock().open(start.lane, delivered);
-        self.open.insert(start.lane);
         if let Some(fence) = &start.fence {
             self.fences.insert(start.lane, fence.clone());
             self.fence_all();
@@ -304,20 +266,19 @@ impl Part {
         }
     }
 
-    /// The watermark by which windows are over.
-    fn reached(&self) -> Watermark {
+    /// The watermark by which windows are over, when that of the lanes is this one.
+    fn reached(&self, lanes: Watermark) -> Watermark {
         let behind = self.behind.values().map(|(reached, _)| *reached).min();
-        behind.map_or(self.lanes.combined(), |behind| behind.min(self.lanes.combined()))
+        behind.map_or(lanes, |behind| behind.min(lanes))
     }
 
-    fn close(&mut self, lane: LaneId) {
-        self.lanes.lock().close(lane);
-        self.open.remove(&lane);
+    /// A lane is closed. What it has brought is read again, unless its stream has ended.
+    fn close(&mut self, lane: LaneId, has_ended: bool) {
         self.behind.remove(&lane);
         if self.fences.remove(&lane).is_some() {
             self.fence_all();
         }
-        if !self.ended.remove(&lane) {
+        if !has_ended {
             self.store.take_back(lane);
         }
     }
@@ -334,12 +295,12 @@ impl Part {
         self.fence = (!all.is_empty()).then(|| Fence::all(all));
     }
 
-    fn merge(&mut self, lane: LaneId, batch: EventBatch, operator: &Operator) {
+    fn merge(&mut self, lane: LaneId, batch: EventBatch, lanes: Watermark, operator: &Operator) {
         let Some(columns) = batch.as_columns().cloned() else { return };
         // Fails the inputs unless they are kept or released below.
         let inputs = Held::new(batch.ack);
         let merged = match Partial::open(&columns, operator.group_by.len()) {
-            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.reached()),
+            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.reached(lanes)),
             Ok(None) => {
                 drop(inputs.release());
                 Ok(())
@@ -443,11 +404,11 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => self.close(&lanes),
             TrunkMessage::ReceiverReady(receiver) => {
-                self.readiness.ready(&receiver);
+                self.watermark.receiver_ready(&receiver);
                 self.advance(Shard::default(), out);
             }
             TrunkMessage::Derived(LaneMessage::Watermark(watermark)) => {
-                self.before = self.before.max(Some(watermark));
+                self.watermark.set_stage_before(watermark);
                 self.forward_watermark(out);
             }
             TrunkMessage::Derived(message) => out.forward(message),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, check_stage};
-use weir_component::{LaneMessage, Outlet, Status, TrunkMessage, Watermark};
+use weir_component::{LaneId, LaneMessage, Outlet, Stage, Status, TrunkMessage, Watermark};
 use weir_pdata::{Ack, Outcome, Signal};
 
 use super::{A, B, TWO_HITS, Trunk, batch, briefs, counted, create, rows, test_context, window, with};
@@ -27,7 +27,7 @@ fn log(time: i64, body: &str, severity: i64) -> Value {
 }
 
 /// Windows of a lane as its own half hands them over.
-fn lane_windows(trunk: &mut Trunk, lane: weir_component::LaneId, lines: &[Value]) -> Vec<LaneMessage> {
+fn lane_windows(trunk: &mut Trunk, lane: LaneId, lines: &[Value]) -> Vec<LaneMessage> {
     let batch = batch(Signal::Windows, lines, trunk.probe.ack());
     trunk.lane(lane, LaneMessage::Batch(batch))
 }
@@ -142,6 +142,41 @@ fn events_go_on_down_the_lane_and_those_that_where_selects_make_the_sequence() {
         rows(Signal::Logs, &passed).iter().map(|row| row["attributes"]["late"].clone()).collect();
     assert_eq!(late, [json!(false), json!(true), json!(false)], "what `where` leaves out is not late");
     assert_eq!(counted(&telemetry, "late_events"), 1);
+}
+
+/// Logs through a lane's half and the trunk; the alarms that they make.
+fn through(
+    lane: &mut dyn Stage<LaneMessage>,
+    id: LaneId,
+    trunk: &mut dyn Stage<TrunkMessage>,
+    lines: &[Value],
+) -> Vec<String> {
+    let (mut out, mut derived) = (Outlet::default(), Outlet::default());
+    lane.handle(LaneMessage::Batch(batch(Signal::Logs, lines, Ack::none())), &mut out);
+    for message in out.take_to_trunk() {
+        trunk.handle(TrunkMessage::FromLane(id, message), &mut derived);
+    }
+    let derived: Vec<LaneMessage> = derived.take_forwarded().collect();
+    briefs(&rows(Signal::Alarms, &derived))
+}
+
+#[test]
+fn what_a_closed_lane_brought_is_in_time_when_its_next_owner_reads_it_again() {
+    let processor = with(&format!("{ERRORS}max_ahead: 1h\n"));
+    let mut trunk = processor.trunk_stage(&TrunkStart::default()).unwrap();
+    let mut out = Outlet::default();
+    let mut lane = processor.lane_stage(&A.into()).unwrap();
+    trunk.handle(TrunkMessage::LaneOpened(A.into()), &mut out);
+    let read = [log(1000, "down", 9), log(2000, "up", 9), log(9000, "x", 0)];
+    assert_eq!(through(&mut *lane, A, &mut *trunk, &read), [""; 0], "a partial match, at 7999");
+    drop(lane);
+    trunk.handle(TrunkMessage::LanesClosed([A].into()), &mut out);
+    let mut next = processor.lane_stage(&B.into()).unwrap();
+    trunk.handle(TrunkMessage::LaneOpened(B.into()), &mut out);
+    let again = [read.as_slice(), &[log(9100, "up", 9), log(9200, "up", 9)]].concat();
+    assert_eq!(through(&mut *next, B, &mut *trunk, &again), [""; 0]);
+    let rest = [log(9300, "down", 9), log(9400, "up", 9), log(9500, "up", 9), log(20_000, "x", 0)];
+    assert_eq!(through(&mut *next, B, &mut *trunk, &rest), ["pay 1000-9100", "pay 9300-9500"]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use serde_json::json;
-use weir_component::testkit::check_stage;
-use weir_component::{LaneMessage, TrunkMessage, Watermark};
+use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::testkit::{Probe, check_stage};
+use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
 use weir_pdata::{Outcome, Signal};
 
 use super::{LANE, Trunk, rows, test_context, window, windows, with, with_context};
@@ -301,6 +304,49 @@ fn the_watermark_of_the_stage_before_is_forwarded_and_not_that_of_the_lanes() {
     let lane = TrunkMessage::FromLane(LANE, LaneMessage::Watermark(Watermark::MAX));
     assert!(trunk.send(lane).is_empty());
     assert_eq!(trunk.send(derived(11)).len(), 1);
+}
+
+#[test]
+fn lanes_that_bring_windows_hold_the_watermark_of_the_stage_before() {
+    let mut trunk = Trunk::of(&*with(SLOW));
+    trunk.send(TrunkMessage::LaneOpened(LANE.into()));
+    let lane = |ms| TrunkMessage::FromLane(LANE, LaneMessage::Watermark(Watermark(ms)));
+    assert_eq!(moved_to(&trunk.send(lane(5))), [5]);
+    let derived = TrunkMessage::Derived(LaneMessage::Watermark(Watermark(10)));
+    assert_eq!(moved_to(&trunk.send(derived)), [0; 0], "windows of the lane after 5 are still to come");
+    assert_eq!(moved_to(&trunk.send(lane(8))), [8]);
+    assert_eq!(moved_to(&trunk.send(TrunkMessage::LanesClosed([LANE].into()))), [10]);
+}
+
+#[test]
+fn windows_of_a_receiver_that_has_not_begun_hold_the_watermark() {
+    let (first, second): (Arc<str>, Arc<str>) = ("first".into(), "second".into());
+    let start = TrunkStart { receivers: [first.clone(), second.clone()].into(), ..TrunkStart::default() };
+    let mut trunk = Trunk { stage: with(SLOW).trunk_stage(&start).unwrap(), probe: Probe::default() };
+    let opened = LaneStart { receiver: Some(first.clone()), ..LANE.into() };
+    trunk.send(TrunkMessage::LaneOpened(opened));
+    trunk.send(TrunkMessage::ReceiverReady(first));
+    let lane = TrunkMessage::FromLane(LANE, LaneMessage::Watermark(Watermark(5)));
+    assert_eq!(moved_to(&trunk.send(lane)), [0; 0], "the second may bring earlier windows");
+    assert_eq!(moved_to(&trunk.send(TrunkMessage::ReceiverReady(second))), [5]);
+}
+
+#[test]
+fn the_end_of_a_lane_without_windows_says_nothing_about_windows() {
+    let mut lane = with(SLOW).lane_stage(&LANE.into()).unwrap();
+    let mut out = Outlet::default();
+    lane.handle(LaneMessage::Watermark(Watermark::MAX), &mut out);
+    assert!(matches!(out.take_to_trunk().as_slice(), [LaneMessage::Idle(_)]));
+    assert_eq!(moved_to(&out.take_forwarded().collect::<Vec<_>>()), [i64::MAX]);
+}
+
+/// The watermarks among these messages.
+fn moved_to(messages: &[LaneMessage]) -> Vec<i64> {
+    let mark = |message: &LaneMessage| match message {
+        LaneMessage::Watermark(watermark) => Some(watermark.0),
+        _ => None,
+    };
+    messages.iter().filter_map(mark).collect()
 }
 
 #[test]
