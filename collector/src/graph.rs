@@ -10,11 +10,11 @@ use weir_component::factory::{BuiltExporter, Info};
 use weir_component::health::HealthGroup;
 use weir_component::{
     Context, DeadLetters, Extension, Health, HealthBoard, Processor, Receiver, Registry, Settings, Storages,
-    Telemetry,
+    Telemetry, WindowSources,
 };
 use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
-    Topology, nearest,
+    Severity, Topology, nearest,
 };
 use weir_pdata::{Demand, Signal, SignalSet, schema};
 
@@ -139,6 +139,14 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
             .fold(Demand::nothing(), |demand, index| demand.and(pipelines[*index].demand.clone()));
         let context = builder.context(RECEIVER, None, &section.id);
         receivers.push(BuiltReceiver { context, receiver, pipelines: feeds, demand });
+    }
+    if !builder.found.has_errors() {
+        for (index, pipeline) in pipelines.iter().enumerate() {
+            let mut feeding = receivers.iter().filter(|receiver| receiver.pipelines.contains(&index));
+            let others = pipeline.accepts.contains(Signal::Windows)
+                && feeding.any(|built| built.receiver.brings_windows());
+            builder.check_windows(&topology, pipeline, others);
+        }
     }
     let mut found = builder.found;
     if found.has_errors() || wiring.has_errors() {
@@ -316,6 +324,26 @@ impl Builder<'_> {
             demand: reads.fold(Demand::nothing(), Demand::and),
             processors,
             exporters: used,
+        }
+    }
+
+    /// What is wrong with the names that processors read of windows. `others`: windows that receivers bring reach them, too.
+    fn check_windows(&mut self, topology: &Topology, pipeline: &BuiltPipeline, others: bool) {
+        let mut sources = WindowSources { operators: Vec::new(), others };
+        for (context, processor) in &pipeline.processors {
+            let section = topology.processors.iter().find(|section| section.id == context.id);
+            for problem in section.iter().flat_map(|_| processor.check_windows(&sources)) {
+                let Some(section) = section else { continue };
+                let mut found = self.document.error_at(section, &problem.key, problem.message);
+                if !problem.certain {
+                    found.severity = Severity::Warning;
+                }
+                // A processor of several pipelines says it once.
+                if !self.found.iter().any(|known| *known == found) {
+                    self.found.push(found);
+                }
+            }
+            sources.operators.extend(processor.emitted_windows());
         }
     }
 

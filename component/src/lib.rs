@@ -34,7 +34,7 @@ pub mod testkit;
 pub use build::factory::{
     self, ExporterFactory, ExtensionFactory, ProcessorFactory, ReceiverFactory, Registry,
 };
-pub use build::{Check, Settings};
+pub use build::{Check, Settings, WindowProblem, WindowSchema, WindowSources};
 pub use clock::{Clock, SystemClock};
 pub use context::Context;
 pub use dead_letter::DeadLetters;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use weir_pdata::Demand;
 
 use crate::delivery::{LaneStart, TrunkStart};
-use crate::{Alignment, LaneMessage, StartError, TrunkMessage};
+use crate::{Alignment, LaneMessage, StartError, TrunkMessage, WindowProblem, WindowSchema, WindowSources};
 
 /// One processor of one pipeline: makes a stage for every lane, and at most one for the trunk.
 ///
@@ -24,6 +24,16 @@ pub trait Processor: Send + Sync {
 
     /// The half that runs once, on the trunk. `None`: derived batches pass this processor.
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>>;
+
+    /// The windows that it emits. `None`: it emits none.
+    fn emitted_windows(&self) -> Option<WindowSchema> {
+        None
+    }
+
+    /// What is wrong with what it reads of windows, when these reach it. Called once, before it is started.
+    fn check_windows(&self, _sources: &WindowSources) -> Vec<WindowProblem> {
+        Vec::new()
+    }
 
     /// What keeps the watermarks of its lanes together. Its lane stages join it. `None`: lanes go as far as they like.
     fn alignment(&self) -> Option<Arc<Alignment>> {

@@ -39,6 +39,11 @@ pub trait Receiver: Send + Sync {
         ))
     }
 
+    /// Whether it may bring windows that were made elsewhere. What columns they have is then not known before.
+    fn brings_windows(&self) -> bool {
+        false
+    }
+
     /// Bytes that it may keep for itself before its lanes have taken them. They come off `service.memory.limit`.
     fn reserve(&self) -> u64 {
         0

@@ -6,7 +6,9 @@ use std::time::Duration;
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::health::OwnClock;
 use weir_component::progress::ShardWatermarks;
-use weir_component::{Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
+use weir_component::{
+    Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark, WindowSchema,
+};
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::{Demand, Signal};
 
@@ -16,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::state::GroupState;
 use crate::state::measure::MeasureState;
 use crate::trunk::TrunkHalf;
+use crate::trunk::results::{RESERVED, layout};
 use crate::window::{Span, Windows};
 
 /// Milliseconds between log lines about the same trouble.
@@ -187,6 +190,16 @@ impl Processor for Aggregate {
 
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         Some(Box::new(TrunkHalf::new(self.0.clone(), trunk.clone())))
+    }
+
+    fn emitted_windows(&self) -> Option<WindowSchema> {
+        let Operator { id, group_by, measures, .. } = &*self.0;
+        let layout = layout(group_by, measures);
+        let columns = layout.fields().iter().map(|field| field.name().as_str()).chain(RESERVED);
+        let columns = columns.map(str::to_owned).collect();
+        // Windows of a part of the input have their shard for a label.
+        let labels = group_by.iter().map(String::as_str).chain(["shard"]).map(str::to_owned).collect();
+        Some(WindowSchema { operator: id.clone(), labels, columns })
     }
 
     fn alignment(&self) -> Option<Arc<Alignment>> {

@@ -39,7 +39,7 @@ pub(crate) struct Rules {
     pub(crate) inline: Vec<InlineRule>,
     pub(crate) kafka: Option<KafkaConfig>,
     /// The key path of the list.
-    path: &'static str,
+    pub(crate) path: &'static str,
 }
 
 /// `rules` as a map.

@@ -10,6 +10,11 @@ impl Glob {
         Glob(pattern.into())
     }
 
+    /// The text that it was made of.
+    pub(crate) fn pattern(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the whole text fits. Takes time proportional to pattern × text at worst.
     pub(crate) fn is_match(&self, text: &str) -> bool {
         let mut pattern = self.0.as_str();

@@ -151,7 +151,7 @@ impl Journal {
         self.since += added;
         state.writes.push_back(Write { records, windows: vec![windows], replaces: false });
         drop(state);
-        self.reports.not_kept(left_out);
+        self.reports.not_kept(&left_out);
         waiting.changed.notify_one();
     }
 
@@ -167,7 +167,7 @@ impl Journal {
         (self.since, self.whole) = (0, bytes(&records));
         state.writes.push_back(Write { records, windows, replaces: true });
         drop(state);
-        self.reports.not_kept(left_out);
+        self.reports.not_kept(&left_out);
         self.waiting.changed.notify_one();
     }
 
@@ -347,7 +347,7 @@ impl Place {
             if known.is_empty() {
                 old.into_iter().for_each(|entry| known.apply(entry));
                 let (records, left_out) = encode_whole(known.whole(), limits);
-                reports.not_kept(left_out);
+                reports.not_kept(&left_out);
                 let appending: Vec<Appending> =
                     records.into_iter().map(|record| queue.append(record)).collect();
                 for appending in appending {
@@ -510,7 +510,7 @@ impl Reports {
         }
     }
 
-    fn not_kept(&self, left_out: Vec<LeftOut>) {
+    fn not_kept(&self, left_out: &[LeftOut]) {
         let Some(LeftOut { rule, bytes }) = left_out.first() else { return };
         self.metrics.not_kept.inc_by(left_out.len() as u64);
         if let Some(suppressed) = self.room.allow(self.context.clock.now_ms()) {

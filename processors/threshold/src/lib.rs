@@ -24,6 +24,7 @@ mod series;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod window_names;
 mod windows;
 
 use weir_component::ProcessorFactory;

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::storage::Storage;
-use weir_component::{Context, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage};
+use weir_component::{
+    Context, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage, WindowProblem, WindowSources,
+};
 use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
@@ -24,10 +26,13 @@ use crate::rules::client::client_config;
 use crate::rules::kafka::Reader;
 use crate::rules::{RuleBook, SharedRules};
 use crate::stage::{LaneHalf, TrunkHalf};
+use crate::window_names;
 
 /// Rules over windows.
 struct Threshold {
     rules: SharedRules,
+    /// The key of the rules of the configuration.
+    rules_key: &'static str,
     max_series: usize,
     context: Context,
     /// What `start` needs to read rules from Kafka; taken by the first start.
@@ -65,11 +70,19 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
     let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
     let book = RuleBook::new(named, operator, kafka.map_or(0, |kafka| kafka.max_rules));
     RuleMetrics::new(&context).show(book.epoch(), book.counts());
-    let rules = book.shared();
+    let (rules, rules_key) = (book.shared(), config.rules.path);
     let plan =
         client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic, book });
     let (kafka, saved) = (Mutex::new(plan), Mutex::new(None));
-    Ok(Box::new(Threshold { rules, max_series: config.max_series, context, kafka, storage, saved }))
+    Ok(Box::new(Threshold {
+        rules,
+        rules_key,
+        max_series: config.max_series,
+        context,
+        kafka,
+        storage,
+        saved,
+    }))
 }
 
 #[async_trait]
@@ -77,6 +90,13 @@ impl Processor for Threshold {
     /// Windows are made with all their columns: there is nothing to ask decoders of events for.
     fn demand(&self) -> Demand {
         Demand::nothing()
+    }
+
+    fn check_windows(&self, sources: &WindowSources) -> Vec<WindowProblem> {
+        if let Some(plan) = &mut *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) {
+            plan.book.expect_windows(sources.clone());
+        }
+        window_names::check(self.rules_key, self.rules.load().named().map(|(_, rule)| rule), sources)
     }
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {

@@ -44,6 +44,10 @@ impl FileReceiver {
 
 #[async_trait]
 impl Receiver for FileReceiver {
+    fn brings_windows(&self) -> bool {
+        true
+    }
+
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
         let FileReceiver { config, context } = *self;
         // Opening a named pipe waits for its writer.

@@ -46,6 +46,7 @@ pub(crate) struct Reader {
     clock: Arc<dyn Clock>,
     waits: LogLimit,
     rejects: LogLimit,
+    idle: LogLimit,
 }
 
 impl Reader {
@@ -69,6 +70,7 @@ impl Reader {
             clock: context.clock.clone(),
             waits: LogLimit::every_ms(10_000),
             rejects: LogLimit::every_ms(10_000),
+            idle: LogLimit::every_ms(10_000),
         })
     }
 
@@ -225,6 +227,7 @@ impl Reader {
         drop(message);
         self.next.insert(partition, Offset::Offset(offset.saturating_add(1)));
         self.report_unknown(partition, offset);
+        self.report_idle(partition, offset);
         if let Err(reason) = &applied {
             let before = self.metrics.rejected.inc();
             let held_back =
@@ -249,6 +252,19 @@ impl Reader {
                 "{id}: record {topic}/{partition}/{offset}, rule `{rule}`: the key `{key}` means nothing and is ignored, in all \
                  records; check its spelling if it is not another program's"
             );
+        }
+    }
+
+    /// Rules that can never hold.
+    fn report_idle(&mut self, partition: i32, offset: i64) {
+        let (id, topic) = (&self.id, &self.topic);
+        for (rule, why) in self.book.take_idle() {
+            if let Some(suppressed) = self.idle.allow(self.clock.now_ms()) {
+                tracing::warn!(
+                    suppressed,
+                    "{id}: record {topic}/{partition}/{offset}: the rule `{rule}` is taken, and can never raise an alarm: {why}"
+                );
+            }
         }
     }
 

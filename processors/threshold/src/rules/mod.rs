@@ -11,10 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use weir_alarms::Labels;
+use weir_component::WindowSources;
 
 use crate::classic::{self, ClassicError, Record};
 use crate::glob::Glob;
 use crate::rule::{Classic, Kind, Named, Rule};
+use crate::window_names;
 
 /// The rules of one epoch.
 #[derive(Debug, Default)]
@@ -132,6 +134,10 @@ pub(crate) struct RuleBook {
     unknown: BTreeSet<String>,
     /// Those among them that have not been reported, each with a rule that has it.
     unreported: Vec<(String, Arc<str>)>,
+    /// The windows that rules judge, as far as the configuration tells.
+    sources: Option<WindowSources>,
+    /// Rules that can never hold, with the reason, that have not been reported.
+    idle: Vec<(Arc<str>, String)>,
 }
 
 impl RuleBook {
@@ -148,9 +154,21 @@ impl RuleBook {
             epoch: 1,
             unknown: BTreeSet::new(),
             unreported: Vec::new(),
+            sources: None,
+            idle: Vec::new(),
         };
         book.publish();
         book
+    }
+
+    /// Rules are for these windows.
+    pub(crate) fn expect_windows(&mut self, sources: WindowSources) {
+        self.sources = Some(sources);
+    }
+
+    /// Rules taken since this was last asked that can never hold, each with the reason.
+    pub(crate) fn take_idle(&mut self) -> Vec<(Arc<str>, String)> {
+        std::mem::take(&mut self.idle)
     }
 
     /// Where the published sets are found.
@@ -177,6 +195,10 @@ impl RuleBook {
                     }
                     _ => {}
                 }
+                let operator = self.classic_operator.as_ref();
+                let sources = self.sources.as_ref();
+                let idle = sources.and_then(|sources| window_names::check_classic(&rule, operator, sources));
+                self.idle.extend(idle.map(|why| (rule.name.clone(), why)));
                 self.classic.insert(rule.name.clone(), rule);
                 self.epoch += 1;
             }
@@ -237,6 +259,7 @@ impl RuleBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_component::WindowSchema;
 
     fn book() -> RuleBook {
         RuleBook::new(Vec::new(), None, 5)
@@ -340,6 +363,34 @@ mod tests {
         }
         assert_eq!(put(&mut book, "f", "f", "", 1), Err(Refused::TooMany(5)));
         assert_eq!(put(&mut book, "e", "e", "", 2), Ok(Applied::Changed));
+    }
+
+    #[test]
+    fn a_rule_for_windows_that_do_not_exist_is_taken_and_reported() {
+        let mut book = book();
+        let labels = vec!["service".to_owned(), "http.route".to_owned()];
+        let columns = [labels.clone(), vec!["max_duration_ns".to_owned()]].concat();
+        let operators = vec![WindowSchema { operator: "aggregate".into(), labels, columns }];
+        book.expect_windows(WindowSources { operators, others: false });
+        for (key, value, reason) in [
+            ("a", r#"{"service":"pay","maxThresholdHigh":1}"#, None),
+            (
+                "b",
+                r#"{"service":"pay","operator_name":"/pay","maxThresholdHigh":1}"#,
+                Some("is grouped by `operation`"),
+            ),
+            ("c", r#"{"service":"pay","avgThresholdLow":1}"#, Some("column `avg_duration_ns`; did you mean")),
+            ("d", r#"{"service":"*"}"#, None),
+        ] {
+            assert_eq!(book.apply(Some(key.as_bytes()), Some(value.as_bytes())), Ok(Applied::Changed));
+            let idle = book.take_idle();
+            let said = idle.first().map(|(rule, why)| (&**rule, why.as_str()));
+            match (reason, said) {
+                (None, None) => {}
+                (Some(reason), Some((rule, why))) => assert!(rule == key && why.contains(reason), "{why}"),
+                (expected, found) => panic!("{key}: {found:?}, not {expected:?}"),
+            }
+        }
     }
 
     #[test]

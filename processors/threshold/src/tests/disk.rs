@@ -63,11 +63,11 @@ pub(super) struct Gate(Arc<Gated>);
 
 struct Gated {
     inner: Arc<dyn Storage>,
-    waiting: Mutex<Option<Vec<(Vec<u8>, Answer)>>>,
+    waiting: Mutex<Option<Vec<Waiting>>>,
     queue: Mutex<Option<Arc<dyn DiskQueue>>>,
 }
 
-type Answer = oneshot::Sender<Result<u64, StorageError>>;
+type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, StorageError>>);
 
 impl Gate {
     pub(super) fn before(inner: Arc<dyn Storage>) -> Gate {
