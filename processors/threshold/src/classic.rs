@@ -7,6 +7,7 @@
 //!   judge every operation of the service.
 //! * Thresholds are milliseconds, as numbers or as texts; null, empty or missing is no threshold. A severity
 //!   holds when the mean is above its `avg` threshold or the longest above its `max` threshold.
+//! * A byte order mark before the object is passed over.
 //! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be reported.
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
     let Some(value) = value else {
         return key.map(|key| Record::Remove(key.into())).ok_or(ClassicError::Nothing);
     };
+    let value = value.strip_prefix(b"\xef\xbb\xbf").unwrap_or(value);
     // Serde would take a list's elements for the fields in their order.
     if value.trim_ascii_start().starts_with(b"[") {
         return Err(ClassicError::Json("it is a list; a rule is an object".to_owned()));
@@ -272,6 +274,13 @@ mod tests {
         assert_eq!(classic.max_ns, PerSeverity { high: Some(2e9), mid: Some(1.5e9), low: Some(1.0005e9) });
         assert_eq!(classic.avg_ns, PerSeverity { high: Some(5e8), mid: None, low: None });
         assert_eq!(rule.message, Message::parse("${service} slow").unwrap());
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_object_is_passed_over() {
+        let (rule, classic) = put(None, "\u{feff}{\"service\":\"pay\",\"maxThresholdHigh\":2}");
+        assert_eq!((&*rule.name, classic.max_ns.high), ("pay|*", Some(2e6)));
+        assert!(error(None, Some("\u{feff}[]")).contains("it is a list"));
     }
 
     #[test]
