@@ -10,9 +10,9 @@ use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use crate::attributes::{AttributeColumn, Value, ValueType};
+use crate::columns::views::{attribute_lists, dictionary, index};
 use crate::schema;
 use crate::text::TextColumn;
-use crate::views::{attribute_lists, dictionary, index};
 
 /// The batch without the copies that wanted columns are of values other than text.
 ///

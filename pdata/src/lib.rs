@@ -14,6 +14,7 @@ mod arena;
 mod attribute_copies;
 pub mod attributes;
 mod batch;
+mod columns;
 pub mod decode;
 pub mod expr;
 mod fence;
@@ -25,8 +26,6 @@ pub mod schema;
 mod signal;
 mod skywalking;
 pub mod text;
-mod trusted;
-mod views;
 
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};

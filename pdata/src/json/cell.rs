@@ -13,8 +13,8 @@ use hashbrown::HashMap;
 
 use super::value::Json;
 use crate::attributes::ValueType;
+use crate::columns::views::{attribute_lists, dictionary, index};
 use crate::schema;
-use crate::views::{attribute_lists, dictionary, index};
 
 /// A value that fits the column it is for.
 #[derive(Clone, Debug, PartialEq)]

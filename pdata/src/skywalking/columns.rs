@@ -11,11 +11,11 @@ use arrow::datatypes::{Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
-use super::keys::Keys;
-use super::lists::{Events, Links, nanoseconds, ref_type, span_id, times};
 use super::names::{self, Name, Names};
 use super::scan::{Segment, Span};
-use crate::views::{Buffers, TextAttributes, Views, index};
+use crate::columns::keys::Keys;
+use crate::columns::lists::{Events, Links, nanoseconds, ref_type, span_id, times};
+use crate::columns::views::{Buffers, TextAttributes, Views, index};
 use crate::{DecodeError, MAX_ARENA, Projection, Signal, schema};
 
 /// Longest `.` + number.

@@ -14,10 +14,9 @@
 
 mod columns;
 mod escape;
-mod keys;
-mod lists;
-mod names;
-mod scan;
+
+pub(crate) mod names;
+pub(crate) mod scan;
 
 use std::ops::Range;
 use std::sync::Arc;

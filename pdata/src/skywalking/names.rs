@@ -8,20 +8,20 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
-use crate::views::{dictionary, index};
+use crate::columns::views::{dictionary, index};
 
 /// Names of a span's status; `isError` chooses.
-pub(super) static STATUSES: FixedNames = LazyLock::new(|| known(["ok", "error"]));
+pub(crate) static STATUSES: FixedNames = LazyLock::new(|| known(["ok", "error"]));
 /// Names of a span's kind, see [`kind`].
-pub(super) static KINDS: FixedNames =
+pub(crate) static KINDS: FixedNames =
     LazyLock::new(|| known(["server", "client", "internal", "consumer", "producer"]));
 /// Names of layers 1 to 6. Layer 0 has none.
-pub(super) static LAYERS: FixedNames =
+pub(crate) static LAYERS: FixedNames =
     LazyLock::new(|| known(["database", "rpc_framework", "http", "mq", "cache", "faas"]));
 /// Names of reference types 0 and 1.
-pub(super) const REF_TYPES: &[&str] = &["cross_process", "cross_thread"];
+pub(crate) const REF_TYPES: &[&str] = &["cross_process", "cross_thread"];
 /// Names of components, by number. Components with other numbers have no name here.
-pub(super) const COMPONENTS: &[(i32, &str)] = &[
+pub(crate) const COMPONENTS: &[(i32, &str)] = &[
     (1, "Tomcat"),
     (2, "HttpClient"),
     (3, "Dubbo"),
@@ -67,11 +67,11 @@ pub(super) const COMPONENTS: &[(i32, &str)] = &[
 ];
 
 /// Names of [`COMPONENTS`].
-pub(super) static COMPONENT_NAMES: FixedNames =
+pub(crate) static COMPONENT_NAMES: FixedNames =
     LazyLock::new(|| known(COMPONENTS.iter().map(|(_, name)| *name)));
 
 /// Names that a column may have, made once.
-pub(super) type FixedNames = LazyLock<Arc<StringViewArray>>;
+pub(crate) type FixedNames = LazyLock<Arc<StringViewArray>>;
 
 fn known(names: impl IntoIterator<Item = &'static str>) -> Arc<StringViewArray> {
     Arc::new(StringViewArray::from_iter_values(names))
@@ -81,7 +81,7 @@ const MQ: i32 = 4;
 
 /// A value of a column of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// The known name with this index.
     Fixed(i32),
     /// An enum number without a name.
@@ -91,7 +91,7 @@ pub(super) enum Name {
 }
 
 /// What a span is to its service. A messaging span consumes or produces.
-pub(super) fn kind(span_type: i32, layer: i32) -> Name {
+pub(crate) fn kind(span_type: i32, layer: i32) -> Name {
     match (span_type, layer) {
         (0, MQ) => Name::Fixed(3),
         (1, MQ) => Name::Fixed(4),
@@ -101,7 +101,7 @@ pub(super) fn kind(span_type: i32, layer: i32) -> Name {
 }
 
 /// The technology of a span.
-pub(super) fn layer(number: i32) -> Name {
+pub(crate) fn layer(number: i32) -> Name {
     match number {
         0 => Name::Null,
         1..=6 => Name::Fixed(number - 1),
@@ -110,14 +110,14 @@ pub(super) fn layer(number: i32) -> Name {
 }
 
 /// The library that a span is about; null when its name is not known here.
-pub(super) fn component(number: i32) -> Name {
+pub(crate) fn component(number: i32) -> Name {
     COMPONENTS
         .binary_search_by_key(&number, |(number, _)| *number)
         .map_or(Name::Null, |at| Name::Fixed(index(at)))
 }
 
 /// Text of an enum number that has no name.
-pub(super) fn unknown(number: i32) -> String {
+pub(crate) fn unknown(number: i32) -> String {
     format!("unknown({number})")
 }
 
@@ -126,7 +126,7 @@ const NULL: i32 = -1;
 
 /// A dictionary column over a few known names, and `unknown(N)` as needed.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// [`NULL`] for those that are missing.
     keys: Vec<i32>,
     nulls: usize,
@@ -136,16 +136,16 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(known: &'static FixedNames) -> Names {
+    pub(crate) fn new(known: &'static FixedNames) -> Names {
         Names { keys: Vec::new(), nulls: 0, known, unknown: HashMap::default(), unknown_in_order: Vec::new() }
     }
 
-    pub(super) fn reserve(&mut self, more: usize) {
+    pub(crate) fn reserve(&mut self, more: usize) {
         self.keys.reserve(more);
     }
 
     #[inline]
-    pub(super) fn push(&mut self, name: Name) {
+    pub(crate) fn push(&mut self, name: Name) {
         let key = match name {
             Name::Fixed(index) => index,
             Name::Unknown(number) => self.unknown(number),
@@ -164,7 +164,7 @@ impl Names {
         })
     }
 
-    pub(super) fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = (self.nulls > 0).then(|| {
             let there = BooleanBuffer::collect_bool(self.keys.len(), |at| self.keys[at] != NULL);
             self.keys.iter_mut().filter(|key| **key == NULL).for_each(|key| *key = 0);

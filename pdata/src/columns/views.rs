@@ -13,7 +13,8 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::{DataType, FieldRef, Int32Type, UInt8Type};
 use arrow::error::ArrowError;
 
-use crate::{schema, trusted};
+use super::trusted;
+use crate::schema;
 
 /// The buffer that a view's bytes lie in.
 #[derive(Clone, Copy, Debug)]

@@ -6,20 +6,20 @@ use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use hashbrown::HashTable;
 
-use super::scan::Text;
 use crate::Wanted;
-use crate::views::{Buffers, Views, index};
+use crate::columns::views::{Buffers, Views, index};
+use crate::skywalking::scan::Text;
 
 /// Spans and tags per span for which keys are predicted.
 const PREDICTED: usize = 64;
 
 /// A key of this batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Its index in the dictionary of keys.
-    pub(super) index: i32,
+    pub(crate) index: i32,
     /// Its position in the projection's wanted keys.
-    pub(super) wanted: Option<usize>,
+    pub(crate) wanted: Option<usize>,
 }
 
 /// Numbers the keys of a batch in order of appearance.
@@ -27,7 +27,7 @@ pub(super) struct Key {
 /// Segments of one kind have the same tags in the same places. So the key at (span, tag) is first compared with the
 /// one that was there in the segment before, and only looked up when it differs.
 #[derive(Debug)]
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     arena: &'a [u8],
     wanted: &'a [Wanted],
     keys: Vec<(Text, Key)>,
@@ -37,7 +37,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(arena: &'a [u8], wanted: &'a [Wanted]) -> Keys<'a> {
+    pub(crate) fn new(arena: &'a [u8], wanted: &'a [Wanted]) -> Keys<'a> {
         Keys {
             arena,
             wanted,
@@ -50,7 +50,7 @@ impl<'a> Keys<'a> {
 
     /// The key with this text, at this tag of this span of its segment.
     #[inline]
-    pub(super) fn at(&mut self, span: usize, tag: usize, text: Text) -> Key {
+    pub(crate) fn at(&mut self, span: usize, tag: usize, text: Text) -> Key {
         if span >= PREDICTED || tag >= PREDICTED {
             return self.of(text);
         }
@@ -66,13 +66,13 @@ impl<'a> Keys<'a> {
     }
 
     /// The key with this text.
-    pub(super) fn of(&mut self, text: Text) -> Key {
+    pub(crate) fn of(&mut self, text: Text) -> Key {
         let found = self.find(text);
         self.keys[found].1
     }
 
     /// The dictionary of keys.
-    pub(super) fn finish(self, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(self, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
         let mut views = Views::new();
         for (text, _) in &self.keys {
             views.push(Some(text.view(self.arena)));

@@ -7,13 +7,13 @@ use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use super::keys::Keys;
-use super::names;
-use super::scan::{Log, Reference, Segment, Text};
+use crate::columns::views::{Buffers, TextAttributes, ViewBuffer, Views, index, lists, view};
 use crate::schema;
-use crate::views::{Buffers, TextAttributes, ViewBuffer, Views, index, lists, view};
+use crate::skywalking::names;
+use crate::skywalking::scan::{Log, Reference, Segment, Text};
 
 /// The `links` column.
-pub(super) struct Links {
+pub(crate) struct Links {
     offsets: Vec<i32>,
     trace_id: Views,
     span_id: Views,
@@ -25,7 +25,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new() -> Links {
+    pub(crate) fn new() -> Links {
         Links {
             offsets: vec![0],
             trace_id: Views::new(),
@@ -39,7 +39,7 @@ impl Links {
     }
 
     /// Room for the links of `spans` more spans.
-    pub(super) fn reserve(&mut self, spans: usize, links: usize) {
+    pub(crate) fn reserve(&mut self, spans: usize, links: usize) {
         self.offsets.reserve(spans);
         for column in [
             &mut self.trace_id,
@@ -55,11 +55,11 @@ impl Links {
     }
 
     /// Ends the links of a span.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.offsets.push(index(self.trace_id.len()));
     }
 
-    pub(super) fn push(&mut self, built: &mut Vec<u8>, bytes: &[u8], reference: &Reference, ref_type: u128) {
+    pub(crate) fn push(&mut self, built: &mut Vec<u8>, bytes: &[u8], reference: &Reference, ref_type: u128) {
         self.trace_id.push(reference.trace_id.present(bytes));
         self.span_id.push(span_id(built, bytes, reference.segment_id, reference.span_id));
         self.ref_type.push(Some(ref_type));
@@ -69,7 +69,7 @@ impl Links {
         self.address.push(reference.address.present(bytes));
     }
 
-    pub(super) fn finish(self, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(self, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
         let columns = [
             self.trace_id,
             self.span_id,
@@ -88,7 +88,7 @@ impl Links {
 }
 
 /// The `events` column.
-pub(super) struct Events {
+pub(crate) struct Events {
     offsets: Vec<i32>,
     time: Vec<i64>,
     name: Views,
@@ -96,23 +96,23 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new() -> Events {
+    pub(crate) fn new() -> Events {
         Events { offsets: vec![0], time: Vec::new(), name: Views::new(), attributes: TextAttributes::new() }
     }
 
     /// Room for the events of `spans` more spans.
-    pub(super) fn reserve(&mut self, spans: usize, events: usize) {
+    pub(crate) fn reserve(&mut self, spans: usize, events: usize) {
         self.offsets.reserve(spans);
         self.time.reserve(events);
         self.name.reserve(events);
     }
 
     /// Ends the events of a span.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.offsets.push(index(self.time.len()));
     }
 
-    pub(super) fn push(&mut self, keys: &mut Keys<'_>, bytes: &[u8], log: &Log, segment: &Segment) {
+    pub(crate) fn push(&mut self, keys: &mut Keys<'_>, bytes: &[u8], log: &Log, segment: &Segment) {
         let data = &segment.data[log.data.clone()];
         let name = data.iter().find(|pair| pair.key.bytes(bytes) == b"event");
         self.time.push(nanoseconds(log.time_ms));
@@ -123,7 +123,7 @@ impl Events {
         self.attributes.end();
     }
 
-    pub(super) fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
         let name = Arc::new(buffers.text(self.name)?) as ArrayRef;
         let columns = vec![times(self.time)?, name, self.attributes.finish(keys, buffers)?];
         lists(schema::span_event_item(), columns, self.offsets, None)
@@ -131,12 +131,12 @@ impl Events {
 }
 
 /// Milliseconds to nanoseconds. Times beyond what nanoseconds reach become the first or last one that they do.
-pub(super) const fn nanoseconds(milliseconds: i64) -> i64 {
+pub(crate) const fn nanoseconds(milliseconds: i64) -> i64 {
     milliseconds.saturating_mul(1_000_000)
 }
 
 /// Builds `{segment}.{number}`; null when the segment has no id.
-pub(super) fn span_id(built: &mut Vec<u8>, bytes: &[u8], segment: Text, number: i32) -> Option<u128> {
+pub(crate) fn span_id(built: &mut Vec<u8>, bytes: &[u8], segment: Text, number: i32) -> Option<u128> {
     if segment.len() == 0 {
         return None;
     }
@@ -165,7 +165,7 @@ fn put_number(built: &mut Vec<u8>, number: i32) {
 }
 
 /// A view of a reference type's name, which is built once a batch.
-pub(super) fn ref_type(
+pub(crate) fn ref_type(
     known: &mut HashMap<i32, u128, foldhash::fast::RandomState>,
     built: &mut Vec<u8>,
     number: i32,
@@ -182,7 +182,7 @@ pub(super) fn ref_type(
 }
 
 /// A column of times.
-pub(super) fn times(column: Vec<i64>) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn times(column: Vec<i64>) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(TimestampNanosecondArray::from(column).with_data_type(schema::timestamp())))
 }
 
