@@ -30,11 +30,10 @@ pub mod text;
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Prepared};
-pub use decode::{DecodeError, Decoded, Rejected, decode};
+pub use decode::{DecodeError, Decoded, Escaped, Rejected, decode};
 pub use fence::Fence;
 pub use projection::{Demand, Projection, SharedProjection, Wanted};
 pub use signal::{Signal, SignalSet};
-pub use skywalking::Escaped;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

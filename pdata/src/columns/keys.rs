@@ -6,9 +6,9 @@ use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use hashbrown::HashTable;
 
+use super::text::Text;
+use super::views::{Buffers, Views, index};
 use crate::Wanted;
-use crate::columns::views::{Buffers, Views, index};
-use crate::skywalking::scan::Text;
 
 /// Spans and tags per span for which keys are predicted.
 const PREDICTED: usize = 64;
@@ -24,8 +24,8 @@ pub(crate) struct Key {
 
 /// Numbers the keys of a batch in order of appearance.
 ///
-/// Segments of one kind have the same tags in the same places. So the key at (span, tag) is first compared with the
-/// one that was there in the segment before, and only looked up when it differs.
+/// Records of one kind have the same tags in the same places. So the key at (span, tag) is first compared with the
+/// one that was there in the record before, and only looked up when it differs.
 #[derive(Debug)]
 pub(crate) struct Keys<'a> {
     arena: &'a [u8],
@@ -48,7 +48,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The key with this text, at this tag of this span of its segment.
+    /// The key with this text, at this tag of this span of its record.
     #[inline]
     pub(crate) fn at(&mut self, span: usize, tag: usize, text: Text) -> Key {
         if span >= PREDICTED || tag >= PREDICTED {

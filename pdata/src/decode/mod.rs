@@ -1,68 +1,11 @@
 //! Wire bytes to columns.
 
-use arrow::array::RecordBatch;
-use thiserror::Error;
-use weir_proto::wire::WireError;
+pub(crate) mod result;
 
-use crate::skywalking::{self, Escaped};
+use crate::skywalking;
 use crate::{Encoded, Format, Projection};
 
-/// What a batch of wire bytes decodes to.
-#[derive(Clone, Debug)]
-pub struct Decoded {
-    /// The rows of every record that could be decoded, in order.
-    pub columns: RecordBatch,
-    /// The records that could not. Nothing of such a record is in `columns`.
-    pub rejected: Vec<Rejected>,
-    /// How many records are well formed but hold no event.
-    pub empty: usize,
-    /// How many spans end before they start. Their times stay as they came, their duration is 0.
-    pub backwards: usize,
-    /// Texts in `columns` that were not UTF-8, and are escaped there.
-    pub escaped: Vec<Escaped>,
-}
-
-/// A record that could not be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// Its index in [`Encoded::records`].
-    pub record: usize,
-    /// Why.
-    pub reason: DecodeError,
-}
-
-/// Why a record cannot be decoded. Offsets count from the beginning of the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum DecodeError {
-    /// The bytes are not protobuf, or not of this message's type.
-    #[error("not a valid protobuf message: {0}")]
-    Protobuf(#[from] WireError),
-    /// A text is not UTF-8.
-    #[error("the text that starts at byte {offset} is not valid UTF-8")]
-    Utf8 {
-        /// Where the text starts.
-        offset: usize,
-    },
-    /// The record would take far more memory as columns than as bytes.
-    #[error("{count} {what} in {bytes} bytes are more than a real record has")]
-    Swollen {
-        /// What there is too much of.
-        what: &'static str,
-        /// How much.
-        count: usize,
-        /// The size of the record.
-        bytes: usize,
-    },
-    /// The record's place in the batch is not within the batch's bytes, or beyond 2 GiB.
-    #[error("the record lies outside of its batch's bytes")]
-    OutOfBounds,
-    /// The batch has no room left for the record's rows.
-    #[error("the batch is full: decode fewer records at a time")]
-    BatchFull,
-    /// The columns do not fit together.
-    #[error("the decoded columns do not fit together: this is a mistake in Weir, please report it")]
-    Columns,
-}
+pub use result::{DecodeError, Decoded, Escaped, Rejected};
 
 /// Decodes every record, building only what `projection` asks for.
 ///

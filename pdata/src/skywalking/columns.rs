@@ -11,12 +11,17 @@ use arrow::datatypes::{Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
-use super::names::{self, Name, Names};
+use super::ids::{ref_type, span_id};
+use super::names;
 use super::scan::{Segment, Span};
+use crate::columns::events::Events;
 use crate::columns::keys::Keys;
-use crate::columns::lists::{Events, Links, nanoseconds, ref_type, span_id, times};
+use crate::columns::links::{Link, Links};
+use crate::columns::names::{Name, Names};
+use crate::columns::times::{nanoseconds, times};
 use crate::columns::views::{Buffers, TextAttributes, Views, index};
-use crate::{DecodeError, MAX_ARENA, Projection, Signal, schema};
+use crate::decode::result::DecodeError;
+use crate::{MAX_ARENA, Projection, Signal, schema};
 
 /// Longest `.` + number.
 const SPAN_NUMBER: usize = 12;
@@ -279,13 +284,25 @@ impl<'a> Columns<'a> {
         if let Some(links) = &mut self.links {
             for reference in refs {
                 let ref_type = ref_type(&mut self.ref_types, &mut self.built, reference.ref_type);
-                links.push(&mut self.built, bytes, reference, ref_type);
+                links.push(&Link {
+                    trace_id: reference.trace_id.present(bytes),
+                    span_id: span_id(&mut self.built, bytes, reference.segment_id, reference.span_id),
+                    ref_type: Some(ref_type),
+                    service: reference.service.present(bytes),
+                    instance: reference.instance.present(bytes),
+                    endpoint: reference.endpoint.present(bytes),
+                    address: reference.address.present(bytes),
+                });
             }
             links.end();
         }
         if let Some(events) = &mut self.events {
             for log in &segment.logs[span.logs.clone()] {
-                events.push(&mut self.keys, bytes, log, segment);
+                let fields = &segment.data[log.data.clone()];
+                let name = fields.iter().find(|pair| pair.key.bytes(bytes) == b"event");
+                let name = name.map(|pair| pair.value.view(bytes));
+                let attributes = fields.iter().map(|pair| (pair.key, pair.value));
+                events.push(&mut self.keys, bytes, nanoseconds(log.time_ms), name, attributes);
             }
             events.end();
         }

@@ -8,15 +8,6 @@ use std::ops::Range;
 
 use weir_proto::wire::{self, Reader, WireError};
 
-/// A text that was escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Escaped {
-    /// The record's index in [`Encoded::records`](crate::Encoded::records).
-    pub record: usize,
-    /// The key of the tag or log field, or the name of the span's field.
-    pub key: String,
-}
-
 /// The messages of a segment that have texts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Message {

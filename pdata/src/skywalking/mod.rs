@@ -15,8 +15,9 @@
 mod columns;
 mod escape;
 
-pub(crate) mod names;
-pub(crate) mod scan;
+mod ids;
+mod names;
+mod scan;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,11 +26,10 @@ use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
 
-use crate::{DecodeError, Decoded, Encoded, MAX_ARENA, Projection, Rejected};
+use crate::decode::result::{DecodeError, Decoded, Escaped, Rejected};
+use crate::{Encoded, MAX_ARENA, Projection};
 use columns::Columns;
 use scan::Segment;
-
-pub use escape::Escaped;
 
 /// Decodes one `SegmentObject` a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {

@@ -4,106 +4,73 @@ use std::ops::Range;
 
 use weir_proto::wire::{self, Reader, WireError};
 
-use crate::DecodeError;
-use crate::columns::views::{ViewBuffer, view};
-
-/// A text within the arena. It is UTF-8 when it comes from a [`Segment`] that was read without an error.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Text {
-    start: u32,
-    len: u32,
-}
-
-impl Text {
-    /// Its bytes.
-    #[inline]
-    pub(crate) fn bytes(self, arena: &[u8]) -> &[u8] {
-        let start = self.start as usize;
-        arena.get(start..start + self.len as usize).unwrap_or_default()
-    }
-
-    /// A view of it.
-    #[inline]
-    pub(crate) fn view(self, arena: &[u8]) -> u128 {
-        view(arena, ViewBuffer::Arena, self.start as usize, self.len as usize)
-    }
-
-    /// A view of it; `None` when empty. proto3 does not tell an empty text from an absent one.
-    #[inline]
-    pub(crate) fn present(self, arena: &[u8]) -> Option<u128> {
-        (self.len > 0).then(|| self.view(arena))
-    }
-
-    /// Its length in bytes.
-    pub(crate) fn len(self) -> usize {
-        self.len as usize
-    }
-}
+use crate::columns::text::Text;
+use crate::decode::result::DecodeError;
 
 /// A tag, or a field of a log.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pair {
-    pub(crate) key: Text,
-    pub(crate) value: Text,
+pub(super) struct Pair {
+    pub(super) key: Text,
+    pub(super) value: Text,
 }
 
 /// A span. Ranges are into the vectors of its [`Segment`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Span {
-    pub(crate) id: i32,
-    pub(crate) parent: i32,
-    pub(crate) start_ms: i64,
-    pub(crate) end_ms: i64,
-    pub(crate) operation: Text,
-    pub(crate) peer: Text,
-    pub(crate) span_type: i32,
-    pub(crate) layer: i32,
-    pub(crate) component: i32,
-    pub(crate) is_error: bool,
-    pub(crate) skip_analysis: bool,
-    pub(crate) refs: Range<usize>,
-    pub(crate) tags: Range<usize>,
-    pub(crate) logs: Range<usize>,
+pub(super) struct Span {
+    pub(super) id: i32,
+    pub(super) parent: i32,
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) operation: Text,
+    pub(super) peer: Text,
+    pub(super) span_type: i32,
+    pub(super) layer: i32,
+    pub(super) component: i32,
+    pub(super) is_error: bool,
+    pub(super) skip_analysis: bool,
+    pub(super) refs: Range<usize>,
+    pub(super) tags: Range<usize>,
+    pub(super) logs: Range<usize>,
 }
 
 /// A reference to a parent in another segment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reference {
-    pub(crate) ref_type: i32,
-    pub(crate) trace_id: Text,
-    pub(crate) segment_id: Text,
-    pub(crate) span_id: i32,
-    pub(crate) service: Text,
-    pub(crate) instance: Text,
-    pub(crate) endpoint: Text,
-    pub(crate) address: Text,
+pub(super) struct Reference {
+    pub(super) ref_type: i32,
+    pub(super) trace_id: Text,
+    pub(super) segment_id: Text,
+    pub(super) span_id: i32,
+    pub(super) service: Text,
+    pub(super) instance: Text,
+    pub(super) endpoint: Text,
+    pub(super) address: Text,
 }
 
 /// A log of a span. `data` is a range into [`Segment::data`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) time_ms: i64,
-    pub(crate) data: Range<usize>,
+pub(super) struct Log {
+    pub(super) time_ms: i64,
+    pub(super) data: Range<usize>,
 }
 
 /// One segment. Reused from record to record, so that its vectors are allocated once.
 #[derive(Debug, Default)]
-pub(crate) struct Segment {
-    pub(crate) trace_id: Text,
-    pub(crate) segment_id: Text,
-    pub(crate) service: Text,
-    pub(crate) instance: Text,
-    pub(crate) size_limited: bool,
-    pub(crate) spans: Vec<Span>,
-    pub(crate) tags: Vec<Pair>,
-    pub(crate) refs: Vec<Reference>,
-    pub(crate) logs: Vec<Log>,
-    pub(crate) data: Vec<Pair>,
+pub(super) struct Segment {
+    pub(super) trace_id: Text,
+    pub(super) segment_id: Text,
+    pub(super) service: Text,
+    pub(super) instance: Text,
+    pub(super) size_limited: bool,
+    pub(super) spans: Vec<Span>,
+    pub(super) tags: Vec<Pair>,
+    pub(super) refs: Vec<Reference>,
+    pub(super) logs: Vec<Log>,
+    pub(super) data: Vec<Pair>,
 }
 
 impl Segment {
     /// An empty segment, with room for what most have.
-    pub(crate) fn with_room() -> Segment {
+    pub(super) fn with_room() -> Segment {
         Segment {
             spans: Vec::with_capacity(32),
             tags: Vec::with_capacity(128),
@@ -174,7 +141,7 @@ struct Record<'a> {
 impl Segment {
     /// Reads the record that lies at `range` of the arena. The last of several values of a field counts, unknown
     /// fields are skipped. After an error the content is meaningless.
-    pub(crate) fn read(&mut self, arena: &[u8], range: Range<usize>) -> Result<(), DecodeError> {
+    pub(super) fn read(&mut self, arena: &[u8], range: Range<usize>) -> Result<(), DecodeError> {
         self.clear();
         let base = range.start;
         let bytes = arena.get(range).ok_or(DecodeError::OutOfBounds)?;
