@@ -40,7 +40,7 @@ pub use context::Context;
 pub use dead_letter::DeadLetters;
 pub use event_time::{
     Aligned, Alignment, Alignments, ClosedLane, LanesHold, ReceiverReadiness, TrunkWatermark, Watermark,
-    progress, watermark,
+    event_clocks, progress, watermark,
 };
 pub use exporter::{ExportError, Exporter, StartError};
 pub use extension::Extension;

@@ -41,7 +41,13 @@ impl Encoded {
             let end = u32::try_from(arena.len()).map_err(|_| too_large)?;
             ranges.push(start..end);
         }
-        Ok(Encoded { format, arena: Buffer::from_vec(arena), records: ranges.into(), positions: None })
+        Ok(Encoded {
+            format,
+            arena: Buffer::from_vec(arena),
+            records: ranges.into(),
+            positions: None,
+            arrivals: None,
+        })
     }
 }
 

@@ -95,6 +95,9 @@ pub struct Encoded {
     pub records: Arc<[Range<u32>]>,
     /// The position of each record in its lane, when it is known: [`schema::OFFSET`](crate::schema::OFFSET).
     pub positions: Option<Arc<[i64]>>,
+    /// When each record was appended to its lane, in milliseconds since 1970, when the lane says so:
+    /// [`schema::ARRIVAL`](crate::schema::ARRIVAL).
+    pub arrivals: Option<Arc<[i64]>>,
 }
 
 /// An encoding of records.

@@ -11,6 +11,7 @@
 
 pub mod ack;
 mod arena;
+mod arrivals;
 mod attribute_copies;
 pub mod attributes;
 mod batch;
@@ -29,6 +30,7 @@ pub mod text;
 
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
+pub use arrivals::Arrivals;
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Prepared};
 pub use decode::{DecodeError, Decoded, Escaped, Rejected, decode};
 pub use fence::Fence;

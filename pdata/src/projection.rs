@@ -18,6 +18,9 @@ pub struct Demand {
     pub attributes: bool,
     /// Where each row came from is read, where the receiver knows it: the column [`schema::OFFSET`].
     pub positions: bool,
+    /// When the record of each row was appended to its lane is read, where the receiver knows it: the column
+    /// [`schema::ARRIVAL`].
+    pub arrivals: bool,
 }
 
 impl Demand {
@@ -45,6 +48,7 @@ impl Demand {
         self.all_fixed |= other.all_fixed;
         self.attributes |= other.attributes;
         self.positions |= other.positions;
+        self.arrivals |= other.arrivals;
         self
     }
 }
@@ -71,6 +75,8 @@ pub struct Projection {
     pub rest: bool,
     /// Whether the position of each row's record is a column.
     pub positions: bool,
+    /// Whether the append time of each row's record is a column.
+    pub arrivals: bool,
 }
 
 impl Projection {
@@ -97,7 +103,8 @@ impl Projection {
             wanted.push(Wanted { key, column: name.clone(), field });
         }
         let fixed = (!demand.all_fixed).then_some(fixed);
-        Projection { fixed, wanted, rest: demand.attributes, positions: demand.positions }
+        let Demand { attributes: rest, positions, arrivals, .. } = *demand;
+        Projection { fixed, wanted, rest, positions, arrivals }
     }
 
     /// Whether this fixed column is to be built.

@@ -29,14 +29,35 @@ pub const SOURCE: &str = "_source";
 /// [ask for it](crate::Demand::positions), from receivers that know it. Neither fixed nor an attribute.
 pub const OFFSET: &str = "_offset";
 
+/// When the record that a row came from was appended to its lane, in milliseconds since 1970: the append time of
+/// Kafka's broker. In batches whose readers [ask for it](crate::Demand::arrivals), of lanes that keep it. Neither fixed
+/// nor an attribute. [`Arrivals`](crate::Arrivals) reads it.
+pub const ARRIVAL: &str = "_arrival";
+
+/// Whether a column is about the record of a row: [`SOURCE`], [`OFFSET`] and [`ARRIVAL`]. Such columns are no part of
+/// the event, and no destination stores them as one of its attributes.
+#[must_use]
+pub fn is_of_record(name: &str) -> bool {
+    [SOURCE, OFFSET, ARRIVAL].contains(&name)
+}
+
 /// The field of [`OFFSET`], as decoders build it: records have several rows.
 #[must_use]
 pub fn offset() -> FieldRef {
-    static FIELD: LazyLock<FieldRef> = LazyLock::new(|| {
-        let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Int64));
-        Arc::new(Field::new(OFFSET, kind, false))
-    });
+    static FIELD: LazyLock<FieldRef> = LazyLock::new(|| of_record(OFFSET));
     Arc::clone(&FIELD)
+}
+
+/// The field of [`ARRIVAL`], as decoders build it: records have several rows.
+#[must_use]
+pub fn arrival() -> FieldRef {
+    static FIELD: LazyLock<FieldRef> = LazyLock::new(|| of_record(ARRIVAL));
+    Arc::clone(&FIELD)
+}
+
+fn of_record(name: &str) -> FieldRef {
+    let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Int64));
+    Arc::new(Field::new(name, kind, false))
 }
 
 /// Timestamps: nanoseconds since 1970, UTC.

@@ -1,6 +1,7 @@
 //! Event time: how far lanes have come, and what waits for it.
 
 mod alignment;
+pub mod event_clocks;
 pub mod progress;
 mod receiver_readiness;
 mod trunk;

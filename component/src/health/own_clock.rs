@@ -34,8 +34,9 @@ impl OwnClock {
         }
     }
 
-    /// A batch came whose events are all from the future; the nearest by so much. Whether the clock is behind.
-    pub fn all_future(&self, now_ms: i64, nearest_ms: i64) -> bool {
+    /// A batch came whose events are all from the future; the nearest by so much. Whether the clock is behind: that of
+    /// `whose`.
+    pub fn all_future(&self, now_ms: i64, nearest_ms: i64, whose: &str) -> bool {
         // A clock that was set back was not at that time yet.
         let since = now_ms.checked_sub(self.usable_at.load(Ordering::Relaxed));
         if since.is_some_and(|since| (0..ALONE_MS).contains(&since)) {
@@ -44,7 +45,7 @@ impl OwnClock {
         self.is_behind.store(true, Ordering::Relaxed);
         let seconds = nearest_ms / 1000;
         self.health.report(Status::PermanentError(format!(
-            "the clock of this gateway is behind: every event is at least {seconds} s in the future, and in no window; set the clock"
+            "the clock of {whose} is behind: every event is at least {seconds} s in the future, and in no window; set the clock"
         )));
         true
     }
@@ -55,12 +56,13 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600_000;
+    const OWN: &str = "this gateway";
 
     #[test]
     fn a_clock_is_behind_when_every_event_is_from_the_future() {
         let health = Health::default();
         let clock = OwnClock::new(health.clone());
-        assert!(clock.all_future(5 * HOUR, 2 * HOUR));
+        assert!(clock.all_future(5 * HOUR, 2 * HOUR, OWN));
         let error = health.read().status;
         assert!(matches!(&error, Status::PermanentError(text) if text.contains("7200 s")), "{error:?}");
         clock.usable(7 * HOUR);
@@ -72,15 +74,15 @@ mod tests {
         let health = Health::default();
         let clock = OwnClock::new(health.clone());
         clock.usable(5 * HOUR);
-        assert!(!clock.all_future(5 * HOUR + 9_000, 2 * HOUR));
+        assert!(!clock.all_future(5 * HOUR + 9_000, 2 * HOUR, OWN));
         assert_eq!(health.read().status, Status::Starting);
-        assert!(clock.all_future(5 * HOUR + 10_000, 2 * HOUR), "nothing else has come for ten seconds");
+        assert!(clock.all_future(5 * HOUR + 10_000, 2 * HOUR, OWN), "nothing else has come for ten seconds");
     }
 
     #[test]
     fn a_clock_that_is_set_back_is_noticed_at_once() {
         let clock = OwnClock::new(Health::default());
         clock.usable(5 * HOUR);
-        assert!(clock.all_future(3 * HOUR, 2 * HOUR));
+        assert!(clock.all_future(3 * HOUR, 2 * HOUR, OWN));
     }
 }

@@ -120,7 +120,7 @@ fn wanted<'a>(
             Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown
         );
         let name = &*column.name;
-        if !single || schema::is_fixed(signal, name) || [schema::SOURCE, schema::OFFSET].contains(&name) {
+        if !single || schema::is_fixed(signal, name) || schema::is_of_record(name) {
             continue;
         }
         let Some(key) = name.strip_prefix(prefix) else { continue };

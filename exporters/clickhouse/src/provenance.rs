@@ -7,7 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
 };
 use arrow::datatypes::{Field, Int32Type, Int64Type};
-use weir_pdata::schema::{OFFSET, SOURCE};
+use weir_pdata::schema::{ARRIVAL, OFFSET, SOURCE};
 use weir_pdata::{EventBatch, Signal};
 
 use crate::columns::TableColumns;
@@ -34,6 +34,8 @@ pub(crate) fn located(batch: &EventBatch, table: &TableColumns) -> Option<Record
     };
     put(SOURCE, source(batch, rows.num_rows()));
     put(OFFSET, Some(offsets(batch, rows)));
+    // For windows.
+    put(ARRIVAL, None);
     let schema = arrow::datatypes::Schema::new_with_metadata(fields, rows.schema_ref().metadata().clone());
     RecordBatch::try_new(Arc::new(schema), columns).ok()
 }
@@ -111,6 +113,21 @@ mod tests {
             rows.column_by_name(OFFSET).unwrap().as_primitive::<Int64Type>().values().as_ref(),
             [5, 5, 5]
         );
+    }
+
+    #[test]
+    fn append_times_are_no_attributes() {
+        let rows = batch(Signal::Traces, Some(exact()));
+        let (mut fields, mut columns) = {
+            let rows = rows.as_columns().unwrap();
+            (rows.schema_ref().fields().to_vec(), rows.columns().to_vec())
+        };
+        fields.push(weir_pdata::schema::arrival());
+        columns.push(exact());
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        let rows = rows.with_columns(RecordBatch::try_new(schema, columns).unwrap());
+        let rows = located(&rows, &table(&["service"])).unwrap();
+        assert_eq!(names(&rows), ["service"]);
     }
 
     #[test]

@@ -283,8 +283,7 @@ fn plain_columns(signal: Signal, batches: &[RecordBatch]) -> Vec<Field> {
     let fixed = schema::fixed(signal);
     for batch in batches {
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            // Positions of a lane are for destinations that may see a row twice.
-            if is_attributes(array) || field.name() == schema::OFFSET {
+            if is_attributes(array) || schema::is_of_record(field.name()) {
                 continue;
             }
             let place = fixed.find(field.name());

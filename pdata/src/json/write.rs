@@ -63,7 +63,7 @@ impl<'a> Row<'a> {
         };
         let has_attributes = !matches!(signal, Signal::Windows | Signal::Alarms);
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            if [schema::OFFSET, schema::SOURCE].contains(&field.name().as_str()) {
+            if schema::is_of_record(field.name()) {
                 // No part of the event: read again, it would be an attribute.
                 continue;
             }

@@ -21,7 +21,7 @@ use crate::columns::names::{Name, Names};
 use crate::columns::times::{nanoseconds, times};
 use crate::columns::views::{Buffers, TextAttributes, Views, index};
 use crate::decode::result::DecodeError;
-use crate::{MAX_ARENA, Projection, Signal, schema};
+use crate::{Encoded, MAX_ARENA, Projection, Signal, schema};
 
 /// Longest `.` + number.
 const SPAN_NUMBER: usize = 12;
@@ -45,8 +45,8 @@ pub(super) struct Columns<'a> {
     service: Option<Views>,
     service_instance: Option<Views>,
     segment_count: usize,
-    /// The position of each segment.
-    positions: Option<Vec<i64>>,
+    positions: Option<OfSegments<'a>>,
+    arrivals: Option<OfSegments<'a>>,
     time: Option<Vec<i64>>,
     end_time: Option<Vec<i64>>,
     duration_ns: Option<Vec<i64>>,
@@ -70,9 +70,32 @@ pub(super) struct Columns<'a> {
     wanted: Vec<Views>,
 }
 
+/// A number that the receiver knows of each record, of those that are segments with spans.
+struct OfSegments<'a> {
+    of_records: &'a [i64],
+    values: Vec<i64>,
+}
+
+impl<'a> OfSegments<'a> {
+    /// `None` when nothing reads them or the receiver does not know them.
+    fn new(is_read: bool, of_records: Option<&'a Arc<[i64]>>) -> Option<OfSegments<'a>> {
+        of_records.filter(|_| is_read).map(|of_records| OfSegments { of_records, values: Vec::new() })
+    }
+
+    fn push(&mut self, record: usize) {
+        self.values.push(self.of_records.get(record).copied().unwrap_or_default());
+    }
+
+    /// The column: `segments` has the index of each row's segment.
+    fn finish(self, segments: &PrimitiveArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
+        let values = Arc::new(Int64Array::from(self.values));
+        Ok(Arc::new(DictionaryArray::try_new(segments.clone(), values)?))
+    }
+}
+
 impl<'a> Columns<'a> {
-    /// `positions`: whether the position of each segment is known.
-    pub(super) fn new(arena: &'a Buffer, projection: &'a Projection, positions: bool) -> Columns<'a> {
+    pub(super) fn new(encoded: &'a Encoded, projection: &'a Projection) -> Columns<'a> {
+        let arena = &encoded.arena;
         let has = |name: &str| projection.has_fixed(name);
         let views = |name: &str| has(name).then(Views::new);
         let longs = |name: &str| has(name).then(Vec::<i64>::new);
@@ -94,7 +117,8 @@ impl<'a> Columns<'a> {
             service: views("service"),
             service_instance: views("service_instance"),
             segment_count: 0,
-            positions: (positions && projection.positions).then(Vec::new),
+            positions: OfSegments::new(projection.positions, encoded.positions.as_ref()),
+            arrivals: OfSegments::new(projection.arrivals, encoded.arrivals.as_ref()),
             time: longs("time"),
             end_time: longs("end_time"),
             duration_ns: longs("duration_ns"),
@@ -118,12 +142,13 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error. `position`: where it came from.
+    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error. `record`: its place in the
+    /// batch.
     pub(super) fn append(
         &mut self,
         segment: &Segment,
         size: usize,
-        position: Option<i64>,
+        record: usize,
     ) -> Result<(), DecodeError> {
         if segment.spans.is_empty() {
             return Ok(());
@@ -140,8 +165,8 @@ impl<'a> Columns<'a> {
                 column.push(text.present(bytes));
             }
         }
-        if let Some(positions) = &mut self.positions {
-            positions.push(position.unwrap_or_default());
+        for numbers in [&mut self.positions, &mut self.arrivals].into_iter().flatten() {
+            numbers.push(record);
         }
         let this = index(self.segment_count);
         self.segment_count += 1;
@@ -329,7 +354,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// The batch. Its schema depends on the projection only.
+    /// The batch. Its schema depends on the projection, and on what the receiver knows of the records.
     pub(super) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         let buffers = Buffers::new(self.arena, std::mem::take(&mut self.built));
         let keys = self.keys.finish(&buffers)?;
@@ -381,11 +406,12 @@ impl<'a> Columns<'a> {
             fields.push(Arc::clone(&wanted.field));
             columns.push(Arc::new(buffers.text(views)?));
         }
-        if let Some(positions) = self.positions {
-            let positions =
-                DictionaryArray::try_new(segments.clone(), Arc::new(Int64Array::from(positions)))?;
-            fields.push(schema::offset());
-            columns.push(Arc::new(positions));
+        let of_segments = [(self.positions, schema::offset()), (self.arrivals, schema::arrival())];
+        for (numbers, field) in of_segments {
+            if let Some(numbers) = numbers {
+                fields.push(field);
+                columns.push(numbers.finish(&segments)?);
+            }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)

@@ -69,8 +69,7 @@ fn with_escapes(encoded: &Encoded, odd: &[usize]) -> Option<(Encoded, Vec<Escape
 
 fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
     let mut segment = Segment::with_room();
-    let mut columns = Columns::new(&encoded.arena, projection, encoded.positions.is_some());
-    let position = |record: usize| encoded.positions.as_ref()?.get(record).copied();
+    let mut columns = Columns::new(encoded, projection);
     let mut rejected = Vec::new();
     let mut empty = 0;
     for (record, range) in encoded.records.iter().enumerate() {
@@ -80,7 +79,7 @@ fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
             if record == 0 {
                 columns.reserve(encoded.records.len(), &segment, encoded.arena.len());
             }
-            columns.append(&segment, size, position(record))
+            columns.append(&segment, size, record)
         });
         match read {
             Ok(()) => empty += usize::from(segment.spans.is_empty()),

@@ -11,7 +11,9 @@ use arrow::array::{Array, AsArray};
 use base64::Engine;
 use proptest::prelude::*;
 use prost::Message;
-use weir_pdata::{DecodeError, Decoded, Demand, Encoded, Format, Projection, Signal, decode, schema};
+use weir_pdata::{
+    Arrivals, DecodeError, Decoded, Demand, Encoded, Format, Projection, Signal, decode, schema,
+};
 use weir_proto::skywalking::{KeyStringValuePair, Log, SegmentObject, SpanObject};
 
 const WANTED: [&str; 2] = ["http.method", "db.statement"];
@@ -338,6 +340,29 @@ fn texts_are_views_of_the_received_bytes() {
     let views = columns.column(0).as_string_view();
     assert_eq!(views.data_buffers()[0].as_ptr(), encoded.arena.as_ptr());
     assert_eq!(views.len(), 1);
+}
+
+#[test]
+fn rows_have_the_append_time_of_their_record_when_it_is_asked_for() {
+    let segment = |spans: usize| {
+        SegmentObject { spans: vec![SpanObject::default(); spans], ..SegmentObject::default() }
+            .encode_to_vec()
+    };
+    let records = [segment(1), segment(0), vec![0xff], segment(2)];
+    let mut encoded = encoded(records.iter().map(Vec::as_slice));
+    encoded.arrivals = Some([1_000, 2_000, 3_000, 4_000].as_slice().into());
+    let asked = Demand { arrivals: true, ..Demand::names(["service"]) };
+    let rows = decode(&encoded, &Projection::of(&asked)).columns;
+    let arrivals = Arrivals::of(&rows).unwrap();
+    let times: Vec<_> = (0..4).map(|row| arrivals.get(row)).collect();
+    assert_eq!(times, [Some(1_000), Some(4_000), Some(4_000), None]);
+    let mut lines = Vec::new();
+    weir_pdata::json::write_rows(&rows, Signal::Traces, &mut lines);
+    assert!(!String::from_utf8(lines).unwrap().contains("_arrival"), "it is no part of the event");
+    let none = |rows: &arrow::array::RecordBatch| rows.column_by_name(schema::ARRIVAL).is_none();
+    assert!(none(&decode(&encoded, &Projection::everything()).columns), "not asked for");
+    encoded.arrivals = None;
+    assert!(none(&decode(&encoded, &Projection::of(&asked)).columns), "not known");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use weir_component::health::OwnClock;
+use weir_component::event_clocks::{ClockBounds, EventClocks};
 use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
@@ -200,15 +200,16 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         measures: &config.measures,
         signals: &signals,
     };
+    let id: Arc<str> = Arc::from(context.id.to_string());
+    let bounds = ClockBounds { max_future, max_ahead };
     let operator = Operator {
         fingerprint: meaning.fingerprint(),
-        id: Arc::from(context.id.to_string()),
+        id: id.clone(),
         window,
         time,
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
-        max_future,
-        max_ahead,
+        clocks: EventClocks::new(id, bounds, metrics.clocks.clone(), context.health),
         allowed_lateness,
         late: config.late,
         progress: ShardWatermarks::default(),
@@ -220,7 +221,6 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         alignment: max_drift.map(|drift| Arc::new(Alignment::new(drift, metrics.held.clone()))),
         metrics,
         clock: context.clock,
-        own_clock: OwnClock::new(context.health),
         logs: Logs::default(),
     };
     check.finish(operator)

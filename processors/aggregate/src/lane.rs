@@ -3,7 +3,8 @@
 //! * Batches are forwarded as they came. What is gathered keeps the acks of the batches that have rows in it.
 //! * After each batch the lane's watermark is the latest time seen, less the out-of-orderness and 1 ms. Events
 //!   that `where` leaves out move it too. What it passes leaves for the trunk, then it leaves itself.
-//! * An event moves it at most to the clock's time and `max_ahead`, as if it had happened then. Its window is that of its own time.
+//! * An event moves it at most to its arrival and `max_ahead`, as if it had happened then. Its window is that of its own time.
+//!   The arrival is the append time of its record where Kafka keeps it, else the clock's time ([`event_clocks`](weir_component::event_clocks)).
 //! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond before it.
 //!   Any message, also `Idle`, moves it.
 //! * A lane that brings nothing windows could take (other signals, times far in the future) for `idle_timeout`
@@ -30,7 +31,6 @@ use weir_component::delivery::LaneStart;
 use weir_component::progress::LaneProgress;
 use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
-use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Origin, Signal, late};
 
 use crate::config::Late;
@@ -81,12 +81,6 @@ struct Read {
 #[derive(Default)]
 struct Outside {
     timeless: u64,
-    future: u64,
-    /// How far the nearest of these is ahead of the clock.
-    nearest: Option<i64>,
-    ahead: u64,
-    /// The time and row of the furthest of these.
-    furthest: Option<(i64, usize)>,
     overflow: u64,
     /// Their windows were delivered before the lane began.
     repeated: u64,
@@ -133,8 +127,7 @@ impl LaneHalf {
         let rows = KeyRows::new(&key_columns, &hasher, columns.num_rows());
         let input =
             Input { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &batch.ack };
-        let horizon = now.saturating_add(operator.max_future);
-        let ceiling = now.saturating_add(operator.max_ahead);
+        let mut clocks = operator.clocks.batch(columns, now);
         let arrival = self.arrival(now);
         let repeated = batch.origin.positions.start < self.read;
         let mut outside = Outside::default();
@@ -150,10 +143,7 @@ impl LaneHalf {
                     continue;
                 }
             };
-            if arrival.is_none() && time > horizon {
-                outside.future += 1;
-                let ahead = time.saturating_sub(now);
-                outside.nearest = Some(outside.nearest.map_or(ahead, |nearest| nearest.min(ahead)));
+            if arrival.is_none() && clocks.is_future(row, time) {
                 continue;
             }
             if self.progress.is_resting() {
@@ -166,13 +156,9 @@ impl LaneHalf {
             }
             read.usable = true;
             if arrival.is_none() {
-                // One fast clock must not close everybody's windows.
-                let reach = time.min(ceiling);
+                // One fast clock must not close the windows of all others.
+                let reach = clocks.reach(row, time);
                 watermark = watermark.max(Watermark::after(reach, operator.out_of_orderness));
-                if time > ceiling {
-                    outside.ahead += 1;
-                    outside.furthest = outside.furthest.max(Some((time, row)));
-                }
             }
             if !events.is_selected(row) {
                 continue;
@@ -193,7 +179,7 @@ impl LaneHalf {
             operator.note_late(read.late.len() as u64, window, watermark);
         }
         read.watermark = watermark;
-        outside.report_clocks(&operator, columns, now, read.usable);
+        clocks.report(read.usable);
         outside.report(&operator, now);
         if let Failures { rows, first: Some(error) } = events.failures() {
             operator.metrics.failed.inc_by(*rows as u64);
@@ -339,54 +325,9 @@ impl Read {
 }
 
 impl Outside {
-    /// What is to be said about clocks: those of hosts, and this gateway's own.
-    fn report_clocks(&self, operator: &Operator, columns: &RecordBatch, now: i64, usable: bool) {
-        operator.metrics.ahead.inc_by(self.ahead);
-        if let Some((time, row)) = self.furthest
-            && let Some(held_back) = operator.logs.ahead.allow(now)
-        {
-            let text = |name| {
-                let column = columns.column_by_name(name).and_then(TextColumn::new);
-                column.and_then(|column| column.get(row).map(str::to_owned)).unwrap_or_default()
-            };
-            tracing::warn!(
-                processor = %operator.id, events = self.ahead, service = text("service"), instance = text("service_instance"),
-                ahead_ms = time.saturating_sub(now), max_ahead_ms = operator.max_ahead, held_back,
-                "the clock of this instance is ahead: its events do not move the watermark further than the time of arrival; set its clock"
-            );
-        }
-        match self.nearest.filter(|_| !usable) {
-            // Else other lanes show that the clock of these hosts is ahead.
-            Some(nearest) if operator.own_clock.all_future(now, nearest) => {
-                operator.metrics.behind.set(nearest);
-                if let Some(held_back) = operator.logs.behind.allow(now) {
-                    tracing::error!(
-                        processor = %operator.id, events = self.future, behind_ms = nearest, max_future_ms = operator.max_future,
-                        held_back,
-                        "every event of a batch is from the future, and none is in a window: the clock of this gateway is behind; set it"
-                    );
-                }
-            }
-            None if usable => {
-                operator.own_clock.usable(now);
-                operator.metrics.behind.set(0);
-            }
-            _ => {}
-        }
-    }
-
     fn report(self, operator: &Operator, now: i64) {
         operator.note_overflow(self.overflow);
         operator.metrics.repeated.inc_by(self.repeated);
-        if self.future > 0 {
-            operator.metrics.future.inc_by(self.future);
-            if let Some(held_back) = operator.logs.future.allow(now) {
-                tracing::warn!(
-                    processor = %operator.id, events = self.future, max_future_ms = operator.max_future, held_back,
-                    "events from the future are kept out of windows; check the clocks of their hosts"
-                );
-            }
-        }
         if self.timeless > 0 {
             operator.metrics.timeless.inc_by(self.timeless);
             if let Some(held_back) = operator.logs.timeless.allow(now) {

@@ -3,6 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use weir_component::Context;
+use weir_component::event_clocks::ClockMetrics;
 use weir_component::telemetry::{Metric, MetricKind};
 
 const LATE: Metric = counter(
@@ -11,15 +12,15 @@ const LATE: Metric = counter(
 );
 const FUTURE: Metric = counter(
     "weir_aggregate_future_events",
-    "Events left out of windows because their time is further than max_future ahead of the clock.",
+    "Events left out of windows because their time is more than max_future ahead of their arrival.",
 );
 const AHEAD: Metric = counter(
     "weir_aggregate_ahead_events",
-    "Events more than max_ahead ahead of the clock. They are in the windows of their own time, and move the watermark only as far as the clock and max_ahead.",
+    "Events more than max_ahead ahead of their arrival. They are in the windows of their own time, and move the watermark only as far as arrival and max_ahead.",
 );
 const BEHIND: Metric = Metric {
     name: "weir_aggregate_clock_behind_ms",
-    help: "How far the clock of this gateway is behind the events of all lanes, while that is more than max_future: none of them is in windows. Else 0.",
+    help: "How far the clock of this gateway (of the Kafka broker, where the topic keeps append times) is behind the events of all lanes, while that is more than max_future: none of them is in windows. Else 0.",
     kind: MetricKind::Gauge,
     labels: &["processor"],
 };
@@ -71,9 +72,7 @@ const fn counter(name: &'static str, help: &'static str) -> Metric {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub late: Counter,
-    pub future: Counter,
-    pub ahead: Counter,
-    pub behind: Gauge,
+    pub clocks: ClockMetrics,
     pub timeless: Counter,
     pub overflow: Counter,
     pub failed: Counter,
@@ -91,9 +90,11 @@ impl Metrics {
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         Metrics {
             late: counter(&LATE),
-            future: counter(&FUTURE),
-            ahead: counter(&AHEAD),
-            behind: context.telemetry.gauge(&BEHIND, &[&id]),
+            clocks: ClockMetrics {
+                future: counter(&FUTURE),
+                ahead: counter(&AHEAD),
+                behind: context.telemetry.gauge(&BEHIND, &[&id]),
+            },
             timeless: counter(&TIMELESS),
             overflow: counter(&OVERFLOW),
             failed: counter(&FAILED),

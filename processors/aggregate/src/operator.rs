@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
-use weir_component::health::OwnClock;
+use weir_component::event_clocks::EventClocks;
 use weir_component::progress::ShardWatermarks;
 use weir_component::{
     Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark, WindowSchema,
@@ -38,10 +38,8 @@ pub struct Operator {
     pub out_of_orderness: i64,
     /// A lane without input for this long does not hold the others.
     pub idle_timeout: Duration,
-    /// How far, in milliseconds, events may be ahead of the clock.
-    pub max_future: i64,
-    /// How far, in milliseconds, the watermark may be ahead of the clock, with `out_of_orderness` added to it.
-    pub max_ahead: i64,
+    /// What becomes of events that are ahead of their arrival.
+    pub clocks: EventClocks,
     /// For how many milliseconds after its end a window still takes late events.
     pub allowed_lateness: i64,
     /// What becomes of events that are later still.
@@ -64,8 +62,6 @@ pub struct Operator {
     pub metrics: Metrics,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// Whether that clock is behind, as far as events show it.
-    pub own_clock: OwnClock,
     /// For each kind of trouble.
     pub logs: Logs,
 }
@@ -76,12 +72,6 @@ pub struct Logs {
     pub overflow: LogLimit,
     /// Expressions that fail.
     pub failed: LogLimit,
-    /// Events from the future.
-    pub future: LogLimit,
-    /// Events ahead of the clock, which do not move the watermark as far as they are.
-    pub ahead: LogLimit,
-    /// Batches of which every event is from the future.
-    pub behind: LogLimit,
     /// Events that came too late.
     pub late: LogLimit,
     /// Events without a usable time.
@@ -91,15 +81,7 @@ pub struct Logs {
 impl Default for Logs {
     fn default() -> Logs {
         let limit = || LogLimit::every_ms(LOG_INTERVAL);
-        Logs {
-            overflow: limit(),
-            failed: limit(),
-            future: limit(),
-            ahead: limit(),
-            behind: limit(),
-            late: limit(),
-            timeless: limit(),
-        }
+        Logs { overflow: limit(), failed: limit(), late: limit(), timeless: limit() }
     }
 }
 
@@ -181,7 +163,9 @@ impl Processor for Aggregate {
         names.extend(operator.group_by.iter().cloned());
         names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
         names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));
-        Demand::names(names)
+        // Windows of the time of arrival have the gateway's clock.
+        let arrivals = !matches!(operator.window, Windows::Processing(_));
+        Demand { arrivals, ..Demand::names(names) }
     }
 
     fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {

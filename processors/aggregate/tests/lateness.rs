@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use harness::{batch, create, event, rows};
+use harness::{appended, batch, create, event, rows};
 use proptest::prelude::*;
 use weir_component::clock::ManualClock;
 use weir_component::delivery::{LaneStart, TrunkStart};
@@ -315,6 +315,69 @@ fn one_fast_clock_makes_nobody_else_late() {
     assert_eq!((of("s0"), of("s1")), (180, 180), "each in the window of its own time");
     let text = program.context.telemetry.encode();
     assert!(text.contains("weir_aggregate_ahead_events_total{processor=\"aggregate\"} 180"), "{text}");
+}
+
+/// What three partitions hold after a minute: each event with the time at which it was appended. Service 1 runs on a host
+/// whose clock is 40 minutes ahead, service 2 on one that is two hours ahead.
+fn with_fast_clocks(begin: i64) -> Vec<Vec<(i64, u8, i64)>> {
+    let second = |second: i64| {
+        let now = begin + second * 1_000;
+        // The third is written a little after it happened.
+        [(now + 40 * 60_000, 1, now), (now + 2 * 3_600_000, 2, now + 1), (now, 0, now + 900)]
+    };
+    vec![(0..60).flat_map(second).collect(); 3]
+}
+
+/// The windows of these partitions, read in batches of so many events, when the gateway's clock is `clock` at an event
+/// that was appended at a time.
+fn windows_of(
+    partitions: &[Vec<(i64, u8, i64)>],
+    batch: usize,
+    clock: impl Fn(i64) -> i64,
+) -> (Counts, Program) {
+    let mut program = Program::new(
+        "{window: {tumbling: 7s}, out_of_orderness: 10s, max_future: 1h, late: output, group_by: [service]}",
+    );
+    (0..partitions.len()).for_each(|lane| program.open(lane as u64));
+    let mut rest: Vec<_> = partitions.iter().map(|events| events.chunks(batch)).collect();
+    loop {
+        let mut read = false;
+        for (lane, chunks) in rest.iter_mut().enumerate() {
+            let Some(chunk) = chunks.next() else { continue };
+            read = true;
+            program.clock.set(clock(chunk.last().unwrap().2));
+            let events: Vec<_> =
+                chunk.iter().map(|(time, service, _)| event(&format!("s{service}"), *time)).collect();
+            let times: Vec<_> = chunk.iter().map(|(.., appended)| *appended).collect();
+            program.send(lane as u64, LaneMessage::Batch(appended(&events, &times)));
+            program.work(usize::MAX);
+        }
+        if !read {
+            break;
+        }
+    }
+    program.end();
+    (std::mem::take(&mut program.windows), program)
+}
+
+#[test]
+fn a_replay_gives_the_windows_of_the_live_run_where_the_topic_keeps_append_times() {
+    let begin = 1_700_000_000_000;
+    let partitions = with_fast_clocks(begin);
+    let (live, live_run) = windows_of(&partitions, 3, |appended| appended + 5);
+    // A day later, as fast as it can be read; and by a gateway whose own clock stands an hour behind.
+    let (replay, replay_run) = windows_of(&partitions, 4096, |_| begin + 86_400_000);
+    let (behind, _) = windows_of(&partitions, 50, |appended| appended - 3_700_000);
+    assert_eq!(live, replay);
+    assert_eq!(live, behind);
+    assert_eq!((live_run.marked, replay_run.marked), (0, 0), "no event is late");
+    let of = |service: &str| live.iter().filter(|((.., of), _)| of == service).map(|(_, n)| n).sum::<i64>();
+    assert_eq!((of("s0"), of("s1"), of("s2")), (180, 180, 0), "two hours are beyond max_future");
+    for run in [live_run, replay_run] {
+        let text = run.context.telemetry.encode();
+        assert!(text.contains("weir_aggregate_ahead_events_total{processor=\"aggregate\"} 180"), "{text}");
+        assert!(text.contains("weir_aggregate_future_events_total{processor=\"aggregate\"} 180"), "{text}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
-use weir_component::health::OwnClock;
+use weir_component::event_clocks::{ClockBounds, EventClocks};
 use weir_component::progress::ShardWatermarks;
 use weir_component::{Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
@@ -201,8 +201,12 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         SkipConfig::NoSkip => Skip::Nothing,
         SkipConfig::PastLastEvent => Skip::PastLastEvent,
     };
+    let metrics = Metrics::new(&context);
+    let id: Arc<str> = Arc::from(context.id.to_string());
+    let bounds = ClockBounds { max_future, max_ahead };
     let operator = Operator {
-        id: Arc::from(context.id.to_string()),
+        clocks: EventClocks::new(id.clone(), bounds, metrics.clocks.clone(), context.health),
+        id,
         input: config.input,
         only: config.operator,
         time,
@@ -221,13 +225,10 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         late_output: config.late == Late::Output,
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
-        max_future,
-        max_ahead,
         limits,
         watermarks: ShardWatermarks::default(),
-        metrics: Metrics::new(&context),
+        metrics,
         clock: context.clock,
-        own_clock: OwnClock::new(context.health),
         logs: Logs::default(),
     };
     check.finish(operator)

@@ -6,6 +6,8 @@
 //!   Until a lane has brought input it tells no watermark: it may be one of events from which windows are made.
 //! * An event is late when its time is at or before the lane's own watermark, of what it has read before. A lane that opens, or wakes from
 //!   idleness, takes the trunk's as its own.
+//! * An event moves the watermark at most to its arrival and `max_ahead`; one beyond `max_future` is left out
+//!   ([`event_clocks`](weir_component::event_clocks)).
 //! * A lane that brings other signals only, or nothing usable for `idle_timeout`, is idle.
 
 use std::sync::Arc;
@@ -47,6 +49,8 @@ struct Seen {
     usable: bool,
     /// Rows that are late, rising.
     late: Vec<usize>,
+    /// Rows from the future, rising.
+    future: Vec<usize>,
 }
 
 impl LaneHalf {
@@ -71,7 +75,7 @@ impl LaneHalf {
         let seen = input.as_ref().map(|columns| self.see(columns, now)).unwrap_or_default();
         match input {
             Some(_) if self.operator.reads_derived() => out.to_trunk(LaneMessage::Batch(batch)),
-            Some(columns) => self.pass(batch, &columns, &seen.late, out),
+            Some(columns) => self.pass(batch, &columns, &seen, out),
             None => out.forward(LaneMessage::Batch(batch)),
         }
         if seen.usable {
@@ -95,16 +99,13 @@ impl LaneHalf {
     fn see(&mut self, columns: &RecordBatch, now: i64) -> Seen {
         self.carries = true;
         let times = Times::of(columns, &self.operator);
-        let horizon = now.saturating_add(self.operator.max_future);
-        let ceiling = now.saturating_add(self.operator.max_ahead);
+        let operator = Arc::clone(&self.operator);
+        let mut clocks = operator.clocks.batch(columns, now);
         let mut seen = Seen::default();
-        // How far the nearest event from the future is ahead.
-        let mut nearest = None;
         for row in 0..columns.num_rows() {
             let Some(time) = times.get(row) else { continue };
-            if time > horizon {
-                let ahead = time.saturating_sub(now);
-                nearest = Some(nearest.map_or(ahead, |nearest: i64| nearest.min(ahead)));
+            if clocks.is_future(row, time) {
+                seen.future.push(row);
                 continue;
             }
             seen.usable = true;
@@ -114,35 +115,22 @@ impl LaneHalf {
             if Watermark(time) <= self.watermark {
                 seen.late.push(row);
             }
-            // One fast clock must not close everybody's time.
-            let reach = Watermark::after(time.min(ceiling), self.operator.out_of_orderness);
+            // One fast clock must not close the time of all others.
+            let reach = Watermark::after(clocks.reach(row, time), operator.out_of_orderness);
             self.watermark = self.watermark.max(reach);
         }
-        if !self.operator.reads_derived() {
-            self.report_clock(seen.usable, nearest, now);
+        clocks.report_ahead();
+        // What is made on the trunk, or passes it, is left out there.
+        if !operator.reads_derived() {
+            clocks.report_left_out();
+            clocks.report_behind(seen.usable);
         }
         seen
     }
 
-    /// Whether this gateway's own clock is behind.
-    fn report_clock(&self, usable: bool, nearest: Option<i64>, now: i64) {
-        let operator = &self.operator;
-        if usable {
-            operator.own_clock.usable(now);
-        } else if let Some(nearest) = nearest
-            && operator.own_clock.all_future(now, nearest)
-            && let Some(held_back) = operator.logs.behind.allow(now)
-        {
-            tracing::error!(
-                processor = %operator.id, behind_ms = nearest, max_future_ms = operator.max_future, held_back,
-                "every event of a batch is from the future, and none is in a match: the clock of this gateway is behind; set it"
-            );
-        }
-    }
-
     /// Sends a copy of a batch of events to the trunk and forwards the batch.
-    fn pass(&self, batch: EventBatch, columns: &RecordBatch, late: &[usize], out: &mut Outlet) {
-        let late = match self.copy(columns, late) {
+    fn pass(&self, batch: EventBatch, columns: &RecordBatch, seen: &Seen, out: &mut Outlet) {
+        let late = match self.copy(columns, seen) {
             Ok((copy, late)) => {
                 if copy.num_rows() > 0 {
                     out.to_trunk(LaneMessage::Batch(batch.clone().with_columns(copy)));
@@ -158,14 +146,15 @@ impl LaneHalf {
         out.forward(LaneMessage::Batch(late::mark(batch, wanted)));
     }
 
-    /// What the trunk reads of a batch, and the rows of `late` that `where` selects.
-    fn copy(&self, columns: &RecordBatch, late: &[usize]) -> Result<(RecordBatch, Vec<usize>), ExprError> {
+    /// What the trunk reads of a batch, and the late rows that `where` selects.
+    fn copy(&self, columns: &RecordBatch, seen: &Seen) -> Result<(RecordBatch, Vec<usize>), ExprError> {
         let operator = &self.operator;
         let rows = selected(columns, operator)?;
         let is_selected = |row: usize| rows.as_ref().is_none_or(|rows| rows.value(row));
-        let late: Vec<usize> = late.iter().copied().filter(|row| is_selected(*row)).collect();
+        let late: Vec<usize> = seen.late.iter().copied().filter(|row| is_selected(*row)).collect();
         operator.note_late(late.len(), self.watermark);
-        let goes = |row: usize| is_selected(row) && late.binary_search(&row).is_err();
+        let is_in = |rows: &[usize], row: usize| rows.binary_search(&row).is_ok();
+        let goes = |row: usize| is_selected(row) && !is_in(&late, row) && !is_in(&seen.future, row);
         let goes: BooleanArray = (0..columns.num_rows()).map(|row| Some(goes(row))).collect();
         let schema = columns.schema();
         let mut needed: Vec<usize> =

@@ -3,6 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use weir_component::Context;
+use weir_component::event_clocks::ClockMetrics;
 use weir_component::telemetry::{Metric, MetricKind};
 
 const MATCHES: Metric = counter("weir_pattern_matches", "Sequences that were complete: alarms raised.");
@@ -24,7 +25,15 @@ const TIMELESS: Metric =
     counter("weir_pattern_timeless_events", "Events left out because their time is NULL or missing.");
 const FUTURE: Metric = counter(
     "weir_pattern_future_events",
-    "Events left out because their time is further than max_future ahead of the clock.",
+    "Events left out because their time is more than max_future ahead of their arrival.",
+);
+const AHEAD: Metric = counter(
+    "weir_pattern_ahead_events",
+    "Events more than max_ahead ahead of their arrival. They keep their own time, and move the watermark only as far as arrival and max_ahead.",
+);
+const BEHIND: Metric = gauge(
+    "weir_pattern_clock_behind_ms",
+    "How far the clock of this gateway (of the Kafka broker, where the topic keeps append times) is behind the events of all lanes, while that is more than max_future: none of them is in a match. Else 0.",
 );
 const REFUSED: Metric = counter_by(
     "weir_pattern_refused_events",
@@ -51,6 +60,8 @@ pub(crate) const METRICS: &[Metric] = &[
     LATE,
     TIMELESS,
     FUTURE,
+    AHEAD,
+    BEHIND,
     REFUSED,
     FAILED,
     KEYS,
@@ -78,7 +89,7 @@ pub(crate) struct Metrics {
     pub(crate) given_up: Counter,
     pub(crate) late: Counter,
     pub(crate) timeless: Counter,
-    pub(crate) future: Counter,
+    pub(crate) clocks: ClockMetrics,
     pub(crate) refused_keys: Counter,
     pub(crate) refused_buffer: Counter,
     pub(crate) failed: Counter,
@@ -100,7 +111,7 @@ impl Metrics {
             given_up: counter(&GIVEN_UP),
             late: counter(&LATE),
             timeless: counter(&TIMELESS),
-            future: counter(&FUTURE),
+            clocks: ClockMetrics { future: counter(&FUTURE), ahead: counter(&AHEAD), behind: gauge(&BEHIND) },
             refused_keys: context.telemetry.counter(&REFUSED, &[&id, "max_keys"]),
             refused_buffer: context.telemetry.counter(&REFUSED, &[&id, "max_buffered_events"]),
             failed: counter(&FAILED),

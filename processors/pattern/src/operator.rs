@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::delivery::{LaneStart, TrunkStart};
-use weir_component::health::OwnClock;
+use weir_component::event_clocks::EventClocks;
 use weir_component::progress::ShardWatermarks;
 use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
 use weir_pdata::expr::{Expr, ExprError, Failures};
@@ -44,17 +44,13 @@ pub(crate) struct Operator {
     /// Milliseconds. Of lanes only: what comes from a stage before on the trunk has its watermark.
     pub(crate) out_of_orderness: i64,
     pub(crate) idle_timeout: Duration,
-    /// Milliseconds.
-    pub(crate) max_future: i64,
-    /// Milliseconds: how far an event may move the watermark ahead of the clock, with `out_of_orderness` added to it.
-    pub(crate) max_ahead: i64,
+    /// What becomes of events that are ahead of their arrival.
+    pub(crate) clocks: EventClocks,
     pub(crate) limits: Limits,
     /// How far the lanes have come, of all shards together.
     pub(crate) watermarks: ShardWatermarks,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether that clock is behind, as far as events show it.
-    pub(crate) own_clock: OwnClock,
     pub(crate) logs: Logs,
 }
 
@@ -62,9 +58,6 @@ pub(crate) struct Operator {
 pub(crate) struct Logs {
     pub(crate) late: LogLimit,
     pub(crate) timeless: LogLimit,
-    pub(crate) future: LogLimit,
-    /// Batches of which every event is from the future.
-    pub(crate) behind: LogLimit,
     pub(crate) refused: LogLimit,
     pub(crate) dropped: LogLimit,
     pub(crate) failed: LogLimit,
@@ -77,8 +70,6 @@ impl Default for Logs {
         Logs {
             late: limit(),
             timeless: limit(),
-            future: limit(),
-            behind: limit(),
             refused: limit(),
             dropped: limit(),
             failed: limit(),
@@ -154,7 +145,10 @@ impl Processor for Pattern {
             return Demand::nothing();
         }
         let condition = self.0.condition.iter().flat_map(Expr::names);
-        Demand::names(self.0.columns().chain(condition.map(String::as_str)))
+        // For a warning: whose clock is ahead.
+        let clocks = ["service", "service_instance"];
+        let names = self.0.columns().chain(condition.map(String::as_str)).chain(clocks);
+        Demand { arrivals: true, ..Demand::names(names) }
     }
 
     fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {

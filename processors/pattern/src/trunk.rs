@@ -34,7 +34,6 @@ pub(crate) struct TrunkHalf {
 struct Outside {
     late: Vec<usize>,
     timeless: u64,
-    future: u64,
     refused_keys: u64,
     refused_buffer: u64,
 }
@@ -84,7 +83,9 @@ impl TrunkHalf {
         let rows_selected = if operator.reads_derived() { selected(columns, &operator)? } else { None };
         let rows = Rows::read(columns, &operator)?;
         let times = Times::of(columns, &operator);
-        let horizon = lane.map(|_| operator.clock.now_ms().saturating_add(operator.max_future));
+        // Of events the lane's half has left out those from the future.
+        let of_lane = lane.is_some() && operator.reads_derived();
+        let mut clocks = operator.clocks.batch(columns, operator.clock.now_ms());
         let watermark = self.watermark.forwarded();
         let mut outside = Outside::default();
         let mut key = String::new();
@@ -96,8 +97,7 @@ impl TrunkHalf {
                 outside.timeless += 1;
                 continue;
             };
-            if horizon.is_some_and(|horizon| time > horizon) {
-                outside.future += 1;
+            if of_lane && clocks.is_future(row, time) {
                 continue;
             }
             // Of events the lane's half has judged that, by its own watermark, for which the trunk waits.
@@ -124,6 +124,7 @@ impl TrunkHalf {
                 Err(Refused::Buffer) => outside.refused_buffer += 1,
             }
         }
+        clocks.report_left_out();
         outside.report(&operator, watermark);
         self.gauges();
         Ok(outside.late)
@@ -213,7 +214,6 @@ impl Outside {
         let now = operator.clock.now_ms();
         operator.note_late(self.late.len(), watermark);
         metrics.timeless.inc_by(self.timeless);
-        metrics.future.inc_by(self.future);
         metrics.refused_keys.inc_by(self.refused_keys);
         metrics.refused_buffer.inc_by(self.refused_buffer);
         if self.timeless > 0
@@ -222,14 +222,6 @@ impl Outside {
             tracing::warn!(
                 processor = %id, events = self.timeless, column = operator.time, held_back,
                 "events without a time are in no match"
-            );
-        }
-        if self.future > 0
-            && let Some(held_back) = logs.future.allow(now)
-        {
-            tracing::warn!(
-                processor = %id, events = self.future, max_future_ms = operator.max_future, held_back,
-                "events from the future are in no match; check the clocks of their hosts"
             );
         }
         let refused = self.refused_keys + self.refused_buffer;

@@ -179,7 +179,7 @@ impl Pool {
             records.push(bound(start)..bound(arena.len()));
         }
         let (arena, records) = (Buffer::from_vec(arena), records.into());
-        Encoded { format: Format::SkyWalkingSegment, arena, records, positions: None }
+        Encoded { format: Format::SkyWalkingSegment, arena, records, positions: None, arrivals: None }
     }
 }
 

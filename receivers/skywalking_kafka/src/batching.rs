@@ -19,6 +19,8 @@ pub(crate) struct Chunk {
     pub(crate) records: Vec<Range<u32>>,
     /// The offset of each record. Offsets may have holes.
     pub(crate) offsets: Vec<i64>,
+    /// When each record was appended, where the topic keeps that: of all of them or of none.
+    pub(crate) arrivals: Vec<i64>,
     /// The first offset of the chunk, of a record or of one that was skipped.
     pub(crate) start: i64,
     /// One past the last offset.
@@ -69,10 +71,12 @@ impl Batching {
     }
 
     /// Takes the next record. Returns whether the reader has to look: something came after nothing, or a batch is complete.
-    pub(crate) fn push(&mut self, offset: i64, record: &[u8], now: Instant) -> bool {
+    pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8], now: Instant) -> bool {
         let mut look = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {
-            !chunk.records.is_empty() && chunk.arena.len() + record.len() > self.limits.max_bytes
+            let too_large = chunk.arena.len() + record.len() > self.limits.max_bytes;
+            let other_kind = chunk.arrivals.is_empty() == arrival.is_some();
+            !chunk.records.is_empty() && (too_large || other_kind)
         };
         if self.open.as_ref().is_some_and(|(chunk, _)| full(chunk)) {
             self.complete_open();
@@ -86,6 +90,12 @@ impl Batching {
         let end = u32::try_from(chunk.arena.len()).unwrap_or(u32::MAX);
         chunk.records.push(start..end);
         chunk.offsets.push(offset);
+        if let Some(arrival) = arrival {
+            if chunk.arrivals.is_empty() {
+                chunk.arrivals.reserve(likely.1);
+            }
+            chunk.arrivals.push(arrival);
+        }
         chunk.end = offset.saturating_add(1);
         self.weight += record.len() + RECORD_OVERHEAD;
         if chunk.records.len() >= self.limits.max_records || chunk.arena.len() >= self.limits.max_bytes {
@@ -158,6 +168,7 @@ fn begin(offset: i64, (bytes, records): (usize, usize)) -> Chunk {
         arena: Vec::with_capacity(bytes),
         records: Vec::with_capacity(records),
         offsets: Vec::with_capacity(records),
+        arrivals: Vec::new(),
         start: offset,
         end: offset,
     }
@@ -176,9 +187,9 @@ mod tests {
     #[test]
     fn a_batch_is_complete_with_its_number_of_records() {
         let (mut batching, now) = batching(2, 1000);
-        assert!(batching.push(5, b"one", now), "the reader has to know when to look");
+        assert!(batching.push(5, None, b"one", now), "the reader has to know when to look");
         assert_eq!(batching.take(now), None);
-        assert!(batching.push(6, b"two!", now));
+        assert!(batching.push(6, None, b"two!", now));
         let chunk = batching.take(now).unwrap();
         assert_eq!((chunk.start, chunk.end), (5, 7));
         assert_eq!(chunk.arena, b"onetwo!");
@@ -189,12 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_has_the_append_times_of_all_its_records_or_of_none() {
+        let (mut batching, now) = batching(100, 1000);
+        batching.skip(0, now);
+        batching.push(1, Some(10), b"a", now);
+        batching.push(2, Some(20), b"b", now);
+        assert!(batching.push(3, None, b"c", now), "the topic was changed to keep the producers' time");
+        batching.push(4, Some(40), b"d", now);
+        let chunks: Vec<_> = std::iter::from_fn(|| batching.take(now + WAIT)).collect();
+        let parts: Vec<_> = chunks.iter().map(|chunk| (chunk.start..chunk.end, &*chunk.arrivals)).collect();
+        assert_eq!(parts, [(0..3, [10, 20].as_slice()), (3..4, &[]), (4..5, &[40])]);
+    }
+
+    #[test]
     fn no_batch_spans_a_cut() {
         let (_, now) = batching(1, 1);
         let limits = Limits { max_records: 100, max_bytes: 1000, timeout: WAIT };
         let mut batching = Batching::new(limits, vec![7, 30]);
         for offset in [5, 6, 7, 29, 31] {
-            batching.push(offset, b"x", now);
+            batching.push(offset, None, b"x", now);
         }
         let first = batching.take(now).unwrap();
         let second = batching.take(now).unwrap();
@@ -206,9 +230,9 @@ mod tests {
     #[test]
     fn a_batch_does_not_exceed_its_bytes_unless_one_record_does() {
         let (mut batching, now) = batching(100, 10);
-        batching.push(0, &[0; 6], now);
-        assert!(batching.push(1, &[0; 6], now));
-        assert!(batching.push(2, &[0; 50], now));
+        batching.push(0, None, &[0; 6], now);
+        assert!(batching.push(1, None, &[0; 6], now));
+        assert!(batching.push(2, None, &[0; 50], now));
         let sizes: Vec<_> =
             std::iter::from_fn(|| batching.take(now)).map(|chunk| chunk.arena.len()).collect();
         assert_eq!(sizes, [6, 6, 50]);
@@ -217,8 +241,8 @@ mod tests {
     #[test]
     fn a_record_waits_no_longer_than_the_timeout() {
         let (mut batching, now) = batching(100, 1000);
-        batching.push(0, b"a", now);
-        assert!(!batching.push(1, b"b", now + WAIT / 2), "the reader already knows when to look");
+        batching.push(0, None, b"a", now);
+        assert!(!batching.push(1, None, b"b", now + WAIT / 2), "the reader already knows when to look");
         assert_eq!(batching.ready_at(), Some(now + WAIT));
         assert_eq!(batching.take(now + WAIT - Duration::from_millis(1)), None);
         assert_eq!(batching.take(now + WAIT).unwrap().records.len(), 2);
@@ -229,8 +253,8 @@ mod tests {
     fn the_end_is_one_past_the_last_offset_whatever_the_holes() {
         let (mut batching, now) = batching(100, 1000);
         batching.skip(10, now);
-        batching.push(12, b"a", now);
-        batching.push(20, b"b", now);
+        batching.push(12, None, b"a", now);
+        batching.push(20, None, b"b", now);
         batching.skip(25, now);
         let chunk = batching.take(now + WAIT).unwrap();
         assert_eq!((chunk.start, chunk.end), (10, 26));

@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Timestamp};
 use tokio_util::sync::CancellationToken;
 use weir_component::{ReceiverError, ReceiverHost, Status};
 
@@ -21,7 +21,7 @@ use crate::assignment::{Assignment, Ended, Owned};
 use crate::committer::Committer;
 use crate::config::Config;
 use crate::context::{Event, KafkaContext, PartitionState};
-use crate::fetched::{Entry, Queue};
+use crate::fetched::{Entry, Queue, Record};
 use crate::health::{self, ClusterState, Names};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
@@ -142,8 +142,13 @@ impl<'a> Session<'a> {
         match message {
             // Of a partition that librdkafka could not set apart.
             Ok(message) => {
-                let entry = Entry::Record(message.offset(), -1, message.payload());
-                self.take(message.partition(), Some(entry));
+                let arrival = match message.timestamp() {
+                    Timestamp::LogAppendTime(time) => Some(time).filter(|time| *time >= 0),
+                    Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+                };
+                let (offset, value) = (message.offset(), message.payload());
+                let record = Record { offset, epoch: -1, arrival, value };
+                self.take(message.partition(), Some(Entry::Record(record)));
             }
             Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End(None)))),
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(End::Fatal(error)),
@@ -174,7 +179,7 @@ impl<'a> Session<'a> {
         let mut filling = inbox.fill();
         let mut add = |entry: Entry<'_>| {
             let came = match entry {
-                Entry::Record(offset, epoch, _) => position.read(offset, epoch),
+                Entry::Record(record) => position.read(record.offset, record.epoch),
                 Entry::End(Some(end)) => position.reach(end),
                 Entry::End(None) => Came::Next { gap: None },
                 // The context has logged an error; librdkafka tries again.
@@ -189,8 +194,10 @@ impl<'a> Session<'a> {
                     return false;
                 }
             };
-            let (offset, record) = match entry {
-                Entry::Record(offset, _, value) => (offset, value.unwrap_or_default()),
+            let (offset, arrival, record) = match entry {
+                Entry::Record(Record { offset, arrival, value, .. }) => {
+                    (offset, arrival, value.unwrap_or_default())
+                }
                 Entry::End(end) => {
                     if let (Some(from), Some(end)) = (gap, end) {
                         lost.passed(from, end);
@@ -215,7 +222,7 @@ impl<'a> Session<'a> {
                 rejects.reject_record(offset, record, &reason);
                 filling.skip(offset);
             } else {
-                filling.push(offset, record);
+                filling.push(offset, arrival, record);
             }
             filling.weight() < high
         };

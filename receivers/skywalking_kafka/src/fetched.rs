@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use rdkafka::bindings::{
     rd_kafka_consume_callback_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_leader_epoch,
-    rd_kafka_message_t, rd_kafka_queue_destroy, rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
-    rd_kafka_yield,
+    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_get_partition,
+    rd_kafka_queue_t, rd_kafka_t, rd_kafka_timestamp_type_t, rd_kafka_yield,
 };
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -40,13 +40,24 @@ unsafe impl Send for Queue {}
 /// One thing that came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry<'a> {
-    /// A record: its offset, the epoch of the leader under which it was written (-1: unknown), and its value if it has one.
-    Record(i64, i32, Option<&'a [u8]>),
+    /// A record.
+    Record(Record<'a>),
     /// The partition is read to its end: up to before this offset, where it is known. What came before it and was no record
     /// (control records, aborted transactions) is passed.
     End(Option<i64>),
     /// An error, which librdkafka has told the context about.
     Error,
+}
+
+/// A record of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) offset: i64,
+    /// The epoch of the leader under which it was written; -1: unknown.
+    pub(crate) epoch: i32,
+    /// When the broker appended it, in milliseconds since 1970, where the topic keeps that time instead of the producer's.
+    pub(crate) arrival: Option<i64>,
+    pub(crate) value: Option<&'a [u8]>,
 }
 
 impl Queue {
@@ -123,8 +134,14 @@ unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
                 // SAFETY: a message's value is `len` bytes at `payload`.
                 unsafe { std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len) }
             });
+            let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
             // SAFETY: it is a message of a consumer.
-            Entry::Record(message.offset, unsafe { rd_kafka_message_leader_epoch(message) }, value)
+            let (epoch, time) = unsafe {
+                (rd_kafka_message_leader_epoch(message), rd_kafka_message_timestamp(message, &raw mut kind))
+            };
+            let is_appended = kind == rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+            let arrival = (is_appended && time >= 0).then_some(time);
+            Entry::Record(Record { offset: message.offset, epoch, arrival, value })
         }
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Entry::End(Some(message.offset)),
         _ => Entry::Error,

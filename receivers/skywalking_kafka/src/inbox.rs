@@ -133,9 +133,9 @@ pub(crate) struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// A record.
-    pub(crate) fn push(&mut self, offset: i64, record: &[u8]) {
-        self.add(|batching, now| batching.push(offset, record, now));
+    /// A record, and when it was appended if the topic keeps that.
+    pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8]) {
+        self.add(|batching, now| batching.push(offset, arrival, record, now));
     }
 
     /// A record that has nothing for the lane.
@@ -177,9 +177,9 @@ mod tests {
     async fn records_come_out_as_chunks_and_the_weight_goes_down() {
         let inbox = inbox();
         let mut filling = inbox.fill();
-        filling.push(0, b"a");
-        filling.push(1, b"b");
-        filling.push(2, b"c");
+        filling.push(0, None, b"a");
+        filling.push(1, None, b"b");
+        filling.push(2, None, b"c");
         drop(filling);
         assert!(inbox.weight() > 3);
         let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk") };
@@ -198,7 +198,7 @@ mod tests {
         });
         inbox.close();
         assert!(matches!(task.await.unwrap(), Next::Close));
-        inbox.fill().push(0, b"late");
+        inbox.fill().push(0, None, b"late");
         assert!(matches!(inbox.next().await, Next::Close));
         assert_eq!(inbox.weight(), 0);
     }

@@ -59,11 +59,13 @@ impl LaneTask {
         if chunk.records.is_empty() && chunk.end > self.unfinished {
             return None;
         }
+        let arrivals = (!chunk.arrivals.is_empty()).then(|| chunk.arrivals.into());
         let encoded = Encoded {
             format: Format::SkyWalkingSegment,
             arena: Buffer::from_vec(chunk.arena),
             records: chunk.records.into(),
             positions: Some(chunk.offsets.as_slice().into()),
+            arrivals,
         };
         self.rejects.sending(&encoded, chunk.offsets);
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
@@ -107,7 +109,7 @@ mod tests {
         let task = tokio::spawn(task.run());
 
         inbox.fill().skip(4);
-        inbox.fill().push(5, b"five");
+        inbox.fill().push(5, None, b"five");
         lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 1).await;
         let batch = lanes.take_batches().remove(0);
         assert_eq!(batch.origin.positions.end, 6);
@@ -141,11 +143,11 @@ mod tests {
         let (in_task, of_task) = (inbox.clone(), tracker.clone());
         let task = LaneTask { lane, inbox: in_task, tracker: of_task, rejects, name, unfinished: 6 };
         let task = tokio::spawn(task.run());
-        inbox.fill().push(4, b"four");
+        inbox.fill().push(4, None, b"four");
         inbox.fill().skip(5);
         lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 2).await;
         inbox.fill().skip(6);
-        inbox.fill().push(7, b"seven");
+        inbox.fill().push(7, None, b"seven");
         lanes.wait_until(Duration::from_secs(10), |lanes| lanes[0].batches().count() == 3).await;
         let batches = lanes.take_batches();
         let positions: Vec<_> =
@@ -203,8 +205,8 @@ mod tests {
         let task = LaneTask { lane, inbox: in_task, tracker: of_task, rejects, name, unfinished: 0 };
         let task = tokio::spawn(task.run());
 
-        inbox.fill().push(4, b"four");
-        inbox.fill().push(5, b"five");
+        inbox.fill().push(4, None, b"four");
+        inbox.fill().push(5, None, b"five");
         inbox.end();
         asked.acquire().await.unwrap().forget();
         assert!(lanes.lanes()[0].messages.is_empty(), "it waits");

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampNanosecondArray,
 };
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType};
 use weir_component::clock::ManualClock;
 use weir_component::delivery::{LaneStart, Marks, Shard, TrunkStart};
 use weir_component::{
@@ -15,7 +16,7 @@ use weir_component::{
 };
 use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::text::TextColumn;
-use weir_pdata::{Ack, EventBatch, Origin, Signal};
+use weir_pdata::{Ack, EventBatch, Origin, Signal, schema};
 
 /// One event. Times in milliseconds.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,18 @@ pub fn columns(events: &[Event], plain: bool) -> RecordBatch {
 /// A batch of these events.
 pub fn batch(events: &[Event], ack: Ack) -> EventBatch {
     EventBatch::columns(Signal::Traces, columns(events, false), Origin::default(), ack)
+}
+
+/// A batch of these events, whose records were appended at these times.
+pub fn appended(events: &[Event], at: &[i64]) -> EventBatch {
+    let columns = columns(events, false);
+    let mut fields = columns.schema_ref().fields().to_vec();
+    let mut arrays = columns.columns().to_vec();
+    fields.push(schema::arrival());
+    let records = (0..events.len()).map(|record| i32::try_from(record).unwrap()).collect::<Int32Array>();
+    arrays.push(Arc::new(DictionaryArray::new(records, Arc::new(Int64Array::from(at.to_vec())))));
+    let columns = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+    EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none())
 }
 
 /// A row of a `Windows` batch, its measures as text.

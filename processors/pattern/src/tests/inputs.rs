@@ -1,12 +1,15 @@
 //! Where events come from: lanes, one or several, of windows and of other signals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{DictionaryArray, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use weir_component::delivery::TrunkStart;
 use weir_component::testkit::{Probe, check_stage};
-use weir_component::{LaneId, LaneMessage, Outlet, Stage, Status, TrunkMessage, Watermark};
-use weir_pdata::{Ack, Outcome, Signal};
+use weir_component::{LaneId, LaneMessage, Outlet, Stage, Status, Telemetry, TrunkMessage, Watermark};
+use weir_pdata::{Ack, EventBatch, Outcome, Signal, schema};
 
 use super::{A, B, TWO_HITS, Trunk, batch, briefs, counted, create, rows, test_context, window, with};
 
@@ -201,6 +204,48 @@ fn one_fast_clock_moves_the_watermark_no_further_than_the_clock() {
         matches!(out.take_to_trunk().as_slice()[1], LaneMessage::Watermark(Watermark(1999))),
         "the clock is at 0"
     );
+}
+
+/// The batch, its records appended at these times: a record for each row.
+fn appended(batch: EventBatch, at: &[i64]) -> EventBatch {
+    let columns = batch.as_columns().unwrap().clone();
+    let (mut fields, mut arrays) = (columns.schema_ref().fields().to_vec(), columns.columns().to_vec());
+    let records = (0..at.len()).map(|record| i32::try_from(record).unwrap()).collect::<Int32Array>();
+    fields.push(schema::arrival());
+    arrays.push(Arc::new(DictionaryArray::new(records, Arc::new(Int64Array::from(at.to_vec())))));
+    batch.with_columns(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap())
+}
+
+/// The watermark that a lane tells after this batch, when the gateway's clock is at 0, and what is counted.
+fn told(settings: &str, batch: EventBatch) -> (Option<Watermark>, Telemetry) {
+    let context = test_context();
+    let telemetry = context.telemetry.clone();
+    let processor = create(settings, context).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut out = Outlet::default();
+    processor.lane_stage(&A.into()).unwrap().handle(LaneMessage::Batch(batch), &mut out);
+    let told = out.take_to_trunk().find_map(|message| match message {
+        LaneMessage::Watermark(watermark) => Some(watermark),
+        _ => None,
+    });
+    (told, telemetry)
+}
+
+#[test]
+fn where_the_topic_keeps_append_times_these_bind_the_watermark_and_not_the_gateways_clock() {
+    let settings = format!("{ERRORS}max_ahead: 3s\nmax_future: 1h\n");
+    let day = 86_400_000;
+    // The second is of a host whose clock is 40 minutes ahead, the third of one that is two hours ahead.
+    let lines = [log(day, "down", 9), log(day + 40 * 60_000, "up", 9), log(day + 2 * 3_600_000, "up", 9)];
+    let logs = || batch(Signal::Logs, &lines, Ack::none());
+    let (watermark, telemetry) = told(&settings, appended(logs(), &[day, day + 100, day + 200]));
+    assert_eq!(watermark, Some(Watermark(day + 100 + 3_000 - 1_000 - 1)));
+    assert_eq!((counted(&telemetry, "ahead_events"), counted(&telemetry, "future_events")), (1, 1));
+    assert!(telemetry.encode().contains("weir_pattern_clock_behind_ms{processor=\"pattern\"} 0"));
+
+    let (watermark, telemetry) = told(&settings, logs());
+    assert_eq!(watermark, None, "the gateway's clock is a day behind: nothing can be used");
+    assert_eq!(counted(&telemetry, "future_events"), 3);
+    assert!(telemetry.encode().contains("weir_pattern_clock_behind_ms{processor=\"pattern\"} 86400000"));
 }
 
 #[test]
