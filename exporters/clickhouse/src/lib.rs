@@ -47,7 +47,7 @@ pub use config::{Compression, Config, Tables};
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
         kind: "clickhouse",
-        summary: "stores traces, logs, windows and alarms in ClickHouse tables",
+        summary: "Traces, logs, windows and alarms in ClickHouse tables, each row once",
         metrics: exporter::METRICS,
     },
     create,

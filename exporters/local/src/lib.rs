@@ -20,7 +20,7 @@ use weir_component::factory::{BuiltExporter, Info};
 
 /// Makes `local` exporters.
 pub const FACTORY: ExporterFactory = ExporterFactory {
-    info: Info { kind: "local", summary: "Writes Parquet files by signal and hour.", metrics: &[] },
+    info: Info { kind: "local", summary: "Parquet files by signal and hour, for `weir query`", metrics: &[] },
     create: |settings, context| {
         let (config, helper) = config::read(settings)?;
         Ok(BuiltExporter { exporter: Box::new(exporter::LocalExporter::new(config, context)), helper })

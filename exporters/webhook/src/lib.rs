@@ -21,7 +21,7 @@ pub use config::{Config, Method};
 
 /// The factory of the `webhook` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {
-    info: Info { kind: "webhook", summary: "posts alarms as JSON to an HTTP address", metrics: &[] },
+    info: Info { kind: "webhook", summary: "Alarms as JSON, posted to an HTTP address", metrics: &[] },
     create,
 };
 

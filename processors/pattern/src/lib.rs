@@ -30,7 +30,7 @@ use weir_config::Diagnostics;
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     info: Info {
         kind: "pattern",
-        summary: "Raises an alarm when events of one key come in a given sequence within a time.",
+        summary: "Raises an alarm when events of one key come in a given sequence within a time",
         metrics: metrics::METRICS,
     },
     create,

@@ -34,7 +34,7 @@ use weir_component::factory::Info;
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     info: Info {
         kind: "threshold",
-        summary: "Judges windows by rules with three severities and raises alarms.",
+        summary: "Evaluates rules with three severities on windows and raises alarms",
         metrics: metrics::METRICS,
     },
     create: processor::create,

@@ -23,7 +23,7 @@ use weir_component::factory::Info;
 pub const FACTORY: ReceiverFactory = ReceiverFactory {
     info: Info {
         kind: "generator",
-        summary: "Makes realistic SkyWalking segments",
+        summary: "Realistic SkyWalking segments, made for tests and demonstrations",
         metrics: generator::METRICS,
     },
     create: |settings, context| {

@@ -40,7 +40,7 @@ use weir_component::factory::{Info, ReceiverFactory};
 pub const FACTORY: ReceiverFactory = ReceiverFactory {
     info: Info {
         kind: "skywalking_kafka",
-        summary: "SkyWalking segments from a Kafka topic.",
+        summary: "SkyWalking segments from a Kafka topic",
         metrics: metrics::ALL,
     },
     create: receiver::create,
