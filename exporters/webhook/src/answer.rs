@@ -11,8 +11,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The outcome of a request that was answered. `text` is the beginning of the body, `now_ms` the time now.
 ///
-/// 2xx is success. 3xx, 401, 403, 408, 425, 429 and 5xx are tried again, not before `Retry-After`: the alarms are not
-/// at fault. Any other status means that the target will not take these alarms.
+/// 2xx is success. 3xx, 5xx and those of the answers below that are about the target, the way to it or the moment are tried
+/// again, not before `Retry-After`: the alarms are not at fault. Any other status means that the target will not take these alarms.
 pub(crate) fn outcome(
     status: StatusCode,
     headers: &HeaderMap,
@@ -36,6 +36,12 @@ pub(crate) fn outcome(
             status,
             StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
+                // What is behind the address is not there, or not yet: a proxy says so while a target is rolled out.
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::GONE
+                | StatusCode::MISDIRECTED_REQUEST
                 | StatusCode::REQUEST_TIMEOUT
                 | StatusCode::TOO_EARLY
                 | StatusCode::TOO_MANY_REQUESTS
@@ -78,10 +84,10 @@ mod tests {
         for status in [200, 202, 204] {
             assert!(of(status, None).is_ok(), "{status}");
         }
-        for status in [301, 302, 307, 401, 403, 408, 425, 429, 500, 502, 503, 504] {
+        for status in [301, 302, 307, 401, 403, 404, 405, 407, 408, 410, 421, 425, 429, 500, 502, 503, 504] {
             assert!(matches!(of(status, None), Err(ExportError::Retryable { .. })), "{status}");
         }
-        for status in [400, 404, 410, 413, 422] {
+        for status in [400, 409, 411, 413, 415, 422] {
             assert!(matches!(of(status, None), Err(ExportError::Permanent { .. })), "{status}");
         }
     }
