@@ -12,13 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weir_component::storage::{Appending, DiskQueue, Storage, StorageError};
-use weir_component::{Context, LogLimit, StartError};
+use weir_component::{Context, LogLimit, StartError, Status};
 use weir_pdata::{Ack, Held};
 
 use crate::known::{Entry, Known, Recovery};
@@ -115,6 +116,8 @@ struct Reports {
     metrics: StorageMetrics,
     trouble: LogLimit,
     room: LogLimit,
+    /// The storage does not take what it is given.
+    is_stuck: AtomicBool,
 }
 
 impl Journal {
@@ -315,7 +318,8 @@ impl Place {
         let queue = storage.open_queue(&name).await.map_err(failed)?;
         let metrics = StorageMetrics::new(&context);
         let (trouble, room) = (LogLimit::every_ms(10_000), LogLimit::every_ms(10_000));
-        let reports = Arc::new(Reports { context, pipeline, metrics, trouble, room });
+        let reports =
+            Arc::new(Reports { context, pipeline, metrics, trouble, room, is_stuck: AtomicBool::new(false) });
         let stopped = || StartError("the program stops".to_owned());
         // All that was kept is before this.
         let opened = queue.append(json(&Entry::Opened(0)));
@@ -451,7 +455,12 @@ impl Reports {
             tokio::select! {
                 biased;
                 confirmed = &mut appending => match confirmed {
-                    Ok(number) => return Some(number),
+                    Ok(number) => {
+                        if self.is_stuck.swap(false, Ordering::Relaxed) {
+                            self.context.health.report(Status::Ok);
+                        }
+                        return Some(number);
+                    }
                     Err(error) => {
                         self.trouble(&error.to_string());
                         // Its inputs must not be let go as if it had been written.
@@ -504,6 +513,9 @@ impl Reports {
 
     fn trouble(&self, why: &str) {
         self.metrics.errors.inc();
+        self.is_stuck.store(true, Ordering::Relaxed);
+        let error = format!("alarms cannot be kept across a restart: {why}");
+        self.context.health.report(Status::RecoverableError(error));
         if let Some(suppressed) = self.trouble.allow(self.context.clock.now_ms()) {
             let (processor, pipeline) = (&self.context.id, &self.pipeline);
             tracing::error!(%processor, %pipeline, suppressed, "alarms cannot be kept across a restart: {why}");

@@ -1,6 +1,7 @@
 //! The processor of one pipeline: rules from the configuration and from Kafka, one judge on the trunk, and what it remembers in a
 //! storage.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::storage::Storage;
 use weir_component::{
-    Context, LaneMessage, Processor, Settings, Stage, StartError, TrunkMessage, WindowProblem, WindowSources,
+    Context, LaneMessage, Processor, Settings, Stage, StartError, Status, TrunkMessage, WindowProblem,
+    WindowSources,
 };
 use weir_config::Diagnostics;
 use weir_pdata::Demand;
@@ -126,10 +128,17 @@ impl Processor for Threshold {
         let reader =
             Reader::new(&client, &topic, book, &self.context).map_err(|error| failed(error.to_string()))?;
         let (ready, is_ready) = oneshot::channel();
-        let token = stop.clone();
+        let (token, context) = (stop.clone(), self.context.clone());
         std::thread::Builder::new()
             .name("weir-rules".to_owned())
-            .spawn(move || reader.run(&token, ready))
+            .spawn(move || {
+                let read = catch_unwind(AssertUnwindSafe(|| reader.run(&token, ready)));
+                if read.is_err() {
+                    let why = "the reader of the rules ended abnormally: changes of the rules are not seen any more, restart Weir";
+                    tracing::error!(processor = %context.id, "{why}");
+                    context.health.report(Status::PermanentError(why.to_owned()));
+                }
+            })
             .map_err(|error| failed(format!("no thread: {error}")))?;
         tokio::select! {
             read = is_ready => match read {
