@@ -1,19 +1,12 @@
 //! The `storage` extension: queues and state on disk. `docs/storage-format.md` describes the files and the guarantees.
 
-mod aside;
 mod config;
 mod extension;
-mod format;
 pub mod log;
 mod metrics;
 mod names;
-mod position;
-mod progress;
 mod queue;
-mod reader;
-mod recovery;
 mod state;
-mod walk;
 
 use weir_component::factory::{ExtensionFactory, Info};
 use weir_component::{Context, Extension, Settings};

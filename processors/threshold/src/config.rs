@@ -14,9 +14,9 @@ use weir_config::{ComponentId, Diagnostics};
 use weir_kafka::{Properties, Sasl, Security, Tls};
 use weir_pdata::expr::Expr;
 
-use crate::glob::Glob;
-use crate::per_severity::PerSeverity;
-use crate::progress::Patience;
+use crate::evaluation::alarm_state::Patience;
+use crate::rule::glob::Glob;
+use crate::rule::per_severity::PerSeverity;
 use crate::rule::{Clause, Kind, Named, Rule};
 
 /// The section of a threshold processor.

@@ -4,28 +4,16 @@
 //! from the configuration and from a compacted Kafka topic; they change while running, at window boundaries.
 //! The README says what a rule is; the module docs say what each part guarantees.
 
-mod checkpoint;
-mod classic;
 mod config;
-mod facts;
-mod glob;
-mod history;
-mod journal;
-mod judge;
-mod known;
+mod evaluation;
 mod metrics;
-mod per_severity;
 mod processor;
-mod progress;
 mod rule;
 mod rules;
-mod seen;
-mod series;
 mod stage;
+mod state;
 #[cfg(test)]
 mod tests;
-mod window_names;
-mod windows;
 
 use weir_component::ProcessorFactory;
 use weir_component::factory::Info;

@@ -18,17 +18,17 @@ use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
 use crate::config::Config;
-use crate::glob::Glob;
-use crate::history::History;
-use crate::journal::{Journal, Place, SHORTEST_LOG};
-use crate::judge::Judge;
-use crate::known::Known;
+use crate::evaluation::Judge;
 use crate::metrics::RuleMetrics;
+use crate::rule::glob::Glob;
+use crate::rule::window_names;
 use crate::rules::client::client_config;
-use crate::rules::kafka::Reader;
+use crate::rules::topic_reader::Reader;
 use crate::rules::{RuleBook, SharedRules};
 use crate::stage::{LaneHalf, TrunkHalf};
-use crate::window_names;
+use crate::state::history::History;
+use crate::state::journal::{Journal, Place, SHORTEST_LOG};
+use crate::state::remembered::Known;
 
 /// Rules over windows.
 struct Threshold {

@@ -20,10 +20,10 @@ use weir_component::{
 };
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
-use crate::history::History;
-use crate::journal::Journal;
-use crate::judge::Judge;
-use crate::series::{Series, Source};
+use crate::evaluation::Judge;
+use crate::evaluation::series::{Series, Source};
+use crate::state::history::History;
+use crate::state::journal::Journal;
 
 /// The half on a lane.
 #[derive(Default)]

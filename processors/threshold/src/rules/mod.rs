@@ -5,7 +5,7 @@
 //!   publishes. What is not a rule is refused, and the last good version of that rule stays.
 
 pub(crate) mod client;
-pub(crate) mod kafka;
+pub(crate) mod topic_reader;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,10 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use weir_alarms::Labels;
 use weir_component::WindowSources;
 
-use crate::classic::{self, ClassicError, Record};
-use crate::glob::Glob;
+use crate::rule::classic::{self, ClassicError, Record};
+use crate::rule::glob::Glob;
+use crate::rule::window_names;
 use crate::rule::{Classic, Kind, Named, Rule};
-use crate::window_names;
 
 /// The rules of one epoch.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 use weir_pdata::Ack;
 
 use super::{brief, rows, test_context, window, windows};
-use crate::judge::Judge;
+use crate::evaluation::Judge;
 use crate::rules::RuleBook;
 
 struct Rules {

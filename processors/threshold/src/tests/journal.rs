@@ -11,10 +11,10 @@ use weir_component::testkit::Probe;
 
 use super::disk::{Disk, copy};
 use super::test_context;
-use crate::journal::{Journal, Place};
-use crate::known::{Entry, Known};
-use crate::progress::Progress;
-use crate::series::{Earlier, Series, Source};
+use crate::evaluation::alarm_state::Progress;
+use crate::evaluation::series::{Earlier, Series, Source};
+use crate::state::journal::{Journal, Place};
+use crate::state::remembered::{Entry, Known};
 
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);

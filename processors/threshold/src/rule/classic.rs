@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use weir_alarms::{Message, MessageError};
 
-use crate::per_severity::PerSeverity;
-use crate::progress::Patience;
+use crate::evaluation::alarm_state::Patience;
+use crate::rule::per_severity::PerSeverity;
 use crate::rule::{Classic, Kind, Rule};
 
 /// Longest record that is looked at, in bytes.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::format::{RECORD_HEADER, RecordHeader};
+use crate::log::format::{RECORD_HEADER, RecordHeader};
 
 /// Bytes that are looked at together in search of the next header.
 const WINDOW: usize = 256 << 10;

@@ -1,14 +1,19 @@
 //! A rule: which windows it is for, and what must not be.
 
+pub(crate) mod classic;
+pub(crate) mod glob;
+pub(crate) mod per_severity;
+pub(crate) mod window_names;
+
 use std::sync::Arc;
 
 use weir_alarms::{Compared, Labels, Message};
 use weir_pdata::expr::Expr;
 
-use crate::classic::Endpoint;
-use crate::glob::Glob;
-use crate::per_severity::PerSeverity;
-use crate::progress::Patience;
+use crate::evaluation::alarm_state::Patience;
+use crate::rule::classic::Endpoint;
+use crate::rule::glob::Glob;
+use crate::rule::per_severity::PerSeverity;
 
 /// A rule that has been checked.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use weir_component::storage::Record;
 
-use crate::format::{SEGMENT_HEADER, SegmentHeader, read_segment_header};
 use crate::log::Log;
+use crate::log::format::{SEGMENT_HEADER, SegmentHeader, read_segment_header};
+use crate::log::segment_scan::{Step, Walker};
 use crate::names::segment_name;
-use crate::walk::{Step, Walker};
 
 /// How far a log was read.
 #[derive(Debug)]

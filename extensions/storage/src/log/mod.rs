@@ -3,6 +3,14 @@
 //! One owner calls it. Nothing is written when it is dropped, so dropping one is what a crash leaves behind;
 //! [`Log::close`] writes down what was acknowledged.
 
+mod acked_ranges;
+mod format;
+mod position;
+mod quarantine;
+mod read;
+mod recovery;
+mod segment_scan;
+
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,14 +19,14 @@ use std::path::{Path, PathBuf};
 
 use weir_component::storage::{Record, StorageError};
 
-use crate::aside::Aside;
 use crate::config::{Fsync, Limits};
-use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, segment_header};
+use crate::log::acked_ranges::Progress;
+use crate::log::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, segment_header};
+use crate::log::position::PositionFile;
+use crate::log::quarantine::Aside;
+use crate::log::read::Reader;
 use crate::metrics::QueueMetrics;
 use crate::names::segment_name;
-use crate::position::PositionFile;
-use crate::progress::Progress;
-use crate::reader::Reader;
 
 /// A queue on disk.
 #[derive(Debug)]
@@ -85,7 +93,7 @@ impl Log {
     /// # Errors
     /// When the directory cannot be used, or another version of Weir wrote it.
     pub fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {
-        crate::recovery::open(directory, limits, metrics)
+        crate::log::recovery::open(directory, limits, metrics)
     }
 
     /// Appends a record and returns its number. It is safe after [`sync`](Self::sync).
@@ -176,7 +184,7 @@ impl Log {
     /// # Errors
     /// When a file cannot be read. Trying again continues at the same record.
     pub fn read(&mut self) -> io::Result<Option<Record>> {
-        crate::reader::read(self)
+        crate::log::read::read(self)
     }
 
     /// Acknowledges a record that was read. Space of segments that are all acknowledged is free afterwards.

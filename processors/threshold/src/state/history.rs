@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use weir_component::delivery::{LaneStart, Marks, Shard};
 use weir_component::{LaneId, Watermark};
 
-use crate::known::{Entry, Known};
-use crate::series::{Series, Source};
+use crate::evaluation::series::{Series, Source};
+use crate::state::remembered::{Entry, Known};
 
 /// Series of shards that have closed, at most: when there are more they are forgotten.
 const MOST_CLOSED: usize = 100_000;

@@ -8,6 +8,12 @@
 //! * When a new rule set has no rule for a series any more, its alarm resolves, at the end of the last window judged.
 //! * What is remembered can be [taken back](Judge::go_back) to what it was after earlier windows.
 
+pub(crate) mod alarm_state;
+pub(crate) mod last_windows;
+pub(crate) mod series;
+pub(crate) mod template_context;
+pub(crate) mod windows;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,16 +23,16 @@ use weir_alarms::{Alarm, Compared, Severity, series_key};
 use weir_component::{Clock, Context, LogLimit};
 use weir_pdata::expr::{ExprError, Failures};
 
-use crate::facts::{default_message, facts};
-use crate::history::{Begun, Changed};
+use crate::evaluation::alarm_state::Change;
+use crate::evaluation::last_windows::Seen;
+use crate::evaluation::series::{Earlier, Series, Source};
+use crate::evaluation::template_context::{default_message, facts};
+use crate::evaluation::windows::{Window, Windows};
 use crate::metrics::JudgeMetrics;
-use crate::per_severity::PerSeverity;
-use crate::progress::Change;
+use crate::rule::per_severity::PerSeverity;
 use crate::rule::{Classic, Named, Rule};
 use crate::rules::{RuleSet, SharedRules};
-use crate::seen::Seen;
-use crate::series::{Earlier, Series, Source};
-use crate::windows::{Window, Windows};
+use crate::state::history::{Begun, Changed};
 
 /// The rules in force and what they say of every series.
 pub(crate) struct Judge {

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use weir_alarms::series_key;
 
-use crate::series::{Series, Source};
+use crate::evaluation::series::{Series, Source};
 
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use weir_component::storage::StorageError;
 
-use crate::aside::Aside;
 use crate::config::{Fsync, Limits};
-use crate::format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, VERSION, read_segment_header};
+use crate::log::acked_ranges::Progress;
+use crate::log::format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, VERSION, read_segment_header};
+use crate::log::position::PositionFile;
+use crate::log::quarantine::Aside;
+use crate::log::read::Reader;
+use crate::log::segment_scan::{Step, Walker};
 use crate::log::{Log, Sealed};
 use crate::metrics::QueueMetrics;
 use crate::names::{segment_name, segment_of};
-use crate::position::PositionFile;
-use crate::progress::Progress;
-use crate::reader::Reader;
-use crate::walk::{Step, Walker};
 
 /// Opens the log in `directory`.
 pub(crate) fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {

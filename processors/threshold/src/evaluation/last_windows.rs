@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::windows::Window;
+use crate::evaluation::windows::Window;
 
 /// For each series that may be remembered, groups that are.
 const GROUPS: usize = 4;

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float64Type, TimestampNanosecondType};
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::series::Source;
+use crate::evaluation::series::Source;
 
 /// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows of a part of the
 /// input are series of their own: their `shard` is a label.

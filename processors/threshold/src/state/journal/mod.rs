@@ -22,9 +22,9 @@ use weir_component::storage::{Appending, DiskQueue, Storage, StorageError};
 use weir_component::{Context, LogLimit, StartError, Status};
 use weir_pdata::{Ack, Held};
 
-use crate::known::{Entry, Known, Recovery};
+use crate::evaluation::series::{Series, Source};
 use crate::metrics::StorageMetrics;
-use crate::series::{Series, Source};
+use crate::state::remembered::{Entry, Known, Recovery};
 
 /// A record is not longer, unless a single series is.
 const LONGEST_RECORD: u64 = 256 << 10;
@@ -484,7 +484,7 @@ impl Reports {
         let value = value.map_err(|error| StartError(format!("its alarms cannot be read: {error}")))?;
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
         let (processor, pipeline) = (&self.context.id, &self.pipeline);
-        match crate::checkpoint::read(&value) {
+        match crate::state::checkpoint::read(&value) {
             Ok(entries) => {
                 tracing::info!(%processor, %pipeline, "the alarms that an earlier version of Weir has kept are taken over");
                 Ok(Some(entries))

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::known::Entry;
-use crate::series::{Series, Source};
+use crate::evaluation::series::{Series, Source};
+use crate::state::remembered::Entry;
 
 const VERSION: u32 = 1;
 

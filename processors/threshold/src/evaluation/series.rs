@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Severity, fingerprint};
 
-use crate::progress::Progress;
+use crate::evaluation::alarm_state::Progress;
+use crate::evaluation::windows::Window;
 use crate::rule::Rule;
-use crate::windows::Window;
 
 /// Whose windows are judged one after the other: those of an operator, of all lanes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use weir_alarms::Alarm;
 use weir_alarms::facts::{insert, number, rfc3339};
 
+use crate::evaluation::windows::{Window, Windows};
 use crate::rule::Rule;
-use crate::windows::{Window, Windows};
 
 /// Every column of the window by name (`a.b` for dotted ones, and `labels['a.b']`), and above them what the alarm says:
 /// `rule`, `severity` (also `level`), `state`, `measure`, `value`, `threshold`, `labels`, `operator`, `window_start`,

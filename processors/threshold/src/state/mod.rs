@@ -1,0 +1,6 @@
+//! What rules remember of series: after which windows, across failures, and across restarts.
+
+pub(crate) mod checkpoint;
+pub(crate) mod history;
+pub(crate) mod journal;
+pub(crate) mod remembered;
