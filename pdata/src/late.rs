@@ -1,15 +1,27 @@
-//! The mark on rows that came too late.
+//! Rows that came too late: what becomes of them, and the mark on them.
 
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
+use serde::Deserialize;
 
 use crate::EventBatch;
 
 /// The column that says whether a row is late.
 pub const COLUMN: &str = "late";
+
+/// The key `late` of a processor: what becomes of late rows. They pass in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatePolicy {
+    /// They are counted.
+    #[default]
+    Drop,
+    /// They are counted, and [marked](mark).
+    Output,
+}
 
 /// The same batch with a column `late` that is true in these rows. Without such rows the batch stays as it is.
 ///

@@ -4,28 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use weir_alarms::facts::{insert, rfc3339};
-use weir_alarms::{Alarm, Compared, Message, Severity, facts, fingerprint, series_key};
+use weir_alarms::{Alarm, facts, fingerprint, series_key};
 use weir_pdata::Signal;
 
 use crate::keys::{Event, Found};
 use crate::nfa::Taken;
-use crate::operator::Operator;
+use crate::operator::{AlarmTemplate, Operator};
 use crate::rows::NANOS;
 
 /// Patterns come from the configuration: the first rule set.
 const EPOCH: i64 = 1;
-
-/// What the alarms of one pattern have in common.
-pub(crate) struct Template {
-    /// The column `rule`.
-    pub(crate) name: Arc<str>,
-    pub(crate) severity: Severity,
-    /// Of the last step.
-    pub(crate) compared: Compared,
-    pub(crate) message: Message,
-    /// The names of the steps.
-    pub(crate) steps: Vec<String>,
-}
 
 /// Whether a name means something in every message, so that no step may have it.
 pub(crate) fn is_fact(name: &str) -> bool {
@@ -38,7 +26,7 @@ pub(crate) fn of(found: &[Found], operator: &Operator) -> Vec<Alarm> {
 }
 
 fn alarm(found: &Found, operator: &Operator) -> Option<Alarm> {
-    let Template { name, severity, compared, .. } = &operator.alarm;
+    let AlarmTemplate { name, severity, compared, .. } = &operator.alarm;
     let ((_, first), (_, last)) = (found.events.first()?, found.events.last()?);
     let key = operator.key.iter().zip(found.key.iter());
     let mut labels: Vec<(Arc<str>, String)> =

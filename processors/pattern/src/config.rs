@@ -11,12 +11,13 @@ use weir_component::{Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::Signal;
 use weir_pdata::expr::Expr;
+use weir_pdata::late::LatePolicy;
 
-use crate::alarm::{Template, is_fact};
+use crate::alarm::is_fact;
 use crate::keys::Limits;
 use crate::metrics::Metrics;
 use crate::nfa::{Contiguity, Sequence, Skip, Step};
-use crate::operator::{Logs, Operator};
+use crate::operator::{AlarmTemplate, Logs, Operator};
 use crate::rows::WINDOW_END;
 
 /// Most steps: their truth is kept in 64 bits.
@@ -47,7 +48,7 @@ struct Config {
     name: Option<String>,
     message: Option<String>,
     #[serde(default)]
-    late: Late,
+    late: LatePolicy,
     #[serde(default = "default_out_of_orderness")]
     out_of_orderness: Duration,
     #[serde(default = "default_idle_timeout")]
@@ -105,14 +106,6 @@ enum SkipConfig {
     #[default]
     NoSkip,
     PastLastEvent,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Late {
-    #[default]
-    Drop,
-    Output,
 }
 
 fn default_input() -> Signal {
@@ -215,14 +208,14 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         conditions,
         sequence: Arc::new(Sequence { steps, within, skip }),
         kept,
-        alarm: Template {
+        alarm: AlarmTemplate {
             name: name.into(),
             severity: config.severity,
             compared: compared.unwrap_or_default(),
             message,
             steps: step_names,
         },
-        late_output: config.late == Late::Output,
+        late: config.late,
         out_of_orderness,
         idle_timeout: config.idle_timeout.get(),
         limits,

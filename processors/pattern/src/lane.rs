@@ -18,8 +18,9 @@ use arrow::compute::filter_record_batch;
 use weir_component::delivery::Shard;
 use weir_component::progress::LaneProgress;
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, Watermark};
+use weir_pdata::EventBatch;
 use weir_pdata::expr::ExprError;
-use weir_pdata::{EventBatch, late};
+use weir_pdata::late::{self, LatePolicy};
 
 use crate::operator::Operator;
 use crate::rows::{Times, selected};
@@ -142,7 +143,7 @@ impl LaneHalf {
                 Vec::new()
             }
         };
-        let wanted = if self.operator.late_output { late.as_slice() } else { &[] };
+        let wanted = if self.operator.late == LatePolicy::Output { late.as_slice() } else { &[] };
         out.forward(LaneMessage::Batch(late::mark(batch, wanted)));
     }
 

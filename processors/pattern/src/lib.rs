@@ -15,16 +15,14 @@ mod lane;
 mod metrics;
 mod nfa;
 mod operator;
+mod processor;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod trunk;
 
-use std::sync::Arc;
-
+use weir_component::ProcessorFactory;
 use weir_component::factory::Info;
-use weir_component::{Context, Processor, ProcessorFactory, Settings};
-use weir_config::Diagnostics;
 
 /// Builds `pattern` processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -33,10 +31,5 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
         summary: "Raises an alarm when events of one key come in a given sequence within a time",
         metrics: metrics::METRICS,
     },
-    create,
+    create: processor::create,
 };
-
-fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
-    let operator = config::read(settings, context)?;
-    Ok(Box::new(operator::Pattern(Arc::new(operator))))
-}

@@ -1,21 +1,19 @@
-//! One configured `pattern`: what both halves share, and the halves it makes.
+//! One configured `pattern`: what both halves share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_alarms::{Compared, Message, Severity};
 use weir_component::event_clocks::EventClocks;
 use weir_component::progress::ShardWatermarks;
-use weir_component::{Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark};
+use weir_component::{Clock, LogLimit, Watermark};
+use weir_pdata::Signal;
 use weir_pdata::expr::{Expr, ExprError, Failures};
-use weir_pdata::{Demand, Signal};
+use weir_pdata::late::LatePolicy;
 
-use crate::alarm::Template;
 use crate::keys::Limits;
-use crate::lane::LaneHalf;
 use crate::metrics::Metrics;
 use crate::nfa::{Contiguity, Sequence};
-use crate::trunk::TrunkHalf;
 
 /// Milliseconds between log lines about the same trouble.
 const LOG_INTERVAL: i64 = 10_000;
@@ -38,9 +36,9 @@ pub(crate) struct Operator {
     pub(crate) sequence: Arc<Sequence>,
     /// Columns whose values are kept of events.
     pub(crate) kept: Vec<String>,
-    pub(crate) alarm: Template,
-    /// Late events go on with the column `late`.
-    pub(crate) late_output: bool,
+    pub(crate) alarm: AlarmTemplate,
+    /// What becomes of late events.
+    pub(crate) late: LatePolicy,
     /// Milliseconds. Of lanes only: what comes from a stage before on the trunk has its watermark.
     pub(crate) out_of_orderness: i64,
     pub(crate) idle_timeout: Duration,
@@ -52,6 +50,18 @@ pub(crate) struct Operator {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) logs: Logs,
+}
+
+/// What the alarms of one pattern have in common.
+pub(crate) struct AlarmTemplate {
+    /// The column `rule`.
+    pub(crate) name: Arc<str>,
+    pub(crate) severity: Severity,
+    /// Of the last step.
+    pub(crate) compared: Compared,
+    pub(crate) message: Message,
+    /// The names of the steps.
+    pub(crate) steps: Vec<String>,
 }
 
 /// Limits of log lines, for each kind of trouble.
@@ -132,30 +142,5 @@ impl Operator {
                 processor = %self.id, events, held_back, "an expression failed on a batch, which is left out: {error}"
             );
         }
-    }
-}
-
-/// The processor.
-pub(crate) struct Pattern(pub(crate) Arc<Operator>);
-
-impl Processor for Pattern {
-    /// Windows and alarms are made with all their columns: only of events are columns asked for.
-    fn demand(&self) -> Demand {
-        if self.0.reads_derived() {
-            return Demand::nothing();
-        }
-        let condition = self.0.condition.iter().flat_map(Expr::names);
-        // For a warning: whose clock is ahead.
-        let clocks = ["service", "service_instance"];
-        let names = self.0.columns().chain(condition.map(String::as_str)).chain(clocks);
-        Demand { arrivals: true, ..Demand::names(names) }
-    }
-
-    fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf::new(self.0.clone(), start.lane)))
-    }
-
-    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        Some(Box::new(TrunkHalf::new(self.0.clone(), trunk)))
     }
 }

@@ -14,7 +14,8 @@ use weir_component::{
     LaneId, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark, Watermark,
 };
 use weir_pdata::expr::ExprError;
-use weir_pdata::{Ack, EventBatch, Origin, Signal, late};
+use weir_pdata::late::{self, LatePolicy};
+use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
 use crate::alarm;
 use crate::keys::{Advanced, Event, Keys, Refused};
@@ -59,7 +60,7 @@ impl TrunkHalf {
         let passes_here = self.operator.reads_derived();
         if let Some(columns) = batch.as_columns().cloned() {
             match self.keep(&columns, &batch.ack, lane) {
-                Ok(late) if !self.operator.late_output => drop(late),
+                Ok(late) if self.operator.late == LatePolicy::Drop => drop(late),
                 Ok(late) if passes_here => batch = late::mark(batch, &late),
                 // The lane has left out what is late.
                 Ok(_) => {}
