@@ -13,12 +13,13 @@ use weir_component::progress::ShardWatermarks;
 use weir_component::{Alignment, Check, Context, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
+use weir_pdata::late::LatePolicy;
 use weir_pdata::{Signal, schema};
 
 use crate::fingerprint::Meaning;
 use crate::metrics::Metrics;
 use crate::operator::{Logs, Operator};
-use crate::trunk::results::{DEFAULT_MEASURES, RESERVED};
+use crate::output_schema::is_reserved;
 use crate::window::signed_duration::Signed;
 use crate::window::{Slices, Windows};
 
@@ -41,7 +42,7 @@ pub struct Config {
     #[serde(default)]
     allowed_lateness: Duration,
     #[serde(default)]
-    late: Late,
+    late: LatePolicy,
     #[serde(default)]
     max_drift: Drift,
     #[serde(default = "default_max_future")]
@@ -73,17 +74,6 @@ struct WindowConfig {
     slide: Option<Duration>,
     offset: Option<Signed>,
     time_zone: Option<String>,
-}
-
-/// What becomes of events that are too late for every window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Late {
-    /// They are counted.
-    #[default]
-    Drop,
-    /// They are counted, and go on with a column `late` = true.
-    Output,
 }
 
 /// How far a lane may be ahead of the slowest.
@@ -181,7 +171,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         check.columns("where", condition.names().iter().map(String::as_str), &signals);
     }
     if config.group_by != default_group_by() {
-        for (at, name) in config.group_by.iter().enumerate().filter(|(_, name)| !is_taken(name)) {
+        for (at, name) in config.group_by.iter().enumerate().filter(|(_, name)| !is_reserved(name)) {
             check.columns(&format!("group_by[{at}]"), [name.as_str()], &signals);
         }
     }
@@ -362,7 +352,7 @@ fn lateness(check: &mut Check<'_>, config: &Config, window: &Windows) {
             if !config.allowed_lateness.is_zero() {
                 check.wrong("allowed_lateness", "nothing is late for windows of the time of arrival");
             }
-            if config.late == Late::Output {
+            if config.late == LatePolicy::Output {
                 check.wrong("late", "nothing is late for windows of the time of arrival");
             }
         }
@@ -389,7 +379,7 @@ fn group_by(check: &mut Check<'_>, names: &[String]) {
         let key = format!("group_by[{at}]");
         if name.is_empty() {
             check.wrong(&key, "the name of a column or attribute is missing");
-        } else if is_taken(name) {
+        } else if is_reserved(name) {
             let message = format!(
                 "results already have a column `{name}`; to group by an attribute of that name write `attr.{name}`"
             );
@@ -412,7 +402,7 @@ fn measures(
         let key = format!("measures.\"{name}\"");
         if name.is_empty() {
             check.wrong("measures", "a measure needs a name");
-        } else if is_taken(name) || group_by.contains(name) {
+        } else if is_reserved(name) || group_by.contains(name) {
             check.wrong(&key, format!("results already have a column `{name}`; choose another name"));
         }
         match Measure::parse(text) {
@@ -421,11 +411,6 @@ fn measures(
         }
     }
     measures
-}
-
-/// Whether results have this column whatever the configuration.
-fn is_taken(name: &str) -> bool {
-    schema::is_fixed(Signal::Windows, name) || DEFAULT_MEASURES.contains(&name) || RESERVED.contains(&name)
 }
 
 fn is_nested(name: &str) -> bool {

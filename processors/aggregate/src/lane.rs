@@ -19,9 +19,11 @@
 //! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
 //! * `Drain` gives up what is gathered: its inputs fail and are read again by the next owner.
 
-pub mod events;
-pub mod session;
-pub mod tumbling_sliding;
+mod events;
+mod input;
+mod open_windows;
+mod session;
+mod tumbling_sliding;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +33,13 @@ use weir_component::delivery::LaneStart;
 use weir_component::progress::LaneProgress;
 use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
-use weir_pdata::{EventBatch, Origin, Signal, late};
+use weir_pdata::late::{self, LatePolicy};
+use weir_pdata::{EventBatch, Origin, Signal};
 
-use crate::config::Late;
 use crate::group::key::{self, KeyHasher, KeyRows};
 use crate::lane::events::Events;
-use crate::lane::tumbling_sliding::{Input, Open, Verdict};
+use crate::lane::input::{Input, Verdict};
+use crate::lane::open_windows::Open;
 use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};
@@ -263,7 +266,8 @@ impl LaneHalf {
             Some(columns) => self.aggregate(&batch, &columns, now),
             None => Read::of_nothing(self.watermark),
         };
-        let batch = if self.operator.late == Late::Output { late::mark(batch, &read.late) } else { batch };
+        let batch =
+            if self.operator.late == LatePolicy::Output { late::mark(batch, &read.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
         if let Windows::Processing(_) = self.operator.window {
             self.tick(out);

@@ -15,16 +15,15 @@ mod group;
 mod lane;
 mod metrics;
 mod operator;
+mod output_schema;
 mod partial;
+mod processor;
 mod state;
 mod trunk;
 mod window;
 
-use std::sync::Arc;
-
+use weir_component::ProcessorFactory;
 use weir_component::factory::Info;
-use weir_component::{Context, Processor, ProcessorFactory, Settings};
-use weir_config::Diagnostics;
 
 /// Makes `aggregate` processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -33,10 +32,5 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
         summary: "Counts, rates, means and quantiles per group in exact event-time windows",
         metrics: metrics::METRICS,
     },
-    create,
+    create: processor::create,
 };
-
-fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
-    let operator = config::read(settings, context)?;
-    Ok(Box::new(operator::Aggregate(Arc::new(operator))))
-}

@@ -1,24 +1,18 @@
-//! One configured `aggregate`: what both halves share, and the halves it makes.
+//! One configured `aggregate`: what both halves share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::event_clocks::EventClocks;
 use weir_component::progress::ShardWatermarks;
-use weir_component::{
-    Alignment, Clock, LaneMessage, LogLimit, Processor, Stage, TrunkMessage, Watermark, WindowSchema,
-};
+use weir_component::{Alignment, Clock, LogLimit, Watermark};
+use weir_pdata::Signal;
 use weir_pdata::expr::{Expr, Measure};
-use weir_pdata::{Demand, Signal};
+use weir_pdata::late::LatePolicy;
 
-use crate::config::Late;
-use crate::lane::LaneHalf;
 use crate::metrics::Metrics;
 use crate::state::GroupState;
 use crate::state::measure::MeasureState;
-use crate::trunk::TrunkHalf;
-use crate::trunk::results::{RESERVED, layout};
 use crate::window::{Span, Windows};
 
 /// Milliseconds between log lines about the same trouble.
@@ -43,7 +37,7 @@ pub struct Operator {
     /// For how many milliseconds after its end a window still takes late events.
     pub allowed_lateness: i64,
     /// What becomes of events that are later still.
-    pub late: Late,
+    pub late: LatePolicy,
     /// Keeps lanes together, with `max_drift`.
     pub alignment: Option<Arc<Alignment>>,
     /// How far the lanes of each shard have come.
@@ -143,50 +137,5 @@ impl Operator {
                  raise max_groups or group by fewer columns"
             );
         }
-    }
-}
-
-/// The processor.
-pub struct Aggregate(pub Arc<Operator>);
-
-impl Processor for Aggregate {
-    fn demand(&self) -> Demand {
-        let operator = &self.0;
-        let mut names = vec![operator.time.clone()];
-        for column in ["duration_ns", "status"] {
-            if operator.signals.iter().any(|signal| weir_pdata::schema::is_fixed(*signal, column)) {
-                names.push(column.to_owned());
-            }
-        }
-        // For a warning: whose clock is ahead.
-        names.extend(["service", "service_instance"].map(str::to_owned));
-        names.extend(operator.group_by.iter().cloned());
-        names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
-        names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));
-        // Windows of the time of arrival have the gateway's clock.
-        let arrivals = !matches!(operator.window, Windows::Processing(_));
-        Demand { arrivals, ..Demand::names(names) }
-    }
-
-    fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf::new(self.0.clone(), start)))
-    }
-
-    fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        Some(Box::new(TrunkHalf::new(self.0.clone(), trunk.clone())))
-    }
-
-    fn emitted_windows(&self) -> Option<WindowSchema> {
-        let Operator { id, group_by, measures, .. } = &*self.0;
-        let layout = layout(group_by, measures);
-        let columns = layout.fields().iter().map(|field| field.name().as_str()).chain(RESERVED);
-        let columns = columns.map(str::to_owned).collect();
-        // Windows of a part of the input have their shard for a label.
-        let labels = group_by.iter().map(String::as_str).chain(["shard"]).map(str::to_owned).collect();
-        Some(WindowSchema { operator: id.clone(), labels, columns })
-    }
-
-    fn alignment(&self) -> Option<Arc<Alignment>> {
-        self.0.alignment.clone()
     }
 }

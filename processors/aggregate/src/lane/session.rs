@@ -14,7 +14,7 @@ use weir_pdata::Held;
 
 use crate::group::groups::{Groups, Place, Room};
 use crate::group::key::Key;
-use crate::lane::tumbling_sliding::{Input, Leaving, Verdict};
+use crate::lane::input::{Input, Leaving, Verdict};
 use crate::partial;
 use crate::state::GroupState;
 use crate::window::{Cells, NANOS, Span};

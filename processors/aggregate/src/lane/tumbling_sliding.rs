@@ -1,109 +1,13 @@
-//! What a lane has gathered and not sent yet: open slices, or fragments of sessions.
+//! Open slices on a lane: of tumbling and sliding windows, in event time and in the time of arrival.
 
-use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
 use weir_component::Watermark;
-use weir_pdata::{Ack, Held};
+use weir_pdata::Held;
 
 use crate::group::groups::{Groups, Place, Room};
-use crate::group::key::{KeyHasher, KeyRows};
-use crate::lane::events::Events;
-use crate::lane::session::OpenSessions;
-use crate::operator::Operator;
+use crate::lane::input::{Input, Leaving, Verdict};
 use crate::partial;
 use crate::state::GroupState;
-use crate::window::{Assigned, Cells, Slices, Span, Windows};
-
-/// One batch, ready to be added.
-pub struct Input<'a> {
-    /// The configuration.
-    pub operator: &'a Operator,
-    /// The keys of its rows.
-    pub rows: &'a KeyRows<'a>,
-    /// What the keys are hashed with.
-    pub hasher: &'a KeyHasher,
-    /// The columns of its rows.
-    pub events: &'a Events<'a>,
-    /// Its inputs.
-    pub ack: &'a Ack,
-}
-
-/// What becomes of an event at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It has a window.
-    Taken,
-    /// It is between two windows.
-    Gap,
-    /// The last of its windows, this one, is closed for good.
-    Late(Span),
-    /// It is beyond the calendar.
-    Beyond,
-}
-
-/// A partial result that leaves for the trunk, and the inputs that wait for it.
-pub type Leaving = (Result<RecordBatch, ArrowError>, Held);
-
-/// What is gathered, by kind of window.
-pub enum Open {
-    /// Windows at fixed places.
-    Slices(OpenSlices),
-    /// Sessions.
-    Sessions(OpenSessions),
-}
-
-impl Open {
-    /// Nothing yet.
-    pub fn new(operator: &Operator) -> Open {
-        match &operator.window {
-            Windows::Event(slices) | Windows::Processing(slices) => {
-                Open::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
-            }
-            Windows::Session { gap, longest } => {
-                Open::Sessions(OpenSessions::new(*gap, operator.allowed_lateness, Cells::new(*longest)))
-            }
-        }
-    }
-
-    /// The next events are of another batch.
-    pub fn begin(&mut self) {
-        if let Open::Slices(slices) = self {
-            slices.cursor = None;
-        }
-    }
-
-    /// What becomes of an event at `time` (milliseconds) when the lane has come to this watermark.
-    pub fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
-        match self {
-            Open::Slices(slices) => slices.judge(time, watermark),
-            Open::Sessions(sessions) => sessions.judge(time, watermark),
-        }
-    }
-
-    /// Adds the row that was judged last, when it is [`Verdict::Taken`]. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &Input<'_>, row: usize, time: i64, nanos: i64) -> bool {
-        match self {
-            Open::Slices(slices) => slices.add(input, row, nanos),
-            Open::Sessions(sessions) => sessions.add(input, row, time, nanos),
-        }
-    }
-
-    /// Takes what the trunk must have before this watermark of the lane.
-    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
-        match self {
-            Open::Slices(slices) => slices.leave(watermark, keys),
-            Open::Sessions(sessions) => sessions.leave(watermark, keys).into_iter().collect(),
-        }
-    }
-
-    /// How many groups are held, counted once for each slice or session.
-    pub fn groups(&self) -> usize {
-        match self {
-            Open::Slices(slices) => slices.groups,
-            Open::Sessions(sessions) => sessions.fragments(),
-        }
-    }
-}
+use crate::window::{Assigned, Slices, Span};
 
 /// Open slices, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
 pub struct OpenSlices {
@@ -138,11 +42,23 @@ struct Cursor {
 }
 
 impl OpenSlices {
-    fn new(slices: Slices, lateness: i64) -> OpenSlices {
+    /// None yet. A window takes late events for `lateness` milliseconds after its end.
+    pub fn new(slices: Slices, lateness: i64) -> OpenSlices {
         OpenSlices { slices, lateness, open: Vec::new(), groups: 0, cursor: None }
     }
 
-    fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
+    /// Groups in all slices.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The next events are of another batch.
+    pub fn begin(&mut self) {
+        self.cursor = None;
+    }
+
+    /// What becomes of an event at `time` when the lane has come to this watermark.
+    pub fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
         if let Some(cursor) = &self.cursor
             && cursor.closes_at > watermark.0
             && cursor.span.holds(time)
@@ -180,7 +96,8 @@ impl OpenSlices {
         Cursor { span, last: self.slices.last_window(span), closes_at, from: i64::MIN, at: None }
     }
 
-    fn add(&mut self, input: &Input<'_>, row: usize, nanos: i64) -> bool {
+    /// Adds the row that was judged last. Whether it went into the overflow group.
+    pub fn add(&mut self, input: &Input<'_>, row: usize, nanos: i64) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let at = cursor.at.unwrap_or_else(|| {
             let at = self.open(cursor.span, cursor.from);
@@ -214,7 +131,8 @@ impl OpenSlices {
         }
     }
 
-    fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
+    /// Takes the slices that are over at this watermark.
+    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
         self.cursor = None;
         let over = self.open.partition_point(|slice| slice.span.is_over(watermark));
         let leaving = self.open.drain(..over).map(|slice| {

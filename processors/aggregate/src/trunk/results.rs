@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use foldhash::fast::RandomState;
 use weir_component::delivery::Shard;
-use weir_pdata::expr::{Function, Measure};
-use weir_pdata::{Signal, schema};
+use weir_pdata::Held;
+use weir_pdata::expr::Function;
 
 use crate::group::key::Key;
 use crate::operator::Operator;
@@ -20,43 +20,6 @@ use crate::state::measure::Measured;
 use crate::state::{GroupState, PERCENTILES};
 use crate::trunk::firing::Firing;
 use crate::window::{NANOS, Span};
-
-/// The columns that follow the group-by columns, before the named measures.
-pub const DEFAULT_MEASURES: [&str; 11] = [
-    "count",
-    "error_count",
-    "success_rate",
-    "avg_duration_ns",
-    "max_duration_ns",
-    "min_duration_ns",
-    "p50_duration_ns",
-    "p90_duration_ns",
-    "p95_duration_ns",
-    "p99_duration_ns",
-    "traffic_rate",
-];
-
-/// Columns of `Windows` that the data model has and this operator does not write (yet).
-pub const RESERVED: [&str; 2] = ["revision", "shard"];
-
-/// The columns of the results of an operator with these group-by columns and named measures.
-pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef {
-    let fixed =
-        |name: &str| schema::fixed(Signal::Windows).find(name).map(|(_, field)| field.as_ref().clone());
-    let mut fields: Vec<Field> =
-        ["operator", "window_start", "window_end", "window_size_ms"].into_iter().filter_map(fixed).collect();
-    fields.extend(group_by.iter().map(|name| Field::new(name, schema::dictionary(), true)));
-    fields.extend(fixed("firing"));
-    fields.extend(DEFAULT_MEASURES.map(|name| {
-        let float = matches!(name, "success_rate" | "avg_duration_ns" | "traffic_rate");
-        Field::new(name, if float { DataType::Float64 } else { DataType::Int64 }, true)
-    }));
-    fields.extend(measures.iter().map(|(name, measure)| {
-        let integer = measure.function == Function::Count;
-        Field::new(name, if integer { DataType::Int64 } else { DataType::Float64 }, true)
-    }));
-    Arc::new(Schema::new(fields))
-}
 
 /// What the rows of one batch are of.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +30,15 @@ pub struct Head {
     pub firing: Firing,
     /// The shard, when it is what is left of a window that other lanes have delivered.
     pub apart: Option<Shard>,
+}
+
+/// Windows that fire now.
+#[derive(Default)]
+pub struct Fired {
+    /// Their rows, ordered by window and key: a batch for each window at a fixed place, one for all sessions.
+    pub batches: Vec<(Head, Result<RecordBatch, ArrowError>)>,
+    /// The inputs that wait for them.
+    pub inputs: Held,
 }
 
 /// The rows of one batch, written column by column as they come.

@@ -19,9 +19,9 @@ use crate::partial::Partial;
 use crate::state::GroupState;
 use crate::state::codec::Malformed;
 use crate::trunk::firing::Firing;
-use crate::trunk::results::{Head, Rows};
+use crate::trunk::lane_history::Begin;
+use crate::trunk::results::{Fired, Head, Rows};
 use crate::trunk::session_chain::{Fragment, Group, latest};
-use crate::trunk::{Begin, Fired};
 use crate::window::{Cells, Span};
 
 /// The fragments of all groups.

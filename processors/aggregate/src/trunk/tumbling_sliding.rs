@@ -27,10 +27,10 @@ use crate::state::GroupState;
 use crate::state::codec::Malformed;
 use crate::trunk::firing::Firing;
 use crate::trunk::key_table::KeyTable;
-use crate::trunk::results::{Head, Rows};
+use crate::trunk::lane_history::Begin;
+use crate::trunk::results::{Fired, Head, Rows};
 use crate::trunk::running_sums::Running;
 use crate::trunk::slice::{Of, Slice};
-use crate::trunk::{Begin, Fired};
 use crate::window::{Assigned, Slices, Span};
 
 /// Numbers of groups.

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Days as Count, LocalResult, NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
-use crate::window::Span;
+use crate::window::span::Span;
 
 const HOUR: i64 = 3_600_000;
 

@@ -1,7 +1,27 @@
 //! Which windows an event belongs to, by kind of window.
 
 mod calendar_days;
+mod session;
 pub mod signed_duration;
+mod span;
 mod tumbling_sliding;
 
-pub use tumbling_sliding::{Assigned, Cells, NANOS, Slices, Span, Windows, floor_ms};
+pub use session::Cells;
+pub use span::{NANOS, Span, floor_ms};
+pub use tumbling_sliding::{Assigned, Slices};
+
+/// The kind of windows of an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Fixed places in event time.
+    Event(Slices),
+    /// Fixed places in the time of arrival.
+    Processing(Slices),
+    /// From the first event of a group on, until none came for `gap`.
+    Session {
+        /// Milliseconds, above 0.
+        gap: i64,
+        /// Longer ones are cut, in milliseconds: at least twice `gap`.
+        longest: i64,
+    },
+}

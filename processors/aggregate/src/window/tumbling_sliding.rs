@@ -1,110 +1,13 @@
-//! Which windows an event belongs to.
+//! Windows at fixed places: tumbling and sliding ones, and calendar days.
 //!
-//! Times are milliseconds; a window holds `start ≤ t < end`. Windows with fixed places are cut into *slices*: an event
+//! They are cut into *slices*: an event
 //! goes into one slice, and a window is the sum of its slices. A tumbling window is one slice.
 
 use chrono_tz::Tz;
 use weir_component::Watermark;
 
 use crate::window::calendar_days::Days;
-
-/// Nanoseconds in a millisecond.
-pub const NANOS: i64 = 1_000_000;
-
-/// A time in nanoseconds as milliseconds, rounded down.
-pub const fn floor_ms(nanos: i64) -> i64 {
-    nanos.div_euclid(NANOS)
-}
-
-/// `[start, end)` in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span {
-    /// The first millisecond.
-    pub start: i64,
-    /// The millisecond after the last.
-    pub end: i64,
-}
-
-impl Span {
-    /// The last millisecond: a window fires when the watermark reaches it.
-    pub const fn last(self) -> i64 {
-        self.end.saturating_sub(1)
-    }
-
-    /// Its length in milliseconds.
-    pub const fn millis(self) -> i64 {
-        self.end.saturating_sub(self.start)
-    }
-
-    /// Whether no more events are expected for it.
-    pub fn is_over(self, watermark: Watermark) -> bool {
-        self.last() <= watermark.0
-    }
-
-    /// Whether nothing more is taken for it, not even late events.
-    pub fn is_gone(self, lateness: i64, watermark: Watermark) -> bool {
-        self.last().saturating_add(lateness) <= watermark.0
-    }
-
-    /// Whether it holds this time.
-    pub const fn holds(self, time: i64) -> bool {
-        self.start <= time && time < self.end
-    }
-
-    /// Whether both overlap, or one begins where the other ends.
-    pub const fn touches(self, other: Span) -> bool {
-        self.start <= other.end && other.start <= self.end
-    }
-
-    /// The span from the first start to the last end.
-    pub fn cover(self, other: Span) -> Span {
-        Span { start: self.start.min(other.start), end: self.end.max(other.end) }
-    }
-}
-
-/// The kind of windows of an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Windows {
-    /// Fixed places in event time.
-    Event(Slices),
-    /// Fixed places in the time of arrival.
-    Processing(Slices),
-    /// From the first event of a group on, until none came for `gap`.
-    Session {
-        /// Milliseconds, above 0.
-        gap: i64,
-        /// Longer ones are cut, in milliseconds: at least twice `gap`.
-        longest: i64,
-    },
-}
-
-/// The places at which sessions that never fall silent are cut: multiples of half the longest session since 1970.
-///
-/// A session is cut at every such place but the first one that it comes to. So one that is shorter than half the longest
-/// is never cut, and every part is shorter than the longest. Because the places do not depend on where a session begins, a
-/// fragment that does not cross one needs never be taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cells {
-    length: i64,
-}
-
-impl Cells {
-    /// For sessions of at most this length.
-    pub const fn new(longest: i64) -> Cells {
-        let half = longest / 2;
-        Cells { length: if half > 0 { half } else { 1 } }
-    }
-
-    /// The number of the cell that holds `time`.
-    pub const fn of(self, time: i64) -> i64 {
-        time.div_euclid(self.length)
-    }
-
-    /// Where a cell begins.
-    pub const fn begin(self, cell: i64) -> i64 {
-        cell.saturating_mul(self.length)
-    }
-}
+use crate::window::span::{NANOS, Span};
 
 /// Windows at fixed places, and the slices they are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +144,7 @@ const fn gcd(a: i64, b: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::floor_ms;
 
     fn slice(slices: &Slices, time: i64) -> Span {
         match slices.assign(time) {
@@ -312,19 +216,6 @@ mod tests {
         assert!(!window.is_gone(10, Watermark(3008)));
         assert!(window.is_gone(10, Watermark(3009)));
         assert!(!window.is_gone(i64::MAX, Watermark(i64::MAX - 1)), "it saturates");
-    }
-
-    #[test]
-    fn spans_that_meet_touch() {
-        let span = |start, end| Span { start, end };
-        assert!(span(0, 3).touches(span(3, 6)) && span(3, 6).touches(span(0, 3)));
-        assert!(!span(0, 3).touches(span(4, 6)));
-        assert_eq!(span(0, 3).cover(span(2, 9)), span(0, 9));
-    }
-
-    #[test]
-    fn times_are_floored_also_before_1970() {
-        assert_eq!([floor_ms(1_999_999), floor_ms(-1), floor_ms(-1_000_000)], [1, -1, -1]);
     }
 
     #[test]

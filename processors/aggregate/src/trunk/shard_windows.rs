@@ -1,0 +1,231 @@
+//! The windows of one shard, and what is known of its lanes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use weir_component::delivery::{LaneStart, Shard};
+use weir_component::{LaneId, Watermark};
+use weir_pdata::{EventBatch, Fence, Held};
+
+use crate::operator::Operator;
+use crate::partial::Partial;
+use crate::state::codec::Malformed;
+use crate::trunk::lane_history::Begin;
+use crate::trunk::results::{Fired, Head};
+use crate::trunk::session::Sessions;
+use crate::trunk::tumbling_sliding::FixedWindows;
+use crate::window::{Cells, Windows};
+
+/// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
+pub struct Part {
+    shard: Shard,
+    /// When it began, by the clock: no two that fire windows of one input again have the same.
+    run: i64,
+    /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
+    sources: Option<BTreeSet<Arc<str>>>,
+    /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were delivered. Sessions
+    /// that were open then end only when all of them have come so far.
+    behind: BTreeMap<LaneId, (Watermark, Watermark)>,
+    /// Windows that began until here are left out: they had another meaning.
+    cut: Option<Watermark>,
+    store: Store,
+    /// Those of the open lanes, and one of all of them.
+    fences: BTreeMap<LaneId, Fence>,
+    fence: Option<Fence>,
+}
+
+/// The windows that wait, by kind.
+enum Store {
+    Fixed(Box<FixedWindows>),
+    Sessions(Sessions),
+}
+
+impl Part {
+    /// Without windows. `run` is the time when it begins.
+    pub fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> Part {
+        let store = match &operator.window {
+            Windows::Event(slices) | Windows::Processing(slices) => {
+                Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
+            }
+            Windows::Session { gap, longest } => {
+                Store::Sessions(Sessions::new(operator.clone(), *gap, Cells::new(*longest)))
+            }
+        };
+        Part {
+            shard,
+            run,
+            sources: Some(BTreeSet::new()),
+            behind: BTreeMap::new(),
+            cut: None,
+            fences: BTreeMap::new(),
+            fence: None,
+            store,
+        }
+    }
+
+    /// A lane opens whose windows have been delivered up to a watermark.
+    pub fn open(&mut self, start: &LaneStart, delivered: Watermark, operator: &Operator) {
+        let cut = start.of_another(&operator.id, &operator.fingerprint);
+        if let Some(fence) = &start.fence {
+            self.fences.insert(start.lane, fence.clone());
+            self.fence_all();
+        }
+        if delivered > Watermark::MIN && matches!(self.store, Store::Sessions(_)) {
+            self.behind.insert(start.lane, (Watermark::MIN, delivered));
+        }
+        self.store.begin(start.lane, Begin { delivered, cut, generation: start.generation, own: start.own });
+        if let Some(cut) = cut.filter(|cut| Some(*cut) > self.cut) {
+            self.cut = Some(cut);
+            tracing::warn!(
+                processor = %operator.id, shard = self.shard.0, watermark = %cut,
+                "the windows of this processor are not those of the last run: window, time, where, group_by, measures or \
+                 signals have changed. Windows that began until this watermark (milliseconds since 1970) are not computed \
+                 with the new settings, because what was read for them before may not be read again; what was stored of \
+                 them stays. All later ones are whole."
+            );
+        }
+        match (&mut self.sources, &start.source) {
+            (Some(sources), Some(source)) => drop(sources.insert(Arc::clone(source))),
+            (sources, _) => *sources = None,
+        }
+    }
+
+    /// A lane that reads again has come this far; `None`: to the end of what there is.
+    pub fn reads_again(&mut self, lane: LaneId, to: Option<Watermark>) {
+        let Some((reached, delivered)) = self.behind.get_mut(&lane) else { return };
+        *reached = to.map_or(Watermark::MAX, |to| to.max(*reached));
+        if *reached >= *delivered {
+            self.behind.remove(&lane);
+        }
+    }
+
+    /// Takes the windows that are over when lanes have come to this watermark.
+    pub fn fire(&mut self, lanes: Watermark, layout: &SchemaRef) -> Fired {
+        self.store.fire(self.reached(lanes), layout)
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> Shard {
+        self.shard
+    }
+
+    /// Groups in all windows.
+    pub fn groups(&self) -> usize {
+        self.store.groups()
+    }
+
+    /// Windows that began until here are left out: they had another meaning.
+    pub fn cut(&self) -> Option<Watermark> {
+        self.cut
+    }
+
+    /// The watermark by which windows are over, when that of the lanes is this one.
+    fn reached(&self, lanes: Watermark) -> Watermark {
+        let behind = self.behind.values().map(|(reached, _)| *reached).min();
+        behind.map_or(lanes, |behind| behind.min(lanes))
+    }
+
+    /// A lane is closed. What it has brought is read again, unless its stream has ended.
+    pub fn close(&mut self, lane: LaneId, has_ended: bool) {
+        self.behind.remove(&lane);
+        if self.fences.remove(&lane).is_some() {
+            self.fence_all();
+        }
+        if !has_ended {
+            self.store.take_back(lane);
+        }
+    }
+
+    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: what the others brought would
+    /// fail, too, though nobody has taken it.
+    pub fn fence(&self) -> Option<Fence> {
+        let one = self.sources.as_ref().is_some_and(|sources| sources.len() == 1);
+        self.fence.clone().filter(|_| one)
+    }
+
+    fn fence_all(&mut self) {
+        let all: Vec<Fence> = self.fences.values().cloned().collect();
+        self.fence = (!all.is_empty()).then(|| Fence::all(all));
+    }
+
+    /// Adds what a lane has sent. Lanes have come to the watermark `lanes`.
+    pub fn merge(&mut self, lane: LaneId, batch: EventBatch, lanes: Watermark, operator: &Operator) {
+        let Some(columns) = batch.as_columns().cloned() else { return };
+        // Fails the inputs unless they are kept or released below.
+        let inputs = Held::new(batch.ack);
+        let merged = match Partial::open(&columns, operator.group_by.len()) {
+            Ok(Some(partial)) => self.store.merge(lane, &partial, inputs, self.reached(lanes)),
+            Ok(None) => {
+                drop(inputs.release());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = merged {
+            operator.metrics.lost.inc();
+            tracing::error!(processor = %operator.id, %lane, "a partial result could not be read: {error}");
+        }
+    }
+
+    /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed again. With
+    /// `allowed_lateness` what a firing has depends on what came before it, so no two runs have a firing in common.
+    pub fn identity(
+        &self,
+        operator: &Operator,
+        pipeline: &str,
+        shard: Shard,
+        head: Head,
+    ) -> Option<Arc<str>> {
+        let Windows::Event(_) = operator.window else { return None };
+        let sources = self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+");
+        let (name, meaning, end, firing) =
+            (&operator.id, &operator.fingerprint, head.span.end, head.firing.number());
+        let run = if operator.allowed_lateness > 0 { format!("/{}", self.run) } else { String::new() };
+        Some(Arc::from(format!("{sources}/{pipeline}/{name}#{meaning}/{end}/{}/{firing}{run}", shard.0)))
+    }
+}
+
+impl Store {
+    fn merge(
+        &mut self,
+        lane: LaneId,
+        partial: &Partial<'_>,
+        inputs: Held,
+        watermark: Watermark,
+    ) -> Result<(), Malformed> {
+        match self {
+            Store::Fixed(windows) => windows.merge(lane, partial, inputs, watermark),
+            Store::Sessions(sessions) => sessions.merge(lane, partial, inputs, watermark),
+        }
+    }
+
+    /// A lane begins.
+    fn begin(&mut self, lane: LaneId, begin: Begin) {
+        match self {
+            Store::Fixed(windows) => windows.begin(lane, begin),
+            Store::Sessions(sessions) => sessions.begin(lane, begin),
+        }
+    }
+
+    fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
+        match self {
+            Store::Fixed(windows) => windows.fire(watermark, layout),
+            Store::Sessions(sessions) => sessions.fire(watermark, layout),
+        }
+    }
+
+    fn take_back(&mut self, lane: LaneId) {
+        match self {
+            Store::Fixed(windows) => windows.take_back(lane),
+            Store::Sessions(sessions) => sessions.take_back(lane),
+        }
+    }
+
+    fn groups(&self) -> usize {
+        match self {
+            Store::Fixed(windows) => windows.groups(),
+            Store::Sessions(sessions) => sessions.fragments(),
+        }
+    }
+}
