@@ -184,6 +184,9 @@ impl Work {
             element.set_metadata(text);
         }
         failpoint::reach("before-commit");
+        if moves_marks(&shared.lock(), &now) {
+            failpoint::reach("before-mark");
+        }
         let sent = Instant::now();
         consumer.commit(&list, CommitMode::Sync)?;
         self.lease.renew(sent);
@@ -222,4 +225,12 @@ impl Work {
             tracing::warn!(%receiver, %topic, %error, more, "offsets were not committed: trying again");
         }
     }
+}
+
+/// Whether windows are about to be committed as stored that were not before.
+fn moves_marks(state: &State, now: &[(i32, Position)]) -> bool {
+    now.iter().any(|(partition, position)| {
+        let written = state.lanes.get(partition).and_then(|entry| entry.written.as_ref());
+        written.is_some_and(|written| written.metadata.windows != position.metadata.windows)
+    })
 }

@@ -49,6 +49,8 @@ async fn a_crash_at_any_place_of_an_export_or_commit_loses_and_doubles_nothing()
             at("after-export"),
             at("before-commit"),
             at("after-commit"),
+            at("after-window"),
+            at("before-mark"),
         )
     });
     all.await??;

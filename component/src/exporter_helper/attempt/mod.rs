@@ -2,7 +2,7 @@
 
 mod backoff;
 mod dead_letters;
-mod isolation;
+pub mod isolation;
 mod rows;
 
 use std::ops::Range;
@@ -93,6 +93,7 @@ impl ExportRunner {
             delays.extend(delay);
             batches.push(batch);
         }
+        let windows = batches.iter().any(|batch| batch.signal == Signal::Windows);
         if let Err(Aborted(left)) = self.deliver(batches, None, since).await {
             self.metrics.abandoned.inc_by(rows as u64);
             if !on_disk {
@@ -101,6 +102,9 @@ impl ExportRunner {
             return; // dropping what is held leaves on disk what is there
         }
         self.observe_delays(delays);
+        if windows {
+            failpoint::reach("after-window");
+        }
         for (held, _slot, route) in rest {
             if let Some((route, positions)) = route {
                 route.ledger.finish_waiting(&route.sink, &positions);
