@@ -27,7 +27,7 @@ mod schedule;
 mod task;
 mod unfinished;
 
-pub use attempt::Backoff;
+pub use attempt::{Backoff, isolation};
 pub use config::{BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig, RetryKeys};
 pub use metrics::METRICS;
 pub use queue::{LaneQueue, Queue};

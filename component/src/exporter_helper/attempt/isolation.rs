@@ -17,7 +17,7 @@ const BLOCK: usize = 32;
 
 /// Rows that are not all taken.
 #[derive(Debug)]
-pub(crate) struct RowIsolation {
+pub struct RowIsolation {
     /// How many rows there are, of which these may be a part.
     of: usize,
     /// The first that is there: those before it are gone from the lane.
@@ -32,7 +32,7 @@ pub(crate) struct RowIsolation {
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// These rows go to the dead letters.
     DeadLetter(Range<usize>, Arc<str>),
     /// These are exported.
@@ -41,6 +41,7 @@ pub(crate) enum Step {
 
 impl RowIsolation {
     /// All of these rows have been refused together, those of them rejected if that was said.
+    #[must_use]
     pub fn new(rows: Range<usize>, of: usize, reason: &str, rejected: &[usize]) -> RowIsolation {
         let first = rows.start;
         let mut isolation =
@@ -52,6 +53,7 @@ impl RowIsolation {
     }
 
     /// An earlier owner of the lane was at this part, of these rows. It is tried as it was: what has become of it is not known.
+    #[must_use]
     pub fn resumed(part: Split, all: Range<usize>) -> RowIsolation {
         let Range { start: first, end } = all;
         let Split { rows, of, without } = part;
@@ -64,6 +66,7 @@ impl RowIsolation {
     }
 
     /// What to do next. `None`: all is done.
+    #[expect(clippy::should_implement_trait, reason = "what comes next depends on what is told in between")]
     pub fn next(&mut self) -> Option<Step> {
         let Range { start, end } = self.todo.pop()?;
         if let Some(reason) = self.rejected.get(&start).cloned() {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
-use weir_component::delivery::Ledger;
+use weir_component::delivery::{Ledger, Split};
+use weir_component::exporter_helper::isolation::{RowIsolation, Step};
 use weir_component::exporter_helper::ranges::{Amount, BatchRange, RangeBatch, Ranges};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Fence, Held, Signal};
 
 use crate::Fault;
 use crate::plan::Fate;
-use crate::store::{Insert, Measures, Row, Store};
+use crate::store::{Answer, Insert, Measures, Row, Store};
 
 /// What ledgers know the exporter as.
 pub const SINK: &str = "main/store";
@@ -67,6 +68,10 @@ pub struct Export {
     fence: Option<Fence>,
     insert: Insert,
     held: Vec<Held>,
+    /// It has been sent once.
+    tried: bool,
+    /// Its rows go in parts: which they are, and the one that is on its way, with what has to be written down first.
+    parts: Option<(RowIsolation, Option<(Split, u64)>)>,
     done: bool,
 }
 
@@ -102,9 +107,18 @@ impl Exporter {
     pub fn begin(&mut self) {
         while let Some(Queued { batch, held }) = self.alone.pop_front() {
             let token = batch.origin.identity.as_deref().unwrap().to_owned();
-            let insert = Insert { token, events: Vec::new(), windows: rows(&batch) };
+            let insert = Insert { token, events: Vec::new(), windows: rows(&batch), looked_for: false };
             let fence = batch.origin.fence.clone();
-            self.exports.push(Export { range: None, fence, insert, held: vec![held], done: false });
+            let held = vec![held];
+            self.exports.push(Export {
+                range: None,
+                fence,
+                insert,
+                held,
+                tried: false,
+                parts: None,
+                done: false,
+            });
         }
         for (route, ranges) in self.routes.values_mut() {
             let Some(BatchRange { range, batches, .. }) = ranges.take(0) else { continue };
@@ -115,15 +129,51 @@ impl Exporter {
                 true => 0,
                 false => route.ledger.record_pending(&SINK.into(), &range),
             };
-            let insert = Insert { token, events, windows: Vec::new() };
+            let looked_for =
+                route.unfinished.as_ref() == Some(&range) && self.fault != Some(Fault::RepeatsNotLookedFor);
+            let split = route.ledger.split(SINK).filter(|_| self.fault != Some(Fault::PartsForgotten));
+            let parts = split.map(|split| (RowIsolation::resumed(split, 0..events.len()), None));
+            let insert = Insert { token, events, windows: Vec::new(), looked_for };
             self.exports.push(Export {
                 range: Some((Arc::clone(route), range, version)),
                 fence: None,
                 insert,
                 held,
+                tried: false,
+                parts,
                 done: false,
             });
         }
+    }
+
+    /// What was tried may have been forgotten.
+    pub fn wait(&mut self) {
+        for export in &mut self.exports {
+            export.insert.looked_for |= export.tried && self.fault != Some(Fault::RepeatsNotLookedFor);
+        }
+    }
+
+    /// Whether this export is of a lane, which may have another owner.
+    pub fn needs_lease(&self, at: usize) -> bool {
+        let export = self.exports.get(at % self.exports.len().max(1));
+        export
+            .is_some_and(|export| !export.done && export.range.is_some() && !export.insert.events.is_empty())
+    }
+
+    /// Gives up an export whose lane has another owner.
+    pub fn look(&mut self, at: usize) {
+        let at = at % self.exports.len();
+        let closed =
+            self.exports[at].range.as_ref().is_some_and(|(route, ..)| route.ledger.is_written(0).is_err());
+        if closed {
+            self.give_up(at);
+        }
+    }
+
+    fn give_up(&mut self, at: usize) {
+        // Another owner has the lane: what is held fails.
+        let export = self.exports.remove(at);
+        self.arrived(&export);
     }
 
     /// An export goes on, unless it waits for what is to be written down. A request that was given up is returned.
@@ -144,34 +194,41 @@ impl Exporter {
             drop(self.exports.remove(at));
             return Ok(None);
         }
-        if let Some((route, _, version)) = &export.range
+        let Some(insert) = export.next(store) else {
+            return Ok(None);
+        };
+        if let Some((route, _, whole)) = &export.range
             && !export.insert.events.is_empty()
         {
-            match route.ledger.is_written(*version) {
-                Ok(false) if self.fault == Some(Fault::InsertBeforeWritten) => {}
+            let part = export.parts.as_ref().and_then(|(_, part)| part.as_ref());
+            let (version, early) = match part {
+                Some((_, version)) => (*version, Fault::PartBeforeWritten),
+                None => (*whole, Fault::InsertBeforeWritten),
+            };
+            match route.ledger.is_written(version) {
+                Ok(false) if self.fault == Some(early) => {}
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(_) => {
-                    // Another owner has the lane: what is held fails.
-                    let export = self.exports.remove(at);
-                    self.arrived(&export);
+                    self.give_up(at);
                     return Ok(None);
                 }
             }
         }
         match fate {
             Fate::Answered => {
-                store.insert(&export.insert)?;
-                export.done = true;
-                if let Some((route, range, _)) = &export.range {
-                    route.ledger.record_exported(SINK, range);
-                }
-                Ok(None)
+                let answer = store.insert(&insert)?;
+                export.answered(&answer);
             }
-            Fate::AnswerLost => store.insert(&export.insert).map(|()| None),
-            Fate::Delayed => Ok(Some(export.insert.clone())),
-            Fate::Refused => Ok(None),
+            Fate::AnswerLost => drop(store.insert(&insert)?),
+            Fate::Delayed => {
+                export.tried = true;
+                return Ok(Some(insert));
+            }
+            Fate::Refused => {}
         }
+        export.tried = true;
+        Ok(None)
     }
 
     /// What has been exported is acknowledged. Returns whether there was any.
@@ -192,6 +249,58 @@ impl Exporter {
             && let Some((_, ranges)) = self.routes.get_mut(&route.id)
         {
             ranges.delivered();
+        }
+    }
+}
+
+impl Export {
+    /// What is sent next. `None`: nothing, as its last part has been.
+    fn next(&mut self, store: &mut Store) -> Option<Insert> {
+        let (Some((isolation, part)), Some((route, ..))) = (&mut self.parts, &self.range) else {
+            return Some(self.insert.clone());
+        };
+        while part.is_none() {
+            match isolation.next() {
+                None => {
+                    self.finish();
+                    return None;
+                }
+                Some(Step::DeadLetter(rows, _)) => store.dead_letters.extend(&self.insert.events[rows]),
+                Some(Step::Try(next)) => {
+                    let version = route.ledger.record_pending_part(SINK, &next);
+                    *part = Some((next, version));
+                }
+            }
+        }
+        let (part, _) = part.as_ref()?;
+        let rows = part.rows.clone().filter(|row| !part.without.contains(row));
+        let events: Vec<i64> = rows.map(|row| self.insert.events[row]).collect();
+        let token = format!("{}.{}{}", self.insert.token, part.name(), part.left_out());
+        Some(Insert { token, events, ..self.insert.clone() })
+    }
+
+    /// The store has answered.
+    fn answered(&mut self, answer: &Answer) {
+        match (&mut self.parts, answer) {
+            (None, Answer::Taken) => self.finish(),
+            (None, Answer::Refused(rows)) => {
+                let count = self.insert.events.len();
+                self.parts = Some((RowIsolation::new(0..count, count, "refused", rows), None));
+            }
+            (Some((isolation, part)), answer) => {
+                let Some((part, _)) = part.take() else { return };
+                match answer {
+                    Answer::Taken => isolation.taken(&part),
+                    Answer::Refused(rows) => isolation.refused(&part, "refused", rows),
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        if let Some((route, range, _)) = &self.range {
+            route.ledger.record_exported(SINK, range);
         }
     }
 }

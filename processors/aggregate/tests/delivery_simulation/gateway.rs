@@ -14,7 +14,8 @@ use crate::between::Between;
 use crate::exporter::Exporter;
 use crate::kafka::{Group, Rebalance, Request, Session};
 use crate::pipeline::{OpenLane, Pipeline, batch};
-use crate::plan::{Mode, Plan};
+use crate::plan::{Fate, Mode, Plan};
+use crate::store::{Insert, Store};
 
 /// Longer than any `idle_timeout`.
 const QUIET: Duration = Duration::from_secs(3_600);
@@ -32,6 +33,10 @@ pub struct Gateway {
     doing: Doing,
     pub stopping: bool,
     committing: Option<Commit>,
+    /// Nobody else can have its partitions: it has heard from the group.
+    leased: bool,
+    /// Something is to be committed again, to hear from it.
+    asked: bool,
     ownerships: u64,
     between: Arc<Between>,
 }
@@ -91,6 +96,8 @@ impl Gateway {
             doing: Doing::Reading,
             stopping: false,
             committing: None,
+            leased: false,
+            asked: false,
             ownerships: 0,
             between: Arc::default(),
         }
@@ -114,6 +121,7 @@ impl Gateway {
     pub fn join(&mut self, session: Session) {
         self.session = session;
         self.doing = Doing::Reading;
+        self.leased = false;
     }
 
     /// Whether something goes on beside reading.
@@ -176,8 +184,10 @@ impl Gateway {
         let now = self.owned.iter().zip(positions(&ledgers));
         let now: Vec<(usize, u64, Position)> =
             now.filter_map(|((partition, owned), at)| Some((*partition, owned.number, at?))).collect();
-        if now.iter().all(|(partition, _, position)| self.owned[partition].written.as_ref() == Some(position))
-        {
+        let same = |(partition, _, position): &(usize, u64, Position)| {
+            self.owned[partition].written.as_ref() == Some(position)
+        };
+        if !std::mem::take(&mut self.asked) && now.iter().all(same) {
             return false;
         }
         let positions = now
@@ -196,12 +206,32 @@ impl Gateway {
 
     /// The commit was taken.
     pub fn committed(&mut self, commit: Commit) {
+        self.leased = true;
         for (partition, number, position) in commit.done {
             if let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.number == number) {
                 owned.ledger.written(&position);
                 owned.written = Some(position);
             }
         }
+    }
+
+    /// So much time passes that it has to ask whether it is still the owner, and that what was tried may have been forgotten.
+    pub fn wait(&mut self) {
+        self.leased = false;
+        self.exporter.wait();
+    }
+
+    /// An export goes on, unless it has to be asked first who owns the lane.
+    ///
+    /// # Errors
+    /// What the store says is wrong.
+    pub fn export(&mut self, at: usize, fate: Fate, store: &mut Store) -> Result<Option<Insert>, String> {
+        if !self.leased && self.fault != Some(Fault::InsertWithoutLease) && self.exporter.needs_lease(at) {
+            self.asked = true;
+            self.exporter.look(at);
+            return Ok(None);
+        }
+        self.exporter.export(at, fate, store)
     }
 
     /// The group has expelled this member, and it learns of it: everything it had is lost.

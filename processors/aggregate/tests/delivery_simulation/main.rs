@@ -2,7 +2,7 @@
 //! and the destination are models, and everything that has a thread in the program is a state machine here.
 //!
 //! A schedule is a seed: gateways start, stop, crash, are expelled without knowing it; requests are refused, delayed, or
-//! their answers are lost, between any two steps. What is checked: every record is stored once, every window row is
+//! their answers are lost, between any two steps; the store refuses rows for good, is repaired, and forgets what it was sent. What is checked: every record is stored once, every window row is
 //! emitted once and right, and no commit passes what is not finished.
 //!
 //! `WEIR_SCHEDULES=N` runs more than the 10,000 of CI, `WEIR_SEED=N` others. A schedule that fails is printed without the
@@ -23,7 +23,7 @@ mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plan::{Does, Plan, Step};
+use plan::{Does, Fate, Plan, Step};
 
 /// What a broken gateway does. Shows that the simulation sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,26 @@ pub enum Fault {
     StaleCommits,
     /// Lanes whose windows are added up end one after another for the trunk.
     LanesEndOneByOne,
+    /// What a former owner was about to insert, or was tried long ago, is not looked for in the table.
+    RepeatsNotLookedFor,
+    /// A part of a range is inserted before it is written down.
+    PartBeforeWritten,
+    /// The next owner of a range that went in parts tries it as a whole.
+    PartsForgotten,
+    /// An insert is made without asking who owns the lane. So rare that it has a schedule of its own.
+    InsertWithoutLease,
 }
 
 impl Fault {
-    const ALL: [Fault; 4] =
-        [Fault::InsertBeforeWritten, Fault::BatchesOverCuts, Fault::StaleCommits, Fault::LanesEndOneByOne];
+    const ALL: [Fault; 7] = [
+        Fault::InsertBeforeWritten,
+        Fault::BatchesOverCuts,
+        Fault::StaleCommits,
+        Fault::LanesEndOneByOne,
+        Fault::RepeatsNotLookedFor,
+        Fault::PartBeforeWritten,
+        Fault::PartsForgotten,
+    ];
 }
 
 /// The first of these schedules that fails, and how.
@@ -102,4 +117,28 @@ fn part_of_a_range_to_be_repeated_is_given_up_at_the_deadline_and_repeated_by_th
         let all = [&steps, &stop[..], end].concat();
         world::run(&Plan::with(1270, &all), None).unwrap();
     }
+}
+
+/// A gateway has written a range down when it is cut off. The next one stores the range, the store forgets it, and the first one
+/// goes on.
+#[test]
+fn a_gateway_that_was_cut_off_asks_whether_it_is_still_the_owner() {
+    let is_fit = |seed: &u64| {
+        let Plan { table, partitions, .. } = Plan::new(*seed);
+        table.refuses.is_none() && !table.blind && partitions.iter().all(|records| !records.is_empty())
+    };
+    // `windows: all`, one gateway at a time.
+    let seed = (0..).step_by(3).find(is_fit).unwrap();
+    let by = |gateway, does| Step::Gateway { gateway, does };
+    let own = by(0, Does::Own { late: false });
+    let read = by(0, Does::Read { lane: 0, records: 4 });
+    let commit = by(0, Does::Commit { fate: Fate::Answered });
+    let begun = [own, read, by(0, Does::Begin), by(0, Does::Snapshot), commit];
+    let next = [[Step::Expel { member: 0 }, Step::Start].as_slice(), &[by(1, Does::Work); 20]].concat();
+    let export = by(0, Does::Export { export: 0, fate: Fate::Answered });
+    let all = [&begun, next.as_slice(), &[Step::Forget, export]].concat();
+    let plan = Plan::with(seed, &all);
+    world::run(&plan, None).unwrap();
+    let error = world::run(&plan, Some(Fault::InsertWithoutLease)).unwrap_err();
+    assert!(error.contains("is stored twice"), "{error}");
 }

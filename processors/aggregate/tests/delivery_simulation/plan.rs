@@ -53,6 +53,10 @@ pub enum Step {
     Expel { member: u8 },
     /// A request that was given up arrives, or is gone for good.
     Arrive { request: u8, gone: bool },
+    /// More time passes than tables remember inserts, than a session lasts, and than a request is on its way.
+    Forget,
+    /// From now on the store takes every row.
+    Repair,
 }
 
 /// What a gateway does, or what happens to it.
@@ -84,11 +88,23 @@ pub enum Does {
     Crash,
 }
 
+/// What the table of events is like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Table {
+    /// It refuses the records whose ids this number divides.
+    pub refuses: Option<i64>,
+    /// It says which rows of an insert it refuses.
+    pub names: bool,
+    /// It does not say where its rows came from: repeats can only be told by their token, which it never forgets then.
+    pub blind: bool,
+}
+
 /// A schedule.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub mode: Mode,
     pub sliding: bool,
+    pub table: Table,
     pub partitions: Vec<Vec<Record>>,
     pub steps: Vec<Step>,
 }
@@ -133,7 +149,9 @@ impl Plan {
         let partitions = (0..count).map(|partition| records(&mut random, partition)).collect();
         let steps = 20 + random.below(50);
         let steps = (0..steps).map(|_| step(&mut random, mode)).collect();
-        Plan { mode, sliding, partitions, steps }
+        let refuses = (random.below(3) == 0).then(|| 2 + random.below(3) as i64);
+        let table = Table { refuses, names: random.below(2) == 0, blind: random.below(4) == 0 };
+        Plan { mode, sliding, table, partitions, steps }
     }
 
     /// The same input with these steps.
@@ -188,7 +206,7 @@ fn records(random: &mut Random, partition: u64) -> Vec<Record> {
 
 fn step(random: &mut Random, mode: Mode) -> Step {
     let chaos = mode != Mode::Orderly;
-    let does = match random.below(36) {
+    let does = match random.below(38) {
         0..7 => Does::Read { lane: random.byte(), records: 1 + random.byte() % 4 },
         7..10 => Does::Trunk { messages: 1 + random.byte() % 8 },
         10..13 => Does::Begin,
@@ -203,6 +221,8 @@ fn step(random: &mut Random, mode: Mode) -> Step {
         32 if chaos => return Step::Expel { member: random.byte() },
         26..33 => Does::Work,
         34 if !chaos => Does::Stop,
+        36 => return Step::Forget,
+        37 if random.below(4) == 0 => return Step::Repair,
         33 => return Step::Arrive { request: random.byte(), gone: random.below(4) == 0 },
         _ => return Step::Start,
     };

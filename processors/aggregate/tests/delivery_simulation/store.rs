@@ -1,8 +1,9 @@
-//! The destination: it remembers tokens and drops repeats. And what has to be in it at the end.
+//! The destination: it remembers tokens for a while and drops repeats, is asked for rows of repeats that come later, and refuses
+//! rows. And what has to be in it at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{LAST, Mode, Plan, Record};
+use crate::plan::{LAST, Mode, Plan, Record, Table};
 
 /// A window of an operator and a group: operator, start, end, service.
 pub type Window = (String, i64, i64, usize);
@@ -30,34 +31,81 @@ pub struct Insert {
     pub token: String,
     pub events: Vec<i64>,
     pub windows: Vec<Row>,
+    /// Rows that are there already are left out.
+    pub looked_for: bool,
+}
+
+/// What the store says to an insert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Taken,
+    /// The places of the rows that it refuses, if it names them. It has taken nothing.
+    Refused(Vec<usize>),
 }
 
 /// The tables.
 #[derive(Default)]
 pub struct Store {
+    table: Table,
     tokens: BTreeSet<String>,
+    /// It has forgotten inserts: windows are older than what it remembers.
+    forgetful: bool,
     pub events: BTreeSet<i64>,
+    pub dead_letters: BTreeSet<i64>,
     pub windows: BTreeMap<(Window, i64), Row>,
 }
 
 impl Store {
+    pub fn new(table: Table) -> Store {
+        Store { table, ..Store::default() }
+    }
+
+    /// It does not know any more what it was sent.
+    pub fn forget(&mut self) {
+        if !self.table.blind {
+            self.tokens.clear();
+            self.forgetful = true;
+        }
+    }
+
+    /// It takes every row from now on.
+    pub fn repair(&mut self) {
+        self.table.refuses = None;
+    }
+
+    /// Whether this record is in the table or in the dead letters.
+    pub fn has(&self, id: i64) -> bool {
+        self.events.contains(&id) || self.dead_letters.contains(&id)
+    }
+
     /// # Errors
     /// A row is there already.
-    pub fn insert(&mut self, insert: &Insert) -> Result<(), String> {
-        if !self.tokens.insert(insert.token.clone()) {
-            return Ok(());
+    pub fn insert(&mut self, insert: &Insert) -> Result<Answer, String> {
+        let refused = |id: &i64| self.table.refuses.is_some_and(|number| id % number == 0);
+        if insert.events.iter().any(refused) {
+            let named =
+                (0..insert.events.len()).filter(|at| self.table.names && refused(&insert.events[*at]));
+            return Ok(Answer::Refused(named.collect()));
         }
+        if !self.tokens.insert(insert.token.clone()) {
+            return Ok(Answer::Taken);
+        }
+        let looked_for = insert.looked_for && !self.table.blind;
         for id in &insert.events {
-            if !self.events.insert(*id) {
+            if !self.events.insert(*id) && !looked_for {
                 return Err(format!("record {id} is stored twice, now under {}", insert.token));
             }
         }
         for row in &insert.windows {
+            let known = self.windows.get(&(row.window.clone(), row.shard));
+            if self.forgetful && known == Some(row) {
+                continue;
+            }
             if let Some(before) = self.windows.insert((row.window.clone(), row.shard), row.clone()) {
                 return Err(format!("{row:?} is emitted after {before:?}, now under {}", insert.token));
             }
         }
-        Ok(())
+        Ok(Answer::Taken)
     }
 }
 
@@ -83,8 +131,13 @@ pub fn windows_of(plan: &Plan, record: Record) -> impl Iterator<Item = Window> {
 pub fn check(plan: &Plan, store: &Store) -> Result<(), String> {
     let mut expected: BTreeMap<Window, Measures> = BTreeMap::new();
     for record in plan.partitions.iter().flatten() {
-        if !store.events.contains(&record.id) {
+        let refused = plan.table.refuses.is_some_and(|number| record.id % number == 0);
+        let dead = refused && store.dead_letters.contains(&record.id);
+        if !dead && !store.events.contains(&record.id) {
             return Err(format!("record {} is not stored", record.id));
+        }
+        if !refused && store.dead_letters.contains(&record.id) {
+            return Err(format!("record {} is in the dead letters, and nobody has refused it", record.id));
         }
         for window in windows_of(plan, *record).filter(|(_, _, end, _)| *end < LAST - 20_000) {
             add(&mut expected, window, Measures { count: 1, least: record.id, most: record.id });

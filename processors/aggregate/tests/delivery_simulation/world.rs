@@ -45,7 +45,7 @@ pub fn run(plan: &Plan, fault: Option<Fault>) -> Result<(), String> {
         plan,
         fault,
         group: Group::new(plan.partitions.len()),
-        store: Store::default(),
+        store: Store::new(plan.table),
         gateways: Vec::new(),
         late: VecDeque::new(),
     };
@@ -73,6 +73,13 @@ impl World<'_> {
                     _ => {}
                 }
             }
+            Step::Forget => {
+                // A request does not arrive that late.
+                self.late.retain(|late| matches!(late, Late::Commit(_)));
+                self.store.forget();
+                self.gateways.iter_mut().for_each(Gateway::wait);
+            }
+            Step::Repair => self.store.repair(),
             Step::Gateway { gateway, does } if !self.gateways.is_empty() => {
                 self.gateway(usize::from(gateway) % self.gateways.len(), does)?;
             }
@@ -137,7 +144,7 @@ impl World<'_> {
     }
 
     fn export(&mut self, at: usize, export: usize, fate: Fate) -> Result<(), String> {
-        let given_up = self.gateways[at].exporter.export(export, fate, &mut self.store)?;
+        let given_up = self.gateways[at].export(export, fate, &mut self.store)?;
         self.late.extend(given_up.map(Late::Insert));
         Ok(())
     }
@@ -170,7 +177,7 @@ impl World<'_> {
 
     fn arrive(&mut self, late: Late) -> Result<(), String> {
         match late {
-            Late::Insert(insert) => self.store.insert(&insert),
+            Late::Insert(insert) => self.store.insert(&insert).map(drop),
             Late::Commit(request) => {
                 if self.group.commit(&request, self.fault == Some(Fault::StaleCommits)) {
                     self.check_request(&request)?;
@@ -193,7 +200,7 @@ impl World<'_> {
         let wrong = |what: String| Err(format!("partition {partition} is committed at {offset}: {what}"));
         for (at, record) in (0_i64..).zip(&self.plan.partitions[partition]) {
             let passed = at < offset;
-            if passed && !self.store.events.contains(&record.id) {
+            if passed && !self.store.has(record.id) {
                 return wrong(format!("{record:?} is not stored"));
             }
             for window in store::windows_of(self.plan, *record) {
