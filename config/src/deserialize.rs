@@ -1,9 +1,9 @@
 //! A [`serde::Deserializer`] over [`Node`]s whose errors know the node, and which can go on after an error.
 //!
-//! Going on works by [`Marks`]: nodes that were already reported are either left out or replaced by made-up values, so the
-//! next run gets past them. Made-up values never reach a caller: a run with marks is only good for its errors.
+//! Going on works by [`Marks`]: a node that was already reported is left out of the next run. Where its type cannot do
+//! without it, a [`Placeholder`] stands in for it. A run with marks is only good for its errors.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected,
@@ -12,25 +12,32 @@ use serde::de::{
 
 use crate::node::{Entry, Node, Value};
 use crate::path::Path;
+use crate::placeholder::Placeholder;
 use crate::read_error::{ReadError, ValueLocation};
 use crate::scalar::{Scalar, Typed};
 use crate::source::Span;
 
-/// Texts that are tried for a made-up value, one after the other: some type accepts one of them.
-pub(crate) const MADE_UP: [&str; 5] = ["", "1s", "1", "a", "http://localhost:1"];
-
-/// Deepest nesting of made-up values; a recursive type would make them up for ever.
-const MADE_UP_DEPTH: usize = 24;
+/// What became of a node that was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The entry or item is left out.
+    LeftOut,
+    /// A [`Placeholder`] stands in for the value: the attempt with this index.
+    Placeholder(usize),
+}
 
 /// What to do differently in this run.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    /// Entries of maps and items of lists to leave out.
-    pub(crate) skipped: HashSet<Path>,
-    /// Nodes to make up, with the index of the attempt.
-    pub(crate) made_up: HashMap<Path, usize>,
-    /// Keys to add to maps, with made-up values.
+    pub(crate) nodes: HashMap<Path, Mark>,
+    /// Keys that are not written and that the type cannot do without, by their map. Each has a placeholder in `nodes`.
     pub(crate) missing: HashMap<Path, Vec<&'static str>>,
+}
+
+impl Marks {
+    fn is_left_out(&self, path: &Path) -> bool {
+        self.nodes.get(path) == Some(&Mark::LeftOut)
+    }
 }
 
 /// Reads one node.
@@ -40,36 +47,12 @@ pub(crate) struct Reader<'a> {
     marks: &'a Marks,
     /// The node stands for a key: always text unless a number is asked for.
     key: bool,
-    /// Makes the value up instead of reading it.
-    made_up: Option<MadeUp>,
-}
-
-#[derive(Clone, Copy)]
-struct MadeUp {
-    attempt: usize,
-    depth: usize,
-}
-
-impl MadeUp {
-    fn text(self) -> &'static str {
-        MADE_UP.get(self.attempt).copied().unwrap_or("")
-    }
 }
 
 impl<'a> Reader<'a> {
     /// A reader for `node`, which lies at `path` for the marks and in errors.
     pub(crate) fn new(node: &'a Node, path: Path, marks: &'a Marks) -> Self {
-        let made_up = marks.made_up.get(&path).map(|attempt| MadeUp { attempt: *attempt, depth: 0 });
-        Self { node, path, marks, key: false, made_up }
-    }
-
-    /// Below a made-up value everything is made up.
-    fn below(&self, made_up: MadeUp) -> Result<Self, ReadError> {
-        if made_up.depth >= MADE_UP_DEPTH {
-            return Err(de::Error::custom("nested too deep"));
-        }
-        let made_up = Some(MadeUp { depth: made_up.depth + 1, ..made_up });
-        Ok(Self { node: self.node, path: self.path.clone(), marks: self.marks, key: false, made_up })
+        Self { node, path, marks, key: false }
     }
 
     /// Runs `body`; an error without place gets this one.
@@ -85,7 +68,15 @@ impl<'a> Reader<'a> {
             path: self.path.clone(),
             span: self.node.span,
             key: self.key,
-            made_up: self.made_up.is_some(),
+            placeholder: self.placeholder().is_some(),
+        }
+    }
+
+    /// What stands in for the value, if something does.
+    fn placeholder(&self) -> Option<Placeholder> {
+        match self.marks.nodes.get(&self.path)? {
+            Mark::Placeholder(attempt) if !self.key => Some(Placeholder::new(*attempt)),
+            Mark::Placeholder(_) | Mark::LeftOut => None,
         }
     }
 
@@ -93,7 +84,11 @@ impl<'a> Reader<'a> {
     /// from a buffer (`flatten`, tagged choices) raise it outside of the methods below.
     fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, ReadError> {
         let place = self.place();
-        seed.deserialize(self).map_err(|mut error| {
+        let read = match self.placeholder() {
+            Some(placeholder) => seed.deserialize(placeholder),
+            None => seed.deserialize(self),
+        };
+        read.map_err(|mut error| {
             error.at.get_or_insert(place);
             error
         })
@@ -131,9 +126,6 @@ impl<'a> Reader<'a> {
     }
 
     fn number<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, ReadError> {
-        if let Some(made_up) = self.made_up {
-            return if made_up.attempt == 1 { visitor.visit_u64(0) } else { visitor.visit_u64(1) };
-        }
         match &self.node.value {
             Value::Scalar(scalar) => match scalar.typed() {
                 Typed::Integer(value) => visit_integer(value, visitor),
@@ -145,9 +137,8 @@ impl<'a> Reader<'a> {
     }
 
     fn text<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, ReadError> {
-        match (self.made_up, &self.node.value) {
-            (Some(made_up), _) => visitor.visit_str(made_up.text()),
-            (None, Value::Scalar(scalar)) => visitor.visit_str(scalar.text()),
+        match &self.node.value {
+            Value::Scalar(scalar) => visitor.visit_str(scalar.text()),
             _ => Err(self.mismatch(&visitor)),
         }
     }
@@ -229,15 +220,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     forward! {text: deserialize_char deserialize_str deserialize_string deserialize_identifier}
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.placed(|reader| match reader.made_up {
-            Some(made_up) => visitor.visit_str(made_up.text()),
-            None => reader.any(visitor),
-        })
+        self.placed(|reader| reader.any(visitor))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.placed(|reader| match &reader.node.value {
-            _ if reader.made_up.is_some() => visitor.visit_bool(false),
             Value::Scalar(scalar) => match scalar.typed() {
                 Typed::Bool(value) => visitor.visit_bool(value),
                 _ => Err(reader.mismatch(&visitor)),
@@ -248,7 +235,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.placed(|reader| match &reader.node.value {
-            _ if reader.made_up.is_some() => visitor.visit_bytes(&[]),
             Value::Scalar(scalar) => visitor.visit_bytes(scalar.text().as_bytes()),
             _ => Err(reader.mismatch(&visitor)),
         })
@@ -259,20 +245,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        if self.made_up.is_some() || self.node.is_null() {
+        if self.node.is_null() {
             return self.placed(|_| visitor.visit_none());
         }
         visitor.visit_some(self)
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.placed(|reader| {
-            if reader.made_up.is_some() || reader.node.is_null() {
-                visitor.visit_unit()
-            } else {
-                Err(reader.mismatch(&visitor))
-            }
-        })
+        self.placed(
+            |reader| {
+                if reader.node.is_null() { visitor.visit_unit() } else { Err(reader.mismatch(&visitor)) }
+            },
+        )
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -292,24 +276,15 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.placed(|reader| match reader.made_up {
-            Some(made_up) if made_up.attempt > 0 => {
-                visitor.visit_seq(MadeUpItems { reader: reader.below(made_up)?, left: 1 })
-            }
-            Some(_) => reader.list(&[], visitor),
-            None => reader.list_or_null(visitor),
-        })
+        self.placed(|reader| reader.list_or_null(visitor))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, ReadError> {
-        self.placed(|reader| match reader.made_up {
-            Some(made_up) => visitor.visit_seq(MadeUpItems { reader: reader.below(made_up)?, left: length }),
-            None => match reader.node.items() {
-                Some(items) if items.len() != length => {
-                    Err(de::Error::custom(format!("expected a list of {length}, found {}", items.len())))
-                }
-                _ => reader.list_or_null(visitor),
-            },
+        self.placed(|reader| match reader.node.items() {
+            Some(items) if items.len() != length => {
+                Err(de::Error::custom(format!("expected a list of {length}, found {}", items.len())))
+            }
+            _ => reader.list_or_null(visitor),
         })
     }
 
@@ -323,27 +298,16 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.placed(|reader| match reader.made_up {
-            Some(_) => visitor.visit_map(de::value::MapDeserializer::<_, ReadError>::new(
-                std::iter::empty::<(&str, &str)>(),
-            )),
-            None => reader.map_or_null(visitor),
-        })
+        self.placed(|reader| reader.map_or_null(visitor))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        fields: &'static [&'static str],
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        self.placed(|reader| match reader.made_up {
-            Some(made_up) => {
-                let fields = if made_up.attempt == 0 { &[] } else { fields };
-                visitor.visit_map(MadeUpFields { reader: reader.below(made_up)?, fields: fields.iter() })
-            }
-            None => reader.map_or_null(visitor),
-        })
+        self.placed(|reader| reader.map_or_null(visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -353,17 +317,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         self.placed(|reader| {
-            if let Some(made_up) = reader.made_up {
-                let Some(name) = variants.get(made_up.attempt % variants.len().max(1)) else {
-                    return Err(de::Error::custom("no choices"));
-                };
-                return visitor.visit_enum(Choice {
-                    name,
-                    name_span: reader.node.span,
-                    content: Some(reader.below(made_up)?),
-                    reader,
-                });
-            }
             if let Some(entries) = reader.node.entries() {
                 let [entry] = entries else {
                     return Err(de::Error::custom(format!(
@@ -411,7 +364,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         for (index, item) in self.items.by_ref() {
             let path = self.path.index(index);
-            if !self.marks.skipped.contains(&path) {
+            if !self.marks.is_left_out(&path) {
                 return Reader::new(item, path, self.marks).seed(seed).map(Some);
             }
         }
@@ -419,7 +372,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The entries of a map without the skipped ones, then the missing ones.
+/// The entries of a map without those that are left out, then the missing ones.
 struct Entries<'a> {
     entries: std::slice::Iter<'a, Entry>,
     missing: std::slice::Iter<'a, &'static str>,
@@ -442,13 +395,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
                 },
             };
             let path = self.path.key(text);
-            if !self.marks.skipped.contains(&path) {
+            if !self.marks.is_left_out(&path) {
                 break (text, path, span, value);
             }
         };
         self.value = Some((value, path.clone()));
         let key = Node::new(span, Value::Scalar(Scalar::literal(text.to_owned(), true)));
-        Reader { node: &key, path, marks: self.marks, key: true, made_up: None }.seed(seed).map(Some)
+        Reader { node: &key, path, marks: self.marks, key: true }.seed(seed).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
@@ -473,13 +426,8 @@ impl<'de, 'r> EnumAccess<'de> for Choice<'r, '_> {
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'r>), ReadError> {
         let name = Node::new(self.name_span, Value::Scalar(Scalar::literal(self.name.to_owned(), false)));
-        let reader = Reader {
-            node: &name,
-            path: self.reader.path.clone(),
-            marks: self.reader.marks,
-            key: false,
-            made_up: None,
-        };
+        let reader =
+            Reader { node: &name, path: self.reader.path.clone(), marks: self.reader.marks, key: false };
         let value = reader.seed(seed)?;
         Ok((value, Content { name: self.name.to_owned(), content: self.content }))
     }
@@ -503,7 +451,7 @@ impl<'de> VariantAccess<'de> for Content<'_> {
 
     fn unit_variant(self) -> Result<(), ReadError> {
         match self.content {
-            Some(reader) if reader.made_up.is_none() => de::Deserialize::deserialize(reader),
+            Some(reader) if reader.placeholder().is_none() => de::Deserialize::deserialize(reader),
             _ => Ok(()),
         }
     }
@@ -513,7 +461,11 @@ impl<'de> VariantAccess<'de> for Content<'_> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, ReadError> {
-        self.required()?.deserialize_tuple(length, visitor)
+        let reader = self.required()?;
+        match reader.placeholder() {
+            Some(placeholder) => reader.placed(|_| placeholder.deserialize_tuple(length, visitor)),
+            None => reader.deserialize_tuple(length, visitor),
+        }
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -521,53 +473,10 @@ impl<'de> VariantAccess<'de> for Content<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        self.required()?.deserialize_struct("", fields, visitor)
-    }
-}
-
-/// A list of made-up items.
-struct MadeUpItems<'a> {
-    reader: Reader<'a>,
-    left: usize,
-}
-
-impl<'de> SeqAccess<'de> for MadeUpItems<'_> {
-    type Error = ReadError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
-        self.left = left;
-        self.reader.again().seed(seed).map(Some)
-    }
-}
-
-/// A struct with made-up fields.
-struct MadeUpFields<'a> {
-    reader: Reader<'a>,
-    fields: std::slice::Iter<'static, &'static str>,
-}
-
-impl<'de> MapAccess<'de> for MadeUpFields<'_> {
-    type Error = ReadError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
-        let Some(field) = self.fields.next() else { return Ok(None) };
-        seed.deserialize(de::value::StrDeserializer::new(field)).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
-        self.reader.again().seed(seed)
-    }
-}
-
-impl Reader<'_> {
-    fn again(&self) -> Self {
-        Self {
-            node: self.node,
-            path: self.path.clone(),
-            marks: self.marks,
-            key: false,
-            made_up: self.made_up,
+        let reader = self.required()?;
+        match reader.placeholder() {
+            Some(placeholder) => reader.placed(|_| placeholder.deserialize_struct("", fields, visitor)),
+            None => reader.deserialize_struct("", fields, visitor),
         }
     }
 }

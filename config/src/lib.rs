@@ -27,6 +27,7 @@ mod node;
 mod overrides;
 mod parse;
 mod path;
+mod placeholder;
 mod print;
 mod read;
 mod read_error;

@@ -1,16 +1,16 @@
 //! Deserialises one section and reports all its errors, not only the first.
 //!
-//! serde stops at the first error. So the section is read again and again, each time with the nodes already reported left
-//! out or replaced (see [`Marks`]), until it succeeds or nothing new is found. Errors that are a consequence of the
-//! replacing are not shown.
+//! serde stops at the first error. So the section is read again and again, each time without the nodes already reported
+//! (see [`Marks`]), until it succeeds or nothing new is found. Errors that follow from what was left out are not shown.
 
 use serde::de::DeserializeOwned;
 
-use crate::deserialize::{MADE_UP, Marks, Reader};
+use crate::deserialize::{Mark, Marks, Reader};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_DIAGNOSTICS;
 use crate::node::{Node, Value};
 use crate::path::{Path, Step, join, split};
+use crate::placeholder::ATTEMPTS;
 use crate::read_error::{ErrorKind, ReadError, ValueLocation};
 use crate::secret::{is_secret_key, redact_text};
 use crate::source::Span;
@@ -52,27 +52,29 @@ impl Report<'_> {
             path: Path::default(),
             span: self.root.span,
             key: false,
-            made_up: false,
+            placeholder: false,
         });
-        let ValueLocation { path, span, key, made_up } = place;
+        let ValueLocation { path, span, key, placeholder } = place;
         match error.kind {
             ErrorKind::UnknownKey { key: name, valid } => {
                 // Buffered by serde (flatten, tagged choices): the place is the map, not the key.
                 let (path, span) =
                     if key { (path, span) } else { self.key_in(&path, &name).unwrap_or((path, span)) };
-                if made_up {
-                    return self.make_up(&path);
+                if placeholder {
+                    return self.go_on(&path);
                 }
                 let message = format!("unknown key `{}`", crop(&name));
                 self.push(&path, span, choices(Diagnostic::error(message), &name, valid, "valid keys"));
-                self.marks.skipped.insert(path)
+                self.leave_out(path)
             }
             ErrorKind::Missing(name) => {
                 let missing = path.key(name);
-                let known =
-                    self.marks.made_up.contains_key(&missing) || self.marks.skipped.contains(&missing);
-                if made_up || known {
-                    return self.make_up(&path);
+                if placeholder {
+                    return self.go_on(&path);
+                }
+                if self.marks.nodes.contains_key(&missing) {
+                    // It was reported and left out, and the type cannot do without it.
+                    return self.go_on(&missing);
                 }
                 let place = if self.base.is_empty() && path.0.is_empty() {
                     "here".to_owned()
@@ -81,15 +83,16 @@ impl Report<'_> {
                 };
                 self.push(&missing, span, Diagnostic::error(format!("missing key `{name}` {place}")));
                 self.marks.missing.entry(path).or_default().push(name);
-                self.marks.made_up.insert(missing, 0);
+                self.marks.nodes.insert(missing, Mark::Placeholder(0));
                 true
             }
             kind => {
-                if !made_up && !self.is_consequence(&path) {
+                let known = self.marks.nodes.contains_key(&path);
+                if !placeholder && !known && !self.is_consequence(&path) {
                     let diagnostic = self.explain(&path, kind);
                     self.push(&path, span, diagnostic);
                 }
-                if key { self.marks.skipped.insert(path) } else { self.make_up(&path) }
+                if key { self.leave_out(path) } else { self.go_on(&path) }
             }
         }
     }
@@ -155,21 +158,28 @@ impl Report<'_> {
         self.found.push(diagnostic.with_span(span).with_path(join(self.base, path)));
     }
 
-    /// Marks a node to be made up; when all attempts failed, to be left out; when that was tried too, the one above it.
-    /// False at the root.
-    fn make_up(&mut self, path: &Path) -> bool {
-        let Some(parent) = path.parent() else { return false };
-        let attempt = self.marks.made_up.get(path).map_or(0, |attempt| attempt + 1);
-        if attempt < MADE_UP.len() {
-            self.marks.made_up.insert(path.clone(), attempt);
-            return true;
-        }
-        self.marks.skipped.insert(path.clone()) || self.make_up(&parent)
+    /// Leaves a node out. False when that was tried.
+    fn leave_out(&mut self, path: Path) -> bool {
+        self.marks.nodes.insert(path, Mark::LeftOut) != Some(Mark::LeftOut)
     }
 
-    /// True when something below was made up or left out: what the type says about the whole may come from that.
+    /// Marks a node so that the next run gets past it: leaves it out; when that does not help, puts a placeholder there;
+    /// when its type accepts none, goes on with the node above it. False at the root.
+    fn go_on(&mut self, path: &Path) -> bool {
+        let Some(parent) = path.parent() else { return false };
+        let mark = match self.marks.nodes.get(path) {
+            None => Mark::LeftOut,
+            Some(Mark::LeftOut) => Mark::Placeholder(0),
+            Some(Mark::Placeholder(attempt)) if attempt + 1 < ATTEMPTS => Mark::Placeholder(attempt + 1),
+            Some(Mark::Placeholder(_)) => return self.go_on(&parent),
+        };
+        self.marks.nodes.insert(path.clone(), mark);
+        true
+    }
+
+    /// True when something below is marked: what the type says about the whole may come from that.
     fn is_consequence(&self, path: &Path) -> bool {
-        self.marks.made_up.keys().chain(&self.marks.skipped).any(|marked| path.is_above(marked))
+        self.marks.nodes.keys().any(|marked| path.is_above(marked))
     }
 
     fn is_secret(&self, path: &Path) -> bool {

@@ -21,8 +21,8 @@ pub(crate) struct ValueLocation {
     pub(crate) span: Span,
     /// It is about the key, not the value.
     pub(crate) key: bool,
-    /// The value was made up, so the error means nothing.
-    pub(crate) made_up: bool,
+    /// A placeholder stands there for a value that was reported, so the error means nothing.
+    pub(crate) placeholder: bool,
 }
 
 /// What happened.
