@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::secret::redact_line;
-use crate::source::{SourceText, Span};
+use crate::tree::source::{SourceText, Span};
+use crate::values::secret::redact_line;
 
 /// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use serde::de::DeserializeOwned;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_SOURCE_BYTES;
-use crate::merge::merge;
-use crate::node::{Node, Value};
-use crate::overrides;
-use crate::parse::parse;
-use crate::path::{Path, join};
 use crate::read::read;
-use crate::source::{SourceId, SourceText, Span};
-use crate::substitute::substitute;
 use crate::topology::Section;
+use crate::tree::merge::merge;
+use crate::tree::node::{Node, Value};
+use crate::tree::overrides;
+use crate::tree::parse::parse;
+use crate::tree::path::{Path, join};
+use crate::tree::source::{SourceId, SourceText, Span};
+use crate::tree::substitute::substitute;
 
 /// A configuration after merge, `--set` and expansion. Cheap to clone the sources of, not the tree.
 #[derive(Debug, Clone)]

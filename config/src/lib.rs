@@ -13,46 +13,31 @@
 //! Guaranteed: no panic on any input; bounded memory (see [`limits`]); secrets ([`Secret`], and everything below keys
 //! that [`is_secret_key`] knows) appear neither in diagnostics nor in redacted output.
 
-mod byte_size;
-mod component_id;
-mod deserialize;
 mod diagnostic;
 mod document;
-mod duration;
 pub mod limits;
-mod listen;
-mod memory_limit;
-mod merge;
-mod node;
-mod overrides;
-mod parse;
-mod path;
-mod placeholder;
 mod print;
 mod read;
-mod read_error;
-mod scalar;
-mod secret;
 mod service;
-mod source;
-mod substitute;
 mod suggest;
 mod topology;
+mod tree;
+mod values;
 
-pub use byte_size::{ByteSize, ByteSizeError};
-pub use component_id::{ComponentId, ComponentIdError};
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
 pub use document::Document;
-pub use duration::{Duration, DurationError};
-pub use listen::check_listen;
-pub use memory_limit::{MemoryLimit, MemoryLimitError};
-pub use node::{Entry, Key, Node, Value};
 pub use print::print_config;
-pub use scalar::{Scalar, Typed};
-pub use secret::{Secret, is_secret_key};
 pub use service::{
     DeadLetter, LogFormat, LogLevel, LogSettings, Memory, MetricSettings, ServiceConfig, Telemetry,
 };
-pub use source::{SourceId, SourceText, Span};
 pub use suggest::nearest;
 pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Section, Topology};
+pub use tree::node::{Entry, Key, Node, Value};
+pub use tree::scalar::{Scalar, Typed};
+pub use tree::source::{SourceId, SourceText, Span};
+pub use values::byte_size::{ByteSize, ByteSizeError};
+pub use values::component_id::{ComponentId, ComponentIdError};
+pub use values::duration::{Duration, DurationError};
+pub use values::listen::check_listen;
+pub use values::memory_limit::{MemoryLimit, MemoryLimitError};
+pub use values::secret::{Secret, is_secret_key};

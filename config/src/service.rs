@@ -3,10 +3,10 @@
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use crate::byte_size::ByteSize;
-use crate::duration::Duration;
-use crate::listen::check_listen;
-use crate::memory_limit::MemoryLimit;
+use crate::values::byte_size::ByteSize;
+use crate::values::duration::Duration;
+use crate::values::listen::check_listen;
+use crate::values::memory_limit::MemoryLimit;
 
 /// Settings of the program itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

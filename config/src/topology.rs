@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::component_id::ComponentId;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::Document;
-use crate::duration::Duration;
-use crate::node::{Entry, Node};
 use crate::service::{DeadLetter, Memory, ServiceConfig, Telemetry};
-use crate::source::Span;
 use crate::suggest::nearest;
+use crate::tree::node::{Entry, Node};
+use crate::tree::source::Span;
+use crate::values::component_id::ComponentId;
+use crate::values::duration::Duration;
 
 /// The whole configuration except the insides of components. Its references are checked: every one names a section.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
-//! The error of [`crate::deserialize`]: what is wrong in words for people, and at which node.
+//! The error of [`crate::read::deserialize`]: what is wrong in words for people, and at which node.
 
 use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::path::Path;
-use crate::source::Span;
+use crate::tree::path::Path;
+use crate::tree::source::Span;
 
 /// An error, and where it happened.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! One configuration laid over another: maps merge key by key, lists and scalars are replaced.
 
-use crate::node::{Node, Value};
+use crate::tree::node::{Node, Value};
 
 /// Lays `over` on `base`. Null does not wipe a map (a file whose `processors:` has everything below commented out), but
 /// replaces a list or scalar like any other value.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::node::Node;
+use crate::tree::node::Node;
 
 /// A scalar: its text after expansion, and how it was written. `Debug` does not show the text: it may be a secret.
 #[derive(Clone, PartialEq)]

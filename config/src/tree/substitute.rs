@@ -4,11 +4,11 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::{MAX_DIAGNOSTICS, MAX_NODES, MAX_TEXT_BYTES};
-use crate::node::{Node, Value};
-use crate::parse::{parse, weigh};
-use crate::path::Path;
-use crate::scalar::Scalar;
-use crate::source::Span;
+use crate::tree::node::{Node, Value};
+use crate::tree::parse::{parse, weigh};
+use crate::tree::path::Path;
+use crate::tree::scalar::Scalar;
+use crate::tree::source::Span;
 
 /// Expands every scalar of the tree in place. Wrong and unset references are reported, all of them.
 pub(crate) fn substitute(root: &mut Node, env: &dyn Fn(&str) -> Option<String>, found: &mut Diagnostics) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::byte_size::{ByteSize, ByteSizeError};
+use crate::values::byte_size::{ByteSize, ByteSizeError};
 
 /// `service.memory.limit`: `512MiB`, or `60%` of the limit of the cgroup, or of the machine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::node::Node;
-use crate::source::Span;
+use crate::tree::node::Node;
+use crate::tree::source::Span;
 
 /// One step of a [`Path`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

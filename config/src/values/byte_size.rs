@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::duration::decimal;
+use crate::values::duration::decimal;
 
 /// A number of bytes, written plain (`4096`) or with a unit: `B`, `KiB MiB GiB TiB` (powers of 1024),
 /// `kB MB GB TB` (powers of 1000). Units are read in any case; decimals are allowed (`1.5GiB`).

@@ -7,7 +7,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use crate::read_error::ReadError;
+use super::read_error::ReadError;
 
 /// Texts that are tried one after the other: a type that reads text accepts one of them.
 const TEXTS: [&str; 5] = ["", "1s", "1", "a", "http://localhost:1"];

@@ -3,18 +3,22 @@
 //! serde stops at the first error. So the section is read again and again, each time without the nodes already reported
 //! (see [`Marks`]), until it succeeds or nothing new is found. Errors that follow from what was left out are not shown.
 
+mod deserialize;
+mod placeholder;
+mod read_error;
+
 use serde::de::DeserializeOwned;
 
-use crate::deserialize::{Mark, Marks, Reader};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_DIAGNOSTICS;
-use crate::node::{Node, Value};
-use crate::path::{Path, Step, join, split};
-use crate::placeholder::ATTEMPTS;
-use crate::read_error::{ErrorKind, ReadError, ValueLocation};
-use crate::secret::{is_secret_key, redact_text};
-use crate::source::Span;
 use crate::suggest::nearest;
+use crate::tree::node::{Node, Value};
+use crate::tree::path::{Path, Step, join, split};
+use crate::tree::source::Span;
+use crate::values::secret::{is_secret_key, redact_text};
+use deserialize::{Mark, Marks, Reader};
+use placeholder::ATTEMPTS;
+use read_error::{ErrorKind, ReadError, ValueLocation};
 
 /// Most runs over one section.
 const MAX_RUNS: usize = 2000;

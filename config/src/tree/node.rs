@@ -1,7 +1,7 @@
 //! The configuration as a tree in which every node and key has a position.
 
-use crate::scalar::{Scalar, Typed};
-use crate::source::Span;
+use crate::tree::scalar::{Scalar, Typed};
+use crate::tree::source::Span;
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,11 +2,11 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_DEPTH;
-use crate::merge::merge;
-use crate::node::{Entry, Key, Node, Value};
-use crate::parse::parse;
-use crate::path::split;
-use crate::source::{SourceId, Span};
+use crate::tree::merge::merge;
+use crate::tree::node::{Entry, Key, Node, Value};
+use crate::tree::parse::parse;
+use crate::tree::path::split;
+use crate::tree::source::{SourceId, Span};
 
 /// Applies one option to the tree. The value is YAML: a map is merged, everything else replaces, also null. In the path
 /// dots separate keys, double quotes protect dots inside a key, a number selects an item of a list (its length appends).

@@ -10,12 +10,12 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use crate::node::{Entry, Node, Value};
-use crate::path::Path;
-use crate::placeholder::Placeholder;
-use crate::read_error::{ReadError, ValueLocation};
-use crate::scalar::{Scalar, Typed};
-use crate::source::Span;
+use super::placeholder::Placeholder;
+use super::read_error::{ReadError, ValueLocation};
+use crate::tree::node::{Entry, Node, Value};
+use crate::tree::path::Path;
+use crate::tree::scalar::{Scalar, Typed};
+use crate::tree::source::Span;
 
 /// What became of a node that was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
