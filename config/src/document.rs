@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::MAX_SOURCE_BYTES;
 use crate::read::read;
-use crate::topology::Section;
+use crate::section::Section;
 use crate::tree::merge::merge;
 use crate::tree::node::{Node, Value};
 use crate::tree::overrides;

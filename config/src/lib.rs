@@ -18,6 +18,7 @@ mod document;
 pub mod limits;
 mod print;
 mod read;
+mod section;
 mod service;
 mod suggest;
 mod topology;
@@ -27,13 +28,14 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
 pub use document::Document;
 pub use print::print_config;
+pub use section::Section;
 pub use service::{
     DeadLetter, LogFormat, LogLevel, LogSettings, Memory, MetricSettings, ServiceConfig, Telemetry,
 };
 pub use suggest::nearest;
-pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Section, Topology};
-pub use tree::node::{Entry, Key, Node, Value};
-pub use tree::scalar::{Scalar, Typed};
+pub use topology::{Pipeline, PipelineId, PipelineSignal, Reference, Topology};
+pub use tree::node::{Entry, Key, Node, Scalar, Value};
+pub use tree::scalar::Typed;
 pub use tree::source::{SourceId, SourceText, Span};
 pub use values::byte_size::{ByteSize, ByteSizeError};
 pub use values::component_id::{ComponentId, ComponentIdError};

@@ -1,8 +1,8 @@
 //! Prints a document as YAML that loads to the same document.
 
 use crate::document::Document;
-use crate::tree::node::{Entry, Node, Value};
-use crate::tree::scalar::{Scalar, Typed, typed};
+use crate::tree::node::{Entry, Node, Scalar, Value};
+use crate::tree::scalar::{Typed, typed};
 use crate::values::secret::{REDACTED, is_address_key, is_secret_key, redact_address, redact_text};
 
 /// The merged and expanded configuration as YAML in block style. `$` is written as `$$`, so the text can be loaded again.

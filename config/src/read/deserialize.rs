@@ -12,9 +12,9 @@ use serde::de::{
 
 use super::placeholder::Placeholder;
 use super::read_error::{ReadError, ValueLocation};
-use crate::tree::node::{Entry, Node, Value};
+use crate::tree::node::{Entry, Node, Scalar, Value};
 use crate::tree::path::Path;
-use crate::tree::scalar::{Scalar, Typed};
+use crate::tree::scalar::Typed;
 use crate::tree::source::Span;
 
 /// What became of a node that was reported.

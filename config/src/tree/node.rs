@@ -1,6 +1,8 @@
 //! The configuration as a tree in which every node and key has a position.
 
-use crate::tree::scalar::{Scalar, Typed};
+use std::fmt;
+
+use crate::tree::scalar::{Typed, typed};
 use crate::tree::source::Span;
 
 /// A value and where it was written.
@@ -23,6 +25,23 @@ pub enum Value {
     Sequence(Vec<Node>),
     /// A map in the order written; keys are unique.
     Map(Vec<Entry>),
+}
+
+/// A scalar: its text after expansion, and how it was written. `Debug` does not show the text: it may be a secret.
+#[derive(Clone, PartialEq)]
+pub struct Scalar {
+    text: String,
+    plain: bool,
+    origin: Origin,
+}
+
+/// Where the text of a scalar comes from.
+#[derive(Clone, PartialEq)]
+enum Origin {
+    /// Written in the source.
+    Literal,
+    /// The whole value was one `${env:...}`. `collection` is the list or map it spells in flow style, if it does.
+    Substituted { variable: String, collection: Option<Box<Node>> },
 }
 
 /// A key of a map with its value.
@@ -113,6 +132,67 @@ impl Node {
                 Typed::String => "a string",
                 Typed::Collection => "a list or map",
             },
+        }
+    }
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scalar({} bytes)", self.text.len())
+    }
+}
+
+impl Scalar {
+    pub(crate) fn literal(text: String, plain: bool) -> Self {
+        Self { text, plain, origin: Origin::Literal }
+    }
+
+    pub(crate) fn substituted(text: String, variable: String, collection: Option<Node>) -> Self {
+        Self {
+            text,
+            plain: true,
+            origin: Origin::Substituted { variable, collection: collection.map(Box::new) },
+        }
+    }
+
+    /// The text, after expansion and without quotes.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// True when quotes or a block style make it a string whatever it looks like.
+    #[must_use]
+    pub fn is_quoted(&self) -> bool {
+        !self.plain
+    }
+
+    /// The variable when the whole value came from one `${env:NAME}`.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Literal => None,
+            Origin::Substituted { variable, .. } => Some(variable),
+        }
+    }
+
+    /// The list or map that a substituted value spells.
+    pub(crate) fn collection(&self) -> Option<&Node> {
+        match &self.origin {
+            Origin::Literal => None,
+            Origin::Substituted { collection, .. } => collection.as_deref(),
+        }
+    }
+
+    /// The type of this scalar.
+    #[must_use]
+    pub fn typed(&self) -> Typed {
+        if self.collection().is_some() {
+            Typed::Collection
+        } else if self.plain {
+            typed(&self.text)
+        } else {
+            Typed::String
         }
     }
 }

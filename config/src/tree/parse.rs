@@ -9,8 +9,8 @@ use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Tag};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::{MAX_DEPTH, MAX_KEY_CHARS, MAX_NODES, MAX_SOURCE_BYTES, MAX_TEXT_BYTES};
-use crate::tree::node::{Entry, Key, Node, Value};
-use crate::tree::scalar::{Scalar, Typed, typed};
+use crate::tree::node::{Entry, Key, Node, Scalar, Value};
+use crate::tree::scalar::{Typed, typed};
 use crate::tree::source::{SourceId, Span};
 
 /// Parses one document. Null for an empty text, `None` after an error that ends the reading. Errors go to `found`.

@@ -1,25 +1,4 @@
-//! Scalars: text that gets its type only when it is read, by the rules of YAML 1.2 (core schema).
-
-use std::fmt;
-
-use crate::tree::node::Node;
-
-/// A scalar: its text after expansion, and how it was written. `Debug` does not show the text: it may be a secret.
-#[derive(Clone, PartialEq)]
-pub struct Scalar {
-    text: String,
-    plain: bool,
-    origin: Origin,
-}
-
-/// Where the text of a scalar comes from.
-#[derive(Clone, PartialEq)]
-enum Origin {
-    /// Written in the source.
-    Literal,
-    /// The whole value was one `${env:...}`. `collection` is the list or map it spells in flow style, if it does.
-    Substituted { variable: String, collection: Option<Box<Node>> },
-}
+//! The type of a scalar, which its text gets only when it is read, by the rules of YAML 1.2 (core schema).
 
 /// The type of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,67 +15,6 @@ pub enum Typed {
     String,
     /// A substituted value that spells a list or map.
     Collection,
-}
-
-impl fmt::Debug for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scalar({} bytes)", self.text.len())
-    }
-}
-
-impl Scalar {
-    pub(crate) fn literal(text: String, plain: bool) -> Self {
-        Self { text, plain, origin: Origin::Literal }
-    }
-
-    pub(crate) fn substituted(text: String, variable: String, collection: Option<Node>) -> Self {
-        Self {
-            text,
-            plain: true,
-            origin: Origin::Substituted { variable, collection: collection.map(Box::new) },
-        }
-    }
-
-    /// The text, after expansion and without quotes.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// True when quotes or a block style make it a string whatever it looks like.
-    #[must_use]
-    pub fn is_quoted(&self) -> bool {
-        !self.plain
-    }
-
-    /// The variable when the whole value came from one `${env:NAME}`.
-    #[must_use]
-    pub fn variable(&self) -> Option<&str> {
-        match &self.origin {
-            Origin::Literal => None,
-            Origin::Substituted { variable, .. } => Some(variable),
-        }
-    }
-
-    /// The list or map that a substituted value spells.
-    pub(crate) fn collection(&self) -> Option<&Node> {
-        match &self.origin {
-            Origin::Literal => None,
-            Origin::Substituted { collection, .. } => collection.as_deref(),
-        }
-    }
-
-    /// The type of this scalar.
-    #[must_use]
-    pub fn typed(&self) -> Typed {
-        if self.collection().is_some() {
-            Typed::Collection
-        } else if self.plain {
-            typed(&self.text)
-        } else {
-            Typed::String
-        }
-    }
 }
 
 /// Types the text of a plain scalar.

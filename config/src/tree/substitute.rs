@@ -4,10 +4,9 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::{MAX_DIAGNOSTICS, MAX_NODES, MAX_TEXT_BYTES};
-use crate::tree::node::{Node, Value};
+use crate::tree::node::{Node, Scalar, Value};
 use crate::tree::parse::{parse, weigh};
 use crate::tree::path::Path;
-use crate::tree::scalar::Scalar;
 use crate::tree::source::Span;
 
 /// Expands every scalar of the tree in place. Wrong and unset references are reported, all of them.
