@@ -438,6 +438,22 @@ async fn a_partition_without_a_leader_does_not_keep_the_others_and_windows_wait_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_tells_what_cannot_be_read() {
+    let cluster = Cluster::new(TOPIC, 2);
+    // The mock cluster crashes when a partition that is read loses its leader.
+    cluster.leader(1, None);
+    let receiver = RunningReceiver::start(&cluster, "metadata_refresh: 1s", RecordingLanes::default());
+    receiver.until_status("StatusRecoverableError", "leads partitions [1]").await;
+    cluster.leader(1, Some(1));
+    receiver.until_status("StatusOK", "").await;
+    cluster.down();
+    receiver.until_status("StatusRecoverableError", "no broker of").await;
+    cluster.up();
+    receiver.until_status("StatusOK", "").await;
+    receiver.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_whose_broker_is_away_does_not_keep_the_others() {
     let cluster = Cluster::with_brokers(TOPIC, 2, 2);
     for partition in 0..2 {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_component::testkit;
-use weir_component::{Context, Lanes, Receiver, ReceiverError, ReceiverHost, Settings, Telemetry};
+use weir_component::{Context, Health, Lanes, Receiver, ReceiverError, ReceiverHost, Settings, Telemetry};
 use weir_config::{Diagnostics, Document, SourceText, Topology};
 use weir_pdata::SharedProjection;
 use weir_receiver_skywalking_kafka::FACTORY;
@@ -166,13 +166,14 @@ pub struct RunningReceiver {
     task: JoinHandle<Result<(), ReceiverError>>,
     stop: CancellationToken,
     telemetry: Telemetry,
+    health: Health,
     directory: TempDir,
 }
 
 impl RunningReceiver {
     pub fn start(cluster: &Cluster, yaml: &str, lanes: impl Lanes + 'static) -> RunningReceiver {
         let (receiver, context, directory) = settings(&cluster.mock.bootstrap_servers(), yaml).unwrap();
-        let telemetry = context.telemetry.clone();
+        let (telemetry, health) = (context.telemetry.clone(), context.health.clone());
         let host = ReceiverHost {
             context,
             projection: SharedProjection::default(),
@@ -180,7 +181,7 @@ impl RunningReceiver {
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(receiver.run(host, stop.clone()));
-        RunningReceiver { task, stop, telemetry, directory }
+        RunningReceiver { task, stop, telemetry, health, directory }
     }
 
     /// Stops it and waits until it has stopped.
@@ -204,6 +205,15 @@ impl RunningReceiver {
 
     pub async fn until(&self, condition: impl Fn(&str) -> bool) {
         until(|| condition(&self.telemetry.encode())).await;
+    }
+
+    /// Waits for a status: its name, and a part of its error.
+    pub async fn until_status(&self, name: &str, error: &str) {
+        until(|| {
+            let status = self.health.read().status;
+            status.name() == name && status.error().unwrap_or_default().contains(error)
+        })
+        .await;
     }
 
     pub fn dead_letters(&self) -> Vec<serde_json::Value> {
