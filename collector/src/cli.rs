@@ -8,9 +8,10 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 use weir_component::Registry;
-use weir_config::{Document, print_config};
+use weir_config::print_config;
 
-use crate::program::{build, complain, rejected, start};
+use crate::config_args::ConfigArgs;
+use crate::program::{build, complain, start};
 use crate::query::{self, QueryArgs};
 use crate::quickstart::{self, QuickstartArgs};
 use crate::replay::{self, ReplayArgs};
@@ -67,17 +68,6 @@ enum Command {
     },
 }
 
-/// Where the configuration comes from.
-#[derive(Args)]
-pub(crate) struct ConfigArgs {
-    /// A configuration file; several are merged in order
-    #[arg(short, long = "config", required = true, value_name = "FILE")]
-    config: Vec<PathBuf>,
-    /// Set one value, after all files: `exporters.clickhouse.database=weir`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
@@ -128,29 +118,25 @@ fn write_docs(root: &std::path::Path, registry: &Registry) -> anyhow::Result<()>
 }
 
 fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<()> {
-    let document = load(&args.config)?;
+    let document = args.config.load()?;
     let graph = build(&document, registry)?;
     logging::start(&graph.service.telemetry.logs);
     start(graph, Options { exit_on_end: args.exit_on_end })
 }
 
 fn replay(args: &ReplayArgs, registry: &Registry) -> anyhow::Result<()> {
-    let graph = build(&load(&args.config)?, registry)?;
+    let graph = build(&args.config.load()?, registry)?;
     logging::start(&graph.service.telemetry.logs);
     let runtime = Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(replay::run(args, graph, &mut std::io::stdout().lock()))
 }
 
 fn validate(args: &ConfigArgs, registry: &Registry) -> anyhow::Result<()> {
-    build(&load(args)?, registry).map(drop)
+    build(&args.load()?, registry).map(drop)
 }
 
 fn print_configuration(args: &PrintArgs) -> anyhow::Result<()> {
-    print(&print_config(&load(&args.config)?, !args.unredacted))
-}
-
-fn load(args: &ConfigArgs) -> anyhow::Result<Document> {
-    Document::files(&args.config, &args.set).map_err(|errors| rejected(&errors))
+    print(&print_config(&args.config.load()?, !args.unredacted))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

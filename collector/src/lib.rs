@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod components;
+mod config_args;
 pub mod graph;
 mod logging;
 mod memory;

@@ -18,12 +18,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+pub use output::OutputFormat;
 use tables::Tables;
 
 /// The arguments of `weir query`.
@@ -38,17 +39,6 @@ pub struct QueryArgs {
     /// SQL over the tables traces, logs, metrics, windows, alarms
     #[arg(value_name = "SQL")]
     pub sql: String,
-}
-
-/// How the result of a query is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    /// For people: a table, or one column a line where a table would be too wide. At most 1000 rows
-    Table,
-    /// One JSON object a line
-    Json,
-    /// Comma-separated values with a header
-    Csv,
 }
 
 /// Runs the query and writes its result to `out`. A reader that goes away (`| head`) is not an error.
