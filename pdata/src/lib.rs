@@ -26,6 +26,7 @@ mod projection;
 pub mod schema;
 mod signal;
 mod skywalking;
+pub mod span_ids;
 pub mod text;
 
 pub use ack::{Ack, AckSink, Held, Outcome};
@@ -34,7 +35,7 @@ pub use arrivals::Arrivals;
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Prepared};
 pub use decode::{DecodeError, Decoded, Escaped, Rejected, decode};
 pub use fence::Fence;
-pub use projection::{Demand, Projection, SharedProjection, Wanted};
+pub use projection::{Demand, Projection, SharedProjection, SpanIds, Wanted};
 pub use signal::{Signal, SignalSet};
 
 #[cfg(doctest)]

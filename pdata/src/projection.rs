@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::{Field, FieldRef};
 
-use crate::schema;
+use crate::{schema, span_ids};
 
 /// What one component reads from batches. Built before the first byte flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct Demand {
     /// When the record of each row was appended to its lane is read, where the receiver knows it: the column
     /// [`schema::ARRIVAL`].
     pub arrivals: bool,
+    /// Of the fixed columns that are all read, `span_id` and `parent_span_id` are taken in the form that the source has them in:
+    /// as texts or [in parts](crate::span_ids).
+    pub id_parts: bool,
 }
 
 impl Demand {
@@ -44,11 +47,17 @@ impl Demand {
     /// Reads what either reads.
     #[must_use]
     pub fn and(mut self, other: Demand) -> Demand {
+        let reads_texts = |demand: &Demand| demand.all_fixed && !demand.id_parts;
+        if (self.id_parts || other.id_parts) && (reads_texts(&self) || reads_texts(&other)) {
+            // One takes parts, and one reads all fixed columns, the texts with them.
+            self.names.extend(span_ids::TEXTS.map(str::to_owned));
+        }
         self.names.extend(other.names);
         self.all_fixed |= other.all_fixed;
         self.attributes |= other.attributes;
         self.positions |= other.positions;
         self.arrivals |= other.arrivals;
+        self.id_parts |= other.id_parts;
         self
     }
 }
@@ -77,6 +86,20 @@ pub struct Projection {
     pub positions: bool,
     /// Whether the append time of each row's record is a column.
     pub arrivals: bool,
+    /// How the ids of spans are built from a source that has them [in parts](crate::span_ids).
+    pub ids: SpanIds,
+}
+
+/// How the ids of spans are built from a source that has them [in parts](crate::span_ids).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SpanIds {
+    /// As texts, where [`fixed`](Projection::fixed) has them.
+    #[default]
+    Texts,
+    /// In parts.
+    Parts,
+    /// In parts; the texts too, where [`fixed`](Projection::fixed) has them.
+    Both,
 }
 
 impl Projection {
@@ -102,9 +125,14 @@ impl Projection {
             let field = Arc::new(Field::new(name, schema::text(), true).with_metadata(metadata));
             wanted.push(Wanted { key, column: name.clone(), field });
         }
+        let ids = match (demand.id_parts, fixed.iter().any(|name| span_ids::TEXTS.contains(&name.as_str()))) {
+            (false, _) => SpanIds::Texts,
+            (true, false) => SpanIds::Parts,
+            (true, true) => SpanIds::Both,
+        };
         let fixed = (!demand.all_fixed).then_some(fixed);
         let Demand { attributes: rest, positions, arrivals, .. } = *demand;
-        Projection { fixed, wanted, rest, positions, arrivals }
+        Projection { fixed, wanted, rest, positions, arrivals, ids }
     }
 
     /// Whether this fixed column is to be built.
@@ -153,6 +181,21 @@ mod tests {
         assert!(!projection.rest);
         let keys: Vec<_> = projection.wanted.iter().map(|w| (&*w.key, &*w.column)).collect();
         assert_eq!(keys, [("status", "attr.status"), ("http.method", "http.method")]);
+    }
+
+    #[test]
+    fn ids_are_built_in_the_forms_that_somebody_reads() {
+        let parts = Demand { id_parts: true, ..Demand::everything() };
+        let ids = |demand: &Demand| Projection::of(demand).ids;
+        assert_eq!(ids(&Demand::everything()), SpanIds::Texts);
+        assert_eq!(ids(&parts), SpanIds::Parts);
+        assert_eq!(ids(&parts.clone().and(parts.clone())), SpanIds::Parts);
+        assert_eq!(ids(&parts.clone().and(Demand::names(["span_id"]))), SpanIds::Both);
+        assert_eq!(ids(&Demand::names(["service"]).and(parts.clone())), SpanIds::Parts);
+        for both in [parts.clone().and(Demand::everything()), Demand::everything().and(parts.clone())] {
+            assert_eq!(ids(&both), SpanIds::Both);
+            assert_eq!(ids(&both.and(parts.clone())), SpanIds::Both);
+        }
     }
 
     #[test]

@@ -13,14 +13,16 @@ use chrono::{DateTime, SecondsFormat};
 use super::parse::parse;
 use super::value::{Json, write_float, write_text};
 use crate::attributes::{AttributeColumn, Value, without_copies};
+use crate::span_ids::as_texts;
 use crate::text::TextColumn;
 use crate::{Signal, schema};
 
 /// Appends each row of `columns` to `out` as one line: a JSON object and a line feed.
 ///
-/// An attribute that has a column of its own is written as it was received.
+/// An attribute that has a column of its own is written as it was received, and span ids that came in parts as texts.
 /// Fields come in the order of the columns, then `attributes` and `resource`. Nulls and empty lists are left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
+    let columns = &*as_texts(columns);
     let columns = &*without_copies(columns, |_| false);
     let row = Row::new(columns, signal);
     for index in 0..columns.num_rows() {

@@ -21,7 +21,7 @@ use crate::columns::names::{Name, Names};
 use crate::columns::times::{nanoseconds, times};
 use crate::columns::views::{Buffers, TextAttributes, Views, index};
 use crate::decode::result::DecodeError;
-use crate::{Encoded, MAX_ARENA, Projection, Signal, schema};
+use crate::{Encoded, MAX_ARENA, Projection, Signal, SpanIds, schema, span_ids};
 
 /// Longest `.` + number.
 const SPAN_NUMBER: usize = 12;
@@ -54,6 +54,9 @@ pub(super) struct Columns<'a> {
     pub(super) backwards: usize,
     span_id: Option<Views>,
     parent_span_id: Option<Views>,
+    /// See [`span_ids`].
+    parent_segment_id: Option<Views>,
+    parent_number: Option<Vec<i32>>,
     segment_span_id: Option<Vec<i32>>,
     operation: Option<Views>,
     kind: Option<Names>,
@@ -97,6 +100,8 @@ impl<'a> Columns<'a> {
     pub(super) fn new(encoded: &'a Encoded, projection: &'a Projection) -> Columns<'a> {
         let arena = &encoded.arena;
         let has = |name: &str| projection.has_fixed(name);
+        let parts = projection.ids != SpanIds::Texts;
+        let texts = projection.ids != SpanIds::Parts;
         let views = |name: &str| has(name).then(Views::new);
         let longs = |name: &str| has(name).then(Vec::<i64>::new);
         let ints = |name: &str| has(name).then(Vec::<i32>::new);
@@ -123,8 +128,10 @@ impl<'a> Columns<'a> {
             end_time: longs("end_time"),
             duration_ns: longs("duration_ns"),
             backwards: 0,
-            span_id: views("span_id"),
-            parent_span_id: views("parent_span_id"),
+            span_id: views("span_id").filter(|_| texts),
+            parent_span_id: views("parent_span_id").filter(|_| texts),
+            parent_segment_id: parts.then(Views::new),
+            parent_number: parts.then(Vec::new),
             segment_span_id: ints("segment_span_id"),
             operation: views("operation"),
             kind: names("kind", &names::KINDS),
@@ -187,21 +194,29 @@ impl<'a> Columns<'a> {
         let most = bytes / 16;
         let rows = more.saturating_mul(segment.spans.len()).min(most);
         let tags = more.saturating_mul(segment.tags.len()).min(most);
-        let ids = rows.saturating_mul(segment.segment_id.len() + 4);
-        self.built.reserve(ids.min(2 * bytes));
+        if self.span_id.is_some() || self.parent_span_id.is_some() {
+            let ids = rows.saturating_mul(segment.segment_id.len() + 4);
+            self.built.reserve(ids.min(2 * bytes));
+        }
         self.segments.reserve(rows);
         for column in
             [&mut self.trace_id, &mut self.segment_id, &mut self.service, &mut self.service_instance]
         {
             column.iter_mut().for_each(|column| column.reserve(more.min(most)));
         }
-        for column in [&mut self.span_id, &mut self.parent_span_id, &mut self.operation, &mut self.peer] {
+        for column in [
+            &mut self.span_id,
+            &mut self.parent_span_id,
+            &mut self.parent_segment_id,
+            &mut self.operation,
+            &mut self.peer,
+        ] {
             column.iter_mut().for_each(|column| column.reserve(rows));
         }
         for column in [&mut self.time, &mut self.end_time, &mut self.duration_ns] {
             column.iter_mut().for_each(|column| column.reserve(rows));
         }
-        for column in [&mut self.segment_span_id, &mut self.component_id] {
+        for column in [&mut self.segment_span_id, &mut self.parent_number, &mut self.component_id] {
             column.iter_mut().for_each(|column| column.reserve(rows));
         }
         for column in [&mut self.kind, &mut self.status, &mut self.component, &mut self.layer] {
@@ -225,7 +240,8 @@ impl<'a> Columns<'a> {
 
     /// Makes sure that the texts to build stay in proportion to the segment and within what views can reach.
     fn make_room(&self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
-        let own = (segment.segment_id.len() + SPAN_NUMBER).saturating_mul(2 * segment.spans.len());
+        let built = usize::from(self.span_id.is_some()) + usize::from(self.parent_span_id.is_some());
+        let own = (segment.segment_id.len() + SPAN_NUMBER).saturating_mul(built * segment.spans.len());
         if own > 16 * size + (1 << 20) {
             return Err(DecodeError::Swollen { what: "bytes of span ids", count: own, bytes: size });
         }
@@ -305,6 +321,13 @@ impl<'a> Columns<'a> {
                 refs.first()
                     .and_then(|first| span_id(&mut self.built, bytes, first.segment_id, first.span_id))
             });
+        }
+        if let (Some(segments), Some(numbers)) = (&mut self.parent_segment_id, &mut self.parent_number) {
+            // A reference counts where the parent is not in the segment.
+            let first = refs.first().filter(|_| span.parent < 0);
+            let other = first.and_then(|first| first.segment_id.present(bytes));
+            segments.push(other);
+            numbers.push(first.filter(|_| other.is_some()).map_or(span.parent, |first| first.span_id));
         }
         if let Some(links) = &mut self.links {
             for reference in refs {
@@ -400,6 +423,10 @@ impl<'a> Columns<'a> {
                 fields.push(field.clone());
                 columns.push(array?);
             }
+        }
+        if let (Some(segments), Some(numbers)) = (self.parent_segment_id, self.parent_number) {
+            fields.extend(span_ids::fields());
+            columns.extend([Arc::new(buffers.text(segments)?) as ArrayRef, ints(numbers)?]);
         }
         for (wanted, mut views) in self.projection.wanted.iter().zip(self.wanted) {
             views.pad(self.rows);

@@ -11,6 +11,7 @@ use arrow::array::{Array, AsArray};
 use base64::Engine;
 use proptest::prelude::*;
 use prost::Message;
+use weir_pdata::span_ids::{as_texts, in_parts as in_parts_of};
 use weir_pdata::{
     Arrivals, DecodeError, Decoded, Demand, Encoded, Format, Projection, Signal, decode, schema,
 };
@@ -86,6 +87,24 @@ proptest! {
         prop_assert_eq!(decoded.rejected, []);
         prop_assert_eq!(decoded.backwards, backwards);
         prop_assert_eq!(decoded.empty, segments.iter().filter(|segment| segment.spans.is_empty()).count());
+    }
+
+    #[test]
+    fn ids_in_parts_make_the_same_texts(segments in prop::collection::vec(generate::segment(), 1..4)) {
+        let records: Vec<_> = segments.iter().map(Message::encode_to_vec).collect();
+        let encoded = encoded(records.iter().map(|record| &**record));
+        let whole = decode(&encoded, &Projection::everything()).columns;
+        let parts = Demand { id_parts: true, ..Demand::everything() };
+        let in_parts = decode(&encoded, &Projection::of(&parts)).columns;
+        prop_assert!(in_parts.column_by_name("span_id").is_none() && in_parts.column_by_name("parent_span_id").is_none());
+        let both = decode(&encoded, &Projection::of(&parts.and(Demand::everything()))).columns;
+        for made in [as_texts(&in_parts), as_texts(&both)] {
+            prop_assert_eq!(made.num_columns(), whole.num_columns());
+            for (field, column) in whole.schema_ref().fields().iter().zip(whole.columns()) {
+                prop_assert_eq!(made.column_by_name(field.name()).unwrap(), column, "{}", field.name());
+            }
+        }
+        prop_assert_eq!(&*in_parts_of(&both), &in_parts);
     }
 
     #[test]
