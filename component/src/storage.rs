@@ -29,7 +29,7 @@ pub trait Storage: Send + Sync {
     /// When it cannot be written.
     async fn put(&self, name: &str, key: &str, value: Vec<u8>) -> Result<(), StorageError>;
 
-    /// The value of `key` below `name`. A damaged one is set aside, counted, and reads as `None`.
+    /// The value of `key` below `name`. A damaged one is quarantined, counted, and reads as `None`.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -56,8 +56,8 @@ pub trait DiskQueue: Send + Sync {
     /// This record is not needed any more. Any order; does not wait.
     fn acknowledge(&self, number: u64);
 
-    /// This record cannot be used, because of `reason`: it is set aside, counted, logged, and not returned again.
-    fn set_aside(&self, record: Record, reason: &str);
+    /// This record cannot be used, because of `reason`: it is quarantined, counted, logged, and not returned again.
+    fn quarantine(&self, record: Record, reason: &str);
 
     /// No more records come: [`next`](Self::next) ends when it has returned all.
     fn end(&self);

@@ -160,9 +160,9 @@ async fn what_waits_on_disk_survives_kills_and_damage_costs_only_the_records_it_
     assert!(corrupt >= 1.0, "the flipped byte is reported");
     let again = times.iter().filter(|times| **times > 1).count();
     println!("delivered more than once: {again} of {ROWS} rows");
-    let aside = std::fs::read_dir(folder.path().join("disk/queues/file"))?
+    let quarantined = std::fs::read_dir(folder.path().join("disk/queues/file"))?
         .filter(|file| file.as_ref().is_ok_and(|file| file.path().extension() == Some("corrupt".as_ref())));
-    assert_eq!(aside.count(), 1, "the damaged bytes are set aside");
+    assert_eq!(quarantined.count(), 1, "the damaged bytes are quarantined");
     Ok(())
 }
 

@@ -80,7 +80,7 @@ impl QueueMetrics {
         }
     }
 
-    /// The counter of values of the state that were set aside.
+    /// The counter of values of the state that were quarantined.
     #[must_use]
     pub fn corrupt_values(telemetry: &Telemetry, storage: &str) -> Counter {
         telemetry.counter(&CORRUPT_RECORDS, &[storage, ""])

@@ -36,18 +36,18 @@ pub struct Queue {
 
 #[derive(Debug)]
 enum Command {
-    Append(Waiting),
+    Append(PendingAppend),
     /// There is room for a record that is read ahead.
-    Taken,
+    RecordTaken,
     Acknowledge(u64),
-    SetAside(Record, String),
+    Quarantine(Record, String),
     End,
     Close(oneshot::Sender<()>),
 }
 
 /// An append that is not confirmed.
 #[derive(Debug)]
-struct Waiting {
+struct PendingAppend {
     payload: Vec<u8>,
     reply: oneshot::Sender<Result<u64, StorageError>>,
 }
@@ -90,7 +90,7 @@ impl Queue {
             full: LogLimit::every_ms(60_000),
             trouble: LogLimit::every_ms(10_000),
         };
-        worker.show();
+        worker.update_gauges();
         let thread = std::thread::Builder::new().name("weir-queue".to_owned()).spawn(move || {
             let closed = worker.run(&receiver);
             drop((receiver, kept));
@@ -112,7 +112,7 @@ impl Queue {
 impl DiskQueue for Queue {
     fn append(&self, record: Vec<u8>) -> Appending {
         let (reply, appending) = Appending::new(Arc::clone(&self.name));
-        self.command(Command::Append(Waiting { payload: record, reply }));
+        self.command(Command::Append(PendingAppend { payload: record, reply }));
         appending
     }
 
@@ -122,7 +122,7 @@ impl DiskQueue for Queue {
 
     async fn next(&self) -> Option<Record> {
         let record = self.records.lock().await.recv().await;
-        self.command(Command::Taken);
+        self.command(Command::RecordTaken);
         record
     }
 
@@ -130,8 +130,8 @@ impl DiskQueue for Queue {
         self.command(Command::Acknowledge(number));
     }
 
-    fn set_aside(&self, record: Record, reason: &str) {
-        self.command(Command::SetAside(record, reason.to_owned()));
+    fn quarantine(&self, record: Record, reason: &str) {
+        self.command(Command::Quarantine(record, reason.to_owned()));
     }
 
     fn end(&self) {
@@ -160,7 +160,7 @@ struct Worker {
     log: Log,
     fsync: Fsync,
     metrics: QueueMetrics,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<PendingAppend>,
     /// Records read ahead go here. `None` when no more come.
     out: Option<mpsc::Sender<Record>>,
     ended: bool,
@@ -180,8 +180,8 @@ impl Worker {
         loop {
             self.append_waiting();
             self.timers();
-            self.hand_out();
-            self.show();
+            self.read_ahead();
+            self.update_gauges();
             let due = [self.retry, self.sync_due, self.position_due].into_iter().flatten().min();
             let first = match due {
                 None => receiver.recv().ok(),
@@ -209,12 +209,12 @@ impl Worker {
         let before = self.log.bytes();
         match command {
             Command::Append(waiting) => self.waiting.push_back(waiting),
-            Command::Taken => {}
+            Command::RecordTaken => {}
             Command::Acknowledge(number) => {
                 self.log.acknowledge(number);
                 self.position_due.get_or_insert_with(|| Instant::now() + PAUSE);
             }
-            Command::SetAside(record, reason) => self.log.set_aside(&record, &reason),
+            Command::Quarantine(record, reason) => self.log.quarantine(&record, &reason),
             Command::End => self.ended = true,
             Command::Close(reply) => self.closing = Some(reply),
         }
@@ -237,9 +237,14 @@ impl Worker {
                 }
                 Err(AppendError::Full) => {
                     self.waiting.push_front(waiting);
-                    if let Some(more) = self.full.allow(self.now_ms()) {
+                    if let Some(suppressed) = self.full.allow(self.now_ms()) {
                         let bytes = self.log.bytes();
-                        tracing::warn!(queue = self.name, bytes, more, "the queue is full; its input waits");
+                        tracing::warn!(
+                            queue = self.name,
+                            bytes,
+                            suppressed,
+                            "the queue is full; its input waits"
+                        );
                     }
                     break;
                 }
@@ -260,7 +265,7 @@ impl Worker {
                         "the disk did not take what was written to the queue; writing it again",
                         &error,
                     );
-                    self.log.take_back();
+                    self.log.withdraw_unsynced();
                 }
             }
             Fsync::Interval(every) => {
@@ -268,7 +273,7 @@ impl Worker {
             }
             Fsync::Never => {}
         }
-        self.show();
+        self.update_gauges();
         let safe = self.log.next();
         while let Some((_, waiting)) = written.pop_if(|(number, _)| *number >= safe) {
             self.waiting.push_front(waiting);
@@ -296,7 +301,7 @@ impl Worker {
     }
 
     /// Reads ahead.
-    fn hand_out(&mut self) {
+    fn read_ahead(&mut self) {
         // Nobody else sends: where there is room now, there is room for the record.
         while let Some(out) = self.out.as_ref().filter(|out| out.capacity() > 0 && !out.is_closed()) {
             match self.log.read() {
@@ -323,12 +328,12 @@ impl Worker {
     fn failed(&mut self, what: &str, error: &std::io::Error) {
         self.metrics.errors.inc();
         self.retry = Some(Instant::now() + PAUSE);
-        if let Some(more) = self.trouble.allow(self.now_ms()) {
-            tracing::error!(queue = self.name, %error, more, "{what}");
+        if let Some(suppressed) = self.trouble.allow(self.now_ms()) {
+            tracing::error!(queue = self.name, %error, suppressed, "{what}");
         }
     }
 
-    fn show(&self) {
+    fn update_gauges(&self) {
         self.metrics.bytes.set(i64::try_from(self.log.bytes()).unwrap_or(i64::MAX));
         self.metrics.records.set(i64::try_from(self.log.records()).unwrap_or(i64::MAX));
     }

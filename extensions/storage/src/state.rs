@@ -41,7 +41,7 @@ impl State {
         if bytes > LONGEST {
             return Err(StorageError::TooLarge { bytes, max: LONGEST });
         }
-        let (folder, stem) = self.place(name, key)?;
+        let (folder, stem) = self.folder_and_stem(name, key)?;
         let (new, path) = (folder.join(format!("{stem}.new")), folder.join(format!("{stem}.value")));
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let write = || -> io::Result<()> {
@@ -62,12 +62,12 @@ impl State {
         write().map_err(|error| StorageError::Failed(format!("cannot write {}: {error}", path.display())))
     }
 
-    /// The value; `None` when there is none, or it was damaged and has been set aside.
+    /// The value; `None` when there is none, or it was damaged and has been quarantined.
     ///
     /// # Errors
     /// When it cannot be read, or another version of Weir wrote it.
     pub fn get(&self, name: &str, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
-        let (folder, stem) = self.place(name, key)?;
+        let (folder, stem) = self.folder_and_stem(name, key)?;
         let path = folder.join(format!("{stem}.value"));
         let failed = |what: &str| StorageError::Failed(format!("cannot read {}: {what}", path.display()));
         let bytes = match read(&path) {
@@ -81,23 +81,23 @@ impl State {
             }
             Checked::Damaged => {
                 self.corrupt.inc();
-                let aside = folder.join(format!("{stem}.corrupt"));
-                std::fs::rename(&path, &aside).map_err(|error| failed(&error.to_string()))?;
-                tracing::error!(value = %path.display(), set_aside = %aside.display(), "a damaged value was set aside");
+                let kept = folder.join(format!("{stem}.corrupt"));
+                std::fs::rename(&path, &kept).map_err(|error| failed(&error.to_string()))?;
+                tracing::error!(value = %path.display(), quarantined = %kept.display(), "a damaged value was quarantined");
                 Ok(None)
             }
         }
     }
 
-    fn place(&self, name: &str, key: &str) -> Result<(PathBuf, String), StorageError> {
-        let part = |text: &str| {
+    fn folder_and_stem(&self, name: &str, key: &str) -> Result<(PathBuf, String), StorageError> {
+        let checked = |text: &str| {
             file_name(text).ok_or_else(|| {
                 StorageError::Failed(format!(
                     "`{text}` cannot be a name in a storage: it is empty or too long"
                 ))
             })
         };
-        Ok((self.directory.join(part(name)?), part(key)?))
+        Ok((self.directory.join(checked(name)?), checked(key)?))
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_value_is_set_aside_and_reads_as_absent() {
+    fn a_damaged_value_is_quarantined_and_reads_as_absent() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/a/b.value");
         let (values, corrupt) = state(directory.path());

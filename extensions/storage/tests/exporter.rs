@@ -217,7 +217,7 @@ async fn a_full_disk_bound_makes_the_input_wait() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_no_batch_is_set_aside_and_the_others_are_delivered() {
+async fn a_record_that_is_no_batch_is_quarantined_and_the_others_are_delivered() {
     let directory = tempfile::tempdir().unwrap();
     let (extension, _) = storage(directory.path(), LARGE).await;
     let queue = extension.storage().unwrap().open_queue("test").await.unwrap();
@@ -232,8 +232,8 @@ async fn a_record_that_is_no_batch_is_set_aside_and_the_others_are_delivered() {
         metrics.contains("weir_storage_corrupt_records_total{storage=\"storage\",queue=\"test\"} 1"),
         "{metrics}"
     );
-    let aside = directory.path().join("storage/queues/test/00000000000000000001-record.corrupt");
-    assert_eq!(std::fs::read(aside).unwrap(), b"nonsense");
+    let kept = directory.path().join("storage/queues/test/00000000000000000001-record.corrupt");
+    assert_eq!(std::fs::read(kept).unwrap(), b"nonsense");
 }
 
 #[tokio::test]

@@ -236,14 +236,14 @@ fn a_flipped_byte_anywhere_costs_at_most_the_record_it_hits() {
                 assert_eq!(read, [], "{at}: only what was appended");
                 assert_eq!(metrics.torn_tails.get(), 0, "{at}");
                 // The header of a segment costs no record. Of a record that was acknowledged before, nothing is told.
-                let aside = std::fs::read_dir(directory.path())
+                let quarantined = std::fs::read_dir(directory.path())
                     .unwrap()
                     .filter(|file| file.as_ref().unwrap().path().extension() == Some("corrupt".as_ref()))
                     .count();
-                assert!(aside > 0 || lost == 0, "{at}: lost without a trace");
+                assert!(quarantined > 0 || lost == 0, "{at}: lost without a trace");
                 assert!(lost == 0 || metrics.corrupt_segments.get() == 1, "{at}");
                 if acknowledged == 0 {
-                    assert!(aside == 1 && metrics.corrupt_segments.get() == 1, "{at}: seen");
+                    assert!(quarantined == 1 && metrics.corrupt_segments.get() == 1, "{at}: seen");
                 }
             }
         }
@@ -334,13 +334,13 @@ fn a_full_queue_refuses_until_a_segment_is_acknowledged() {
 }
 
 #[test]
-fn a_record_that_cannot_be_used_is_set_aside_and_done_with() {
+fn a_record_that_cannot_be_used_is_quarantined_and_done_with() {
     let limits = limits(100_000, 10_000);
     let directory = tempfile::tempdir().unwrap();
     let (mut log, metrics) = open(directory.path(), limits);
     log.append(b"nonsense").unwrap();
     let record = log.read().unwrap().unwrap();
-    log.set_aside(&record, "not a batch");
+    log.quarantine(&record, "not a batch");
     assert_eq!((log.records(), metrics.corrupt_records.get()), (0, 1));
     let kept = directory.path().join("00000000000000000001-record.corrupt");
     assert_eq!(std::fs::read(kept).unwrap(), b"nonsense");
@@ -372,7 +372,7 @@ fn what_a_failed_sync_takes_back_can_be_appended_again() {
         assert_eq!(read_all(&mut log), records);
         log.append(b"lost").unwrap();
         log.append(b"lost too").unwrap();
-        assert_eq!(log.take_back(), 2);
+        assert_eq!(log.withdraw_unsynced(), 2);
         assert_eq!((log.records(), log.bytes()), (u64::from(synced), disk(directory.path())));
         records.push((log.append(b"again").unwrap(), b"again".to_vec()));
         log.sync().unwrap();

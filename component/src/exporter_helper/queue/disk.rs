@@ -206,7 +206,7 @@ pub(crate) async fn read(
         let (batch, queued_ms) = match disk_record::decode(&record.payload) {
             Ok(read) => read,
             Err(reason) => {
-                disk.set_aside(record, &reason);
+                disk.quarantine(record, &reason);
                 continue;
             }
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Acknowledgements in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct AckedRanges {
     position: u64,
     /// Acknowledged ranges above the position, begin to end (exclusive). They neither touch nor overlap.
     above: BTreeMap<u64, u64>,
@@ -12,11 +12,11 @@ pub struct Progress {
     count: u64,
 }
 
-impl Progress {
+impl AckedRanges {
     /// Everything below `position` is acknowledged.
     #[must_use]
-    pub fn at(position: u64) -> Progress {
-        Progress { position, above: BTreeMap::new(), count: 0 }
+    pub fn at(position: u64) -> AckedRanges {
+        AckedRanges { position, above: BTreeMap::new(), count: 0 }
     }
 
     /// The lowest number that is not acknowledged.
@@ -76,17 +76,17 @@ mod tests {
     fn the_position_is_the_lowest_number_not_acknowledged() {
         for seed in 0..200 {
             let mut random = StdRng::seed_from_u64(seed);
-            let (mut progress, mut model) = (Progress::at(1), BTreeSet::new());
+            let (mut acked, mut model) = (AckedRanges::at(1), BTreeSet::new());
             for _ in 0..60 {
                 let begin = random.random_range(0..40u64);
                 let end = begin + random.random_range(0..5);
                 model.extend(begin.max(1)..end);
-                let before = progress.position();
-                let moved = progress.acknowledge(begin, end);
+                let before = acked.position();
+                let moved = acked.acknowledge(begin, end);
                 let lowest = (1..).find(|number| !model.contains(number)).unwrap();
-                assert_eq!(progress.position(), lowest, "seed {seed}");
+                assert_eq!(acked.position(), lowest, "seed {seed}");
                 assert_eq!(moved, lowest > before, "seed {seed}");
-                assert_eq!(progress.ahead() as usize, model.range(lowest..).count(), "seed {seed}");
+                assert_eq!(acked.ahead() as usize, model.range(lowest..).count(), "seed {seed}");
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A queue on disk, without threads: a log of records in segments. See `docs/storage-format.md`.
 //!
+//! [`Log`] has the files. How it is opened after a crash is in `recovery`, how it is read over damage in `read`.
+//!
 //! One owner calls it. Nothing is written when it is dropped, so dropping one is what a crash leaves behind;
 //! [`Log::close`] writes down what was acknowledged.
 
@@ -8,6 +10,7 @@ mod format;
 mod position;
 mod quarantine;
 mod read;
+mod read_cursor;
 mod recovery;
 mod segment_scan;
 
@@ -15,16 +18,16 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use weir_component::storage::{Record, StorageError};
 
 use crate::config::{Fsync, Limits};
-use crate::log::acked_ranges::Progress;
+use crate::log::acked_ranges::AckedRanges;
 use crate::log::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, segment_header};
 use crate::log::position::PositionFile;
-use crate::log::quarantine::Aside;
-use crate::log::read::Reader;
+use crate::log::quarantine::Quarantine;
+use crate::log::read_cursor::ReadCursor;
 use crate::metrics::QueueMetrics;
 use crate::names::segment_name;
 
@@ -38,12 +41,12 @@ pub struct Log {
     pub(crate) active: Option<Active>,
     /// The number of the next record.
     pub(crate) next: u64,
-    pub(crate) progress: Progress,
+    pub(crate) acked: AckedRanges,
     pub(crate) position: PositionFile,
     /// The file could not be written: try again.
     pub(crate) position_due: bool,
-    pub(crate) reader: Reader,
-    pub(crate) aside: Aside,
+    pub(crate) cursor: ReadCursor,
+    pub(crate) quarantine: Quarantine,
     pub(crate) metrics: QueueMetrics,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
@@ -88,14 +91,6 @@ pub enum AppendError {
 }
 
 impl Log {
-    /// Opens the queue in `directory`, made when missing, and repairs what a crash has left.
-    ///
-    /// # Errors
-    /// When the directory cannot be used, or another version of Weir wrote it.
-    pub fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {
-        crate::log::recovery::open(directory, limits, metrics)
-    }
-
     /// Appends a record and returns its number. It is safe after [`sync`](Self::sync).
     ///
     /// # Errors
@@ -112,7 +107,7 @@ impl Log {
         let needed = if begin { SEGMENT_HEADER + span } else { span };
         if self.bytes + needed > self.limits.max_bytes {
             // What is all acknowledged need not wait until it is long enough.
-            if self.active.is_none() || self.progress.position() < self.next {
+            if self.active.is_none() || self.acked.position() < self.next {
                 return Err(AppendError::Full);
             }
             self.seal()?;
@@ -121,7 +116,7 @@ impl Log {
         }
         if begin {
             self.seal()?;
-            self.begin()?;
+            self.begin_segment()?;
         }
         let number = self.next;
         let Some(active) = &mut self.active else { return Err(io::Error::other("no segment").into()) };
@@ -158,9 +153,9 @@ impl Log {
         }
     }
 
-    /// After a failed [`sync`](Self::sync): takes back what was appended since the last one that succeeded. None
+    /// After a failed [`sync`](Self::sync): withdraws what was appended since the last one that succeeded. None
     /// of it may have been read. Returns how many records that were; they can be appended again, to a new file.
-    pub fn take_back(&mut self) -> u64 {
+    pub fn withdraw_unsynced(&mut self) -> u64 {
         let Some(mut active) = self.active.take() else { return 0 };
         let (bytes, next) = active.synced;
         let count = self.next - next;
@@ -173,33 +168,25 @@ impl Log {
             self.sealed.push_back(Sealed { first: active.first, end: next, bytes });
         } else {
             self.bytes -= bytes;
-            self.reader.forget(active.first);
+            self.cursor.forget(active.first);
             let _ = std::fs::remove_file(self.directory.join(segment_name(active.first)));
         }
         count
     }
 
-    /// The next record that was not read since the log was opened.
-    ///
-    /// # Errors
-    /// When a file cannot be read. Trying again continues at the same record.
-    pub fn read(&mut self) -> io::Result<Option<Record>> {
-        crate::log::read::read(self)
-    }
-
     /// Acknowledges a record that was read. Space of segments that are all acknowledged is free afterwards.
     pub fn acknowledge(&mut self, number: u64) {
-        if number < self.reader.next() {
+        if number < self.cursor.next {
             self.acknowledge_range(number, number + 1);
         }
     }
 
-    /// Sets aside a record that its reader could not use, and acknowledges it.
-    pub fn set_aside(&mut self, record: &Record, reason: &str) {
+    /// Quarantines a record that its reader could not use, and acknowledges it.
+    pub fn quarantine(&mut self, record: &Record, reason: &str) {
         self.metrics.corrupt_records.inc();
-        let file = self.aside.keep(record.number, "record", &record.payload);
+        let file = self.quarantine.keep(record.number, "record", &record.payload);
         let directory = self.directory.display();
-        tracing::error!(%directory, number = record.number, reason, set_aside = ?file, "a record cannot be used");
+        tracing::error!(%directory, number = record.number, reason, quarantined = ?file, "a record cannot be used");
         self.acknowledge(record.number);
     }
 
@@ -212,7 +199,7 @@ impl Log {
     /// Records that are not acknowledged.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.next - self.progress.position() - self.progress.ahead()
+        self.next - self.acked.position() - self.acked.ahead()
     }
 
     /// The number of the next record to be appended.
@@ -224,7 +211,7 @@ impl Log {
     /// Records that were not read yet.
     #[must_use]
     pub fn unread(&self) -> u64 {
-        self.next.saturating_sub(self.reader.next())
+        self.next.saturating_sub(self.cursor.next)
     }
 
     /// Writes down what was acknowledged, if that could not be done at once, and waits until the disk has it (not
@@ -234,7 +221,7 @@ impl Log {
     /// When it cannot be written. Not writing it makes a restart return more records again, no more.
     pub fn sync_position(&mut self) -> io::Result<()> {
         if self.position_due {
-            self.position.write(self.progress.position())?;
+            self.position.write(self.acked.position())?;
             self.position_due = false;
         }
         if self.limits.fsync == Fsync::Never { Ok(()) } else { self.position.sync() }
@@ -251,11 +238,11 @@ impl Log {
 
     /// Acknowledges these records, read or lost.
     pub(crate) fn acknowledge_range(&mut self, begin: u64, end: u64) {
-        if !self.progress.acknowledge(begin, end) {
+        if !self.acked.acknowledge(begin, end) {
             return;
         }
         self.position_due = true;
-        if let Err(error) = self.position.write(self.progress.position()) {
+        if let Err(error) = self.position.write(self.acked.position()) {
             self.metrics.errors.inc();
             tracing::warn!(directory = %self.directory.display(), %error, "cannot write what is acknowledged; trying again");
         } else {
@@ -267,7 +254,7 @@ impl Log {
     /// Deletes segments that are all acknowledged.
     pub(crate) fn delete_acknowledged(&mut self) {
         while let Some(oldest) = self.sealed.front().copied() {
-            if oldest.end > self.progress.position() {
+            if oldest.end > self.acked.position() {
                 break;
             }
             // First the position: else a power cut between the two looks like a loss.
@@ -284,7 +271,7 @@ impl Log {
                 break;
             }
             self.sealed.pop_front();
-            self.reader.forget(oldest.first);
+            self.cursor.forget(oldest.first);
             self.bytes -= oldest.bytes;
         }
     }
@@ -301,7 +288,7 @@ impl Log {
     }
 
     /// Begins a segment.
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin_segment(&mut self) -> io::Result<()> {
         let path = self.directory.join(segment_name(self.next));
         let made =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).and_then(

@@ -1,21 +1,21 @@
-//! Bytes that were set aside: kept for whoever wants to look, never read again.
+//! Damaged bytes, kept for people to look at. They are never read again.
 
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The set-aside files of one queue, together at most `max` bytes: the oldest go.
+/// The quarantined files of one queue, together at most `max` bytes: the oldest go.
 #[derive(Debug)]
-pub struct Aside {
+pub struct Quarantine {
     directory: PathBuf,
     max: u64,
 }
 
-impl Aside {
+impl Quarantine {
     /// Files in `directory`, at most `max` bytes together.
     #[must_use]
-    pub fn new(directory: &Path, max: u64) -> Aside {
-        Aside { directory: directory.to_owned(), max }
+    pub fn new(directory: &Path, max: u64) -> Quarantine {
+        Quarantine { directory: directory.to_owned(), max }
     }
 
     /// Most bytes of one file.
@@ -38,7 +38,7 @@ impl Aside {
         Ok(path)
     }
 
-    /// Deletes the oldest files until `bytes` more fit. The file at `path` is about to be written anew.
+    /// Deletes the oldest files until `bytes` more fit. The file at `path` is about to be overwritten.
     fn make_room(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
@@ -56,7 +56,7 @@ impl Aside {
                 break;
             }
             std::fs::remove_file(&file)?;
-            tracing::warn!(file = %file.display(), "deleted the oldest set-aside file: there is no room for more");
+            tracing::warn!(file = %file.display(), "deleted the oldest quarantined file: there is no room for more");
             total -= len;
         }
         Ok(())
@@ -70,12 +70,12 @@ mod tests {
     #[test]
     fn the_oldest_files_go_and_the_bound_holds() {
         let directory = tempfile::tempdir().unwrap();
-        let aside = Aside::new(directory.path(), 100);
+        let quarantine = Quarantine::new(directory.path(), 100);
         for offset in 0..20 {
-            aside.keep(1, offset, &[7; 40]).unwrap();
-            aside.keep(1, offset, &[7; 40]).unwrap();
+            quarantine.keep(1, offset, &[7; 40]).unwrap();
+            quarantine.keep(1, offset, &[7; 40]).unwrap();
         }
-        aside.keep(2, 0, &[7; 1000]).unwrap();
+        quarantine.keep(2, 0, &[7; 1000]).unwrap();
         let sizes: Vec<u64> = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|file| file.unwrap().metadata().unwrap().len())

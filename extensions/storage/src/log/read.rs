@@ -8,71 +8,41 @@ use weir_component::storage::Record;
 
 use crate::log::Log;
 use crate::log::format::{SEGMENT_HEADER, SegmentHeader, read_segment_header};
-use crate::log::segment_scan::{Step, Walker};
+use crate::log::read_cursor::SegmentCursor;
+use crate::log::segment_scan::{SegmentScan, Step};
 use crate::names::segment_name;
 
-/// How far a log was read.
-#[derive(Debug)]
-pub struct Reader {
-    next: u64,
-    place: Option<Place>,
-}
-
-/// A place in a segment.
-#[derive(Debug)]
-struct Place {
-    first: u64,
-    walker: Walker,
-    offset: u64,
-    /// The lowest number that can come.
-    from: u64,
-    damaged: bool,
-}
-
-impl Reader {
-    /// Begins with record `next`.
-    #[must_use]
-    pub fn at(next: u64) -> Reader {
-        Reader { next, place: None }
-    }
-
-    /// The number of the record to read next.
-    #[must_use]
-    pub fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// The segment that begins with this record is gone.
-    pub fn forget(&mut self, first: u64) {
-        self.place.take_if(|place| place.first == first);
+impl Log {
+    /// The next record that was not read since the log was opened.
+    ///
+    /// # Errors
+    /// When a file cannot be read. Trying again continues at the same record.
+    pub fn read(&mut self) -> io::Result<Option<Record>> {
+        read(self)
     }
 }
 
-/// The next record, if there is one.
-///
-/// # Errors
-/// When a file cannot be read; the next call tries the same place.
-pub fn read(log: &mut Log) -> io::Result<Option<Record>> {
-    while log.reader.next < log.next {
-        let Some((first, end, bytes)) = segment(log) else { return Ok(None) };
-        if first > log.reader.next {
-            lose(log, first);
+fn read(log: &mut Log) -> io::Result<Option<Record>> {
+    while log.cursor.next < log.next {
+        let Some((first, end, bytes)) = segment_to_read(log) else { return Ok(None) };
+        if first > log.cursor.next {
+            skip_lost(log, first);
         }
-        let mut place = match log.reader.place.take().filter(|place| place.first == first) {
-            Some(place) => place,
+        let mut segment = match log.cursor.segment.take().filter(|segment| segment.first == first) {
+            Some(segment) => segment,
             None => match open(log, first, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     log.metrics.corrupt_segments.inc();
-                    lose(log, end);
+                    skip_lost(log, end);
                     continue;
                 }
                 opened => opened?,
             },
         };
-        place.walker.grow(bytes);
-        let step = place.walker.step(place.offset, place.from, end);
-        let record = step.map(|step| handle(log, &mut place, step, end));
-        log.reader.place = Some(place);
+        segment.scan.grow(bytes);
+        let step = segment.scan.step(segment.offset, segment.from, end);
+        let record = step.map(|step| take_step(log, &mut segment, step, end));
+        log.cursor.segment = Some(segment);
         if let Some(record) = record? {
             return Ok(Some(record));
         }
@@ -81,95 +51,95 @@ pub fn read(log: &mut Log) -> io::Result<Option<Record>> {
 }
 
 /// The oldest segment with a record that is to be read: its first number, its end, its length.
-fn segment(log: &Log) -> Option<(u64, u64, u64)> {
-    let next = log.reader.next;
+fn segment_to_read(log: &Log) -> Option<(u64, u64, u64)> {
+    let next = log.cursor.next;
     let sealed = log.sealed.iter().find(|segment| segment.end > next);
     let sealed = sealed.map(|segment| (segment.first, segment.end, segment.bytes));
     sealed.or_else(|| log.active.as_ref().map(|active| (active.first, log.next, active.bytes)))
 }
 
-fn open(log: &Log, first: u64, bytes: u64) -> io::Result<Place> {
+fn open(log: &Log, first: u64, bytes: u64) -> io::Result<SegmentCursor> {
     let file = File::open(log.directory.join(segment_name(first)))?;
-    let walker = Walker::new(file, bytes);
-    let mut place = Place { first, walker, offset: SEGMENT_HEADER, from: first, damaged: false };
-    let header = place.walker.bytes(0, SEGMENT_HEADER, SEGMENT_HEADER)?;
+    let scan = SegmentScan::new(file, bytes);
+    let mut segment = SegmentCursor { first, scan, offset: SEGMENT_HEADER, from: first, damaged: false };
+    let header = segment.scan.bytes(0, SEGMENT_HEADER, SEGMENT_HEADER)?;
     if read_segment_header(&header, first) != SegmentHeader::Good {
-        damage(log, &mut place, 0..SEGMENT_HEADER);
+        quarantine_bytes(log, &mut segment, 0..SEGMENT_HEADER);
     }
-    Ok(place)
+    Ok(segment)
 }
 
 /// Moves on by one step. `None` when that gave no record to return.
-fn handle(log: &mut Log, place: &mut Place, step: Step, end: u64) -> Option<Record> {
+fn take_step(log: &mut Log, segment: &mut SegmentCursor, step: Step, end: u64) -> Option<Record> {
     match step {
         Step::Record(header) => {
-            place.offset += header.span();
-            place.from = header.number + 1;
-            if header.number < log.reader.next {
+            segment.offset += header.span();
+            segment.from = header.number + 1;
+            if header.number < log.cursor.next {
                 return None; // acknowledged before the start
             }
-            if header.number > log.reader.next {
-                note(log, place);
-                lose(log, header.number);
+            if header.number > log.cursor.next {
+                count_damaged(log, segment);
+                skip_lost(log, header.number);
             }
-            log.reader.next = header.number + 1;
-            Some(Record { number: header.number, payload: place.walker.take_payload() })
+            log.cursor.next = header.number + 1;
+            Some(Record { number: header.number, payload: segment.scan.take_payload() })
         }
         Step::BadPayload(header) => {
-            let from = place.offset;
-            place.offset += header.span();
-            place.from = header.number + 1;
-            if header.number >= log.reader.next {
-                damage(log, place, from..place.offset);
-                lose(log, header.number + 1);
+            let from = segment.offset;
+            segment.offset += header.span();
+            segment.from = header.number + 1;
+            if header.number >= log.cursor.next {
+                quarantine_bytes(log, segment, from..segment.offset);
+                skip_lost(log, header.number + 1);
             }
             None
         }
         Step::Garbage { to } => {
-            damage(log, place, place.offset..to);
-            place.offset = to;
+            quarantine_bytes(log, segment, segment.offset..to);
+            segment.offset = to;
             None
         }
         Step::Torn | Step::End => {
-            note(log, place);
-            lose(log, end);
+            count_damaged(log, segment);
+            skip_lost(log, end);
             None
         }
     }
 }
 
-/// Sets damaged bytes aside.
-fn damage(log: &Log, place: &mut Place, range: Range<u64>) {
-    note(log, place);
-    let kept = place
-        .walker
-        .bytes(range.start, range.end, log.aside.max())
-        .and_then(|bytes| log.aside.keep(place.first, range.start, &bytes));
-    let segment = log.directory.join(segment_name(place.first));
+/// Quarantines damaged bytes.
+fn quarantine_bytes(log: &Log, segment: &mut SegmentCursor, range: Range<u64>) {
+    count_damaged(log, segment);
+    let kept = segment
+        .scan
+        .bytes(range.start, range.end, log.quarantine.max())
+        .and_then(|bytes| log.quarantine.keep(segment.first, range.start, &bytes));
+    let path = log.directory.join(segment_name(segment.first));
     match kept {
-        Ok(set_aside) => tracing::error!(
-            segment = %segment.display(), bytes = ?range, set_aside = %set_aside.display(), "damaged bytes in a queue"
+        Ok(kept) => tracing::error!(
+            segment = %path.display(), bytes = ?range, quarantined = %kept.display(), "damaged bytes in a queue"
         ),
         Err(error) => tracing::error!(
-            segment = %segment.display(), bytes = ?range, %error, "damaged bytes in a queue; they could not be set aside"
+            segment = %path.display(), bytes = ?range, %error, "damaged bytes in a queue; they could not be quarantined"
         ),
     }
 }
 
-/// Counts the segment of this place as damaged, once.
-fn note(log: &Log, place: &mut Place) {
-    if !std::mem::replace(&mut place.damaged, true) {
+/// Counts the segment as damaged, once.
+fn count_damaged(log: &Log, segment: &mut SegmentCursor) {
+    if !std::mem::replace(&mut segment.damaged, true) {
         log.metrics.corrupt_segments.inc();
     }
 }
 
-/// The records up to `end` are lost.
-fn lose(log: &mut Log, end: u64) {
-    let begin = log.reader.next;
+/// Goes on at `end`: the records before it are lost.
+fn skip_lost(log: &mut Log, end: u64) {
+    let begin = log.cursor.next;
     log.metrics.corrupt_records.inc_by(end - begin);
     tracing::error!(
         directory = %log.directory.display(), from = begin, to = end - 1, records = end - begin, "records of a queue are lost"
     );
-    log.reader.next = end;
+    log.cursor.next = end;
     log.acknowledge_range(begin, end);
 }

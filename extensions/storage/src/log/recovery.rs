@@ -8,18 +8,27 @@ use std::path::{Path, PathBuf};
 use weir_component::storage::StorageError;
 
 use crate::config::{Fsync, Limits};
-use crate::log::acked_ranges::Progress;
+use crate::log::acked_ranges::AckedRanges;
 use crate::log::format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, VERSION, read_segment_header};
 use crate::log::position::PositionFile;
-use crate::log::quarantine::Aside;
-use crate::log::read::Reader;
-use crate::log::segment_scan::{Step, Walker};
+use crate::log::quarantine::Quarantine;
+use crate::log::read_cursor::ReadCursor;
+use crate::log::segment_scan::{SegmentScan, Step};
 use crate::log::{Log, Sealed};
 use crate::metrics::QueueMetrics;
 use crate::names::{segment_name, segment_of};
 
-/// Opens the log in `directory`.
-pub(crate) fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {
+impl Log {
+    /// Opens the queue in `directory`, made when missing, and repairs what a crash has left.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another version of Weir wrote it.
+    pub fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {
+        open(directory, limits, metrics)
+    }
+}
+
+fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> Result<Log, StorageError> {
     let failed = |what: &str, path: &Path, error: io::Error| {
         StorageError::Failed(format!("cannot {what} {}: {error}", path.display()))
     };
@@ -31,18 +40,18 @@ pub(crate) fn open(directory: &Path, limits: Limits, metrics: QueueMetrics) -> R
         tracing::warn!(directory = %directory.display(), "no valid position file: all records are delivered again");
     }
     let start = known.or(firsts.first().copied()).unwrap_or(1);
-    let aside = Aside::new(directory, limits.max_bytes / 8);
+    let quarantine = Quarantine::new(directory, limits.max_bytes / 8);
     let mut log = Log {
         directory: directory.to_owned(),
         limits,
         sealed: VecDeque::new(),
         active: None,
         next: start,
-        progress: Progress::at(start),
+        acked: AckedRanges::at(start),
         position,
         position_due: false,
-        reader: Reader::at(start),
-        aside,
+        cursor: ReadCursor::at(start),
+        quarantine,
         metrics,
         bytes: 0,
     };
@@ -95,8 +104,8 @@ fn check(path: &PathBuf, first: u64) -> Result<(File, u64), StorageError> {
     };
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
-    let walker = Walker::new(file.try_clone().map_err(failed)?, bytes);
-    let header = walker.bytes(0, SEGMENT_HEADER, SEGMENT_HEADER).map_err(failed)?;
+    let scan = SegmentScan::new(file.try_clone().map_err(failed)?, bytes);
+    let header = scan.bytes(0, SEGMENT_HEADER, SEGMENT_HEADER).map_err(failed)?;
     match read_segment_header(&header, first) {
         SegmentHeader::Version(version) => Err(StorageError::Failed(format!(
             "the segment {} has format version {version}, this program reads {VERSION}: empty the queue with the version of Weir that wrote it, or move its directory away",
@@ -108,12 +117,12 @@ fn check(path: &PathBuf, first: u64) -> Result<(File, u64), StorageError> {
 
 /// Cuts off what the last segment has behind its last record. `None` when nothing is left; the file is then deleted.
 fn repair(log: &Log, path: &Path, file: File, first: u64, bytes: u64) -> io::Result<Option<Sealed>> {
-    let mut walker = Walker::new(file, bytes);
+    let mut scan = SegmentScan::new(file, bytes);
     let (mut at, mut from) = (SEGMENT_HEADER, first);
     // No more records than this can be in the file.
     let end = first + bytes / RECORD_HEADER + 1;
     let tail = loop {
-        match walker.step(at, from, end)? {
+        match scan.step(at, from, end)? {
             Step::Record(header) | Step::BadPayload(header) => {
                 at += header.span();
                 from = header.number + 1;
@@ -130,9 +139,10 @@ fn repair(log: &Log, path: &Path, file: File, first: u64, bytes: u64) -> io::Res
     } else if let Step::Garbage { .. } = tail {
         log.metrics.corrupt_segments.inc();
         log.metrics.corrupt_records.inc();
-        let kept =
-            walker.bytes(at, bytes, log.aside.max()).and_then(|bytes| log.aside.keep(first, at, &bytes));
-        tracing::error!(segment = %path.display(), at, bytes, set_aside = ?kept, "cut off damaged bytes at the end of a queue");
+        let kept = scan
+            .bytes(at, bytes, log.quarantine.max())
+            .and_then(|bytes| log.quarantine.keep(first, at, &bytes));
+        tracing::error!(segment = %path.display(), at, bytes, quarantined = ?kept, "cut off damaged bytes at the end of a queue");
     }
     if from == first && at == SEGMENT_HEADER {
         std::fs::remove_file(path)?;

@@ -29,18 +29,18 @@ pub enum Step {
 
 /// A segment's file, up to the length that counts.
 #[derive(Debug)]
-pub struct Walker {
+pub struct SegmentScan {
     file: File,
     len: u64,
     /// The payload of the record found last.
     payload: Vec<u8>,
 }
 
-impl Walker {
+impl SegmentScan {
     /// Walks `file` up to `len`.
     #[must_use]
-    pub fn new(file: File, len: u64) -> Walker {
-        Walker { file, len, payload: Vec::new() }
+    pub fn new(file: File, len: u64) -> SegmentScan {
+        SegmentScan { file, len, payload: Vec::new() }
     }
 
     /// The file has grown.

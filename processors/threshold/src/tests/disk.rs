@@ -137,8 +137,8 @@ impl DiskQueue for GatedQueue {
         self.queue.acknowledge(number);
     }
 
-    fn set_aside(&self, record: Record, reason: &str) {
-        self.queue.set_aside(record, reason);
+    fn quarantine(&self, record: Record, reason: &str) {
+        self.queue.quarantine(record, reason);
     }
 
     fn end(&self) {

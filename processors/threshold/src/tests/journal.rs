@@ -118,8 +118,8 @@ impl DiskQueue for WatchedQueue {
         self.images.take();
     }
 
-    fn set_aside(&self, record: Record, reason: &str) {
-        self.inner.set_aside(record, reason);
+    fn quarantine(&self, record: Record, reason: &str) {
+        self.inner.quarantine(record, reason);
     }
 
     fn end(&self) {

@@ -339,7 +339,7 @@ impl Place {
                 Ok(entry) => recovery.read(entry),
                 Err(error) => {
                     reports.foreign(&error.to_string());
-                    queue.set_aside(record, &error.to_string());
+                    queue.quarantine(record, &error.to_string());
                 }
             }
         }
