@@ -3,7 +3,7 @@
 //! * [`Alarm`] is a row, and [`to_batch`] the batch of rows; [`Severity`] says how bad it is.
 //! * [`Compared`] reads `measure` and `threshold` out of a condition.
 //! * [`series_key`] and [`fingerprint()`] tell alarms apart, the same in every run.
-//! * [`Message`] is the template of the text; [`Alarm::facts`] and [`facts`] are the names that it knows.
+//! * [`Message`] is the template of the text; [`Alarm::template_context`] and [`template_context`] are the names that it knows.
 //!
 //! Guaranteed: a template means the same in every processor, and none of them can keep an alarm from going out.
 //!
@@ -11,11 +11,11 @@
 
 mod alarm;
 mod compared;
-pub mod facts;
 mod fingerprint;
 mod message;
 mod severity;
 mod template;
+pub mod template_context;
 
 pub use alarm::{Alarm, Labels, to_batch};
 pub use compared::Compared;

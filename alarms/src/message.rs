@@ -87,16 +87,16 @@ impl Message {
         template.and_then(|template| template::check(&template).ok()).unwrap_or_default()
     }
 
-    /// Renders with the names in `facts`; `default` is the text when there is no template or it fails.
+    /// Renders with the names in `context`; `default` is the text when there is no template or it fails.
     pub fn render(
         &self,
-        facts: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
+        context: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
         default: impl FnOnce() -> String,
     ) -> Rendered {
         let Some(source) = &self.0 else { return Rendered { text: default(), problem: None } };
-        let mut facts = serde_json::Value::Object(facts());
-        shorten(&mut facts);
-        let values = Value::from(Serde(facts));
+        let mut context = serde_json::Value::Object(context());
+        shorten(&mut context);
+        let values = Value::from(Serde(context));
         let problem = match render(source, &values, Undefined::IsAProblem) {
             Ok(text) => return Rendered { text, problem: None },
             Err(problem) => problem,
@@ -169,10 +169,10 @@ mod tests {
     use serde_json::json;
 
     fn render(template: &str) -> Rendered {
-        let facts =
+        let context =
             json!({"service": "pay", "value": 2300, "http": {"route": "/pay"}, "labels": {"a.b": "c"}});
-        let facts = || facts.as_object().unwrap().clone();
-        Message::parse(template).unwrap().render(facts, || "default".to_owned())
+        let context = || context.as_object().unwrap().clone();
+        Message::parse(template).unwrap().render(context, || "default".to_owned())
     }
 
     #[test]
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn values_are_not_templates() {
-        let facts = || [("service".to_owned(), json!("{{ 1 + 1 }}"))].into_iter().collect();
-        let rendered = Message::parse("${service}").unwrap().render(facts, String::new);
+        let context = || [("service".to_owned(), json!("{{ 1 + 1 }}"))].into_iter().collect();
+        let rendered = Message::parse("${service}").unwrap().render(context, String::new);
         assert_eq!(rendered.text, "{{ 1 + 1 }}");
     }
 

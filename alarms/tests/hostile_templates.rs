@@ -81,14 +81,14 @@ fn hostile() -> Vec<String> {
 
 fn try_all() {
     let text = "x".repeat(100_000);
-    let facts = json!({"service": text, "value": 2300.5, "count": 7, "labels": {"a": text, "b": "c"}});
+    let context = json!({"service": text, "value": 2300.5, "count": 7, "labels": {"a": text, "b": "c"}});
     for template in hostile() {
         // When the process ends here, this is the template that did it.
         eprintln!("{template:.100}");
         let began = Instant::now();
         if let Ok(message) = Message::parse(&template) {
             let _ = message.names();
-            let rendered = message.render(|| facts.as_object().unwrap().clone(), || "default".to_owned());
+            let rendered = message.render(|| context.as_object().unwrap().clone(), || "default".to_owned());
             assert!(rendered.text.len() < 9000, "{template}: {} bytes", rendered.text.len());
         }
         let took = began.elapsed();

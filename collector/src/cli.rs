@@ -18,7 +18,7 @@ use crate::replay::{self, ReplayArgs};
 use crate::run::Options;
 use crate::{logging, reference};
 
-/// Receives telemetry, computes exact event-time windows, judges them against rules, delivers the results.
+/// Receives telemetry, computes exact event-time windows, evaluates them against rules, delivers the results.
 #[derive(Parser)]
 #[command(
     name = "weir",

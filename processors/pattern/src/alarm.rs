@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_alarms::facts::{insert, rfc3339};
-use weir_alarms::{Alarm, facts, fingerprint, series_key};
+use weir_alarms::template_context::{insert, rfc3339};
+use weir_alarms::{Alarm, fingerprint, series_key, template_context};
 use weir_pdata::Signal;
 
 use crate::keys::{Event, Found};
@@ -17,7 +17,7 @@ const EPOCH: i64 = 1;
 
 /// Whether a name means something in every message, so that no step may have it.
 pub(crate) fn is_fact(name: &str) -> bool {
-    facts::NAMES.contains(&name) || ["events", "late"].contains(&name)
+    template_context::NAMES.contains(&name) || ["events", "late"].contains(&name)
 }
 
 /// The alarms of these matches, in their order.
@@ -59,7 +59,7 @@ fn text(alarm: &Alarm, found: &Found, operator: &Operator) -> String {
     let rendered = operator
         .alarm
         .message
-        .render(|| facts_of(alarm, found, operator), || default_text(alarm, &operator.alarm.steps));
+        .render(|| context_of(alarm, found, operator), || default_text(alarm, &operator.alarm.steps));
     if let Some(problem) = rendered.problem {
         operator.metrics.template_errors.inc();
         if let Some(held_back) = operator.logs.templates.allow(operator.clock.now_ms()) {
@@ -75,29 +75,29 @@ fn default_text(alarm: &Alarm, steps: &[String]) -> String {
 }
 
 /// The names that templates know. What comes first wins.
-fn facts_of(alarm: &Alarm, found: &Found, operator: &Operator) -> Map<String, Value> {
-    let mut facts = alarm.facts();
-    facts.insert("events".to_owned(), json!(found.events.len()));
+fn context_of(alarm: &Alarm, found: &Found, operator: &Operator) -> Map<String, Value> {
+    let mut context = alarm.template_context();
+    context.insert("events".to_owned(), json!(found.events.len()));
     for (at, name) in operator.alarm.steps.iter().enumerate() {
         let last = found.events.iter().rev().find(|(step, _)| *step == at);
         if let Some((_, event)) = last {
             let mut values = Map::new();
             insert_columns(&mut values, event, operator);
             values.insert("time".to_owned(), json!(rfc3339(event.time.saturating_mul(NANOS))));
-            facts.entry(name).or_insert(Value::Object(values));
+            context.entry(name).or_insert(Value::Object(values));
         }
     }
     for (name, value) in &alarm.labels {
-        insert(&mut facts, name, json!(value));
+        insert(&mut context, name, json!(value));
     }
     if let Some((_, last)) = found.events.last() {
-        insert_columns(&mut facts, last, operator);
+        insert_columns(&mut context, last, operator);
     }
-    facts
+    context
 }
 
-fn insert_columns(facts: &mut Map<String, Value>, event: &Taken<Event>, operator: &Operator) {
+fn insert_columns(context: &mut Map<String, Value>, event: &Taken<Event>, operator: &Operator) {
     for (name, value) in operator.kept.iter().zip(&event.data.values) {
-        insert(facts, name, value.clone());
+        insert(context, name, value.clone());
     }
 }

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use serde_json::Value;
-use weir_alarms::facts::{number, rfc3339};
+use weir_alarms::template_context::{number, rfc3339};
 use weir_pdata::expr::{ExprError, Failures};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};

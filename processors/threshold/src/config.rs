@@ -17,7 +17,7 @@ use weir_pdata::expr::Expr;
 use crate::evaluation::alarm_state::Patience;
 use crate::rule::glob::Glob;
 use crate::rule::per_severity::PerSeverity;
-use crate::rule::{Clause, Kind, Named, Rule};
+use crate::rule::{Clause, InlineRule, Kind, Rule};
 
 /// The section of a threshold processor.
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ fn max_series() -> usize {
 
 /// `rules`: a list is short for `inline`.
 pub(crate) struct Rules {
-    pub(crate) inline: Vec<InlineRule>,
+    pub(crate) inline: Vec<InlineRuleKeys>,
     pub(crate) kafka: Option<KafkaConfig>,
     /// The key path of the list.
     pub(crate) path: &'static str,
@@ -47,7 +47,7 @@ pub(crate) struct Rules {
 #[serde(deny_unknown_fields)]
 struct Sources {
     #[serde(default)]
-    inline: Vec<InlineRule>,
+    inline: Vec<InlineRuleKeys>,
     #[serde(default)]
     kafka: Option<KafkaConfig>,
 }
@@ -55,7 +55,7 @@ struct Sources {
 /// A rule in the configuration.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct InlineRule {
+pub(crate) struct InlineRuleKeys {
     name: String,
     #[serde(rename = "match", default)]
     labels: BTreeMap<String, String>,
@@ -185,7 +185,7 @@ impl Config {
     }
 }
 
-impl InlineRule {
+impl InlineRuleKeys {
     fn check(&self, wrong: &mut dyn FnMut(&str, String)) -> Option<Rule> {
         let when = &self.when;
         if [&when.high, &when.mid, &when.low].iter().all(|condition| condition.is_none()) {
@@ -217,7 +217,7 @@ impl InlineRule {
         let operator = self.operator.as_ref().map(Glob::new);
         Some(Rule {
             name: self.name.as_str().into(),
-            kind: Kind::Named(Named { operator, labels, when }),
+            kind: Kind::Inline(InlineRule { operator, labels, when }),
             patience: Patience { fire_after: self.fire_after.get(), resolve_after: self.resolve_after.get() },
             min_count: self.min_count,
             message,

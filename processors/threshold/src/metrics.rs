@@ -28,17 +28,17 @@ const UNKNOWN_KEYS: Metric = gauge(
 );
 const EVALUATIONS: Metric = counter(
     "weir_threshold_evaluations",
-    "Windows judged, once for every rule that covers them.",
+    "Windows evaluated, once for every rule that covers them.",
     &["processor"],
 );
 const EVALUATION_ERRORS: Metric = counter(
     "weir_threshold_evaluation_errors",
-    "Windows on which a condition of a rule failed: it is false for them. Where it does not fit the columns the rule does not judge them.",
+    "Windows on which a condition of a rule failed: it is false for them. Where it does not fit the columns the rule does not evaluate them.",
     &["processor"],
 );
 const SKIPPED: Metric = counter(
     "weir_threshold_windows_skipped",
-    "Windows that could not be judged: without an end, or not newer than the last one judged of their series.",
+    "Windows that could not be evaluated: without an end, or not newer than the last one evaluated of their series.",
     &["processor", "reason"],
 );
 const ALARMS: Metric = counter(
@@ -112,7 +112,7 @@ impl RuleMetrics {
     }
 
     /// Shows the state of the rules.
-    pub(crate) fn show(&self, epoch: i64, (inline, kafka): (usize, usize)) {
+    pub(crate) fn set_rules(&self, epoch: i64, (inline, kafka): (usize, usize)) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.epoch.set(epoch);
         self.inline.set(number(inline));
@@ -137,9 +137,9 @@ impl StorageMetrics {
     }
 }
 
-/// The metrics of judging.
+/// The metrics of the evaluation.
 #[derive(Clone)]
-pub(crate) struct JudgeMetrics {
+pub(crate) struct EvaluationMetrics {
     pub(crate) evaluations: Counter,
     pub(crate) evaluation_errors: Counter,
     pub(crate) skipped_endless: Counter,
@@ -151,14 +151,14 @@ pub(crate) struct JudgeMetrics {
     alarms: [[Counter; 2]; 3],
 }
 
-impl JudgeMetrics {
-    pub(crate) fn new(context: &Context) -> JudgeMetrics {
+impl EvaluationMetrics {
+    pub(crate) fn new(context: &Context) -> EvaluationMetrics {
         let id = context.id.to_string();
         let telemetry = &context.telemetry;
         let alarms = Severity::FROM_HIGH.map(|severity| {
             ["firing", "resolved"].map(|state| telemetry.counter(&ALARMS, &[&id, severity.name(), state]))
         });
-        JudgeMetrics {
+        EvaluationMetrics {
             evaluations: telemetry.counter(&EVALUATIONS, &[&id]),
             evaluation_errors: telemetry.counter(&EVALUATION_ERRORS, &[&id]),
             skipped_endless: telemetry.counter(&SKIPPED, &[&id, "no_end"]),

@@ -1,4 +1,4 @@
-//! The processor of one pipeline: rules from the configuration and from Kafka, one judge on the trunk, and what it remembers in a
+//! The processor of one pipeline: rules from the configuration and from Kafka, one evaluator on the trunk, and what it remembers in a
 //! storage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
 use crate::config::Config;
-use crate::evaluation::Judge;
+use crate::evaluation::Evaluator;
 use crate::metrics::RuleMetrics;
 use crate::rule::glob::Glob;
 use crate::rule::window_names;
@@ -27,8 +27,8 @@ use crate::rules::topic_reader::Reader;
 use crate::rules::{RuleBook, SharedRules};
 use crate::stage::{LaneHalf, TrunkHalf};
 use crate::state::history::History;
-use crate::state::journal::{Journal, Place, SHORTEST_LOG};
-use crate::state::remembered::Known;
+use crate::state::journal::{Journal, JournalStore, SHORTEST_LOG};
+use crate::state::remembered::RememberedSeries;
 
 /// Rules over windows.
 struct Threshold {
@@ -41,7 +41,7 @@ struct Threshold {
     kafka: Mutex<Option<Plan>>,
     storage: Option<Arc<dyn Storage>>,
     /// What `start` found in the storage, for the trunk.
-    saved: Mutex<Option<(Journal, Known)>>,
+    saved: Mutex<Option<(Journal, RememberedSeries)>>,
 }
 
 struct Plan {
@@ -54,7 +54,7 @@ struct Plan {
 pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
     let config: Config = settings.read()?;
     let mut problems = Diagnostics::new();
-    let named = config.check(settings, &mut problems);
+    let inline = config.check(settings, &mut problems);
     let client = config.rules.kafka.as_ref().map(client_config).transpose().unwrap_or_else(|wrong| {
         for (key, message) in wrong {
             let path = format!("rules.kafka.{key}");
@@ -70,8 +70,8 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
     problems.into_result(())?;
     let kafka = config.rules.kafka.as_ref();
     let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
-    let book = RuleBook::new(named, operator, kafka.map_or(0, |kafka| kafka.max_rules));
-    RuleMetrics::new(&context).show(book.epoch(), book.counts());
+    let book = RuleBook::new(inline, operator, kafka.map_or(0, |kafka| kafka.max_rules));
+    RuleMetrics::new(&context).set_rules(book.epoch(), book.counts());
     let (rules, rules_key) = (book.shared(), config.rules.path);
     let plan =
         client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic, book });
@@ -98,7 +98,7 @@ impl Processor for Threshold {
         if let Some(plan) = &mut *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) {
             plan.book.expect_windows(sources.clone());
         }
-        window_names::check(self.rules_key, self.rules.load().named().map(|(_, rule)| rule), sources)
+        window_names::check(self.rules_key, self.rules.load().inline_rules().map(|(_, rule)| rule), sources)
     }
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
@@ -106,18 +106,18 @@ impl Processor for Threshold {
     }
 
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        let judge = Judge::new(self.rules.clone(), self.max_series, &self.context);
+        let evaluator = Evaluator::new(self.rules.clone(), self.max_series, &self.context);
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (journal, known) = saved.unzip();
         let history = History::new(trunk.marks.clone(), known.unwrap_or_default());
-        Some(Box::new(TrunkHalf::new(judge, history, journal, trunk, &self.context)))
+        Some(Box::new(TrunkHalf::new(evaluator, history, journal, trunk, &self.context)))
     }
 
     async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {
         if let Some(storage) = self.storage.clone() {
             let (context, pipeline) = (self.context.clone(), pipeline.to_owned());
-            let place = Place { storage, context, pipeline, shortest: SHORTEST_LOG };
-            let opened = place.open(stop.clone()).await?;
+            let store = JournalStore { storage, context, pipeline, shortest: SHORTEST_LOG };
+            let opened = store.open(stop.clone()).await?;
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         }
         let plan = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).take();

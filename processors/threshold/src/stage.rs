@@ -1,11 +1,11 @@
-//! The two halves of the processor: lanes hand their windows to the trunk, and the trunk judges all windows.
+//! The two halves of the processor: lanes hand their windows to the trunk, and the trunk evaluates all windows.
 //!
 //! * On a lane, batches of windows leave to the trunk; everything else passes. So windows that come straight from a
-//!   receiver are judged like those of an `aggregate`. The watermark of a lane without windows says nothing about windows.
+//!   receiver are evaluated like those of an `aggregate`. The watermark of a lane without windows says nothing about windows.
 //! * On the trunk every batch of windows is forwarded, exactly once, and its alarms after it. The alarms hold
 //!   a clone of the batch's ack.
 //! * Alarms that resolve because their rule is gone are remembered until they are delivered.
-//! * When windows come again, after a failure or a restart, the judge goes back to what it remembered before them.
+//! * When windows come again, after a failure or a restart, the evaluator goes back to what it remembered before them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use weir_component::{
 };
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
-use crate::evaluation::Judge;
-use crate::evaluation::series::{Series, Source};
+use crate::evaluation::Evaluator;
+use crate::evaluation::series::{Series, WindowStream};
 use crate::state::history::History;
 use crate::state::journal::Journal;
 
@@ -53,7 +53,7 @@ impl Stage<LaneMessage> for LaneHalf {
 
 /// The half on the trunk.
 pub(crate) struct TrunkHalf {
-    judge: Judge,
+    evaluator: Evaluator,
     history: History,
     journal: Option<Journal>,
     /// Alarms that belong to no window, on their way.
@@ -64,7 +64,7 @@ pub(crate) struct TrunkHalf {
 
 impl TrunkHalf {
     pub(crate) fn new(
-        judge: Judge,
+        evaluator: Evaluator,
         history: History,
         journal: Option<Journal>,
         trunk: &TrunkStart,
@@ -72,7 +72,7 @@ impl TrunkHalf {
     ) -> TrunkHalf {
         let (id, clock) = (context.id.to_string(), Arc::clone(&context.clock));
         TrunkHalf {
-            judge,
+            evaluator,
             history,
             journal,
             leaving: Vec::new(),
@@ -82,35 +82,35 @@ impl TrunkHalf {
     }
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
-        self.begin();
-        let judged = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
-        let judged = judged.map(|columns| self.judge.judge(columns)).unwrap_or_default();
+        self.restore_new_shards();
+        let evaluated = batch.as_columns().filter(|_| batch.signal == Signal::Windows);
+        let evaluated = evaluated.map(|columns| self.evaluator.evaluate(columns)).unwrap_or_default();
         for (_, gone) in self.leaving.extract_if(.., |(delivered, _)| delivered.0.load(Ordering::Acquire)) {
-            gone.iter().for_each(|series| self.judge.let_go(series));
+            gone.iter().for_each(|series| self.evaluator.forget_without_rule(series));
         }
-        if !judged.ends.is_empty() {
-            self.remember(&judged.ends, &batch.ack);
+        if !evaluated.ends.is_empty() {
+            self.remember(&evaluated.ends, &batch.ack);
         }
         let identity =
             batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
         let origin = Origin::derived(batch.origin.lane.clone(), identity);
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
-        self.alarms(&judged.alarms, origin, ack, out);
+        self.alarms(&evaluated.alarms, origin, ack, out);
     }
 
-    /// Takes up what judging has changed; the windows' inputs wait until it is safe.
-    fn remember(&mut self, ends: &BTreeMap<Source, i64>, ack: &Ack) {
-        let entries = self.history.judged(ends, self.judge.take_changes());
+    /// Takes up what the evaluation has changed; the windows' inputs wait until it is safe.
+    fn remember(&mut self, ends: &BTreeMap<WindowStream, i64>, ack: &Ack) {
+        let entries = self.history.record(ends, self.evaluator.take_changes());
         let Some(journal) = &mut self.journal else { return };
         let ends = self.history.ends_of(ends.keys());
-        journal.write(&entries, ends, ack.clone(), self.history.known());
+        journal.write(&entries, ends, ack.clone(), self.history.remembered());
     }
 
     /// What is remembered of shards that have opened is what it was before the windows that come again.
-    fn begin(&mut self) {
-        for begun in self.history.begin() {
-            self.judge.go_back(begun);
+    fn restore_new_shards(&mut self) {
+        for start in self.history.start_new_shards() {
+            self.evaluator.restore_shard(start);
         }
     }
 
@@ -134,9 +134,9 @@ impl TrunkHalf {
     fn advance(&mut self, out: &mut Outlet) {
         self.watermark.advance(Shard::default());
         let Some(watermark) = self.watermark.forward() else { return };
-        self.begin();
+        self.restore_new_shards();
         self.history.trim();
-        let (alarms, gone) = self.judge.boundary();
+        let (alarms, gone) = self.evaluator.boundary();
         if !alarms.is_empty() {
             let delivered = Arc::new(Delivered(AtomicBool::new(false)));
             let ack = Ack::new(delivered.clone(), 0);
@@ -180,7 +180,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.advance(out);
                 for lane in lanes.iter() {
                     if let Some(shard) = self.history.close(*lane) {
-                        self.judge.forget(shard);
+                        self.evaluator.forget(shard);
                     }
                 }
             }

@@ -24,7 +24,7 @@ impl Default for Patience {
 /// Where a series stands with a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Progress {
+pub(crate) struct AlarmState {
     /// The severity at which it fires.
     firing: Option<Severity>,
     /// Consecutive windows that say that it should change: held while not firing, did not hold while firing.
@@ -45,9 +45,9 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What has to be told when an alarm that was told at one severity is now at another.
-    pub(crate) fn between(told: Option<Severity>, now: Option<Severity>) -> Change {
-        match (told, now) {
+    /// What has to be reported when an alarm that was reported at one severity is now at another.
+    pub(crate) fn between(reported: Option<Severity>, now: Option<Severity>) -> Change {
+        match (reported, now) {
             (None, None) => Change::Nothing,
             (None, Some(severity)) => Change::Fire(severity),
             (Some(severity), None) => Change::Resolve(severity),
@@ -57,7 +57,7 @@ impl Change {
     }
 }
 
-impl Progress {
+impl AlarmState {
     /// Takes the verdict on the next window: the worst severity that held, if any did. `follows`: no window is
     /// missing between the one before and this one.
     pub(crate) fn step(&mut self, held: Option<Severity>, follows: bool, patience: Patience) -> Change {
@@ -67,7 +67,7 @@ impl Progress {
                 if self.run < patience.fire_after {
                     return Change::Nothing;
                 }
-                *self = Progress { firing: Some(severity), run: 0 };
+                *self = AlarmState { firing: Some(severity), run: 0 };
                 Change::Fire(severity)
             }
             (None, None) => {
@@ -75,7 +75,7 @@ impl Progress {
                 Change::Nothing
             }
             (Some(from), Some(to)) => {
-                *self = Progress { firing: Some(to), run: 0 };
+                *self = AlarmState { firing: Some(to), run: 0 };
                 if from == to { Change::Nothing } else { Change::Move { from, to } }
             }
             (Some(severity), None) => {
@@ -83,7 +83,7 @@ impl Progress {
                 if self.run < patience.resolve_after {
                     return Change::Nothing;
                 }
-                *self = Progress::default();
+                *self = AlarmState::default();
                 Change::Resolve(severity)
             }
         }
@@ -94,14 +94,14 @@ impl Progress {
         self.firing
     }
 
-    /// Forgets the run of windows: what they were judged by has changed.
+    /// Forgets the run of windows: what they were evaluated by has changed.
     pub(crate) fn forget_run(&mut self) {
         self.run = 0;
     }
 
     /// Whether there is nothing to remember.
     pub(crate) fn is_rest(&self) -> bool {
-        *self == Progress::default()
+        *self == AlarmState::default()
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     /// Windows as letters: `h`, `m`, `l` held at that severity, `-` did not hold, `_` is missing.
     /// Changes as letters: `H`, `M`, `L` fires or moves there, `R` resolves, `.` nothing.
     fn run(windows: &str, fire_after: u32, resolve_after: u32) -> String {
-        let mut progress = Progress::default();
+        let mut state = AlarmState::default();
         let mut follows = true;
         let mut changes = String::new();
         for window in windows.chars() {
@@ -127,7 +127,7 @@ mod tests {
                 'l' => Some(Severity::Low),
                 _ => None,
             };
-            let change = progress.step(held, follows, Patience { fire_after, resolve_after });
+            let change = state.step(held, follows, Patience { fire_after, resolve_after });
             follows = true;
             changes.push(match change {
                 Change::Nothing => '.',
@@ -175,10 +175,10 @@ mod tests {
 
     #[test]
     fn at_rest_nothing_is_remembered() {
-        let mut progress = Progress::default();
-        progress.step(Some(Severity::Low), true, Patience { fire_after: 2, resolve_after: 1 });
-        assert!(!progress.is_rest());
-        progress.step(None, true, Patience { fire_after: 2, resolve_after: 1 });
-        assert!(progress.is_rest());
+        let mut state = AlarmState::default();
+        state.step(Some(Severity::Low), true, Patience { fire_after: 2, resolve_after: 1 });
+        assert!(!state.is_rest());
+        state.step(None, true, Patience { fire_after: 2, resolve_after: 1 });
+        assert!(state.is_rest());
     }
 }

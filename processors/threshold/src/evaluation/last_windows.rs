@@ -1,7 +1,7 @@
 //! The last windows of all series, those at rest too: what says whether a window that fires again still counts.
 //!
-//! A window that fires again is judged again when no later window of its group has been judged. After a restart that is only
-//! known of the last windows that were delivered before it: earlier ones are not judged again.
+//! A window that fires again is evaluated again when no later window of its group has been evaluated. After a restart that is only
+//! known of the last windows that were delivered before it: earlier ones are not evaluated again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -12,10 +12,10 @@ use crate::evaluation::windows::Window;
 const GROUPS: usize = 4;
 
 /// The end of the last window of each group: operator, shard and labels.
-pub(crate) struct Seen {
-    /// By hash. A collision keeps a late firing from being judged, no more.
+pub(crate) struct LastWindows {
+    /// By hash. A collision keeps a late firing from being evaluated, no more.
     last: HashMap<u64, Last>,
-    /// By shard and operator: windows that end before were judged by an earlier owner.
+    /// By shard and operator: windows that end before were evaluated by an earlier owner.
     limits: HashMap<(u32, String), i64>,
     most: usize,
     hasher: RandomState,
@@ -27,10 +27,10 @@ struct Last {
     shard: u32,
 }
 
-impl Seen {
+impl LastWindows {
     /// For so many series that fire.
-    pub(crate) fn new(max_series: usize) -> Seen {
-        Seen {
+    pub(crate) fn new(max_series: usize) -> LastWindows {
+        LastWindows {
             last: HashMap::new(),
             limits: HashMap::new(),
             most: max_series.saturating_mul(GROUPS).max(1),
@@ -39,7 +39,7 @@ impl Seen {
     }
 
     /// A shard begins after windows of operators that end here.
-    pub(crate) fn begin(&mut self, shard: u32, limits: BTreeMap<String, i64>) {
+    pub(crate) fn set_limits(&mut self, shard: u32, limits: BTreeMap<String, i64>) {
         self.limits.extend(limits.into_iter().map(|(operator, limit)| ((shard, operator), limit)));
     }
 
@@ -49,7 +49,7 @@ impl Seen {
         self.limits.retain(|(of, _), _| *of != shard);
     }
 
-    /// Whether a window is judged, as far as this is known here; it is then the last one of its group, unless that is later.
+    /// Whether a window is evaluated, as far as this is known here; it is then the last one of its group, unless that is later.
     pub(crate) fn admits(&mut self, window: &Window) -> bool {
         let group = self.hasher.hash_one((&window.operator, window.shard, &window.labels));
         let last = self.last.get(&group).map(|last| last.end);

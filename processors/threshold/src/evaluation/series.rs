@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Severity, fingerprint};
 
-use crate::evaluation::alarm_state::Progress;
+use crate::evaluation::alarm_state::AlarmState;
 use crate::evaluation::windows::Window;
 use crate::rule::Rule;
 
-/// Whose windows are judged one after the other: those of an operator, of all lanes of a shard.
+/// Whose windows are evaluated one after the other: those of an operator, of all lanes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(String, u32)", into = "(String, u32)")]
-pub(crate) struct Source {
+pub(crate) struct WindowStream {
     pub(crate) operator: Arc<str>,
     pub(crate) shard: u32,
 }
@@ -23,11 +23,11 @@ pub(crate) struct Source {
 pub(crate) struct Series {
     /// The rule's name.
     pub(crate) name: Arc<str>,
-    /// The rule as it judged the last window. `None` when that was before a restart.
+    /// The rule as it evaluated the last window. `None` when that was before a restart.
     pub(crate) rule: Option<Arc<Rule>>,
-    pub(crate) source: Source,
+    pub(crate) stream: WindowStream,
     pub(crate) labels: Arc<[(Arc<str>, String)]>,
-    pub(crate) progress: Progress,
+    pub(crate) state: AlarmState,
     /// The end of its last window, in nanoseconds, like all times here.
     pub(crate) last_end: i64,
     /// The length of its windows; 0 when they do not say where they start.
@@ -35,7 +35,7 @@ pub(crate) struct Series {
     pub(crate) starts_at: i64,
     /// What the firing severity compares.
     pub(crate) compared: Compared,
-    /// Where it stood before its last window, for when that is judged again.
+    /// Where it stood before its last window, for when that is evaluated again.
     pub(crate) earlier: Earlier,
 }
 
@@ -43,13 +43,14 @@ pub(crate) struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Earlier {
-    pub(crate) progress: Progress,
+    #[serde(rename = "progress")]
+    pub(crate) state: AlarmState,
     pub(crate) last_end: i64,
 }
 
 impl Default for Earlier {
     fn default() -> Earlier {
-        Earlier { progress: Progress::default(), last_end: i64::MIN }
+        Earlier { state: AlarmState::default(), last_end: i64::MIN }
     }
 }
 
@@ -58,9 +59,11 @@ impl Default for Earlier {
 #[serde(deny_unknown_fields)]
 struct Saved {
     rule: String,
-    source: Source,
+    #[serde(rename = "source")]
+    stream: WindowStream,
     labels: Vec<(String, String)>,
-    progress: Progress,
+    #[serde(rename = "progress")]
+    state: AlarmState,
     last_end: i64,
     size: i64,
     starts_at: i64,
@@ -72,14 +75,14 @@ struct Saved {
 
 impl From<Saved> for Series {
     fn from(saved: Saved) -> Series {
-        let Saved { rule, source, labels, progress, last_end, size, starts_at, measure, threshold, earlier } =
+        let Saved { rule, stream, labels, state, last_end, size, starts_at, measure, threshold, earlier } =
             saved;
         Series {
             name: rule.into(),
             rule: None,
-            source,
+            stream,
             labels: labels.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-            progress,
+            state,
             last_end,
             size,
             starts_at,
@@ -91,13 +94,12 @@ impl From<Saved> for Series {
 
 impl From<Series> for Saved {
     fn from(series: Series) -> Saved {
-        let Series { name, source, labels, progress, last_end, size, starts_at, compared, earlier, .. } =
-            series;
+        let Series { name, stream, labels, state, last_end, size, starts_at, compared, earlier, .. } = series;
         Saved {
             rule: name.to_string(),
-            source,
+            stream,
             labels: labels.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-            progress,
+            state,
             last_end,
             size,
             starts_at,
@@ -108,15 +110,15 @@ impl From<Series> for Saved {
     }
 }
 
-impl From<(String, u32)> for Source {
-    fn from((operator, shard): (String, u32)) -> Source {
-        Source { operator: operator.into(), shard }
+impl From<(String, u32)> for WindowStream {
+    fn from((operator, shard): (String, u32)) -> WindowStream {
+        WindowStream { operator: operator.into(), shard }
     }
 }
 
-impl From<Source> for (String, u32) {
-    fn from(source: Source) -> (String, u32) {
-        (source.operator.to_string(), source.shard)
+impl From<WindowStream> for (String, u32) {
+    fn from(stream: WindowStream) -> (String, u32) {
+        (stream.operator.to_string(), stream.shard)
     }
 }
 
@@ -126,9 +128,9 @@ impl Series {
         Series {
             name: rule.name.clone(),
             rule: Some(rule.clone()),
-            source: window.source(),
+            stream: window.stream(),
             labels: window.labels.as_slice().into(),
-            progress: Progress::default(),
+            state: AlarmState::default(),
             last_end: i64::MIN,
             size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
             starts_at: window.end,

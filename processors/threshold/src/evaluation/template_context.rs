@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weir_alarms::Alarm;
-use weir_alarms::facts::{insert, number, rfc3339};
+use weir_alarms::template_context::{insert, number, rfc3339};
 
 use crate::evaluation::windows::{Window, Windows};
 use crate::rule::Rule;
@@ -13,42 +13,42 @@ use crate::rule::Rule;
 ///
 /// `value` and `threshold` have the measure's unit; for classic rules they are milliseconds, as their thresholds are
 /// written. `value_ms` and `threshold_ms` are there when the measure is in nanoseconds.
-pub(crate) fn facts(
+pub(crate) fn template_context(
     rule: &Rule,
     alarm: &Alarm,
     windows: &Windows<'_>,
     window: &Window,
 ) -> Map<String, Value> {
-    let mut facts = Map::new();
+    let mut context = Map::new();
     for (name, value) in windows.numbers(window.row) {
-        insert(&mut facts, name, number(Some(value)));
+        insert(&mut context, name, number(Some(value)));
     }
     for (name, value) in &window.labels {
-        insert(&mut facts, name, json!(value));
+        insert(&mut context, name, json!(value));
     }
     if let Some(operation) = window.label("operation") {
         for name in ["operator_name", "operatorName"] {
-            facts.insert(name.to_owned(), json!(operation));
+            context.insert(name.to_owned(), json!(operation));
         }
     }
-    facts.extend(alarm.facts());
+    context.extend(alarm.template_context());
     for (name, value) in [
         ("operator", json!(window.operator)),
         ("window_start", json!(window.start.and_then(rfc3339))),
         ("window_end", json!(rfc3339(window.end))),
     ] {
-        facts.insert(name.to_owned(), value);
+        context.insert(name.to_owned(), value);
     }
     if is_in_ns(alarm) {
         for (name, ns) in [("value", alarm.value), ("threshold", alarm.threshold)] {
             let value = number(ns.map(ms));
-            if rule.speaks_ms() {
-                facts.insert(name.to_owned(), value.clone());
+            if rule.uses_milliseconds() {
+                context.insert(name.to_owned(), value.clone());
             }
-            facts.insert(format!("{name}_ms"), value);
+            context.insert(format!("{name}_ms"), value);
         }
     }
-    facts
+    context
 }
 
 /// The text of an alarm whose rule has no template.

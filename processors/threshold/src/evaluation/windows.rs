@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float64Type, TimestampNanosecondType};
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::evaluation::series::Source;
+use crate::evaluation::series::WindowStream;
 
 /// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows of a part of the
 /// input are series of their own: their `shard` is a label.
@@ -38,7 +38,7 @@ pub(crate) struct Window {
     pub(crate) again: bool,
 }
 
-/// The windows of a batch that can be judged.
+/// The windows of a batch that can be evaluated.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Found {
     /// In the order of their ends.
@@ -89,7 +89,7 @@ impl<'a> Windows<'a> {
         windows
     }
 
-    /// The windows that can be judged.
+    /// The windows that can be evaluated.
     pub(crate) fn find(&self) -> Found {
         let mut found = Found::default();
         for row in 0..self.batch.num_rows() {
@@ -146,14 +146,14 @@ impl<'a> Windows<'a> {
 }
 
 impl Window {
-    /// Whether it is a window of this source.
-    pub(crate) fn is_of(&self, source: &Source) -> bool {
-        self.shard == source.shard && self.operator == *source.operator
+    /// Whether it is a window of this stream.
+    pub(crate) fn is_of(&self, stream: &WindowStream) -> bool {
+        self.shard == stream.shard && self.operator == *stream.operator
     }
 
     /// Whose window it is.
-    pub(crate) fn source(&self) -> Source {
-        Source { operator: self.operator.as_str().into(), shard: self.shard }
+    pub(crate) fn stream(&self) -> WindowStream {
+        WindowStream { operator: self.operator.as_str().into(), shard: self.shard }
     }
 
     /// The value of a group-by column.

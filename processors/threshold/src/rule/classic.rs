@@ -4,7 +4,7 @@
 //!
 //! * `operator_name`, or `operatorName`, is the window's `operation`. `*`, empty, null or missing stands for any. A record
 //!   in which both are there and differ is no rule, nor is one that has neither and yet a key that looks like one: it would
-//!   judge every operation of the service.
+//!   evaluate every operation of the service.
 //! * Thresholds are milliseconds, as numbers or as texts; null, empty or missing is no threshold. A severity
 //!   holds when the mean is above its `avg` threshold or the longest above its `max` threshold.
 //! * A byte order mark before the object is passed over.

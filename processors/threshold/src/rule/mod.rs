@@ -30,13 +30,13 @@ pub(crate) struct Rule {
 /// The two forms of rules.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
-    Named(Named),
+    Inline(InlineRule),
     Classic(Classic),
 }
 
-/// A rule of the configuration: every one that covers a window judges it.
+/// A rule of the configuration: every one that covers a window evaluates it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Named {
+pub(crate) struct InlineRule {
     pub(crate) operator: Option<Glob>,
     pub(crate) labels: Vec<(String, Glob)>,
     pub(crate) when: PerSeverity<Option<Clause>>,
@@ -49,7 +49,7 @@ pub(crate) struct Clause {
     pub(crate) compared: Compared,
 }
 
-/// A classic rule: of those that cover a window only the most specific ones judge it.
+/// A classic rule: of those that cover a window only the most specific ones evaluate it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Classic {
     pub(crate) endpoint: Endpoint,
@@ -59,7 +59,7 @@ pub(crate) struct Classic {
     pub(crate) max_ns: PerSeverity<Option<f64>>,
 }
 
-impl Named {
+impl InlineRule {
     /// Whether the rule is for windows of this operator with these labels. A label that is missing fits only `*`.
     pub(crate) fn covers(&self, operator: &str, labels: &Labels) -> bool {
         self.operator.as_ref().is_none_or(|glob| glob.is_match(operator))
@@ -72,7 +72,7 @@ impl Named {
 
 impl Rule {
     /// Whether templates see milliseconds: classic rules are written in milliseconds.
-    pub(crate) fn speaks_ms(&self) -> bool {
+    pub(crate) fn uses_milliseconds(&self) -> bool {
         matches!(self.kind, Kind::Classic(_))
     }
 }

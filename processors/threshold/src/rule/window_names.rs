@@ -4,12 +4,12 @@ use weir_alarms::Severity;
 use weir_component::{WindowProblem, WindowSources};
 
 use crate::rule::glob::Glob;
-use crate::rule::{Classic, Kind, Named, Rule};
+use crate::rule::{Classic, InlineRule, Kind, Rule};
 
 /// What is wrong with the rules of the configuration, whose list is at `path`.
 pub(crate) fn check<'a>(
     path: &str,
-    rules: impl Iterator<Item = &'a Named>,
+    rules: impl Iterator<Item = &'a InlineRule>,
     sources: &WindowSources,
 ) -> Vec<WindowProblem> {
     let mut problems = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn check<'a>(
     problems
 }
 
-/// Why a classic rule can never judge a window, or never hold, for certain. `operator`: whose windows classic rules judge.
+/// Why a classic rule can never raise an alarm, when that is certain. `operator`: whose windows classic rules evaluate.
 pub(crate) fn check_classic(rule: &Rule, operator: Option<&Glob>, sources: &WindowSources) -> Option<String> {
     let Kind::Classic(Classic { endpoint, avg_ns, max_ns }) = &rule.kind else { return None };
     let of = |id: &str| fits(operator, id);

@@ -85,16 +85,16 @@ impl ClientContext for Logging {
             // No error: the reader asks to be told.
             Some(RDKafkaErrorCode::PartitionEOF) => {}
             Some(RDKafkaErrorCode::Authentication) => {
-                if let Some(held_back) = self.logins.allow(now) {
+                if let Some(suppressed) = self.logins.allow(now) {
                     tracing::warn!(
-                        held_back,
+                        suppressed,
                         "{id}: Kafka refuses the login for the rules: check `sasl`; retrying: {reason}"
                     );
                 }
             }
             _ => {
-                if let Some(held_back) = self.errors.allow(now) {
-                    tracing::warn!(held_back, "{id}: Kafka client of the rules: {error}: {reason}");
+                if let Some(suppressed) = self.errors.allow(now) {
+                    tracing::warn!(suppressed, "{id}: Kafka client of the rules: {error}: {reason}");
                 }
             }
         }

@@ -16,15 +16,15 @@ use weir_component::WindowSources;
 use crate::rule::classic::{self, ClassicError, Record};
 use crate::rule::glob::Glob;
 use crate::rule::window_names;
-use crate::rule::{Classic, Kind, Named, Rule};
+use crate::rule::{Classic, InlineRule, Kind, Rule};
 
 /// The rules of one epoch.
 #[derive(Debug, Default)]
 pub(crate) struct RuleSet {
     pub(crate) epoch: i64,
     /// In the order of the configuration.
-    named: Vec<Arc<Rule>>,
-    /// Windows of other operators are not judged by classic rules.
+    inline: Vec<Arc<Rule>>,
+    /// Windows of other operators are not evaluated by classic rules.
     classic_operator: Option<Glob>,
     /// By service, then by operation; the empty text is the wildcard.
     classic: HashMap<Arc<str>, ByOperation>,
@@ -35,9 +35,9 @@ type ByOperation = HashMap<Arc<str>, Vec<Arc<Rule>>>;
 
 impl RuleSet {
     /// The rules of the configuration.
-    pub(crate) fn named(&self) -> impl Iterator<Item = (&Arc<Rule>, &Named)> {
-        self.named.iter().filter_map(|rule| match &rule.kind {
-            Kind::Named(named) => Some((rule, named)),
+    pub(crate) fn inline_rules(&self) -> impl Iterator<Item = (&Arc<Rule>, &InlineRule)> {
+        self.inline.iter().filter_map(|rule| match &rule.kind {
+            Kind::Inline(inline) => Some((rule, inline)),
             Kind::Classic(_) => None,
         })
     }
@@ -56,7 +56,7 @@ impl RuleSet {
             choices.into_iter().find_map(|(service, operation)| self.classic.get(service)?.get(operation));
         found.into_iter().filter(move |_| wanted).flatten().filter_map(|rule| match &rule.kind {
             Kind::Classic(classic) => Some((rule, classic)),
-            Kind::Named(_) => None,
+            Kind::Inline(_) => None,
         })
     }
 
@@ -70,10 +70,10 @@ impl RuleSet {
         self.by_name.get(name)
     }
 
-    /// Whether this rule, which is in the set, judges windows of this operator with these labels.
+    /// Whether this rule, which is in the set, evaluates windows of this operator with these labels.
     pub(crate) fn applies(&self, rule: &Rule, operator: &str, labels: &Labels) -> bool {
         match &rule.kind {
-            Kind::Named(named) => named.covers(operator, labels),
+            Kind::Inline(inline) => inline.covers(operator, labels),
             Kind::Classic(_) => {
                 let label =
                     |name| labels.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.as_str());
@@ -125,7 +125,7 @@ const MAX_UNKNOWN: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct RuleBook {
     shared: SharedRules,
-    named: Vec<Arc<Rule>>,
+    inline: Vec<Arc<Rule>>,
     classic_operator: Option<Glob>,
     classic: BTreeMap<Arc<str>, Arc<Rule>>,
     max_classic: usize,
@@ -134,7 +134,7 @@ pub(crate) struct RuleBook {
     unknown: BTreeSet<String>,
     /// Those among them that have not been reported, each with a rule that has it.
     unreported: Vec<(String, Arc<str>)>,
-    /// The windows that rules judge, as far as the configuration tells.
+    /// The windows that rules evaluate, as far as the configuration tells.
     sources: Option<WindowSources>,
     /// Rules that can never hold, with the reason, that have not been reported.
     idle: Vec<(Arc<str>, String)>,
@@ -142,12 +142,12 @@ pub(crate) struct RuleBook {
 
 impl RuleBook {
     /// A book with the rules of the configuration, published as epoch 1. `max_classic` bounds the others.
-    pub(crate) fn new(named: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
-        let named = named.into_iter().map(Arc::new).collect();
+    pub(crate) fn new(inline: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
+        let inline = inline.into_iter().map(Arc::new).collect();
         let shared = SharedRules::default();
         let book = RuleBook {
             shared,
-            named,
+            inline,
             classic_operator,
             classic: BTreeMap::new(),
             max_classic,
@@ -185,7 +185,7 @@ impl RuleBook {
             },
             Record::Put { rule, unknown } => {
                 self.note_unknown(unknown, &rule.name);
-                if self.named.iter().any(|named| named.name == rule.name) {
+                if self.inline.iter().any(|rule_of_config| rule_of_config.name == rule.name) {
                     return Err(Refused::NameTaken);
                 }
                 match self.classic.get(&rule.name) {
@@ -230,11 +230,11 @@ impl RuleBook {
     pub(crate) fn publish(&self) {
         let mut set = RuleSet {
             epoch: self.epoch,
-            named: self.named.clone(),
+            inline: self.inline.clone(),
             classic_operator: self.classic_operator.clone(),
             ..RuleSet::default()
         };
-        for rule in self.named.iter().chain(self.classic.values()) {
+        for rule in self.inline.iter().chain(self.classic.values()) {
             set.by_name.insert(rule.name.clone(), rule.clone());
             if let Kind::Classic(Classic { endpoint, .. }) = &rule.kind {
                 let key = |part: &Option<Arc<str>>| part.clone().unwrap_or_else(|| "".into());
@@ -252,7 +252,7 @@ impl RuleBook {
 
     /// Rules of the configuration, and of the topic.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.named.len(), self.classic.len())
+        (self.inline.len(), self.classic.len())
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn two_rules_for_one_endpoint_both_judge_it() {
+    fn two_rules_for_one_endpoint_both_evaluate_it() {
         let mut book = book();
         put(&mut book, "b", "pay", "/pay", 1).unwrap();
         put(&mut book, "a", "pay", "/pay", 2).unwrap();

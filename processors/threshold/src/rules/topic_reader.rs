@@ -3,7 +3,7 @@
 //! * Every start reads every partition from its beginning; no group is joined, nothing is committed.
 //! * The rules count from the moment when each partition has been read to where it ended at the start. Until then
 //!   the pipeline waits, for ever if need be, and says why every 10 seconds. A topic that does not exist is
-//!   waited for too: to go on without rules would be to judge windows by the wrong ones.
+//!   waited for too: to go on without rules would be to evaluate windows by the wrong ones.
 //! * After that, changes are taken as they come. Partitions that are added are read from their beginning.
 
 use std::collections::BTreeMap;
@@ -76,12 +76,12 @@ impl Reader {
 
     /// Reads until `stop`. Tells `ready` when the topic has been read to its end. Blocks.
     pub(crate) fn run(mut self, stop: &CancellationToken, ready: oneshot::Sender<()>) {
-        let Some(ends) = self.begin(stop) else { return };
+        let Some(ends) = self.assign_all(stop) else { return };
         if !self.read_to(ends, stop) {
             return;
         }
         self.book.publish_first();
-        self.show();
+        self.update_gauges();
         tracing::info!("{}: {} rules read from topic `{}`", self.id, self.book.counts().1, self.topic);
         // Who waited may have been stopped meanwhile.
         let _ = ready.send(());
@@ -89,18 +89,18 @@ impl Reader {
     }
 
     /// Assigns all partitions from their beginning. Gives where each of them ends now; `None` when stopped.
-    fn begin(&mut self, stop: &CancellationToken) -> Option<BTreeMap<i32, i64>> {
+    fn assign_all(&mut self, stop: &CancellationToken) -> Option<BTreeMap<i32, i64>> {
         while !stop.is_cancelled() {
-            let begun = self.partitions().and_then(|partitions| {
+            let start = self.partitions().and_then(|partitions| {
                 let ends = partitions.iter().map(|partition| Ok((*partition, self.end(*partition)?)));
                 let ends: BTreeMap<i32, i64> = ends.collect::<Result<_, String>>()?;
                 self.next = partitions.into_iter().map(|partition| (partition, Offset::Beginning)).collect();
                 self.assign()?;
                 Ok(ends)
             });
-            match begun {
+            match start {
                 Ok(ends) => return Some(ends),
-                Err(why) => self.say_waiting(&why),
+                Err(why) => self.log_waiting(&why),
             }
             // Serves the client's events, and is the pause before the next try.
             if let Some(Err(error)) = self.consumer.poll(TICK) {
@@ -154,16 +154,16 @@ impl Reader {
             if stop.is_cancelled() {
                 return false;
             }
-            match self.take(TICK) {
-                Taken::Record { partition, offset, .. } => {
+            match self.poll_once(TICK) {
+                Polled::Record { partition, offset, .. } => {
                     if ends.get(&partition).is_some_and(|end| offset.saturating_add(1) >= *end) {
                         ends.remove(&partition);
                     }
                 }
                 // Compaction may have removed the last records before the end.
-                Taken::End(partition) => drop(ends.remove(&partition)),
-                Taken::Nothing => self.say_waiting("the rules are still being read"),
-                Taken::Problem(why) => self.say_waiting(&why),
+                Polled::End(partition) => drop(ends.remove(&partition)),
+                Polled::Nothing => self.log_waiting("the rules are still being read"),
+                Polled::Problem(why) => self.log_waiting(&why),
             }
         }
         true
@@ -176,12 +176,12 @@ impl Reader {
             let mut changed = false;
             let mut wait = TICK;
             for _ in 0..BURST {
-                match self.take(wait) {
-                    Taken::Record { changed: one, .. } => changed |= one,
-                    Taken::End(_) => {}
-                    Taken::Nothing => break,
-                    Taken::Problem(why) => {
-                        self.say_waiting(&why);
+                match self.poll_once(wait) {
+                    Polled::Record { changed: one, .. } => changed |= one,
+                    Polled::End(_) => {}
+                    Polled::Nothing => break,
+                    Polled::Problem(why) => {
+                        self.log_waiting(&why);
                         break;
                     }
                 }
@@ -189,7 +189,7 @@ impl Reader {
             }
             if changed {
                 self.book.publish();
-                self.show();
+                self.update_gauges();
                 tracing::info!("{}: the rules changed, epoch {}", self.id, self.book.epoch());
             }
             if refreshed.elapsed() >= REFRESH {
@@ -202,7 +202,7 @@ impl Reader {
     fn add_partitions(&mut self) {
         let found = match self.partitions() {
             Ok(found) => found,
-            Err(why) => return self.say_waiting(&why),
+            Err(why) => return self.log_waiting(&why),
         };
         let known = self.next.len();
         for partition in found {
@@ -211,15 +211,15 @@ impl Reader {
         if self.next.len() > known
             && let Err(why) = self.assign()
         {
-            self.say_waiting(&why);
+            self.log_waiting(&why);
         }
     }
 
-    fn take(&mut self, wait: Duration) -> Taken {
+    fn poll_once(&mut self, wait: Duration) -> Polled {
         let message = match self.consumer.poll(wait) {
-            None => return Taken::Nothing,
-            Some(Err(KafkaError::PartitionEOF(partition))) => return Taken::End(partition),
-            Some(Err(error)) => return Taken::Problem(error.to_string()),
+            None => return Polled::Nothing,
+            Some(Err(KafkaError::PartitionEOF(partition))) => return Polled::End(partition),
+            Some(Err(error)) => return Polled::Problem(error.to_string()),
             Some(Ok(message)) => message,
         };
         let (partition, offset) = (message.partition(), message.offset());
@@ -230,17 +230,17 @@ impl Reader {
         self.report_idle(partition, offset);
         if let Err(reason) = &applied {
             let before = self.metrics.rejected.inc();
-            let held_back =
+            let suppressed =
                 if before < LOGGED_REJECTS { Some(0) } else { self.rejects.allow(self.clock.now_ms()) };
-            if let Some(held_back) = held_back {
+            if let Some(suppressed) = suppressed {
                 let (id, topic) = (&self.id, &self.topic);
                 tracing::warn!(
-                    held_back,
+                    suppressed,
                     "{id}: record {topic}/{partition}/{offset} is rejected, the rule stays as it was: {reason}"
                 );
             }
         }
-        Taken::Record { partition, offset, changed: applied == Ok(Applied::Changed) }
+        Polled::Record { partition, offset, changed: applied == Ok(Applied::Changed) }
     }
 
     /// Each key that means nothing, once: it may be a slip (`maxThresholdHihg`), or another program's.
@@ -268,18 +268,18 @@ impl Reader {
         }
     }
 
-    fn say_waiting(&self, why: &str) {
+    fn log_waiting(&self, why: &str) {
         if self.waits.allow(self.clock.now_ms()).is_some() {
             tracing::warn!("{}: waiting for the rules' topic `{}`: {why}", self.id, self.topic);
         }
     }
 
-    fn show(&self) {
-        self.metrics.show(self.book.epoch(), self.book.counts());
+    fn update_gauges(&self) {
+        self.metrics.set_rules(self.book.epoch(), self.book.counts());
     }
 }
 
-enum Taken {
+enum Polled {
     Record { partition: i32, offset: i64, changed: bool },
     End(i32),
     Nothing,

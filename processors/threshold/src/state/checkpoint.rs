@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::evaluation::series::{Series, Source};
-use crate::state::remembered::Entry;
+use crate::evaluation::series::{Series, WindowStream};
+use crate::state::remembered::LogEntry;
 
 const VERSION: u32 = 1;
 
@@ -16,8 +16,8 @@ const VERSION: u32 = 1;
 struct Checkpoint {
     #[serde(rename = "v")]
     version: u32,
-    /// The end of the last window judged, in nanoseconds, for each source.
-    ends: Vec<(Source, i64)>,
+    /// The end of the last window evaluated, in nanoseconds, for each stream.
+    ends: Vec<(WindowStream, i64)>,
     series: Vec<Series>,
 }
 
@@ -25,27 +25,27 @@ struct Checkpoint {
 ///
 /// # Errors
 /// What is wrong with them.
-pub(crate) fn read(value: &[u8]) -> Result<Vec<Entry>, String> {
+pub(crate) fn read(value: &[u8]) -> Result<Vec<LogEntry>, String> {
     let mut entries = Vec::new();
-    let mut known: BTreeMap<Source, (i64, BTreeSet<String>)> = BTreeMap::new();
+    let mut known: BTreeMap<WindowStream, (i64, BTreeSet<String>)> = BTreeMap::new();
     for line in value.split(|byte| *byte == b'\n') {
         let Checkpoint { version, ends, series } =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
         if version != VERSION {
             return Err(format!("version {version} instead of {VERSION}"));
         }
-        for (source, end) in ends {
-            let set: Vec<Series> = series.iter().filter(|series| series.source == source).cloned().collect();
+        for (stream, end) in ends {
+            let set: Vec<Series> = series.iter().filter(|series| series.stream == stream).cloned().collect();
             let keys: BTreeSet<String> = set.iter().map(Series::key).collect();
-            let (last, before) = known.entry(source.clone()).or_insert((i64::MIN, BTreeSet::new()));
-            // Windows that were judged once more after a restart.
+            let (last, before) = known.entry(stream.clone()).or_insert((i64::MIN, BTreeSet::new()));
+            // Windows that were evaluated once more after a restart.
             if end < *last {
-                entries.push(Entry::Back { source: source.clone(), limit: Some(end.saturating_sub(1)) });
+                entries.push(LogEntry::Back { stream: stream.clone(), limit: Some(end.saturating_sub(1)) });
             }
             let gone = before.difference(&keys).cloned().collect();
             *last = end;
             before.extend(keys);
-            entries.push(Entry::Changed { source, end, set, gone });
+            entries.push(LogEntry::Changed { stream, end, set, gone });
         }
     }
     Ok(entries)

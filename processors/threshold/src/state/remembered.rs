@@ -1,7 +1,7 @@
-//! What is remembered of every source after which of its windows, as changes. No I/O.
+//! What is remembered of every stream after which of its windows, as changes. No I/O.
 //!
-//! [`Entry`] is what is written down: one change. Entries, applied in their order, give what is remembered; so do the entries of a
-//! [whole](Known::whole), which replace all before them.
+//! [`LogEntry`] is what is written down: one change. Entries, applied in their order, give what is remembered; so do the entries of a
+//! [whole](RememberedSeries::whole), which replace all before them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -9,16 +9,26 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use weir_alarms::series_key;
 
-use crate::evaluation::series::{Series, Source};
+use crate::evaluation::series::{Series, WindowStream};
 
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Entry {
-    /// When windows of the source up to this end were judged, these series changed and those (by their keys) were forgotten.
-    Changed { source: Source, end: i64, set: Vec<Series>, gone: Vec<String> },
-    /// What was said of the source after windows that end later does not count any more; without a limit nothing does.
-    Back { source: Source, limit: Option<i64> },
+pub(crate) enum LogEntry {
+    /// When windows of the stream up to this end were evaluated, these series changed and those (by their keys) were forgotten.
+    Changed {
+        #[serde(rename = "source")]
+        stream: WindowStream,
+        end: i64,
+        set: Vec<Series>,
+        gone: Vec<String>,
+    },
+    /// What was said of the stream after windows that end later does not count any more; without a limit nothing does.
+    Back {
+        #[serde(rename = "source")]
+        stream: WindowStream,
+        limit: Option<i64>,
+    },
     /// A whole begins.
     Whole,
     /// It is complete: it replaces all that was said before it.
@@ -27,9 +37,9 @@ pub(crate) enum Entry {
     Opened(u64),
 }
 
-/// What is remembered of every source.
+/// What is remembered of every stream.
 #[derive(Debug, Default)]
-pub(crate) struct Known(BTreeMap<Source, Remembered>);
+pub(crate) struct RememberedSeries(BTreeMap<WindowStream, Remembered>);
 
 #[derive(Debug)]
 struct Remembered {
@@ -50,15 +60,15 @@ struct Change {
 /// Reads entries in the order in which they were written.
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
-    known: Known,
+    known: RememberedSeries,
     /// A whole that is not complete yet.
-    whole: Option<Known>,
+    whole: Option<RememberedSeries>,
 }
 
 impl Series {
     /// The same for every window of the series.
     pub(crate) fn key(&self) -> String {
-        series_key([&self.name, &self.source.operator], &self.labels)
+        series_key([&self.name, &self.stream.operator], &self.labels)
     }
 }
 
@@ -72,22 +82,22 @@ impl Remembered {
     }
 }
 
-impl Known {
+impl RememberedSeries {
     /// Takes up a change.
-    pub(crate) fn apply(&mut self, entry: Entry) {
+    pub(crate) fn apply(&mut self, entry: LogEntry) {
         match entry {
-            Entry::Changed { source, end, set, gone } => {
-                let remembered = self.0.entry(source).or_insert_with(Remembered::new);
+            LogEntry::Changed { stream, end, set, gone } => {
+                let remembered = self.0.entry(stream).or_insert_with(Remembered::new);
                 remembered.changes.push_back(Change { end, set, gone });
             }
-            Entry::Back { source, limit } => {
-                let Some(remembered) = self.0.get_mut(&source) else { return };
+            LogEntry::Back { stream, limit } => {
+                let Some(remembered) = self.0.get_mut(&stream) else { return };
                 match limit.filter(|limit| remembered.base_end <= *limit) {
                     Some(limit) => remembered.changes.retain(|change| change.end <= limit),
-                    None => drop(self.0.remove(&source)),
+                    None => drop(self.0.remove(&stream)),
                 }
             }
-            Entry::Whole | Entry::Complete | Entry::Opened(_) => {}
+            LogEntry::Whole | LogEntry::Complete | LogEntry::Opened(_) => {}
         }
     }
 
@@ -96,22 +106,22 @@ impl Known {
         self.0.is_empty()
     }
 
-    /// Whether something is said of this source after windows that end later than the limit.
-    pub(crate) fn is_beyond(&self, source: &Source, limit: Option<i64>) -> bool {
-        self.0.get(source).is_some_and(|remembered| {
+    /// Whether something is said of this stream after windows that end later than the limit.
+    pub(crate) fn is_beyond(&self, stream: &WindowStream, limit: Option<i64>) -> bool {
+        self.0.get(stream).is_some_and(|remembered| {
             let last = remembered.changes.iter().map(|change| change.end).fold(remembered.base_end, i64::max);
             limit.is_none_or(|limit| last > limit)
         })
     }
 
-    /// The sources of a shard.
-    pub(crate) fn sources_of(&self, shard: u32) -> Vec<Source> {
-        self.0.keys().filter(|source| source.shard == shard).cloned().collect()
+    /// The streams of a shard.
+    pub(crate) fn streams_of(&self, shard: u32) -> Vec<WindowStream> {
+        self.0.keys().filter(|stream| stream.shard == shard).cloned().collect()
     }
 
-    /// Every series of a source after the windows up to `limit`, and the end of the last of them that changed something.
-    pub(crate) fn at(&self, source: &Source, limit: i64) -> Option<(i64, Vec<Series>)> {
-        let remembered = self.0.get(source)?;
+    /// Every series of a stream after the windows up to `limit`, and the end of the last of them that changed something.
+    pub(crate) fn at(&self, stream: &WindowStream, limit: i64) -> Option<(i64, Vec<Series>)> {
+        let remembered = self.0.get(stream)?;
         let (mut end, mut series) = (remembered.base_end, remembered.base.clone());
         for change in remembered.changes.iter().filter(|change| change.end <= limit) {
             end = change.end;
@@ -120,18 +130,18 @@ impl Known {
         (end > i64::MIN && end <= limit).then(|| (end, series.into_values().collect()))
     }
 
-    /// No restart goes back to before the windows of this source that end at `end`.
-    pub(crate) fn trim(&mut self, source: &Source, end: i64) {
-        let Some(remembered) = self.0.get_mut(source) else { return };
+    /// No restart goes back to before the windows of this stream that end at `end`.
+    pub(crate) fn trim(&mut self, stream: &WindowStream, end: i64) {
+        let Some(remembered) = self.0.get_mut(stream) else { return };
         while let Some(change) = remembered.changes.pop_front_if(|change| change.end <= end) {
             take_up(&mut remembered.base, &change.set, &change.gone);
             remembered.base_end = change.end;
         }
     }
 
-    /// Makes one change of those after windows of this source that end within `ends`: no restart goes back to between them.
-    pub(crate) fn merge(&mut self, source: &Source, ends: RangeInclusive<i64>) {
-        let Some(Remembered { changes, .. }) = self.0.get_mut(source) else { return };
+    /// Makes one change of those after windows of this stream that end within `ends`: no restart goes back to between them.
+    pub(crate) fn merge(&mut self, stream: &WindowStream, ends: RangeInclusive<i64>) {
+        let Some(Remembered { changes, .. }) = self.0.get_mut(stream) else { return };
         let begin = changes.partition_point(|change| change.end < *ends.start());
         let end = changes.partition_point(|change| change.end <= *ends.end());
         if end.saturating_sub(begin) < 2 {
@@ -153,21 +163,21 @@ impl Known {
         changes.insert(begin, merged);
     }
 
-    /// Forgets sources for which `open` does not hold, when they have more than `most` series.
-    pub(crate) fn forget_closed(&mut self, open: impl Fn(&Source) -> bool, most: usize) {
+    /// Forgets streams for which `open` does not hold, when they have more than `most` series.
+    pub(crate) fn forget_closed(&mut self, open: impl Fn(&WindowStream) -> bool, most: usize) {
         let closed =
-            self.0.iter().filter(|(source, _)| !open(source)).map(|(_, remembered)| remembered.len());
+            self.0.iter().filter(|(stream, _)| !open(stream)).map(|(_, remembered)| remembered.len());
         if closed.sum::<usize>() > most {
-            self.0.retain(|source, _| open(source));
+            self.0.retain(|stream, _| open(stream));
         }
     }
 
     /// All that is remembered, as entries.
-    pub(crate) fn whole(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Whole];
-        for (source, remembered) in &self.0 {
-            let changed = |end: i64, set: Vec<Series>, gone: Vec<String>| Entry::Changed {
-                source: source.clone(),
+    pub(crate) fn whole(&self) -> Vec<LogEntry> {
+        let mut entries = vec![LogEntry::Whole];
+        for (stream, remembered) in &self.0 {
+            let changed = |end: i64, set: Vec<Series>, gone: Vec<String>| LogEntry::Changed {
+                stream: stream.clone(),
                 end,
                 set,
                 gone,
@@ -183,7 +193,7 @@ impl Known {
             entries
                 .extend(changes.map(|change| changed(change.end, change.set.clone(), change.gone.clone())));
         }
-        entries.push(Entry::Complete);
+        entries.push(LogEntry::Complete);
         entries
     }
 }
@@ -197,19 +207,19 @@ fn take_up(series: &mut HashMap<String, Series>, set: &[Series], gone: &[String]
 
 impl Recovery {
     /// The next entry.
-    pub(crate) fn read(&mut self, entry: Entry) {
+    pub(crate) fn read(&mut self, entry: LogEntry) {
         match entry {
-            Entry::Whole => self.whole = Some(Known::default()),
-            Entry::Complete => self.known = self.whole.take().unwrap_or(std::mem::take(&mut self.known)),
-            Entry::Opened(_) => self.whole = None,
-            Entry::Changed { .. } | Entry::Back { .. } => {
+            LogEntry::Whole => self.whole = Some(RememberedSeries::default()),
+            LogEntry::Complete => self.known = self.whole.take().unwrap_or(std::mem::take(&mut self.known)),
+            LogEntry::Opened(_) => self.whole = None,
+            LogEntry::Changed { .. } | LogEntry::Back { .. } => {
                 self.whole.as_mut().unwrap_or(&mut self.known).apply(entry);
             }
         }
     }
 
     /// What is remembered.
-    pub(crate) fn finish(self) -> Known {
+    pub(crate) fn finish(self) -> RememberedSeries {
         self.known
     }
 }

@@ -21,7 +21,7 @@ fn first(service: &str, end: i64, max_ms: i64) -> Value {
 fn late_events_raise_the_alarm_that_their_window_deserves() {
     let mut trunk = Trunk::of(&*with(SLOW));
     assert!(trunk.short(&[first("pay", 7, 100)]).is_empty());
-    let fired = trunk.judge(&[again("pay", 7, 2500)]);
+    let fired = trunk.evaluate(&[again("pay", 7, 2500)]);
     assert_eq!((fired.len(), &fired[0]["state"], &fired[0]["value"]), (1, &json!("firing"), &json!(2.5e9)));
     assert_eq!(fired[0]["time"], json!(7000));
     assert!(trunk.short(&[again("pay", 7, 2600)]).is_empty(), "it fires already");
@@ -46,9 +46,9 @@ fn a_later_severity_is_told_as_a_change() {
 }
 
 #[test]
-fn after_a_later_window_of_the_series_it_is_not_judged_any_more() {
+fn after_a_later_window_of_the_series_it_is_not_evaluated_any_more() {
     let mut trunk = Trunk::of(&*with(SLOW));
-    trunk.judge(&[first("pay", 7, 100), first("ship", 7, 100)]);
+    trunk.evaluate(&[first("pay", 7, 100), first("ship", 7, 100)]);
     assert!(trunk.short(&[first("pay", 14, 100)]).is_empty());
     assert!(trunk.short(&[again("pay", 7, 2500)]).is_empty(), "a later window said that all is well");
     assert_eq!(trunk.short(&[again("ship", 7, 2500)]), ["firing high ship 7"], "there was none of this one");

@@ -21,7 +21,7 @@ rules:
 #[test]
 fn an_alarm_fires_and_resolves_with_all_its_columns() {
     let mut trunk = Trunk::of(&*with(SLOW));
-    let fired = trunk.judge(&[window("pay", 7, 2500, 300)]);
+    let fired = trunk.evaluate(&[window("pay", 7, 2500, 300)]);
     // FNV-1a of `8:slow-pay9:aggregate9:operation4:/pay7:service3:pay`, the byte 255 and `high`: the same for ever.
     let fingerprint = "2c277a0a5eeddc3a";
     assert_eq!(
@@ -34,8 +34,12 @@ fn an_alarm_fires_and_resolves_with_all_its_columns() {
             "fingerprint": fingerprint, "starts_at": 7000, "rule_epoch": 1,
         })]
     );
-    assert_eq!(trunk.judge(&[window("pay", 14, 2600, 300)]), Vec::<serde_json::Value>::new(), "it goes on");
-    let resolved = trunk.judge(&[window("pay", 21, 500, 300)]);
+    assert_eq!(
+        trunk.evaluate(&[window("pay", 14, 2600, 300)]),
+        Vec::<serde_json::Value>::new(),
+        "it goes on"
+    );
+    let resolved = trunk.evaluate(&[window("pay", 21, 500, 300)]);
     assert_eq!(resolved.len(), 1);
     for (name, value) in [
         ("state", json!("resolved")),
@@ -56,7 +60,7 @@ fn an_alarm_fires_and_resolves_with_all_its_columns() {
 fn the_worst_severity_wins_and_a_change_closes_the_old_fingerprint_first() {
     let mut trunk = Trunk::of(&*with(SLOW));
     assert_eq!(trunk.short(&[window("pay", 7, 100, 600)]), ["firing low pay 7"]);
-    let moved = trunk.judge(&[window("pay", 14, 2500, 600)]);
+    let moved = trunk.evaluate(&[window("pay", 14, 2500, 600)]);
     assert_eq!(
         moved.iter().map(super::brief).collect::<Vec<_>>(),
         ["resolved low pay 14", "firing high pay 14"]
@@ -71,13 +75,13 @@ fn the_worst_severity_wins_and_a_change_closes_the_old_fingerprint_first() {
 #[test]
 fn a_condition_that_compares_no_literal_has_a_measure_and_no_threshold() {
     let mut trunk = Trunk::of(&*with(SLOW));
-    let fired = trunk.judge(&[window("pay", 7, 100, 600)]);
+    let fired = trunk.evaluate(&[window("pay", 7, 100, 600)]);
     assert_eq!((&fired[0]["measure"], &fired[0]["value"]), (&json!("avg_duration_ns"), &json!(6e8)));
     assert_eq!(fired[0].get("threshold"), None);
 }
 
 #[test]
-fn only_windows_that_a_rule_covers_are_judged() {
+fn only_windows_that_a_rule_covers_are_evaluated() {
     let mut trunk = Trunk::of(&*with(SLOW));
     assert_eq!(trunk.short(&[window("shop", 7, 9000, 9000)]), Vec::<String>::new());
     let settings = "rules: [{name: a, operator: aggregate/seven, when: {high: count > 1}}]";
@@ -89,7 +93,7 @@ fn only_windows_that_a_rule_covers_are_judged() {
 }
 
 #[test]
-fn windows_are_judged_in_the_order_of_their_ends() {
+fn windows_are_evaluated_in_the_order_of_their_ends() {
     let mut trunk = Trunk::of(&*with(SLOW));
     let backlog = [
         window("pay", 21, 1, 1),
@@ -114,10 +118,10 @@ fn series_of_one_rule_are_apart() {
 }
 
 #[test]
-fn a_window_is_judged_once() {
+fn a_window_is_evaluated_once() {
     let context = test_context();
     let mut trunk = Trunk::of(&*with_context(SLOW, context.clone()));
-    trunk.judge(&[window("pay", 14, 2500, 1)]);
+    trunk.evaluate(&[window("pay", 14, 2500, 1)]);
     assert!(
         trunk.short(&[window("pay", 14, 1, 1), window("pay", 7, 1, 1)]).is_empty(),
         "late windows resolve nothing"
@@ -176,7 +180,7 @@ rules:
     message: "$${service} {{ operation }} {{ state }} {{ severity }}: {{ measure }} {{ value }} over {{ threshold_ms }} ms at {{ window_end }}, {{ count }} calls"
 "#;
     let mut trunk = Trunk::of(&*with(settings));
-    let fired = trunk.judge(&[window("pay", 7, 2500, 1)]);
+    let fired = trunk.evaluate(&[window("pay", 7, 2500, 1)]);
     assert_eq!(
         fired[0]["message"],
         "pay /pay firing high: max_duration_ns 2500000000 over 2000 ms at 1970-01-01T00:00:07Z, 100 calls"
@@ -188,7 +192,7 @@ fn a_template_with_an_unknown_name_still_gives_an_alarm() {
     let context = test_context();
     let settings = "rules: [{name: slow, when: {high: count > 1}, message: 'a {{ nonsense }} b'}]";
     let mut trunk = Trunk::of(&*with_context(settings, context.clone()));
-    assert_eq!(trunk.judge(&[window("pay", 7, 1, 1)])[0]["message"], "a  b");
+    assert_eq!(trunk.evaluate(&[window("pay", 7, 1, 1)])[0]["message"], "a  b");
     assert!(
         context
             .telemetry
@@ -235,13 +239,13 @@ fn a_condition_that_does_not_fit_the_columns_is_counted_and_changes_nothing() {
     assert_eq!(trunk.short(&[with_extra]), ["firing high pay 7"]);
     let mut wrong = window("pay", 14, 1, 1);
     wrong["extra"] = json!(true);
-    assert!(trunk.short(&[wrong]).is_empty(), "it can not be judged, so it does not resolve");
+    assert!(trunk.short(&[wrong]).is_empty(), "it can not be evaluated, so it does not resolve");
     let errors = "weir_threshold_evaluation_errors_total{processor=\"threshold\"} 1";
     assert!(context.telemetry.encode().contains(errors));
 }
 
 #[test]
-fn a_condition_that_fails_on_a_window_still_judges_the_others() {
+fn a_condition_that_fails_on_a_window_still_evaluates_the_others() {
     let context = test_context();
     let settings = "rules: [{name: a, when: {high: factorial(n) > 5}}]";
     let mut trunk = Trunk::of(&*with_context(settings, context.clone()));
@@ -350,9 +354,9 @@ fn moved_to(messages: &[LaneMessage]) -> Vec<i64> {
 }
 
 #[test]
-fn rows_without_service_or_with_odd_columns_are_judged() {
+fn rows_without_service_or_with_odd_columns_are_evaluated() {
     let mut trunk = Trunk::of(&*with("rules: [{name: a, match: {service: '*'}, when: {high: n > 1}}]"));
-    let fired = trunk.judge(&[json!({"window_end": 7000, "n": 2, "region": "bj"})]);
+    let fired = trunk.evaluate(&[json!({"window_end": 7000, "n": 2, "region": "bj"})]);
     assert_eq!(fired[0]["labels"], json!({"region": "bj"}));
     assert_eq!(fired[0].get("service"), None);
 }

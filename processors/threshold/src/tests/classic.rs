@@ -1,19 +1,19 @@
 use weir_pdata::Ack;
 
 use super::{brief, rows, test_context, window, windows};
-use crate::evaluation::Judge;
+use crate::evaluation::Evaluator;
 use crate::rules::RuleBook;
 
 struct Rules {
     book: RuleBook,
-    judge: Judge,
+    evaluator: Evaluator,
 }
 
 impl Rules {
     fn new() -> Rules {
         let book = RuleBook::new(Vec::new(), None, 100);
-        let judge = Judge::new(book.shared(), 100, &test_context());
-        Rules { book, judge }
+        let evaluator = Evaluator::new(book.shared(), 100, &test_context());
+        Rules { book, evaluator }
     }
 
     fn put(&mut self, key: &str, value: &str) {
@@ -21,9 +21,9 @@ impl Rules {
         self.book.publish();
     }
 
-    fn judge(&mut self, lines: &[serde_json::Value]) -> Vec<serde_json::Value> {
+    fn evaluate(&mut self, lines: &[serde_json::Value]) -> Vec<serde_json::Value> {
         let batch = windows(lines, Ack::none());
-        let alarms = self.judge.judge(batch.as_columns().unwrap());
+        let alarms = self.evaluator.evaluate(batch.as_columns().unwrap());
         let columns = weir_alarms::to_batch(&alarms.alarms).unwrap();
         let batch = weir_pdata::EventBatch::columns(
             weir_pdata::Signal::Alarms,
@@ -35,7 +35,7 @@ impl Rules {
     }
 
     fn short(&mut self, lines: &[serde_json::Value]) -> Vec<String> {
-        self.judge(lines).iter().map(brief).collect()
+        self.evaluate(lines).iter().map(brief).collect()
     }
 }
 
@@ -47,8 +47,10 @@ fn the_longest_or_the_mean_above_its_threshold_holds_and_equal_does_not() {
     for (max, avg, severity) in
         [(2001, 1, "high"), (2000, 501, "mid"), (2000, 500, "low"), (2500, 600, "high"), (101, 1, "low")]
     {
-        let mut rules =
-            Rules { judge: Judge::new(rules.book.shared(), 100, &test_context()), book: Rules::new().book };
+        let mut rules = Rules {
+            evaluator: Evaluator::new(rules.book.shared(), 100, &test_context()),
+            book: Rules::new().book,
+        };
         assert_eq!(
             rules.short(&[window("pay", 7, max, avg)]),
             [format!("firing {severity} pay 7")],
@@ -62,7 +64,7 @@ fn the_longest_or_the_mean_above_its_threshold_holds_and_equal_does_not() {
 fn the_alarm_names_what_was_above() {
     let mut rules = Rules::new();
     rules.put("r", r#"{"service":"pay","operatorName":"/pay","avgThresholdMid":500}"#);
-    let fired = rules.judge(&[window("pay", 7, 9000, 600)]);
+    let fired = rules.evaluate(&[window("pay", 7, 9000, 600)]);
     assert_eq!(fired[0]["measure"], "avg_duration_ns");
     assert_eq!((fired[0]["value"].as_f64(), fired[0]["threshold"].as_f64()), (Some(6e8), Some(5e8)));
     assert_eq!(
@@ -87,9 +89,9 @@ fn a_more_specific_rule_takes_over_and_the_alarm_of_the_other_resolves() {
 fn a_changed_threshold_moves_the_alarm_and_keeps_its_beginning() {
     let mut rules = Rules::new();
     rules.put("r", r#"{"service":"pay","maxThresholdLow":1000}"#);
-    rules.judge(&[window("pay", 7, 2000, 1)]);
+    rules.evaluate(&[window("pay", 7, 2000, 1)]);
     rules.put("r", r#"{"service":"pay","maxThresholdLow":1000,"maxThresholdHigh":1500}"#);
-    let moved = rules.judge(&[window("pay", 14, 2000, 1)]);
+    let moved = rules.evaluate(&[window("pay", 14, 2000, 1)]);
     assert_eq!(moved.iter().map(brief).collect::<Vec<_>>(), ["resolved low pay 14", "firing high pay 14"]);
     assert_eq!(moved[1]["starts_at"], 7000);
 }

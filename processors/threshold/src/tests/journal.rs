@@ -11,26 +11,26 @@ use weir_component::testkit::Probe;
 
 use super::disk::{Disk, copy};
 use super::test_context;
-use crate::evaluation::alarm_state::Progress;
-use crate::evaluation::series::{Earlier, Series, Source};
-use crate::state::journal::{Journal, Place};
-use crate::state::remembered::{Entry, Known};
+use crate::evaluation::alarm_state::AlarmState;
+use crate::evaluation::series::{Earlier, Series, WindowStream};
+use crate::state::journal::{Journal, JournalStore};
+use crate::state::remembered::{LogEntry, RememberedSeries};
 
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
-fn source(shard: u32) -> Source {
-    Source { operator: "aggregate".into(), shard }
+fn stream(shard: u32) -> WindowStream {
+    WindowStream { operator: "aggregate".into(), shard }
 }
 
 fn series(service: usize, shard: u32, last_end: i64) -> Series {
     Series {
         name: "slow".into(),
         rule: None,
-        source: source(shard),
+        stream: stream(shard),
         labels: [("service".into(), format!("service-{service}"))].into(),
-        progress: Progress::default(),
+        state: AlarmState::default(),
         last_end,
         size: 7,
         starts_at: last_end,
@@ -39,20 +39,20 @@ fn series(service: usize, shard: u32, last_end: i64) -> Series {
     }
 }
 
-async fn open(storage: Arc<dyn Storage>, shortest: u64) -> (Journal, Known) {
+async fn open(storage: Arc<dyn Storage>, shortest: u64) -> (Journal, RememberedSeries) {
     open_in(test_context(), storage, shortest).await
 }
 
-async fn open_in(context: Context, storage: Arc<dyn Storage>, shortest: u64) -> (Journal, Known) {
-    let place = Place { storage, context, pipeline: "main".to_owned(), shortest };
-    place.open(CancellationToken::new()).await.unwrap()
+async fn open_in(context: Context, storage: Arc<dyn Storage>, shortest: u64) -> (Journal, RememberedSeries) {
+    let store = JournalStore { storage, context, pipeline: "main".to_owned(), shortest };
+    store.open(CancellationToken::new()).await.unwrap()
 }
 
-/// What is remembered of both sources after each of their first windows.
-fn view(known: &Known) -> Vec<String> {
+/// What is remembered of both streams after each of their first windows.
+fn view(known: &RememberedSeries) -> Vec<String> {
     let all = (0..2).flat_map(|shard| (0..60).map(move |end| (shard, end)));
     let at = |(shard, end)| {
-        let mut series = known.at(&source(shard), end).map(|(_, series)| series).unwrap_or_default();
+        let mut series = known.at(&stream(shard), end).map(|(_, series)| series).unwrap_or_default();
         series.sort_by_key(Series::key);
         format!("{shard} {end} {}", serde_json::to_string(&series).unwrap())
     };
@@ -156,21 +156,21 @@ fn a_crash_between_any_two_writes_loses_nothing_that_was_let_go() {
         let (probe, mut views) = (Probe::default(), vec![view(&known)]);
         for at in 0..18 {
             let (shard, end) = ((at % 2) as u32, at as i64);
-            let mut entries = vec![Entry::Changed {
-                source: source(shard),
+            let mut entries = vec![LogEntry::Changed {
+                stream: stream(shard),
                 end,
                 set: vec![series(at % 5, shard, end), series(7, shard, end)],
                 gone: vec![series((at + 2) % 5, shard, 0).key()],
             }];
             if at % 7 == 6 {
-                entries.insert(0, Entry::Back { source: source(shard), limit: Some(end - 4) });
+                entries.insert(0, LogEntry::Back { stream: stream(shard), limit: Some(end - 4) });
             }
             let before = views.len() - 1;
             for entry in &entries {
                 known.apply(entry.clone());
                 views.push(view(&known));
             }
-            journal.write(&entries, [(source(shard), end)].into(), probe.ack(), &mut known);
+            journal.write(&entries, [(stream(shard), end)].into(), probe.ack(), &mut known);
             settle(&probe).await;
             let let_go = views.len() - 1;
             let taken = std::mem::take(&mut *images.taken.lock().unwrap());
@@ -197,10 +197,10 @@ fn the_log_stays_short_however_much_changes() {
         // Four times what the storage has room for.
         for at in 0..3000_i64 {
             let set: Vec<Series> = (0..8).map(|service| series(service, 0, at)).collect();
-            let entry = Entry::Changed { source: source(0), end: at, set, gone: Vec::new() };
+            let entry = LogEntry::Changed { stream: stream(0), end: at, set, gone: Vec::new() };
             known.apply(entry.clone());
-            known.trim(&source(0), at - 3);
-            journal.write(&[entry], [(source(0), at)].into(), probe.ack(), &mut known);
+            known.trim(&stream(0), at - 3);
+            journal.write(&[entry], [(stream(0), at)].into(), probe.ack(), &mut known);
             if at % 50 == 0 {
                 settle(&probe).await;
             }
@@ -209,7 +209,7 @@ fn the_log_stays_short_however_much_changes() {
             .await
             .expect("there is room");
         let (_, found) = open(disk.after_a_crash().await.storage(), 20_000).await;
-        let (end, found) = found.at(&source(0), i64::MAX).unwrap();
+        let (end, found) = found.at(&stream(0), i64::MAX).unwrap();
         assert_eq!((end, found.len()), (2999, 8));
     });
 }
@@ -226,15 +226,15 @@ fn a_series_that_is_too_long_is_not_kept_and_keeps_nothing_else_waiting() {
         let probe = Probe::default();
         let long = Series { labels: [("service".into(), "x".repeat(300 << 10))].into(), ..series(0, 0, 1) };
         for (end, set) in [(1, vec![long.clone(), series(1, 0, 1)]), (2, vec![series(1, 0, 2), long])] {
-            let entry = Entry::Changed { source: source(0), end, set, gone: Vec::new() };
+            let entry = LogEntry::Changed { stream: stream(0), end, set, gone: Vec::new() };
             known.apply(entry.clone());
-            journal.write(&[entry], [(source(0), end)].into(), probe.ack(), &mut known);
+            journal.write(&[entry], [(stream(0), end)].into(), probe.ack(), &mut known);
         }
         within_a_minute(&probe).await;
         assert_eq!(probe.count(weir_pdata::Outcome::Done), 2);
         let (_, found) = open(disk.after_a_crash().await.storage(), 20_000).await;
-        assert_eq!(found.at(&source(0), 1).unwrap(), (1, vec![series(1, 0, 1)]));
-        assert_eq!(found.at(&source(0), 2).unwrap(), (2, vec![series(1, 0, 2)]));
+        assert_eq!(found.at(&stream(0), 1).unwrap(), (1, vec![series(1, 0, 1)]));
+        assert_eq!(found.at(&stream(0), 2).unwrap(), (2, vec![series(1, 0, 2)]));
         let counted = context.telemetry.encode();
         assert!(
             counted.contains("weir_threshold_series_not_kept_total{processor=\"threshold\"} 2"),
@@ -252,14 +252,14 @@ fn more_series_than_there_is_room_for_keep_nothing_waiting() {
         // Some 300 bytes each: four times what the storage has room for.
         for end in 0..10_i64 {
             let set: Vec<Series> = (0..3000).map(|service| series(service, 0, end)).collect();
-            let entry = Entry::Changed { source: source(0), end, set, gone: Vec::new() };
+            let entry = LogEntry::Changed { stream: stream(0), end, set, gone: Vec::new() };
             known.apply(entry.clone());
-            known.trim(&source(0), end - 1);
-            journal.write(&[entry], [(source(0), end)].into(), probe.ack(), &mut known);
+            known.trim(&stream(0), end - 1);
+            journal.write(&[entry], [(stream(0), end)].into(), probe.ack(), &mut known);
             within_a_minute(&probe).await;
         }
         let (_, found) = open(disk.after_a_crash().await.storage(), 20_000).await;
-        let (end, found) = found.at(&source(0), i64::MAX).unwrap();
+        let (end, found) = found.at(&stream(0), i64::MAX).unwrap();
         assert!(end == 9 && found.len() > 50, "{end}: {} series", found.len());
         assert!(found.iter().all(|series| series.last_end == 9), "none of them is older than the others");
     });
@@ -276,11 +276,11 @@ fn what_waits_for_the_storage_is_bounded_and_all_of_it_is_let_go_when_it_is_writ
         let mut most = (0, 0);
         for end in 0..4000_i64 {
             let set = vec![series(end as usize % 5, 0, end), series(7, 0, end)];
-            let entry = Entry::Changed { source: source(0), end, set, gone: Vec::new() };
+            let entry = LogEntry::Changed { stream: stream(0), end, set, gone: Vec::new() };
             known.apply(entry.clone());
             let ack = probe.ack();
             exported.push_back(ack.clone());
-            journal.write(&[entry], [(source(0), end)].into(), ack, &mut known);
+            journal.write(&[entry], [(stream(0), end)].into(), ack, &mut known);
             tokio::task::yield_now().await;
             // The exporters have all but the last three windows.
             exported.drain(..exported.len().saturating_sub(3));
@@ -296,18 +296,18 @@ fn what_waits_for_the_storage_is_bounded_and_all_of_it_is_let_go_when_it_is_writ
         let (_, found) = open(disk.after_a_crash().await.storage(), 2_000).await;
         for end in 3990..4000 {
             assert_eq!(
-                found.at(&source(0), end).map(|(end, _)| end),
-                known.at(&source(0), end).map(|(end, _)| end)
+                found.at(&stream(0), end).map(|(end, _)| end),
+                known.at(&stream(0), end).map(|(end, _)| end)
             );
         }
-        let (end, found) = found.at(&source(0), 3999).unwrap();
+        let (end, found) = found.at(&stream(0), 3999).unwrap();
         assert_eq!((end, found.len()), (3999, 6));
         drop(exported);
         settle(&probe).await;
     });
 }
 
-/// As versions before 2026-11-30 wrote them: `ends` of an earlier line may come later, for windows that were judged again.
+/// As versions before 2026-11-30 wrote them: `ends` of an earlier line may come later, for windows that were evaluated again.
 const OLD: &str = r#"{"v":1,"ends":[[["aggregate",0],7000000000]],"series":[{"rule":"slow","source":["aggregate",0],"labels":[["operation","/pay"],["service","pay"]],"progress":{"firing":"high","run":0},"last_end":7000000000,"size":7000000000,"starts_at":7000000000,"measure":"max_duration_ns","threshold":2000000000.0},{"rule":"slow","source":["aggregate",0],"labels":[["service","ship"]],"progress":{"firing":null,"run":1},"last_end":7000000000,"size":7000000000,"starts_at":7000000000,"measure":null,"threshold":null}]}
 {"v":1,"ends":[[["aggregate",0],14000000000]],"series":[{"rule":"slow","source":["aggregate",0],"labels":[["operation","/pay"],["service","pay"]],"progress":{"firing":"high","run":0},"last_end":14000000000,"size":7000000000,"starts_at":7000000000,"measure":"max_duration_ns","threshold":2000000000.0}]}"#;
 
@@ -316,8 +316,8 @@ fn alarms_of_an_earlier_version_are_taken_over_once() {
     run(async {
         let disk = Disk::new().await;
         disk.storage().put("threshold", "main", OLD.as_bytes().to_vec()).await.unwrap();
-        let services = |known: &Known, end: i64| {
-            let (end, series) = known.at(&source(0), end * 1_000_000_000)?;
+        let services = |known: &RememberedSeries, end: i64| {
+            let (end, series) = known.at(&stream(0), end * 1_000_000_000)?;
             let mut names: Vec<String> =
                 series.iter().map(|series| series.labels.last().unwrap().1.clone()).collect();
             names.sort();
@@ -334,9 +334,9 @@ fn alarms_of_an_earlier_version_are_taken_over_once() {
         assert_eq!(services(&known, 7), Some((7, "pay ship".to_owned())));
         let probe = Probe::default();
         let later =
-            Entry::Changed { source: source(0), end: 21_000_000_000, set: Vec::new(), gone: Vec::new() };
+            LogEntry::Changed { stream: stream(0), end: 21_000_000_000, set: Vec::new(), gone: Vec::new() };
         known.apply(later.clone());
-        journal.write(&[later], [(source(0), 21_000_000_000)].into(), probe.ack(), &mut known);
+        journal.write(&[later], [(stream(0), 21_000_000_000)].into(), probe.ack(), &mut known);
         within_a_minute(&probe).await;
     });
 }

@@ -83,7 +83,8 @@ async fn the_topic_is_read_to_its_end_before_the_first_evaluation() {
     let processor = with_context(&kafka.settings(), context.clone());
     let stop = started(&*processor).await;
     let mut trunk = Trunk::of(&*processor);
-    let fired = trunk.judge(&[window("s0", 7, 2500, 1), window("s1", 7, 2500, 1), window("s29", 7, 2500, 1)]);
+    let fired =
+        trunk.evaluate(&[window("s0", 7, 2500, 1), window("s1", 7, 2500, 1), window("s29", 7, 2500, 1)]);
     let services: Vec<_> = fired.iter().map(|alarm| alarm["service"].as_str().unwrap()).collect();
     assert_eq!(services, ["s1", "s29"], "r0 was removed; the last good version of r1 stays");
     assert_eq!(fired[0]["message"], "s1 /pay: 2500 ms over 1000 ms (high)");
@@ -116,7 +117,7 @@ async fn a_live_change_takes_effect_at_the_next_window_and_other_rules_keep_thei
         trunk.short(&[window("c", 7, 2500, 1)]).is_empty(),
         "the window that ends at 7 belongs to epoch 1"
     );
-    let next = trunk.judge(&[window("a", 14, 2500, 1), window("c", 14, 2500, 1)]);
+    let next = trunk.evaluate(&[window("a", 14, 2500, 1), window("c", 14, 2500, 1)]);
     assert_eq!(next.iter().map(super::brief).collect::<Vec<_>>(), ["resolved high b 7", "firing high c 14"]);
     assert_eq!(next[0]["message"], "resolved: b: the rule was removed");
     assert_eq!((&next[0]["rule_epoch"], &next[1]["rule_epoch"]), (&json!(3), &json!(3)));
@@ -135,7 +136,7 @@ async fn a_live_change_takes_effect_at_the_next_window_and_other_rules_keep_thei
     assert_eq!(
         trunk.short(&[window("c", 21, 2500, 1)]),
         ["resolved high c 21"],
-        "judged by the new threshold"
+        "evaluated by the new threshold"
     );
     stop.cancel();
 }
@@ -162,7 +163,7 @@ async fn records_of_the_site_are_rules_and_those_that_would_hurt_are_not() {
     let processor = with_context(&kafka.settings(), context.clone());
     let stop = started(&*processor).await;
     let mut trunk = Trunk::of(&*processor);
-    let fired = trunk.judge(&[window("pay", 7, 1001, 1)]);
+    let fired = trunk.evaluate(&[window("pay", 7, 1001, 1)]);
     assert_eq!(fired.len(), 1);
     assert_eq!((&fired[0]["rule"], &fired[0]["message"]), (&json!("pay|/pay"), &json!("/pay /pay")));
     let metrics = context.telemetry.encode();
@@ -187,7 +188,7 @@ async fn a_record_without_a_key_is_the_rule_of_its_endpoint() {
     let processor = with_context(&kafka.settings(), context.clone());
     let stop = started(&*processor).await;
     let mut trunk = Trunk::of(&*processor);
-    let fired = trunk.judge(&[window("pay", 7, 1001, 1)]);
+    let fired = trunk.evaluate(&[window("pay", 7, 1001, 1)]);
     assert_eq!((fired.len(), &fired[0]["rule"]), (1, &json!("pay|/pay")));
     kafka.write(0, "pay|/pay", None);
     until(&context, "weir_threshold_rules{processor=\"threshold\",source=\"kafka\"} 0\n").await;

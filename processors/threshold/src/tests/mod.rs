@@ -94,14 +94,14 @@ impl Trunk {
     }
 
     /// Sends one batch of derived windows; gives the alarms as JSON.
-    fn judge(&mut self, lines: &[Value]) -> Vec<Value> {
+    fn evaluate(&mut self, lines: &[Value]) -> Vec<Value> {
         let batch = windows(lines, self.probe.ack());
         rows(&self.send(TrunkMessage::Derived(LaneMessage::Batch(batch))))
     }
 
-    /// As [`judge`](Self::judge), in short: `firing high pay 14` for each alarm.
+    /// As [`evaluate`](Self::evaluate), in short: `firing high pay 14` for each alarm.
     fn short(&mut self, lines: &[Value]) -> Vec<String> {
-        self.judge(lines).iter().map(brief).collect()
+        self.evaluate(lines).iter().map(brief).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Windows that come again after a failure or a restart are judged as they were the first time.
+//! Windows that come again after a failure or a restart are evaluated as they were the first time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Site {
     }
 
     /// Windows of an operator that end at `end` seconds. They are delivered when the processor lets them go.
-    fn judge(&mut self, operator: &str, end: i64, lines: &[Value]) -> Vec<Value> {
+    fn evaluate(&mut self, operator: &str, end: i64, lines: &[Value]) -> Vec<Value> {
         let mark = self.marks.emit(&operator.into(), Shard(0), Watermark(end * 1000 - 1));
         let lines: Vec<Value> = lines
             .iter()
@@ -155,15 +155,15 @@ fn short(alarms: &[Value]) -> Vec<String> {
 fn an_alarm_that_fires_goes_on_after_a_restart() {
     run(async {
         let mut site = Site::start(SLOW).await;
-        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
-        let fired = site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+        site.evaluate("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        let fired = site.evaluate("aggregate", 14, &[window("pay", 14, 3000, 1)]);
         assert_eq!(short(&fired), ["firing high pay 14"]);
         site.settle().await;
         site.commit();
         site.restart().await;
-        assert_eq!(short(&site.judge("aggregate", 21, &[window("pay", 21, 3000, 1)])), [""; 0]);
-        site.judge("aggregate", 28, &[window("pay", 28, 1, 1)]);
-        let resolved = site.judge("aggregate", 35, &[window("pay", 35, 1, 1)]);
+        assert_eq!(short(&site.evaluate("aggregate", 21, &[window("pay", 21, 3000, 1)])), [""; 0]);
+        site.evaluate("aggregate", 28, &[window("pay", 28, 1, 1)]);
+        let resolved = site.evaluate("aggregate", 35, &[window("pay", 35, 1, 1)]);
         assert_eq!(short(&resolved), ["resolved high pay 35"]);
         assert_eq!(resolved[0]["starts_at"], fired[0]["starts_at"]);
         assert_eq!(resolved[0]["fingerprint"], fired[0]["fingerprint"]);
@@ -174,13 +174,13 @@ fn an_alarm_that_fires_goes_on_after_a_restart() {
 fn windows_that_come_again_say_the_same_again() {
     run(async {
         let mut site = Site::start(SLOW).await;
-        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        site.evaluate("aggregate", 7, &[window("pay", 7, 3000, 1)]);
         site.settle().await;
         site.commit();
         for restart in [false, true] {
-            let fired = site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
-            site.judge("aggregate", 21, &[window("pay", 21, 1, 1)]);
-            let resolved = site.judge("aggregate", 28, &[window("pay", 28, 1, 1)]);
+            let fired = site.evaluate("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+            site.evaluate("aggregate", 21, &[window("pay", 21, 1, 1)]);
+            let resolved = site.evaluate("aggregate", 28, &[window("pay", 28, 1, 1)]);
             assert_eq!(short(&fired), ["firing high pay 14"]);
             assert_eq!(short(&resolved), ["resolved high pay 28"]);
             site.settle().await;
@@ -194,14 +194,14 @@ fn windows_that_come_again_say_the_same_again() {
 fn the_input_waits_until_the_alarm_is_kept() {
     run(async {
         let mut site = Site::start(SLOW).await;
-        site.judge("aggregate", 7, &[window("pay", 7, 1, 1)]);
+        site.evaluate("aggregate", 7, &[window("pay", 7, 1, 1)]);
         assert_eq!(site.trunk.probe.open(), 0, "nothing is remembered of it");
-        site.judge("aggregate", 14, &[window("pay", 14, 3000, 1)]);
+        site.evaluate("aggregate", 14, &[window("pay", 14, 3000, 1)]);
         assert_eq!(site.trunk.probe.open(), 1);
         site.settle().await;
         site.commit();
         site.restart().await;
-        let resolved = [site.judge("aggregate", 21, &[window("pay", 21, 3000, 1)])].concat();
+        let resolved = [site.evaluate("aggregate", 21, &[window("pay", 21, 3000, 1)])].concat();
         assert_eq!(short(&resolved), ["firing high pay 21"], "the first of its two windows was kept");
     });
 }
@@ -210,9 +210,9 @@ fn the_input_waits_until_the_alarm_is_kept() {
 fn a_window_that_fires_again_after_a_restart_does_not_undo_what_later_ones_said() {
     run(async {
         let mut site = Site::start(&SLOW.replace("for: 2, resolve_after: 2", "for: 1")).await;
-        let fired = site.judge("aggregate", 7, &[window("pay", 7, 3000, 1), window("ship", 7, 1, 1)]);
+        let fired = site.evaluate("aggregate", 7, &[window("pay", 7, 3000, 1), window("ship", 7, 1, 1)]);
         assert_eq!(short(&fired), ["firing high pay 7"]);
-        let resolved = site.judge("aggregate", 14, &[window("pay", 14, 1, 1)]);
+        let resolved = site.evaluate("aggregate", 14, &[window("pay", 14, 1, 1)]);
         assert_eq!(short(&resolved), ["resolved high pay 14"]);
         site.settle().await;
         site.commit();
@@ -222,10 +222,14 @@ fn a_window_that_fires_again_after_a_restart_does_not_undo_what_later_ones_said(
             window["firing"] = 4096.into();
             window
         };
-        assert_eq!(short(&site.judge("aggregate", 7, &[again("pay", 7)])), [""; 0], "it was resolved later");
-        let raised = site.judge("aggregate", 14, &[again("pay", 14)]);
+        assert_eq!(
+            short(&site.evaluate("aggregate", 7, &[again("pay", 7)])),
+            [""; 0],
+            "it was resolved later"
+        );
+        let raised = site.evaluate("aggregate", 14, &[again("pay", 14)]);
         assert_eq!(short(&raised), ["firing high pay 14"], "the last window counts with what is in it now");
-        assert_eq!(short(&site.judge("aggregate", 14, &[again("pay", 14)])), [""; 0], "nothing is new");
+        assert_eq!(short(&site.evaluate("aggregate", 14, &[again("pay", 14)])), [""; 0], "nothing is new");
     });
 }
 
@@ -233,7 +237,10 @@ fn a_window_that_fires_again_after_a_restart_does_not_undo_what_later_ones_said(
 fn an_alarm_whose_rule_is_gone_after_a_restart_resolves() {
     run(async {
         let mut site = Site::start(&SLOW.replace("for: 2", "for: 1")).await;
-        assert_eq!(short(&site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)])), ["firing high pay 7"]);
+        assert_eq!(
+            short(&site.evaluate("aggregate", 7, &[window("pay", 7, 3000, 1)])),
+            ["firing high pay 7"]
+        );
         site.settle().await;
         site.commit();
         site.settings = SLOW.replace("name: slow", "name: other");
@@ -247,7 +254,7 @@ fn an_alarm_whose_rule_is_gone_after_a_restart_resolves() {
 fn an_alarm_without_a_rule_is_remembered_until_it_is_delivered() {
     run(async {
         let mut site = Site::start(&SLOW.replace("for: 2", "for: 1")).await;
-        site.judge("aggregate", 7, &[window("pay", 7, 3000, 1)]);
+        site.evaluate("aggregate", 7, &[window("pay", 7, 3000, 1)]);
         site.settle().await;
         site.commit();
         site.settings = SLOW.replace("name: slow", "name: other").replace("for: 2", "for: 1");
@@ -260,10 +267,10 @@ fn an_alarm_without_a_rule_is_remembered_until_it_is_delivered() {
             assert_eq!(said, ["\"pay\""], "{end}");
             if delivered {
                 drop(resolved);
-                site.judge("aggregate", end, &[window("ship", end, 1, 1)]);
+                site.evaluate("aggregate", end, &[window("ship", end, 1, 1)]);
             } else {
-                // The next window is judged, and delivered, while it is on its way.
-                site.judge("aggregate", end, &[window("ship", end, 3000, 1)]);
+                // The next window is evaluated, and delivered, while it is on its way.
+                site.evaluate("aggregate", end, &[window("ship", end, 3000, 1)]);
                 for message in &resolved {
                     let LaneMessage::Batch(batch) = message else { continue };
                     batch.ack.fail();
@@ -329,7 +336,7 @@ async fn play(input: &[[Slowness; 2]], plan: &[Then]) -> BTreeMap<String, String
             }
             let services = ["pay", "ship", "stock"].into_iter().zip(slowness);
             let lines: Vec<Value> = services.map(|(name, slowness)| window(name, end, slowness, 1)).collect();
-            for alarm in site.judge(operator, end, &lines) {
+            for alarm in site.evaluate(operator, end, &lines) {
                 let id = format!("{}/{}/{}", alarm["fingerprint"], alarm["state"], alarm["time"]);
                 let said = format!(
                     "{operator} {} since {}: {}",

@@ -22,9 +22,9 @@ use weir_component::storage::{Appending, DiskQueue, Storage, StorageError};
 use weir_component::{Context, LogLimit, StartError, Status};
 use weir_pdata::{Ack, Held};
 
-use crate::evaluation::series::{Series, Source};
+use crate::evaluation::series::{Series, WindowStream};
 use crate::metrics::StorageMetrics;
-use crate::state::remembered::{Entry, Known, Recovery};
+use crate::state::remembered::{LogEntry, Recovery, RememberedSeries};
 
 /// A record is not longer, unless a single series is.
 const LONGEST_RECORD: u64 = 256 << 10;
@@ -36,7 +36,7 @@ const WHOLES: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the history of one pipeline is kept.
-pub(crate) struct Place {
+pub(crate) struct JournalStore {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) context: Context,
     pub(crate) pipeline: String,
@@ -46,8 +46,8 @@ pub(crate) struct Place {
 
 /// The writing side. Bounded while the storage cannot write: see the [module](self).
 pub(crate) struct Journal {
-    waiting: Arc<Waiting>,
-    reports: Arc<Reports>,
+    waiting: Arc<JournalQueue>,
+    reports: Arc<StorageReports>,
     /// Bytes since the last whole, and of it.
     since: u64,
     whole: u64,
@@ -67,7 +67,7 @@ struct Limits {
 
 /// What waits for the writer.
 #[derive(Default)]
-struct Waiting {
+struct JournalQueue {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -93,15 +93,15 @@ struct Write {
 
 /// A batch of windows whose inputs wait.
 struct Windows {
-    /// The end of the last window of each source.
-    ends: BTreeMap<Source, i64>,
+    /// The end of the last window of each stream.
+    ends: BTreeMap<WindowStream, i64>,
     held: Held,
 }
 
 /// What is written, and not safe yet or not yet dropped.
 struct Writer {
-    waiting: Arc<Waiting>,
-    reports: Arc<Reports>,
+    waiting: Arc<JournalQueue>,
+    reports: Arc<StorageReports>,
     queue: Arc<dyn DiskQueue>,
     /// Everything before this record is dropped.
     dropped: u64,
@@ -110,7 +110,7 @@ struct Writer {
 }
 
 /// Says what goes wrong.
-struct Reports {
+struct StorageReports {
     context: Context,
     pipeline: String,
     metrics: StorageMetrics,
@@ -125,10 +125,10 @@ impl Journal {
     /// safe. Windows without changes wait only behind others. Does not block.
     pub(crate) fn write(
         &mut self,
-        entries: &[Entry],
-        ends: BTreeMap<Source, i64>,
+        entries: &[LogEntry],
+        ends: BTreeMap<WindowStream, i64>,
         ack: Ack,
-        known: &mut Known,
+        remembered: &mut RememberedSeries,
     ) {
         let (records, left_out) = encode(entries, self.limits);
         let added = bytes(&records);
@@ -149,7 +149,7 @@ impl Journal {
             return;
         }
         if self.since + added > self.limits.shortest.max(self.whole).min(self.limits.most) {
-            return self.replace(state, windows, known);
+            return self.replace(state, windows, remembered);
         }
         self.since += added;
         state.writes.push_back(Write { records, windows: vec![windows], replaces: false });
@@ -158,15 +158,20 @@ impl Journal {
         waiting.changed.notify_one();
     }
 
-    /// Writes down all that is known, instead of everything before and of all that still waits. Of windows that wait for the
-    /// storage alone only the state after the last one stays known.
-    fn replace(&mut self, mut state: MutexGuard<'_, State>, newest: Windows, known: &mut Known) {
+    /// Writes down all that is remembered, instead of everything before and of all that still waits. Of windows that wait for the
+    /// storage alone only the state after the last one stays remembered.
+    fn replace(
+        &mut self,
+        mut state: MutexGuard<'_, State>,
+        newest: Windows,
+        remembered: &mut RememberedSeries,
+    ) {
         let mut windows: Vec<Windows> = state.writes.drain(..).flat_map(|write| write.windows).collect();
         windows.push(newest);
-        for (source, ends) in acknowledged_together(&windows) {
-            known.merge(&source, ends);
+        for (stream, ends) in acknowledged_together(&windows) {
+            remembered.merge(&stream, ends);
         }
-        let (records, left_out) = encode_whole(known.whole(), self.limits);
+        let (records, left_out) = encode_whole(remembered.whole(), self.limits);
         (self.since, self.whole) = (0, bytes(&records));
         state.writes.push_back(Write { records, windows, replaces: true });
         drop(state);
@@ -188,28 +193,28 @@ impl Drop for Journal {
     }
 }
 
-/// For each source the ends of windows that are acknowledged at one moment, when these windows are released: nothing but
+/// For each stream the ends of windows that are acknowledged at one moment, when these windows are released: nothing but
 /// the storage keeps them, and the first of them keeps the mark of all.
-fn acknowledged_together(windows: &[Windows]) -> BTreeMap<Source, RangeInclusive<i64>> {
-    let mut found: BTreeMap<Source, Vec<i64>> = BTreeMap::new();
-    let mut closed: BTreeSet<&Source> = BTreeSet::new();
+fn acknowledged_together(windows: &[Windows]) -> BTreeMap<WindowStream, RangeInclusive<i64>> {
+    let mut found: BTreeMap<WindowStream, Vec<i64>> = BTreeMap::new();
+    let mut closed: BTreeSet<&WindowStream> = BTreeSet::new();
     for Windows { ends, held } in windows {
         let is_last = held.is_last();
-        for (source, end) in ends {
-            if closed.contains(source) {
+        for (stream, end) in ends {
+            if closed.contains(stream) {
                 continue;
             }
-            found.entry(source.clone()).or_default().push(*end);
+            found.entry(stream.clone()).or_default().push(*end);
             if !is_last {
-                closed.insert(source);
+                closed.insert(stream);
             }
         }
     }
     // More windows with the last end may come, or wait for others too.
-    let before_last = |(source, ends): (Source, Vec<i64>)| {
+    let before_last = |(stream, ends): (WindowStream, Vec<i64>)| {
         let last = *ends.last()?;
         let end = ends.iter().copied().filter(|end| *end < last).max()?;
-        Some((source, *ends.first()?..=end))
+        Some((stream, *ends.first()?..=end))
     };
     found.into_iter().filter_map(before_last).collect()
 }
@@ -228,38 +233,43 @@ fn json(entry: &impl serde::Serialize) -> Vec<u8> {
 }
 
 /// Entries as JSON, and the rule and length of a series that is too long to be kept.
-fn encode(entries: &[Entry], limits: Limits) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
+fn encode(entries: &[LogEntry], limits: Limits) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
     let (mut records, mut left_out) = (Vec::with_capacity(entries.len()), Vec::new());
     entries.iter().for_each(|entry| encode_one(entry, limits, &mut records, &mut left_out));
     (records, left_out)
 }
 
 /// An entry in several records when it is long: after a crash in between, windows that come again say the rest.
-fn encode_one(entry: &Entry, limits: Limits, records: &mut Vec<Vec<u8>>, left_out: &mut Vec<LeftOut>) {
+fn encode_one(entry: &LogEntry, limits: Limits, records: &mut Vec<Vec<u8>>, left_out: &mut Vec<LeftOut>) {
     let record = json(entry);
     match entry {
-        Entry::Changed { source, end, set, gone }
+        LogEntry::Changed { stream, end, set, gone }
             if length(&record) > limits.record && set.len() + gone.len() > 1 =>
         {
             let half = (set.split_at(set.len() / 2), gone.split_at(gone.len() / 2));
             for (set, gone) in [(half.0.0, half.1.0), (half.0.1, half.1.1)] {
                 if !set.is_empty() || !gone.is_empty() {
-                    let (source, set, gone) = (source.clone(), set.to_vec(), gone.to_vec());
-                    encode_one(&Entry::Changed { source, end: *end, set, gone }, limits, records, left_out);
+                    let (stream, set, gone) = (stream.clone(), set.to_vec(), gone.to_vec());
+                    encode_one(
+                        &LogEntry::Changed { stream, end: *end, set, gone },
+                        limits,
+                        records,
+                        left_out,
+                    );
                 }
             }
         }
-        Entry::Changed { source, end, set, .. } if length(&record) > limits.most => {
+        LogEntry::Changed { stream, end, set, .. } if length(&record) > limits.most => {
             left_out.extend(set.iter().map(|series| LeftOut::new(series, length(&record))));
-            let (source, end) = (source.clone(), *end);
-            records.push(json(&Entry::Changed { source, end, set: Vec::new(), gone: Vec::new() }));
+            let (stream, end) = (stream.clone(), *end);
+            records.push(json(&LogEntry::Changed { stream, end, set: Vec::new(), gone: Vec::new() }));
         }
         _ => records.push(record),
     }
 }
 
 /// A whole as JSON, without the series for which there is no room. One that is left out is left out everywhere.
-fn encode_whole(mut entries: Vec<Entry>, limits: Limits) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
+fn encode_whole(mut entries: Vec<LogEntry>, limits: Limits) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
     let (records, mut left_out) = encode(&entries, limits);
     if left_out.is_empty() && bytes(&records) <= limits.most {
         return (records, left_out);
@@ -267,9 +277,9 @@ fn encode_whole(mut entries: Vec<Entry>, limits: Limits) -> (Vec<Vec<u8>>, Vec<L
     let mut sizes: HashMap<String, u64> = HashMap::new();
     let mut taken = 0;
     for entry in &entries {
-        let Entry::Changed { source, end, set, gone } = entry else { continue };
-        let (source, end) = (source.clone(), *end);
-        taken += length(&json(&Entry::Changed { source, end, set: Vec::new(), gone: Vec::new() }));
+        let LogEntry::Changed { stream, end, set, gone } = entry else { continue };
+        let (stream, end) = (stream.clone(), *end);
+        taken += length(&json(&LogEntry::Changed { stream, end, set: Vec::new(), gone: Vec::new() }));
         set.iter().for_each(|series| *sizes.entry(series.key()).or_default() += length(&json(series)) + 1);
         gone.iter().for_each(|key| *sizes.entry(key.clone()).or_default() += length(&json(key)) + 1);
     }
@@ -285,7 +295,7 @@ fn encode_whole(mut entries: Vec<Entry>, limits: Limits) -> (Vec<Vec<u8>>, Vec<L
     let kept: HashSet<String> = order.into_iter().take_while(fits).map(|(_, key)| key).collect();
     left_out.clear();
     for entry in &mut entries {
-        if let Entry::Changed { set, gone, .. } = entry {
+        if let LogEntry::Changed { set, gone, .. } = entry {
             let without = set.extract_if(.., |series| !kept.contains(&series.key()));
             left_out.extend(without.map(|series| LeftOut::new(&series, length(&json(&series)))));
             gone.retain(|key| kept.contains(key));
@@ -306,23 +316,32 @@ impl LeftOut {
     }
 }
 
-impl Place {
+impl JournalStore {
     /// What is kept, and where more goes.
     ///
     /// # Errors
     /// When the storage cannot be read.
-    pub(crate) async fn open(self, stop: CancellationToken) -> Result<(Journal, Known), StartError> {
-        let Place { storage, context, pipeline, shortest } = self;
+    pub(crate) async fn open(
+        self,
+        stop: CancellationToken,
+    ) -> Result<(Journal, RememberedSeries), StartError> {
+        let JournalStore { storage, context, pipeline, shortest } = self;
         let name = format!("{}/{pipeline}/alarms", context.id);
         let failed = |error: StorageError| StartError(format!("its alarms cannot be read: {error}"));
         let queue = storage.open_queue(&name).await.map_err(failed)?;
         let metrics = StorageMetrics::new(&context);
         let (trouble, room) = (LogLimit::every_ms(10_000), LogLimit::every_ms(10_000));
-        let reports =
-            Arc::new(Reports { context, pipeline, metrics, trouble, room, is_stuck: AtomicBool::new(false) });
+        let reports = Arc::new(StorageReports {
+            context,
+            pipeline,
+            metrics,
+            trouble,
+            room,
+            is_stuck: AtomicBool::new(false),
+        });
         let stopped = || StartError("the program stops".to_owned());
         // All that was kept is before this.
-        let opened = queue.append(json(&Entry::Opened(0)));
+        let opened = queue.append(json(&LogEntry::Opened(0)));
         let opened = reports.confirmed(opened, &stop).await.ok_or_else(stopped)?;
         let (mut recovery, mut kept, mut first) = (Recovery::default(), 0, opened);
         loop {
@@ -331,7 +350,7 @@ impl Place {
             };
             first = first.min(record.number);
             if record.number >= opened {
-                recovery.read(Entry::Opened(opened));
+                recovery.read(LogEntry::Opened(opened));
                 break;
             }
             kept += length(&record.payload);
@@ -345,12 +364,12 @@ impl Place {
         }
         let most = queue.max_record() / WHOLES;
         let limits = Limits { shortest, record: LONGEST_RECORD.min(most), most };
-        let mut known = recovery.finish();
+        let mut remembered = recovery.finish();
         if let Some(old) = reports.read_old(storage.as_ref()).await? {
-            // If something is known, an earlier start has taken them over.
-            if known.is_empty() {
-                old.into_iter().for_each(|entry| known.apply(entry));
-                let (records, left_out) = encode_whole(known.whole(), limits);
+            // If something is remembered, an earlier start has taken them over.
+            if remembered.is_empty() {
+                old.into_iter().for_each(|entry| remembered.apply(entry));
+                let (records, left_out) = encode_whole(remembered.whole(), limits);
                 reports.not_kept(&left_out);
                 let appending: Vec<Appending> =
                     records.into_iter().map(|record| queue.append(record)).collect();
@@ -360,7 +379,7 @@ impl Place {
             }
             reports.forget_old(storage.as_ref()).await;
         }
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(JournalQueue::default());
         let writer = Writer {
             waiting: Arc::clone(&waiting),
             reports: Arc::clone(&reports),
@@ -369,11 +388,11 @@ impl Place {
             read: opened + 1,
         };
         tokio::spawn(writer.run(stop));
-        Ok((Journal { waiting, reports, since: kept, whole: 0, limits }, known))
+        Ok((Journal { waiting, reports, since: kept, whole: 0, limits }, remembered))
     }
 }
 
-impl Waiting {
+impl JournalQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -448,7 +467,7 @@ impl Drop for Writer {
     }
 }
 
-impl Reports {
+impl StorageReports {
     /// Waits until a record is safe. `None`: it will not be, and nothing after it.
     async fn confirmed(&self, mut appending: Appending, stop: &CancellationToken) -> Option<u64> {
         loop {
@@ -479,7 +498,7 @@ impl Reports {
     }
 
     /// The alarms of a version of Weir that wrote them as one value, as changes. `None`: there are none.
-    async fn read_old(&self, storage: &dyn Storage) -> Result<Option<Vec<Entry>>, StartError> {
+    async fn read_old(&self, storage: &dyn Storage) -> Result<Option<Vec<LogEntry>>, StartError> {
         let value = storage.get(&self.context.id.to_string(), &self.pipeline).await;
         let value = value.map_err(|error| StartError(format!("its alarms cannot be read: {error}")))?;
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };

@@ -11,7 +11,7 @@ pub const NAMES: [&str; 10] =
 impl Alarm {
     /// What it says, by the [`NAMES`]. `value` and `threshold` have the measure's unit; times are texts.
     #[must_use]
-    pub fn facts(&self) -> Map<String, Value> {
+    pub fn template_context(&self) -> Map<String, Value> {
         let labels: Map<String, Value> =
             self.labels.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
         let values = [
@@ -31,17 +31,17 @@ impl Alarm {
 }
 
 /// `a.b` is found as `a.b` in a template, up to eight parts. What is there already stays; null is not there.
-pub fn insert(facts: &mut Map<String, Value>, name: &str, value: Value) {
+pub fn insert(context: &mut Map<String, Value>, name: &str, value: Value) {
     if !value.is_null() {
-        insert_at(facts, name, value, 8);
+        insert_at(context, name, value, 8);
     }
 }
 
-fn insert_at(facts: &mut Map<String, Value>, name: &str, value: Value, depth: usize) {
+fn insert_at(context: &mut Map<String, Value>, name: &str, value: Value, depth: usize) {
     match name.split_once('.').filter(|_| depth > 1) {
-        None => drop(facts.entry(name).or_insert(value)),
+        None => drop(context.entry(name).or_insert(value)),
         Some((first, rest)) => {
-            if let Value::Object(inner) = facts.entry(first).or_insert_with(|| Value::Object(Map::new())) {
+            if let Value::Object(inner) = context.entry(first).or_insert_with(|| Value::Object(Map::new())) {
                 insert_at(inner, rest, value, depth - 1);
             }
         }
@@ -71,16 +71,16 @@ mod tests {
 
     #[test]
     fn dotted_names_nest_and_the_first_stays() {
-        let mut facts = Map::new();
+        let mut context = Map::new();
         for (name, value) in
             [("a.b", json!(1)), ("a.c", json!(2)), ("a.b", json!(3)), ("x", json!(4)), ("x.y", json!(5))]
         {
-            insert(&mut facts, name, value);
+            insert(&mut context, name, value);
         }
-        insert(&mut facts, "null", Value::Null);
-        insert(&mut facts, "1.2.3.4.5.6.7.8.9", json!(6));
+        insert(&mut context, "null", Value::Null);
+        insert(&mut context, "1.2.3.4.5.6.7.8.9", json!(6));
         let eighth = json!({"2": {"3": {"4": {"5": {"6": {"7": {"8.9": 6}}}}}}});
-        assert_eq!(Value::Object(facts), json!({"a": {"b": 1, "c": 2}, "x": 4, "1": eighth}));
+        assert_eq!(Value::Object(context), json!({"a": {"b": 1, "c": 2}, "x": 4, "1": eighth}));
     }
 
     #[test]
