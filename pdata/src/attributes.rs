@@ -25,9 +25,9 @@ pub enum ValueType {
     Bool = 3,
     /// Bytes.
     Bytes = 4,
-    /// An array, in the received encoding.
+    /// An array, as JSON.
     Array = 5,
-    /// A map, in the received encoding.
+    /// A map, as JSON.
     Map = 6,
     /// No value.
     Null = 7,
@@ -62,8 +62,10 @@ pub enum Value<'a> {
     Float64(f64),
     /// Boolean.
     Bool(bool),
-    /// Bytes, or an array or map in the received encoding.
+    /// Bytes. As text they are lower-case hexadecimal.
     Bytes(&'a [u8]),
+    /// An array or a map, as JSON.
+    Nested(&'a str),
     /// No value.
     Null,
 }
@@ -75,6 +77,7 @@ impl std::fmt::Display for Value<'_> {
             Value::Int64(number) => write!(f, "{number}"),
             Value::Float64(number) => write!(f, "{number}"),
             Value::Bool(value) => write!(f, "{value}"),
+            Value::Nested(json) => f.write_str(json),
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Value::Null => Ok(()),
         }
@@ -184,7 +187,8 @@ impl<'a> AttributeColumn<'a> {
             Some(ValueType::Float64) => number().map(|bits| Value::Float64(f64::from_bits(bits))),
             Some(ValueType::Bool) => bytes.first().map(|byte| Value::Bool(*byte != 0)),
             Some(ValueType::Null) => Some(Value::Null),
-            Some(ValueType::Bytes | ValueType::Array | ValueType::Map) | None => None,
+            Some(ValueType::Array | ValueType::Map) => std::str::from_utf8(bytes).ok().map(Value::Nested),
+            Some(ValueType::Bytes) | None => None,
         };
         read.unwrap_or(Value::Bytes(bytes))
     }

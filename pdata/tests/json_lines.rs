@@ -64,7 +64,7 @@ fn attributes_keep_their_types_and_order() {
         ("f", Value::Float64(1.0)),
         ("b", Value::Bool(true)),
         ("none", Value::Null),
-        ("list", Value::Bytes("[1,{\"a\":\"ä\"}]".as_bytes())),
+        ("list", Value::Nested("[1,{\"a\":\"ä\"}]")),
         ("n", Value::Int64(4)),
     ];
     assert_eq!(attributes, expected);

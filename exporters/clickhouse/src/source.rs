@@ -18,7 +18,7 @@ pub(crate) enum Cell<'a> {
     Bool(bool),
     /// Nanoseconds since 1970.
     Time(i64),
-    /// A value of another type, as text.
+    /// A value of another type, as text: a list or a structure as JSON.
     Other(String),
 }
 
@@ -53,6 +53,8 @@ enum Reader<'a> {
     Float(fn(&'a ArrayRef, usize) -> f64),
     Bool(&'a BooleanArray),
     Time(fn(&'a ArrayRef, usize) -> i64),
+    /// Lists, maps and structures.
+    Nested,
     Other(Option<ArrayFormatter<'a>>),
 }
 
@@ -119,6 +121,11 @@ impl<'a> Source<'a> {
             Reader::Float(read) => Cell::Float(read(self.array, row)),
             Reader::Bool(values) => Cell::Bool(values.value(row)),
             Reader::Time(read) => Cell::Time(read(self.array, row)),
+            Reader::Nested => {
+                let mut json = Vec::new();
+                weir_pdata::json::write_value(self.array, row, &mut json);
+                Cell::Other(String::from_utf8_lossy(&json).into_owned())
+            }
             Reader::Other(formatter) => formatter
                 .as_ref()
                 .and_then(|formatter| formatter.value(row).try_to_string().ok())
@@ -157,6 +164,7 @@ fn reader(array: &ArrayRef) -> Reader<'_> {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
             Reader::Time(|array, row| array.as_primitive::<TimestampNanosecondType>().value(row))
         }
+        DataType::List(_) | DataType::Struct(_) | DataType::Map(..) => Reader::Nested,
         _ => Reader::Other(ArrayFormatter::try_new(array.as_ref(), &SHOWN).ok()),
     }
 }

@@ -80,6 +80,13 @@ fn time(nanos: i64) -> Value {
     DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
 }
 
+/// An array or a map. What does not survive being read (a repeated key, a long number) stays text.
+fn nested(json: &str) -> Value {
+    let read = serde_json::from_str::<Value>(json).ok();
+    read.filter(|value| serde_json::to_string(value).is_ok_and(|written| written == json))
+        .unwrap_or_else(|| json.into())
+}
+
 /// A repeated key gets a number: `key`, `key#2`.
 fn object<'a>(entries: impl Iterator<Item = (&'a str, attributes::Value<'a>)>) -> Value {
     let mut object = Map::new();
@@ -90,6 +97,7 @@ fn object<'a>(entries: impl Iterator<Item = (&'a str, attributes::Value<'a>)>) -
             attributes::Value::Float64(number) => number.into(),
             attributes::Value::Bool(value) => value.into(),
             attributes::Value::Null => Value::Null,
+            attributes::Value::Nested(json) => nested(json),
             bytes @ attributes::Value::Bytes(_) => bytes.to_string().into(),
         };
         let mut name = key.to_owned();

@@ -28,4 +28,4 @@ mod value;
 mod write;
 
 pub use read::{JsonLines, LineError, RejectedLine};
-pub use write::write_rows;
+pub use write::{write_rows, write_value};

@@ -31,6 +31,11 @@ pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends one value of a column, a list of structures for instance.
+pub fn write_value(values: &ArrayRef, row: usize, out: &mut Vec<u8>) {
+    Values::new(values).write(row, out);
+}
+
 /// Where the columns of a batch go.
 struct Row<'a> {
     /// The beginning of every line.
@@ -160,17 +165,18 @@ fn write_attributes(list: AttributeColumn<'_>, row: usize, separator: &mut u8, o
             Value::Float64(number) => write_float(out, number),
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
             Value::Null => out.extend_from_slice(b"null"),
-            Value::Bytes(bytes) => write_nested(bytes, out),
+            Value::Nested(json) => write_nested(json, out),
+            Value::Bytes(_) => write_text(out, &value.to_string()),
         }
         *separator = b',';
     }
 }
 
-/// Writes an array or map that is kept as JSON. Other bytes become hexadecimal text.
-fn write_nested(bytes: &[u8], out: &mut Vec<u8>) {
-    match parse(bytes) {
+/// Writes an array or map that is kept as JSON. What is not becomes text.
+fn write_nested(json: &str, out: &mut Vec<u8>) {
+    match parse(json.as_bytes()) {
         Ok(nested @ (Json::Array(_) | Json::Object(_))) => nested.write(out),
-        _ => write_text(out, &Value::Bytes(bytes).to_string()),
+        _ => write_text(out, json),
     }
 }
 
