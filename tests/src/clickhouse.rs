@@ -1,4 +1,4 @@
-//! The real ClickHouse engine behind its HTTP interface, able to fail on demand.
+//! The real ClickHouse engine behind its HTTP interface, able to fail on demand; and a real ClickHouse server.
 
 use crate::server::Server;
 use crate::wait::unique;
@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 pub struct ClickHouse {
     _server: Server,
     url: String,
-    control: String,
+    /// Where it takes orders; a real server takes none.
+    control: Option<String>,
     shared: bool,
 }
 
@@ -51,9 +52,16 @@ impl ClickHouse {
         Self::launch(false)
     }
 
-    /// A server with the engine of the oldest version that Weir is tried with, 24.8. It answers one query at a time, and slowly.
+    /// A server with the engine of the oldest version that Weir is tried with, 23.10. It answers one query at a time, and slowly.
     pub fn start_oldest() -> Result<Self> {
-        Self::launch_with("venv-clickhouse-24.8", false)
+        Self::launch_with("venv-clickhouse-23.10", false)
+    }
+
+    /// A real server, of version 24.8. It has what the engine alone does not have, above all the queue of asynchronous inserts, and
+    /// cannot be made to fail.
+    pub fn start_real() -> Result<Self> {
+        let (server, announced) = Server::start_with("venv-clickhouse-24.8", "clickhouse_server.py", &[])?;
+        Ok(Self { _server: server, url: announced.text("url")?, control: None, shared: false })
     }
 
     fn launch(shared: bool) -> Result<Self> {
@@ -62,7 +70,8 @@ impl ClickHouse {
 
     fn launch_with(environment: &str, shared: bool) -> Result<Self> {
         let (server, announced) = Server::start_with(environment, "clickhouse_front.py", &[])?;
-        Ok(Self { _server: server, url: announced.text("url")?, control: announced.text("control")?, shared })
+        let (url, control) = (announced.text("url")?, Some(announced.text("control")?));
+        Ok(Self { _server: server, url, control, shared })
     }
 
     /// `http://host:port`.
@@ -105,8 +114,8 @@ impl ClickHouse {
         if self.shared {
             bail!("the shared server serves other tests: use ClickHouse::start for one to break");
         }
-        let answer =
-            client()?.post(format!("{}/_control", self.control)).body(order.to_string()).send().await?;
+        let address = format!("{}/_control", self.control()?);
+        let answer = client()?.post(address).body(order.to_string()).send().await?;
         let accepted = answer.status().is_success();
         let text = answer.text().await?;
         if accepted { Ok(()) } else { bail!("the front refused {order}: {text}") }
@@ -114,7 +123,7 @@ impl ClickHouse {
 
     /// What was counted so far.
     pub async fn stats(&self) -> Result<Stats> {
-        let text = client()?.get(format!("{}/_stats", self.control)).send().await?.text().await?;
+        let text = client()?.get(format!("{}/_stats", self.control()?)).send().await?.text().await?;
         let counts: Value = serde_json::from_str(&text)?;
         let count = |name: &str| counts[name].as_u64().with_context(|| format!("no {name} in {counts}"));
         Ok(Stats {
@@ -127,6 +136,12 @@ impl ClickHouse {
             cpu_seconds: counts["cpu_seconds"].as_f64().context("no cpu_seconds")?,
             max_rss_bytes: count("max_rss_bytes")?,
         })
+    }
+
+    fn control(&self) -> Result<&str> {
+        self.control
+            .as_deref()
+            .context("a real server takes no orders: use ClickHouse::start for one that does")
     }
 
     async fn send(&self, fields: &[(&str, &str)], body: Vec<u8>) -> Result<String> {

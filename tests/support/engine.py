@@ -41,20 +41,28 @@ class QueryError(Exception):
 
 
 class OldConnection:
-    """Releases of chDB before 3 have no connections: a session, and one query at a time."""
+    """Releases of chDB before 2 have no connections: each query is one of its own, with what was set before it, and one runs at a time."""
 
     def __init__(self, folder):
         self._session = session.Session(folder)
+        self._session.query("CREATE DATABASE IF NOT EXISTS default")
         self._lock = threading.RLock()
+        self._before = []
 
     def __enter__(self):
         self._lock.acquire()
+        self._before = []
 
     def __exit__(self, *_):
         self._lock.release()
 
     def query(self, text, default_format="CSV"):
-        return self._session.query(text, default_format)
+        if isinstance(text, bytes):
+            text = text.decode()
+        if text.startswith(("USE ", "SET ")):
+            self._before.append(text)
+            return None
+        return self._session.query(";\n".join([*self._before, text]), default_format)
 
 
 class Engine:
