@@ -1,9 +1,15 @@
 //! Which rows of a refused insert are at fault.
 //!
-//! The server names one of them, or none. But what it has refused them for can be looked at in all rows: a text that is no element of
-//! an `Enum` or too long for a `FixedString` here; a constraint, and an expression that reads a number from a text, by the server, which
-//! is given the columns that it is about, and answers with the rows. Nothing is stored by that. For any other reason nothing is
-//! told, and the helper tries halves.
+//! The server names one of them, or none. Three ways find all, the cheapest first:
+//! * A text that is no element of an `Enum` or too long for a `FixedString` is seen here.
+//! * The server is asked in one question, with the columns that matter: which rows violate the constraint; for which rows an expression
+//!   of the table fails that has a [lenient] form.
+//! * Groups of rows are tried without being stored: see [`probe`](crate::probe).
+//!
+//! When none of them tells anything the helper tries halves, which are stored.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use weir_pdata::Signal;
@@ -12,8 +18,9 @@ use crate::block::{Body, block_of};
 use crate::columns::TableColumns;
 use crate::failure::Failure;
 use crate::insert_rows::convert;
-use crate::lenient::lenient;
+use crate::lenient::{Lenient, lenient};
 use crate::piece::Room;
+use crate::probe::Probe;
 use crate::reading::read;
 use crate::server::{Described, Server};
 use crate::source::{Cell, Source};
@@ -30,34 +37,53 @@ pub(crate) struct Refused<'a> {
     pub body: &'a Body,
     /// Whether its frames are compressed.
     pub compressed: bool,
+    /// How long rows may be tried.
+    pub budget: Duration,
 }
 
 impl Refused<'_> {
-    /// The rows at fault, rising. Empty: they are not known.
-    pub async fn rows(&self, server: &Server, failure: &Failure) -> Vec<usize> {
-        let constraint = failure.constraint();
-        if !failure.is_of_a_type() && !failure.is_of_an_expression() && constraint.is_none() {
+    /// The rows at fault, rising, or some of them. Empty: they are not known.
+    pub async fn rows(&self, server: &Arc<Server>, failure: &Failure) -> Vec<usize> {
+        if !failure.is_of_single_rows() {
             return Vec::new();
         }
         // Whatever goes wrong here: then the rows are found in another way.
         let rows = read(self.body, self.compressed);
         let (Ok(rows), Ok(described)) = (rows, server.described(self.table).await) else { return Vec::new() };
         if failure.is_of_a_type() {
-            return misfits(&rows, &described);
+            let found = misfits(&rows, &described);
+            if !found.is_empty() {
+                return found;
+            }
         }
-        let condition = match constraint {
+        if let Some(expression) = failure.constraint() {
             // One that is NULL is violated, too.
-            Some(expression) => Some(format!("NOT ifNull({expression}, 0)")),
-            None => self.failing(&described),
-        };
-        match condition.and_then(|condition| self.question(&rows, &described, &condition)) {
-            Some(sql) => server.row_numbers(&sql).await.unwrap_or_default(),
+            let found = self.ask(server, &rows, &described, &format!("NOT ifNull({expression}, 0)")).await;
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        let constraints = server.constraints(self.table).await.unwrap_or_default();
+        let by_type = failure.is_of_a_type() || failure.is_of_a_conversion();
+        let probe = || Probe::new(server, self, &described, &constraints, &rows, by_type);
+        if let Some(Lenient { expression, exact }) = self.lenient(&described, &constraints) {
+            let suspects = self.ask(server, &rows, &described, &expression).await;
+            let found = match probe() {
+                Some(probe) if !exact && !suspects.is_empty() => probe.confirmed(&suspects).await,
+                _ => suspects,
+            };
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        match probe() {
+            Some(probe) => probe.failing().await,
             None => Vec::new(),
         }
     }
 
-    /// What holds for rows of which an expression of the table fails to read a text.
-    fn failing(&self, described: &[Described]) -> Option<String> {
+    /// What holds for rows of which an expression of the table fails, or that violate a constraint.
+    fn lenient(&self, described: &[Described], constraints: &[String]) -> Option<Lenient> {
         let is_sent = |name: &str| self.body.columns.iter().any(|column| &**column == name);
         let computed = described.iter().filter(|column| {
             // Where it may be NULL anyway, that says nothing.
@@ -68,9 +94,32 @@ impl Refused<'_> {
                     _ => false,
                 }
         });
-        let lenient = computed.filter_map(|column| lenient(&column.default_expression));
-        let conditions: Vec<String> = lenient.map(|expression| format!("isNull({expression})")).collect();
-        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+        let (mut conditions, mut exact) = (Vec::new(), true);
+        for found in computed.filter_map(|column| lenient(&column.default_expression)) {
+            conditions.push(format!("isNull({})", found.expression));
+            exact &= found.exact;
+        }
+        for constraint in constraints {
+            let found = lenient(constraint);
+            exact &= found.as_ref().is_none_or(|found| found.exact);
+            let expression = found.map_or_else(|| constraint.clone(), |found| found.expression);
+            conditions.push(format!("NOT ifNull({expression}, 0)"));
+        }
+        (!conditions.is_empty()).then(|| Lenient { expression: conditions.join(" OR "), exact })
+    }
+
+    /// The rows for which a condition holds, as the server tells. Empty: none, or it cannot tell.
+    async fn ask(
+        &self,
+        server: &Server,
+        rows: &RecordBatch,
+        described: &[Described],
+        condition: &str,
+    ) -> Vec<usize> {
+        match self.question(rows, described, condition) {
+            Some(sql) => server.row_numbers(&sql).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
     }
 
     /// The statement that asks for which rows a condition holds.

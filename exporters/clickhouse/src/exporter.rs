@@ -24,7 +24,7 @@ use crate::piece::{Piece, Room};
 use crate::provenance::{LOCATED, located};
 use crate::reading::read;
 use crate::repeat::question;
-use crate::server::{Server, Views};
+use crate::server::{InsertMode, Server, Views};
 use crate::tables::SIGNALS;
 use crate::token::token;
 
@@ -72,6 +72,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the start waits for the server.
 const QUICK_LOOK: Duration = Duration::from_secs(2);
+/// Rows that were refused are told apart for this part of an export's `timeout`: what is not found then is found next time.
+const BUDGET: u32 = 4;
 /// Rows that are found sooner by trying than by asking.
 const FEW: usize = 4;
 /// How long the first look at the server may take.
@@ -84,6 +86,8 @@ pub(crate) struct ClickHouseExporter {
     tables: [Table; SIGNALS.len()],
     endpoint: String,
     create_schema: bool,
+    /// How long rows of an insert that was refused are tried one by one.
+    budget: Duration,
     context: Context,
     moved: prometheus_client::metrics::counter::Counter,
     unplaced: prometheus_client::metrics::counter::Counter,
@@ -156,7 +160,9 @@ impl ClickHouseExporter {
             blind: LogLimit::every_ms(600_000),
         });
         let id = context.id.to_string();
+        let budget = config.helper().timeout.get() / BUDGET;
         ClickHouseExporter {
+            budget,
             room: Room::new(config.compression == Compression::Lz4),
             server: Arc::new(Server::new(&config, connection)),
             tables,
@@ -228,6 +234,7 @@ impl ClickHouseExporter {
         let mut by_view: Option<Failure> = None;
         // Of an insert that was made in part.
         let mut left: Option<Body> = None;
+        let mut queued = self.server.queues();
         loop {
             let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
             let rows = self.rows(table, batches, &columns)?;
@@ -246,7 +253,8 @@ impl ClickHouseExporter {
             let token = token(&table.name, batches, &body);
             let views = if by_view.is_some() { Views::DoWithout } else { Views::Fail };
             let until = batches.iter().filter_map(|batch| batch.origin.owned_until).min();
-            let Err(failure) = self.server.insert(&table.name, &token, &body, views, until).await else {
+            let mode = InsertMode { views, queued, until };
+            let Err(failure) = self.server.insert(&table.name, &token, &body, mode).await else {
                 self.account(table, &rows);
                 if let Some(failure) = by_view {
                     self.refused_by_view(table, batches, &token, &failure);
@@ -257,6 +265,12 @@ impl ClickHouseExporter {
                 left = in_part.then_some(body);
                 // The table has the rows. The same insert again, which it leaves out, gives them to the views that take them.
                 by_view = Some(failure);
+                continue;
+            }
+            if queued && failure.is_of_rows() {
+                // The server has refused what it had put together, and the rows at fault may be of another insert. So this one alone.
+                left = in_part.then_some(body);
+                queued = false;
                 continue;
             }
             if failure.asks_for_columns() {
@@ -273,6 +287,7 @@ impl ClickHouseExporter {
                 columns: &columns,
                 body: &body,
                 compressed,
+                budget: self.budget,
             };
             let few = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() <= FEW;
             // Numbers of rows of a part would be of others.

@@ -82,8 +82,6 @@ const OTHER_COLUMNS: [u32; 12] = [
     117, // INCORRECT_DATA
     349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
 ];
-/// Codes of texts that are no number, time, UUID or IP address.
-const UNREADABLE: [u32; 8] = [6, ATTEMPT_TO_READ_AFTER_EOF, 38, 41, 72, 376, 675, 676];
 /// Codes of texts that are no element of an `Enum`, or too long for a `FixedString`.
 const TEXTS_OF_A_TYPE: [u32; 2] = [131, 691];
 const VIOLATED_CONSTRAINT: u32 = 469;
@@ -146,15 +144,24 @@ impl Failure {
         self.view.as_deref().filter(|_| self.meaning == Meaning::View)
     }
 
+    /// Whether rows of the insert are at fault, or there are too many of them.
+    pub fn is_of_rows(&self) -> bool {
+        self.meaning == Meaning::Rows
+    }
+
     /// Whether a text is none that its column can hold.
     pub fn is_of_a_type(&self) -> bool {
         self.meaning == Meaning::Rows && self.code.is_some_and(|code| TEXTS_OF_A_TYPE.contains(&code))
     }
 
-    /// Whether a text cannot be read, by an expression of the table as it seems.
-    pub fn is_of_an_expression(&self) -> bool {
-        let unreadable = self.code.is_some_and(|code| UNREADABLE.contains(&code));
-        unreadable && self.meaning == Meaning::Rows && !self.text.contains(CONVERTING)
+    /// Whether single rows are at fault, and not their number.
+    pub fn is_of_single_rows(&self) -> bool {
+        self.meaning == Meaning::Rows && self.code.is_some_and(|code| code != TOO_MANY_PARTS)
+    }
+
+    /// Whether a value could not be brought to its column's type.
+    pub fn is_of_a_conversion(&self) -> bool {
+        self.meaning == Meaning::Rows && self.text.contains(CONVERTING)
     }
 
     /// The expression of the constraint that rows violate.

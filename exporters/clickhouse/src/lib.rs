@@ -25,6 +25,7 @@ mod map_column;
 mod nested_column;
 mod own_columns;
 mod piece;
+mod probe;
 mod provenance;
 mod reading;
 mod repeat;

@@ -63,6 +63,16 @@ pub(crate) enum Views {
     DoWithout,
 }
 
+/// How an insert is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InsertMode {
+    pub views: Views,
+    /// Whether the server may put it into its queue, and write it together with others.
+    pub queued: bool,
+    /// Its rows leave before this, or not at all.
+    pub until: Option<Instant>,
+}
+
 impl Server {
     /// The server of this configuration. Connects with the first request.
     pub fn new(config: &Config, connection: &Connection) -> Server {
@@ -135,6 +145,11 @@ impl Server {
         facts.refusal(self.async_insert, &self.settings)
     }
 
+    /// Whether inserts go through the server's queue of asynchronous inserts.
+    pub fn queues(&self) -> bool {
+        self.async_insert
+    }
+
     /// The columns of a table.
     pub async fn columns(&self, table: &str) -> Result<TableColumns, Failure> {
         let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
@@ -151,6 +166,23 @@ impl Server {
         described
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// The expressions of a table's constraints.
+    pub async fn constraints(&self, table: &str) -> Result<Vec<String>, Failure> {
+        let known = self.known(&self.database, table).await?;
+        Ok(known.map(|known| known.constraints()).unwrap_or_default())
+    }
+
+    /// Whether a table with these columns would take the rows. They are not stored.
+    pub async fn try_rows(&self, structure: &str, body: &Body) -> Result<(), Failure> {
+        let facts = self.facts().await?;
+        let target = format!("FUNCTION null({})", literal(structure));
+        let mode = InsertMode { views: Views::Fail, queued: false, until: None };
+        let mut url = self.insert_url(&facts, &target, body, mode);
+        // Thousands of them would bury what is of interest there.
+        add_field(&mut url, "log_queries", "0");
+        self.post(url, body, None).await
     }
 
     /// The answer to a question about rows of a table, as `JSONCompactEachRow`.
@@ -241,21 +273,20 @@ impl Server {
         }
     }
 
-    /// Inserts rows. When the server knows the token already, it keeps the rows it has. They leave before `until`, or not at all.
+    /// Inserts rows. When the server knows the token already, it keeps the rows it has.
     pub async fn insert(
         &self,
         table: &str,
         token: &str,
         body: &Body,
-        views: Views,
-        until: Option<Instant>,
+        mode: InsertMode,
     ) -> Result<(), Failure> {
         let facts = self.facts().await?;
         if let Some(why) = self.refusal(&facts) {
             self.forget();
             return Err(Failure::other(why));
         }
-        let inserted = self.insert_with(&facts, table, token, body, views, until).await;
+        let inserted = self.insert_with(&facts, table, token, body, mode).await;
         if inserted.as_ref().is_err_and(Failure::is_of_the_server) {
             self.forget();
         }
@@ -272,11 +303,17 @@ impl Server {
         table: &str,
         token: &str,
         body: &Body,
-        views: Views,
-        until: Option<Instant>,
+        mode: InsertMode,
     ) -> Result<(), Failure> {
+        let mut url = self.insert_url(facts, &quoted(table).to_string(), body, mode);
+        add_field(&mut url, "insert_deduplication_token", token);
+        self.post(url, body, mode.until).await
+    }
+
+    /// The URL of an insert: its statement and its settings.
+    fn insert_url(&self, facts: &Facts, target: &str, body: &Body, mode: InsertMode) -> String {
         // The columns are named: else the server would drop those that it does not know without a word.
-        let mut sql = format!("INSERT INTO {} ", quoted(table));
+        let mut sql = format!("INSERT INTO {target} ");
         for (at, column) in body.columns.iter().enumerate() {
             // Writing to a String does not fail.
             let _ = write!(sql, "{}{}", if at == 0 { "(" } else { ", " }, quoted(column));
@@ -284,16 +321,19 @@ impl Server {
         sql += ") FORMAT Native";
         let mut url = self.url.clone();
         add_field(&mut url, "query", &sql);
-        add_field(&mut url, "insert_deduplication_token", token);
         // Servers' defaults differ from version to version: what matters is said with every insert.
         let given = |name: &str| self.settings.iter().any(|given| given == name);
         for (name, value) in SETTINGS.iter().filter(|(name, _)| facts.knows(name) && !given(name)) {
-            let value = if *name == "async_insert" && self.async_insert { "1" } else { value };
+            let value = if *name == "async_insert" && mode.queued { "1" } else { value };
             add_field(&mut url, name, value);
         }
-        if views == Views::DoWithout {
+        if mode.views == Views::DoWithout {
             add_field(&mut url, "materialized_views_ignore_errors", "1");
         }
+        url
+    }
+
+    async fn post(&self, url: String, body: &Body, until: Option<Instant>) -> Result<(), Failure> {
         let mut request = Request::post(url).header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")));
         for (name, value) in [("X-ClickHouse-User", &self.user), ("X-ClickHouse-Key", &self.password)] {
             if let Some(value) = value {
@@ -308,7 +348,8 @@ impl Server {
     }
 
     async fn run(&self, sql: &str) -> Result<(), Failure> {
-        Ok(self.client.query_raw(sql).execute().await?)
+        // Servers before 24 would make a column for each element of an array of named tuples.
+        Ok(self.client.query_raw(sql).with_setting("flatten_nested", "0").execute().await?)
     }
 }
 

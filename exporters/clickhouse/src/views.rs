@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use crate::engine::Engine;
+use crate::lenient::{bracketed, split};
 
 /// A table or view, as `system.tables` tells it.
 #[derive(Debug, Deserialize)]
@@ -31,6 +32,15 @@ impl Known {
     pub fn views(&self) -> impl Iterator<Item = (&str, &str)> {
         let databases = self.dependencies_database.iter().map(String::as_str);
         databases.zip(self.dependencies_table.iter().map(String::as_str))
+    }
+
+    /// The expressions of its constraints.
+    pub fn constraints(&self) -> Vec<String> {
+        let declared =
+            self.create_table_query.find('(').and_then(|at| bracketed(&self.create_table_query[at..]));
+        let Some(declared) = declared.and_then(|(inner, _)| split(inner)) else { return Vec::new() };
+        let constraints = declared.into_iter().filter_map(|part| part.strip_prefix("CONSTRAINT "));
+        constraints.filter_map(|part| Some(name(part)?.1.strip_prefix(" CHECK ")?.to_owned())).collect()
     }
 
     /// The target of a materialized view; `None` for anything else.
@@ -81,11 +91,24 @@ fn name(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
-    fn target(sql: &str) -> Option<Target> {
+    fn known(sql: &str) -> Known {
         let engine = serde_json::from_str(r#"{"engine": "MaterializedView", "engine_full": ""}"#).unwrap();
         let create_table_query = sql.to_owned();
         let (dependencies_database, dependencies_table) = (Vec::new(), Vec::new());
-        Known { engine, create_table_query, dependencies_database, dependencies_table }.target()
+        Known { engine, create_table_query, dependencies_database, dependencies_table }
+    }
+
+    fn target(sql: &str) -> Option<Target> {
+        known(sql).target()
+    }
+
+    #[test]
+    fn constraints_are_found_in_the_statement() {
+        let table = "CREATE TABLE d.`t` (`a` String DEFAULT 'CONSTRAINT x CHECK (', `b` Map(String, String), \
+                     CONSTRAINT one CHECK length(a) < 3, CONSTRAINT `t w,o` CHECK (a, b) IN (('x', 'y'), (1, 2)), \
+                     CONSTRAINT three ASSUME a = b, INDEX i a TYPE minmax GRANULARITY 1) ENGINE = MergeTree ORDER BY a";
+        assert_eq!(known(table).constraints(), ["length(a) < 3", "(a, b) IN (('x', 'y'), (1, 2))"]);
+        assert_eq!(known("CREATE TABLE d.t AS x").constraints(), [""; 0]);
     }
 
     #[test]
