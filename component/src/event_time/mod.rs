@@ -2,12 +2,15 @@
 
 mod alignment;
 pub mod event_clocks;
-pub mod progress;
+mod idle;
 mod receiver_readiness;
+mod shared_watermarks;
 mod trunk;
 pub mod watermark;
 
 pub use alignment::{Aligned, Alignment, Alignments};
+pub use idle::IdleDetector;
 pub use receiver_readiness::ReceiverReadiness;
+pub use shared_watermarks::{LaneWatermark, ShardWatermarks, SharedWatermarks};
 pub use trunk::{ClosedLane, LanesHold, TrunkWatermark};
 pub use watermark::Watermark;

@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::progress::SharedWatermarks;
 use super::receiver_readiness::ReceiverReadiness;
+use super::shared_watermarks::SharedWatermarks;
 use super::watermark::Watermark;
 use crate::delivery::{LaneStart, Shard, TrunkStart};
 use crate::{Clock, LaneId};

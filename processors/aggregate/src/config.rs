@@ -9,8 +9,7 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use weir_component::event_clocks::{ClockBounds, EventClocks};
-use weir_component::progress::ShardWatermarks;
-use weir_component::{Alignment, Check, Context, Settings};
+use weir_component::{Alignment, Check, Context, Settings, ShardWatermarks};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
 use weir_pdata::late::LatePolicy;
@@ -202,7 +201,7 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         clocks: EventClocks::new(id, bounds, metrics.clocks.clone(), context.health),
         allowed_lateness,
         late: config.late,
-        progress: ShardWatermarks::default(),
+        watermarks: ShardWatermarks::default(),
         condition,
         group_by: config.group_by,
         measures,

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_component::event_clocks::EventClocks;
-use weir_component::progress::ShardWatermarks;
-use weir_component::{Alignment, Clock, LogLimit, Watermark};
+use weir_component::{Alignment, Clock, LogLimit, ShardWatermarks, Watermark};
 use weir_pdata::Signal;
 use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::late::LatePolicy;
@@ -41,7 +40,7 @@ pub struct Operator {
     /// Keeps lanes together, with `max_drift`.
     pub alignment: Option<Arc<Alignment>>,
     /// How far the lanes of each shard have come.
-    pub progress: ShardWatermarks,
+    pub watermarks: ShardWatermarks,
     /// Which events are aggregated.
     pub condition: Option<Expr>,
     /// Columns and attribute keys whose values make a group.

@@ -16,8 +16,7 @@ use std::time::Duration;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use weir_component::delivery::Shard;
-use weir_component::progress::LaneProgress;
-use weir_component::{LaneId, LaneMessage, Outlet, Stage, Watermark};
+use weir_component::{IdleDetector, LaneId, LaneMessage, LaneWatermark, Outlet, Stage, Watermark};
 use weir_pdata::EventBatch;
 use weir_pdata::expr::ExprError;
 use weir_pdata::late::{self, LatePolicy};
@@ -25,22 +24,13 @@ use weir_pdata::late::{self, LatePolicy};
 use crate::operator::Operator;
 use crate::rows::{Times, selected};
 
-/// Silence between two batches counts up to this: quiet sources say so about once a second, so a longer one is
-/// back-pressure, which is not idleness.
-const LONGEST_SILENCE: i64 = 1_000;
-
 /// The stage.
 pub(crate) struct LaneHalf {
     operator: Arc<Operator>,
     /// Whether the lane has brought input.
     carries: bool,
-    watermark: Watermark,
-    /// What it shares with the trunk.
-    progress: LaneProgress,
-    /// Wall-clock time of the last batch.
-    last_batch: Option<i64>,
-    /// How long there have been only batches without a usable time.
-    nothing_usable: Duration,
+    watermark: LaneWatermark,
+    idle: IdleDetector,
 }
 
 /// What there was in a batch.
@@ -57,21 +47,13 @@ struct Seen {
 impl LaneHalf {
     /// A lane's half of this operator.
     pub(crate) fn new(operator: Arc<Operator>, lane: LaneId) -> LaneHalf {
-        let (progress, watermark) = operator.watermarks.join(Shard::default(), lane, Watermark::MIN);
-        LaneHalf {
-            operator,
-            carries: false,
-            watermark,
-            progress,
-            last_batch: None,
-            nothing_usable: Duration::ZERO,
-        }
+        let watermark = operator.watermarks.join(Shard::default(), lane, Watermark::MIN);
+        let idle = IdleDetector::new(operator.idle_timeout);
+        LaneHalf { operator, carries: false, watermark, idle }
     }
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let now = self.operator.clock.now_ms();
-        let silence =
-            self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let input = batch.as_columns().filter(|_| batch.signal == self.operator.input).cloned();
         let seen = input.as_ref().map(|columns| self.see(columns, now)).unwrap_or_default();
         match input {
@@ -79,21 +61,18 @@ impl LaneHalf {
             Some(columns) => self.pass(batch, &columns, &seen, out),
             None => out.forward(LaneMessage::Batch(batch)),
         }
+        let idle = self.idle.batch(now, seen.usable);
         if seen.usable {
-            self.nothing_usable = Duration::ZERO;
-            self.advance(self.watermark, out);
-            return;
-        }
-        self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
-        if !self.carries || self.nothing_usable >= self.operator.idle_timeout {
-            self.rest(self.nothing_usable, out);
+            self.advance(self.watermark.get(), out);
+        } else if let Some(idle) = idle.or((!self.carries).then(|| self.idle.unusable())) {
+            self.become_idle(idle, out);
         }
     }
 
     /// Tells the trunk that the lane is idle.
-    fn rest(&mut self, quiet: Duration, out: &mut Outlet) {
-        self.progress.rest();
-        out.to_trunk(LaneMessage::Idle(quiet));
+    fn become_idle(&mut self, idle: Duration, out: &mut Outlet) {
+        self.watermark.become_idle();
+        out.to_trunk(LaneMessage::Idle(idle));
     }
 
     /// Notes the times of a batch.
@@ -110,15 +89,15 @@ impl LaneHalf {
                 continue;
             }
             seen.usable = true;
-            if self.progress.is_resting() {
-                self.watermark = self.watermark.max(self.progress.wake());
+            if self.watermark.is_idle() {
+                self.watermark.wake();
             }
-            if Watermark(time) <= self.watermark {
+            if Watermark(time) <= self.watermark.get() {
                 seen.late.push(row);
             }
             // One fast clock must not close the time of all others.
             let reach = Watermark::after(clocks.reach(row, time), operator.out_of_orderness);
-            self.watermark = self.watermark.max(reach);
+            self.watermark.raise(reach);
         }
         clocks.report_ahead();
         // What is made on the trunk, or passes it, is left out there.
@@ -153,7 +132,7 @@ impl LaneHalf {
         let rows = selected(columns, operator)?;
         let is_selected = |row: usize| rows.as_ref().is_none_or(|rows| rows.value(row));
         let late: Vec<usize> = seen.late.iter().copied().filter(|row| is_selected(*row)).collect();
-        operator.note_late(late.len(), self.watermark);
+        operator.note_late(late.len(), self.watermark.get());
         let is_in = |rows: &[usize], row: usize| rows.binary_search(&row).is_ok();
         let goes = |row: usize| is_selected(row) && !is_in(&late, row) && !is_in(&seen.future, row);
         let goes: BooleanArray = (0..columns.num_rows()).map(|row| Some(goes(row))).collect();
@@ -171,15 +150,12 @@ impl LaneHalf {
     }
 
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
-        if self.carries && self.progress.is_resting() {
-            self.watermark = self.watermark.max(self.progress.wake());
+        if self.carries && self.watermark.is_idle() {
+            self.watermark.wake();
         }
-        if to == Watermark::MAX {
-            self.operator.watermarks.keep(&self.progress);
-        }
-        self.watermark = self.watermark.max(to);
+        let watermark = self.watermark.raise(to);
         if self.carries {
-            out.to_trunk(LaneMessage::Watermark(self.watermark));
+            out.to_trunk(LaneMessage::Watermark(watermark));
         }
     }
 }
@@ -191,15 +167,15 @@ impl Stage<LaneMessage> for LaneHalf {
             LaneMessage::Watermark(watermark) => {
                 self.advance(watermark, out);
                 if watermark == Watermark::MAX && !self.carries {
-                    self.rest(Duration::ZERO, out);
+                    self.become_idle(Duration::ZERO, out);
                 }
                 out.forward(LaneMessage::Watermark(watermark));
             }
-            LaneMessage::Idle(quiet) => {
-                if quiet >= self.operator.idle_timeout {
-                    self.rest(quiet, out);
+            LaneMessage::Idle(silence) => {
+                if let Some(idle) = self.idle.silence(silence) {
+                    self.become_idle(idle, out);
                 }
-                out.forward(LaneMessage::Idle(quiet));
+                out.forward(LaneMessage::Idle(silence));
             }
             LaneMessage::Drain => {
                 out.to_trunk(LaneMessage::Drain);

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use weir_alarms::{Compared, Message, Severity};
 use weir_component::event_clocks::EventClocks;
-use weir_component::progress::ShardWatermarks;
-use weir_component::{Clock, LogLimit, Watermark};
+use weir_component::{Clock, LogLimit, ShardWatermarks, Watermark};
 use weir_pdata::Signal;
 use weir_pdata::expr::{Expr, ExprError, Failures};
 use weir_pdata::late::LatePolicy;

@@ -242,7 +242,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
             TrunkMessage::LaneOpened(start) => {
-                let lanes = self.operator.watermarks.of(start.lane).unwrap_or_default();
+                let lanes = self.operator.watermarks.take_joined(start.lane).unwrap_or_default();
                 self.watermark.open(&start, Shard::default(), lanes, Watermark::MIN);
             }
             TrunkMessage::ReceiverReady(receiver) => {

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use weir_alarms::Alarm;
 use weir_component::delivery::{Shard, TrunkStart};
-use weir_component::progress::SharedWatermarks;
 use weir_component::{
-    Context, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark, Watermark,
+    Context, LaneMessage, LanesHold, Outlet, SharedWatermarks, Stage, TrunkMessage, TrunkWatermark, Watermark,
 };
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 

@@ -13,7 +13,7 @@
 //! * An event is late when the lane's own watermark, of what it has read so far, has closed its last window for good. It is left out;
 //!   with `late: output` it gets `late` = true. The watermark moves with every event here, so that batches do not matter. What
 //!   is beyond the bound but not late is in those of its windows that the lane's watermark has not closed, and in no others.
-//! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`progress`](weir_component::progress)).
+//! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`LaneWatermark`]).
 //! * A lane that had another owner before leaves out windows that were delivered then. Events that it reads again for
 //!   these are counted as repeated, not as late.
 //! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
@@ -30,8 +30,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use weir_component::delivery::LaneStart;
-use weir_component::progress::LaneProgress;
-use weir_component::{Aligned, LaneMessage, Outlet, Stage, Watermark};
+use weir_component::{Aligned, IdleDetector, LaneMessage, LaneWatermark, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
 use weir_pdata::late::{self, LatePolicy};
 use weir_pdata::{EventBatch, Origin, Signal};
@@ -44,10 +43,6 @@ use crate::metrics::Live;
 use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 
-/// Silence between two messages counts up to this: sources that are quiet say so about once a second, so a
-/// longer one is back-pressure, which is not idleness.
-const LONGEST_SILENCE: i64 = 1_000;
-
 /// The stage.
 pub struct LaneHalf {
     operator: Arc<Operator>,
@@ -55,19 +50,14 @@ pub struct LaneHalf {
     open: Open,
     live: Live,
     /// The latest time seen, less the out-of-orderness and 1 ms; or more, if the trunk's was when the lane opened or woke.
-    watermark: Watermark,
+    watermark: LaneWatermark,
     /// The lane's part in keeping lanes together, with `max_drift`.
     aligned: Option<Aligned>,
-    /// What it shares with the trunk.
-    progress: LaneProgress,
+    idle: IdleDetector,
     /// Windows that are over at this watermark were delivered before the lane began.
     start: Watermark,
     /// Events before this position were read before the lane began.
     read: i64,
-    /// Wall-clock time of the last batch.
-    last_batch: Option<i64>,
-    /// How long there have been only batches without a single event that windows could take.
-    nothing_usable: Duration,
 }
 
 /// What a batch was.
@@ -97,19 +87,18 @@ impl LaneHalf {
         let begin = start.watermark(&operator.id);
         // What is read again of a session that was open then lies before that watermark, each event on its own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { begin };
-        let (progress, watermark) = operator.progress.join(start.shard, start.lane, from);
+        let watermark = operator.watermarks.join(start.shard, start.lane, from);
+        let aligned = operator.alignment.as_ref();
         LaneHalf {
             open: Open::new(&operator),
-            progress,
-            aligned: operator.alignment.as_ref().map(|alignment| alignment.join(start.lane, watermark)),
+            aligned: aligned.map(|alignment| alignment.join(start.lane, watermark.get())),
+            idle: IdleDetector::new(operator.idle_timeout),
             start: begin,
             read: start.read,
             live: operator.metrics.live(),
             operator,
             hasher: KeyHasher::default(),
             watermark,
-            last_batch: None,
-            nothing_usable: Duration::ZERO,
         }
     }
 
@@ -118,7 +107,7 @@ impl LaneHalf {
         let Windows::Processing(_) = self.operator.window else { return None };
         // The end of the stream is no time.
         let after = |mark: Watermark| if mark < Watermark::MAX { mark.0.saturating_add(1) } else { i64::MIN };
-        Some(now.max(after(self.watermark)))
+        Some(now.max(after(self.watermark.get())))
     }
 
     /// Puts the events of a batch into windows.
@@ -134,9 +123,9 @@ impl LaneHalf {
         let arrival = self.arrival(now);
         let repeated = batch.origin.positions.start < self.read;
         let mut outside = Outside::default();
-        let mut read = Read::of_nothing(self.watermark);
+        let mut read = Read::of_nothing(self.watermark.get());
         self.open.begin();
-        let mut watermark = self.watermark;
+        let mut watermark = self.watermark.get();
         for row in 0..columns.num_rows() {
             let (time, nanos) = match (arrival, events.time(row)) {
                 (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
@@ -149,8 +138,8 @@ impl LaneHalf {
             if arrival.is_none() && clocks.is_future(row, time) {
                 continue;
             }
-            if self.progress.is_resting() {
-                watermark = watermark.max(self.wake());
+            if self.watermark.is_idle() {
+                watermark = watermark.max(self.watermark.wake());
             }
             let verdict = self.open.judge(time, watermark);
             if verdict == Verdict::Beyond {
@@ -196,36 +185,27 @@ impl LaneHalf {
         read
     }
 
-    /// The lane is idle no more. Its watermark is that of the trunk at least.
-    fn wake(&mut self) -> Watermark {
-        self.watermark = self.watermark.max(self.progress.wake());
-        self.watermark
-    }
-
     /// Sends what the trunk must have before the watermark, then the watermark.
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
-        if self.progress.is_resting() {
-            self.wake();
+        if self.watermark.is_idle() {
+            self.watermark.wake();
         }
-        if to == Watermark::MAX {
-            self.operator.progress.keep(&self.progress);
-        }
-        self.watermark = self.watermark.max(to);
+        let watermark = self.watermark.raise(to);
         if let Some(aligned) = &self.aligned {
-            aligned.advance(self.watermark);
+            aligned.advance(watermark);
         }
-        self.leave(self.watermark, out);
-        out.to_trunk(LaneMessage::Watermark(self.watermark));
+        self.leave(watermark, out);
+        out.to_trunk(LaneMessage::Watermark(watermark));
     }
 
     /// Sends all that is gathered, then that the lane is idle. What comes later for it is a supplement.
-    fn become_idle(&mut self, quiet: Duration, out: &mut Outlet) {
+    fn become_idle(&mut self, idle: Duration, out: &mut Outlet) {
         if let Some(aligned) = &self.aligned {
             aligned.idle();
         }
         self.leave(Watermark::MAX, out);
-        self.progress.rest();
-        out.to_trunk(LaneMessage::Idle(quiet));
+        self.watermark.become_idle();
+        out.to_trunk(LaneMessage::Idle(idle));
     }
 
     /// Sends what the trunk must have before this watermark.
@@ -241,7 +221,7 @@ impl LaneHalf {
                     // The inputs fail with it and are read again.
                     self.operator.metrics.lost.inc();
                     tracing::error!(
-                        processor = %self.operator.id, watermark = %self.watermark,
+                        processor = %self.operator.id, watermark = %self.watermark.get(),
                         "a partial result could not be written: {error}"
                     );
                 }
@@ -259,26 +239,21 @@ impl LaneHalf {
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let now = self.operator.clock.now_ms();
-        let silence =
-            self.last_batch.replace(now).map_or(0, |last| now.saturating_sub(last).clamp(0, LONGEST_SILENCE));
         let columns = batch.as_columns().filter(|_| self.operator.signals.contains(&batch.signal)).cloned();
         let read = match columns {
             Some(columns) => self.aggregate(&batch, &columns, now),
-            None => Read::of_nothing(self.watermark),
+            None => Read::of_nothing(self.watermark.get()),
         };
         let batch =
             if self.operator.late == LatePolicy::Output { late::mark(batch, &read.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
+        let idle = self.idle.batch(now, read.usable);
         if let Windows::Processing(_) = self.operator.window {
             self.tick(out);
         } else if read.usable {
-            self.nothing_usable = Duration::ZERO;
             self.advance(read.watermark, out);
-        } else {
-            self.nothing_usable += Duration::from_millis(silence.unsigned_abs());
-            if self.nothing_usable >= self.operator.idle_timeout {
-                self.become_idle(self.nothing_usable, out);
-            }
+        } else if let Some(idle) = idle {
+            self.become_idle(idle, out);
         }
     }
 
@@ -290,11 +265,11 @@ impl LaneHalf {
         }
     }
 
-    fn idle(&mut self, quiet: Duration, out: &mut Outlet) {
+    fn silence(&mut self, silence: Duration, out: &mut Outlet) {
         if let Windows::Processing(_) = self.operator.window {
             self.tick(out);
-        } else if quiet >= self.operator.idle_timeout {
-            self.become_idle(quiet, out);
+        } else if let Some(idle) = self.idle.silence(silence) {
+            self.become_idle(idle, out);
         }
     }
 }
@@ -307,9 +282,9 @@ impl Stage<LaneMessage> for LaneHalf {
                 self.watermark(watermark, out);
                 out.forward(LaneMessage::Watermark(watermark));
             }
-            LaneMessage::Idle(quiet) => {
-                self.idle(quiet, out);
-                out.forward(LaneMessage::Idle(quiet));
+            LaneMessage::Idle(silence) => {
+                self.silence(silence, out);
+                out.forward(LaneMessage::Idle(silence));
             }
             LaneMessage::Drain => {
                 self.aligned = None; // it may stay open for a while, but brings nothing more
