@@ -106,19 +106,19 @@ impl Metrics {
     }
 
     /// A stage's share of the groups in memory.
-    pub fn live(&self) -> Live {
-        Live { groups: 0, gauge: self.groups.clone() }
+    pub fn groups_gauge(&self) -> GroupsGauge {
+        GroupsGauge { groups: 0, gauge: self.groups.clone() }
     }
 }
 
 /// How many groups one stage has in memory. Dropping it takes them off the gauge.
 #[derive(Debug)]
-pub struct Live {
+pub struct GroupsGauge {
     groups: usize,
     gauge: Gauge,
 }
 
-impl Live {
+impl GroupsGauge {
     /// The stage has this many now.
     pub fn set(&mut self, groups: usize) {
         let change = signed(groups) - signed(self.groups);
@@ -129,7 +129,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for GroupsGauge {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -23,7 +23,7 @@ pub struct Events<'a> {
     /// The signal has a status, so its events count in `success_rate`.
     judged: bool,
     errors: Errors<'a>,
-    measures: Vec<Input>,
+    measures: Vec<MeasureInput>,
     failures: Failures,
 }
 
@@ -43,7 +43,7 @@ enum Errors<'a> {
 }
 
 /// What a measure reads.
-struct Input {
+struct MeasureInput {
     condition: Option<BooleanArray>,
     values: Values,
 }
@@ -80,10 +80,14 @@ impl<'a> Events<'a> {
             Selected::None => false,
         };
         let measures = operator.measures.iter().map(|(_, measure)| {
-            let input = if any { Input::read(measure, batch, &mut failures) } else { Ok(Input::nothing()) };
+            let input = if any {
+                MeasureInput::read(measure, batch, &mut failures)
+            } else {
+                Ok(MeasureInput::nothing())
+            };
             input.unwrap_or_else(|error| {
                 failures.add(batch.num_rows(), error);
-                Input::nothing()
+                MeasureInput::nothing()
             })
         });
         let measures = measures.collect();
@@ -182,19 +186,23 @@ impl<'a> Errors<'a> {
     }
 }
 
-impl Input {
-    fn nothing() -> Input {
-        Input { condition: None, values: Values::Nothing }
+impl MeasureInput {
+    fn nothing() -> MeasureInput {
+        MeasureInput { condition: None, values: Values::Nothing }
     }
 
-    fn read(measure: &Measure, batch: &RecordBatch, failures: &mut Failures) -> Result<Input, ExprError> {
+    fn read(
+        measure: &Measure,
+        batch: &RecordBatch,
+        failures: &mut Failures,
+    ) -> Result<MeasureInput, ExprError> {
         let condition =
             measure.condition.as_ref().map(|condition| condition.filter(batch, failures)).transpose()?;
         let values = match &measure.argument {
             None => Values::Events,
             Some(argument) => Values::read(measure.function, argument, batch, failures)?,
         };
-        Ok(Input { condition, values })
+        Ok(MeasureInput { condition, values })
     }
 
     fn get(&self, row: usize) -> Option<Value> {

@@ -1,4 +1,4 @@
-//! A batch on its way into windows, and what becomes of its events.
+//! A batch as windows take it, and where its events go.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -10,7 +10,7 @@ use crate::operator::Operator;
 use crate::window::Span;
 
 /// One batch, ready to be added.
-pub struct Input<'a> {
+pub struct BatchInput<'a> {
     /// The configuration.
     pub operator: &'a Operator,
     /// The keys of its rows.
@@ -23,18 +23,18 @@ pub struct Input<'a> {
     pub ack: &'a Ack,
 }
 
-/// What becomes of an event at some time.
+/// Where an event goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Assignment {
     /// It has a window.
-    Taken,
+    InWindow,
     /// It is between two windows.
     Gap,
     /// The last of its windows, this one, is closed for good.
     Late(Span),
-    /// It is beyond the calendar.
-    Beyond,
+    /// Its windows are beyond what a timestamp in nanoseconds can hold.
+    OutOfRange,
 }
 
-/// A partial result that leaves for the trunk, and the inputs that wait for it.
-pub type Leaving = (Result<RecordBatch, ArrowError>, Held);
+/// A partial result for the trunk, and the inputs that wait for it.
+pub type PartialResult = (Result<RecordBatch, ArrowError>, Held);

@@ -37,9 +37,9 @@ use weir_pdata::{EventBatch, Origin, Signal};
 
 use crate::group::key::{self, KeyHasher, KeyRows};
 use crate::lane::events::Events;
-use crate::lane::input::{Input, Verdict};
-use crate::lane::open_windows::Open;
-use crate::metrics::Live;
+use crate::lane::input::{Assignment, BatchInput};
+use crate::lane::open_windows::OpenWindows;
+use crate::metrics::GroupsGauge;
 use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 
@@ -47,21 +47,21 @@ use crate::window::{NANOS, Span, Windows, floor_ms};
 pub struct LaneHalf {
     operator: Arc<Operator>,
     hasher: KeyHasher,
-    open: Open,
-    live: Live,
+    open: OpenWindows,
+    groups_gauge: GroupsGauge,
     /// The latest time seen, less the out-of-orderness and 1 ms; or more, if the trunk's was when the lane opened or woke.
     watermark: LaneWatermark,
     /// The lane's part in keeping lanes together, with `max_drift`.
     aligned: Option<Aligned>,
     idle: IdleDetector,
     /// Windows that are over at this watermark were delivered before the lane began.
-    start: Watermark,
+    delivered: Watermark,
     /// Events before this position were read before the lane began.
-    read: i64,
+    read_before: i64,
 }
 
-/// What a batch was.
-struct Read {
+/// What came of a batch.
+struct BatchSummary {
     /// One of its events had a usable time.
     usable: bool,
     /// The rows that are late for every window.
@@ -72,7 +72,7 @@ struct Read {
 
 /// Events of one batch that are in no window, or not in their own group.
 #[derive(Default)]
-struct Outside {
+struct LeftOut {
     timeless: u64,
     overflow: u64,
     /// Their windows were delivered before the lane began.
@@ -84,18 +84,18 @@ struct Outside {
 impl LaneHalf {
     /// A lane's half of this operator.
     pub fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
-        let begin = start.watermark(&operator.id);
+        let delivered = start.watermark(&operator.id);
         // What is read again of a session that was open then lies before that watermark, each event on its own.
-        let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { begin };
+        let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { delivered };
         let watermark = operator.watermarks.join(start.shard, start.lane, from);
         let aligned = operator.alignment.as_ref();
         LaneHalf {
-            open: Open::new(&operator),
+            open: OpenWindows::new(&operator),
             aligned: aligned.map(|alignment| alignment.join(start.lane, watermark.get())),
             idle: IdleDetector::new(operator.idle_timeout),
-            start: begin,
-            read: start.read,
-            live: operator.metrics.live(),
+            delivered,
+            read_before: start.read,
+            groups_gauge: operator.metrics.groups_gauge(),
             operator,
             hasher: KeyHasher::default(),
             watermark,
@@ -111,27 +111,32 @@ impl LaneHalf {
     }
 
     /// Puts the events of a batch into windows.
-    fn aggregate(&mut self, batch: &EventBatch, columns: &RecordBatch, now: i64) -> Read {
+    fn aggregate(&mut self, batch: &EventBatch, columns: &RecordBatch, now: i64) -> BatchSummary {
         let operator = Arc::clone(&self.operator);
         let events = Events::read(columns, batch.signal, &operator);
         let key_columns = key::columns(columns, &operator.group_by);
         let hasher = self.hasher.clone();
         let rows = KeyRows::new(&key_columns, &hasher, columns.num_rows());
-        let input =
-            Input { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &batch.ack };
+        let input = BatchInput {
+            operator: &operator,
+            rows: &rows,
+            hasher: &hasher,
+            events: &events,
+            ack: &batch.ack,
+        };
         let mut clocks = operator.clocks.batch(columns, now);
         let arrival = self.arrival(now);
-        let repeated = batch.origin.positions.start < self.read;
-        let mut outside = Outside::default();
-        let mut read = Read::of_nothing(self.watermark.get());
-        self.open.begin();
+        let repeated = batch.origin.positions.start < self.read_before;
+        let mut left_out = LeftOut::default();
+        let mut summary = BatchSummary::nothing(self.watermark.get());
+        self.open.start_batch();
         let mut watermark = self.watermark.get();
         for row in 0..columns.num_rows() {
             let (time, nanos) = match (arrival, events.time(row)) {
                 (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
                 (None, Some(nanos)) => (floor_ms(nanos), nanos),
                 (None, None) => {
-                    outside.timeless += 1;
+                    left_out.timeless += 1;
                     continue;
                 }
             };
@@ -141,12 +146,12 @@ impl LaneHalf {
             if self.watermark.is_idle() {
                 watermark = watermark.max(self.watermark.wake());
             }
-            let verdict = self.open.judge(time, watermark);
-            if verdict == Verdict::Beyond {
-                outside.timeless += 1;
+            let assignment = self.open.assign(time, watermark);
+            if assignment == Assignment::OutOfRange {
+                left_out.timeless += 1;
                 continue;
             }
-            read.usable = true;
+            summary.usable = true;
             if arrival.is_none() {
                 // One fast clock must not close the windows of all others.
                 let reach = clocks.reach(row, time);
@@ -155,24 +160,26 @@ impl LaneHalf {
             if !events.is_selected(row) {
                 continue;
             }
-            match verdict {
-                Verdict::Taken => {
-                    outside.overflow += u64::from(self.open.add(&input, row, time, nanos));
+            match assignment {
+                Assignment::InWindow => {
+                    left_out.overflow += u64::from(self.open.add(&input, row, time, nanos));
                 }
-                Verdict::Late(window) if repeated && window.is_over(self.start) => outside.repeated += 1,
-                Verdict::Late(window) => {
-                    outside.late.get_or_insert(window);
-                    read.late.push(row);
+                Assignment::Late(window) if repeated && window.is_over(self.delivered) => {
+                    left_out.repeated += 1
                 }
-                Verdict::Gap | Verdict::Beyond => {}
+                Assignment::Late(window) => {
+                    left_out.late.get_or_insert(window);
+                    summary.late.push(row);
+                }
+                Assignment::Gap | Assignment::OutOfRange => {}
             }
         }
-        if let Some(window) = outside.late {
-            operator.note_late(read.late.len() as u64, window, watermark);
+        if let Some(window) = left_out.late {
+            operator.note_late(summary.late.len() as u64, window, watermark);
         }
-        read.watermark = watermark;
-        clocks.report(read.usable);
-        outside.report(&operator, now);
+        summary.watermark = watermark;
+        clocks.report(summary.usable);
+        left_out.report(&operator, now);
         if let Failures { rows, first: Some(error) } = events.failures() {
             operator.metrics.failed.inc_by(*rows as u64);
             if let Some(held_back) = operator.logs.failed.allow(now) {
@@ -182,7 +189,7 @@ impl LaneHalf {
                 );
             }
         }
-        read
+        summary
     }
 
     /// Sends what the trunk must have before the watermark, then the watermark.
@@ -194,7 +201,7 @@ impl LaneHalf {
         if let Some(aligned) = &self.aligned {
             aligned.advance(watermark);
         }
-        self.leave(watermark, out);
+        self.send_due(watermark, out);
         out.to_trunk(LaneMessage::Watermark(watermark));
     }
 
@@ -203,14 +210,14 @@ impl LaneHalf {
         if let Some(aligned) = &self.aligned {
             aligned.idle();
         }
-        self.leave(Watermark::MAX, out);
+        self.send_due(Watermark::MAX, out);
         self.watermark.become_idle();
         out.to_trunk(LaneMessage::Idle(idle));
     }
 
     /// Sends what the trunk must have before this watermark.
-    fn leave(&mut self, before: Watermark, out: &mut Outlet) {
-        for (written, inputs) in self.open.leave(before, self.operator.group_by.len()) {
+    fn send_due(&mut self, before: Watermark, out: &mut Outlet) {
+        for (written, inputs) in self.open.take_due(before, self.operator.group_by.len()) {
             match written {
                 Ok(columns) => {
                     let origin = Origin::derived(self.operator.id.clone(), None);
@@ -227,7 +234,7 @@ impl LaneHalf {
                 }
             }
         }
-        self.live.set(self.open.groups());
+        self.groups_gauge.set(self.open.groups());
     }
 
     /// For windows of the time of arrival: everything before now has come.
@@ -240,18 +247,18 @@ impl LaneHalf {
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let now = self.operator.clock.now_ms();
         let columns = batch.as_columns().filter(|_| self.operator.signals.contains(&batch.signal)).cloned();
-        let read = match columns {
+        let summary = match columns {
             Some(columns) => self.aggregate(&batch, &columns, now),
-            None => Read::of_nothing(self.watermark.get()),
+            None => BatchSummary::nothing(self.watermark.get()),
         };
         let batch =
-            if self.operator.late == LatePolicy::Output { late::mark(batch, &read.late) } else { batch };
+            if self.operator.late == LatePolicy::Output { late::mark(batch, &summary.late) } else { batch };
         out.forward(LaneMessage::Batch(batch));
-        let idle = self.idle.batch(now, read.usable);
+        let idle = self.idle.batch(now, summary.usable);
         if let Windows::Processing(_) = self.operator.window {
             self.tick(out);
-        } else if read.usable {
-            self.advance(read.watermark, out);
+        } else if summary.usable {
+            self.advance(summary.watermark, out);
         } else if let Some(idle) = idle {
             self.become_idle(idle, out);
         }
@@ -288,22 +295,22 @@ impl Stage<LaneMessage> for LaneHalf {
             }
             LaneMessage::Drain => {
                 self.aligned = None; // it may stay open for a while, but brings nothing more
-                self.open = Open::new(&self.operator);
-                self.live.set(0);
+                self.open = OpenWindows::new(&self.operator);
+                self.groups_gauge.set(0);
                 out.forward(LaneMessage::Drain);
             }
         }
     }
 }
 
-impl Read {
+impl BatchSummary {
     /// No event yet.
-    fn of_nothing(watermark: Watermark) -> Read {
-        Read { usable: false, late: Vec::new(), watermark }
+    fn nothing(watermark: Watermark) -> BatchSummary {
+        BatchSummary { usable: false, late: Vec::new(), watermark }
     }
 }
 
-impl Outside {
+impl LeftOut {
     fn report(self, operator: &Operator, now: i64) {
         operator.note_overflow(self.overflow);
         operator.metrics.repeated.inc_by(self.repeated);

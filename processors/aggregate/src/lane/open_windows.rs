@@ -1,70 +1,72 @@
-//! What a lane has gathered and not sent yet, whatever the kind of window.
+//! What a lane has gathered and not yet sent, for every kind of window.
 
 use weir_component::Watermark;
 
-use crate::lane::input::{Input, Leaving, Verdict};
+use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::lane::session::OpenSessions;
 use crate::lane::tumbling_sliding::OpenSlices;
 use crate::operator::Operator;
 use crate::window::{Cells, Windows};
 
-/// What is gathered, by kind of window.
-pub enum Open {
+/// The windows of a lane, by kind.
+pub enum OpenWindows {
     /// Windows at fixed places.
     Slices(OpenSlices),
     /// Sessions.
     Sessions(OpenSessions),
 }
 
-impl Open {
+impl OpenWindows {
     /// Nothing yet.
-    pub fn new(operator: &Operator) -> Open {
+    pub fn new(operator: &Operator) -> OpenWindows {
         match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
-                Open::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
+                OpenWindows::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
             }
-            Windows::Session { gap, longest } => {
-                Open::Sessions(OpenSessions::new(*gap, operator.allowed_lateness, Cells::new(*longest)))
-            }
+            Windows::Session { gap, longest } => OpenWindows::Sessions(OpenSessions::new(
+                *gap,
+                operator.allowed_lateness,
+                Cells::new(*longest),
+            )),
         }
     }
 
     /// The next events are of another batch.
-    pub fn begin(&mut self) {
-        if let Open::Slices(slices) = self {
-            slices.begin();
+    pub fn start_batch(&mut self) {
+        if let OpenWindows::Slices(slices) = self {
+            slices.start_batch();
         }
     }
 
-    /// What becomes of an event at `time` (milliseconds) when the lane has come to this watermark.
-    pub fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
+    /// Where an event at `time` (milliseconds) goes when the lane has come to this watermark.
+    pub fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
         match self {
-            Open::Slices(slices) => slices.judge(time, watermark),
-            Open::Sessions(sessions) => sessions.judge(time, watermark),
+            OpenWindows::Slices(slices) => slices.assign(time, watermark),
+            OpenWindows::Sessions(sessions) => sessions.assign(time, watermark),
         }
     }
 
-    /// Adds the row that was judged last, when it is [`Verdict::Taken`]. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &Input<'_>, row: usize, time: i64, nanos: i64) -> bool {
+    /// Adds the row that was assigned last, when it is [`Assignment::InWindow`]. Whether it went into the overflow group.
+    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
         match self {
-            Open::Slices(slices) => slices.add(input, row, nanos),
-            Open::Sessions(sessions) => sessions.add(input, row, time, nanos),
+            OpenWindows::Slices(slices) => slices.add(input, row, nanos),
+            OpenWindows::Sessions(sessions) => sessions.add(input, row, time, nanos),
         }
     }
 
     /// Takes what the trunk must have before this watermark of the lane.
-    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
+    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
         match self {
-            Open::Slices(slices) => slices.leave(watermark, keys),
-            Open::Sessions(sessions) => sessions.leave(watermark, keys).into_iter().collect(),
+            OpenWindows::Slices(slices) => slices.take_due(watermark, keys),
+            OpenWindows::Sessions(sessions) => sessions.take_due(watermark, keys).into_iter().collect(),
         }
     }
 
     /// How many groups are held, counted once for each slice or session.
     pub fn groups(&self) -> usize {
         match self {
-            Open::Slices(slices) => slices.groups(),
-            Open::Sessions(sessions) => sessions.fragments(),
+            OpenWindows::Slices(slices) => slices.groups(),
+            OpenWindows::Sessions(sessions) => sessions.fragments(),
         }
     }
 }

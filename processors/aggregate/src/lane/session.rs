@@ -14,7 +14,7 @@ use weir_pdata::Held;
 
 use crate::group::groups::{Groups, Place, Room};
 use crate::group::key::Key;
-use crate::lane::input::{Input, Leaving, Verdict};
+use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::partial;
 use crate::state::GroupState;
 use crate::window::{Cells, NANOS, Span};
@@ -59,20 +59,20 @@ impl OpenSessions {
     }
 
     /// Every event has a session: at least its own, which ends `gap` later. It is late when the lane's watermark has closed that.
-    pub fn judge(&self, time: i64, watermark: Watermark) -> Verdict {
+    pub fn assign(&self, time: i64, watermark: Watermark) -> Assignment {
         let fits = |time: &i64| time.checked_mul(NANOS).is_some();
         match time.checked_add(self.gap).filter(|end| fits(end) && fits(&time)) {
-            None => Verdict::Beyond,
+            None => Assignment::OutOfRange,
             Some(end) if Span { start: time, end }.is_gone(self.lateness, watermark) => {
-                Verdict::Late(Span { start: time, end })
+                Assignment::Late(Span { start: time, end })
             }
-            Some(_) => Verdict::Taken,
+            Some(_) => Assignment::InWindow,
         }
     }
 
     /// Adds a row. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &Input<'_>, row: usize, time: i64, nanos: i64) -> bool {
-        let Input { operator, rows, hasher, events, ack } = *input;
+    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
+        let BatchInput { operator, rows, hasher, events, ack } = *input;
         let span = Span { start: time, end: time.saturating_add(self.gap) };
         let columns = operator.group_by.len();
         let full = self.fragments >= operator.room();
@@ -99,33 +99,33 @@ impl OpenSessions {
     }
 
     /// Takes the fragments that the trunk must have before this watermark of the lane.
-    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Option<Leaving> {
+    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Option<PartialResult> {
         // One that starts where a session ends joins it.
         let limit = watermark.0.saturating_add(1);
-        let mut leaving: Vec<(usize, Fragment)> = Vec::new();
+        let mut partials: Vec<(usize, Fragment)> = Vec::new();
         while let Some(Reverse((start, group))) = self.due.peek().copied()
             && start <= limit
         {
             self.due.pop();
             let Some(held) = self.groups.state(group) else { continue };
-            let before = leaving.len();
+            let before = partials.len();
             while let Some(first) = held.first_entry().filter(|first| *first.key() <= limit) {
-                leaving.push((group, *first.remove()));
+                partials.push((group, *first.remove()));
             }
-            let over = leaving.len() - before;
+            let over = partials.len() - before;
             self.fragments = self.fragments.saturating_sub(over);
             self.busy -= usize::from(over > 0 && held.is_empty());
         }
-        if leaving.is_empty() {
+        if partials.is_empty() {
             return None;
         }
-        let rows: Vec<(Span, &Key, &GroupState)> = leaving
+        let rows: Vec<(Span, &Key, &GroupState)> = partials
             .iter()
             .filter_map(|(group, fragment)| Some((fragment.span, self.groups.key(*group)?, &fragment.state)))
             .collect();
         let written = partial::write(keys, &rows.iter().copied());
         let mut inputs = Held::default();
-        leaving.into_iter().for_each(|(_, fragment)| inputs.absorb(fragment.inputs));
+        partials.into_iter().for_each(|(_, fragment)| inputs.absorb(fragment.inputs));
         self.clean();
         Some((written, inputs))
     }

@@ -4,7 +4,7 @@ use weir_component::Watermark;
 use weir_pdata::Held;
 
 use crate::group::groups::{Groups, Place, Room};
-use crate::lane::input::{Input, Leaving, Verdict};
+use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::partial;
 use crate::state::GroupState;
 use crate::window::{Assigned, Slices, Span};
@@ -53,24 +53,24 @@ impl OpenSlices {
     }
 
     /// The next events are of another batch.
-    pub fn begin(&mut self) {
+    pub fn start_batch(&mut self) {
         self.cursor = None;
     }
 
-    /// What becomes of an event at `time` when the lane has come to this watermark.
-    pub fn judge(&mut self, time: i64, watermark: Watermark) -> Verdict {
+    /// Where an event at `time` goes when the lane has come to this watermark.
+    pub fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
         if let Some(cursor) = &self.cursor
             && cursor.closes_at > watermark.0
             && cursor.span.holds(time)
         {
-            return Verdict::Taken;
+            return Assignment::InWindow;
         }
         let mut cursor = match self.cursor.filter(|cursor| cursor.span.holds(time)) {
             Some(cursor) => cursor,
             None => match self.slices.assign(time) {
                 Assigned::In(span) => self.point_to(span),
-                Assigned::Gap => return Verdict::Gap,
-                Assigned::Beyond => return Verdict::Beyond,
+                Assigned::Gap => return Assignment::Gap,
+                Assigned::Beyond => return Assignment::OutOfRange,
             },
         };
         let is_gone = |end: i64| Span { start: end, end }.is_gone(self.lateness, watermark);
@@ -78,7 +78,7 @@ impl OpenSlices {
             // Rare: it is further behind than the bound.
             if let Some(last) = cursor.last.filter(|last| is_gone(last.end)) {
                 self.cursor = Some(cursor);
-                return Verdict::Late(last);
+                return Assignment::Late(last);
             }
             let mut left = self.slices.windows(cursor.span).skip_while(|window| is_gone(window.end));
             let from = left.next().map_or(i64::MIN, |window| window.end);
@@ -87,7 +87,7 @@ impl OpenSlices {
             }
         }
         self.cursor = Some(cursor);
-        Verdict::Taken
+        Assignment::InWindow
     }
 
     fn point_to(&self, span: Span) -> Cursor {
@@ -96,8 +96,8 @@ impl OpenSlices {
         Cursor { span, last: self.slices.last_window(span), closes_at, from: i64::MIN, at: None }
     }
 
-    /// Adds the row that was judged last. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &Input<'_>, row: usize, nanos: i64) -> bool {
+    /// Adds the row that was assigned last. Whether it went into the overflow group.
+    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, nanos: i64) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let at = cursor.at.unwrap_or_else(|| {
             let at = self.open(cursor.span, cursor.from);
@@ -132,16 +132,16 @@ impl OpenSlices {
     }
 
     /// Takes the slices that are over at this watermark.
-    pub fn leave(&mut self, watermark: Watermark, keys: usize) -> Vec<Leaving> {
+    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
         self.cursor = None;
         let over = self.open.partition_point(|slice| slice.span.is_over(watermark));
-        let leaving = self.open.drain(..over).map(|slice| {
+        let partials = self.open.drain(..over).map(|slice| {
             self.groups = self.groups.saturating_sub(slice.groups.len());
             let rows = slice.groups.iter().map(|(key, state)| (slice.span, key, state));
             let written =
                 partial::write(keys, &rows).and_then(|columns| partial::restrict(columns, slice.from));
             (written, slice.inputs)
         });
-        leaving.collect()
+        partials.collect()
     }
 }

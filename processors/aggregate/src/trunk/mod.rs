@@ -35,7 +35,7 @@ use weir_component::delivery::{LaneStart, Shard, TrunkStart};
 use weir_component::{LaneId, LaneMessage, LanesHold, Outlet, Stage, TrunkMessage, TrunkWatermark};
 use weir_pdata::{Ack, EventBatch, Held, Origin, Signal};
 
-use crate::metrics::Live;
+use crate::metrics::GroupsGauge;
 use crate::operator::Operator;
 use crate::output_schema;
 use crate::trunk::results::Fired;
@@ -48,7 +48,7 @@ pub struct TrunkHalf {
     trunk: TrunkStart,
     shards: BTreeMap<Shard, Part>,
     watermark: TrunkWatermark,
-    live: Live,
+    groups_gauge: GroupsGauge,
 }
 
 impl TrunkHalf {
@@ -59,7 +59,7 @@ impl TrunkHalf {
         let watermark = TrunkWatermark::new(&trunk, LanesHold::FromTheStart, id, clock);
         TrunkHalf {
             layout: output_schema::layout(&operator.group_by, &operator.measures),
-            live: operator.metrics.live(),
+            groups_gauge: operator.metrics.groups_gauge(),
             operator,
             watermark,
             trunk,
@@ -140,7 +140,7 @@ impl TrunkHalf {
     }
 
     fn count_groups(&mut self) {
-        self.live.set(self.shards.values().map(|part| part.groups()).sum());
+        self.groups_gauge.set(self.shards.values().map(|part| part.groups()).sum());
     }
 
     /// Windows of all lanes and stages before are still to come at most after this one.
