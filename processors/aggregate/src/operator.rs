@@ -49,7 +49,7 @@ pub struct Operator {
     pub measures: Vec<(String, Measure)>,
     /// The signals whose batches are read.
     pub signals: Vec<Signal>,
-    /// The most groups in open windows, per stage. See [`Operator::room`].
+    /// The most groups in open windows, per stage. See [`Operator::max_states`].
     pub max_groups: usize,
     /// What is counted.
     pub metrics: Metrics,
@@ -91,7 +91,7 @@ impl Operator {
     }
 
     /// The most groups that a stage may hold, counted once for each slice or session that they are in.
-    pub fn room(&self) -> usize {
+    pub fn max_states(&self) -> usize {
         let slices = match &self.window {
             Windows::Event(slices) | Windows::Processing(slices) => slices.per_window(),
             Windows::Session { .. } => 1,

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `start`, `end` | timestamp | the slice, the same in every row; or the fragment of a session |
 //! | `key.0`, `key.1`, … | text, nullable | the group-by columns, in the order of the configuration |
-//! | `count`, `judged`, `errors`, `durations` | int64 | see [`GroupState`] |
+//! | `count`, `with_status`, `errors`, `durations` | int64 | see [`GroupState`] |
 //! | `duration_sum` | decimal128(38, 0) | nanoseconds |
 //! | `duration_min`, `duration_max` | int64, nullable | nanoseconds |
 //! | `histogram` | binary | see [`histogram`](crate::state::histogram) |
@@ -83,7 +83,7 @@ pub fn write<'a>(
     let mut columns: Vec<ArrayRef> = vec![times(|span| span.start), times(|span| span.end)];
     columns.extend(texts.into_iter().map(|mut text| Arc::new(text.finish()) as ArrayRef));
     columns.push(integers(|state| state.count));
-    columns.push(integers(|state| state.judged));
+    columns.push(integers(|state| state.with_status));
     columns.push(integers(|state| state.errors));
     columns.push(integers(|state| state.durations.count));
     let sums = Decimal128Array::from_iter_values(states().map(|state| state.durations.sum));
@@ -117,7 +117,7 @@ fn layout(keys: usize) -> Schema {
     let mut fields: Vec<Field> =
         ["start", "end"].map(|name| Field::new(name, schema::timestamp(), false)).into();
     fields.extend((0..keys).map(|key| Field::new(format!("key.{key}"), schema::text(), true)));
-    fields.extend(["count", "judged", "errors", "durations"].map(|name| integer(name, false)));
+    fields.extend(["count", "with_status", "errors", "durations"].map(|name| integer(name, false)));
     fields.push(Field::new("duration_sum", SUM, false));
     fields.extend(["duration_min", "duration_max"].map(|name| integer(name, true)));
     fields.extend(["histogram", "measures"].map(|name| Field::new(name, DataType::Binary, false)));
@@ -224,7 +224,7 @@ impl<'a> Partial<'a> {
     /// Reads a row. `state` is that of a new group.
     pub fn state(&self, row: usize, mut state: GroupState) -> Result<GroupState, Malformed> {
         state.count = self.count(row);
-        state.judged = self.unsigned(1, row);
+        state.with_status = self.unsigned(1, row);
         state.errors = self.unsigned(2, row);
         state.durations.count = self.unsigned(3, row);
         state.durations.sum = self.sums.value(row);
@@ -254,7 +254,7 @@ mod tests {
     use proptest::prelude::*;
     use weir_pdata::expr::Function;
 
-    use crate::group::groups::{Groups, Place, Room};
+    use crate::group::groups::{GroupLimit, Groups, Slot};
     use crate::group::key::{KeyHasher, KeyRows};
     use crate::state::measure::{MeasureState, Value};
 
@@ -273,11 +273,11 @@ mod tests {
         let rows = KeyRows::new(&columns, &hasher, events.len());
         let mut groups = Groups::default();
         for (row, (_, duration)) in events.iter().enumerate() {
-            let place = groups.place(&rows, row, &hasher, Room::Free, new_state);
-            let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
+            let slot = groups.slot(&rows, row, &hasher, GroupLimit::Below, new_state);
+            let (Slot::Existing(group) | Slot::New(group) | Slot::Overflow(group)) = slot;
             let state: &mut GroupState = groups.state(group).unwrap();
             state.count += 1;
-            state.judged += 1;
+            state.with_status += 1;
             state.errors += u64::from(*duration < 0);
             state.durations.add(*duration);
             state
@@ -316,7 +316,7 @@ mod tests {
             for (row, (key, state)) in groups.iter().enumerate() {
                 let read = partial.state(row, new_state()).unwrap();
                 prop_assert!(rows.matches(row, key));
-                prop_assert_eq!((read.count, read.judged, read.errors), (state.count, state.judged, state.errors));
+                prop_assert_eq!((read.count, read.with_status, read.errors), (state.count, state.with_status, state.errors));
                 prop_assert_eq!(&read.durations, &state.durations);
                 for (read, state) in read.measures.iter().zip(&state.measures) {
                     prop_assert_eq!(read.result(Function::Sum, 1.0), state.result(Function::Sum, 1.0));

@@ -20,18 +20,18 @@ struct Entry<S> {
 
 /// Whether a group may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// There is room for one more.
-    Free,
+pub enum GroupLimit {
+    /// One more may be added.
+    Below,
     /// Only the overflow group may be added, for this many group-by columns.
-    Full(usize),
+    Reached(usize),
 }
 
 /// Where a row belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Slot {
     /// The group with the row's key, which was there.
-    Known(usize),
+    Existing(usize),
     /// A new group with the row's key.
     New(usize),
     /// The overflow group.
@@ -76,21 +76,21 @@ impl<S> Groups<S> {
         self.entries.get_mut(index).map(|entry| &mut entry.state)
     }
 
-    /// Finds the group of a row, or makes it as there is room. Copies the key only when the group is new.
-    pub fn place(
+    /// Finds the group of a row, or makes it when there may be one more. Copies the key only when the group is new.
+    pub fn slot(
         &mut self,
         rows: &KeyRows<'_>,
         row: usize,
         hasher: &KeyHasher,
-        room: Room,
+        limit: GroupLimit,
         new: impl FnOnce() -> S,
-    ) -> Place {
+    ) -> Slot {
         if let Some(index) = self.find(rows, row) {
-            return Place::Known(index);
+            return Slot::Existing(index);
         }
-        match room {
-            Room::Free => Place::New(self.add(rows, row, new())),
-            Room::Full(columns) => Place::Overflow(self.overflow(columns, hasher, new)),
+        match limit {
+            GroupLimit::Below => Slot::New(self.add(rows, row, new())),
+            GroupLimit::Reached(columns) => Slot::Overflow(self.overflow(columns, hasher, new)),
         }
     }
 
@@ -147,13 +147,13 @@ mod tests {
         let hasher = KeyHasher::default();
         let rows = KeyRows::new(&columns, &hasher, 5);
         let mut groups: Groups<()> = Groups::default();
-        let mut place = |row, room| groups.place(&rows, row, &hasher, room, || ());
-        assert_eq!(place(0, Room::Free), Place::New(0));
-        assert_eq!(place(1, Room::Free), Place::New(1));
-        assert_eq!(place(2, Room::Full(1)), Place::Known(0));
-        assert_eq!(place(3, Room::Full(1)), Place::Overflow(2));
-        assert_eq!(place(4, Room::Full(1)), Place::Overflow(2));
-        assert_eq!(place(3, Room::Free), Place::New(3));
+        let mut slot = |row, limit| groups.slot(&rows, row, &hasher, limit, || ());
+        assert_eq!(slot(0, GroupLimit::Below), Slot::New(0));
+        assert_eq!(slot(1, GroupLimit::Below), Slot::New(1));
+        assert_eq!(slot(2, GroupLimit::Reached(1)), Slot::Existing(0));
+        assert_eq!(slot(3, GroupLimit::Reached(1)), Slot::Overflow(2));
+        assert_eq!(slot(4, GroupLimit::Reached(1)), Slot::Overflow(2));
+        assert_eq!(slot(3, GroupLimit::Below), Slot::New(3));
         let keys: Vec<_> =
             groups.iter().map(|(key, ())| key.parts().next().flatten().map(str::to_owned)).collect();
         assert_eq!(keys, [Some("a".to_owned()), Some("b".to_owned()), Some("__overflow__".to_owned()), None]);

@@ -21,7 +21,7 @@ pub struct Events<'a> {
     selected: Selected,
     durations: Option<Int64Array>,
     /// The signal has a status, so its events count in `success_rate`.
-    judged: bool,
+    with_status: bool,
     errors: Errors<'a>,
     measures: Vec<MeasureInput>,
     failures: Failures,
@@ -96,7 +96,7 @@ impl<'a> Events<'a> {
             times: batch.column_by_name(&operator.time).and_then(timestamps),
             selected,
             durations: fixed("duration_ns").and_then(integers),
-            judged: schema::is_fixed(signal, "status"),
+            with_status: schema::is_fixed(signal, "status"),
             errors: fixed("status").map_or(Errors::None, Errors::read),
             measures,
             failures,
@@ -126,8 +126,8 @@ impl<'a> Events<'a> {
     /// Adds a row to its group. `time` is in nanoseconds.
     pub fn add(&self, row: usize, time: i64, state: &mut GroupState) {
         state.count = state.count.saturating_add(1);
-        if self.judged {
-            state.judged = state.judged.saturating_add(1);
+        if self.with_status {
+            state.with_status = state.with_status.saturating_add(1);
             state.errors = state.errors.saturating_add(u64::from(self.errors.get(row)));
         }
         if let Some(durations) = &self.durations

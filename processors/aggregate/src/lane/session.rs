@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use weir_component::Watermark;
 use weir_pdata::Held;
 
-use crate::group::groups::{Groups, Place, Room};
+use crate::group::groups::{GroupLimit, Groups, Slot};
 use crate::group::key::Key;
 use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::partial;
@@ -63,7 +63,7 @@ impl OpenSessions {
         let fits = |time: &i64| time.checked_mul(NANOS).is_some();
         match time.checked_add(self.gap).filter(|end| fits(end) && fits(&time)) {
             None => Assignment::OutOfRange,
-            Some(end) if Span { start: time, end }.is_gone(self.lateness, watermark) => {
+            Some(end) if Span { start: time, end }.is_closed(self.lateness, watermark) => {
                 Assignment::Late(Span { start: time, end })
             }
             Some(_) => Assignment::InWindow,
@@ -75,16 +75,16 @@ impl OpenSessions {
         let BatchInput { operator, rows, hasher, events, ack } = *input;
         let span = Span { start: time, end: time.saturating_add(self.gap) };
         let columns = operator.group_by.len();
-        let full = self.fragments >= operator.room();
-        let room = if full { Room::Full(columns) } else { Room::Free };
-        let mut place = self.groups.place(rows, row, hasher, room, Fragments::new);
-        if let Place::Known(group) = place
+        let full = self.fragments >= operator.max_states();
+        let limit = if full { GroupLimit::Reached(columns) } else { GroupLimit::Below };
+        let mut slot = self.groups.slot(rows, row, hasher, limit, Fragments::new);
+        if let Slot::Existing(group) = slot
             && full
             && !self.groups.state(group).is_some_and(|held| is_met(held, span))
         {
-            place = Place::Overflow(self.groups.overflow(columns, hasher, Fragments::new));
+            slot = Slot::Overflow(self.groups.overflow(columns, hasher, Fragments::new));
         }
-        let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
+        let (Slot::Existing(group) | Slot::New(group) | Slot::Overflow(group)) = slot;
         let Some(held) = self.groups.state(group) else { return false };
         let before = held.len();
         let fragment = join(held, span, self.cells, || operator.new_state());
@@ -95,7 +95,7 @@ impl OpenSessions {
         }
         self.busy += usize::from(before == 0);
         self.fragments = self.fragments + held.len() - before;
-        matches!(place, Place::Overflow(_))
+        matches!(slot, Slot::Overflow(_))
     }
 
     /// Takes the fragments that the trunk must have before this watermark of the lane.
@@ -155,7 +155,7 @@ fn join(held: &mut Fragments, span: Span, cells: Cells, new: impl FnOnce() -> Gr
     let known = before.map(|(start, one)| (*start, one.limit, one.span.end));
     let (start, limit) = match known {
         Some((start, limit, _)) => (start, limit),
-        None => (span.start, cells.begin(cells.of(span.start).saturating_add(1))),
+        None => (span.start, cells.start_of(cells.of(span.start).saturating_add(1))),
     };
     let mut joined: Option<Box<Fragment>> = None;
     // Only what it makes longer can meet another one.

@@ -3,11 +3,11 @@
 use weir_component::Watermark;
 use weir_pdata::Held;
 
-use crate::group::groups::{Groups, Place, Room};
+use crate::group::groups::{GroupLimit, Groups, Slot};
 use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::partial;
 use crate::state::GroupState;
-use crate::window::{Assigned, Slices, Span};
+use crate::window::{SliceAt, Slices, Span};
 
 /// Open slices, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
 pub struct OpenSlices {
@@ -67,20 +67,20 @@ impl OpenSlices {
         }
         let mut cursor = match self.cursor.filter(|cursor| cursor.span.holds(time)) {
             Some(cursor) => cursor,
-            None => match self.slices.assign(time) {
-                Assigned::In(span) => self.point_to(span),
-                Assigned::Gap => return Assignment::Gap,
-                Assigned::Beyond => return Assignment::OutOfRange,
+            None => match self.slices.slice_at(time) {
+                SliceAt::Slice(span) => self.point_to(span),
+                SliceAt::Gap => return Assignment::Gap,
+                SliceAt::OutOfRange => return Assignment::OutOfRange,
             },
         };
-        let is_gone = |end: i64| Span { start: end, end }.is_gone(self.lateness, watermark);
+        let is_closed = |end: i64| Span { start: end, end }.is_closed(self.lateness, watermark);
         if cursor.closes_at <= watermark.0 {
             // Rare: it is further behind than the bound.
-            if let Some(last) = cursor.last.filter(|last| is_gone(last.end)) {
+            if let Some(last) = cursor.last.filter(|last| is_closed(last.end)) {
                 self.cursor = Some(cursor);
                 return Assignment::Late(last);
             }
-            let mut left = self.slices.windows(cursor.span).skip_while(|window| is_gone(window.end));
+            let mut left = self.slices.windows(cursor.span).skip_while(|window| is_closed(window.end));
             let from = left.next().map_or(i64::MIN, |window| window.end);
             if from != cursor.from {
                 cursor = Cursor { from, at: None, ..cursor };
@@ -108,15 +108,18 @@ impl OpenSlices {
         let operator = input.operator;
         let slice = &mut self.open[at];
         let before = slice.groups.len();
-        let room =
-            if self.groups < operator.room() { Room::Free } else { Room::Full(operator.group_by.len()) };
-        let place = slice.groups.place(input.rows, row, input.hasher, room, || operator.new_state());
+        let limit = if self.groups < operator.max_states() {
+            GroupLimit::Below
+        } else {
+            GroupLimit::Reached(operator.group_by.len())
+        };
+        let slot = slice.groups.slot(input.rows, row, input.hasher, limit, || operator.new_state());
         self.groups += slice.groups.len() - before;
-        let (Place::Known(group) | Place::New(group) | Place::Overflow(group)) = place;
+        let (Slot::Existing(group) | Slot::New(group) | Slot::Overflow(group)) = slot;
         if let Some(state) = slice.groups.state(group) {
             input.events.add(row, nanos, state);
         }
-        matches!(place, Place::Overflow(_))
+        matches!(slot, Slot::Overflow(_))
     }
 
     /// The index of a slice; it is made when it is not there.

@@ -90,7 +90,7 @@ impl ExactSum {
         }
         let mut sum = ExactSum::default();
         for _ in 0..length {
-            // Adding anew restores the invariant whatever the bytes were.
+            // Adding again restores the invariant whatever the bytes were.
             sum.add_part(reader.f64()?);
         }
         Ok(sum)

@@ -15,7 +15,7 @@ pub struct GroupState {
     /// Events.
     pub count: u64,
     /// Events of a signal that has `status`. `error_count` and `success_rate` speak of these.
-    pub judged: u64,
+    pub with_status: u64,
     /// Events with `status` = `error`.
     pub errors: u64,
     /// The durations of the events that have one.
@@ -41,7 +41,7 @@ impl GroupState {
     /// Adds what `other` has.
     pub fn merge(&mut self, other: &GroupState) {
         self.count = self.count.saturating_add(other.count);
-        self.judged = self.judged.saturating_add(other.judged);
+        self.with_status = self.with_status.saturating_add(other.with_status);
         self.errors = self.errors.saturating_add(other.errors);
         self.durations.merge(&other.durations);
         for (measure, other) in self.measures.iter_mut().zip(&other.measures) {

@@ -1,8 +1,8 @@
 //! Taking a part out of a sum again.
 //!
 //! Counts, sums and histograms are exact, so what was added can be subtracted. The smallest, largest, first and last of
-//! a sum, and its set of different values, cannot: when the part may have had a say in them, they are found anew from the
-//! parts that stay. So the result is the same as when the sum had been made of these parts alone.
+//! a sum, and its set of different values, cannot: when the part may have had a say in them, they are computed again
+//! from the parts that stay. So the result is the same as when the sum had been made of these parts alone.
 
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
@@ -10,12 +10,12 @@ use crate::state::group_state::{Durations, GroupState};
 use crate::state::measure::MeasureState;
 
 impl GroupState {
-    /// Takes out a part that was added. False: call [`forget`](Self::forget), and [`remember`](Self::remember) each part
+    /// Takes out a part that was added. False: call [`reset_non_invertible`](Self::reset_non_invertible), and [`merge_non_invertible`](Self::merge_non_invertible) each part
     /// that stays.
     #[must_use]
     pub fn subtract(&mut self, part: &GroupState) -> bool {
         self.count = self.count.saturating_sub(part.count);
-        self.judged = self.judged.saturating_sub(part.judged);
+        self.with_status = self.with_status.saturating_sub(part.with_status);
         self.errors = self.errors.saturating_sub(part.errors);
         let mut whole = self.durations.subtract(&part.durations);
         for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
@@ -25,16 +25,16 @@ impl GroupState {
     }
 
     /// Forgets what cannot be subtracted.
-    pub fn forget(&mut self) {
+    pub fn reset_non_invertible(&mut self) {
         self.durations.range = None;
-        self.measures.iter_mut().for_each(MeasureState::forget);
+        self.measures.iter_mut().for_each(MeasureState::reset_non_invertible);
     }
 
     /// Adds of a part what cannot be subtracted.
-    pub fn remember(&mut self, part: &GroupState) {
+    pub fn merge_non_invertible(&mut self, part: &GroupState) {
         self.durations.widen(part.durations.range);
         for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
-            measure.remember(part);
+            measure.merge_non_invertible(part);
         }
     }
 }
@@ -85,7 +85,7 @@ impl MeasureState {
         }
     }
 
-    fn forget(&mut self) {
+    fn reset_non_invertible(&mut self) {
         match self {
             MeasureState::Count(_) | MeasureState::Sum(..) | MeasureState::Ratio(..) => {}
             MeasureState::Min(value) | MeasureState::Max(value) => *value = None,
@@ -95,7 +95,7 @@ impl MeasureState {
         }
     }
 
-    fn remember(&mut self, part: &MeasureState) {
+    fn merge_non_invertible(&mut self, part: &MeasureState) {
         match (self, part) {
             (MeasureState::Count(_) | MeasureState::Sum(..) | MeasureState::Ratio(..), _) => {}
             (MeasureState::Quantile(_, range), MeasureState::Quantile(_, part)) => {
@@ -142,14 +142,14 @@ mod tests {
             parts.iter().for_each(|part| all.merge(part));
             for gone in 0..parts.len() {
                 if !all.subtract(&parts[gone]) {
-                    all.forget();
-                    parts[gone + 1..].iter().for_each(|part| all.remember(part));
+                    all.reset_non_invertible();
+                    parts[gone + 1..].iter().for_each(|part| all.merge_non_invertible(part));
                 }
-                let mut anew = of(&[]);
-                parts[gone + 1..].iter().for_each(|part| anew.merge(part));
-                prop_assert_eq!((all.count, &all.durations), (anew.count, &anew.durations));
-                for ((function, _), (all, anew)) in FUNCTIONS.iter().zip(all.measures.iter().zip(&anew.measures)) {
-                    prop_assert_eq!(all.result(*function, 7.0), anew.result(*function, 7.0), "{:?}", function);
+                let mut fresh = of(&[]);
+                parts[gone + 1..].iter().for_each(|part| fresh.merge(part));
+                prop_assert_eq!((all.count, &all.durations), (fresh.count, &fresh.durations));
+                for ((function, _), (all, fresh)) in FUNCTIONS.iter().zip(all.measures.iter().zip(&fresh.measures)) {
+                    prop_assert_eq!(all.result(*function, 7.0), fresh.result(*function, 7.0), "{:?}", function);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The numbers of firings.
 //!
 //! The row of a group with the highest number is right, so a number must be above all that earlier owners of the lanes have
-//! used for the same window, also when nobody knows what these were. It is made of how often the lanes have had an owner, and
+//! used for the same window, also when these are not known. It is made of how often the lanes have had an owner, and
 //! a counter: `owners × 32,768 + counter`. The first owner counts 0, 1, 2, …
 //!
 //! The counter never reaches the next owner's numbers. The first 16,384 firings come as late events do. Then a window waits

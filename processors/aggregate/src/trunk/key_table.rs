@@ -1,7 +1,7 @@
 //! The keys of all slices of an operator on the trunk: each is stored once and has a number.
 //!
 //! A key is counted for each slice that has it. One that no slice has any more stays for the next slice that brings it, until
-//! such keys are most of all; then the table is made anew with the others alone ([`KeyTable::renumber`]). When no slice is left
+//! such keys are most of all; then the table is built again with the others alone ([`KeyTable::renumber`]). When no slice is left
 //! nothing is kept.
 
 use crate::group::groups::Groups;

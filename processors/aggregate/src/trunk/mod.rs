@@ -39,14 +39,14 @@ use crate::metrics::GroupsGauge;
 use crate::operator::Operator;
 use crate::output_schema;
 use crate::trunk::results::Fired;
-use crate::trunk::shard_windows::Part;
+use crate::trunk::shard_windows::ShardWindows;
 
 /// The stage.
 pub struct TrunkHalf {
     operator: Arc<Operator>,
     layout: SchemaRef,
     trunk: TrunkStart,
-    shards: BTreeMap<Shard, Part>,
+    shards: BTreeMap<Shard, ShardWindows>,
     watermark: TrunkWatermark,
     groups_gauge: GroupsGauge,
 }
@@ -74,18 +74,18 @@ impl TrunkHalf {
         if self.watermark.open(start, shard, lanes, delivered) {
             self.trunk.marks.restart(&self.operator.id, shard);
             let run = self.operator.clock.now_ms();
-            self.shards.insert(shard, Part::new(shard, run, &self.operator));
+            self.shards.insert(shard, ShardWindows::new(shard, run, &self.operator));
         }
-        if let Some(part) = self.shards.get_mut(&shard) {
-            part.open(start, delivered, &self.operator);
+        if let Some(windows) = self.shards.get_mut(&shard) {
+            windows.open(start, delivered, &self.operator);
         }
     }
 
     fn close(&mut self, lanes: &[LaneId]) {
         for lane in lanes {
             let Some(closed) = self.watermark.close(*lane) else { continue };
-            if let Some(part) = self.shards.get_mut(&closed.shard) {
-                part.close(*lane, closed.has_ended);
+            if let Some(windows) = self.shards.get_mut(&closed.shard) {
+                windows.close(*lane, closed.has_ended);
             }
             if closed.was_last {
                 self.shards.remove(&closed.shard);
@@ -94,22 +94,22 @@ impl TrunkHalf {
         self.count_groups();
     }
 
-    fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
+    fn handle_lane(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
         let Some(shard) = self.watermark.shard(lane) else { return };
-        let Some(part) = self.shards.get_mut(&shard) else { return };
+        let Some(windows) = self.shards.get_mut(&shard) else { return };
         match message {
             LaneMessage::Batch(batch) => {
-                part.merge(lane, batch, self.watermark.of_lanes(shard), &self.operator);
+                windows.merge(lane, batch, self.watermark.of_lanes(shard), &self.operator);
                 self.count_groups();
                 return;
             }
             LaneMessage::Watermark(watermark) => {
                 self.watermark.set_lane(lane, watermark);
-                part.reads_again(lane, Some(watermark));
+                windows.note_reread(lane, Some(watermark));
             }
             LaneMessage::Idle(_) => {
                 self.watermark.set_lane_idle(lane);
-                part.reads_again(lane, None);
+                windows.note_reread(lane, None);
             }
             LaneMessage::Drain => return,
         }
@@ -118,20 +118,21 @@ impl TrunkHalf {
 
     /// Moves on as far as the lanes of a shard say, when windows wait for no receiver.
     fn advance(&mut self, shard: Shard, out: &mut Outlet) {
-        let Some(part) = self.shards.get_mut(&shard) else { return };
+        let Some(windows) = self.shards.get_mut(&shard) else { return };
         let moved = self.watermark.advance(shard);
         let combined = self.watermark.of_lanes(shard);
-        let fired = part.fire(combined, &self.layout);
+        let fired = windows.fire(combined, &self.layout);
         if moved.is_some() || !fired.batches.is_empty() {
             // Until the windows that are left out are over, a restart has to leave them out, too.
-            let goes_on =
-                part.cut().is_none_or(|cut| combined.0 > cut.0.saturating_add(self.operator.reach()));
+            let goes_on = windows
+                .reconfigured_at()
+                .is_none_or(|mark| combined.0 > mark.0.saturating_add(self.operator.reach()));
             let mark = match goes_on {
                 true => self.trunk.marks.emit(&self.operator.id, shard, combined),
                 false => Ack::none(),
             };
-            let part = &*part;
-            emit(&self.operator, &self.trunk.pipeline, part, fired, mark, out);
+            let windows = &*windows;
+            emit(&self.operator, &self.trunk.pipeline, windows, fired, mark, out);
         }
         self.count_groups();
         if moved.is_some() {
@@ -140,7 +141,7 @@ impl TrunkHalf {
     }
 
     fn count_groups(&mut self) {
-        self.groups_gauge.set(self.shards.values().map(|part| part.groups()).sum());
+        self.groups_gauge.set(self.shards.values().map(|windows| windows.groups()).sum());
     }
 
     /// Windows of all lanes and stages before are still to come at most after this one.
@@ -152,16 +153,23 @@ impl TrunkHalf {
 }
 
 /// Emits the results of these windows: one batch for each window at a fixed place. The mark and the inputs wait for all.
-fn emit(operator: &Operator, pipeline: &str, part: &Part, fired: Fired, mark: Ack, out: &mut Outlet) {
+fn emit(
+    operator: &Operator,
+    pipeline: &str,
+    windows: &ShardWindows,
+    fired: Fired,
+    mark: Ack,
+    out: &mut Outlet,
+) {
     // The mark settles first: a position that depends on it is never written down without it.
     let inputs = Held::new(Ack::in_order([mark, fired.inputs.release()]));
     let mut batches = Vec::new();
     for (head, rows) in fired.batches {
-        let shard = head.apart.unwrap_or(part.shard());
+        let shard = head.apart.unwrap_or(windows.shard());
         match rows.and_then(|rows| results::with_shard(&rows, shard)) {
             Ok(columns) => {
-                let identity = part.identity(operator, pipeline, shard, head);
-                let origin = Origin::derived(operator.id.clone(), identity).behind(part.fence());
+                let identity = windows.identity(operator, pipeline, shard, head);
+                let origin = Origin::derived(operator.id.clone(), identity).behind(windows.fence());
                 batches.push(EventBatch::columns(Signal::Windows, columns, origin, Ack::none()));
             }
             Err(error) => {
@@ -183,7 +191,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
     fn handle(&mut self, message: TrunkMessage, out: &mut Outlet) {
         match message {
             TrunkMessage::LaneOpened(start) => self.open(&start),
-            TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
+            TrunkMessage::FromLane(lane, message) => self.handle_lane(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => self.close(&lanes),
             TrunkMessage::ReceiverReady(receiver) => {
                 self.watermark.receiver_ready(&receiver);

@@ -2,7 +2,7 @@
 //!
 //! From one sliding window to the next, slices come at the end and slices go at the start. What they hold is added and
 //! subtracted; a group without events in either is not touched. Where something cannot be subtracted (see
-//! [`removal`](crate::state::subtract)) it is found anew from the slices that stay.
+//! [`subtract`](crate::state::subtract)) it is computed again from the slices that stay.
 
 use std::collections::BTreeMap;
 
@@ -14,31 +14,31 @@ use crate::operator::Operator;
 use crate::state::GroupState;
 use crate::trunk::key_table::KeyTable;
 use crate::trunk::results::{Head, Rows};
-use crate::trunk::slice::{Share, Slice};
+use crate::trunk::slice::{LaneSlice, Slice};
 use crate::window::Span;
 
 /// Sums by the number of the key.
 #[derive(Default)]
-pub struct Running {
+pub struct RunningSums {
     /// Slices that start from here on are in it, and those that start before there.
     covers: Option<Span>,
     sums: Vec<Sum>,
     /// Groups that have something.
     filled: usize,
-    /// Groups of which something is to be found anew.
-    partial: usize,
+    /// Groups of which something is to be computed again.
+    stale: usize,
 }
 
 #[derive(Default)]
 struct Sum {
     /// How many states have been added.
     parts: u32,
-    /// Something is to be found anew.
-    partial: bool,
+    /// Something is to be computed again.
+    stale: bool,
     state: GroupState,
 }
 
-impl Running {
+impl RunningSums {
     /// Whether no group has anything.
     pub fn is_empty(&self) -> bool {
         self.filled == 0
@@ -57,32 +57,32 @@ impl Running {
                 && window.start < covers.end
         };
         let before = self.covers.filter(follows).unwrap_or_else(|| {
-            *self = Running::default();
+            *self = RunningSums::default();
             Span { start: window.start, end: window.start }
         });
         self.covers = Some(window);
         for (_, slice) in slices.range(before.end..window.end) {
-            slice.shares.values().for_each(|share| self.add(share));
+            slice.lanes.values().for_each(|lane_slice| self.add(lane_slice));
         }
         for (_, slice) in slices.range(before.start..window.start) {
             self.subtract(slice);
         }
-        if self.partial > 0 {
-            self.find_anew(slices.range(window.start..window.end).map(|(_, slice)| slice));
+        if self.stale > 0 {
+            self.recompute(slices.range(window.start..window.end).map(|(_, slice)| slice));
         }
     }
 
-    /// A slice goes that is the first of those covered, if it is one of them.
-    pub fn leave(&mut self, slice: &Slice) {
+    /// Removes a slice that is the first of those covered, if it is one of them.
+    pub fn remove_slice(&mut self, slice: &Slice) {
         if let Some(covers) = self.covers.filter(|covers| covers.holds(slice.span.start)) {
             self.subtract(slice);
             self.covers = Some(Span { start: slice.span.end.min(covers.end), end: covers.end });
         }
     }
 
-    /// Adds a share.
-    pub fn add(&mut self, share: &Share) {
-        for (number, state) in share.iter() {
+    /// Adds the groups of a lane.
+    pub fn add(&mut self, lane_slice: &LaneSlice) {
+        for (number, state) in lane_slice.iter() {
             let sum = self.sum(number);
             if sum.parts == 0 {
                 sum.state.clone_from(state);
@@ -93,9 +93,9 @@ impl Running {
         }
     }
 
-    /// Adds a share and takes what it holds.
-    pub fn take(&mut self, share: &mut Share) {
-        for (number, state) in share.take() {
+    /// Adds the groups of a lane and takes what it holds.
+    pub fn take(&mut self, lane_slice: &mut LaneSlice) {
+        for (number, state) in lane_slice.take() {
             let sum = self.sum(number);
             if sum.parts == 0 {
                 sum.state = state;
@@ -117,29 +117,29 @@ impl Running {
     }
 
     fn subtract(&mut self, slice: &Slice) {
-        for (number, state) in slice.shares.values().flat_map(Share::iter) {
+        for (number, state) in slice.lanes.values().flat_map(LaneSlice::iter) {
             let Some(sum) = self.sums.get_mut(number as usize) else { continue };
-            let was_partial = sum.partial;
+            let was_stale = sum.stale;
             if sum.parts <= 1 {
                 *sum = Sum::default();
                 self.filled -= 1;
             } else {
                 sum.parts -= 1;
-                sum.partial |= !sum.state.subtract(state);
+                sum.stale |= !sum.state.subtract(state);
             }
-            self.partial = self.partial + usize::from(sum.partial) - usize::from(was_partial);
+            self.stale = self.stale + usize::from(sum.stale) - usize::from(was_stale);
         }
     }
 
-    fn find_anew<'a>(&mut self, slices: impl Iterator<Item = &'a Slice>) {
-        self.sums.iter_mut().filter(|sum| sum.partial).for_each(|sum| sum.state.forget());
-        for (number, state) in slices.flat_map(|slice| slice.shares.values().flat_map(Share::iter)) {
-            if let Some(sum) = self.sums.get_mut(number as usize).filter(|sum| sum.partial) {
-                sum.state.remember(state);
+    fn recompute<'a>(&mut self, slices: impl Iterator<Item = &'a Slice>) {
+        self.sums.iter_mut().filter(|sum| sum.stale).for_each(|sum| sum.state.reset_non_invertible());
+        for (number, state) in slices.flat_map(|slice| slice.lanes.values().flat_map(LaneSlice::iter)) {
+            if let Some(sum) = self.sums.get_mut(number as usize).filter(|sum| sum.stale) {
+                sum.state.merge_non_invertible(state);
             }
         }
-        self.sums.iter_mut().for_each(|sum| sum.partial = false);
-        self.partial = 0;
+        self.sums.iter_mut().for_each(|sum| sum.stale = false);
+        self.stale = 0;
     }
 
     /// A row for each group, ordered by key.

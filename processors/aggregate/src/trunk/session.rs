@@ -19,7 +19,7 @@ use crate::partial::Partial;
 use crate::state::GroupState;
 use crate::state::codec::Malformed;
 use crate::trunk::firing::Firing;
-use crate::trunk::lane_history::Begin;
+use crate::trunk::lane_history::LaneHistory;
 use crate::trunk::results::{Fired, Head, Rows};
 use crate::trunk::session_chain::{Fragment, Group, latest};
 use crate::window::{Cells, Span};
@@ -34,8 +34,8 @@ pub struct Sessions {
     fragments: usize,
     /// When to look at a chain again: the time, its group and its start. Some are out of date.
     due: BTreeSet<(i64, Key, i64)>,
-    /// How the open lanes began, and those that have ended.
-    lanes: BTreeMap<LaneId, Begin>,
+    /// What is known of the open lanes and of those that have ended.
+    lanes: BTreeMap<LaneId, LaneHistory>,
 }
 
 /// A session that fires.
@@ -61,9 +61,9 @@ impl Sessions {
         }
     }
 
-    /// A lane begins.
-    pub fn begin(&mut self, lane: LaneId, begin: Begin) {
-        self.lanes.insert(lane, begin);
+    /// A lane opens.
+    pub fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
+        self.lanes.insert(lane, history);
     }
 
     /// How many fragments there are.
@@ -99,7 +99,7 @@ impl Sessions {
         for (row, state) in states {
             let (span, count) = (partial.span(row), state.count);
             let mut key = rows.key(row);
-            if self.fragments >= operator.room() && key != overflow {
+            if self.fragments >= operator.max_states() && key != overflow {
                 let group = self.groups.get(&key);
                 if !group.is_some_and(|group| group.chain_with(span, self.cells).1) {
                     folded = folded.saturating_add(count);
@@ -112,7 +112,7 @@ impl Sessions {
             let Some(group) = self.groups.get_mut(&key) else { continue };
             let (chain, _) = group.chain_with(span, self.cells);
             let session = chain.part(span.start, self.cells);
-            if session.is_gone(operator.allowed_lateness, watermark) {
+            if session.is_closed(operator.allowed_lateness, watermark) {
                 // It would be in a part that was cut off and is closed, though its own time is not: the lane cannot know.
                 operator.note_late(count, session, watermark);
                 if group.len() == 0 {
@@ -169,7 +169,7 @@ impl Sessions {
         // The first fragment that is still needed.
         let mut needed = None;
         for part in &parts {
-            let gone = part.span.is_gone(lateness, watermark);
+            let gone = part.span.is_closed(lateness, watermark);
             if part.span.is_over(watermark) {
                 let own = ids.get(part.fragments.clone()).unwrap_or_default();
                 let shared = &*group;
@@ -216,13 +216,13 @@ impl Sessions {
         }
     }
 
-    /// Takes back what a lane contributed to sessions that are not closed for good.
-    pub fn take_back(&mut self, lane: LaneId) {
+    /// Removes what a lane contributed to sessions that are not closed for good.
+    pub fn remove_lane(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
         let (fragments, due, cells) = (&mut self.fragments, &mut self.due, self.cells);
         self.groups.retain(|key, group| {
             let before = group.len();
-            for chain in group.take_back(lane, cells) {
+            for chain in group.remove_lane(lane, cells) {
                 due.insert((chain.due, key.clone(), chain.span.start));
             }
             *fragments = (*fragments + group.len()).saturating_sub(before);
@@ -234,19 +234,19 @@ impl Sessions {
 /// The state of a session. `None`: earlier owners of its lanes have delivered it and it cannot change any more, or it was
 /// theirs with another configuration, and a part of it may be missing.
 fn add_up<'a>(
-    lanes: &BTreeMap<LaneId, Begin>,
+    lanes: &BTreeMap<LaneId, LaneHistory>,
     fragments: impl Iterator<Item = (LaneId, &'a Fragment)>,
     session: Span,
     lateness: i64,
     gap: i64,
 ) -> Option<GroupState> {
-    let cut = lanes.values().filter_map(|begin| begin.cut).max();
-    if cut.is_some_and(|cut| session.start <= cut.0.saturating_add(gap)) {
+    let reconfigured_at = lanes.values().filter_map(|history| history.reconfigured_at).max();
+    if reconfigured_at.is_some_and(|mark| session.start <= mark.0.saturating_add(gap)) {
         return None;
     }
     // One that still takes late events has all of its inputs again, and fires again with what it has.
     let is_delivered =
-        |lane: LaneId| lanes.get(&lane).is_some_and(|begin| session.is_gone(lateness, begin.delivered));
+        |lane: LaneId| lanes.get(&lane).is_some_and(|history| session.is_closed(lateness, history.delivered));
     let mut left = fragments.filter(|(lane, _)| !is_delivered(*lane));
     let mut sum = left.next()?.1.state.clone();
     left.for_each(|(_, fragment)| sum.merge(&fragment.state));
@@ -254,6 +254,8 @@ fn add_up<'a>(
 }
 
 /// The number of a session's first firing here: above those of earlier owners, if they have let it fire.
-fn first_firing(lanes: &BTreeMap<LaneId, Begin>, session: Span, lateness: i64) -> Firing {
-    Firing::first(lanes.values().map(|begin| begin.owners(session, lateness)).max().unwrap_or(0))
+fn first_firing(lanes: &BTreeMap<LaneId, LaneHistory>, session: Span, lateness: i64) -> Firing {
+    Firing::first(
+        lanes.values().map(|history| history.owners_that_fired(session, lateness)).max().unwrap_or(0),
+    )
 }

@@ -59,7 +59,7 @@ pub struct Chain {
 }
 
 /// A part of a chain.
-pub struct Part {
+pub struct SessionPart {
     /// When it is.
     pub span: Span,
     /// Its fragments among those that [`Group::fragment_ids`] gave.
@@ -116,7 +116,7 @@ impl Group {
         self.chains.insert(chain.span.start, chain);
 
         let cell = cells.of(span.start);
-        let (begin, end) = (cells.begin(cell), cells.begin(cell.saturating_add(1)).saturating_sub(1));
+        let (begin, end) = (cells.start_of(cell), cells.start_of(cell.saturating_add(1)).saturating_sub(1));
         loop {
             let last = fragment.span.end.min(end);
             let near = self.fragments.range((lane, begin)..=(lane, last)).next_back();
@@ -172,8 +172,8 @@ impl Group {
         }
     }
 
-    /// Takes back what a lane contributed, and finds the chains anew. Those that have changed.
-    pub fn take_back(&mut self, lane: LaneId, cells: Cells) -> Vec<Chain> {
+    /// Removes what a lane contributed, and finds the chains again. Those that have changed.
+    pub fn remove_lane(&mut self, lane: LaneId, cells: Cells) -> Vec<Chain> {
         let before = self.fragments.len();
         self.fragments.retain(|(of, _), _| *of != lane);
         if self.fragments.len() == before {
@@ -221,8 +221,8 @@ impl Chain {
     /// The part that a fragment with this start is in.
     pub fn part(&self, start: i64, cells: Cells) -> Span {
         let number = self.number(start, cells);
-        let begin = if self.is_first(number) { self.span.start } else { cells.begin(number) };
-        let next = cells.begin(number.saturating_add(1));
+        let begin = if self.is_first(number) { self.span.start } else { cells.start_of(number) };
+        let next = cells.start_of(number.saturating_add(1));
         Span { start: begin, end: if self.last >= next { next } else { self.span.end } }
     }
 
@@ -236,7 +236,7 @@ impl Chain {
     }
 
     /// The parts, in the order of time, of a chain with these fragments.
-    pub fn parts(&self, ids: &[FragmentId], cells: Cells) -> Vec<Part> {
+    pub fn parts(&self, ids: &[FragmentId], cells: Cells) -> Vec<SessionPart> {
         let number = |at: usize| ids.get(at).map(|(_, start)| self.number(*start, cells));
         let mut parts = Vec::new();
         let mut at = 0;
@@ -246,11 +246,11 @@ impl Chain {
                 at += 1;
             }
             let begin = ids.get(from).map_or(self.span.start, |(_, start)| *start);
-            let end = if at < ids.len() { cells.begin(first.saturating_add(1)) } else { self.span.end };
-            let shown = cells.begin(first.saturating_sub(2));
+            let end = if at < ids.len() { cells.start_of(first.saturating_add(1)) } else { self.span.end };
+            let shown = cells.start_of(first.saturating_sub(2));
             let shown = ids.partition_point(|(_, start)| *start < shown).min(from);
             let span = Span { start: begin, end };
-            parts.push(Part { span, fragments: from..at, shown_by: shown..at });
+            parts.push(SessionPart { span, fragments: from..at, shown_by: shown..at });
         }
         parts
     }

@@ -11,24 +11,24 @@ use weir_pdata::{EventBatch, Fence, Held};
 use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::state::codec::Malformed;
-use crate::trunk::lane_history::Begin;
+use crate::trunk::lane_history::LaneHistory;
 use crate::trunk::results::{Fired, Head};
 use crate::trunk::session::Sessions;
 use crate::trunk::tumbling_sliding::FixedWindows;
 use crate::window::{Cells, Windows};
 
 /// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
-pub struct Part {
+pub struct ShardWindows {
     shard: Shard,
     /// When it began, by the clock: no two that fire windows of one input again have the same.
     run: i64,
-    /// What its lanes are of. `None`: of one of them nobody keeps positions, so that nothing comes again as it was.
+    /// The sources of its lanes. `None`: the positions of one of them are not kept, so nothing of it comes again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
     /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were delivered. Sessions
     /// that were open then end only when all of them have come so far.
     behind: BTreeMap<LaneId, (Watermark, Watermark)>,
     /// Windows that began until here are left out: they had another meaning.
-    cut: Option<Watermark>,
+    reconfigured_at: Option<Watermark>,
     store: Store,
     /// Those of the open lanes, and one of all of them.
     fences: BTreeMap<LaneId, Fence>,
@@ -41,9 +41,9 @@ enum Store {
     Sessions(Sessions),
 }
 
-impl Part {
+impl ShardWindows {
     /// Without windows. `run` is the time when it begins.
-    pub fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> Part {
+    pub fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> ShardWindows {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
@@ -52,12 +52,12 @@ impl Part {
                 Store::Sessions(Sessions::new(operator.clone(), *gap, Cells::new(*longest)))
             }
         };
-        Part {
+        ShardWindows {
             shard,
             run,
             sources: Some(BTreeSet::new()),
             behind: BTreeMap::new(),
-            cut: None,
+            reconfigured_at: None,
             fences: BTreeMap::new(),
             fence: None,
             store,
@@ -66,19 +66,21 @@ impl Part {
 
     /// A lane opens whose windows have been delivered up to a watermark.
     pub fn open(&mut self, start: &LaneStart, delivered: Watermark, operator: &Operator) {
-        let cut = start.of_another(&operator.id, &operator.fingerprint);
+        let reconfigured_at = start.of_another(&operator.id, &operator.fingerprint);
         if let Some(fence) = &start.fence {
             self.fences.insert(start.lane, fence.clone());
-            self.fence_all();
+            self.combine_fences();
         }
         if delivered > Watermark::MIN && matches!(self.store, Store::Sessions(_)) {
             self.behind.insert(start.lane, (Watermark::MIN, delivered));
         }
-        self.store.begin(start.lane, Begin { delivered, cut, generation: start.generation, own: start.own });
-        if let Some(cut) = cut.filter(|cut| Some(*cut) > self.cut) {
-            self.cut = Some(cut);
+        let history =
+            LaneHistory { delivered, reconfigured_at, generation: start.generation, own_shard: start.own };
+        self.store.open_lane(start.lane, history);
+        if let Some(mark) = reconfigured_at.filter(|mark| Some(*mark) > self.reconfigured_at) {
+            self.reconfigured_at = Some(mark);
             tracing::warn!(
-                processor = %operator.id, shard = self.shard.0, watermark = %cut,
+                processor = %operator.id, shard = self.shard.0, watermark = %mark,
                 "the windows of this processor are not those of the last run: window, time, where, group_by, measures or \
                  signals have changed. Windows that began until this watermark (milliseconds since 1970) are not computed \
                  with the new settings, because what was read for them before may not be read again; what was stored of \
@@ -92,7 +94,7 @@ impl Part {
     }
 
     /// A lane that reads again has come this far; `None`: to the end of what there is.
-    pub fn reads_again(&mut self, lane: LaneId, to: Option<Watermark>) {
+    pub fn note_reread(&mut self, lane: LaneId, to: Option<Watermark>) {
         let Some((reached, delivered)) = self.behind.get_mut(&lane) else { return };
         *reached = to.map_or(Watermark::MAX, |to| to.max(*reached));
         if *reached >= *delivered {
@@ -116,8 +118,8 @@ impl Part {
     }
 
     /// Windows that began until here are left out: they had another meaning.
-    pub fn cut(&self) -> Option<Watermark> {
-        self.cut
+    pub fn reconfigured_at(&self) -> Option<Watermark> {
+        self.reconfigured_at
     }
 
     /// The watermark by which windows are over, when that of the lanes is this one.
@@ -130,10 +132,10 @@ impl Part {
     pub fn close(&mut self, lane: LaneId, has_ended: bool) {
         self.behind.remove(&lane);
         if self.fences.remove(&lane).is_some() {
-            self.fence_all();
+            self.combine_fences();
         }
         if !has_ended {
-            self.store.take_back(lane);
+            self.store.remove_lane(lane);
         }
     }
 
@@ -144,7 +146,7 @@ impl Part {
         self.fence.clone().filter(|_| one)
     }
 
-    fn fence_all(&mut self) {
+    fn combine_fences(&mut self) {
         let all: Vec<Fence> = self.fences.values().cloned().collect();
         self.fence = (!all.is_empty()).then(|| Fence::all(all));
     }
@@ -200,11 +202,11 @@ impl Store {
         }
     }
 
-    /// A lane begins.
-    fn begin(&mut self, lane: LaneId, begin: Begin) {
+    /// A lane opens.
+    fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
         match self {
-            Store::Fixed(windows) => windows.begin(lane, begin),
-            Store::Sessions(sessions) => sessions.begin(lane, begin),
+            Store::Fixed(windows) => windows.open_lane(lane, history),
+            Store::Sessions(sessions) => sessions.open_lane(lane, history),
         }
     }
 
@@ -215,10 +217,10 @@ impl Store {
         }
     }
 
-    fn take_back(&mut self, lane: LaneId) {
+    fn remove_lane(&mut self, lane: LaneId) {
         match self {
-            Store::Fixed(windows) => windows.take_back(lane),
-            Store::Sessions(sessions) => sessions.take_back(lane),
+            Store::Fixed(windows) => windows.remove_lane(lane),
+            Store::Sessions(sessions) => sessions.remove_lane(lane),
         }
     }
 

@@ -9,31 +9,31 @@ use crate::state::GroupState;
 use crate::trunk::key_table::KeyTable;
 use crate::window::Span;
 
-/// States of a share below which doubles are not looked for.
+/// States of a lane below which duplicates are not looked for.
 const FEW: usize = 64;
 
-/// The groups of a slice and the shares of its lanes.
+/// The groups of a slice and what each lane contributed.
 pub struct Slice {
     /// When it is.
     pub span: Span,
-    /// By lane and the first window that they count in.
-    pub shares: BTreeMap<Of, Share>,
+    /// By lane and the first window that it counts in.
+    pub lanes: BTreeMap<LaneSliceKey, LaneSlice>,
     /// The numbers of its keys: one bit each.
     members: Vec<u64>,
     groups: usize,
 }
 
-/// Whose share it is, and where it counts.
+/// Whose groups they are, and where they count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Of {
+pub struct LaneSliceKey {
     /// The lane.
     pub lane: LaneId,
-    /// It counts in windows that end here or later. `i64::MIN`: in all.
+    /// They count in windows that end here or later. `i64::MIN`: in all.
     pub from: i64,
 }
 
-impl Of {
-    /// Whether the share counts in this window.
+impl LaneSliceKey {
+    /// Whether they count in this window.
     pub fn counts_in(&self, window: Span) -> bool {
         window.end >= self.from
     }
@@ -41,20 +41,20 @@ impl Of {
 
 /// What one lane contributed to one slice.
 #[derive(Default)]
-pub struct Share {
+pub struct LaneSlice {
     /// Its inputs.
     pub inputs: Held,
     /// The numbers of keys. What comes late for a group comes as one more of the same number.
     numbers: Vec<u32>,
     states: Vec<GroupState>,
-    /// How many there were when doubles were last added up.
-    single: usize,
+    /// How many there were when duplicates were last added up.
+    merged: usize,
 }
 
 impl Slice {
     /// Without groups.
     pub fn new(span: Span) -> Slice {
-        Slice { span, shares: BTreeMap::new(), members: Vec::new(), groups: 0 }
+        Slice { span, lanes: BTreeMap::new(), members: Vec::new(), groups: 0 }
     }
 
     /// How many groups it has.
@@ -69,7 +69,7 @@ impl Slice {
     }
 
     /// Makes room for the group of this number; its key is held from now on. Whether it is new.
-    pub fn join(&mut self, number: u32, keys: &mut KeyTable) -> bool {
+    pub fn add_group(&mut self, number: u32, keys: &mut KeyTable) -> bool {
         if self.has(number) {
             return false;
         }
@@ -85,14 +85,14 @@ impl Slice {
 
     /// Nothing needs the inputs any more but results that have left.
     pub fn release(self, keys: &mut KeyTable) {
-        self.leave(keys);
-        for share in self.shares.into_values() {
-            drop(share.inputs.release());
+        self.release_keys(keys);
+        for lane in self.lanes.into_values() {
+            drop(lane.inputs.release());
         }
     }
 
-    /// Lets its keys go.
-    pub fn leave(&self, keys: &mut KeyTable) {
+    /// Releases its keys.
+    pub fn release_keys(&self, keys: &mut KeyTable) {
         self.numbers().for_each(|number| keys.release(number));
     }
 
@@ -115,12 +115,12 @@ impl Slice {
             members[word] |= 1_u64 << (number % 64);
         }
         self.members = members;
-        let shares = self.shares.values_mut().flat_map(|share| &mut share.numbers);
-        shares.for_each(|number| *number = new(*number));
+        let all = self.lanes.values_mut().flat_map(|lane| &mut lane.numbers);
+        all.for_each(|number| *number = new(*number));
     }
 }
 
-impl Share {
+impl LaneSlice {
     /// Room for this many more.
     pub fn reserve(&mut self, more: usize) {
         self.numbers.reserve_exact(more);
@@ -134,8 +134,8 @@ impl Share {
     }
 
     /// Adds up what is there several times for one group, when it may be much.
-    pub fn tidy(&mut self) {
-        if self.numbers.len() < FEW.max(self.single * 2) {
+    pub fn merge_duplicates(&mut self) {
+        if self.numbers.len() < FEW.max(self.merged * 2) {
             return;
         }
         let mut known: HashMap<u32, usize, foldhash::fast::RandomState> = HashMap::default();
@@ -148,7 +148,7 @@ impl Share {
                 None => self.add(number, state),
             }
         }
-        self.single = self.numbers.len();
+        self.merged = self.numbers.len();
     }
 
     /// The numbers of groups with their states.
@@ -167,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_stays_small_however_often_a_group_comes_late() {
-        let mut share = Share::default();
+    fn a_lane_stays_small_however_often_a_group_comes_late() {
+        let mut lane = LaneSlice::default();
         for number in 0..10_000 {
-            share.add(number % 10, GroupState { count: 1, ..GroupState::default() });
-            share.tidy();
-            assert!(share.numbers.len() < FEW, "{number}");
+            lane.add(number % 10, GroupState { count: 1, ..GroupState::default() });
+            lane.merge_duplicates();
+            assert!(lane.numbers.len() < FEW, "{number}");
         }
-        assert_eq!(share.iter().map(|(_, state)| state.count).sum::<u64>(), 10_000);
+        assert_eq!(lane.iter().map(|(_, state)| state.count).sum::<u64>(), 10_000);
     }
 
     #[test]
@@ -183,11 +183,11 @@ mod tests {
         let hasher = crate::group::key::KeyHasher::default();
         let overflow = keys.overflow(1, &hasher);
         let mut slice = Slice::new(Span { start: 0, end: 5 });
-        assert!(slice.join(overflow, &mut keys));
-        assert!(!slice.join(overflow, &mut keys));
+        assert!(slice.add_group(overflow, &mut keys));
+        assert!(!slice.add_group(overflow, &mut keys));
         assert_eq!((slice.groups(), keys.used()), (1, 1));
         assert!(slice.has(overflow) && !slice.has(overflow + 1) && !slice.has(1_000));
-        slice.leave(&mut keys);
+        slice.release_keys(&mut keys);
         assert_eq!(keys.used(), 0);
     }
 }

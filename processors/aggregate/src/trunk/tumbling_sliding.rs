@@ -1,11 +1,11 @@
 //! Windows at fixed places on the trunk: slices of all lanes, added up to windows when they are over.
 //!
-//! A slice is kept until its last window is closed for good. Until then each lane's share is apart and holds its inputs:
-//! when the lane goes, its share goes with it, and the lane's next owner reads all of it again.
+//! A slice is kept until its last window is closed for good. Until then each lane's lane_slice is apart and holds its inputs:
+//! when the lane goes, its lane_slice goes with it, and the lane's next owner reads all of it again.
 //!
 //! A window that has fired and gets something late fires again with the groups that changed, as a whole each.
 //!
-//! What a lane's earlier owner has delivered is not delivered again: its share counts only in windows that were not over
+//! What a lane's earlier owner has delivered is not delivered again: its lane_slice counts only in windows that were not over
 //! then. With `allowed_lateness` such windows may still change, so there groups fire again with everything they have, and
 //! with numbers above those of the earlier owner.
 
@@ -27,11 +27,11 @@ use crate::state::GroupState;
 use crate::state::codec::Malformed;
 use crate::trunk::firing::Firing;
 use crate::trunk::key_table::KeyTable;
-use crate::trunk::lane_history::Begin;
+use crate::trunk::lane_history::LaneHistory;
 use crate::trunk::results::{Fired, Head, Rows};
-use crate::trunk::running_sums::Running;
-use crate::trunk::slice::{Of, Slice};
-use crate::window::{Assigned, Slices, Span};
+use crate::trunk::running_sums::RunningSums;
+use crate::trunk::slice::{LaneSliceKey, Slice};
+use crate::window::{SliceAt, Slices, Span};
 
 /// Numbers of groups.
 type Numbers = HashSet<u32, RandomState>;
@@ -46,7 +46,7 @@ pub struct FixedWindows {
     /// By start.
     kept: BTreeMap<i64, Slice>,
     /// The window that fired last, while the next one can be made of it.
-    running: Running,
+    running: RunningSums,
     /// Groups in all slices.
     groups: usize,
     /// The watermark up to which windows have fired.
@@ -55,8 +55,8 @@ pub struct FixedWindows {
     fired: BTreeMap<Span, Firing>,
     /// Windows that are over and have something new, and in which groups.
     changed: BTreeMap<Span, Numbers>,
-    /// How the open lanes began, and those that have ended.
-    lanes: BTreeMap<LaneId, Begin>,
+    /// What is known of the open lanes and of those that have ended.
+    lanes: BTreeMap<LaneId, LaneHistory>,
 }
 
 impl FixedWindows {
@@ -68,7 +68,7 @@ impl FixedWindows {
             hasher: KeyHasher::default(),
             keys: KeyTable::default(),
             kept: BTreeMap::new(),
-            running: Running::default(),
+            running: RunningSums::default(),
             groups: 0,
             reached: Watermark::MIN,
             fired: BTreeMap::new(),
@@ -77,9 +77,9 @@ impl FixedWindows {
         }
     }
 
-    /// A lane begins.
-    pub fn begin(&mut self, lane: LaneId, begin: Begin) {
-        self.lanes.insert(lane, begin);
+    /// A lane opens.
+    pub fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
+        self.lanes.insert(lane, history);
     }
 
     /// Groups in all slices.
@@ -87,7 +87,7 @@ impl FixedWindows {
         self.groups
     }
 
-    /// Adds a partial result of a lane. None is late: the trunk waits for the watermark by which its lane has judged.
+    /// Adds a partial result of a lane. None is late: the lane has left out what is, and the trunk waits for the lane.
     ///
     /// # Errors
     /// When it cannot be read; nothing of it counts then, and its inputs fail.
@@ -101,11 +101,13 @@ impl FixedWindows {
         let operator = Arc::clone(&self.operator);
         let lateness = operator.allowed_lateness;
         let span = partial.slice()?;
-        let last =
-            self.slices.last_window(span).filter(|_| self.slices.assign(span.start) == Assigned::In(span));
+        let last = self
+            .slices
+            .last_window(span)
+            .filter(|_| self.slices.slice_at(span.start) == SliceAt::Slice(span));
         let last = last.ok_or(Malformed("its slice is not one of this operator's windows"))?;
-        let of = Of { lane, from: partial.from()? };
-        if last.is_gone(lateness, watermark) || !of.counts_in(last) {
+        let of = LaneSliceKey { lane, from: partial.from()? };
+        if last.is_closed(lateness, watermark) || !of.counts_in(last) {
             return Err(Malformed("its last window is closed for good"));
         }
         // All rows are read before any counts: a malformed one must leave nothing behind.
@@ -115,13 +117,13 @@ impl FixedWindows {
         let columns = operator.group_by.len();
         let overflow = Key::overflow(columns);
         if self.running.covers(span) {
-            self.running = Running::default();
+            self.running = RunningSums::default();
         }
         let slice = self.kept.entry(span.start).or_insert_with(|| Slice::new(span));
-        let mut share = slice.shares.remove(&of).unwrap_or_default();
-        share.reserve(states.len());
+        let mut lane_slice = slice.lanes.remove(&of).unwrap_or_default();
+        lane_slice.reserve(states.len());
         let windows = self.slices.windows(span).take_while(|window| window.is_over(watermark));
-        let takes = |window: &Span| of.counts_in(*window) && !window.is_gone(lateness, watermark);
+        let takes = |window: &Span| of.counts_in(*window) && !window.is_closed(lateness, watermark);
         let again: Vec<Span> = windows.filter(takes).collect();
         let mut numbers = Vec::new();
         let mut folded = 0_u64;
@@ -129,7 +131,9 @@ impl FixedWindows {
             let known = self.keys.find(&rows, row);
             let number = match known {
                 Some(number) if slice.has(number) => number,
-                _ if self.groups < operator.room() => known.unwrap_or_else(|| self.keys.insert(&rows, row)),
+                _ if self.groups < operator.max_states() => {
+                    known.unwrap_or_else(|| self.keys.insert(&rows, row))
+                }
                 _ => {
                     if !rows.matches(row, &overflow) {
                         folded = folded.saturating_add(state.count);
@@ -137,15 +141,15 @@ impl FixedWindows {
                     self.keys.overflow(columns, &self.hasher)
                 }
             };
-            self.groups += usize::from(slice.join(number, &mut self.keys));
-            share.add(number, state);
+            self.groups += usize::from(slice.add_group(number, &mut self.keys));
+            lane_slice.add(number, state);
             if !again.is_empty() {
                 numbers.push(number);
             }
         }
-        share.tidy();
-        share.inputs.absorb(inputs);
-        slice.shares.insert(of, share);
+        lane_slice.merge_duplicates();
+        lane_slice.inputs.absorb(inputs);
+        slice.lanes.insert(of, lane_slice);
         operator.note_overflow(folded);
         for window in again {
             self.changed.entry(window).or_default().extend(&numbers);
@@ -160,7 +164,7 @@ impl FixedWindows {
         let mut due: BTreeMap<Span, Option<Numbers>> = BTreeMap::new();
         for (window, groups) in std::mem::take(&mut self.changed) {
             let firing = self.fired.get(&window).copied().unwrap_or_default();
-            if window.is_gone(lateness, watermark) || firing.may_be(watermark, lateness) {
+            if window.is_closed(lateness, watermark) || firing.may_be(watermark, lateness) {
                 due.insert(window, Some(groups));
             } else {
                 self.changed.insert(window, groups);
@@ -168,10 +172,10 @@ impl FixedWindows {
         }
         self.find_due(watermark, &mut due);
         self.reached = self.reached.max(watermark);
-        let cut = self.lanes.values().filter_map(|begin| begin.cut).max();
+        let reconfigured_at = self.lanes.values().filter_map(|history| history.reconfigured_at).max();
         let mut fired = Fired::default();
         for (window, groups) in due {
-            if cut.is_some_and(|cut| window.start <= cut.0) {
+            if reconfigured_at.is_some_and(|mark| window.start <= mark.0) {
                 continue;
             }
             let firing = self.fired.get(&window).copied().unwrap_or_else(|| self.first_firing(window));
@@ -181,7 +185,7 @@ impl FixedWindows {
                 None => self.whole(head, watermark, layout, &mut fired.inputs),
             };
             let Some(rows) = rows else { continue };
-            if !window.is_gone(lateness, watermark) {
+            if !window.is_closed(lateness, watermark) {
                 self.fired.insert(window, firing.next(watermark));
             }
             fired.batches.push((head, rows));
@@ -198,7 +202,7 @@ impl FixedWindows {
         layout: &SchemaRef,
         inputs: &mut Held,
     ) -> Option<Result<RecordBatch, ArrowError>> {
-        let gone = head.span.is_gone(self.operator.allowed_lateness, watermark);
+        let gone = head.span.is_closed(self.operator.allowed_lateness, watermark);
         let sums = self.add_up(head.span, gone, inputs);
         let sums = sums.as_ref().unwrap_or(&self.running);
         (!sums.is_empty()).then(|| sums.write(&mut self.keys, head, &self.operator, layout))
@@ -214,15 +218,15 @@ impl FixedWindows {
     ) -> Option<Result<RecordBatch, ArrowError>> {
         let mut sums: BTreeMap<&Key, GroupState> = BTreeMap::new();
         for (_, slice) in self.kept.range_mut(head.span.start..head.span.end) {
-            for (_, share) in slice.shares.iter_mut().filter(|(of, _)| of.counts_in(head.span)) {
+            for (_, lane_slice) in slice.lanes.iter_mut().filter(|(of, _)| of.counts_in(head.span)) {
                 let mut has_some = false;
-                for (number, state) in share.iter().filter(|(number, _)| groups.contains(number)) {
+                for (number, state) in lane_slice.iter().filter(|(number, _)| groups.contains(number)) {
                     let Some(key) = self.keys.key(number) else { continue };
                     has_some = true;
                     sums.entry(key).and_modify(|sum| sum.merge(state)).or_insert_with(|| state.clone());
                 }
                 if has_some {
-                    inputs.add(share.inputs.another_ack());
+                    inputs.add(lane_slice.inputs.another_ack());
                 }
             }
         }
@@ -239,9 +243,9 @@ impl FixedWindows {
         if self.operator.allowed_lateness > 0 {
             return None;
         }
-        let left = self.lanes.values().filter(|begin| !window.is_over(begin.delivered));
-        let (count, own) = left.fold((0, None), |(count, own): (usize, Option<Shard>), begin| {
-            (count + 1, Some(own.map_or(begin.own, |own| own.min(begin.own))))
+        let left = self.lanes.values().filter(|history| !window.is_over(history.delivered));
+        let (count, own) = left.fold((0, None), |(count, own): (usize, Option<Shard>), history| {
+            (count + 1, Some(own.map_or(history.own_shard, |own| own.min(history.own_shard))))
         });
         own.filter(|_| count < self.lanes.len())
     }
@@ -249,7 +253,9 @@ impl FixedWindows {
     /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.
     fn first_firing(&self, window: Span) -> Firing {
         let lateness = self.operator.allowed_lateness;
-        Firing::first(self.lanes.values().map(|begin| begin.owners(window, lateness)).max().unwrap_or(0))
+        Firing::first(
+            self.lanes.values().map(|history| history.owners_that_fired(window, lateness)).max().unwrap_or(0),
+        )
     }
 
     /// Windows that this watermark passes and the one before did not.
@@ -268,27 +274,27 @@ impl FixedWindows {
     /// The sums of a window, and another handle to its inputs. `None`: they are the running ones.
     ///
     /// A window of one slice that is not needed any more is taken, else the slices stay.
-    fn add_up(&mut self, window: Span, gone: bool, inputs: &mut Held) -> Option<Running> {
-        let mut sums = Running::default();
+    fn add_up(&mut self, window: Span, gone: bool, inputs: &mut Held) -> Option<RunningSums> {
+        let mut sums = RunningSums::default();
         if gone && self.slices.per_window() == 1 {
             // Its keys are still needed to write it: the slice itself goes with `clean`.
-            for share in
-                self.kept.get_mut(&window.start).into_iter().flat_map(|slice| slice.shares.values_mut())
+            for lane_slice in
+                self.kept.get_mut(&window.start).into_iter().flat_map(|slice| slice.lanes.values_mut())
             {
-                inputs.absorb(std::mem::take(&mut share.inputs));
-                sums.take(share);
+                inputs.absorb(std::mem::take(&mut lane_slice.inputs));
+                sums.take(lane_slice);
             }
             return Some(sums);
         }
         let lanes = self.operator.allowed_lateness == 0;
         let lanes = lanes.then_some(&self.lanes);
         let is_delivered = |lane: &LaneId| {
-            let begin = lanes.and_then(|lanes| lanes.get(lane));
-            begin.is_some_and(|begin| window.is_over(begin.delivered))
+            let history = lanes.and_then(|lanes| lanes.get(lane));
+            history.is_some_and(|history| window.is_over(history.delivered))
         };
         let mut whole = self.slices.per_window() > 1;
         for (_, slice) in self.kept.range_mut(window.start..window.end) {
-            for (of, share) in &mut slice.shares {
+            for (of, lane_slice) in &mut slice.lanes {
                 whole &= of.from == i64::MIN;
                 if !of.counts_in(window) {
                     continue;
@@ -296,7 +302,7 @@ impl FixedWindows {
                 if is_delivered(&of.lane) {
                     whole = false;
                 } else {
-                    inputs.add(share.inputs.another_ack());
+                    inputs.add(lane_slice.inputs.another_ack());
                 }
             }
         }
@@ -305,8 +311,8 @@ impl FixedWindows {
             return None;
         }
         for (_, slice) in self.kept.range(window.start..window.end) {
-            let left = slice.shares.iter().filter(|(of, _)| of.counts_in(window) && !is_delivered(&of.lane));
-            left.for_each(|(_, share)| sums.add(share));
+            let left = slice.lanes.iter().filter(|(of, _)| of.counts_in(window) && !is_delivered(&of.lane));
+            left.for_each(|(_, lane_slice)| sums.add(lane_slice));
         }
         Some(sums)
     }
@@ -315,32 +321,35 @@ impl FixedWindows {
     fn clean(&mut self, watermark: Watermark) {
         let lateness = self.operator.allowed_lateness;
         while let Some(first) = self.kept.first_entry()
-            && self.slices.last_window(first.get().span).is_none_or(|last| last.is_gone(lateness, watermark))
+            && self
+                .slices
+                .last_window(first.get().span)
+                .is_none_or(|last| last.is_closed(lateness, watermark))
         {
             let slice = first.remove();
             self.groups = self.groups.saturating_sub(slice.groups());
-            self.running.leave(&slice);
+            self.running.remove_slice(&slice);
             slice.release(&mut self.keys);
         }
         self.forget_keys();
         while let Some(first) = self.fired.first_entry()
-            && first.key().is_gone(lateness, watermark)
+            && first.key().is_closed(lateness, watermark)
         {
             first.remove();
         }
     }
 
-    /// Takes back what a lane contributed to windows that have not all fired.
-    pub fn take_back(&mut self, lane: LaneId) {
+    /// Removes what a lane contributed to windows that have not all fired.
+    pub fn remove_lane(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
-        self.running = Running::default();
+        self.running = RunningSums::default();
         let (groups, keys) = (&mut self.groups, &mut self.keys);
         self.kept.retain(|_, slice| {
-            slice.shares.retain(|of, _| of.lane != lane);
-            let keep = !slice.shares.is_empty();
+            slice.lanes.retain(|of, _| of.lane != lane);
+            let keep = !slice.lanes.is_empty();
             if !keep {
                 *groups = groups.saturating_sub(slice.groups());
-                slice.leave(keys);
+                slice.release_keys(keys);
             }
             keep
         });
@@ -350,7 +359,7 @@ impl FixedWindows {
     /// Forgets keys that no slice has.
     fn forget_keys(&mut self) {
         if let Some(numbers) = self.keys.renumber() {
-            self.running = Running::default();
+            self.running = RunningSums::default();
             self.kept.values_mut().for_each(|slice| slice.renumber(&numbers));
             for groups in self.changed.values_mut() {
                 let new = groups.iter().filter_map(|old| numbers.get(*old as usize).copied());

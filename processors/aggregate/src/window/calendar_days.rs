@@ -41,17 +41,17 @@ impl Days {
         let today = local.signed_duration_since(NaiveDate::default()).num_days();
         let mut first = today - (today - self.offset).rem_euclid(self.count);
         // Clocks set back over midnight show the old date again after the new day has begun.
-        while self.begin(first + self.count)? <= time {
+        while self.day_start(first + self.count)? <= time {
             first += self.count;
         }
-        while self.begin(first)? > time {
+        while self.day_start(first)? > time {
             first -= self.count;
         }
-        Some(Span { start: self.begin(first)?, end: self.begin(first + self.count)? })
+        Some(Span { start: self.day_start(first)?, end: self.day_start(first + self.count)? })
     }
 
     /// When a day begins, in milliseconds. Days are counted from 1 January 1970.
-    fn begin(&self, day: i64) -> Option<i64> {
+    fn day_start(&self, day: i64) -> Option<i64> {
         let count = Count::new(day.unsigned_abs());
         let epoch = NaiveDate::default();
         let date = if day < 0 { epoch.checked_sub_days(count) } else { epoch.checked_add_days(count) }?;

@@ -8,7 +8,7 @@ mod tumbling_sliding;
 
 pub use session::Cells;
 pub use span::{NANOS, Span, floor_ms};
-pub use tumbling_sliding::{Assigned, Slices};
+pub use tumbling_sliding::{SliceAt, Slices};
 
 /// The kind of windows of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

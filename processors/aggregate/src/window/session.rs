@@ -23,7 +23,7 @@ impl Cells {
     }
 
     /// Where a cell begins.
-    pub const fn begin(self, cell: i64) -> i64 {
+    pub const fn start_of(self, cell: i64) -> i64 {
         cell.saturating_mul(self.length)
     }
 }

@@ -36,7 +36,7 @@ impl Span {
     }
 
     /// Whether nothing more is taken for it, not even late events.
-    pub fn is_gone(self, lateness: i64, watermark: Watermark) -> bool {
+    pub fn is_closed(self, lateness: i64, watermark: Watermark) -> bool {
         self.last().saturating_add(lateness) <= watermark.0
     }
 

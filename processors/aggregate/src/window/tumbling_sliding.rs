@@ -34,15 +34,15 @@ pub enum Slices {
     },
 }
 
-/// Where an event goes.
+/// The slice of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assigned {
+pub enum SliceAt {
     /// Into this slice.
-    In(Span),
+    Slice(Span),
     /// Between two windows.
     Gap,
     /// Its windows are beyond what a timestamp in nanoseconds can hold (years 1677 to 2262).
-    Beyond,
+    OutOfRange,
 }
 
 impl Slices {
@@ -78,23 +78,23 @@ impl Slices {
     }
 
     /// The slice that holds `time`.
-    pub fn assign(&self, time: i64) -> Assigned {
+    pub fn slice_at(&self, time: i64) -> SliceAt {
         // Every window that holds it must have bounds in nanoseconds.
         let reach = self.longest();
         let fits = |time: Option<i64>| time.is_some_and(|time| time.checked_mul(NANOS).is_some());
         if !fits(time.checked_sub(reach)) || !fits(time.checked_add(reach)) {
-            return Assigned::Beyond;
+            return SliceAt::OutOfRange;
         }
         match self {
             Slices::Tumbling { size, offset } => {
                 let start = time - (time - offset).rem_euclid(*size);
-                Assigned::In(Span { start, end: start + size })
+                SliceAt::Slice(Span { start, end: start + size })
             }
-            Slices::Days(days) => days.window(time).map_or(Assigned::Beyond, Assigned::In),
+            Slices::Days(days) => days.window(time).map_or(SliceAt::OutOfRange, SliceAt::Slice),
             Slices::Sliding { slice, offset, .. } => {
                 let start = time - (time - offset).rem_euclid(*slice);
                 let span = Span { start, end: start + slice };
-                if self.last_window(span).is_some() { Assigned::In(span) } else { Assigned::Gap }
+                if self.last_window(span).is_some() { SliceAt::Slice(span) } else { SliceAt::Gap }
             }
         }
     }
@@ -147,8 +147,8 @@ mod tests {
     use crate::window::floor_ms;
 
     fn slice(slices: &Slices, time: i64) -> Span {
-        match slices.assign(time) {
-            Assigned::In(span) => span,
+        match slices.slice_at(time) {
+            SliceAt::Slice(span) => span,
             other => panic!("{time}: {other:?}"),
         }
     }
@@ -201,9 +201,9 @@ mod tests {
     fn a_slide_longer_than_the_size_leaves_gaps() {
         let sliding = Slices::sliding(4, 6, 1);
         let held: Vec<i64> =
-            (-5..14).filter(|time| matches!(sliding.assign(*time), Assigned::In(_))).collect();
+            (-5..14).filter(|time| matches!(sliding.slice_at(*time), SliceAt::Slice(_))).collect();
         assert_eq!(held, [-5, -4, -3, -2, 1, 2, 3, 4, 7, 8, 9, 10, 13]);
-        assert_eq!(sliding.assign(5), Assigned::Gap);
+        assert_eq!(sliding.slice_at(5), SliceAt::Gap);
         assert_eq!(windows(&sliding, 10), [7]);
     }
 
@@ -213,9 +213,9 @@ mod tests {
         assert!(!window.is_over(Watermark(2998)));
         assert!(window.is_over(Watermark(2999)));
         assert!(!window.is_over(Watermark::MIN));
-        assert!(!window.is_gone(10, Watermark(3008)));
-        assert!(window.is_gone(10, Watermark(3009)));
-        assert!(!window.is_gone(i64::MAX, Watermark(i64::MAX - 1)), "it saturates");
+        assert!(!window.is_closed(10, Watermark(3008)));
+        assert!(window.is_closed(10, Watermark(3009)));
+        assert!(!window.is_closed(i64::MAX, Watermark(i64::MAX - 1)), "it saturates");
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
                 Slices::sliding(7000, 1000, 0),
                 Slices::days(chrono_tz::Asia::Shanghai, 1, 0),
             ] {
-                assert_eq!(slices.assign(time), Assigned::Beyond, "{time}");
+                assert_eq!(slices.slice_at(time), SliceAt::OutOfRange, "{time}");
             }
         }
     }
