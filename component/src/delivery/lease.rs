@@ -42,6 +42,12 @@ impl Lease {
         self.0.as_ref().is_none_or(|shared| shared.end().is_some_and(|end| now < end))
     }
 
+    /// Whether it holds for a quarter of its length from `now` on, at least: what begins now has time to leave.
+    #[must_use]
+    pub fn holds_for_a_while(&self, now: Instant) -> bool {
+        self.holds(now + self.0.as_ref().map_or(Duration::ZERO, |shared| shared.length / 4))
+    }
+
     /// When it ends, unless it is renewed. `None`: it never does, or it does not hold yet.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
@@ -64,6 +70,7 @@ mod tests {
         lease.renew(now + 3 * second);
         assert!(lease.holds(now + 14 * second) && !lease.holds(now + 15 * second));
         assert_eq!(lease.end(), Some(now + 15 * second));
+        assert!(lease.holds_for_a_while(now + 12 * second) && !lease.holds_for_a_while(now + 13 * second));
         assert!(Lease::default().holds(now + 1_000_000 * second));
         assert_eq!(Lease::default().end(), None);
     }

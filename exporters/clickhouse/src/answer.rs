@@ -31,22 +31,22 @@ pub(crate) struct Refusal {
 
 /// The bytes of a request, in the pieces that they are in.
 ///
-/// They end in an error, and with it the connection, when they are to leave after [`owned_until`](weir_pdata::Origin::owned_until): a
-/// server does not take part of an insert. That is asked here, and not before, because a program may be stopped at any moment, and
-/// a connection may take its time.
+/// They are an error, which ends the connection, when the first is to leave after [`owned_until`](weir_pdata::Origin::owned_until). That
+/// is asked here, and not before, because a program may be stopped at any moment, and a connection may take its time. How long the rest
+/// takes depends on the network; it is not broken off.
 pub(crate) struct Parts {
     parts: VecDeque<Bytes>,
     left: u64,
     until: Option<Instant>,
 }
 
-/// The rest of the request was not sent.
+/// The request was not sent.
 #[derive(Debug, thiserror::Error)]
 #[error("it was to be sent so late that its lane may have another owner: asking first")]
 pub(crate) struct TooLate;
 
 impl Parts {
-    /// These bytes, to be sent before `until`.
+    /// These bytes, to begin to leave before `until`.
     pub fn new(parts: Vec<Bytes>, until: Option<Instant>) -> Parts {
         let left = parts.iter().map(|part| part.len() as u64).sum();
         Parts { parts: parts.into(), left, until }
@@ -61,7 +61,7 @@ impl Body for Parts {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
-        if !self.parts.is_empty() && self.until.is_some_and(|until| Instant::now() >= until) {
+        if self.until.take().is_some_and(|until| Instant::now() >= until) {
             return Poll::Ready(Some(Err(TooLate)));
         }
         let next = self.parts.pop_front();
@@ -165,6 +165,23 @@ mod tests {
         let text = "\r\n__exception__\r\nabc\r\nCode: 241. DB::Exception: no memory. (X)\n40 abc\r\n__exception__\r\n";
         let (status, code, text) = refusal(200, &[], text).unwrap();
         assert_eq!((status, code, text.starts_with("Code: 241. DB::")), (200, Some(241), true));
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_to_leave_is_not_broken_off() {
+        let parts = || vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let mut late = Parts::new(parts(), Some(Instant::now()));
+        let next = std::future::poll_fn(|cx| Pin::new(&mut late).poll_frame(cx)).await;
+        assert!(matches!(next, Some(Err(TooLate))));
+        let until = Instant::now() + Duration::from_millis(20);
+        let mut slow = Parts::new(parts(), Some(until));
+        for part in parts() {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut slow).poll_frame(cx)).await;
+            assert_eq!(next.unwrap().unwrap().into_data().ok(), Some(part));
+            while Instant::now() < until {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     #[test]

@@ -49,13 +49,13 @@ impl Ledger {
         }
     }
 
-    /// Waits until it is known that the lane has no other owner now: at once while the lease holds, else until something is
+    /// Waits until it is known that the lane has no other owner now: at once while the lease holds for a while, else until something is
     /// written down again. To be asked before each try to deliver, as tries may be hours apart.
     ///
     /// # Errors
     /// The ownership has ended.
     pub async fn until_owned(&self) -> Result<(), Closed> {
-        while !self.0.lease.holds(Instant::now()) {
+        while !self.0.lease.holds_for_a_while(Instant::now()) {
             let version = self.request_write();
             self.until_written(version).await?;
         }
