@@ -96,9 +96,9 @@ impl DeadLetters {
             }
             Err(error) => {
                 self.count(&LOST, &id).inc();
-                if let Some(more) = self.0.log.allow(self.0.clock.now_ms()) {
+                if let Some(suppressed) = self.0.log.allow(self.0.clock.now_ms()) {
                     let directory = self.0.directory.display();
-                    tracing::error!(component = id, %directory, %error, more, "a dead letter could not be kept");
+                    tracing::error!(component = id, %directory, %error, suppressed, "a dead letter could not be kept");
                 }
                 false
             }

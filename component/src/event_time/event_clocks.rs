@@ -146,10 +146,10 @@ impl BatchClocks<'_> {
         let EventClocks { processor, bounds, metrics, .. } = self.of;
         metrics.future.inc_by(self.future);
         if self.future > 0
-            && let Some(held_back) = self.of.future.allow(self.now_ms)
+            && let Some(suppressed) = self.of.future.allow(self.now_ms)
         {
             tracing::warn!(
-                %processor, events = self.future, max_future_ms = bounds.max_future, held_back,
+                %processor, events = self.future, max_future_ms = bounds.max_future, suppressed,
                 "events from the future are left out; check the clocks of their hosts"
             );
         }
@@ -160,11 +160,11 @@ impl BatchClocks<'_> {
         let EventClocks { processor, bounds, metrics, .. } = self.of;
         metrics.ahead.inc_by(self.ahead);
         if let Some((ahead_ms, row)) = self.furthest
-            && let Some(held_back) = self.of.ahead.allow(self.now_ms)
+            && let Some(suppressed) = self.of.ahead.allow(self.now_ms)
         {
             tracing::warn!(
                 %processor, events = self.ahead, service = self.text("service", row),
-                instance = self.text("service_instance", row), ahead_ms, max_ahead_ms = bounds.max_ahead, held_back,
+                instance = self.text("service_instance", row), ahead_ms, max_ahead_ms = bounds.max_ahead, suppressed,
                 "the clock of this instance is ahead: its events do not move the watermark further than the time of arrival; set its clock"
             );
         }
@@ -178,9 +178,9 @@ impl BatchClocks<'_> {
             // Else other lanes show that the clock of these hosts is ahead.
             Some(behind_ms) if own.all_future(self.now_ms, behind_ms, whose) => {
                 metrics.behind.set(behind_ms);
-                if let Some(held_back) = self.of.behind.allow(self.now_ms) {
+                if let Some(suppressed) = self.of.behind.allow(self.now_ms) {
                     tracing::error!(
-                        %processor, events = self.future, behind_ms, max_future_ms = bounds.max_future, held_back,
+                        %processor, events = self.future, behind_ms, max_future_ms = bounds.max_future, suppressed,
                         "every event of a batch is from the future and is left out: the clock of {whose} is behind; set it"
                     );
                 }

@@ -65,10 +65,10 @@ impl ReceiverReadiness {
         let now = clock.now_ms();
         let since = *self.since.get_or_insert(now);
         if now.saturating_sub(since) >= PATIENCE
-            && let Some(held_back) = self.log.allow(now)
+            && let Some(suppressed) = self.log.allow(now)
         {
             tracing::warn!(
-                processor, receiver = %first, seconds = now.saturating_sub(since) / 1000, held_back,
+                processor, receiver = %first, seconds = now.saturating_sub(since) / 1000, suppressed,
                 "windows wait for a receiver that has not begun: what it brings belongs into them, too"
             );
         }

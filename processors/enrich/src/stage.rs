@@ -119,9 +119,9 @@ impl EnrichStage {
                 continue;
             }
             counter.inc_by(cast.misfits.len() as u64);
-            if let Some(more) = self.plan.log.allow(self.plan.context.clock.now_ms()) {
+            if let Some(suppressed) = self.plan.log.allow(self.plan.context.clock.now_ms()) {
                 let (processor, values) = (self.plan.context.id.to_string(), cast.misfits.len());
-                tracing::warn!(processor, attribute = name, to = ?to.data_type(), values, more, "values do not fit their type; they stay text in `attributes`");
+                tracing::warn!(processor, attribute = name, to = ?to.data_type(), values, suppressed, "values do not fit their type; they stay text in `attributes`");
             }
             let key = attribute_key(name);
             added.extend(cast.misfits.into_iter().map(|(row, value)| Added {
@@ -145,9 +145,9 @@ impl Stage<LaneMessage> for EnrichStage {
                     // Columns that do not fit together would be a mistake in this crate. Lose nothing, say so.
                     Err(error) => {
                         let now = self.plan.context.clock.now_ms();
-                        if let Some(more) = self.plan.log.allow(now) {
+                        if let Some(suppressed) = self.plan.log.allow(now) {
                             let processor = self.plan.context.id.to_string();
-                            tracing::error!(processor, %error, more, "a batch goes on as it was: this is a mistake in Weir, please report it");
+                            tracing::error!(processor, %error, suppressed, "a batch goes on as it was: this is a mistake in Weir, please report it");
                         }
                         batch
                     }

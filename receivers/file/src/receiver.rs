@@ -232,9 +232,9 @@ impl FileLane {
                     }
                 }
                 Err(error) if self.follow => {
-                    if let Some(more) = log.allow(self.context.clock.now_ms()) {
+                    if let Some(suppressed) = log.allow(self.context.clock.now_ms()) {
                         let (receiver, file) = (&self.context.id, &self.file);
-                        tracing::warn!(%receiver, %file, %error, more, "cannot read the file, trying again");
+                        tracing::warn!(%receiver, %file, %error, suppressed, "cannot read the file, trying again");
                     }
                 }
                 Err(error) => {

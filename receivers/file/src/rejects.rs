@@ -92,9 +92,9 @@ impl FileRejects {
             Err(_) => fields.insert("data".into(), Value::from(STANDARD.encode(bytes))),
         };
         let kept = self.context.dead_letters.write(&self.context.id, reason, fields);
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let (receiver, file) = (&self.context.id, &self.file);
-            tracing::warn!(%receiver, %file, line, reason, kept, more, "a line was rejected and skipped");
+            tracing::warn!(%receiver, %file, line, reason, kept, suppressed, "a line was rejected and skipped");
         }
     }
 }

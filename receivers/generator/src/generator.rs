@@ -319,22 +319,22 @@ struct Mistakes {
 
 impl Rejects for Mistakes {
     fn reject(&self, _encoded: &Encoded, index: usize, position: i64, reason: &str) {
-        if let Some(more) = self.log.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.clock.now_ms()) {
             tracing::error!(
                 index,
                 position,
                 reason,
-                more,
+                suppressed,
                 "a generated segment cannot be decoded: this is a mistake in Weir, please report it"
             );
         }
     }
 
     fn empty(&self, count: usize) {
-        if let Some(more) = self.log.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.clock.now_ms()) {
             tracing::error!(
                 count,
-                more,
+                suppressed,
                 "generated segments without spans: this is a mistake in Weir, please report it"
             );
         }

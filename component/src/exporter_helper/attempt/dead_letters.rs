@@ -74,9 +74,9 @@ impl ExportRunner {
                 self.write_dead_letter(batch, reason, [("row", row.into())], 1);
             }
         }
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let exporter = self.context.id.to_string();
-            tracing::error!(exporter, reason, more, "a row was rejected and is in the dead letters");
+            tracing::error!(exporter, reason, suppressed, "a row was rejected and is in the dead letters");
         }
     }
 

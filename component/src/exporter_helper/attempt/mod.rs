@@ -346,9 +346,9 @@ impl ExportRunner {
                 wait = wait.min(left());
             }
             self.metrics.retries.inc();
-            if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+            if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
                 let exporter = self.context.id.to_string();
-                tracing::warn!(exporter, %reason, ?wait, more, "export failed, retrying");
+                tracing::warn!(exporter, %reason, ?wait, suppressed, "export failed, retrying");
             }
             let lost = async {
                 match ledger {
