@@ -6,10 +6,10 @@
 
 mod batches;
 mod config;
+mod input_file;
 mod lines;
 mod receiver;
 mod rejects;
-mod source;
 
 use weir_component::ReceiverFactory;
 use weir_component::factory::Info;

@@ -20,9 +20,9 @@ use weir_pdata::{Ack, EventBatch, Origin, SharedProjection};
 
 use crate::batches::{Batches, Reader};
 use crate::config::FileConfig;
+use crate::input_file::{FileRead, InputFile};
 use crate::lines::Chunk;
 use crate::rejects::FileRejects;
-use crate::source::{Given, Source};
 
 /// How often a followed file is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -55,12 +55,12 @@ impl Receiver for FileReceiver {
             let config = config.clone();
             move || open_all(&config)
         });
-        let sources = tokio::select! {
+        let opened = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
             opened = opening => opened.map_err(|error| abnormal(&context, error))?,
         };
-        let sources = sources.map_err(|problems| {
+        let opened = opened.map_err(|problems| {
             let message = format!("receiver {}: {problems}", context.id);
             ReceiverError::new(message)
         })?;
@@ -72,8 +72,8 @@ impl Receiver for FileReceiver {
             .path
             .0
             .iter()
-            .zip(sources)
-            .map(|(path, source)| FileLane::open(path, source, &config, &context, &host, set.clone(), &stop))
+            .zip(opened)
+            .map(|(path, file)| FileLane::open(path, file, &config, &context, &host, set.clone(), &stop))
             .collect();
         host.ready();
         let mut tasks = JoinSet::new();
@@ -93,16 +93,16 @@ impl Receiver for FileReceiver {
 }
 
 /// Opens every file. The error names all that cannot be opened.
-fn open_all(config: &FileConfig) -> Result<Vec<Source>, String> {
-    let (mut sources, mut problems) = (Vec::new(), Vec::new());
+fn open_all(config: &FileConfig) -> Result<Vec<InputFile>, String> {
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
     for path in &config.path.0 {
-        match Source::open(path, config.follow, config.max_batch_rows, config.max_line_bytes.as_usize()) {
-            Ok(source) => sources.push(source),
+        match InputFile::open(path, config.follow, config.max_batch_rows, config.max_line_bytes.as_usize()) {
+            Ok(file) => files.push(file),
             Err(error) => problems.push(format!("cannot open the file `{}`: {error}", path.display())),
         }
     }
     if problems.is_empty() {
-        return Ok(sources);
+        return Ok(files);
     }
     let folder = std::env::current_dir().unwrap_or_default();
     problems.push(format!(
@@ -135,7 +135,7 @@ struct FileLane {
 
 /// What a blocking thread needs to make batches.
 struct Input {
-    source: Source,
+    source: InputFile,
     reader: Reader,
     projection: SharedProjection,
 }
@@ -159,7 +159,7 @@ enum End {
 impl FileLane {
     fn open(
         path: &Path,
-        source: Source,
+        source: InputFile,
         config: &FileConfig,
         context: &Context,
         host: &ReceiverHost,
@@ -296,9 +296,9 @@ impl FileLane {
 impl Input {
     fn make(&mut self) -> io::Result<Made> {
         let (chunk, ended) = match self.source.read()? {
-            Given::Lines(chunk) => (chunk, false),
-            Given::End(chunk) => (chunk, true),
-            Given::Quiet => return Ok(Made::Quiet),
+            FileRead::Lines(chunk) => (chunk, false),
+            FileRead::End(chunk) => (chunk, true),
+            FileRead::NothingNew => return Ok(Made::Quiet),
         };
         let batches = self.reader.read(&chunk, &self.projection.load());
         Ok(Made::Batches { chunk, batches, ended })

@@ -15,7 +15,7 @@ use crate::lines::{Chunk, Lines};
 const CHUNK_BYTES: usize = 8 << 20;
 
 /// An open file. Its calls block.
-pub struct Source {
+pub struct InputFile {
     path: PathBuf,
     identity: Identity,
     lines: Lines<File>,
@@ -30,20 +30,20 @@ struct Identity(u64, u64);
 
 /// What a file gave.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum FileRead {
     /// Lines, perhaps none, and there may be more at once.
     Lines(Chunk),
     /// The end of the file and its last lines. Nothing more will come.
     End(Chunk),
     /// The end of a followed file. More may come later.
-    Quiet,
+    NothingNew,
 }
 
-impl Source {
+impl InputFile {
     /// Opens the file at `path`. Batches get at most `max_lines` lines of at most `max_line` bytes.
-    pub fn open(path: &Path, follow: bool, max_lines: usize, max_line: usize) -> io::Result<Source> {
+    pub fn open(path: &Path, follow: bool, max_lines: usize, max_line: usize) -> io::Result<InputFile> {
         let (file, identity) = open(path)?;
-        Ok(Source {
+        Ok(InputFile {
             path: path.to_owned(),
             identity,
             lines: Lines::new(file, max_line),
@@ -54,16 +54,16 @@ impl Source {
     }
 
     /// Reads the lines for one batch. After an error it can be called again, and nothing is lost.
-    pub fn read(&mut self) -> io::Result<Given> {
+    pub fn read(&mut self) -> io::Result<FileRead> {
         let (mut chunk, more) = self.fill()?;
         if more || (self.follow && !chunk.is_empty()) {
-            return Ok(Given::Lines(chunk));
+            return Ok(FileRead::Lines(chunk));
         }
         if self.follow {
             return self.changed();
         }
         self.lines.finish(&mut chunk);
-        Ok(Given::End(chunk))
+        Ok(FileRead::End(chunk))
     }
 
     /// Lines, and whether there may be more at once.
@@ -78,19 +78,19 @@ impl Source {
     }
 
     /// Looks whether the path still leads to the file that was read to its end.
-    fn changed(&mut self) -> io::Result<Given> {
+    fn changed(&mut self) -> io::Result<FileRead> {
         let seen = match fs::metadata(&self.path) {
             Ok(seen) => seen,
             // Between two files: the next one will come.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Given::Quiet),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(FileRead::NothingNew),
             Err(error) => return Err(error),
         };
         let replaced = identity(&seen) != self.identity;
         if !replaced && seen.len() >= self.lines.consumed() {
-            return Ok(Given::Quiet);
+            return Ok(FileRead::NothingNew);
         }
         let (file, identity) = match open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Given::Quiet),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(FileRead::NothingNew),
             opened => opened?,
         };
         let mut last = Chunk::default();
@@ -98,7 +98,7 @@ impl Source {
             // What was written to the old file after its end was seen, and before it lost its path.
             let (chunk, more) = self.fill()?;
             if more || !chunk.is_empty() {
-                return Ok(Given::Lines(chunk));
+                return Ok(FileRead::Lines(chunk));
             }
             self.lines.finish(&mut last);
         }
@@ -107,7 +107,7 @@ impl Source {
         tracing::info!(file = %file_name, "the file was {what}; reading from the beginning");
         self.identity = identity;
         self.lines = Lines::new(file, self.max_line);
-        Ok(Given::Lines(last))
+        Ok(FileRead::Lines(last))
     }
 }
 
@@ -147,13 +147,13 @@ mod tests {
     }
 
     /// The lines up to the next quiet moment or the end, with their numbers.
-    fn drain(source: &mut Source) -> Vec<String> {
+    fn drain(source: &mut InputFile) -> Vec<String> {
         let mut all = Vec::new();
         loop {
             let (chunk, ended) = match source.read().unwrap() {
-                Given::Lines(chunk) => (chunk, false),
-                Given::End(chunk) => (chunk, true),
-                Given::Quiet => return all,
+                FileRead::Lines(chunk) => (chunk, false),
+                FileRead::End(chunk) => (chunk, true),
+                FileRead::NothingNew => return all,
             };
             all.extend((0..chunk.len()).map(|index| {
                 format!("{} {}", chunk.number(index), String::from_utf8_lossy(chunk.line(index)))
@@ -167,25 +167,25 @@ mod tests {
     #[test]
     fn a_file_that_is_not_followed_ends_with_its_last_line() {
         let bench = bench("a\nb");
-        let mut source = Source::open(&bench.path, false, 1, 99).unwrap();
-        assert!(matches!(source.read().unwrap(), Given::Lines(chunk) if chunk.line(0) == b"a"));
-        assert!(matches!(source.read().unwrap(), Given::End(chunk) if chunk.line(0) == b"b"));
+        let mut source = InputFile::open(&bench.path, false, 1, 99).unwrap();
+        assert!(matches!(source.read().unwrap(), FileRead::Lines(chunk) if chunk.line(0) == b"a"));
+        assert!(matches!(source.read().unwrap(), FileRead::End(chunk) if chunk.line(0) == b"b"));
     }
 
     #[test]
     fn a_followed_line_waits_for_its_end() {
         let bench = bench("a\nhal");
-        let mut source = Source::open(&bench.path, true, 9, 99).unwrap();
+        let mut source = InputFile::open(&bench.path, true, 9, 99).unwrap();
         assert_eq!(drain(&mut source), ["1 a"]);
         append(&bench.path, "f\nc\n");
         assert_eq!(drain(&mut source), ["2 half", "3 c"]);
-        assert_eq!(source.read().unwrap(), Given::Quiet);
+        assert_eq!(source.read().unwrap(), FileRead::NothingNew);
     }
 
     #[test]
     fn a_truncated_file_is_read_from_its_beginning() {
         let bench = bench("one\ntwo\nhalf a li");
-        let mut source = Source::open(&bench.path, true, 9, 99).unwrap();
+        let mut source = InputFile::open(&bench.path, true, 9, 99).unwrap();
         assert_eq!(drain(&mut source), ["1 one", "2 two"]);
         fs::write(&bench.path, "new\n").unwrap();
         assert_eq!(drain(&mut source), ["1 new"]);
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_replaced_file_is_read_to_its_end_and_the_new_one_from_its_beginning() {
         let bench = bench("one\n");
-        let mut source = Source::open(&bench.path, true, 9, 99).unwrap();
+        let mut source = InputFile::open(&bench.path, true, 9, 99).unwrap();
         assert_eq!(drain(&mut source), ["1 one"]);
         let old = bench.path.with_extension("1");
         fs::rename(&bench.path, &old).unwrap();
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_folder_is_not_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Source::open(folder.path(), false, 9, 99).err().unwrap();
+        let error = InputFile::open(folder.path(), false, 9, 99).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::IsADirectory);
     }
 }
