@@ -5,7 +5,8 @@ use weir_config::{Diagnostic, Diagnostics, Duration};
 use weir_pdata::expr::{Expr, ExprError};
 use weir_pdata::{Signal, schema};
 
-use crate::Settings;
+use super::Settings;
+use crate::exporter_helper::HelperConfig;
 
 /// The longest length of event time: 400 days in milliseconds.
 const LONGEST: i64 = 400 * 86_400_000;
@@ -26,6 +27,29 @@ impl<'a> Check<'a> {
     /// Notes an error at a key.
     pub fn wrong(&mut self, key: &str, message: impl Into<String>) {
         self.found.push(self.settings.error_at(key, message));
+    }
+
+    /// Notes errors, each at its key.
+    pub fn all<K: AsRef<str>, M: Into<String>>(&mut self, problems: impl IntoIterator<Item = (K, M)>) {
+        problems.into_iter().for_each(|(key, message)| self.wrong(key.as_ref(), message));
+    }
+
+    /// Notes what is wrong with `queue`, `batch`, `retry` and `timeout`.
+    pub fn helper(&mut self, helper: &HelperConfig) {
+        self.all(helper.problems());
+    }
+
+    /// That one export runs at a time: `why`.
+    pub fn one_export_at_a_time(&mut self, helper: &HelperConfig, why: &str) {
+        if helper.queue.concurrency > 1 {
+            self.wrong("queue.concurrency", format!("{why}: must be 1"));
+        }
+    }
+
+    /// Whether nothing was noted.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.found.is_empty()
     }
 
     /// Notes an error of an expression: the first line says what is wrong; the others show the place in it.
@@ -94,6 +118,17 @@ impl<'a> Check<'a> {
         if !times.contains(&column) {
             let message = format!("{signal} have no time column `{column}`; they have {}", times.join(", "));
             self.wrong(key, message);
+        }
+    }
+
+    /// `value`, which is there unless something was noted; or everything that is wrong.
+    ///
+    /// # Errors
+    /// What was noted.
+    pub fn finish_some<T>(self, value: Option<T>) -> Result<T, Diagnostics> {
+        match value {
+            Some(value) => self.finish(value),
+            None => Err(self.found),
         }
     }
 

@@ -1,9 +1,7 @@
 //! The settings that every exporter has.
 
 use serde::Deserialize;
-use weir_config::{ByteSize, ComponentId, Diagnostics, Duration};
-
-use crate::Settings;
+use weir_config::{ByteSize, ComponentId, Duration};
 
 /// How the helper in front of an exporter works.
 #[derive(Clone, Debug)]
@@ -58,9 +56,8 @@ impl Default for BatchConfig {
     }
 }
 
-/// `retry`: what happens after a retryable error.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// What happens after a retryable error.
+#[derive(Clone, Copy, Debug)]
 pub struct RetryConfig {
     /// Wait before the first retry.
     pub initial_interval: Duration,
@@ -86,7 +83,7 @@ impl Default for RetryConfig {
     }
 }
 
-/// `retry` in the section of an exporter with defaults of its own: what is left out is that.
+/// `retry` in an exporter's section: what is left out is the exporter's own default.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryKeys {
@@ -95,20 +92,6 @@ pub struct RetryKeys {
     multiplier: Option<f64>,
     randomization_factor: Option<f64>,
     max_elapsed_time: Option<Duration>,
-}
-
-impl RetryKeys {
-    /// These defaults, with what the section says.
-    #[must_use]
-    pub fn over(self, defaults: RetryConfig) -> RetryConfig {
-        RetryConfig {
-            initial_interval: self.initial_interval.unwrap_or(defaults.initial_interval),
-            max_interval: self.max_interval.unwrap_or(defaults.max_interval),
-            multiplier: self.multiplier.unwrap_or(defaults.multiplier),
-            randomization_factor: self.randomization_factor.unwrap_or(defaults.randomization_factor),
-            max_elapsed_time: self.max_elapsed_time.unwrap_or(defaults.max_elapsed_time),
-        }
-    }
 }
 
 impl Default for HelperConfig {
@@ -150,7 +133,7 @@ impl HelperConfig {
         self,
         queue: QueueKeys,
         batch: BatchKeys,
-        retry: RetryConfig,
+        retry: RetryKeys,
         timeout: Option<Duration>,
     ) -> HelperConfig {
         HelperConfig {
@@ -163,18 +146,17 @@ impl HelperConfig {
                 max_bytes: batch.max_bytes.unwrap_or(self.batch.max_bytes),
                 timeout: batch.timeout.unwrap_or(self.batch.timeout),
             },
-            retry,
+            retry: RetryConfig {
+                initial_interval: retry.initial_interval.unwrap_or(self.retry.initial_interval),
+                max_interval: retry.max_interval.unwrap_or(self.retry.max_interval),
+                multiplier: retry.multiplier.unwrap_or(self.retry.multiplier),
+                randomization_factor: retry.randomization_factor.unwrap_or(self.retry.randomization_factor),
+                max_elapsed_time: retry.max_elapsed_time.unwrap_or(self.retry.max_elapsed_time),
+            },
             timeout: timeout.unwrap_or(self.timeout),
             storage: queue.storage.or(self.storage),
             max_per_second: self.max_per_second,
             detached: self.detached,
-        }
-    }
-
-    /// Adds what is wrong with these settings to `found`, at its place in the exporter's section.
-    pub fn check(&self, settings: Settings<'_>, found: &mut Diagnostics) {
-        for (key, problem) in self.problems() {
-            found.push(settings.error_at(key, problem));
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use weir_component::exporter_helper::{
-    BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryConfig,
+    BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryKeys,
 };
 use weir_config::{ByteSize, Duration, Secret};
 use weir_http::{Connection, Proxy, Tls};
@@ -49,7 +49,7 @@ pub struct Config {
     /// What goes into one insert.
     pub batch: BatchKeys,
     /// What happens after a failed insert.
-    pub retry: RetryConfig,
+    pub retry: RetryKeys,
     /// How long one insert may take.
     pub timeout: Option<Duration>,
 }
@@ -72,7 +72,7 @@ impl Default for Config {
             async_insert: false,
             queue: QueueKeys::default(),
             batch: BatchKeys::default(),
-            retry: RetryConfig::default(),
+            retry: RetryKeys::default(),
             timeout: None,
         }
     }

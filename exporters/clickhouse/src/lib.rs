@@ -39,7 +39,7 @@ mod views;
 mod words;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
-use weir_component::{Context, Settings};
+use weir_component::{Check, Context, Settings};
 use weir_config::Diagnostics;
 
 pub use config::{Compression, Config, Tables};
@@ -57,21 +57,11 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
 fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Diagnostics> {
     let config: Config = settings.read()?;
     let helper = config.helper();
-    let mut found = Diagnostics::new();
-    helper.check(settings, &mut found);
-    for (key, problem) in config.problems() {
-        found.push(settings.error_at(&key, problem));
-    }
-    let connection = match config.connection() {
-        Ok(connection) => connection,
-        Err(problems) => {
-            for (key, problem) in problems {
-                found.push(settings.error_at(&key, problem));
-            }
-            return Err(found);
-        }
-    };
-    found.into_result(())?;
+    let mut check = Check::new(settings);
+    check.helper(&helper);
+    check.all(config.problems());
+    let connection = config.connection().map_err(|problems| check.all(problems)).ok();
+    let connection = check.finish_some(connection)?;
     let exporter = Box::new(exporter::ClickHouseExporter::new(config, &connection, context));
     Ok(BuiltExporter { exporter, helper })
 }

@@ -1,8 +1,8 @@
 //! The settings of `debug`. The key-by-key list is in the README.
 
 use serde::Deserialize;
-use weir_component::Settings;
-use weir_component::exporter_helper::{BatchKeys, HelperConfig, QueueKeys, RetryConfig};
+use weir_component::exporter_helper::{BatchKeys, HelperConfig, QueueKeys, RetryKeys};
+use weir_component::{Check, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::SignalSet;
 
@@ -27,7 +27,7 @@ pub struct DebugConfig {
     pub batch: BatchKeys,
     /// What happens when standard output is a file on a full disk.
     #[serde(default)]
-    pub retry: RetryConfig,
+    pub retry: RetryKeys,
     /// How long one write may take.
     pub timeout: Option<Duration>,
 }
@@ -55,17 +55,16 @@ const fn all() -> SignalSet {
     SignalSet::ALL
 }
 
-impl DebugConfig {
-    /// Checks what serde cannot, and gives the settings of the helper.
-    pub fn check(&self, settings: Settings<'_>) -> Result<HelperConfig, Diagnostics> {
-        let helper = HelperConfig::default().with(self.queue.clone(), self.batch, self.retry, self.timeout);
-        let mut found = Diagnostics::new();
-        helper.check(settings, &mut found);
-        if helper.queue.concurrency > 1 {
-            found.push(
-                settings.error_at("queue.concurrency", "lines are shown by one export at a time: must be 1"),
-            );
-        }
-        found.into_result(helper)
-    }
+/// Reads and checks the settings.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn read(settings: Settings<'_>) -> Result<(DebugConfig, HelperConfig), Diagnostics> {
+    let config: DebugConfig = settings.read()?;
+    let helper =
+        HelperConfig::default().with(config.queue.clone(), config.batch, config.retry, config.timeout);
+    let mut check = Check::new(settings);
+    check.helper(&helper);
+    check.one_export_at_a_time(&helper, "lines are shown by one export at a time");
+    check.finish((config, helper))
 }

@@ -9,15 +9,13 @@ mod value;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 
-use crate::config::DebugConfig;
 use crate::console::Console;
 
 /// Makes `debug` exporters.
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info { kind: "debug", summary: "Readable lines on standard output", metrics: console::METRICS },
     create: |settings, context| {
-        let config: DebugConfig = settings.read()?;
-        let helper = config.check(settings)?;
+        let (config, helper) = config::read(settings)?;
         Ok(BuiltExporter { exporter: Box::new(Console::stdout(&config, &context)), helper })
     },
 };

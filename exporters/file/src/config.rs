@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use weir_component::Settings;
-use weir_component::exporter_helper::{BatchKeys, HelperConfig, QueueKeys, RetryConfig};
+use weir_component::exporter_helper::{BatchKeys, HelperConfig, QueueKeys, RetryKeys};
+use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration};
 use weir_pdata::SignalSet;
 
@@ -37,7 +37,7 @@ pub struct FileConfig {
     pub batch: BatchKeys,
     /// What happens after an I/O error.
     #[serde(default)]
-    pub retry: RetryConfig,
+    pub retry: RetryKeys,
     /// How long one write may take.
     pub timeout: Option<Duration>,
 }
@@ -54,18 +54,16 @@ const fn all() -> SignalSet {
     SignalSet::ALL
 }
 
-impl FileConfig {
-    /// Checks what serde cannot, and gives the settings of the helper.
-    pub fn check(&self, settings: Settings<'_>) -> Result<HelperConfig, Diagnostics> {
-        let helper = HelperConfig::default().with(self.queue.clone(), self.batch, self.retry, self.timeout);
-        let mut found = Diagnostics::new();
-        helper.check(settings, &mut found);
-        if helper.queue.concurrency > 1 {
-            found.push(
-                settings
-                    .error_at("queue.concurrency", "a file is written by one export at a time: must be 1"),
-            );
-        }
-        found.into_result(helper)
-    }
+/// Reads and checks the settings.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn read(settings: Settings<'_>) -> Result<(FileConfig, HelperConfig), Diagnostics> {
+    let config: FileConfig = settings.read()?;
+    let helper =
+        HelperConfig::default().with(config.queue.clone(), config.batch, config.retry, config.timeout);
+    let mut check = Check::new(settings);
+    check.helper(&helper);
+    check.one_export_at_a_time(&helper, "a file is written by one export at a time");
+    check.finish((config, helper))
 }

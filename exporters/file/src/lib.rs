@@ -7,7 +7,6 @@ use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Context, Settings};
 use weir_config::Diagnostics;
 
-use crate::config::FileConfig;
 use crate::lines::LineFile;
 
 /// Makes `file` exporters.
@@ -17,7 +16,6 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
 };
 
 fn create(settings: Settings<'_>, _context: Context) -> Result<BuiltExporter, Diagnostics> {
-    let config: FileConfig = settings.read()?;
-    let helper = config.check(settings)?;
+    let (config, helper) = config::read(settings)?;
     Ok(BuiltExporter { exporter: Box::new(LineFile::new(config)), helper })
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use weir_component::Settings;
-use weir_component::exporter_helper::{BatchConfig, HelperConfig, QueueConfig, RetryConfig};
+use weir_component::exporter_helper::{
+    BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryKeys,
+};
+use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration};
 
 /// The settings of a `local` exporter.
@@ -24,7 +26,7 @@ pub struct Config {
     /// Hours that ended longer ago are deleted. Without it nothing is deleted.
     pub retention: Option<Duration>,
     /// What happens when a file cannot be written.
-    pub retry: RetryConfig,
+    pub retry: RetryKeys,
     /// How long the writing of a file may take.
     pub timeout: Duration,
 }
@@ -38,7 +40,7 @@ impl Default for Config {
             flush_interval: Duration::from_secs(5),
             max_columns: 200,
             retention: None,
-            retry: RetryConfig::default(),
+            retry: RetryKeys::default(),
             timeout: Duration::from_secs(120),
         }
     }
@@ -49,17 +51,16 @@ impl Config {
     pub fn helper(&self) -> HelperConfig {
         // Room for one file that is being written and one that fills.
         let queue = ByteSize::bytes(self.max_bytes.get().saturating_mul(2));
-        HelperConfig {
+        let defaults = HelperConfig {
             queue: QueueConfig { max_bytes: queue, concurrency: 1 },
             batch: BatchConfig {
                 max_rows: self.max_rows,
                 max_bytes: self.max_bytes,
                 timeout: self.flush_interval,
             },
-            retry: self.retry,
-            timeout: self.timeout,
             ..HelperConfig::default()
-        }
+        };
+        defaults.with(QueueKeys::default(), BatchKeys::default(), self.retry, Some(self.timeout))
     }
 }
 
@@ -69,30 +70,25 @@ impl Config {
 /// Every wrong key and value, with its place.
 pub fn read(settings: Settings<'_>) -> Result<(Config, HelperConfig), Diagnostics> {
     let config: Config = settings.read()?;
-    let mut problems = Diagnostics::new();
+    let mut check = Check::new(settings);
     if config.directory.as_os_str().is_empty() {
-        problems
-            .push(settings.error_at("directory", "must not be empty; write a path such as `./weir-data`"));
+        check.wrong("directory", "must not be empty; write a path such as `./weir-data`");
     }
     if config.max_rows == 0 {
-        problems.push(settings.error_at("max_rows", "must be at least 1"));
+        check.wrong("max_rows", "must be at least 1");
     }
     if config.max_bytes.get() == 0 {
-        problems.push(settings.error_at("max_bytes", "must be more than 0"));
+        check.wrong("max_bytes", "must be more than 0");
     }
     if config.max_columns > 2_000 {
-        problems.push(
-            settings.error_at("max_columns", "must be at most 2000: every column costs memory in every file"),
-        );
+        check.wrong("max_columns", "must be at most 2000: every column costs memory in every file");
     }
     if config.retention.is_some_and(|retention| retention < Duration::from_secs(3_600)) {
-        problems.push(settings.error_at("retention", "must be at least 1h: files are deleted by the hour"));
+        check.wrong("retention", "must be at least 1h: files are deleted by the hour");
     }
     let helper = config.helper();
-    for (key, message) in helper.problems() {
-        if key.starts_with("retry") || key == "timeout" {
-            problems.push(settings.error_at(key, message));
-        }
-    }
-    if problems.is_empty() { Ok((config, helper)) } else { Err(problems) }
+    // The queue and the batches are made of the keys above.
+    let own = |key: &str| key.starts_with("retry") || key == "timeout";
+    check.all(helper.problems().into_iter().filter(|(key, _)| own(key)));
+    check.finish((config, helper))
 }

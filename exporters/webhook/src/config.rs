@@ -77,14 +77,14 @@ impl Config {
                 max_bytes: ByteSize::mib(1),
                 timeout: Duration::from_millis(100),
             },
+            // An alarm that is older helps nobody at once; it can be replayed.
+            retry: RetryConfig { max_elapsed_time: Duration::from_secs(15 * 60), ..RetryConfig::default() },
             timeout: Duration::from_secs(10),
             // No event waits for who wants to hear of alarms.
             detached: true,
             ..HelperConfig::default()
         };
-        // An alarm that is older helps nobody at once; it can be replayed.
-        let retry = RetryConfig { max_elapsed_time: Duration::from_secs(15 * 60), ..RetryConfig::default() };
-        defaults.with(self.queue.clone(), self.batch, self.retry.over(retry), self.timeout)
+        defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
     }
 
     /// What to send requests with, or what is wrong: the key within the section, and why.

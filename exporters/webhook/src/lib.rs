@@ -14,7 +14,7 @@ mod payload;
 mod webhook;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
-use weir_component::{Context, Settings};
+use weir_component::{Check, Context, Settings};
 use weir_config::Diagnostics;
 
 pub use config::{Config, Method};
@@ -27,19 +27,11 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
 
 fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut found = Diagnostics::new();
+    let mut check = Check::new(settings);
     let helper = config.helper();
-    helper.check(settings, &mut found);
-    let target = match config.target() {
-        Ok(target) => target,
-        Err(problems) => {
-            for (key, problem) in problems {
-                found.push(settings.error_at(&key, problem));
-            }
-            return Err(found);
-        }
-    };
-    found.into_result(())?;
+    check.helper(&helper);
+    let target = config.target().map_err(|problems| check.all(problems)).ok();
+    let target = check.finish_some(target)?;
     let webhook = webhook::Webhook::new(target, &config, context)
         .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;
     Ok(BuiltExporter { exporter: Box::new(webhook), helper })

@@ -1,7 +1,7 @@
 //! The settings of `health_check`. The key-by-key list is in the README.
 
 use serde::Deserialize;
-use weir_component::Settings;
+use weir_component::{Check, Settings};
 use weir_config::{Diagnostics, Duration, check_listen};
 
 /// The Collector's port.
@@ -56,10 +56,10 @@ impl HealthCheckConfig {
     pub(crate) fn read(settings: Settings<'_>) -> Result<HealthCheckConfig, Diagnostics> {
         let mut config: HealthCheckConfig = settings.read()?;
         config.endpoint = config.endpoint.trim().to_owned();
-        let mut found = Diagnostics::new();
+        let mut check = Check::new(settings);
         if let Err(why) = check_listen(&config.endpoint, PORT) {
-            found.push(settings.error_at("endpoint", why));
+            check.wrong("endpoint", why);
         }
-        found.into_result(config)
+        check.finish(config)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use weir_component::Settings;
+use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration};
 
 /// Largest segment when nothing is said.
@@ -69,22 +69,22 @@ impl StorageConfig {
     /// Every wrong key and value, with its place.
     pub fn read(settings: Settings<'_>) -> Result<StorageConfig, Diagnostics> {
         let keys: Keys = settings.read()?;
-        let mut found = Diagnostics::new();
+        let mut check = Check::new(settings);
         if keys.directory.as_os_str().is_empty() {
-            found.push(settings.error_at("directory", "must not be empty"));
+            check.wrong("directory", "must not be empty");
         }
         let max_bytes = keys.max_bytes.get();
         if max_bytes < 4 * MIN_SEGMENT {
-            found.push(settings.error_at("max_bytes", "must be at least 256KiB"));
+            check.wrong("max_bytes", "must be at least 256KiB");
         }
         let segment_bytes =
             keys.segment_bytes.map_or((max_bytes / 8).clamp(MIN_SEGMENT, SEGMENT), ByteSize::get);
         if segment_bytes < MIN_SEGMENT {
-            found.push(settings.error_at("segment_bytes", "must be at least 64KiB"));
+            check.wrong("segment_bytes", "must be at least 64KiB");
         } else if segment_bytes > max_bytes / 4 && keys.segment_bytes.is_some() {
             let message =
                 "must be at most a quarter of `max_bytes`: a full queue gets room again segment by segment";
-            found.push(settings.error_at("segment_bytes", message));
+            check.wrong("segment_bytes", message);
         }
         let fsync = match keys.fsync.as_str() {
             "always" => Fsync::Always,
@@ -92,14 +92,12 @@ impl StorageConfig {
             text => match text.parse::<Duration>() {
                 Ok(every) if !every.get().is_zero() => Fsync::Interval(every.get()),
                 _ => {
-                    found.push(
-                        settings.error_at("fsync", "must be `always`, `never`, or a duration such as `1s`"),
-                    );
+                    check.wrong("fsync", "must be `always`, `never`, or a duration such as `1s`");
                     Fsync::Always
                 }
             },
         };
         let limits = Limits { max_bytes, segment_bytes, fsync };
-        found.into_result(StorageConfig { directory: keys.directory, limits })
+        check.finish(StorageConfig { directory: keys.directory, limits })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use weir_component::Settings;
+use weir_component::{Check, Settings};
 use weir_config::Diagnostics;
 use weir_pdata::schema::is_fixed_anywhere;
 
@@ -111,9 +111,7 @@ fn quoted(section: &str, name: &str) -> String {
 /// Every wrong key and value, with its place.
 pub fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut problems = Diagnostics::new();
-    for (key, message) in config.problems() {
-        problems.push(settings.error_at(&key, message));
-    }
-    problems.into_result(config)
+    let mut check = Check::new(settings);
+    check.all(config.problems());
+    check.finish(config)
 }

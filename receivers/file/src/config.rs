@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use weir_component::Settings;
+use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics};
 
 /// Which files are read, and how.
@@ -40,31 +40,32 @@ const fn sixteen_mib() -> ByteSize {
 /// So that the lines of a batch stay far below the 2 GiB that its columns can address.
 const MOST_LINE_BYTES: ByteSize = ByteSize::mib(512);
 
-impl FileConfig {
-    /// Checks what serde cannot.
-    pub fn check(&self, settings: Settings<'_>) -> Result<(), Diagnostics> {
-        let mut found = Diagnostics::new();
-        let paths = &self.path.0;
-        if paths.is_empty() {
-            found.push(settings.error_at("path", "the list is empty: name a file"));
-        }
-        for (index, path) in paths.iter().enumerate() {
-            let key = format!("path[{index}]");
-            if path.as_os_str().is_empty() {
-                found.push(settings.error_at(&key, "the path is empty: name a file"));
-            } else if paths[..index].contains(path) {
-                found.push(settings.error_at(&key, format!("`{}` is named twice", path.display())));
-            }
-        }
-        if self.max_batch_rows == 0 {
-            found.push(settings.error_at("max_batch_rows", "must be at least 1"));
-        }
-        if self.max_line_bytes.get() == 0 || self.max_line_bytes > MOST_LINE_BYTES {
-            let message = format!("must be between 1B and {MOST_LINE_BYTES}");
-            found.push(settings.error_at("max_line_bytes", message));
-        }
-        found.into_result(())
+/// Reads and checks the settings.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn read(settings: Settings<'_>) -> Result<FileConfig, Diagnostics> {
+    let config: FileConfig = settings.read()?;
+    let mut check = Check::new(settings);
+    let paths = &config.path.0;
+    if paths.is_empty() {
+        check.wrong("path", "the list is empty: name a file");
     }
+    for (index, path) in paths.iter().enumerate() {
+        let key = format!("path[{index}]");
+        if path.as_os_str().is_empty() {
+            check.wrong(&key, "the path is empty: name a file");
+        } else if paths[..index].contains(path) {
+            check.wrong(&key, format!("`{}` is named twice", path.display()));
+        }
+    }
+    if config.max_batch_rows == 0 {
+        check.wrong("max_batch_rows", "must be at least 1");
+    }
+    if config.max_line_bytes.get() == 0 || config.max_line_bytes > MOST_LINE_BYTES {
+        check.wrong("max_line_bytes", format!("must be between 1B and {MOST_LINE_BYTES}"));
+    }
+    check.finish(config)
 }
 
 impl<'de> Deserialize<'de> for Paths {

@@ -22,8 +22,7 @@ pub const FACTORY: ReceiverFactory = ReceiverFactory {
         metrics: rejects::METRICS,
     },
     create: |settings, context| {
-        let config: config::FileConfig = settings.read()?;
-        config.check(settings)?;
+        let config = config::read(settings)?;
         Ok(Box::new(receiver::FileReceiver::new(config, context)))
     },
 };

@@ -1,7 +1,7 @@
 //! The settings of a `generator` receiver.
 
 use serde::Deserialize;
-use weir_component::Settings;
+use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration, nearest};
 
 use crate::incident::Incident;
@@ -261,9 +261,7 @@ impl Config {
 /// Every wrong key and value, with its place.
 pub fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut problems = Diagnostics::new();
-    for (key, message) in config.problems() {
-        problems.push(settings.error_at(&key, message));
-    }
-    problems.into_result(config)
+    let mut check = Check::new(settings);
+    check.all(config.problems());
+    check.finish(config)
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use weir_component::{Context, Receiver, ReceiverError, ReceiverHost, Settings};
+use weir_component::{Check, Context, Receiver, ReceiverError, ReceiverHost, Settings};
 use weir_config::Diagnostics;
 
 use crate::assignment::Assignment;
@@ -28,11 +28,9 @@ const REPLACE_AFTER: Duration = Duration::from_secs(5);
 /// Reads the settings and builds the receiver.
 pub(crate) fn create(settings: Settings<'_>, _context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut found = Diagnostics::new();
-    for (key, why) in config.problems() {
-        found.push(settings.error_at(&key, why));
-    }
-    found.into_result(()).map(|()| -> Box<dyn Receiver> { Box::new(SkyWalkingKafka { config }) })
+    let mut check = Check::new(settings);
+    check.all(config.problems());
+    Ok(Box::new(SkyWalkingKafka { config: check.finish(config)? }))
 }
 
 struct SkyWalkingKafka {
