@@ -470,11 +470,12 @@ fn the_demand_is_every_column_read() {
     .unwrap();
     let names = ["end_time", "duration_ns", "status", "kind", "service", "http.route", "http.size", "peer"];
     let whose = ["service", "service_instance"];
-    assert_eq!(processor.demand(), Demand::names(names.into_iter().chain(whose)));
+    let demanded = |names: Demand| Demand { arrivals: true, ..names };
+    assert_eq!(processor.demand(), demanded(Demand::names(names.into_iter().chain(whose))));
     let (processor, ..) =
         harness::create("{window: {tumbling: 1s}, signals: [logs], time: time, group_by: [service]}")
             .unwrap();
-    assert_eq!(processor.demand(), Demand::names(["time", "service", "service_instance"]));
+    assert_eq!(processor.demand(), demanded(Demand::names(["time", "service", "service_instance"])));
 }
 
 /// Error logs: time, service, severity.
