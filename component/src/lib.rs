@@ -39,8 +39,9 @@ pub use clock::{Clock, SystemClock};
 pub use context::Context;
 pub use dead_letter::DeadLetters;
 pub use event_time::{
-    Aligned, Alignment, Alignments, ClosedLane, IdleDetector, LaneWatermark, LanesHold, ReceiverReadiness,
-    ShardWatermarks, SharedWatermarks, TrunkWatermark, Watermark, event_clocks, watermark,
+    Aligned, Alignment, Alignments, ClosedLane, EventTime, EventTimeKeys, IdleDetector, LaneWatermark,
+    LanesHold, ReceiverReadiness, ShardWatermarks, SharedWatermarks, TrunkWatermark, Watermark, event_clocks,
+    watermark,
 };
 pub use exporter::{ExportError, Exporter, StartError};
 pub use extension::Extension;

@@ -8,8 +8,8 @@ use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use weir_component::event_clocks::{ClockBounds, EventClocks};
-use weir_component::{Alignment, Check, Context, Settings, ShardWatermarks};
+use weir_component::event_clocks::EventClocks;
+use weir_component::{Alignment, Check, Context, EventTimeKeys, Settings, ShardWatermarks};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
 use weir_pdata::late::LatePolicy;
@@ -34,9 +34,9 @@ pub struct Config {
     window: WindowConfig,
     #[serde(default)]
     time: Option<String>,
-    #[serde(default = "default_out_of_orderness")]
+    #[serde(default = "EventTimeKeys::default_out_of_orderness")]
     out_of_orderness: Duration,
-    #[serde(default = "default_idle_timeout")]
+    #[serde(default = "EventTimeKeys::default_idle_timeout")]
     idle_timeout: Duration,
     #[serde(default)]
     allowed_lateness: Duration,
@@ -44,7 +44,7 @@ pub struct Config {
     late: LatePolicy,
     #[serde(default)]
     max_drift: Drift,
-    #[serde(default = "default_max_future")]
+    #[serde(default = "EventTimeKeys::default_max_future")]
     max_future: Duration,
     /// As `out_of_orderness`, when it is not written.
     #[serde(default)]
@@ -114,18 +114,6 @@ impl<'de> Deserialize<'de> for Drift {
 /// The time column when `time` is not written.
 const DEFAULT_TIME: &str = "end_time";
 
-fn default_out_of_orderness() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn default_idle_timeout() -> Duration {
-    Duration::from_secs(30)
-}
-
-fn default_max_future() -> Duration {
-    Duration::from_secs(3600)
-}
-
 fn default_group_by() -> Vec<String> {
     vec!["service".to_owned(), "operation".to_owned()]
 }
@@ -146,12 +134,13 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     let window = window(&mut check, &config.window, config.allowed_lateness);
-    let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
-    let max_future = check.millis("max_future", config.max_future);
-    let max_ahead = config.max_ahead.map_or(out_of_orderness, |ahead| check.millis("max_ahead", ahead));
-    if config.idle_timeout.is_zero() {
-        check.wrong("idle_timeout", "must be more than 0s");
-    }
+    let keys = EventTimeKeys {
+        out_of_orderness: config.out_of_orderness,
+        idle_timeout: config.idle_timeout,
+        max_future: config.max_future,
+        max_ahead: config.max_ahead,
+    };
+    let event_time = keys.check(&mut check);
     let max_groups = check.count("max_groups", config.max_groups);
     let max_drift = max_drift(&mut check, config.max_drift, &window);
     let allowed_lateness = check.millis("allowed_lateness", config.allowed_lateness);
@@ -190,15 +179,14 @@ pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagno
         signals: &signals,
     };
     let id: Arc<str> = Arc::from(context.id.to_string());
-    let bounds = ClockBounds { max_future, max_ahead };
     let operator = Operator {
         fingerprint: meaning.fingerprint(),
         id: id.clone(),
         window,
         time,
-        out_of_orderness,
-        idle_timeout: config.idle_timeout.get(),
-        clocks: EventClocks::new(id, bounds, metrics.clocks.clone(), context.health),
+        out_of_orderness: event_time.out_of_orderness,
+        idle_timeout: event_time.idle_timeout,
+        clocks: EventClocks::new(id, event_time.bounds, metrics.clocks.clone(), context.health),
         allowed_lateness,
         late: config.late,
         watermarks: ShardWatermarks::default(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_alarms::{Compared, Message, Severity};
-use weir_component::event_clocks::{ClockBounds, EventClocks};
-use weir_component::{Check, Context, Settings, ShardWatermarks};
+use weir_component::event_clocks::EventClocks;
+use weir_component::{Check, Context, EventTimeKeys, Settings, ShardWatermarks};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::Signal;
 use weir_pdata::expr::Expr;
@@ -48,11 +48,11 @@ struct Config {
     message: Option<String>,
     #[serde(default)]
     late: LatePolicy,
-    #[serde(default = "default_out_of_orderness")]
+    #[serde(default = "EventTimeKeys::default_out_of_orderness")]
     out_of_orderness: Duration,
-    #[serde(default = "default_idle_timeout")]
+    #[serde(default = "EventTimeKeys::default_idle_timeout")]
     idle_timeout: Duration,
-    #[serde(default = "default_max_future")]
+    #[serde(default = "EventTimeKeys::default_max_future")]
     max_future: Duration,
     /// As `out_of_orderness`, when it is not written.
     #[serde(default)]
@@ -119,18 +119,6 @@ fn default_severity() -> Severity {
     Severity::High
 }
 
-fn default_out_of_orderness() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn default_idle_timeout() -> Duration {
-    Duration::from_secs(30)
-}
-
-fn default_max_future() -> Duration {
-    Duration::from_secs(3600)
-}
-
 fn default_max_keys() -> u32 {
     100_000
 }
@@ -180,12 +168,13 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         check.wrong("message", error.to_string());
         Message::default()
     });
-    let out_of_orderness = check.millis("out_of_orderness", config.out_of_orderness);
-    let max_future = check.millis("max_future", config.max_future);
-    let max_ahead = config.max_ahead.map_or(out_of_orderness, |ahead| check.millis("max_ahead", ahead));
-    if config.idle_timeout.is_zero() {
-        check.wrong("idle_timeout", "must be more than 0s");
-    }
+    let keys = EventTimeKeys {
+        out_of_orderness: config.out_of_orderness,
+        idle_timeout: config.idle_timeout,
+        max_future: config.max_future,
+        max_ahead: config.max_ahead,
+    };
+    let event_time = keys.check(&mut check);
     let step_names: Vec<String> = config.sequence.iter().map(|step| step.name.clone()).collect();
     let compared = conditions.last().map(Compared::of).filter(|compared| compared.threshold.is_some());
     let kept = kept(&conditions, &message, &step_names, &config.key);
@@ -195,9 +184,8 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     };
     let metrics = Metrics::new(&context);
     let id: Arc<str> = Arc::from(context.id.to_string());
-    let bounds = ClockBounds { max_future, max_ahead };
     let operator = Operator {
-        clocks: EventClocks::new(id.clone(), bounds, metrics.clocks.clone(), context.health),
+        clocks: EventClocks::new(id.clone(), event_time.bounds, metrics.clocks.clone(), context.health),
         id,
         input: config.input,
         only: config.operator,
@@ -215,8 +203,8 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
             steps: step_names,
         },
         late: config.late,
-        out_of_orderness,
-        idle_timeout: config.idle_timeout.get(),
+        out_of_orderness: event_time.out_of_orderness,
+        idle_timeout: event_time.idle_timeout,
         limits,
         watermarks: ShardWatermarks::default(),
         metrics,
