@@ -82,7 +82,7 @@ impl Alignment {
         }
         let _held = Held::new(&self.held);
         loop {
-            // Made before the look, so that a change in between wakes it.
+            // Made before the lanes are read, so that a change in between wakes it.
             let raised = self.raised.notified();
             if !self.holds(lane) {
                 return;

@@ -22,12 +22,12 @@ use crate::{LaneId, Watermark};
 pub struct SharedWatermarks(Arc<Mutex<LaneWatermarks>>);
 
 impl SharedWatermarks {
-    /// The watermarks, while nobody else moves them.
+    /// The watermarks, while no other thread moves them.
     pub fn lock(&self) -> MutexGuard<'_, LaneWatermarks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Combines anew. `Some` when the watermark moved on.
+    /// Combines the lanes again. `Some` when the watermark moved on.
     #[must_use]
     pub fn advance(&self) -> Option<Watermark> {
         self.lock().advance()
@@ -43,7 +43,7 @@ impl SharedWatermarks {
 /// The shards of one operator.
 ///
 /// A shard's watermarks live as long as the stage of one of its lanes: lanes that are opened after the last one was dropped begin
-/// anew, even before the trunk has heard of either. Else they would take events for late that were not delivered.
+/// again, even before the trunk has heard of either. Else they would take events for late that were not delivered.
 ///
 /// Cheap to clone; clones share the state.
 #[derive(Clone, Debug, Default)]

@@ -137,7 +137,7 @@ impl LaneWatermarks {
         self.lanes.values().all(|lane| lane.idle)
     }
 
-    /// Combines anew. `Some` when the watermark moved on.
+    /// Combines the lanes again. `Some` when the watermark moved on.
     pub fn advance(&mut self) -> Option<Watermark> {
         let active = self.lanes.values().filter(|lane| !lane.idle).map(|lane| lane.watermark).min();
         let now = match active {

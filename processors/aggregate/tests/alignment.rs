@@ -40,7 +40,7 @@ fn a_lane_waits_when_its_events_are_more_than_max_drift_ahead() {
 }
 
 #[test]
-fn a_lane_that_is_idle_ended_drained_or_closed_holds_nobody() {
+fn a_lane_that_is_idle_ended_drained_or_closed_holds_no_other() {
     let (mut run, alignment) = run(SECTION, 4);
     run.events(0, &[event("a", 100_000)]);
     run.send(1, LaneMessage::Idle(Duration::from_secs(29)));

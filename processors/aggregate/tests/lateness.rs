@@ -292,7 +292,7 @@ fn sessions_mark_what_is_late_for_its_lane() {
 }
 
 #[test]
-fn one_fast_clock_makes_nobody_else_late() {
+fn one_fast_clock_makes_no_other_event_late() {
     let mut program = Program::new(
         "{window: {tumbling: 7s}, out_of_orderness: 10s, max_future: 1h, late: output, group_by: [service]}",
     );

@@ -18,8 +18,8 @@ fn common_input() -> Vec<Event> {
     [k2.as_slice(), &k1, &more].concat()
 }
 
-/// A processor whose watermark moves only when told: the out-of-orderness is beyond every time used here.
-fn told(window: &str, lanes: u64) -> Run {
+/// A processor whose watermark moves only as the test says: the out-of-orderness is beyond every time used here.
+fn with_manual_watermark(window: &str, lanes: u64) -> Run {
     Run::new(&format!("window: {window}\nout_of_orderness: 1d\ngroup_by: [service]"), lanes)
 }
 
@@ -48,7 +48,7 @@ fn v2_window_starts() {
         ("{tumbling: 7ms, offset: -2ms}", vec![1, -2, 3, 4, 7, 12], vec![-2, 5, 12]),
         ("{tumbling: 1d, offset: -8h}", vec![1_470_902_048_450], vec![1_470_844_800_000]),
     ] {
-        let mut run = told(window, 1);
+        let mut run = with_manual_watermark(window, 1);
         run.clock.set(2_000_000_000_000);
         let events: Vec<Event> = times.into_iter().map(|time| event("e", time)).collect();
         run.events(0, &events);
@@ -59,12 +59,12 @@ fn v2_window_starts() {
 
 #[test]
 fn v4_tumbling_windows_with_an_offset() {
-    let mut run = told("{tumbling: 5s, offset: 100ms}", 1);
+    let mut run = with_manual_watermark("{tumbling: 5s, offset: 100ms}", 1);
     run.events(0, &[100, 5099, 5100].map(|time| event("k", time)));
     run.end(0);
     assert_eq!(run.taken(), ["k,2[100,5100)", "k,1[5100,10100)"]);
 
-    let mut run = told("{tumbling: 5s, offset: -100ms}", 1);
+    let mut run = with_manual_watermark("{tumbling: 5s, offset: -100ms}", 1);
     run.events(0, &[0, 4900].map(|time| event("k", time)));
     run.end(0);
     assert_eq!(run.taken(), ["k,1[-100,4900)", "k,1[4900,9900)"]);
@@ -89,7 +89,7 @@ fn v4_windows_that_cannot_be_are_rejected() {
 
 #[test]
 fn v5_tumbling_windows_fire_when_the_watermark_reaches_their_last_millisecond() {
-    let mut run = told("{tumbling: 3s}", 1);
+    let mut run = with_manual_watermark("{tumbling: 3s}", 1);
     run.events(0, &common_input());
     for watermark in [999, 1999] {
         run.watermark(0, watermark);
@@ -112,7 +112,7 @@ fn v5_tumbling_windows_fire_when_the_watermark_reaches_their_last_millisecond() 
 #[test]
 fn v5_it_does_not_matter_how_the_input_is_cut_into_batches_and_lanes() {
     for lanes in 1..=3 {
-        let mut run = told("{tumbling: 3s}", lanes);
+        let mut run = with_manual_watermark("{tumbling: 3s}", lanes);
         for (at, event) in common_input().into_iter().enumerate() {
             run.events(at as u64 % lanes, &[event]);
         }
@@ -125,7 +125,7 @@ fn v5_it_does_not_matter_how_the_input_is_cut_into_batches_and_lanes() {
 
 #[test]
 fn v5_a_lane_that_starts_again_between_changes_nothing() {
-    let mut run = told("{tumbling: 3s}", 1);
+    let mut run = with_manual_watermark("{tumbling: 3s}", 1);
     run.events(0, &common_input());
     run.watermark(0, 1999);
     restart(&mut run, 0, 1);
@@ -151,7 +151,7 @@ fn v3_an_event_is_in_every_window_that_slides_over_it() {
         ("{sliding: 5s, slide: 1s}", 5000, [1000, 2000, 3000, 4000, 5000]),
         ("{sliding: 5s, slide: 1s, offset: 100ms}", 100, [-3900, -2900, -1900, -900, 100]),
     ] {
-        let mut run = told(window, 1);
+        let mut run = with_manual_watermark(window, 1);
         run.events(0, &[event("k", time)]);
         run.end(0);
         let expected = starts.map(|start| format!("k,1[{start},{})", start + 5000));
@@ -162,7 +162,7 @@ fn v3_an_event_is_in_every_window_that_slides_over_it() {
 #[test]
 fn v6_sliding_windows_fire_one_after_the_other_also_when_the_lane_starts_again() {
     for restarts in [false, true] {
-        let mut run = told("{sliding: 3s, slide: 1s}", 1);
+        let mut run = with_manual_watermark("{sliding: 3s, slide: 1s}", 1);
         run.events(0, &common_input());
         run.watermark(0, 999);
         assert_eq!(run.taken(), ["k1,3[-2000,1000)"]);
@@ -187,7 +187,7 @@ fn v6_sliding_windows_fire_one_after_the_other_also_when_the_lane_starts_again()
 
 #[test]
 fn v7_an_event_late_for_some_windows_counts_in_the_others() {
-    let mut run = told("{sliding: 3s, slide: 1s}", 1);
+    let mut run = with_manual_watermark("{sliding: 3s, slide: 1s}", 1);
     run.events(0, &common_input());
     run.watermark(0, 3999);
     run.take();
@@ -201,7 +201,7 @@ fn v7_an_event_late_for_some_windows_counts_in_the_others() {
     assert_eq!(run.taken(), ["k2,3[3000,6000)"]);
 }
 
-/// Sessions with the sum of values, fired when told.
+/// Sessions with the sum of values, fired when the test says.
 fn sessions(gap: &str, lanes: u64) -> Run {
     let section = format!(
         "window: {{session: {gap}}}\nout_of_orderness: 1d\ngroup_by: [service]\nmeasures: {{sum: sum(bytes)}}"
@@ -292,7 +292,7 @@ fn tick(run: &mut Run, lane: u64) {
 
 #[test]
 fn v10_without_lateness_an_event_of_a_window_that_fired_is_dropped_and_counted() {
-    let mut run = told("{tumbling: 2s}", 1);
+    let mut run = with_manual_watermark("{tumbling: 2s}", 1);
     run.events(0, &[event("k2", 1000)]);
     run.watermark(0, 1985);
     run.events(0, &[event("k2", 1980)]);
@@ -314,7 +314,7 @@ fn idle(run: &mut Run, lane: u64) {
 
 #[test]
 fn v17_the_trunk_takes_the_minimum_over_lanes_that_are_not_idle() {
-    let mut run = told("{tumbling: 1s}", 3);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 3);
     run.watermark(0, 2);
     run.watermark(1, 5);
     assert!(run.watermarks.is_empty(), "an opened lane that said nothing holds the others");
@@ -328,14 +328,14 @@ fn v17_the_trunk_takes_the_minimum_over_lanes_that_are_not_idle() {
 
 #[test]
 fn v17_all_idle_gives_the_maximum_and_a_closed_lane_never_moves_it_back() {
-    let mut run = told("{tumbling: 1s}", 2);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 2);
     run.watermark(0, 5);
     run.watermark(1, 2);
     idle(&mut run, 0);
     idle(&mut run, 1);
     assert_eq!(run.watermarks, [2, 5].map(Watermark));
 
-    let mut run = told("{tumbling: 1s}", 1);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 1);
     run.watermark(0, 2);
     run.close(0);
     run.open(1);
@@ -345,7 +345,7 @@ fn v17_all_idle_gives_the_maximum_and_a_closed_lane_never_moves_it_back() {
 
 #[test]
 fn v18_the_watermark_of_three_lanes() {
-    let mut run = told("{tumbling: 1s}", 3);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 3);
     for (lane, watermark) in [(0, 0), (1, 0), (2, 0), (0, 12), (2, 8), (2, 10), (1, 15), (2, 17), (0, 20)] {
         run.watermark(lane, watermark);
     }
@@ -354,7 +354,7 @@ fn v18_the_watermark_of_three_lanes() {
 
 #[test]
 fn v18_partial_idle_and_all_idle() {
-    let mut run = told("{tumbling: 1s}", 3);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 3);
     run.watermark(0, 15);
     run.watermark(1, 10);
     idle(&mut run, 2);
@@ -362,7 +362,7 @@ fn v18_partial_idle_and_all_idle() {
     run.watermark(0, 20);
     assert_eq!(run.watermarks, [10, 15, 18].map(Watermark));
 
-    let mut run = told("{tumbling: 1s}", 3);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 3);
     for (lane, watermark) in [(0, 10), (1, 5), (2, 3)] {
         run.watermark(lane, watermark);
     }
@@ -372,7 +372,7 @@ fn v18_partial_idle_and_all_idle() {
 
 #[test]
 fn v18_a_lane_that_comes_back_behind_the_others_holds_them_only_when_it_has_caught_up() {
-    let mut run = told("{tumbling: 1s}", 3);
+    let mut run = with_manual_watermark("{tumbling: 1s}", 3);
     for (lane, watermark) in [(0, 10), (1, 7), (2, 3)] {
         run.watermark(lane, watermark);
     }

@@ -7,7 +7,7 @@ use weir_alarms::template_context::{insert, rfc3339};
 use weir_alarms::{Alarm, fingerprint, series_key, template_context};
 use weir_pdata::Signal;
 
-use crate::keys::{Event, Found};
+use crate::keys::{Event, FoundMatch};
 use crate::nfa::Taken;
 use crate::operator::{AlarmTemplate, Operator};
 use crate::rows::NANOS;
@@ -21,11 +21,11 @@ pub(crate) fn is_fact(name: &str) -> bool {
 }
 
 /// The alarms of these matches, in their order.
-pub(crate) fn of(found: &[Found], operator: &Operator) -> Vec<Alarm> {
+pub(crate) fn of(found: &[FoundMatch], operator: &Operator) -> Vec<Alarm> {
     found.iter().filter_map(|found| alarm(found, operator)).collect()
 }
 
-fn alarm(found: &Found, operator: &Operator) -> Option<Alarm> {
+fn alarm(found: &FoundMatch, operator: &Operator) -> Option<Alarm> {
     let AlarmTemplate { name, severity, compared, .. } = &operator.alarm;
     let ((_, first), (_, last)) = (found.events.first()?, found.events.last()?);
     let key = operator.key.iter().zip(found.key.iter());
@@ -55,7 +55,7 @@ fn alarm(found: &Found, operator: &Operator) -> Option<Alarm> {
     Some(alarm)
 }
 
-fn text(alarm: &Alarm, found: &Found, operator: &Operator) -> String {
+fn text(alarm: &Alarm, found: &FoundMatch, operator: &Operator) -> String {
     let rendered = operator
         .alarm
         .message
@@ -75,7 +75,7 @@ fn default_text(alarm: &Alarm, steps: &[String]) -> String {
 }
 
 /// The names that templates know. What comes first wins.
-fn context_of(alarm: &Alarm, found: &Found, operator: &Operator) -> Map<String, Value> {
+fn context_of(alarm: &Alarm, found: &FoundMatch, operator: &Operator) -> Map<String, Value> {
     let mut context = alarm.template_context();
     context.insert("events".to_owned(), json!(found.events.len()));
     for (at, name) in operator.alarm.steps.iter().enumerate() {

@@ -177,7 +177,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     let event_time = keys.check(&mut check);
     let step_names: Vec<String> = config.sequence.iter().map(|step| step.name.clone()).collect();
     let compared = conditions.last().map(Compared::of).filter(|compared| compared.threshold.is_some());
-    let kept = kept(&conditions, &message, &step_names, &config.key);
+    let kept = kept_columns(&conditions, &message, &step_names, &config.key);
     let skip = match config.skip {
         SkipConfig::NoSkip => Skip::Nothing,
         SkipConfig::PastLastEvent => Skip::PastLastEvent,
@@ -252,7 +252,7 @@ fn steps(check: &mut Check<'_>, written: &[StepConfig]) -> (Vec<Step>, Vec<Expr>
     for (at, step) in written.iter().enumerate().take(MAX_STEPS) {
         let path = format!("sequence[{at}]");
         name(check, &path, &step.name, !names.insert(step.name.as_str()));
-        let Some((kind, join, text)) = way(check, &path, at, step) else { continue };
+        let Some((kind, join, text)) = step_condition(check, &path, at, step) else { continue };
         let (min, max) = times(check, &path, step);
         events = events.saturating_add(u64::from(max));
         let inner = if step.consecutive { Contiguity::Strict } else { Contiguity::Relaxed };
@@ -280,19 +280,19 @@ fn name(check: &mut Check<'_>, path: &str, name: &str, twice: bool) {
 }
 
 /// How a step follows the one before, and its condition.
-fn way<'c>(
+fn step_condition<'c>(
     check: &mut Check<'_>,
     path: &str,
     at: usize,
     step: &'c StepConfig,
 ) -> Option<(&'static str, Contiguity, &'c str)> {
-    let ways = [
+    let kinds = [
         ("first", Contiguity::Relaxed, &step.first),
         ("next", Contiguity::Strict, &step.next),
         ("followed_by", Contiguity::Relaxed, &step.followed_by),
         ("followed_by_any", Contiguity::Any, &step.followed_by_any),
     ];
-    let given = ways.map(|(kind, join, text)| text.as_deref().map(|text| (kind, join, text)));
+    let given = kinds.map(|(kind, join, text)| text.as_deref().map(|text| (kind, join, text)));
     let mut given = given.into_iter().flatten();
     let (one, another) = (given.next(), given.next());
     match one {
@@ -335,7 +335,7 @@ fn times(check: &mut Check<'_>, path: &str, step: &StepConfig) -> (u32, u32) {
 }
 
 /// The columns to keep of events: those that conditions compare and messages name. The key is kept anyway.
-fn kept(conditions: &[Expr], message: &Message, steps: &[String], key: &[String]) -> Vec<String> {
+fn kept_columns(conditions: &[Expr], message: &Message, steps: &[String], key: &[String]) -> Vec<String> {
     let mut names: BTreeSet<String> =
         conditions.iter().flat_map(|condition| condition.names().iter().cloned()).collect();
     for name in message.names() {
@@ -360,7 +360,7 @@ mod tests {
         let conditions = [Expr::parse_condition("count > 1 AND service <> ''").unwrap()];
         let message =
             Message::parse("{{ service }} {{ hit.avg }} {{ http.route }} {{ value }} {{ labels.x }}");
-        let kept = kept(&conditions, &message.unwrap(), &["hit".to_owned()], &["service".to_owned()]);
+        let kept = kept_columns(&conditions, &message.unwrap(), &["hit".to_owned()], &["service".to_owned()]);
         assert_eq!(kept, ["avg", "count", "http.route"]);
     }
 }

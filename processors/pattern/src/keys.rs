@@ -14,7 +14,7 @@ use weir_pdata::Ack;
 
 use crate::nfa::{Match, Nfa, Outcome, Sequence};
 
-/// The most of everything.
+/// Bounds of what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Keys with buffered events or partial matches.
@@ -42,7 +42,7 @@ pub(crate) struct Event {
 }
 
 /// A match of one key.
-pub(crate) struct Found {
+pub(crate) struct FoundMatch {
     /// The texts of the key columns; `None` for NULL.
     pub(crate) key: Arc<[Option<String>]>,
     pub(crate) events: Match<Event>,
@@ -54,7 +54,7 @@ pub(crate) struct Found {
 #[derive(Default)]
 pub(crate) struct Advanced {
     /// In order of the time of the last event, then of the key.
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Vec<FoundMatch>,
     /// Partial matches that were not complete in time.
     pub(crate) expired: u64,
     /// Partial matches dropped because their key had too many.
@@ -77,7 +77,7 @@ pub(crate) struct Keys {
     by_text: HashMap<Arc<str>, usize>,
     slots: Vec<Option<Key>>,
     free: Vec<usize>,
-    /// When to look at a key again: its first buffered event, or the end of its oldest partial match.
+    /// When a key is due: at its first buffered event, or at the end of its oldest partial match.
     due: BTreeSet<(i64, usize)>,
     arrivals: u64,
     buffered: usize,
@@ -172,20 +172,20 @@ impl Keys {
             && due <= watermark
         {
             self.due.pop_first();
-            self.turn(at, watermark, &mut advanced);
+            self.process(at, watermark, &mut advanced);
         }
         if watermark == i64::MAX {
             for at in 0..self.slots.len() {
-                self.turn(at, watermark, &mut advanced);
+                self.process(at, watermark, &mut advanced);
             }
         }
-        let time = |found: &Found| found.events.last().map(|(_, event)| event.time);
+        let time = |found: &FoundMatch| found.events.last().map(|(_, event)| event.time);
         advanced.found.sort_by(|a, b| (time(a), &a.key).cmp(&(time(b), &b.key)));
         advanced
     }
 
     /// Takes the events of one key up to the watermark.
-    fn turn(&mut self, at: usize, watermark: i64, advanced: &mut Advanced) {
+    fn process(&mut self, at: usize, watermark: i64, advanced: &mut Advanced) {
         let Some(Some(key)) = self.slots.get_mut(at) else { return };
         let later =
             if watermark == i64::MAX { BTreeMap::new() } else { key.buffer.split_off(&(watermark + 1, 0)) };
@@ -206,11 +206,11 @@ impl Keys {
             key.nfa.end(&mut outcome);
         }
         advanced.take(&key.parts, &mut outcome, &Ack::none());
-        self.plan(at);
+        self.schedule(at);
     }
 
     /// Notes when a key is due next, or removes it.
-    fn plan(&mut self, at: usize) {
+    fn schedule(&mut self, at: usize) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         let Some(key) = slot else { return };
         if let Some(due) = key.due.take() {
@@ -250,7 +250,7 @@ impl Keys {
                 partials += key.nfa.give_up(is_lost, &mut outcome);
                 advanced.take(&key.parts, &mut outcome, &Ack::none());
             }
-            self.plan(at);
+            self.schedule(at);
         }
         partials
     }
@@ -261,7 +261,7 @@ impl Advanced {
         for events in outcome.matches.drain(..) {
             let acks = events.iter().map(|(_, event)| event.data.ack.clone());
             let ack = Ack::join(acks.chain([last.clone()]));
-            self.found.push(Found { key: key.clone(), events, ack });
+            self.found.push(FoundMatch { key: key.clone(), events, ack });
         }
         self.expired += outcome.expired.drain(..).len() as u64;
         self.dropped += std::mem::take(&mut outcome.dropped);

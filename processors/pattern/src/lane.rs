@@ -28,14 +28,14 @@ use crate::rows::{Times, selected};
 pub(crate) struct LaneHalf {
     operator: Arc<Operator>,
     /// Whether the lane has brought input.
-    carries: bool,
+    brings_input: bool,
     watermark: LaneWatermark,
     idle: IdleDetector,
 }
 
-/// What there was in a batch.
+/// The times of a batch.
 #[derive(Default)]
-struct Seen {
+struct BatchTimes {
     /// One of its rows has a usable time.
     usable: bool,
     /// Rows that are late, rising.
@@ -49,13 +49,13 @@ impl LaneHalf {
     pub(crate) fn new(operator: Arc<Operator>, lane: LaneId) -> LaneHalf {
         let watermark = operator.watermarks.join(Shard::default(), lane, Watermark::MIN);
         let idle = IdleDetector::new(operator.idle_timeout);
-        LaneHalf { operator, carries: false, watermark, idle }
+        LaneHalf { operator, brings_input: false, watermark, idle }
     }
 
     fn batch(&mut self, batch: EventBatch, out: &mut Outlet) {
         let now = self.operator.clock.now_ms();
         let input = batch.as_columns().filter(|_| batch.signal == self.operator.input).cloned();
-        let seen = input.as_ref().map(|columns| self.see(columns, now)).unwrap_or_default();
+        let seen = input.as_ref().map(|columns| self.read_times(columns, now)).unwrap_or_default();
         match input {
             Some(_) if self.operator.reads_derived() => out.to_trunk(LaneMessage::Batch(batch)),
             Some(columns) => self.pass(batch, &columns, &seen, out),
@@ -64,7 +64,7 @@ impl LaneHalf {
         let idle = self.idle.batch(now, seen.usable);
         if seen.usable {
             self.advance(self.watermark.get(), out);
-        } else if let Some(idle) = idle.or((!self.carries).then(|| self.idle.unusable())) {
+        } else if let Some(idle) = idle.or((!self.brings_input).then(|| self.idle.unusable())) {
             self.become_idle(idle, out);
         }
     }
@@ -75,13 +75,13 @@ impl LaneHalf {
         out.to_trunk(LaneMessage::Idle(idle));
     }
 
-    /// Notes the times of a batch.
-    fn see(&mut self, columns: &RecordBatch, now: i64) -> Seen {
-        self.carries = true;
+    /// Reads the times of a batch, and moves the watermark with each.
+    fn read_times(&mut self, columns: &RecordBatch, now: i64) -> BatchTimes {
+        self.brings_input = true;
         let times = Times::of(columns, &self.operator);
         let operator = Arc::clone(&self.operator);
         let mut clocks = operator.clocks.batch(columns, now);
-        let mut seen = Seen::default();
+        let mut seen = BatchTimes::default();
         for row in 0..columns.num_rows() {
             let Some(time) = times.get(row) else { continue };
             if clocks.is_future(row, time) {
@@ -109,8 +109,8 @@ impl LaneHalf {
     }
 
     /// Sends a copy of a batch of events to the trunk and forwards the batch.
-    fn pass(&self, batch: EventBatch, columns: &RecordBatch, seen: &Seen, out: &mut Outlet) {
-        let late = match self.copy(columns, seen) {
+    fn pass(&self, batch: EventBatch, columns: &RecordBatch, seen: &BatchTimes, out: &mut Outlet) {
+        let late = match self.copy_for_trunk(columns, seen) {
             Ok((copy, late)) => {
                 if copy.num_rows() > 0 {
                     out.to_trunk(LaneMessage::Batch(batch.clone().with_columns(copy)));
@@ -127,7 +127,11 @@ impl LaneHalf {
     }
 
     /// What the trunk reads of a batch, and the late rows that `where` selects.
-    fn copy(&self, columns: &RecordBatch, seen: &Seen) -> Result<(RecordBatch, Vec<usize>), ExprError> {
+    fn copy_for_trunk(
+        &self,
+        columns: &RecordBatch,
+        seen: &BatchTimes,
+    ) -> Result<(RecordBatch, Vec<usize>), ExprError> {
         let operator = &self.operator;
         let rows = selected(columns, operator)?;
         let is_selected = |row: usize| rows.as_ref().is_none_or(|rows| rows.value(row));
@@ -150,11 +154,11 @@ impl LaneHalf {
     }
 
     fn advance(&mut self, to: Watermark, out: &mut Outlet) {
-        if self.carries && self.watermark.is_idle() {
+        if self.brings_input && self.watermark.is_idle() {
             self.watermark.wake();
         }
         let watermark = self.watermark.raise(to);
-        if self.carries {
+        if self.brings_input {
             out.to_trunk(LaneMessage::Watermark(watermark));
         }
     }
@@ -166,7 +170,7 @@ impl Stage<LaneMessage> for LaneHalf {
             LaneMessage::Batch(batch) => self.batch(batch, out),
             LaneMessage::Watermark(watermark) => {
                 self.advance(watermark, out);
-                if watermark == Watermark::MAX && !self.carries {
+                if watermark == Watermark::MAX && !self.brings_input {
                     self.become_idle(Duration::ZERO, out);
                 }
                 out.forward(LaneMessage::Watermark(watermark));

@@ -32,7 +32,7 @@ pub(crate) struct TrunkHalf {
 
 /// Rows of one batch that are left out.
 #[derive(Default)]
-struct Outside {
+struct LeftOut {
     late: Vec<usize>,
     timeless: u64,
     refused_keys: u64,
@@ -88,22 +88,22 @@ impl TrunkHalf {
         let of_lane = lane.is_some() && operator.reads_derived();
         let mut clocks = operator.clocks.batch(columns, operator.clock.now_ms());
         let watermark = self.watermark.forwarded();
-        let mut outside = Outside::default();
+        let mut left_out = LeftOut::default();
         let mut key = String::new();
         for row in 0..columns.num_rows() {
             if rows_selected.as_ref().is_some_and(|rows| !rows.value(row)) {
                 continue;
             }
             let Some(time) = times.get(row) else {
-                outside.timeless += 1;
+                left_out.timeless += 1;
                 continue;
             };
             if of_lane && clocks.is_future(row, time) {
                 continue;
             }
-            // Of events the lane's half has judged that, by its own watermark, for which the trunk waits.
+            // Late events are left out on their lane, by its own watermark; the trunk waits for that.
             if operator.reads_derived() && Watermark(time) <= watermark {
-                outside.late.push(row);
+                left_out.late.push(row);
                 continue;
             }
             let truth = rows.truth(row);
@@ -121,14 +121,14 @@ impl TrunkHalf {
             };
             match self.keys.add(&key, || rows.key(row), event) {
                 Ok(()) => {}
-                Err(Refused::Keys) => outside.refused_keys += 1,
-                Err(Refused::Buffer) => outside.refused_buffer += 1,
+                Err(Refused::Keys) => left_out.refused_keys += 1,
+                Err(Refused::Buffer) => left_out.refused_buffer += 1,
             }
         }
         clocks.report_left_out();
-        outside.report(&operator, watermark);
-        self.gauges();
-        Ok(outside.late)
+        left_out.report(&operator, watermark);
+        self.set_gauges();
+        Ok(left_out.late)
     }
 
     /// Moves on as far as lanes and stages before say.
@@ -159,7 +159,7 @@ impl TrunkHalf {
                 "a key has too many partial matches: the oldest are dropped; shorten `within` or raise max_partial_matches"
             );
         }
-        self.gauges();
+        self.set_gauges();
         if advanced.found.is_empty() {
             return;
         }
@@ -186,7 +186,7 @@ impl TrunkHalf {
         self.emit(&advanced, out);
     }
 
-    fn lane_says(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
+    fn handle_lane(&mut self, lane: LaneId, message: LaneMessage, out: &mut Outlet) {
         match message {
             LaneMessage::Batch(batch) => self.input(batch, Some(lane), out),
             LaneMessage::Watermark(watermark) => {
@@ -202,14 +202,14 @@ impl TrunkHalf {
         }
     }
 
-    fn gauges(&self) {
+    fn set_gauges(&self) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.operator.metrics.keys.set(number(self.keys.len()));
         self.operator.metrics.buffered.set(number(self.keys.buffered()));
     }
 }
 
-impl Outside {
+impl LeftOut {
     fn report(&self, operator: &Operator, watermark: Watermark) {
         let (metrics, logs, id) = (&operator.metrics, &operator.logs, &operator.id);
         let now = operator.clock.now_ms();
@@ -249,7 +249,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.watermark.receiver_ready(&receiver);
                 self.advance(out);
             }
-            TrunkMessage::FromLane(lane, message) => self.lane_says(lane, message, out),
+            TrunkMessage::FromLane(lane, message) => self.handle_lane(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => {
                 for lane in lanes.iter().copied() {
                     if self.watermark.close(lane).is_some_and(|closed| !closed.has_ended) {

@@ -49,7 +49,7 @@ fn a_lane_waits_when_it_is_more_than_the_drift_ahead_of_the_slowest() {
     a.advance(Watermark(101));
     assert!(alignment.holds(A));
     assert!(!alignment.holds(B), "the slowest goes on");
-    assert!(!alignment.holds(C), "nobody knows it");
+    assert!(!alignment.holds(C), "it is unknown");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_lane_that_has_read_nothing_holds_the_others() {
 }
 
 #[test]
-fn an_idle_lane_that_is_ahead_waits_but_holds_nobody() {
+fn an_idle_lane_that_is_ahead_waits_but_holds_no_other() {
     let alignment = alignment(10);
     let a = at(&alignment, A, 100);
     let _b = at(&alignment, B, 50);

@@ -139,8 +139,8 @@ impl ShardWindows {
         }
     }
 
-    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: what the others brought would
-    /// fail, too, though nobody has taken it.
+    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: it would fail
+    /// what the others have brought, too, though their lanes have the same owner.
     pub fn fence(&self) -> Option<Fence> {
         let one = self.sources.as_ref().is_some_and(|sources| sources.len() == 1);
         self.fence.clone().filter(|_| one)

@@ -161,7 +161,7 @@ impl Exporter {
     }
 
     /// Gives up an export whose lane has another owner.
-    pub fn look(&mut self, at: usize) {
+    pub fn give_up_if_fenced(&mut self, at: usize) {
         let at = at % self.exports.len();
         let closed =
             self.exports[at].range.as_ref().is_some_and(|(route, ..)| route.ledger.is_written(0).is_err());

@@ -228,7 +228,7 @@ impl Gateway {
     pub fn export(&mut self, at: usize, fate: Fate, store: &mut Store) -> Result<Option<Insert>, String> {
         if !self.leased && self.fault != Some(Fault::InsertWithoutLease) && self.exporter.needs_lease(at) {
             self.asked = true;
-            self.exporter.look(at);
+            self.exporter.give_up_if_fenced(at);
             return Ok(None);
         }
         self.exporter.export(at, fate, store)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// A member of the group, from when it joined until it is expelled or leaves.
 pub type Session = u64;
 
-/// What a member is told.
+/// A rebalance, as a member hears of it.
 #[derive(Clone, Debug)]
 pub enum Rebalance {
     Assign(Vec<usize>),
@@ -28,7 +28,7 @@ pub struct Group {
     pub committed: Vec<Option<(i64, String)>>,
     owners: Vec<Option<Session>>,
     revoking: Vec<bool>,
-    told: BTreeMap<Session, VecDeque<Rebalance>>,
+    rebalances: BTreeMap<Session, VecDeque<Rebalance>>,
     next: Session,
 }
 
@@ -45,7 +45,7 @@ impl Group {
     pub fn join(&mut self) -> Session {
         self.next += 1;
         self.members.insert(self.next);
-        self.told.insert(self.next, VecDeque::new());
+        self.rebalances.insert(self.next, VecDeque::new());
         self.rebalance();
         self.next
     }
@@ -53,7 +53,7 @@ impl Group {
     /// The member has gone, whether it knows it or not.
     pub fn remove(&mut self, session: Session) {
         self.members.remove(&session);
-        self.told.remove(&session);
+        self.rebalances.remove(&session);
         for (owner, revoking) in self.owners.iter_mut().zip(&mut self.revoking) {
             if *owner == Some(session) {
                 (*owner, *revoking) = (None, false);
@@ -62,9 +62,9 @@ impl Group {
         self.rebalance();
     }
 
-    /// What the member is told next.
+    /// The next rebalance that the member hears of.
     pub fn next_for(&mut self, session: Session) -> Option<Rebalance> {
-        self.told.get_mut(&session)?.pop_front()
+        self.rebalances.get_mut(&session)?.pop_front()
     }
 
     /// The member does not use these partitions any more.
@@ -108,10 +108,10 @@ impl Group {
             }
         }
         for (session, partitions) in revoked {
-            self.told.entry(session).or_default().push_back(Rebalance::Revoke(partitions));
+            self.rebalances.entry(session).or_default().push_back(Rebalance::Revoke(partitions));
         }
         for (session, partitions) in assigned {
-            self.told.entry(session).or_default().push_back(Rebalance::Assign(partitions));
+            self.rebalances.entry(session).or_default().push_back(Rebalance::Assign(partitions));
         }
     }
 }

@@ -137,7 +137,7 @@ pub fn check(plan: &Plan, store: &Store) -> Result<(), String> {
             return Err(format!("record {} is not stored", record.id));
         }
         if !refused && store.dead_letters.contains(&record.id) {
-            return Err(format!("record {} is in the dead letters, and nobody has refused it", record.id));
+            return Err(format!("record {} is in the dead letters, and was not refused", record.id));
         }
         for window in windows_of(plan, *record).filter(|(_, _, end, _)| *end < LAST - 20_000) {
             add(&mut expected, window, Measures { count: 1, least: record.id, most: record.id });

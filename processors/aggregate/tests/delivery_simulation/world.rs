@@ -277,7 +277,7 @@ impl World<'_> {
             // The last one has all partitions again.
             self.gateways.iter_mut().skip(1).for_each(|gateway| gateway.stopping = true);
         }
-        let mut quiet = 0;
+        let mut idle_rounds = 0;
         for round in 0..ROUNDS {
             // Part of a range that has to be repeated as a whole waits for the rest until the deadline.
             let late = round >= PATIENCE && self.plan.mode != Mode::Orderly;
@@ -289,8 +289,8 @@ impl World<'_> {
                 any |= self.work(at, 4, late)?;
             }
             self.check_between()?;
-            quiet = if any { 0 } else { quiet + 1 };
-            if quiet == 4 {
+            idle_rounds = if any { 0 } else { idle_rounds + 1 };
+            if idle_rounds == 4 {
                 return store::check(self.plan, &self.store);
             }
         }

@@ -66,7 +66,7 @@ pub struct Reference {
     /// Times and durations, for the first and the last.
     timed: Vec<(i64, i64)>,
     oks: u64,
-    judged: u64,
+    with_status: u64,
     bytes: Vec<f64>,
     ok_bytes: Vec<f64>,
     sized: u64,
@@ -90,7 +90,7 @@ impl Reference {
         self.durations.extend(event.duration);
         self.timed.extend(event.duration.map(|duration| (event.time.unwrap(), duration)));
         if let Some(status) = &event.status {
-            self.judged += 1;
+            self.with_status += 1;
             self.oks += u64::from(status == "ok");
         }
         if let Some(bytes) = &event.bytes {
@@ -149,7 +149,7 @@ pub fn compare(row: &ResultRow, reference: &Reference) {
         ("small", reference.ok_bytes.iter().copied().reduce(f64::min)),
         ("total", total),
         ("mean", total.map(|total| total / bytes.len() as f64)),
-        ("good", (reference.judged > 0).then(|| reference.oks as f64 / reference.judged as f64)),
+        ("good", (reference.with_status > 0).then(|| reference.oks as f64 / reference.with_status as f64)),
         ("kinds", Some(reference.kinds.len() as f64)),
         ("pace", Some(reference.errors as f64 / seconds)),
     ];

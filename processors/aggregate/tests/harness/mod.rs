@@ -129,7 +129,7 @@ pub struct Run {
     trunk: Box<dyn Stage<TrunkMessage>>,
     /// Which windows have been delivered: what is taken and dropped.
     pub marks: Marks,
-    /// What the trunk emitted and nobody took yet.
+    /// Batches of the trunk that the test has not taken yet.
     pub emitted: Vec<EventBatch>,
     /// The watermarks that the trunk forwarded.
     pub watermarks: Vec<Watermark>,
@@ -161,7 +161,7 @@ impl Run {
         run
     }
 
-    /// Opens a lane that begins anew, or goes on from what has been delivered.
+    /// Opens a lane that begins, or goes on from what has been delivered.
     pub fn open(&mut self, lane: u64) {
         let windows = Arc::new(self.marks.delivered(Shard::default()));
         self.open_as(LaneStart { windows, ..LaneId(lane).into() });

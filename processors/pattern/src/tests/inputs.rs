@@ -189,7 +189,7 @@ fn the_trunk_drops_nothing_that_a_lane_sent() {
     trunk.lane(A, LaneMessage::Watermark(Watermark(1999)));
     let logs = batch(Signal::Logs, &[log(1999, "down", 9)], trunk.probe.ack());
     assert_eq!(trunk.lane(A, LaneMessage::Batch(logs)).len(), 0, "it passed on its lane");
-    assert_eq!(trunk.counted("late_events"), 0, "the lane has judged it");
+    assert_eq!(trunk.counted("late_events"), 0, "the lane has decided");
     assert_eq!((trunk.probe.open(), trunk.probe.count(Outcome::Failed)), (1, 0), "it waits");
 }
 
@@ -217,17 +217,17 @@ fn appended(batch: EventBatch, at: &[i64]) -> EventBatch {
 }
 
 /// The watermark that a lane tells after this batch, when the gateway's clock is at 0, and what is counted.
-fn told(settings: &str, batch: EventBatch) -> (Option<Watermark>, Telemetry) {
+fn watermark_of(settings: &str, batch: EventBatch) -> (Option<Watermark>, Telemetry) {
     let context = test_context();
     let telemetry = context.telemetry.clone();
     let processor = create(settings, context).unwrap_or_else(|problems| panic!("{problems}"));
     let mut out = Outlet::default();
     processor.lane_stage(&A.into()).unwrap().handle(LaneMessage::Batch(batch), &mut out);
-    let told = out.take_to_trunk().find_map(|message| match message {
+    let watermark = out.take_to_trunk().find_map(|message| match message {
         LaneMessage::Watermark(watermark) => Some(watermark),
         _ => None,
     });
-    (told, telemetry)
+    (watermark, telemetry)
 }
 
 #[test]
@@ -237,12 +237,12 @@ fn where_the_topic_keeps_append_times_these_bind_the_watermark_and_not_the_gatew
     // The second is of a host whose clock is 40 minutes ahead, the third of one that is two hours ahead.
     let lines = [log(day, "down", 9), log(day + 40 * 60_000, "up", 9), log(day + 2 * 3_600_000, "up", 9)];
     let logs = || batch(Signal::Logs, &lines, Ack::none());
-    let (watermark, telemetry) = told(&settings, appended(logs(), &[day, day + 100, day + 200]));
+    let (watermark, telemetry) = watermark_of(&settings, appended(logs(), &[day, day + 100, day + 200]));
     assert_eq!(watermark, Some(Watermark(day + 100 + 3_000 - 1_000 - 1)));
     assert_eq!((counted(&telemetry, "ahead_events"), counted(&telemetry, "future_events")), (1, 1));
     assert!(telemetry.encode().contains("weir_pattern_clock_behind_ms{processor=\"pattern\"} 0"));
 
-    let (watermark, telemetry) = told(&settings, logs());
+    let (watermark, telemetry) = watermark_of(&settings, logs());
     assert_eq!(watermark, None, "the gateway's clock is a day behind: nothing can be used");
     assert_eq!(counted(&telemetry, "future_events"), 3);
     assert!(telemetry.encode().contains("weir_pattern_clock_behind_ms{processor=\"pattern\"} 86400000"));

@@ -40,10 +40,10 @@ fn a_window_between_that_does_not_hit_breaks_next_and_not_followed_by() {
 #[test]
 fn keys_do_not_mix_and_null_is_a_key_of_its_own() {
     let mut trunk = Trunk::new(TWO_HITS);
-    let mut nobody = [window("x", 1000, 600), window("x", 2000, 600)];
-    nobody.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("service")));
+    let mut no_service = [window("x", 1000, 600), window("x", 2000, 600)];
+    no_service.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("service")));
     trunk.windows(&[window("a", 1000, 600), window("b", 2000, 600), window("", 2000, 600)]);
-    trunk.windows(&nobody);
+    trunk.windows(&no_service);
     assert_eq!(briefs(&trunk.watermark(1999)), ["- 999-1999"]);
 }
 
@@ -113,14 +113,14 @@ fn three_hits_are_two_matches_or_one_by_skip() {
 
 #[test]
 fn a_message_names_columns_steps_and_what_the_alarm_says() {
-    let template = r#"{{ rule }} ${service} {{ first_hit.slow }} then {{ value }} > {{ threshold }} at {{ second_hit.time }}, {{ events }} {{ window_size_ms }} {{ nobody }}"#;
+    let template = r#"{{ rule }} ${service} {{ first_hit.slow }} then {{ value }} > {{ threshold }} at {{ second_hit.time }}, {{ events }} {{ window_size_ms }} {{ no_service }}"#;
     let mut trunk =
         Trunk::new(&format!("{TWO_HITS}severity: mid\nmessage: \"{}\"\n", template.replace('$', "$$")));
     trunk.windows(&[window("pay", 1000, 600), window("pay", 2000, 700)]);
     let alarms = trunk.watermark(1999);
     assert_eq!(alarms[0]["message"], "two-hits pay 600 then 700 > 500 at 1970-01-01T00:00:01.999Z, 2 1000 ");
     assert_eq!(alarms[0]["severity"], "mid");
-    assert_eq!(trunk.counted("template_errors"), 1, "a name that is not there is told");
+    assert_eq!(trunk.counted("template_errors"), 1, "a missing name is counted");
 }
 
 #[test]
