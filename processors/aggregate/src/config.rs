@@ -30,7 +30,7 @@ const MOST_SLICES: i64 = 10_000;
 /// An `aggregate` section as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     window: WindowConfig,
     #[serde(default)]
     time: Option<String>,
@@ -130,7 +130,7 @@ fn default_max_groups() -> u32 {
 ///
 /// # Errors
 /// Everything that is wrong, each with its place.
-pub fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     let window = window(&mut check, &config.window, config.allowed_lateness);

@@ -14,24 +14,24 @@ use crate::window::{Slices, Windows};
 
 /// The parts of a configuration that make the meaning.
 #[derive(Clone, Copy)]
-pub struct Meaning<'a> {
+pub(crate) struct Meaning<'a> {
     /// The windows.
-    pub window: &'a Windows,
+    pub(crate) window: &'a Windows,
     /// The column of event times.
-    pub time: &'a str,
+    pub(crate) time: &'a str,
     /// The condition as written.
-    pub condition: Option<&'a str>,
+    pub(crate) condition: Option<&'a str>,
     /// What makes a group.
-    pub group_by: &'a [String],
+    pub(crate) group_by: &'a [String],
     /// The named measures as written.
-    pub measures: &'a BTreeMap<String, String>,
+    pub(crate) measures: &'a BTreeMap<String, String>,
     /// What is read.
-    pub signals: &'a [Signal],
+    pub(crate) signals: &'a [Signal],
 }
 
 impl Meaning<'_> {
     /// Eight hexadecimal digits.
-    pub fn fingerprint(&self) -> Arc<str> {
+    pub(crate) fn fingerprint(&self) -> Arc<str> {
         let mut hash = Hash::default();
         hash.part(&window(self.window));
         hash.part(self.time);

@@ -61,7 +61,7 @@ const HELD: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] =
+pub(crate) const METRICS: &[Metric] =
     &[LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, GROUPS, HELD];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -70,22 +70,22 @@ const fn counter(name: &'static str, help: &'static str) -> Metric {
 
 /// The counters of one operator.
 #[derive(Clone, Debug)]
-pub struct Metrics {
-    pub late: Counter,
-    pub clocks: ClockMetrics,
-    pub timeless: Counter,
-    pub overflow: Counter,
-    pub failed: Counter,
-    pub lost: Counter,
-    pub repeated: Counter,
+pub(crate) struct Metrics {
+    pub(crate) late: Counter,
+    pub(crate) clocks: ClockMetrics,
+    pub(crate) timeless: Counter,
+    pub(crate) overflow: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) repeated: Counter,
     groups: Gauge,
     /// For the alignment.
-    pub held: Gauge,
+    pub(crate) held: Gauge,
 }
 
 impl Metrics {
     /// The counters of the processor with this context.
-    pub fn new(context: &Context) -> Metrics {
+    pub(crate) fn new(context: &Context) -> Metrics {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         Metrics {
@@ -106,21 +106,21 @@ impl Metrics {
     }
 
     /// A stage's share of the groups in memory.
-    pub fn groups_gauge(&self) -> GroupsGauge {
+    pub(crate) fn groups_gauge(&self) -> GroupsGauge {
         GroupsGauge { groups: 0, gauge: self.groups.clone() }
     }
 }
 
 /// How many groups one stage has in memory. Dropping it takes them off the gauge.
 #[derive(Debug)]
-pub struct GroupsGauge {
+pub(crate) struct GroupsGauge {
     groups: usize,
     gauge: Gauge,
 }
 
 impl GroupsGauge {
     /// The stage has this many now.
-    pub fn set(&mut self, groups: usize) {
+    pub(crate) fn set(&mut self, groups: usize) {
         let change = signed(groups) - signed(self.groups);
         if change != 0 {
             self.gauge.inc_by(change);

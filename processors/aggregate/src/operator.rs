@@ -18,57 +18,57 @@ use crate::window::{Span, Windows};
 const LOG_INTERVAL: i64 = 10_000;
 
 /// A checked configuration with its services. Shared by all stages of one processor.
-pub struct Operator {
+pub(crate) struct Operator {
     /// The component's id: the column `operator`.
-    pub id: Arc<str>,
+    pub(crate) id: Arc<str>,
     /// The windows.
-    pub window: Windows,
+    pub(crate) window: Windows,
     /// What they mean.
-    pub fingerprint: Arc<str>,
+    pub(crate) fingerprint: Arc<str>,
     /// The column of event times.
-    pub time: String,
+    pub(crate) time: String,
     /// How far, in milliseconds, events may be behind the latest one of their lane.
-    pub out_of_orderness: i64,
+    pub(crate) out_of_orderness: i64,
     /// A lane without input for this long does not hold the others.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// What becomes of events that are ahead of their arrival.
-    pub clocks: EventClocks,
+    pub(crate) clocks: EventClocks,
     /// For how many milliseconds after its end a window still takes late events.
-    pub allowed_lateness: i64,
+    pub(crate) allowed_lateness: i64,
     /// What becomes of events that are later still.
-    pub late: LatePolicy,
+    pub(crate) late: LatePolicy,
     /// Keeps lanes together, with `max_drift`.
-    pub alignment: Option<Arc<Alignment>>,
+    pub(crate) alignment: Option<Arc<Alignment>>,
     /// How far the lanes of each shard have come.
-    pub watermarks: ShardWatermarks,
+    pub(crate) watermarks: ShardWatermarks,
     /// Which events are aggregated.
-    pub condition: Option<Expr>,
+    pub(crate) condition: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
-    pub group_by: Vec<String>,
+    pub(crate) group_by: Vec<String>,
     /// The named measures, in the order of their columns.
-    pub measures: Vec<(String, Measure)>,
+    pub(crate) measures: Vec<(String, Measure)>,
     /// The signals whose batches are read.
-    pub signals: Vec<Signal>,
+    pub(crate) signals: Vec<Signal>,
     /// The most groups in open windows, per stage. See [`Operator::max_states`].
-    pub max_groups: usize,
+    pub(crate) max_groups: usize,
     /// What is counted.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Wall-clock time.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// For each kind of trouble.
-    pub logs: Logs,
+    pub(crate) logs: Logs,
 }
 
 /// Limits of log lines.
-pub struct Logs {
+pub(crate) struct Logs {
     /// Groups beyond `max_groups`.
-    pub overflow: LogLimit,
+    pub(crate) overflow: LogLimit,
     /// Expressions that fail.
-    pub failed: LogLimit,
+    pub(crate) failed: LogLimit,
     /// Events that came too late.
-    pub late: LogLimit,
+    pub(crate) late: LogLimit,
     /// Events without a usable time.
-    pub timeless: LogLimit,
+    pub(crate) timeless: LogLimit,
 }
 
 impl Default for Logs {
@@ -80,7 +80,7 @@ impl Default for Logs {
 
 impl Operator {
     /// The state of a new group.
-    pub fn new_state(&self) -> GroupState {
+    pub(crate) fn new_state(&self) -> GroupState {
         let measures = self.measures.iter();
         GroupState {
             measures: measures
@@ -91,7 +91,7 @@ impl Operator {
     }
 
     /// The most groups that a stage may hold, counted once for each slice or session that they are in.
-    pub fn max_states(&self) -> usize {
+    pub(crate) fn max_states(&self) -> usize {
         let slices = match &self.window {
             Windows::Event(slices) | Windows::Processing(slices) => slices.per_window(),
             Windows::Session { .. } => 1,
@@ -101,7 +101,7 @@ impl Operator {
 
     /// Windows that began until a time are over so many milliseconds later. Of sessions: those that are left out because a
     /// part of them may be missing.
-    pub fn reach(&self) -> i64 {
+    pub(crate) fn reach(&self) -> i64 {
         match &self.window {
             Windows::Event(slices) | Windows::Processing(slices) => slices.longest(),
             Windows::Session { gap, .. } => gap.saturating_mul(2),
@@ -109,7 +109,7 @@ impl Operator {
     }
 
     /// Counts events that are late for every window and warns.
-    pub fn note_late(&self, events: u64, window: Span, watermark: Watermark) {
+    pub(crate) fn note_late(&self, events: u64, window: Span, watermark: Watermark) {
         if events == 0 {
             return;
         }
@@ -124,7 +124,7 @@ impl Operator {
     }
 
     /// Counts events folded into the overflow group and warns.
-    pub fn note_overflow(&self, events: u64) {
+    pub(crate) fn note_overflow(&self, events: u64) {
         if events == 0 {
             return;
         }

@@ -22,10 +22,10 @@ const DEFAULT_MEASURES: [&str; 11] = [
 ];
 
 /// Columns of `Windows` that the data model has and this operator does not write (yet).
-pub const RESERVED: [&str; 2] = ["revision", "shard"];
+pub(crate) const RESERVED: [&str; 2] = ["revision", "shard"];
 
 /// The columns of the results of an operator with these group-by columns and named measures.
-pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef {
+pub(crate) fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef {
     let fixed =
         |name: &str| schema::fixed(Signal::Windows).find(name).map(|(_, field)| field.as_ref().clone());
     let mut fields: Vec<Field> =
@@ -44,6 +44,6 @@ pub fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef 
 }
 
 /// Whether results have this column whatever the configuration.
-pub fn is_reserved(name: &str) -> bool {
+pub(crate) fn is_reserved(name: &str) -> bool {
     schema::is_fixed(Signal::Windows, name) || DEFAULT_MEASURES.contains(&name) || RESERVED.contains(&name)
 }

@@ -45,7 +45,7 @@ const STATES: usize = 9;
 ///
 /// # Errors
 /// When Arrow does not take the columns: more than 2 GiB of state.
-pub fn write<'a>(
+pub(crate) fn write<'a>(
     keys: usize,
     groups: &(impl ExactSizeIterator<Item = (Span, &'a Key, &'a GroupState)> + Clone),
 ) -> Result<RecordBatch, ArrowError> {
@@ -102,7 +102,7 @@ pub fn write<'a>(
 ///
 /// # Errors
 /// Never, for a batch keeps its columns.
-pub fn restrict(columns: RecordBatch, from: i64) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn restrict(columns: RecordBatch, from: i64) -> Result<RecordBatch, ArrowError> {
     if from == i64::MIN {
         return Ok(columns);
     }
@@ -125,7 +125,7 @@ fn layout(keys: usize) -> Schema {
 }
 
 /// Reads a partial result row by row.
-pub struct Partial<'a> {
+pub(crate) struct Partial<'a> {
     batch: &'a RecordBatch,
     keys: usize,
     bounds: [&'a TimestampNanosecondArray; BOUNDS],
@@ -137,7 +137,7 @@ pub struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     /// Opens a batch with this many key columns. `None` when it has no rows.
-    pub fn open(batch: &'a RecordBatch, keys: usize) -> Result<Option<Partial<'a>>, Malformed> {
+    pub(crate) fn open(batch: &'a RecordBatch, keys: usize) -> Result<Option<Partial<'a>>, Malformed> {
         let wrong = Malformed("its columns are not those of a partial result of this operator and version");
         let version = batch.schema_ref().metadata().get(VERSION_KEY).map(String::as_str);
         if version != Some(VERSION) || batch.num_columns() != BOUNDS + keys + STATES {
@@ -173,7 +173,7 @@ impl<'a> Partial<'a> {
     }
 
     /// The slice or the fragment of a row.
-    pub fn span(&self, row: usize) -> Span {
+    pub(crate) fn span(&self, row: usize) -> Span {
         Span { start: floor_ms(self.bounds[0].value(row)), end: floor_ms(self.bounds[1].value(row)) }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Partial<'a> {
     ///
     /// # Errors
     /// When they are of several.
-    pub fn slice(&self) -> Result<Span, Malformed> {
+    pub(crate) fn slice(&self) -> Result<Span, Malformed> {
         let first = self.span(0);
         if (1..self.rows()).any(|row| self.span(row) != first) {
             return Err(Malformed("it holds more than one slice"));
@@ -193,23 +193,23 @@ impl<'a> Partial<'a> {
     ///
     /// # Errors
     /// When that is no time.
-    pub fn from(&self) -> Result<i64, Malformed> {
+    pub(crate) fn from(&self) -> Result<i64, Malformed> {
         let Some(text) = self.batch.schema_ref().metadata().get(FROM_KEY) else { return Ok(i64::MIN) };
         text.parse().map_err(|_| Malformed("the first window that it counts in is no time"))
     }
 
     /// The number of groups.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.batch.num_rows()
     }
 
     /// The key columns.
-    pub fn keys(&self) -> Vec<Option<ArrayRef>> {
+    pub(crate) fn keys(&self) -> Vec<Option<ArrayRef>> {
         self.batch.columns()[BOUNDS..BOUNDS + self.keys].iter().cloned().map(Some).collect()
     }
 
     /// The number of events of a row.
-    pub fn count(&self, row: usize) -> u64 {
+    pub(crate) fn count(&self, row: usize) -> u64 {
         self.unsigned(0, row)
     }
 
@@ -217,12 +217,12 @@ impl<'a> Partial<'a> {
     ///
     /// # Errors
     /// When one of them is malformed.
-    pub fn states(&self, new: &dyn Fn() -> GroupState) -> Result<Vec<GroupState>, Malformed> {
+    pub(crate) fn states(&self, new: &dyn Fn() -> GroupState) -> Result<Vec<GroupState>, Malformed> {
         (0..self.rows()).map(|row| self.state(row, new())).collect()
     }
 
     /// Reads a row. `state` is that of a new group.
-    pub fn state(&self, row: usize, mut state: GroupState) -> Result<GroupState, Malformed> {
+    pub(crate) fn state(&self, row: usize, mut state: GroupState) -> Result<GroupState, Malformed> {
         state.count = self.count(row);
         state.with_status = self.unsigned(1, row);
         state.errors = self.unsigned(2, row);

@@ -20,7 +20,7 @@ use crate::window::Windows;
 struct Aggregate(Arc<Operator>);
 
 /// Reads and checks the settings.
-pub fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
+pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
     Ok(Box::new(Aggregate(Arc::new(config::read(settings, context)?))))
 }
 

@@ -6,7 +6,7 @@ use crate::group::key::{Key, KeyHasher, KeyRows};
 
 /// Groups in the order in which they were first seen, with a table to find them.
 #[derive(Debug)]
-pub struct Groups<S> {
+pub(crate) struct Groups<S> {
     table: HashTable<u32>,
     entries: Vec<Entry<S>>,
 }
@@ -20,7 +20,7 @@ struct Entry<S> {
 
 /// Whether a group may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupLimit {
+pub(crate) enum GroupLimit {
     /// One more may be added.
     Below,
     /// Only the overflow group may be added, for this many group-by columns.
@@ -29,7 +29,7 @@ pub enum GroupLimit {
 
 /// Where a row belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub(crate) enum Slot {
     /// The group with the row's key, which was there.
     Existing(usize),
     /// A new group with the row's key.
@@ -46,22 +46,22 @@ impl<S> Default for Groups<S> {
 
 impl<S> Groups<S> {
     /// The number of groups.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The keys and states, in order of arrival.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &S)> + Clone {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &S)> + Clone {
         self.entries.iter().map(|entry| (&entry.key, &entry.state))
     }
 
     /// The key of a group by its index.
-    pub fn key(&self, index: usize) -> Option<&Key> {
+    pub(crate) fn key(&self, index: usize) -> Option<&Key> {
         self.entries.get(index).map(|entry| &entry.key)
     }
 
     /// Removes the groups for which `keep` is false. The indices of the others change.
-    pub fn retain(&mut self, mut keep: impl FnMut(&S) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&S) -> bool) {
         let entries = std::mem::take(&mut self.entries);
         self.table = HashTable::new();
         for entry in entries {
@@ -72,12 +72,12 @@ impl<S> Groups<S> {
     }
 
     /// The state of a group by its index.
-    pub fn state(&mut self, index: usize) -> Option<&mut S> {
+    pub(crate) fn state(&mut self, index: usize) -> Option<&mut S> {
         self.entries.get_mut(index).map(|entry| &mut entry.state)
     }
 
     /// Finds the group of a row, or makes it when there may be one more. Copies the key only when the group is new.
-    pub fn slot(
+    pub(crate) fn slot(
         &mut self,
         rows: &KeyRows<'_>,
         row: usize,
@@ -95,7 +95,7 @@ impl<S> Groups<S> {
     }
 
     /// The group of a row, if it is there.
-    pub fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<usize> {
+    pub(crate) fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<usize> {
         let hash = rows.hash(row);
         let entries = &self.entries;
         let same = |index: &u32| {
@@ -107,12 +107,12 @@ impl<S> Groups<S> {
     }
 
     /// Makes the group of a row, which is not there.
-    pub fn add(&mut self, rows: &KeyRows<'_>, row: usize, state: S) -> usize {
+    pub(crate) fn add(&mut self, rows: &KeyRows<'_>, row: usize, state: S) -> usize {
         self.insert(rows.hash(row), rows.key(row), state)
     }
 
     /// The overflow group for this many group-by columns; it is made when it is not there.
-    pub fn overflow(&mut self, columns: usize, hasher: &KeyHasher, new: impl FnOnce() -> S) -> usize {
+    pub(crate) fn overflow(&mut self, columns: usize, hasher: &KeyHasher, new: impl FnOnce() -> S) -> usize {
         let key = Key::overflow(columns);
         let hash = hasher.key(&key);
         let entries = &self.entries;

@@ -12,13 +12,13 @@ use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
 /// What every group-by column of the group holds that takes what `max_groups` does not allow.
-pub const OVERFLOW: &str = "__overflow__";
+pub(crate) const OVERFLOW: &str = "__overflow__";
 
 const NULL_HASH: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The key of one group, copied from the batch in which it was first seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     text: Box<str>,
     /// Where each column's text ends, and whether it is there at all.
     ends: Box<[(u32, bool)]>,
@@ -26,7 +26,7 @@ pub struct Key {
 
 impl Key {
     /// A key of these columns.
-    pub fn new<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> Key {
+    pub(crate) fn new<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> Key {
         let mut text = String::new();
         let ends = parts
             .map(|part| {
@@ -39,12 +39,12 @@ impl Key {
     }
 
     /// The key of the overflow group.
-    pub fn overflow(columns: usize) -> Key {
+    pub(crate) fn overflow(columns: usize) -> Key {
         Key::new(std::iter::repeat_n(Some(OVERFLOW), columns))
     }
 
     /// The text of each column; `None` for NULL.
-    pub fn parts(&self) -> impl Iterator<Item = Option<&str>> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Option<&str>> {
         let mut start = 0;
         self.ends.iter().map(move |(end, there)| {
             let range = start..*end as usize;
@@ -69,11 +69,11 @@ impl PartialOrd for Key {
 
 /// Hashes keys. One per stage: the seed differs from stage to stage and changes no result.
 #[derive(Clone, Debug, Default)]
-pub struct KeyHasher(RandomState);
+pub(crate) struct KeyHasher(RandomState);
 
 impl KeyHasher {
     /// The hash of a key, equal to that of the rows which have it.
-    pub fn key(&self, key: &Key) -> u64 {
+    pub(crate) fn key(&self, key: &Key) -> u64 {
         key.parts().fold(0, |hash, part| combine(hash, self.part(part)))
     }
 
@@ -89,7 +89,7 @@ fn combine(hash: u64, part: u64) -> u64 {
 /// The group-by columns of a batch, as text. `None` where the batch lacks the column: NULL in every row.
 ///
 /// Numbers, times and truth values are written as text, once per batch.
-pub fn columns(batch: &RecordBatch, names: &[String]) -> Vec<Option<ArrayRef>> {
+pub(crate) fn columns(batch: &RecordBatch, names: &[String]) -> Vec<Option<ArrayRef>> {
     let column = |name: &String| {
         let array = batch.column_by_name(name)?;
         if TextColumn::new(array).is_some() { Some(array.clone()) } else { cast(array, &schema::text()).ok() }
@@ -98,7 +98,7 @@ pub fn columns(batch: &RecordBatch, names: &[String]) -> Vec<Option<ArrayRef>> {
 }
 
 /// Reads the keys of rows without copying them. Texts in a dictionary are hashed once per batch.
-pub struct KeyRows<'a> {
+pub(crate) struct KeyRows<'a> {
     hasher: &'a KeyHasher,
     columns: Vec<Column<'a>>,
 }
@@ -111,7 +111,7 @@ struct Column<'a> {
 
 impl<'a> KeyRows<'a> {
     /// Reads the keys from `columns`, made by [`columns`].
-    pub fn new(columns: &'a [Option<ArrayRef>], hasher: &'a KeyHasher, rows: usize) -> KeyRows<'a> {
+    pub(crate) fn new(columns: &'a [Option<ArrayRef>], hasher: &'a KeyHasher, rows: usize) -> KeyRows<'a> {
         let column = |array: &'a Option<ArrayRef>| {
             let text = array.as_ref().and_then(TextColumn::new);
             let hashes = text.map(|text| dictionary_hashes(&text, hasher, rows)).unwrap_or_default();
@@ -121,17 +121,17 @@ impl<'a> KeyRows<'a> {
     }
 
     /// The hash of a row's key.
-    pub fn hash(&self, row: usize) -> u64 {
+    pub(crate) fn hash(&self, row: usize) -> u64 {
         self.columns.iter().fold(0, |hash, column| combine(hash, column.hash(row, self.hasher)))
     }
 
     /// Whether a row has this key.
-    pub fn matches(&self, row: usize, key: &Key) -> bool {
+    pub(crate) fn matches(&self, row: usize, key: &Key) -> bool {
         self.columns.iter().zip(key.parts()).all(|(column, part)| column.get(row) == part)
     }
 
     /// Copies a row's key.
-    pub fn key(&self, row: usize) -> Key {
+    pub(crate) fn key(&self, row: usize) -> Key {
         Key::new(self.columns.iter().map(|column| column.get(row)))
     }
 }

@@ -1,4 +1,4 @@
 //! Groups: their keys, and the table that finds them.
 
-pub mod groups;
-pub mod key;
+pub(crate) mod groups;
+pub(crate) mod key;

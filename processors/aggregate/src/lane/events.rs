@@ -16,7 +16,7 @@ use crate::state::distinct;
 use crate::state::measure::Value;
 
 /// The rows of one batch, ready to be added to groups.
-pub struct Events<'a> {
+pub(crate) struct Events<'a> {
     times: Option<TimestampNanosecondArray>,
     selected: Selected,
     durations: Option<Int64Array>,
@@ -62,7 +62,7 @@ enum Values {
 
 impl<'a> Events<'a> {
     /// Reads a batch of `signal`.
-    pub fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
+    pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
         let mut failures = Failures::default();
         let selected = match &operator.condition {
             None => Selected::All,
@@ -104,18 +104,18 @@ impl<'a> Events<'a> {
     }
 
     /// The rows on which expressions failed.
-    pub fn failures(&self) -> &Failures {
+    pub(crate) fn failures(&self) -> &Failures {
         &self.failures
     }
 
     /// The time of a row in nanoseconds; `None` when NULL.
-    pub fn time(&self, row: usize) -> Option<i64> {
+    pub(crate) fn time(&self, row: usize) -> Option<i64> {
         let times = self.times.as_ref()?;
         times.is_valid(row).then(|| times.value(row))
     }
 
     /// Whether `where` holds for a row.
-    pub fn is_selected(&self, row: usize) -> bool {
+    pub(crate) fn is_selected(&self, row: usize) -> bool {
         match &self.selected {
             Selected::All => true,
             Selected::Some(rows) => rows.value(row),
@@ -124,7 +124,7 @@ impl<'a> Events<'a> {
     }
 
     /// Adds a row to its group. `time` is in nanoseconds.
-    pub fn add(&self, row: usize, time: i64, state: &mut GroupState) {
+    pub(crate) fn add(&self, row: usize, time: i64, state: &mut GroupState) {
         state.count = state.count.saturating_add(1);
         if self.with_status {
             state.with_status = state.with_status.saturating_add(1);

@@ -10,22 +10,22 @@ use crate::operator::Operator;
 use crate::window::Span;
 
 /// One batch, ready to be added.
-pub struct BatchInput<'a> {
+pub(crate) struct BatchInput<'a> {
     /// The configuration.
-    pub operator: &'a Operator,
+    pub(crate) operator: &'a Operator,
     /// The keys of its rows.
-    pub rows: &'a KeyRows<'a>,
+    pub(crate) rows: &'a KeyRows<'a>,
     /// What the keys are hashed with.
-    pub hasher: &'a KeyHasher,
+    pub(crate) hasher: &'a KeyHasher,
     /// The columns of its rows.
-    pub events: &'a Events<'a>,
+    pub(crate) events: &'a Events<'a>,
     /// Its inputs.
-    pub ack: &'a Ack,
+    pub(crate) ack: &'a Ack,
 }
 
 /// Where an event goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assignment {
+pub(crate) enum Assignment {
     /// It has a window.
     InWindow,
     /// It is between two windows.
@@ -37,4 +37,4 @@ pub enum Assignment {
 }
 
 /// A partial result for the trunk, and the inputs that wait for it.
-pub type PartialResult = (Result<RecordBatch, ArrowError>, Held);
+pub(crate) type PartialResult = (Result<RecordBatch, ArrowError>, Held);

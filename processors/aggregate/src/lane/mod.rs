@@ -44,7 +44,7 @@ use crate::operator::Operator;
 use crate::window::{NANOS, Span, Windows, floor_ms};
 
 /// The stage.
-pub struct LaneHalf {
+pub(crate) struct LaneHalf {
     operator: Arc<Operator>,
     hasher: KeyHasher,
     open: OpenWindows,
@@ -83,7 +83,7 @@ struct LeftOut {
 
 impl LaneHalf {
     /// A lane's half of this operator.
-    pub fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
+    pub(crate) fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
         let delivered = start.watermark(&operator.id);
         // What is read again of a session that was open then lies before that watermark, each event on its own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { delivered };

@@ -9,7 +9,7 @@ use crate::operator::Operator;
 use crate::window::{Cells, Windows};
 
 /// The windows of a lane, by kind.
-pub enum OpenWindows {
+pub(crate) enum OpenWindows {
     /// Windows at fixed places.
     Slices(OpenSlices),
     /// Sessions.
@@ -18,7 +18,7 @@ pub enum OpenWindows {
 
 impl OpenWindows {
     /// Nothing yet.
-    pub fn new(operator: &Operator) -> OpenWindows {
+    pub(crate) fn new(operator: &Operator) -> OpenWindows {
         match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 OpenWindows::Slices(OpenSlices::new(slices.clone(), operator.allowed_lateness))
@@ -32,14 +32,14 @@ impl OpenWindows {
     }
 
     /// The next events are of another batch.
-    pub fn start_batch(&mut self) {
+    pub(crate) fn start_batch(&mut self) {
         if let OpenWindows::Slices(slices) = self {
             slices.start_batch();
         }
     }
 
     /// Where an event at `time` (milliseconds) goes when the lane has come to this watermark.
-    pub fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
+    pub(crate) fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
         match self {
             OpenWindows::Slices(slices) => slices.assign(time, watermark),
             OpenWindows::Sessions(sessions) => sessions.assign(time, watermark),
@@ -47,7 +47,7 @@ impl OpenWindows {
     }
 
     /// Adds the row that was assigned last, when it is [`Assignment::InWindow`]. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
+    pub(crate) fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
         match self {
             OpenWindows::Slices(slices) => slices.add(input, row, nanos),
             OpenWindows::Sessions(sessions) => sessions.add(input, row, time, nanos),
@@ -55,7 +55,7 @@ impl OpenWindows {
     }
 
     /// Takes what the trunk must have before this watermark of the lane.
-    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
+    pub(crate) fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
         match self {
             OpenWindows::Slices(slices) => slices.take_due(watermark, keys),
             OpenWindows::Sessions(sessions) => sessions.take_due(watermark, keys).into_iter().collect(),
@@ -63,7 +63,7 @@ impl OpenWindows {
     }
 
     /// How many groups are held, counted once for each slice or session.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         match self {
             OpenWindows::Slices(slices) => slices.groups(),
             OpenWindows::Sessions(sessions) => sessions.fragments(),

@@ -26,7 +26,7 @@ const FEW: usize = 64;
 type Fragments = BTreeMap<i64, Box<Fragment>>;
 
 /// The fragments of all groups.
-pub struct OpenSessions {
+pub(crate) struct OpenSessions {
     gap: i64,
     lateness: i64,
     cells: Cells,
@@ -48,18 +48,18 @@ struct Fragment {
 
 impl OpenSessions {
     /// Sessions that end when nothing came for `gap` milliseconds, and are closed for good `lateness` later.
-    pub fn new(gap: i64, lateness: i64, cells: Cells) -> OpenSessions {
+    pub(crate) fn new(gap: i64, lateness: i64, cells: Cells) -> OpenSessions {
         let due = BinaryHeap::new();
         OpenSessions { gap, lateness, cells, groups: Groups::default(), busy: 0, fragments: 0, due }
     }
 
     /// How many there are.
-    pub fn fragments(&self) -> usize {
+    pub(crate) fn fragments(&self) -> usize {
         self.fragments
     }
 
     /// Every event has a session: at least its own, which ends `gap` later. It is late when the lane's watermark has closed that.
-    pub fn assign(&self, time: i64, watermark: Watermark) -> Assignment {
+    pub(crate) fn assign(&self, time: i64, watermark: Watermark) -> Assignment {
         let fits = |time: &i64| time.checked_mul(NANOS).is_some();
         match time.checked_add(self.gap).filter(|end| fits(end) && fits(&time)) {
             None => Assignment::OutOfRange,
@@ -71,7 +71,7 @@ impl OpenSessions {
     }
 
     /// Adds a row. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
+    pub(crate) fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
         let BatchInput { operator, rows, hasher, events, ack } = *input;
         let span = Span { start: time, end: time.saturating_add(self.gap) };
         let columns = operator.group_by.len();
@@ -99,7 +99,7 @@ impl OpenSessions {
     }
 
     /// Takes the fragments that the trunk must have before this watermark of the lane.
-    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Option<PartialResult> {
+    pub(crate) fn take_due(&mut self, watermark: Watermark, keys: usize) -> Option<PartialResult> {
         // One that starts where a session ends joins it.
         let limit = watermark.0.saturating_add(1);
         let mut partials: Vec<(usize, Fragment)> = Vec::new();

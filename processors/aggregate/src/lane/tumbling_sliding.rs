@@ -10,7 +10,7 @@ use crate::state::GroupState;
 use crate::window::{SliceAt, Slices, Span};
 
 /// Open slices, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
-pub struct OpenSlices {
+pub(crate) struct OpenSlices {
     slices: Slices,
     lateness: i64,
     open: Vec<OpenSlice>,
@@ -43,22 +43,22 @@ struct Cursor {
 
 impl OpenSlices {
     /// None yet. A window takes late events for `lateness` milliseconds after its end.
-    pub fn new(slices: Slices, lateness: i64) -> OpenSlices {
+    pub(crate) fn new(slices: Slices, lateness: i64) -> OpenSlices {
         OpenSlices { slices, lateness, open: Vec::new(), groups: 0, cursor: None }
     }
 
     /// Groups in all slices.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.groups
     }
 
     /// The next events are of another batch.
-    pub fn start_batch(&mut self) {
+    pub(crate) fn start_batch(&mut self) {
         self.cursor = None;
     }
 
     /// Where an event at `time` goes when the lane has come to this watermark.
-    pub fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
+    pub(crate) fn assign(&mut self, time: i64, watermark: Watermark) -> Assignment {
         if let Some(cursor) = &self.cursor
             && cursor.closes_at > watermark.0
             && cursor.span.holds(time)
@@ -97,7 +97,7 @@ impl OpenSlices {
     }
 
     /// Adds the row that was assigned last. Whether it went into the overflow group.
-    pub fn add(&mut self, input: &BatchInput<'_>, row: usize, nanos: i64) -> bool {
+    pub(crate) fn add(&mut self, input: &BatchInput<'_>, row: usize, nanos: i64) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let at = cursor.at.unwrap_or_else(|| {
             let at = self.open(cursor.span, cursor.from);
@@ -135,7 +135,7 @@ impl OpenSlices {
     }
 
     /// Takes the slices that are over at this watermark.
-    pub fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
+    pub(crate) fn take_due(&mut self, watermark: Watermark, keys: usize) -> Vec<PartialResult> {
         self.cursor = None;
         let over = self.open.partition_point(|slice| slice.span.is_over(watermark));
         let partials = self.open.drain(..over).map(|slice| {

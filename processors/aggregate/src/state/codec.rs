@@ -5,10 +5,10 @@
 /// Bytes that are no state of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the state of a partial result is malformed: {0}")]
-pub struct Malformed(pub &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Appends an unsigned integer, 7 bits a byte, the lowest first.
-pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -17,27 +17,27 @@ pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a signed integer: its sign becomes the lowest bit.
-pub fn put_i64(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
     put_u64(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
 /// Appends a float, 8 bytes.
-pub fn put_f64(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn put_f64(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// Reads what the `put` functions wrote.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Reads from the start of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader(bytes)
     }
 
     /// An unsigned integer.
-    pub fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -54,20 +54,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A signed integer.
-    pub fn i64(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
         let value = self.u64()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
     /// A float that is a number.
-    pub fn f64(&mut self) -> Result<f64, Malformed> {
+    pub(crate) fn f64(&mut self) -> Result<f64, Malformed> {
         let bytes = self.bytes(8)?;
         let value = bytes.try_into().map(f64::from_le_bytes).map_err(|_| Malformed("it ends early"))?;
         if value.is_finite() { Ok(value) } else { Err(Malformed("a float is not finite")) }
     }
 
     /// The number of items that follow, each at least `size` bytes long.
-    pub fn length(&mut self, size: usize) -> Result<usize, Malformed> {
+    pub(crate) fn length(&mut self, size: usize) -> Result<usize, Malformed> {
         let length = usize::try_from(self.u64()?).map_err(|_| Malformed("a length is too large"))?;
         if length.saturating_mul(size) > self.0.len() {
             return Err(Malformed("a length is larger than what follows"));
@@ -76,21 +76,21 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
-    pub fn byte(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
         let (first, rest) = self.0.split_first().ok_or(Malformed("it ends early"))?;
         self.0 = rest;
         Ok(*first)
     }
 
     /// This many bytes.
-    pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed("it ends early"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// Checks that nothing is left.
-    pub fn end(self) -> Result<(), Malformed> {
+    pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes follow its end")) }
     }
 }

@@ -15,7 +15,7 @@ const HIGHEST: u8 = (64 - INDEX_BITS + 1) as u8;
 
 /// A set of hashes, or a sketch of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Distinct {
+pub(crate) enum Distinct {
     /// The hashes, in rising order.
     Exact(Vec<u64>),
     /// The registers.
@@ -29,7 +29,7 @@ impl Default for Distinct {
 }
 
 /// The hash of a value's text: FNV-1a with the finaliser of MurmurHash3. The same on every machine and in every run.
-pub fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in text.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -41,7 +41,7 @@ pub fn hash(text: &str) -> u64 {
 
 impl Distinct {
     /// Adds a value by its [`hash`].
-    pub fn add(&mut self, hash: u64) {
+    pub(crate) fn add(&mut self, hash: u64) {
         match self {
             Distinct::Exact(hashes) => {
                 if let Err(at) = hashes.binary_search(&hash) {
@@ -58,7 +58,7 @@ impl Distinct {
     }
 
     /// Adds every value that `other` has.
-    pub fn merge(&mut self, other: &Distinct) {
+    pub(crate) fn merge(&mut self, other: &Distinct) {
         match (&mut *self, other) {
             (_, Distinct::Exact(hashes)) => hashes.iter().for_each(|hash| self.add(*hash)),
             (Distinct::Sketch(registers), Distinct::Sketch(others)) => {
@@ -75,12 +75,12 @@ impl Distinct {
     }
 
     /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Distinct::Exact(hashes) if hashes.is_empty())
     }
 
     /// The number of different values, rounded to a whole one.
-    pub fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         match self {
             Distinct::Exact(hashes) => hashes.len() as f64,
             Distinct::Sketch(registers) => estimate(registers).round(),
@@ -88,7 +88,7 @@ impl Distinct {
     }
 
     /// Appends the bytes: 0, the number of hashes and the hashes; or 1 and the registers.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Distinct::Exact(hashes) => {
                 out.push(0);
@@ -103,7 +103,7 @@ impl Distinct {
     }
 
     /// Reads the bytes.
-    pub fn read(reader: &mut Reader<'_>) -> Result<Distinct, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Distinct, Malformed> {
         match reader.byte()? {
             0 => {
                 let length = reader.length(8)?;

@@ -16,24 +16,24 @@ const MAX_PARTS: usize = 64;
 
 /// An exact sum of finite floats.
 #[derive(Clone, Debug, Default)]
-pub struct ExactSum {
+pub(crate) struct ExactSum {
     /// Not overlapping, in rising order of magnitude, no zero.
     parts: Vec<f64>,
 }
 
 impl ExactSum {
     /// Adds a finite term.
-    pub fn add(&mut self, term: f64) {
+    pub(crate) fn add(&mut self, term: f64) {
         self.add_part(term.clamp(-LARGEST, LARGEST));
     }
 
     /// Adds everything that `other` added.
-    pub fn merge(&mut self, other: &ExactSum) {
+    pub(crate) fn merge(&mut self, other: &ExactSum) {
         other.parts.iter().for_each(|part| self.add_part(*part));
     }
 
     /// Takes out everything that `other` added, as exactly.
-    pub fn subtract(&mut self, other: &ExactSum) {
+    pub(crate) fn subtract(&mut self, other: &ExactSum) {
         other.parts.iter().for_each(|part| self.add_part(-*part));
     }
 
@@ -54,7 +54,7 @@ impl ExactSum {
     }
 
     /// The sum, rounded once to the nearest float.
-    pub fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         let mut parts = self.parts.iter().rev().copied();
         let Some(mut high) = parts.next() else { return 0.0 };
         let mut low = 0.0;
@@ -77,13 +77,13 @@ impl ExactSum {
     }
 
     /// Appends the bytes: the number of entries, then the entries.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.parts.len() as u64);
         self.parts.iter().for_each(|part| put_f64(out, *part));
     }
 
     /// Reads the bytes.
-    pub fn read(reader: &mut Reader<'_>) -> Result<ExactSum, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<ExactSum, Malformed> {
         let length = reader.length(8)?;
         if length > MAX_PARTS {
             return Err(Malformed("a sum has too many parts"));

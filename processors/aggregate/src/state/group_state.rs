@@ -7,39 +7,39 @@ use crate::state::histogram::{self, Histogram, Share};
 use crate::state::measure::MeasureState;
 
 /// The percentiles of durations, in the order of their columns.
-pub const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
+pub(crate) const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
 
 /// The default measures and the named ones.
 #[derive(Clone, Debug, Default)]
-pub struct GroupState {
+pub(crate) struct GroupState {
     /// Events.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Events of a signal that has `status`. `error_count` and `success_rate` speak of these.
-    pub with_status: u64,
+    pub(crate) with_status: u64,
     /// Events with `status` = `error`.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// The durations of the events that have one.
-    pub durations: Durations,
+    pub(crate) durations: Durations,
     /// The named measures, in the order of the configuration.
-    pub measures: Box<[MeasureState]>,
+    pub(crate) measures: Box<[MeasureState]>,
 }
 
 /// Durations in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
+pub(crate) struct Durations {
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Their sum.
-    pub sum: i128,
+    pub(crate) sum: i128,
     /// The smallest and the largest.
-    pub range: Option<(i64, i64)>,
+    pub(crate) range: Option<(i64, i64)>,
     /// Their distribution; negative ones count as 0 here, and only here.
-    pub histogram: Histogram,
+    pub(crate) histogram: Histogram,
 }
 
 impl GroupState {
     /// Adds what `other` has.
-    pub fn merge(&mut self, other: &GroupState) {
+    pub(crate) fn merge(&mut self, other: &GroupState) {
         self.count = self.count.saturating_add(other.count);
         self.with_status = self.with_status.saturating_add(other.with_status);
         self.errors = self.errors.saturating_add(other.errors);
@@ -52,7 +52,7 @@ impl GroupState {
 
 impl Durations {
     /// Adds one duration.
-    pub fn add(&mut self, duration: i64) {
+    pub(crate) fn add(&mut self, duration: i64) {
         self.count = self.count.saturating_add(1);
         self.sum = self.sum.saturating_add(i128::from(duration));
         let (least, most) = self.range.unwrap_or((duration, duration));
@@ -61,7 +61,7 @@ impl Durations {
     }
 
     /// Adds what `other` has.
-    pub fn merge(&mut self, other: &Durations) {
+    pub(crate) fn merge(&mut self, other: &Durations) {
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         self.widen(other.range);
@@ -69,12 +69,12 @@ impl Durations {
     }
 
     /// The mean. `None` without durations.
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
     /// Covers this range too.
-    pub fn widen(&mut self, range: Option<(i64, i64)>) {
+    pub(crate) fn widen(&mut self, range: Option<(i64, i64)>) {
         self.range = match (self.range, range) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (one, None) | (None, one) => one,
@@ -82,7 +82,7 @@ impl Durations {
     }
 
     /// The [`PERCENTILES`], within 0.4 % and never outside the smallest and the largest. `None` without durations.
-    pub fn percentiles(&self) -> Option<[i64; PERCENTILES.len()]> {
+    pub(crate) fn percentiles(&self) -> Option<[i64; PERCENTILES.len()]> {
         let (least, most) = self.range?;
         let buckets = self.histogram.quantiles(PERCENTILES.map(Share::percent))?;
         Some(buckets.map(|bucket| {

@@ -23,7 +23,7 @@ const FLOAT_SHIFT: u32 = 52 - BITS;
 
 /// Counts by bucket. Buckets are numbered by [`of_integer`] or [`of_float`]; one histogram uses one of them.
 #[derive(Clone, Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: Buckets,
 }
 
@@ -129,7 +129,7 @@ impl Histogram {
     }
 
     /// Counts one value. Allocates only when the bucket is new and the list is full.
-    pub fn record(&mut self, bucket: i32) {
+    pub(crate) fn record(&mut self, bucket: i32) {
         self.count(bucket, 1);
     }
 
@@ -168,7 +168,7 @@ impl Histogram {
     }
 
     /// Counts what `other` counted.
-    pub fn merge(&mut self, other: &Histogram) {
+    pub(crate) fn merge(&mut self, other: &Histogram) {
         if self.len() == 0 {
             self.buckets = other.buckets.clone();
             return;
@@ -196,7 +196,7 @@ impl Histogram {
     }
 
     /// Takes out what `other` counted. All of it was merged before.
-    pub fn subtract(&mut self, other: &Histogram) {
+    pub(crate) fn subtract(&mut self, other: &Histogram) {
         match &mut self.buckets {
             Buckets::One([one]) => {
                 let fewer: u64 = other.iter().filter(|other| other.0 == one.0).map(|other| other.1).sum();
@@ -238,12 +238,12 @@ impl Histogram {
     }
 
     /// The bucket of the smallest value that at least `share` of all values do not exceed. `None` when empty.
-    pub fn quantile(&self, share: Share) -> Option<i32> {
+    pub(crate) fn quantile(&self, share: Share) -> Option<i32> {
         self.quantiles([share]).map(|[bucket]| bucket)
     }
 
     /// [`quantile`](Self::quantile) of several shares, which do not fall.
-    pub fn quantiles<const N: usize>(&self, shares: [Share; N]) -> Option<[i32; N]> {
+    pub(crate) fn quantiles<const N: usize>(&self, shares: [Share; N]) -> Option<[i32; N]> {
         let mut left = self.iter();
         let (mut at, mut below) = left.next().map(|(bucket, count)| (bucket, u128::from(count)))?;
         let mut found = [at; N];
@@ -265,7 +265,7 @@ impl Histogram {
     }
 
     /// Appends the bytes.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.len() as u64);
         let mut before = 0_i64;
         for (index, count) in self.iter() {
@@ -276,7 +276,7 @@ impl Histogram {
     }
 
     /// Reads the bytes.
-    pub fn read(reader: &mut Reader<'_>) -> Result<Histogram, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Histogram, Malformed> {
         let length = reader.length(2)?;
         let mut one = Buckets::default();
         let mut buckets = Vec::with_capacity(if length > 1 { length } else { 0 });
@@ -306,36 +306,36 @@ impl Histogram {
 
 /// A share of values, 0 to 1, in parts of a thousand million: so that 0.07 of 100 values are 7, not 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u64);
+pub(crate) struct Share(u64);
 
 const WHOLE: u64 = 1_000_000_000;
 
 impl Share {
     /// The share that is nearest to `share`, cut to 0 to 1.
-    pub fn new(share: f64) -> Share {
+    pub(crate) fn new(share: f64) -> Share {
         Share((share.clamp(0.0, 1.0) * WHOLE as f64).round() as u64)
     }
 
     /// This many percent.
-    pub const fn percent(percent: u64) -> Share {
+    pub(crate) const fn percent(percent: u64) -> Share {
         Share(percent * (WHOLE / 100))
     }
 
     /// The rank, from 1, of the value asked for among `total` values.
-    pub fn rank(self, total: u128) -> u128 {
+    pub(crate) fn rank(self, total: u128) -> u128 {
         total.saturating_mul(u128::from(self.0)).div_ceil(u128::from(WHOLE)).max(1)
     }
 }
 
 /// The bucket of an integer. Below 256 each integer has its own.
-pub fn of_integer(value: u64) -> i32 {
+pub(crate) fn of_integer(value: u64) -> i32 {
     let shift = (64 - BITS - 1).saturating_sub(value.leading_zeros());
     // At most LAST_INTEGER.
     (u64::from(shift) * PARTS + (value >> shift)) as i32
 }
 
 /// The middle of the bucket of an integer.
-pub fn integer(bucket: i32) -> u64 {
+pub(crate) fn integer(bucket: i32) -> u64 {
     let bucket = u64::from(bucket.clamp(0, LAST_INTEGER).unsigned_abs());
     if bucket < 2 * PARTS {
         return bucket;
@@ -346,7 +346,7 @@ pub fn integer(bucket: i32) -> u64 {
 }
 
 /// The bucket of a finite float. Negative ones mirror positive ones; zero has its own.
-pub fn of_float(value: f64) -> i32 {
+pub(crate) fn of_float(value: f64) -> i32 {
     if value == 0.0 {
         return 0;
     }
@@ -356,7 +356,7 @@ pub fn of_float(value: f64) -> i32 {
 }
 
 /// The middle of the bucket of a float.
-pub fn float(bucket: i32) -> f64 {
+pub(crate) fn float(bucket: i32) -> f64 {
     if bucket == 0 {
         return 0.0;
     }

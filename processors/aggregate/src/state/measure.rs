@@ -12,7 +12,7 @@ use crate::state::histogram::{self, Histogram, Share};
 
 /// What one event gives to a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// The event counts.
     Present,
     /// A finite number.
@@ -25,7 +25,7 @@ pub enum Value {
 
 /// What a measure keeps of the events of one group.
 #[derive(Clone, Debug)]
-pub enum MeasureState {
+pub(crate) enum MeasureState {
     /// `count`, and `rate` without argument: how many.
     Count(u64),
     /// `sum`, `avg`, and `rate` of something: the exact sum and how many.
@@ -48,7 +48,7 @@ pub enum MeasureState {
 
 /// The result of a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Measured {
+pub(crate) enum Measured {
     /// Of `count`.
     Integer(i64),
     /// Of all others; `None` is NULL: there was nothing to compute it from.
@@ -57,7 +57,7 @@ pub enum Measured {
 
 impl MeasureState {
     /// The state before the first event.
-    pub fn new(function: Function, has_argument: bool) -> MeasureState {
+    pub(crate) fn new(function: Function, has_argument: bool) -> MeasureState {
         match function {
             Function::Count => MeasureState::Count(0),
             Function::Rate if !has_argument => MeasureState::Count(0),
@@ -73,7 +73,7 @@ impl MeasureState {
     }
 
     /// Adds what the event at `time` (nanoseconds) gives. Values of another kind than the measure reads are left out.
-    pub fn add(&mut self, time: i64, value: Value) {
+    pub(crate) fn add(&mut self, time: i64, value: Value) {
         match (self, value) {
             (MeasureState::Count(count), _) => *count = count.saturating_add(1),
             (MeasureState::Sum(sum, count), Value::Number(number)) => {
@@ -100,7 +100,7 @@ impl MeasureState {
     }
 
     /// Adds what `other` has. States of different measures are not mixed: `other` is then left out.
-    pub fn merge(&mut self, other: &MeasureState) {
+    pub(crate) fn merge(&mut self, other: &MeasureState) {
         match (self, other) {
             (MeasureState::Count(count), MeasureState::Count(more)) => *count = count.saturating_add(*more),
             (MeasureState::Sum(sum, count), MeasureState::Sum(others, more)) => {
@@ -129,7 +129,7 @@ impl MeasureState {
     }
 
     /// The result for a window of `seconds`.
-    pub fn result(&self, function: Function, seconds: f64) -> Measured {
+    pub(crate) fn result(&self, function: Function, seconds: f64) -> Measured {
         Measured::Float(match self {
             MeasureState::Count(count) if function == Function::Count => {
                 return Measured::Integer(i64::try_from(*count).unwrap_or(i64::MAX));
@@ -158,7 +158,7 @@ impl MeasureState {
     }
 
     /// Appends the bytes.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             MeasureState::Count(count) => put_u64(out, *count),
             MeasureState::Sum(sum, count) => {
@@ -193,7 +193,7 @@ impl MeasureState {
     }
 
     /// Reads the bytes of a state of the same measure as `self`, in its place.
-    pub fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    pub(crate) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         match self {
             MeasureState::Count(count) => *count = reader.u64()?,
             MeasureState::Sum(sum, count) => {
@@ -243,7 +243,7 @@ fn larger(most: Option<f64>, value: f64) -> f64 {
 }
 
 /// The range that covers both.
-pub fn wider(a: Option<(f64, f64)>, b: Option<(f64, f64)>) -> Option<(f64, f64)> {
+pub(crate) fn wider(a: Option<(f64, f64)>, b: Option<(f64, f64)>) -> Option<(f64, f64)> {
     match (a, b) {
         (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
         (one, None) | (None, one) => one,
@@ -265,12 +265,12 @@ fn later(a: Option<(i64, f64)>, b: Option<(i64, f64)>) -> Option<(i64, f64)> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// Every function, and whether it has an argument.
-    pub const FUNCTIONS: [(Function, bool); 12] = [
+    pub(crate) const FUNCTIONS: [(Function, bool); 12] = [
         (Function::Count, false),
         (Function::Rate, false),
         (Function::Rate, true),
@@ -286,7 +286,7 @@ pub mod tests {
     ];
 
     /// What the function is given for a number.
-    pub fn value(function: Function, number: f64) -> Value {
+    pub(crate) fn value(function: Function, number: f64) -> Value {
         match function {
             Function::Ratio => Value::Truth(number > 0.0),
             Function::Distinct => Value::Hash(crate::state::distinct::hash(&number.to_string())),

@@ -1,11 +1,11 @@
 //! What is kept of the events of one group: exact, mergeable, independent of their order.
 
-pub mod codec;
-pub mod distinct;
+pub(crate) mod codec;
+pub(crate) mod distinct;
 mod exact_sum;
 mod group_state;
-pub mod histogram;
-pub mod measure;
+pub(crate) mod histogram;
+pub(crate) mod measure;
 mod subtract;
 
-pub use group_state::{GroupState, PERCENTILES};
+pub(crate) use group_state::{GroupState, PERCENTILES};

@@ -13,7 +13,7 @@ impl GroupState {
     /// Takes out a part that was added. False: call [`reset_non_invertible`](Self::reset_non_invertible), and [`merge_non_invertible`](Self::merge_non_invertible) each part
     /// that stays.
     #[must_use]
-    pub fn subtract(&mut self, part: &GroupState) -> bool {
+    pub(crate) fn subtract(&mut self, part: &GroupState) -> bool {
         self.count = self.count.saturating_sub(part.count);
         self.with_status = self.with_status.saturating_sub(part.with_status);
         self.errors = self.errors.saturating_sub(part.errors);
@@ -25,13 +25,13 @@ impl GroupState {
     }
 
     /// Forgets what cannot be subtracted.
-    pub fn reset_non_invertible(&mut self) {
+    pub(crate) fn reset_non_invertible(&mut self) {
         self.durations.range = None;
         self.measures.iter_mut().for_each(MeasureState::reset_non_invertible);
     }
 
     /// Adds of a part what cannot be subtracted.
-    pub fn merge_non_invertible(&mut self, part: &GroupState) {
+    pub(crate) fn merge_non_invertible(&mut self, part: &GroupState) {
         self.durations.widen(part.durations.range);
         for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
             measure.merge_non_invertible(part);

@@ -18,7 +18,7 @@ const PARTS: i64 = 1 << 13;
 
 /// One firing of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Firing {
+pub(crate) struct Firing {
     /// How many owners there were before.
     owners: u32,
     /// How often this owner has let it fire before.
@@ -29,33 +29,33 @@ pub struct Firing {
 
 impl Firing {
     /// The first one, after so many owners.
-    pub fn first(owners: u32) -> Firing {
+    pub(crate) fn first(owners: u32) -> Firing {
         Firing { owners, ..Firing::default() }
     }
 
     /// The one that follows this one, which happens at `watermark`.
-    pub fn next(self, watermark: Watermark) -> Firing {
+    pub(crate) fn next(self, watermark: Watermark) -> Firing {
         Firing { count: self.count.saturating_add(1), at: Some(watermark), ..self }
     }
 
     /// Whether it may be at this watermark, when its window does not close yet.
-    pub fn may_be(self, watermark: Watermark, lateness: i64) -> bool {
+    pub(crate) fn may_be(self, watermark: Watermark, lateness: i64) -> bool {
         let since = self.at.map_or(i64::MAX, |at| watermark.0.saturating_sub(at.0));
         self.count < FREE || since > lateness / PARTS
     }
 
     /// The higher of two.
-    pub fn max(self, other: Firing) -> Firing {
+    pub(crate) fn max(self, other: Firing) -> Firing {
         if other.number() > self.number() { other } else { self }
     }
 
     /// Its number.
-    pub fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         u64::from(self.owners) * NUMBERS + u64::from(self.count).min(NUMBERS - 1)
     }
 
     /// The number in the column `firing`. After 65,536 owners it stays the highest there is.
-    pub fn column(self) -> i32 {
+    pub(crate) fn column(self) -> i32 {
         i32::try_from(self.number()).unwrap_or(i32::MAX)
     }
 }

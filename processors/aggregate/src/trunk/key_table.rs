@@ -12,7 +12,7 @@ const FEW: usize = 64;
 
 /// Keys by number.
 #[derive(Default)]
-pub struct KeyTable {
+pub(crate) struct KeyTable {
     /// How many slices have each key, by its number.
     slices: Groups<u32>,
     /// Numbers by key, of the keys that were there when this was last asked.
@@ -23,22 +23,22 @@ pub struct KeyTable {
 
 impl KeyTable {
     /// The number of a row's key, if it has one.
-    pub fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<u32> {
+    pub(crate) fn find(&self, rows: &KeyRows<'_>, row: usize) -> Option<u32> {
         self.slices.find(rows, row).map(number)
     }
 
     /// Gives a row's key a number. It has none yet.
-    pub fn insert(&mut self, rows: &KeyRows<'_>, row: usize) -> u32 {
+    pub(crate) fn insert(&mut self, rows: &KeyRows<'_>, row: usize) -> u32 {
         number(self.slices.add(rows, row, 0))
     }
 
     /// The number of the overflow group for this many group-by columns.
-    pub fn overflow(&mut self, columns: usize, hasher: &KeyHasher) -> u32 {
+    pub(crate) fn overflow(&mut self, columns: usize, hasher: &KeyHasher) -> u32 {
         number(self.slices.overflow(columns, hasher, || 0))
     }
 
     /// One more slice has this key.
-    pub fn hold(&mut self, number: u32) {
+    pub(crate) fn hold(&mut self, number: u32) {
         if let Some(slices) = self.slices.state(number as usize) {
             self.used += usize::from(*slices == 0);
             *slices += 1;
@@ -46,7 +46,7 @@ impl KeyTable {
     }
 
     /// A slice that had this key is gone.
-    pub fn release(&mut self, number: u32) {
+    pub(crate) fn release(&mut self, number: u32) {
         if let Some(slices) = self.slices.state(number as usize) {
             *slices = slices.saturating_sub(1);
             self.used -= usize::from(*slices == 0);
@@ -55,17 +55,17 @@ impl KeyTable {
 
     /// Keys that a slice has.
     #[cfg(test)]
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used
     }
 
     /// The key of this number.
-    pub fn key(&self, number: u32) -> Option<&Key> {
+    pub(crate) fn key(&self, number: u32) -> Option<&Key> {
         self.slices.key(number as usize)
     }
 
     /// All keys and their numbers, ordered by key.
-    pub fn ordered(&mut self) -> impl Iterator<Item = (u32, &Key)> {
+    pub(crate) fn ordered(&mut self) -> impl Iterator<Item = (u32, &Key)> {
         let sorted = self.order.len();
         if sorted < self.slices.len() {
             let keys = &self.slices;
@@ -81,7 +81,7 @@ impl KeyTable {
     }
 
     /// Forgets the keys that no slice has, when they are most of all. The new number of each key, by its old one.
-    pub fn renumber(&mut self) -> Option<Vec<u32>> {
+    pub(crate) fn renumber(&mut self) -> Option<Vec<u32>> {
         if self.used == 0 {
             *self = KeyTable::default();
             return Some(Vec::new());

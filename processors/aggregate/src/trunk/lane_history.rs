@@ -7,21 +7,21 @@ use crate::window::Span;
 
 /// What earlier owners of a lane have delivered.
 #[derive(Clone, Copy, Debug)]
-pub struct LaneHistory {
+pub(crate) struct LaneHistory {
     /// Its share of windows that are over at this watermark has been delivered.
-    pub delivered: Watermark,
+    pub(crate) delivered: Watermark,
     /// It was delivered with another configuration: what it had of windows that began until then may not come again.
-    pub reconfigured_at: Option<Watermark>,
+    pub(crate) reconfigured_at: Option<Watermark>,
     /// How many owners it has had before.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// The shard of its share in windows that others have delivered without it.
-    pub own_shard: Shard,
+    pub(crate) own_shard: Shard,
 }
 
 impl LaneHistory {
     /// How many owners may have let this window fire before, each with other contents. None, when it fires once: whoever
     /// computes it has the same.
-    pub fn owners_that_fired(self, window: Span, lateness: i64) -> u32 {
+    pub(crate) fn owners_that_fired(self, window: Span, lateness: i64) -> u32 {
         if lateness > 0 || window.is_over(self.delivered) { self.generation } else { 0 }
     }
 }

@@ -42,7 +42,7 @@ use crate::trunk::results::Fired;
 use crate::trunk::shard_windows::ShardWindows;
 
 /// The stage.
-pub struct TrunkHalf {
+pub(crate) struct TrunkHalf {
     operator: Arc<Operator>,
     layout: SchemaRef,
     trunk: TrunkStart,
@@ -53,7 +53,7 @@ pub struct TrunkHalf {
 
 impl TrunkHalf {
     /// The trunk's half of this operator.
-    pub fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
+    pub(crate) fn new(operator: Arc<Operator>, trunk: TrunkStart) -> TrunkHalf {
         trunk.marks.declare(&operator.id, Arc::clone(&operator.fingerprint));
         let (id, clock) = (Arc::clone(&operator.id), Arc::clone(&operator.clock));
         let watermark = TrunkWatermark::new(&trunk, LanesHold::FromTheStart, id, clock);

@@ -23,26 +23,26 @@ use crate::window::{NANOS, Span};
 
 /// What the rows of one batch are of.
 #[derive(Clone, Copy, Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// The window; of sessions that of the first row.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Which time it fires; of sessions that of the first row.
-    pub firing: Firing,
+    pub(crate) firing: Firing,
     /// The shard, when it is what is left of a window that other lanes have delivered.
-    pub apart: Option<Shard>,
+    pub(crate) apart: Option<Shard>,
 }
 
 /// Windows that fire now.
 #[derive(Default)]
-pub struct Fired {
+pub(crate) struct Fired {
     /// Their rows, ordered by window and key: a batch for each window at a fixed place, one for all sessions.
-    pub batches: Vec<(Head, Result<RecordBatch, ArrowError>)>,
+    pub(crate) batches: Vec<(Head, Result<RecordBatch, ArrowError>)>,
     /// The inputs that wait for them.
-    pub inputs: Held,
+    pub(crate) inputs: Held,
 }
 
 /// The rows of one batch, written column by column as they come.
-pub struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     operator: &'a Operator,
     starts: Vec<i64>,
     ends: Vec<i64>,
@@ -68,7 +68,7 @@ enum Named {
 
 impl<'a> Rows<'a> {
     /// Room for this many rows. `ordered`: they come ordered by key.
-    pub fn new(operator: &'a Operator, ordered: bool, rows: usize) -> Rows<'a> {
+    pub(crate) fn new(operator: &'a Operator, ordered: bool, rows: usize) -> Rows<'a> {
         let integers = || Int64Builder::with_capacity(rows);
         let floats = || Float64Builder::with_capacity(rows);
         let named = operator.measures.iter().map(|(_, measure)| match measure.function {
@@ -95,7 +95,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds the row of a group.
-    pub fn push(&mut self, span: Span, firing: Firing, key: &'a Key, state: &GroupState) {
+    pub(crate) fn push(&mut self, span: Span, firing: Firing, key: &'a Key, state: &GroupState) {
         let seconds = span.millis() as f64 / 1000.0;
         let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let durations = &state.durations;
@@ -135,7 +135,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// When Arrow does not take the columns: more than 2^31 rows.
-    pub fn finish(self, layout: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(self, layout: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let rows = self.count.len();
         let mut operator = Texts::new(true, rows);
         (0..rows).for_each(|_| operator.push(Some(&self.operator.id)));
@@ -171,7 +171,7 @@ impl<'a> Rows<'a> {
 ///
 /// # Errors
 /// When Arrow does not take the columns.
-pub fn with_shard(rows: &RecordBatch, shard: Shard) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn with_shard(rows: &RecordBatch, shard: Shard) -> Result<RecordBatch, ArrowError> {
     if shard == Shard::default() {
         return Ok(rows.clone());
     }

@@ -19,7 +19,7 @@ use crate::window::Span;
 
 /// Sums by the number of the key.
 #[derive(Default)]
-pub struct RunningSums {
+pub(crate) struct RunningSums {
     /// Slices that start from here on are in it, and those that start before there.
     covers: Option<Span>,
     sums: Vec<Sum>,
@@ -40,17 +40,17 @@ struct Sum {
 
 impl RunningSums {
     /// Whether no group has anything.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
     /// Whether this slice is in it.
-    pub fn covers(&self, slice: Span) -> bool {
+    pub(crate) fn covers(&self, slice: Span) -> bool {
         self.covers.is_some_and(|covers| covers.holds(slice.start))
     }
 
     /// Becomes the sums of this window.
-    pub fn advance(&mut self, window: Span, slices: &BTreeMap<i64, Slice>) {
+    pub(crate) fn advance(&mut self, window: Span, slices: &BTreeMap<i64, Slice>) {
         let follows = |covers: &Span| {
             covers.start <= window.start
                 && (covers.start..=window.end).contains(&covers.end)
@@ -73,7 +73,7 @@ impl RunningSums {
     }
 
     /// Removes a slice that is the first of those covered, if it is one of them.
-    pub fn remove_slice(&mut self, slice: &Slice) {
+    pub(crate) fn remove_slice(&mut self, slice: &Slice) {
         if let Some(covers) = self.covers.filter(|covers| covers.holds(slice.span.start)) {
             self.subtract(slice);
             self.covers = Some(Span { start: slice.span.end.min(covers.end), end: covers.end });
@@ -81,7 +81,7 @@ impl RunningSums {
     }
 
     /// Adds the groups of a lane.
-    pub fn add(&mut self, lane_slice: &LaneSlice) {
+    pub(crate) fn add(&mut self, lane_slice: &LaneSlice) {
         for (number, state) in lane_slice.iter() {
             let sum = self.sum(number);
             if sum.parts == 0 {
@@ -94,7 +94,7 @@ impl RunningSums {
     }
 
     /// Adds the groups of a lane and takes what it holds.
-    pub fn take(&mut self, lane_slice: &mut LaneSlice) {
+    pub(crate) fn take(&mut self, lane_slice: &mut LaneSlice) {
         for (number, state) in lane_slice.take() {
             let sum = self.sum(number);
             if sum.parts == 0 {
@@ -146,7 +146,7 @@ impl RunningSums {
     ///
     /// # Errors
     /// When Arrow does not take the columns.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         keys: &mut KeyTable,
         head: Head,

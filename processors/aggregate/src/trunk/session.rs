@@ -25,7 +25,7 @@ use crate::trunk::session_chain::{Fragment, Group, latest};
 use crate::window::{Cells, Span};
 
 /// The fragments of all groups.
-pub struct Sessions {
+pub(crate) struct Sessions {
     operator: Arc<Operator>,
     gap: i64,
     cells: Cells,
@@ -48,7 +48,7 @@ struct Row {
 
 impl Sessions {
     /// Sessions that end when nothing came for `gap` milliseconds.
-    pub fn new(operator: Arc<Operator>, gap: i64, cells: Cells) -> Sessions {
+    pub(crate) fn new(operator: Arc<Operator>, gap: i64, cells: Cells) -> Sessions {
         Sessions {
             operator,
             gap,
@@ -62,12 +62,12 @@ impl Sessions {
     }
 
     /// A lane opens.
-    pub fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
+    pub(crate) fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
         self.lanes.insert(lane, history);
     }
 
     /// How many fragments there are.
-    pub fn fragments(&self) -> usize {
+    pub(crate) fn fragments(&self) -> usize {
         self.fragments
     }
 
@@ -75,7 +75,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When they cannot be read; nothing of them counts then.
-    pub fn merge(
+    pub(crate) fn merge(
         &mut self,
         lane: LaneId,
         partial: &Partial<'_>,
@@ -132,7 +132,7 @@ impl Sessions {
     }
 
     /// Takes the sessions that are over at this watermark and have something new.
-    pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
+    pub(crate) fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let (mut rows, mut inputs) = (Vec::new(), Held::default());
         while let Some((at, ..)) = self.due.first()
             && *at <= watermark.0
@@ -217,7 +217,7 @@ impl Sessions {
     }
 
     /// Removes what a lane contributed to sessions that are not closed for good.
-    pub fn remove_lane(&mut self, lane: LaneId) {
+    pub(crate) fn remove_lane(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
         let (fragments, due, cells) = (&mut self.fragments, &mut self.due, self.cells);
         self.groups.retain(|key, group| {

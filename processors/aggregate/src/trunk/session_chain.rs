@@ -19,7 +19,7 @@ use crate::window::{Cells, Span};
 
 /// The fragments and chains of one group.
 #[derive(Default)]
-pub struct Group {
+pub(crate) struct Group {
     /// By lane and start. Those of one lane and cell do not touch.
     fragments: BTreeMap<FragmentId, Box<Fragment>>,
     /// By start. None touches another.
@@ -27,27 +27,27 @@ pub struct Group {
 }
 
 /// The lane and the start of a fragment.
-pub type FragmentId = (LaneId, i64);
+pub(crate) type FragmentId = (LaneId, i64);
 
 /// What one lane contributed to one cell of a chain.
-pub struct Fragment {
+pub(crate) struct Fragment {
     /// When it is.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Its part has not fired since something was added.
-    pub fresh: bool,
+    pub(crate) fresh: bool,
     /// What is counted.
-    pub state: GroupState,
+    pub(crate) state: GroupState,
     /// Its inputs.
-    pub inputs: Held,
+    pub(crate) inputs: Held,
     /// How its part fires next, if it has fired.
-    pub firing: Option<Firing>,
+    pub(crate) firing: Option<Firing>,
 }
 
 /// Fragments that touch each other.
 #[derive(Clone, Copy, Debug)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// From the first start to the last end.
-    pub span: Span,
+    pub(crate) span: Span,
     /// The start of the last fragment.
     last: i64,
     /// The cell from which parts are counted.
@@ -55,27 +55,27 @@ pub struct Chain {
     /// It has been cut: the first cell stays what it is.
     is_cut: bool,
     /// When to look at it again: a part of it may fire, or is closed for good.
-    pub due: i64,
+    pub(crate) due: i64,
 }
 
 /// A part of a chain.
-pub struct SessionPart {
+pub(crate) struct SessionPart {
     /// When it is.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Its fragments among those that [`Group::fragment_ids`] gave.
-    pub fragments: Range<usize>,
+    pub(crate) fragments: Range<usize>,
     /// Those, and the ones before them that show where it is cut.
-    pub shown_by: Range<usize>,
+    pub(crate) shown_by: Range<usize>,
 }
 
 impl Group {
     /// How many fragments there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.fragments.len()
     }
 
     /// The chain that a fragment with this span would be part of, and whether it would touch anything.
-    pub fn chain_with(&self, span: Span, cells: Cells) -> (Chain, bool) {
+    pub(crate) fn chain_with(&self, span: Span, cells: Cells) -> (Chain, bool) {
         let mut chain =
             Chain { span, last: span.start, first_cell: cells.of(span.start), is_cut: false, due: i64::MAX };
         let mut cut_from: Option<i64> = None;
@@ -101,7 +101,7 @@ impl Group {
     }
 
     /// Adds a fragment; it joins those of its lane and cell that it touches. The chain that it is part of now.
-    pub fn insert(&mut self, lane: LaneId, mut fragment: Fragment, cells: Cells) -> Chain {
+    pub(crate) fn insert(&mut self, lane: LaneId, mut fragment: Fragment, cells: Cells) -> Chain {
         let span = fragment.span;
         let (mut chain, _) = self.chain_with(span, cells);
         let touched = self.touched(span);
@@ -129,18 +129,18 @@ impl Group {
     }
 
     /// Takes a chain out that begins here, when it is due at this time; its fragments stay.
-    pub fn take_due(&mut self, start: i64, due: i64) -> Option<Chain> {
+    pub(crate) fn take_due(&mut self, start: i64, due: i64) -> Option<Chain> {
         self.chains.get(&start).filter(|chain| chain.due == due)?;
         self.chains.remove(&start)
     }
 
     /// Puts a chain back that was taken, with what is left of it.
-    pub fn put_back(&mut self, chain: Chain) {
+    pub(crate) fn put_back(&mut self, chain: Chain) {
         self.chains.insert(chain.span.start, chain);
     }
 
     /// The fragments of a chain, in the order of time.
-    pub fn fragment_ids(&self, span: Span) -> Vec<FragmentId> {
+    pub(crate) fn fragment_ids(&self, span: Span) -> Vec<FragmentId> {
         let mut ids = Vec::new();
         let mut from = Some(LaneId(0));
         while let Some(lane) = from
@@ -154,17 +154,17 @@ impl Group {
     }
 
     /// A fragment.
-    pub fn fragment(&self, id: FragmentId) -> Option<&Fragment> {
+    pub(crate) fn fragment(&self, id: FragmentId) -> Option<&Fragment> {
         self.fragments.get(&id).map(|fragment| &**fragment)
     }
 
     /// A fragment, to be changed.
-    pub fn fragment_mut(&mut self, id: FragmentId) -> Option<&mut Fragment> {
+    pub(crate) fn fragment_mut(&mut self, id: FragmentId) -> Option<&mut Fragment> {
         self.fragments.get_mut(&id).map(|fragment| &mut **fragment)
     }
 
     /// Nothing of these fragments is needed any more but results that have left.
-    pub fn release(&mut self, ids: &[FragmentId]) {
+    pub(crate) fn release(&mut self, ids: &[FragmentId]) {
         for id in ids {
             if let Some(fragment) = self.fragments.remove(id) {
                 drop(fragment.inputs.release());
@@ -173,7 +173,7 @@ impl Group {
     }
 
     /// Removes what a lane contributed, and finds the chains again. Those that have changed.
-    pub fn remove_lane(&mut self, lane: LaneId, cells: Cells) -> Vec<Chain> {
+    pub(crate) fn remove_lane(&mut self, lane: LaneId, cells: Cells) -> Vec<Chain> {
         let before = self.fragments.len();
         self.fragments.retain(|(of, _), _| *of != lane);
         if self.fragments.len() == before {
@@ -210,7 +210,7 @@ impl Fragment {
 }
 
 /// The later of two firings.
-pub fn latest(one: Option<Firing>, other: Option<Firing>) -> Option<Firing> {
+pub(crate) fn latest(one: Option<Firing>, other: Option<Firing>) -> Option<Firing> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.max(other)),
         (one, other) => one.or(other),
@@ -219,7 +219,7 @@ pub fn latest(one: Option<Firing>, other: Option<Firing>) -> Option<Firing> {
 
 impl Chain {
     /// The part that a fragment with this start is in.
-    pub fn part(&self, start: i64, cells: Cells) -> Span {
+    pub(crate) fn part(&self, start: i64, cells: Cells) -> Span {
         let number = self.number(start, cells);
         let begin = if self.is_first(number) { self.span.start } else { cells.start_of(number) };
         let next = cells.start_of(number.saturating_add(1));
@@ -236,7 +236,7 @@ impl Chain {
     }
 
     /// The parts, in the order of time, of a chain with these fragments.
-    pub fn parts(&self, ids: &[FragmentId], cells: Cells) -> Vec<SessionPart> {
+    pub(crate) fn parts(&self, ids: &[FragmentId], cells: Cells) -> Vec<SessionPart> {
         let number = |at: usize| ids.get(at).map(|(_, start)| self.number(*start, cells));
         let mut parts = Vec::new();
         let mut at = 0;
@@ -257,7 +257,7 @@ impl Chain {
 
     /// What is before the fragment that starts here is not there any more, if there was anything, and it has been cut if it has
     /// several parts.
-    pub fn shorten(&mut self, start: i64, parts: usize, cells: Cells) {
+    pub(crate) fn shorten(&mut self, start: i64, parts: usize, cells: Cells) {
         if start > self.span.start {
             self.first_cell = self.first_cell.max(cells.of(start));
             self.span.start = start;

@@ -18,7 +18,7 @@ use crate::trunk::tumbling_sliding::FixedWindows;
 use crate::window::{Cells, Windows};
 
 /// The windows of one shard. It begins with its first lane, and is forgotten with its last one.
-pub struct ShardWindows {
+pub(crate) struct ShardWindows {
     shard: Shard,
     /// When it began, by the clock: no two that fire windows of one input again have the same.
     run: i64,
@@ -43,7 +43,7 @@ enum Store {
 
 impl ShardWindows {
     /// Without windows. `run` is the time when it begins.
-    pub fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> ShardWindows {
+    pub(crate) fn new(shard: Shard, run: i64, operator: &Arc<Operator>) -> ShardWindows {
         let store = match &operator.window {
             Windows::Event(slices) | Windows::Processing(slices) => {
                 Store::Fixed(Box::new(FixedWindows::new(operator.clone(), slices.clone())))
@@ -65,7 +65,7 @@ impl ShardWindows {
     }
 
     /// A lane opens whose windows have been delivered up to a watermark.
-    pub fn open(&mut self, start: &LaneStart, delivered: Watermark, operator: &Operator) {
+    pub(crate) fn open(&mut self, start: &LaneStart, delivered: Watermark, operator: &Operator) {
         let reconfigured_at = start.of_another(&operator.id, &operator.fingerprint);
         if let Some(fence) = &start.fence {
             self.fences.insert(start.lane, fence.clone());
@@ -94,7 +94,7 @@ impl ShardWindows {
     }
 
     /// A lane that reads again has come this far; `None`: to the end of what there is.
-    pub fn note_reread(&mut self, lane: LaneId, to: Option<Watermark>) {
+    pub(crate) fn note_reread(&mut self, lane: LaneId, to: Option<Watermark>) {
         let Some((reached, delivered)) = self.behind.get_mut(&lane) else { return };
         *reached = to.map_or(Watermark::MAX, |to| to.max(*reached));
         if *reached >= *delivered {
@@ -103,22 +103,22 @@ impl ShardWindows {
     }
 
     /// Takes the windows that are over when lanes have come to this watermark.
-    pub fn fire(&mut self, lanes: Watermark, layout: &SchemaRef) -> Fired {
+    pub(crate) fn fire(&mut self, lanes: Watermark, layout: &SchemaRef) -> Fired {
         self.store.fire(self.reached(lanes), layout)
     }
 
     /// The shard.
-    pub fn shard(&self) -> Shard {
+    pub(crate) fn shard(&self) -> Shard {
         self.shard
     }
 
     /// Groups in all windows.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.store.groups()
     }
 
     /// Windows that began until here are left out: they had another meaning.
-    pub fn reconfigured_at(&self) -> Option<Watermark> {
+    pub(crate) fn reconfigured_at(&self) -> Option<Watermark> {
         self.reconfigured_at
     }
 
@@ -129,7 +129,7 @@ impl ShardWindows {
     }
 
     /// A lane is closed. What it has brought is read again, unless its stream has ended.
-    pub fn close(&mut self, lane: LaneId, has_ended: bool) {
+    pub(crate) fn close(&mut self, lane: LaneId, has_ended: bool) {
         self.behind.remove(&lane);
         if self.fences.remove(&lane).is_some() {
             self.combine_fences();
@@ -141,7 +141,7 @@ impl ShardWindows {
 
     /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: it would fail
     /// what the others have brought, too, though their lanes have the same owner.
-    pub fn fence(&self) -> Option<Fence> {
+    pub(crate) fn fence(&self) -> Option<Fence> {
         let one = self.sources.as_ref().is_some_and(|sources| sources.len() == 1);
         self.fence.clone().filter(|_| one)
     }
@@ -152,7 +152,7 @@ impl ShardWindows {
     }
 
     /// Adds what a lane has sent. Lanes have come to the watermark `lanes`.
-    pub fn merge(&mut self, lane: LaneId, batch: EventBatch, lanes: Watermark, operator: &Operator) {
+    pub(crate) fn merge(&mut self, lane: LaneId, batch: EventBatch, lanes: Watermark, operator: &Operator) {
         let Some(columns) = batch.as_columns().cloned() else { return };
         // Fails the inputs unless they are kept or released below.
         let inputs = Held::new(batch.ack);
@@ -172,7 +172,7 @@ impl ShardWindows {
 
     /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed again. With
     /// `allowed_lateness` what a firing has depends on what came before it, so no two runs have a firing in common.
-    pub fn identity(
+    pub(crate) fn identity(
         &self,
         operator: &Operator,
         pipeline: &str,

@@ -13,11 +13,11 @@ use crate::window::Span;
 const FEW: usize = 64;
 
 /// The groups of a slice and what each lane contributed.
-pub struct Slice {
+pub(crate) struct Slice {
     /// When it is.
-    pub span: Span,
+    pub(crate) span: Span,
     /// By lane and the first window that it counts in.
-    pub lanes: BTreeMap<LaneSliceKey, LaneSlice>,
+    pub(crate) lanes: BTreeMap<LaneSliceKey, LaneSlice>,
     /// The numbers of its keys: one bit each.
     members: Vec<u64>,
     groups: usize,
@@ -25,25 +25,25 @@ pub struct Slice {
 
 /// Whose groups they are, and where they count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LaneSliceKey {
+pub(crate) struct LaneSliceKey {
     /// The lane.
-    pub lane: LaneId,
+    pub(crate) lane: LaneId,
     /// They count in windows that end here or later. `i64::MIN`: in all.
-    pub from: i64,
+    pub(crate) from: i64,
 }
 
 impl LaneSliceKey {
     /// Whether they count in this window.
-    pub fn counts_in(&self, window: Span) -> bool {
+    pub(crate) fn counts_in(&self, window: Span) -> bool {
         window.end >= self.from
     }
 }
 
 /// What one lane contributed to one slice.
 #[derive(Default)]
-pub struct LaneSlice {
+pub(crate) struct LaneSlice {
     /// Its inputs.
-    pub inputs: Held,
+    pub(crate) inputs: Held,
     /// The numbers of keys. What comes late for a group comes as one more of the same number.
     numbers: Vec<u32>,
     states: Vec<GroupState>,
@@ -53,23 +53,23 @@ pub struct LaneSlice {
 
 impl Slice {
     /// Without groups.
-    pub fn new(span: Span) -> Slice {
+    pub(crate) fn new(span: Span) -> Slice {
         Slice { span, lanes: BTreeMap::new(), members: Vec::new(), groups: 0 }
     }
 
     /// How many groups it has.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.groups
     }
 
     /// Whether it has the group of this number.
-    pub fn has(&self, number: u32) -> bool {
+    pub(crate) fn has(&self, number: u32) -> bool {
         let word = self.members.get(number as usize / 64);
         word.is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// Makes room for the group of this number; its key is held from now on. Whether it is new.
-    pub fn add_group(&mut self, number: u32, keys: &mut KeyTable) -> bool {
+    pub(crate) fn add_group(&mut self, number: u32, keys: &mut KeyTable) -> bool {
         if self.has(number) {
             return false;
         }
@@ -84,7 +84,7 @@ impl Slice {
     }
 
     /// Nothing needs the inputs any more but results that have left.
-    pub fn release(self, keys: &mut KeyTable) {
+    pub(crate) fn release(self, keys: &mut KeyTable) {
         self.release_keys(keys);
         for lane in self.lanes.into_values() {
             drop(lane.inputs.release());
@@ -92,7 +92,7 @@ impl Slice {
     }
 
     /// Releases its keys.
-    pub fn release_keys(&self, keys: &mut KeyTable) {
+    pub(crate) fn release_keys(&self, keys: &mut KeyTable) {
         self.numbers().for_each(|number| keys.release(number));
     }
 
@@ -104,7 +104,7 @@ impl Slice {
     }
 
     /// Keys have other numbers now: the new ones, by old ones.
-    pub fn renumber(&mut self, numbers: &[u32]) {
+    pub(crate) fn renumber(&mut self, numbers: &[u32]) {
         let new = |old: u32| numbers.get(old as usize).copied().unwrap_or(u32::MAX);
         let mut members = Vec::new();
         for number in self.numbers().map(new) {
@@ -122,19 +122,19 @@ impl Slice {
 
 impl LaneSlice {
     /// Room for this many more.
-    pub fn reserve(&mut self, more: usize) {
+    pub(crate) fn reserve(&mut self, more: usize) {
         self.numbers.reserve_exact(more);
         self.states.reserve_exact(more);
     }
 
     /// Adds to the group of this number.
-    pub fn add(&mut self, number: u32, state: GroupState) {
+    pub(crate) fn add(&mut self, number: u32, state: GroupState) {
         self.numbers.push(number);
         self.states.push(state);
     }
 
     /// Adds up what is there several times for one group, when it may be much.
-    pub fn merge_duplicates(&mut self) {
+    pub(crate) fn merge_duplicates(&mut self) {
         if self.numbers.len() < FEW.max(self.merged * 2) {
             return;
         }
@@ -152,12 +152,12 @@ impl LaneSlice {
     }
 
     /// The numbers of groups with their states.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
         self.numbers.iter().copied().zip(&self.states)
     }
 
     /// Takes the numbers of groups with their states. The inputs are left.
-    pub fn take(&mut self) -> impl Iterator<Item = (u32, GroupState)> {
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (u32, GroupState)> {
         std::mem::take(&mut self.numbers).into_iter().zip(std::mem::take(&mut self.states))
     }
 }

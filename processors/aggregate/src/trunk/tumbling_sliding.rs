@@ -37,7 +37,7 @@ use crate::window::{SliceAt, Slices, Span};
 type Numbers = HashSet<u32, RandomState>;
 
 /// The slices, and which of their windows have fired.
-pub struct FixedWindows {
+pub(crate) struct FixedWindows {
     operator: Arc<Operator>,
     slices: Slices,
     hasher: KeyHasher,
@@ -61,7 +61,7 @@ pub struct FixedWindows {
 
 impl FixedWindows {
     /// No windows yet.
-    pub fn new(operator: Arc<Operator>, slices: Slices) -> FixedWindows {
+    pub(crate) fn new(operator: Arc<Operator>, slices: Slices) -> FixedWindows {
         FixedWindows {
             operator,
             slices,
@@ -78,12 +78,12 @@ impl FixedWindows {
     }
 
     /// A lane opens.
-    pub fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
+    pub(crate) fn open_lane(&mut self, lane: LaneId, history: LaneHistory) {
         self.lanes.insert(lane, history);
     }
 
     /// Groups in all slices.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.groups
     }
 
@@ -91,7 +91,7 @@ impl FixedWindows {
     ///
     /// # Errors
     /// When it cannot be read; nothing of it counts then, and its inputs fail.
-    pub fn merge(
+    pub(crate) fn merge(
         &mut self,
         lane: LaneId,
         partial: &Partial<'_>,
@@ -159,7 +159,7 @@ impl FixedWindows {
 
     /// Takes the windows that are over at this watermark, and the groups of those that were over before which have something
     /// new.
-    pub fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
+    pub(crate) fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let lateness = self.operator.allowed_lateness;
         let mut due: BTreeMap<Span, Option<Numbers>> = BTreeMap::new();
         for (window, groups) in std::mem::take(&mut self.changed) {
@@ -340,7 +340,7 @@ impl FixedWindows {
     }
 
     /// Removes what a lane contributed to windows that have not all fired.
-    pub fn remove_lane(&mut self, lane: LaneId) {
+    pub(crate) fn remove_lane(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
         self.running = RunningSums::default();
         let (groups, keys) = (&mut self.groups, &mut self.keys);

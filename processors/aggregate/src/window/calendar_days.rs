@@ -13,7 +13,7 @@ const HOUR: i64 = 3_600_000;
 
 /// Windows of `count` days, counted from 1 January 1970 + `offset` days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Days {
+pub(crate) struct Days {
     zone: Tz,
     count: i64,
     offset: i64,
@@ -21,22 +21,22 @@ pub struct Days {
 
 impl Days {
     /// `count` is above 0.
-    pub const fn new(zone: Tz, count: i64, offset: i64) -> Days {
+    pub(crate) const fn new(zone: Tz, count: i64, offset: i64) -> Days {
         Days { zone, count, offset }
     }
 
     /// The zone, the number of days and the offset, as they are written.
-    pub fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         format!("{} {} {}", self.zone.name(), self.count, self.offset)
     }
 
     /// More than the longest window, in milliseconds: clocks are set by less than two days in all.
-    pub const fn longest(&self) -> i64 {
+    pub(crate) const fn longest(&self) -> i64 {
         (self.count * 24 + 48) * HOUR
     }
 
     /// The window that holds `time` (milliseconds). `None` beyond the calendar.
-    pub fn window(&self, time: i64) -> Option<Span> {
+    pub(crate) fn window(&self, time: i64) -> Option<Span> {
         let local = DateTime::from_timestamp_millis(time)?.with_timezone(&self.zone).date_naive();
         let today = local.signed_duration_since(NaiveDate::default()).num_days();
         let mut first = today - (today - self.offset).rem_euclid(self.count);

@@ -2,17 +2,17 @@
 
 mod calendar_days;
 mod session;
-pub mod signed_duration;
+pub(crate) mod signed_duration;
 mod span;
 mod tumbling_sliding;
 
-pub use session::Cells;
-pub use span::{NANOS, Span, floor_ms};
-pub use tumbling_sliding::{SliceAt, Slices};
+pub(crate) use session::Cells;
+pub(crate) use span::{NANOS, Span, floor_ms};
+pub(crate) use tumbling_sliding::{SliceAt, Slices};
 
 /// The kind of windows of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Windows {
+pub(crate) enum Windows {
     /// Fixed places in event time.
     Event(Slices),
     /// Fixed places in the time of arrival.

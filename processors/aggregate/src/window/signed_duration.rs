@@ -8,11 +8,11 @@ use weir_config::Duration;
 
 /// A duration that may be negative: `-8h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signed {
+pub(crate) struct Signed {
     /// Below zero.
-    pub negative: bool,
+    pub(crate) negative: bool,
     /// Without the sign.
-    pub length: Duration,
+    pub(crate) length: Duration,
 }
 
 impl<'de> Deserialize<'de> for Signed {

@@ -3,55 +3,55 @@
 use weir_component::Watermark;
 
 /// Nanoseconds in a millisecond.
-pub const NANOS: i64 = 1_000_000;
+pub(crate) const NANOS: i64 = 1_000_000;
 
 /// A time in nanoseconds as milliseconds, rounded down.
-pub const fn floor_ms(nanos: i64) -> i64 {
+pub(crate) const fn floor_ms(nanos: i64) -> i64 {
     nanos.div_euclid(NANOS)
 }
 
 /// `[start, end)` in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first millisecond.
-    pub start: i64,
+    pub(crate) start: i64,
     /// The millisecond after the last.
-    pub end: i64,
+    pub(crate) end: i64,
 }
 
 impl Span {
     /// The last millisecond: a window fires when the watermark reaches it.
-    pub const fn last(self) -> i64 {
+    pub(crate) const fn last(self) -> i64 {
         self.end.saturating_sub(1)
     }
 
     /// Its length in milliseconds.
-    pub const fn millis(self) -> i64 {
+    pub(crate) const fn millis(self) -> i64 {
         self.end.saturating_sub(self.start)
     }
 
     /// Whether no more events are expected for it.
-    pub fn is_over(self, watermark: Watermark) -> bool {
+    pub(crate) fn is_over(self, watermark: Watermark) -> bool {
         self.last() <= watermark.0
     }
 
     /// Whether nothing more is taken for it, not even late events.
-    pub fn is_closed(self, lateness: i64, watermark: Watermark) -> bool {
+    pub(crate) fn is_closed(self, lateness: i64, watermark: Watermark) -> bool {
         self.last().saturating_add(lateness) <= watermark.0
     }
 
     /// Whether it holds this time.
-    pub const fn holds(self, time: i64) -> bool {
+    pub(crate) const fn holds(self, time: i64) -> bool {
         self.start <= time && time < self.end
     }
 
     /// Whether both overlap, or one begins where the other ends.
-    pub const fn touches(self, other: Span) -> bool {
+    pub(crate) const fn touches(self, other: Span) -> bool {
         self.start <= other.end && other.start <= self.end
     }
 
     /// The span from the first start to the last end.
-    pub fn cover(self, other: Span) -> Span {
+    pub(crate) fn cover(self, other: Span) -> Span {
         Span { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 }

@@ -11,7 +11,7 @@ use crate::window::span::{NANOS, Span};
 
 /// Windows at fixed places, and the slices they are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slices {
+pub(crate) enum Slices {
     /// Side by side. `|offset| < size`.
     Tumbling {
         /// The length.
@@ -36,7 +36,7 @@ pub enum Slices {
 
 /// The slice of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SliceAt {
+pub(crate) enum SliceAt {
     /// Into this slice.
     Slice(Span),
     /// Between two windows.
@@ -47,22 +47,22 @@ pub enum SliceAt {
 
 impl Slices {
     /// Side by side. `size` is above 0 and `|offset| < size`: the configuration checks it.
-    pub const fn tumbling(size: i64, offset: i64) -> Slices {
+    pub(crate) const fn tumbling(size: i64, offset: i64) -> Slices {
         Slices::Tumbling { size, offset }
     }
 
     /// Sliding. `size` and `slide` are above 0 and `|offset| < slide`: the configuration checks it.
-    pub const fn sliding(size: i64, slide: i64, offset: i64) -> Slices {
+    pub(crate) const fn sliding(size: i64, slide: i64, offset: i64) -> Slices {
         Slices::Sliding { size, slide, offset, slice: gcd(size, slide) }
     }
 
     /// Whole days of a zone. `days` is above 0 and `|offset| < days`: the configuration checks it.
-    pub const fn days(zone: Tz, days: i64, offset: i64) -> Slices {
+    pub(crate) const fn days(zone: Tz, days: i64, offset: i64) -> Slices {
         Slices::Days(Days::new(zone, days, offset))
     }
 
     /// The most slices that a window has.
-    pub const fn per_window(&self) -> i64 {
+    pub(crate) const fn per_window(&self) -> i64 {
         match self {
             Slices::Tumbling { .. } | Slices::Days(_) => 1,
             Slices::Sliding { size, slice, .. } => *size / *slice,
@@ -70,7 +70,7 @@ impl Slices {
     }
 
     /// The longest window in milliseconds.
-    pub const fn longest(&self) -> i64 {
+    pub(crate) const fn longest(&self) -> i64 {
         match self {
             Slices::Tumbling { size, .. } | Slices::Sliding { size, .. } => *size,
             Slices::Days(days) => days.longest(),
@@ -78,7 +78,7 @@ impl Slices {
     }
 
     /// The slice that holds `time`.
-    pub fn slice_at(&self, time: i64) -> SliceAt {
+    pub(crate) fn slice_at(&self, time: i64) -> SliceAt {
         // Every window that holds it must have bounds in nanoseconds.
         let reach = self.longest();
         let fits = |time: Option<i64>| time.is_some_and(|time| time.checked_mul(NANOS).is_some());
@@ -100,7 +100,7 @@ impl Slices {
     }
 
     /// The last window that this slice belongs to. `None`: it is between two windows.
-    pub fn last_window(&self, slice: Span) -> Option<Span> {
+    pub(crate) fn last_window(&self, slice: Span) -> Option<Span> {
         let Slices::Sliding { size, slide, offset, .. } = self else { return Some(slice) };
         let start = slice.start - (slice.start - offset).rem_euclid(*slide);
         let window = Span { start, end: start + size };
@@ -108,12 +108,12 @@ impl Slices {
     }
 
     /// The windows that this slice belongs to, the earliest first.
-    pub fn windows(&self, slice: Span) -> impl Iterator<Item = Span> {
+    pub(crate) fn windows(&self, slice: Span) -> impl Iterator<Item = Span> {
         self.windows_after(slice, Watermark::MIN)
     }
 
     /// The windows that this slice belongs to and that are not over at this watermark, the earliest first.
-    pub fn windows_after(&self, slice: Span, watermark: Watermark) -> impl Iterator<Item = Span> {
+    pub(crate) fn windows_after(&self, slice: Span, watermark: Watermark) -> impl Iterator<Item = Span> {
         let last = self.last_window(slice);
         let (mut next, size, slide) = match (self, last) {
             (Slices::Sliding { size, slide, .. }, Some(last)) => {
