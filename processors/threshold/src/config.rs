@@ -15,8 +15,8 @@ use weir_kafka::{Properties, Sasl, Security, Tls};
 use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
+use crate::rule::PerSeverity;
 use crate::rule::glob::Glob;
-use crate::rule::per_severity::PerSeverity;
 use crate::rule::{Clause, InlineRule, Kind, Rule};
 
 /// The section of a threshold processor.

@@ -18,16 +18,18 @@ use weir_config::Diagnostics;
 use weir_pdata::Demand;
 
 use crate::config::Config;
-use crate::evaluation::Evaluator;
+use crate::evaluation::evaluator::Evaluator;
 use crate::metrics::RuleMetrics;
 use crate::rule::glob::Glob;
 use crate::rule::window_names;
 use crate::rules::client::client_config;
+use crate::rules::rule_book::RuleBook;
+use crate::rules::rule_set::SharedRules;
 use crate::rules::topic_reader::Reader;
-use crate::rules::{RuleBook, SharedRules};
 use crate::stage::{LaneHalf, TrunkHalf};
 use crate::state::history::History;
-use crate::state::journal::{Journal, JournalStore, SHORTEST_LOG};
+use crate::state::journal::Journal;
+use crate::state::journal::store::{JournalStore, SHORTEST_LOG};
 use crate::state::remembered::RememberedSeries;
 
 /// Rules over windows.

@@ -19,8 +19,9 @@ use weir_component::{
 };
 use weir_pdata::{Ack, AckSink, EventBatch, Origin, Outcome, Signal};
 
-use crate::evaluation::Evaluator;
-use crate::evaluation::series::{Series, WindowStream};
+use crate::evaluation::evaluator::Evaluator;
+use crate::evaluation::series::Series;
+use crate::evaluation::windows::WindowStream;
 use crate::state::history::History;
 use crate::state::journal::Journal;
 

@@ -6,16 +6,8 @@ use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Severity, fingerprint};
 
 use crate::evaluation::alarm_state::AlarmState;
-use crate::evaluation::windows::Window;
+use crate::evaluation::windows::{Window, WindowStream};
 use crate::rule::Rule;
-
-/// Whose windows are evaluated one after the other: those of an operator, of all lanes of a shard.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "(String, u32)", into = "(String, u32)")]
-pub(crate) struct WindowStream {
-    pub(crate) operator: Arc<str>,
-    pub(crate) shard: u32,
-}
 
 /// One rule and one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,18 +99,6 @@ impl From<Series> for Saved {
             threshold: compared.threshold,
             earlier,
         }
-    }
-}
-
-impl From<(String, u32)> for WindowStream {
-    fn from((operator, shard): (String, u32)) -> WindowStream {
-        WindowStream { operator: operator.into(), shard }
-    }
-}
-
-impl From<WindowStream> for (String, u32) {
-    fn from(stream: WindowStream) -> (String, u32) {
-        (stream.operator.to_string(), stream.shard)
     }
 }
 

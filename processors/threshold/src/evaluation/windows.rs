@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimestampNanosecondType};
+use serde::{Deserialize, Serialize};
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
-
-use crate::evaluation::series::WindowStream;
 
 /// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows of a part of the
 /// input are series of their own: their `shard` is a label.
@@ -36,6 +35,14 @@ pub(crate) struct Window {
     pub(crate) labels: Vec<(Arc<str>, String)>,
     /// It has fired before, with less in it.
     pub(crate) again: bool,
+}
+
+/// Whose windows are evaluated one after the other: those of an operator, of all lanes of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(String, u32)", into = "(String, u32)")]
+pub(crate) struct WindowStream {
+    pub(crate) operator: Arc<str>,
+    pub(crate) shard: u32,
 }
 
 /// The windows of a batch that can be evaluated.
@@ -142,6 +149,18 @@ impl<'a> Windows<'a> {
     pub(crate) fn is_below(&self, name: &str, row: usize, limit: u64) -> bool {
         let number = self.number(name, row);
         number.is_some_and(|number| number.partial_cmp(&(limit as f64)) == Some(Ordering::Less))
+    }
+}
+
+impl From<(String, u32)> for WindowStream {
+    fn from((operator, shard): (String, u32)) -> WindowStream {
+        WindowStream { operator: operator.into(), shard }
+    }
+}
+
+impl From<WindowStream> for (String, u32) {
+    fn from(stream: WindowStream) -> (String, u32) {
+        (stream.operator.to_string(), stream.shard)
     }
 }
 

@@ -18,18 +18,10 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use weir_alarms::{Message, MessageError};
 
 use crate::evaluation::alarm_state::Patience;
-use crate::rule::per_severity::PerSeverity;
-use crate::rule::{Classic, Kind, Rule};
+use crate::rule::{Classic, Endpoint, Kind, PerSeverity, Rule};
 
 /// Longest record that is looked at, in bytes.
 pub(crate) const MAX_RECORD: usize = 16 * 1024;
-
-/// Which windows a classic rule is for; `None` is any.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) service: Option<Arc<str>>,
-    pub(crate) operation: Option<Arc<str>>,
-}
 
 /// Why a record is not a rule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -145,13 +137,6 @@ fn is_slip(text: &str, meant: &str) -> bool {
     match (&text[front..text.len() - back], &meant[front..meant.len() - back]) {
         ([one, two], [other, third]) => one == third && two == other,
         (one, other) => one.len() <= 1 && other.len() <= 1,
-    }
-}
-
-impl Endpoint {
-    fn name(&self) -> Arc<str> {
-        let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("*").to_owned();
-        format!("{}|{}", part(&self.service), part(&self.operation)).into()
     }
 }
 

@@ -2,18 +2,15 @@
 
 pub(crate) mod classic;
 pub(crate) mod glob;
-pub(crate) mod per_severity;
 pub(crate) mod window_names;
 
 use std::sync::Arc;
 
-use weir_alarms::{Compared, Labels, Message};
+use weir_alarms::{Compared, Labels, Message, Severity};
 use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
-use crate::rule::classic::Endpoint;
 use crate::rule::glob::Glob;
-use crate::rule::per_severity::PerSeverity;
 
 /// A rule that has been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +54,38 @@ pub(crate) struct Classic {
     pub(crate) avg_ns: PerSeverity<Option<f64>>,
     /// Most that the longest duration may be, in nanoseconds.
     pub(crate) max_ns: PerSeverity<Option<f64>>,
+}
+
+/// Which windows a classic rule is for; `None` is any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) operation: Option<Arc<str>>,
+}
+
+/// One thing for each severity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PerSeverity<T> {
+    pub(crate) high: T,
+    pub(crate) mid: T,
+    pub(crate) low: T,
+}
+
+impl<T> PerSeverity<T> {
+    pub(crate) fn get(&self, severity: Severity) -> &T {
+        match severity {
+            Severity::High => &self.high,
+            Severity::Mid => &self.mid,
+            Severity::Low => &self.low,
+        }
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn name(&self) -> Arc<str> {
+        let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("*").to_owned();
+        format!("{}|{}", part(&self.service), part(&self.operation)).into()
+    }
 }
 
 impl InlineRule {

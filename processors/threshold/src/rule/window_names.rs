@@ -38,7 +38,7 @@ pub(crate) fn check_classic(rule: &Rule, operator: Option<&Glob>, sources: &Wind
     let Kind::Classic(Classic { endpoint, avg_ns, max_ns }) = &rule.kind else { return None };
     let of = |id: &str| fits(operator, id);
     let labels = [("service", endpoint.service.is_some()), ("operation", endpoint.operation.is_some())];
-    let given = |limits: &crate::rule::per_severity::PerSeverity<Option<f64>>| {
+    let given = |limits: &crate::rule::PerSeverity<Option<f64>>| {
         Severity::FROM_HIGH.into_iter().any(|severity| limits.get(severity).is_some())
     };
     let measures = [("max_duration_ns", given(max_ns)), ("avg_duration_ns", given(avg_ns))];

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use weir_component::{Clock, Context, LogLimit};
 
 use super::client::Logging;
-use super::{Applied, RuleBook};
+use super::rule_book::{Applied, RuleBook};
 use crate::metrics::RuleMetrics;
 
 /// Longest wait in one call, so that a stop is noticed.

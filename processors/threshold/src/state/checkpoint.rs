@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::evaluation::series::{Series, WindowStream};
+use crate::evaluation::series::Series;
+use crate::evaluation::windows::WindowStream;
 use crate::state::remembered::LogEntry;
 
 const VERSION: u32 = 1;

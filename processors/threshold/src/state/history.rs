@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use weir_component::delivery::{LaneStart, Marks, Shard};
 use weir_component::{LaneId, Watermark};
 
-use crate::evaluation::series::{Series, WindowStream};
+use crate::evaluation::series::Series;
+use crate::evaluation::windows::WindowStream;
 use crate::state::remembered::{LogEntry, RememberedSeries};
 
 /// Series of shards that have closed, at most: when there are more they are forgotten.

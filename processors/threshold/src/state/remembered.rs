@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use weir_alarms::series_key;
 
-use crate::evaluation::series::{Series, WindowStream};
+use crate::evaluation::series::Series;
+use crate::evaluation::windows::WindowStream;
 
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 use weir_pdata::Ack;
 
 use super::{brief, rows, test_context, window, windows};
-use crate::evaluation::Evaluator;
-use crate::rules::RuleBook;
+use crate::evaluation::evaluator::Evaluator;
+use crate::rules::rule_book::RuleBook;
 
 struct Rules {
     book: RuleBook,

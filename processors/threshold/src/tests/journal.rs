@@ -12,8 +12,10 @@ use weir_component::testkit::Probe;
 use super::disk::{Disk, copy};
 use super::test_context;
 use crate::evaluation::alarm_state::AlarmState;
-use crate::evaluation::series::{Earlier, Series, WindowStream};
-use crate::state::journal::{Journal, JournalStore};
+use crate::evaluation::series::{Earlier, Series};
+use crate::evaluation::windows::WindowStream;
+use crate::state::journal::Journal;
+use crate::state::journal::store::JournalStore;
 use crate::state::remembered::{LogEntry, RememberedSeries};
 
 fn run(test: impl Future<Output = ()>) {

@@ -1,0 +1,414 @@
+//! Evaluates windows by the rules in force, and remembers what is firing. No I/O, no clock: time is the windows' own.
+//!
+//! * Windows are evaluated in the order of their ends, each once. One that fires again is evaluated again, from where the series stood
+//!   before it, unless a later window of the series has been evaluated. All windows with the same end are evaluated by one
+//!   rule set; a newer set is taken up at the first window that ends later, or when the watermark moves.
+//! * Only series that fire or are about to are remembered, at most `max_series` of them. Above that, new series
+//!   raise no alarm; they are counted and the log says so.
+//! * When a new rule set has no rule for a series any more, its alarm resolves, at the end of the last window evaluated.
+//! * What is remembered can be [restored](Evaluator::restore_shard) to what it was after earlier windows.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use weir_alarms::{Alarm, Compared, Severity, series_key};
+use weir_component::{Clock, Context, LogLimit};
+use weir_pdata::expr::{ExprError, Failures};
+
+use crate::evaluation::alarm_state::Change;
+use crate::evaluation::last_windows::LastWindows;
+use crate::evaluation::series::{Earlier, Series};
+use crate::evaluation::template_context::{default_message, template_context};
+use crate::evaluation::windows::WindowStream;
+use crate::evaluation::windows::{Window, Windows};
+use crate::metrics::EvaluationMetrics;
+use crate::rule::PerSeverity;
+use crate::rule::{InlineRule, Rule};
+use crate::rules::rule_set::{RuleSet, SharedRules};
+use crate::state::history::{Changed, ShardStart};
+
+/// The rules in force and what they say of every series.
+pub(crate) struct Evaluator {
+    newest: SharedRules,
+    current: Arc<RuleSet>,
+    /// The end of the last window evaluated, in nanoseconds.
+    evaluated_to: i64,
+    series: HashMap<String, Series>,
+    /// Some series may be without rules.
+    unchecked: bool,
+    /// Series that have changed since this was last asked.
+    changed: HashMap<String, WindowStream>,
+    last_windows: LastWindows,
+    max_series: usize,
+    metrics: EvaluationMetrics,
+    id: String,
+    clock: Arc<dyn Clock>,
+    full: LogLimit,
+    errors: LogLimit,
+    templates: LogLimit,
+}
+
+/// What came of a batch of windows.
+#[derive(Default)]
+pub(crate) struct Evaluated {
+    /// In the order of their times.
+    pub(crate) alarms: Vec<Alarm>,
+    /// The end of the last window of each stream, in nanoseconds.
+    pub(crate) ends: BTreeMap<WindowStream, i64>,
+}
+
+impl Evaluator {
+    pub(crate) fn new(newest: SharedRules, max_series: usize, context: &Context) -> Evaluator {
+        Evaluator {
+            current: newest.load(),
+            newest,
+            evaluated_to: i64::MIN,
+            series: HashMap::new(),
+            unchecked: false,
+            changed: HashMap::new(),
+            last_windows: LastWindows::new(max_series),
+            max_series,
+            metrics: EvaluationMetrics::new(context),
+            id: context.id.to_string(),
+            clock: context.clock.clone(),
+            full: LogLimit::every_ms(10_000),
+            errors: LogLimit::every_ms(10_000),
+            templates: LogLimit::every_ms(10_000),
+        }
+    }
+
+    /// The series that have changed since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<Changed> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let now = |(key, stream): (String, WindowStream)| {
+            let series = self.series.get(&key).cloned();
+            (key, stream, series)
+        };
+        changed.map(now).collect()
+    }
+
+    /// Nobody waits any more for the end of an alarm without a rule.
+    pub(crate) fn forget_without_rule(&mut self, series: &Series) {
+        self.changed.insert(series.key(), series.stream.clone());
+    }
+
+    /// Remembers nothing else of a shard.
+    pub(crate) fn restore_shard(&mut self, start: ShardStart) {
+        self.forget(start.shard);
+        if !start.series.is_empty() {
+            let firing = start.series.iter().filter(|series| series.state.firing().is_some()).count();
+            tracing::info!("{}: {firing} alarms that fired before go on", self.id);
+        }
+        for series in start.series {
+            self.series.insert(series.key(), series);
+        }
+        self.evaluated_to = self.evaluated_to.max(start.evaluated_to);
+        self.last_windows.set_limits(start.shard, start.limits);
+        self.unchecked = true;
+        self.settle(&[]);
+    }
+
+    /// Forgets a shard, without a word.
+    pub(crate) fn forget(&mut self, shard: u32) {
+        self.series.retain(|_, series| series.stream.shard != shard);
+        self.changed.retain(|_, stream| stream.shard != shard);
+        self.last_windows.forget(shard);
+        self.settle(&[]);
+    }
+
+    /// Evaluates a batch of windows.
+    pub(crate) fn evaluate(&mut self, batch: &RecordBatch) -> Evaluated {
+        let windows = Windows::new(batch);
+        let mut found = windows.find();
+        self.metrics.skipped_endless.inc_by(found.endless);
+        let before = found.windows.len();
+        found.windows.retain(|window| self.last_windows.admits(window));
+        self.metrics.skipped_late.inc_by((before - found.windows.len()) as u64);
+        self.forget_broken_runs();
+        let mut ends: BTreeMap<WindowStream, i64> = BTreeMap::new();
+        for window in &found.windows {
+            // Windows come in the order of their ends, and those of a batch are of one stream as a rule.
+            match ends.iter_mut().find(|(stream, _)| window.is_of(stream)) {
+                Some((_, end)) => *end = window.end,
+                None => drop(ends.insert(window.stream(), window.end)),
+            }
+        }
+        let mut alarms = Vec::new();
+        let known = found.windows.partition_point(|window| window.end <= self.evaluated_to);
+        let later = found.windows.split_off(known);
+        self.evaluate_by_current_rules(&windows, &found.windows, &mut alarms);
+        if let Some(last) = later.last() {
+            self.take_up_rules(&mut alarms);
+            self.evaluate_by_current_rules(&windows, &later, &mut alarms);
+            self.evaluated_to = last.end;
+        }
+        // Stable: what one window says of a series stays in order.
+        alarms.sort_by_key(|alarm| alarm.time);
+        self.settle(&alarms);
+        Evaluated { alarms, ends }
+    }
+
+    /// The watermark moved: no window that has begun is evaluated any more, so the newest rules are taken up. The alarms
+    /// without a rule, and what was remembered of them.
+    pub(crate) fn boundary(&mut self) -> (Vec<Alarm>, Vec<Series>) {
+        let mut alarms = Vec::new();
+        let gone = self.take_up_rules(&mut alarms);
+        // They are remembered until their end has been reported.
+        for series in &gone {
+            self.changed.remove(&series.key());
+        }
+        self.settle(&alarms);
+        (alarms, gone)
+    }
+
+    /// Makes room, when there is none: a series that was about to fire and whose next window never came is at rest.
+    fn forget_broken_runs(&mut self) {
+        if self.series.len() < self.max_series {
+            return;
+        }
+        let evaluated_to = self.evaluated_to;
+        let broken = self.series.extract_if(|_, series| {
+            series.state.firing().is_none() && series.last_end.saturating_add(series.size) < evaluated_to
+        });
+        self.changed.extend(broken.map(|(key, series)| (key, series.stream)));
+    }
+
+    fn settle(&self, alarms: &[Alarm]) {
+        for alarm in alarms {
+            self.metrics.alarms(alarm.severity, alarm.firing).inc();
+        }
+        self.metrics.series.set(i64::try_from(self.series.len()).unwrap_or(i64::MAX));
+    }
+
+    fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) -> Vec<Series> {
+        let newest = self.newest.load();
+        if Arc::ptr_eq(&newest, &self.current) && !self.unchecked {
+            return Vec::new();
+        }
+        self.unchecked = false;
+        let changed = &mut self.changed;
+        let mut gone = Vec::new();
+        self.series.retain(|key, series| {
+            let rule = newest.get(&series.name);
+            match rule.filter(|rule| newest.applies(rule, &series.stream.operator, &series.labels)) {
+                Some(rule) => {
+                    // What the rule was before a restart is not known: the run goes on.
+                    if series.rule.as_ref().is_some_and(|known| known != rule) {
+                        series.state.forget_run();
+                        changed.insert(key.clone(), series.stream.clone());
+                    }
+                    series.rule = Some(rule.clone());
+                    !series.state.is_rest()
+                }
+                None => {
+                    changed.insert(key.clone(), series.stream.clone());
+                    let what = if rule.is_some() { "does not cover this any more" } else { "was removed" };
+                    if let Some(severity) = series.state.firing() {
+                        let message = format!("resolved: {}: the rule {what}", series.name);
+                        gone.push((key.clone(), series.clone(), series.resolved(key, severity, message)));
+                    }
+                    false
+                }
+            }
+        });
+        gone.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let mut without = Vec::with_capacity(gone.len());
+        for (_, series, alarm) in gone {
+            let end = self.evaluated_to.max(alarm.time);
+            alarms.push(Alarm { time: end, ends_at: Some(end), epoch: newest.epoch, ..alarm });
+            without.push(series);
+        }
+        self.current = newest;
+        without
+    }
+
+    fn evaluate_by_current_rules(
+        &mut self,
+        windows: &Windows<'_>,
+        found: &[Window],
+        alarms: &mut Vec<Alarm>,
+    ) {
+        if found.is_empty() {
+            return;
+        }
+        let rules = self.current.clone();
+        for (rule, inline) in rules.inline_rules() {
+            let covered: Vec<&Window> =
+                found.iter().filter(|window| inline.covers(&window.operator, &window.labels)).collect();
+            if covered.is_empty() {
+                continue;
+            }
+            let Some(truth) = self.evaluate_conditions(rule, inline, windows.batch) else { continue };
+            for window in covered {
+                let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
+                    let clause = inline.when.get(severity).as_ref()?;
+                    let holds = truth.get(severity).as_ref()?.value(window.row);
+                    holds.then(|| (severity, clause.compared.clone()))
+                });
+                self.step(rule, windows, window, held, alarms);
+            }
+        }
+        if !rules.has_classic() {
+            return;
+        }
+        for window in found {
+            let endpoint = (window.label("service"), window.label("operation"));
+            for (rule, classic) in rules.classic(&window.operator, endpoint.0, endpoint.1) {
+                self.step(rule, windows, window, classic.held(windows, window), alarms);
+            }
+        }
+    }
+
+    /// For every severity of the rule, for which rows it holds. `None` when that cannot be said.
+    fn evaluate_conditions(
+        &self,
+        rule: &Rule,
+        inline: &InlineRule,
+        batch: &RecordBatch,
+    ) -> Option<PerSeverity<Option<BooleanArray>>> {
+        let mut failures = Failures::default();
+        let mut condition = |severity: Severity| {
+            let clause = inline.when.get(severity).as_ref();
+            clause.map(|clause| clause.condition.filter(batch, &mut failures)).transpose()
+        };
+        let mut all = || {
+            Ok::<_, ExprError>(PerSeverity {
+                high: condition(Severity::High)?,
+                mid: condition(Severity::Mid)?,
+                low: condition(Severity::Low)?,
+            })
+        };
+        let truth = all();
+        let (windows, error, what) = match (&truth, &failures) {
+            (Err(error), _) => (batch.num_rows(), error, "did not evaluate"),
+            (Ok(_), Failures { rows, first: Some(error) }) => (*rows, error, "is false for"),
+            (Ok(_), Failures { first: None, .. }) => return truth.ok(),
+        };
+        self.metrics.evaluation_errors.inc_by(windows as u64);
+        if let Some(suppressed) = self.errors.allow(self.clock.now_ms()) {
+            let (id, name) = (&self.id, &rule.name);
+            tracing::warn!(suppressed, "{id}: rule `{name}` {what} {windows} windows: {error}");
+        }
+        truth.ok()
+    }
+
+    fn step(
+        &mut self,
+        rule: &Arc<Rule>,
+        windows: &Windows<'_>,
+        window: &Window,
+        held: Option<(Severity, Compared)>,
+        alarms: &mut Vec<Alarm>,
+    ) {
+        if held.is_none() && self.series.is_empty() {
+            self.metrics.evaluations.inc();
+            return;
+        }
+        let key = series_key([&rule.name, &window.operator], &window.labels);
+        let full = self.series.len() >= self.max_series;
+        let too_few = windows.is_below("count", window.row, rule.min_count);
+        let mut entry = match self.series.entry(key.clone()) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(_) if too_few => return,
+            Entry::Vacant(_) if held.is_none() => {
+                self.metrics.evaluations.inc();
+                return;
+            }
+            Entry::Vacant(_) if full => {
+                self.metrics.evaluations.inc();
+                self.metrics.series_refused.inc();
+                if let Some(suppressed) = self.full.allow(self.clock.now_ms()) {
+                    let (id, max, name) = (&self.id, self.max_series, &rule.name);
+                    tracing::error!(
+                        suppressed,
+                        "{id}: {max} series have alarms already, rule `{name}` raises none for another one; raise `max_series`"
+                    );
+                }
+                return;
+            }
+            Entry::Vacant(free) => free.insert_entry(Series::new(rule, window)),
+        };
+        let series = entry.get_mut();
+        let again = window.again && window.end == series.last_end;
+        if window.end <= series.last_end && !again {
+            self.metrics.skipped_late.inc();
+            return;
+        }
+        let reported = series.state.firing();
+        if again {
+            // Whatever was said of it before, its new value is what counts.
+            series.state = series.earlier.state;
+        } else {
+            series.earlier = Earlier { state: series.state, last_end: series.last_end };
+        }
+        let follows = window.start.is_none_or(|start| start <= series.earlier.last_end);
+        series.last_end = window.end;
+        self.changed.insert(key.clone(), series.stream.clone());
+        if too_few {
+            return;
+        }
+        self.metrics.evaluations.inc();
+        let severity = held.as_ref().map(|(severity, _)| *severity);
+        series.state.step(severity, follows, rule.patience);
+        let change = Change::between(reported, series.state.firing());
+        match change {
+            Change::Nothing | Change::Resolve(_) => {}
+            Change::Fire(_) => series.starts_at = window.end,
+            Change::Move { from, to } => {
+                let message =
+                    format!("{}: severity changed from {} to {}", rule.name, from.name(), to.name());
+                let value = value_of(&series.compared, windows, window);
+                let resolved = series.resolved(&key, from, message);
+                alarms.push(Alarm { value, epoch: self.current.epoch, ..of_window(resolved, window) });
+            }
+        }
+        let (severity, firing) = match change {
+            Change::Nothing => {
+                if series.state.is_rest() {
+                    entry.remove();
+                }
+                return;
+            }
+            Change::Fire(severity) | Change::Move { to: severity, .. } => (severity, true),
+            Change::Resolve(severity) => (severity, false),
+        };
+        // While it goes on at the same severity the alarm keeps what it said when it fired.
+        if let Some((_, compared)) = held {
+            series.compared = compared;
+        }
+        let value = value_of(&series.compared, windows, window);
+        let resolved = series.resolved(&key, severity, String::new());
+        let mut alarm = Alarm { firing, value, epoch: self.current.epoch, ..of_window(resolved, window) };
+        if firing {
+            alarm.ends_at = None;
+        } else if series.state.is_rest() {
+            entry.remove();
+        }
+        self.write_message(rule, windows, window, &mut alarm);
+        alarms.push(alarm);
+    }
+
+    fn write_message(&self, rule: &Rule, windows: &Windows<'_>, window: &Window, alarm: &mut Alarm) {
+        let context = || template_context(rule, alarm, windows, window);
+        let rendered = rule.message.render(context, || default_message(alarm));
+        if let Some(problem) = rendered.problem {
+            self.metrics.template_errors.inc();
+            if let Some(suppressed) = self.templates.allow(self.clock.now_ms()) {
+                let (id, name) = (&self.id, &rule.name);
+                tracing::warn!(suppressed, "{id}: the message template of rule `{name}` fails: {problem}");
+            }
+        }
+        alarm.message = rendered.text;
+    }
+}
+
+/// What a window says of the measure.
+fn value_of(compared: &Compared, windows: &Windows<'_>, window: &Window) -> Option<f64> {
+    compared.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
+}
+
+fn of_window(alarm: Alarm, window: &Window) -> Alarm {
+    Alarm { window_start: window.start, window_end: Some(window.end), ..alarm }
+}

@@ -1,0 +1,168 @@
+//! All rules of all sources, and how they change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_component::WindowSources;
+
+use crate::rule::classic::{self, ClassicError, Record};
+use crate::rule::glob::Glob;
+use crate::rule::{Classic, Kind, Rule, window_names};
+use crate::rules::rule_set::{RuleSet, SharedRules};
+
+/// Why a record does not change the rules.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    NotARule(#[from] ClassicError),
+    #[error("the configuration has a rule of this name")]
+    NameTaken,
+    #[error("there are {0} rules already; remove some, or raise `rules.kafka.max_rules`")]
+    TooMany(usize),
+}
+
+/// What a record did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Changed,
+    /// It says what was known before.
+    Same,
+}
+
+/// Most unknown keys that are remembered. A topic with more names them no more, and counts them still.
+pub(crate) const MAX_UNKNOWN: usize = 1_000;
+
+/// All rules of all sources.
+#[derive(Debug)]
+pub(crate) struct RuleBook {
+    shared: SharedRules,
+    inline: Vec<Arc<Rule>>,
+    classic_operator: Option<Glob>,
+    classic: BTreeMap<Arc<str>, Arc<Rule>>,
+    max_classic: usize,
+    epoch: i64,
+    /// Keys of records that mean nothing, all that were met.
+    unknown: BTreeSet<String>,
+    /// Those among them that have not been reported, each with a rule that has it.
+    unreported: Vec<(String, Arc<str>)>,
+    /// The windows that rules evaluate, as far as the configuration tells.
+    sources: Option<WindowSources>,
+    /// Rules that can never hold, with the reason, that have not been reported.
+    idle: Vec<(Arc<str>, String)>,
+}
+
+impl RuleBook {
+    /// A book with the rules of the configuration, published as epoch 1. `max_classic` bounds the others.
+    pub(crate) fn new(inline: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
+        let inline = inline.into_iter().map(Arc::new).collect();
+        let shared = SharedRules::default();
+        let book = RuleBook {
+            shared,
+            inline,
+            classic_operator,
+            classic: BTreeMap::new(),
+            max_classic,
+            epoch: 1,
+            unknown: BTreeSet::new(),
+            unreported: Vec::new(),
+            sources: None,
+            idle: Vec::new(),
+        };
+        book.publish();
+        book
+    }
+
+    /// Rules are for these windows.
+    pub(crate) fn expect_windows(&mut self, sources: WindowSources) {
+        self.sources = Some(sources);
+    }
+
+    /// Rules taken since this was last asked that can never hold, each with the reason.
+    pub(crate) fn take_idle(&mut self) -> Vec<(Arc<str>, String)> {
+        std::mem::take(&mut self.idle)
+    }
+
+    /// Where the published sets are found.
+    pub(crate) fn shared(&self) -> SharedRules {
+        self.shared.clone()
+    }
+
+    /// Takes a record of the rules' topic. It counts from the next [`publish`](Self::publish) on.
+    pub(crate) fn apply(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Applied, Refused> {
+        match classic::read(key, value)? {
+            Record::Remove(name) => match self.classic.remove(&name) {
+                Some(_) => self.epoch += 1,
+                None => return Ok(Applied::Same),
+            },
+            Record::Put { rule, unknown } => {
+                self.note_unknown(unknown, &rule.name);
+                if self.inline.iter().any(|rule_of_config| rule_of_config.name == rule.name) {
+                    return Err(Refused::NameTaken);
+                }
+                match self.classic.get(&rule.name) {
+                    Some(known) if *known == rule => return Ok(Applied::Same),
+                    None if self.classic.len() >= self.max_classic => {
+                        return Err(Refused::TooMany(self.max_classic));
+                    }
+                    _ => {}
+                }
+                let operator = self.classic_operator.as_ref();
+                let sources = self.sources.as_ref();
+                let idle = sources.and_then(|sources| window_names::check_classic(&rule, operator, sources));
+                self.idle.extend(idle.map(|why| (rule.name.clone(), why)));
+                self.classic.insert(rule.name.clone(), rule);
+                self.epoch += 1;
+            }
+        }
+        Ok(Applied::Changed)
+    }
+
+    fn note_unknown(&mut self, keys: Vec<String>, rule: &Arc<str>) {
+        for key in keys {
+            if self.unknown.len() < MAX_UNKNOWN && !self.unknown.contains(&key) {
+                self.unknown.insert(key.clone());
+                self.unreported.push((key, rule.clone()));
+            }
+        }
+    }
+
+    /// Keys of records that mean nothing and were not met before, each with a rule that has it.
+    pub(crate) fn take_unknown(&mut self) -> Vec<(String, Arc<str>)> {
+        std::mem::take(&mut self.unreported)
+    }
+
+    /// What was read before the first evaluation is the first epoch.
+    pub(crate) fn publish_first(&mut self) {
+        self.epoch = 1;
+        self.publish();
+    }
+
+    /// Makes the rules as they are now the newest set.
+    pub(crate) fn publish(&self) {
+        let mut set = RuleSet {
+            epoch: self.epoch,
+            inline: self.inline.clone(),
+            classic_operator: self.classic_operator.clone(),
+            ..RuleSet::default()
+        };
+        for rule in self.inline.iter().chain(self.classic.values()) {
+            set.by_name.insert(rule.name.clone(), rule.clone());
+            if let Kind::Classic(Classic { endpoint, .. }) = &rule.kind {
+                let key = |part: &Option<Arc<str>>| part.clone().unwrap_or_else(|| "".into());
+                let operations = set.classic.entry(key(&endpoint.service)).or_default();
+                operations.entry(key(&endpoint.operation)).or_default().push(rule.clone());
+            }
+        }
+        self.shared.store(set);
+    }
+
+    /// The epoch that the next set has.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Rules of the configuration, and of the topic.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.inline.len(), self.classic.len())
+    }
+}
