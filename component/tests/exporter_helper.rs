@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, QueueConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
-use weir_component::testkit::{FlakyExporter, Probe, Regime, check_exporter, context};
+use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, check_exporter, context};
 use weir_component::{ExportError, Exporter};
 use weir_config::ByteSize;
 use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Payload, Prepared, Signal, SignalSet};
@@ -194,28 +194,6 @@ async fn a_full_queue_makes_the_sender_wait() {
     assert_eq!(probe.count(Outcome::Done), 0, "nothing was delivered");
 }
 
-/// A [`FlakyExporter`] that leaves out what it has seen.
-struct Idempotent(FlakyExporter);
-
-#[async_trait]
-impl Exporter for Idempotent {
-    fn signals(&self) -> SignalSet {
-        self.0.signals()
-    }
-
-    fn demand(&self) -> Demand {
-        self.0.demand()
-    }
-
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
-    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        self.0.export(batches).await
-    }
-}
-
 #[tokio::test]
 async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_before_it_failed() {
     let directory = tempfile::tempdir().unwrap();
@@ -223,7 +201,7 @@ async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_be
     let mut helper = fast();
     // It is not waited for when nothing more comes.
     helper.batch.timeout = weir_config::Duration::from_secs(3_600);
-    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper };
+    let built = BuiltExporter { exporter: Box::new(exporter.idempotent()), helper };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let ledger = Ledger::new(LedgerSpec {
         source: "c/g/t".into(),
@@ -263,7 +241,7 @@ async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_be
 async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
     let directory = tempfile::tempdir().unwrap();
     let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
-    let built = BuiltExporter { exporter: Box::new(Idempotent(exporter)), helper: fast() };
+    let built = BuiltExporter { exporter: Box::new(exporter.idempotent()), helper: fast() };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let sink = "main/test".to_owned();
     let metadata = Metadata {
@@ -412,28 +390,11 @@ async fn rows_of_a_detached_exporter_are_given_up_together_so_long_after_they_we
     assert_eq!(task.finish(Duration::from_secs(5)).await.rows(), 0);
 }
 
-/// Panics at every export.
-struct Panicking;
-
-#[async_trait]
-impl Exporter for Panicking {
-    fn signals(&self) -> SignalSet {
-        SignalSet::ALL
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::everything()
-    }
-
-    async fn export(&self, _: &[EventBatch]) -> Result<(), ExportError> {
-        panic!("a mistake in an exporter");
-    }
-}
-
 #[tokio::test]
 async fn an_export_that_panics_breaks_the_exporter_and_fails_its_input() {
     let directory = tempfile::tempdir().unwrap();
-    let built = BuiltExporter { exporter: Box::new(Panicking), helper: fast() };
+    let panicking = FnExporter::new(|_| panic!("a mistake in an exporter"));
+    let built = BuiltExporter { exporter: Box::new(panicking), helper: fast() };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let (probe, broken) = (Probe::default(), task.broken());
     for batch in batches(&[3]) {
@@ -447,34 +408,20 @@ async fn an_export_that_panics_breaks_the_exporter_and_fails_its_input() {
 }
 
 /// An exporter whose destination is away. It tells of each try whether it may have been stored before, and where it came from.
-struct Away(tokio::sync::mpsc::UnboundedSender<(bool, Option<Arc<str>>)>);
-
-#[async_trait]
-impl Exporter for Away {
-    fn signals(&self) -> SignalSet {
-        SignalSet::ALL
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::everything()
-    }
-
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
-    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+fn away(tries: tokio::sync::mpsc::UnboundedSender<(bool, Option<Arc<str>>)>) -> Box<dyn Exporter> {
+    let answer = move |batches: &[EventBatch]| {
         let Origin { repeated, source, .. } = &batches[0].origin;
-        self.0.send((*repeated, source.clone())).unwrap();
+        tries.send((*repeated, source.clone())).unwrap();
         Err(ExportError::retryable("away"))
-    }
+    };
+    Box::new(FnExporter::new(answer).idempotent())
 }
 
 #[tokio::test]
 async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
     let directory = tempfile::tempdir().unwrap();
     let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
-    let built = BuiltExporter { exporter: Box::new(Away(sender)), helper: fast() };
+    let built = BuiltExporter { exporter: away(sender), helper: fast() };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let sink = "main/test".to_owned();
     let ledger = |pending: Option<i64>| {
@@ -532,7 +479,7 @@ async fn a_lane_that_is_lost_is_not_waited_for_and_nothing_of_it_is_left_undone(
         let hour = weir_config::Duration::from_secs(3_600);
         let retry = RetryConfig { initial_interval: hour, max_interval: hour, ..RetryConfig::default() };
         let helper = HelperConfig { retry, ..fast() };
-        let built = BuiltExporter { exporter: Box::new(Away(sender)), helper };
+        let built = BuiltExporter { exporter: away(sender), helper };
         let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
         let ledger = Ledger::new(LedgerSpec {
             source: "c/g/t".into(),

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard, positions};
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
-use weir_component::testkit::{check_exporter, context};
+use weir_component::testkit::{FnExporter, check_exporter, context};
 use weir_component::{ExportError, Exporter};
 use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
 
@@ -193,29 +193,15 @@ async fn parts_of_a_range_are_repeated_as_they_were_after_a_crash_anywhere() {
     }
 }
 
-/// A destination that is away, and remembers how many rows it was given.
-struct Away(Arc<Mutex<Vec<usize>>>);
-
-#[async_trait]
-impl Exporter for Away {
-    fn signals(&self) -> SignalSet {
-        SignalSet::ALL
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::everything()
-    }
-
-    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        self.0.lock().unwrap().push(numbers(batches).len());
-        Err(ExportError::retryable("it is away"))
-    }
-}
-
 #[tokio::test]
 async fn a_batch_that_is_given_up_is_given_up_at_once() {
     let tries: Arc<Mutex<Vec<usize>>> = Arc::default();
-    let exporter = Box::new(Away(Arc::clone(&tries)));
+    let seen = Arc::clone(&tries);
+    // It is away, and remembers how many rows it was given.
+    let exporter = Box::new(FnExporter::new(move |batches| {
+        seen.lock().unwrap().push(numbers(batches).len());
+        Err(ExportError::retryable("it is away"))
+    }));
     let dead =
         check_exporter(exporter, helper(Duration::from_millis(30)), vec![batch(0..16)], Outcome::Done).await;
     assert_eq!(dead.lines().count(), 16);

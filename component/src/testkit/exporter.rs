@@ -32,6 +32,7 @@ pub struct FlakyExporter {
     regime: Regime,
     random: Mutex<StdRng>,
     taken: Arc<Mutex<BTreeMap<String, usize>>>,
+    idempotent: bool,
 }
 
 impl FlakyExporter {
@@ -40,7 +41,13 @@ impl FlakyExporter {
     pub fn new(regime: Regime, seed: u64) -> (FlakyExporter, Arc<Mutex<BTreeMap<String, usize>>>) {
         let taken = Arc::new(Mutex::default());
         let random = Mutex::new(StdRng::seed_from_u64(seed));
-        (FlakyExporter { regime, random, taken: Arc::clone(&taken) }, taken)
+        (FlakyExporter { regime, random, taken: Arc::clone(&taken), idempotent: false }, taken)
+    }
+
+    /// The same, for a destination that leaves out what it has.
+    #[must_use]
+    pub fn idempotent(self) -> FlakyExporter {
+        FlakyExporter { idempotent: true, ..self }
     }
 }
 
@@ -52,6 +59,10 @@ impl Exporter for FlakyExporter {
 
     fn demand(&self) -> Demand {
         Demand::everything()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
@@ -76,6 +87,44 @@ impl Exporter for FlakyExporter {
             }
         }
         Ok(())
+    }
+}
+
+/// An exporter that answers what a function says.
+pub struct FnExporter<F> {
+    answer: F,
+    idempotent: bool,
+}
+
+impl<F: Fn(&[EventBatch]) -> Result<(), ExportError> + Send + Sync> FnExporter<F> {
+    /// An exporter that answers every export with `answer`.
+    pub fn new(answer: F) -> FnExporter<F> {
+        FnExporter { answer, idempotent: false }
+    }
+
+    /// The same, for a destination that leaves out what it has.
+    #[must_use]
+    pub fn idempotent(self) -> FnExporter<F> {
+        FnExporter { idempotent: true, ..self }
+    }
+}
+
+#[async_trait]
+impl<F: Fn(&[EventBatch]) -> Result<(), ExportError> + Send + Sync + 'static> Exporter for FnExporter<F> {
+    fn signals(&self) -> SignalSet {
+        SignalSet::ALL
+    }
+
+    fn demand(&self) -> Demand {
+        Demand::everything()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        (self.answer)(batches)
     }
 }
 

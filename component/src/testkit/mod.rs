@@ -20,7 +20,7 @@ use weir_config::ComponentId;
 use crate::clock::ManualClock;
 use crate::{Context, DeadLetters, Telemetry};
 
-pub use exporter::{FlakyExporter, Regime, check_exporter, check_exporter_contract};
+pub use exporter::{FlakyExporter, FnExporter, Regime, check_exporter, check_exporter_contract};
 pub use probe::Probe;
 pub use recording::{RecordedLane, RecordingLanes};
 pub use stage::check_stage;

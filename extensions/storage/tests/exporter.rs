@@ -9,18 +9,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::exporter_helper::{self, BatchConfig, ExporterTask, HelperConfig, Queue, RetryConfig};
 use weir_component::factory::BuiltExporter;
 use weir_component::storage::Storages;
-use weir_component::testkit::{FlakyExporter, Probe, Regime, context};
-use weir_component::{Context, ExportError, Exporter, Extension};
+use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, context};
+use weir_component::{Context, ExportError, Extension};
 use weir_config::ComponentId;
 use weir_extension_storage::{Fsync, Limits, StorageConfig, StorageExtension};
-use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
+use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
 
 const LARGE: Limits = Limits { max_bytes: 1 << 20, segment_bytes: 8 << 10, fsync: Fsync::Always };
 
@@ -267,34 +266,14 @@ async fn an_unknown_storage_is_an_error_at_the_start() {
     assert!(error.to_string().contains("service.extensions"), "{error}");
 }
 
-/// A destination that drops repeats, and is down.
-struct Down;
-
-#[async_trait]
-impl Exporter for Down {
-    fn signals(&self) -> SignalSet {
-        SignalSet::ALL
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::everything()
-    }
-
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
-    async fn export(&self, _batches: &[EventBatch]) -> Result<(), ExportError> {
-        Err(ExportError::retryable("down"))
-    }
-}
-
 #[tokio::test]
 async fn for_a_lane_that_can_be_read_again_what_is_safe_on_disk_counts_as_exported() {
     let directory = tempfile::tempdir().unwrap();
     let (extension, context) = storage(directory.path(), LARGE).await;
     let helper = HelperConfig { storage: Some("storage".parse().unwrap()), ..HelperConfig::default() };
-    let built = BuiltExporter { exporter: Box::new(Down), helper };
+    // A destination that drops repeats, and is down.
+    let down = FnExporter::new(|_| Err(ExportError::retryable("down"))).idempotent();
+    let built = BuiltExporter { exporter: Box::new(down), helper };
     let (queue, task) = exporter_helper::spawn(built, context).await.unwrap();
     let ledger = Ledger::new(LedgerSpec {
         source: "cluster/group/topic".into(),
