@@ -37,7 +37,8 @@ pub struct WindowProblem {
 }
 
 impl WindowSources {
-    /// What is wrong with the column `name` of windows of the operators for which `of` holds. `None`: nothing that is known.
+    /// What is wrong with the column `name` of windows of the operators for which `of` holds. `None`: nothing
+    /// that is known.
     #[must_use]
     pub fn check_column(&self, key: &str, name: &str, of: impl Fn(&str) -> bool) -> Option<WindowProblem> {
         self.check(key, name, of, |windows| &windows.columns, "has a column")

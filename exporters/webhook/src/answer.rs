@@ -11,8 +11,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The outcome of a request that was answered. `text` is the beginning of the body, `now_ms` the time now.
 ///
-/// 2xx is success. 3xx, 5xx and those of the answers below that are about the target, the way to it or the moment are tried
-/// again, not before `Retry-After`: the alarms are not at fault. Any other status means that the target will not take these alarms.
+/// 2xx is success. 3xx, 5xx and those of the answers below that are about the target, the way to it or the
+/// moment are tried again, not before `Retry-After`: the alarms are not at fault. Any other status means that
+/// the target will not take these alarms.
 pub(crate) fn outcome(
     status: StatusCode,
     headers: &HeaderMap,
@@ -36,7 +37,8 @@ pub(crate) fn outcome(
             status,
             StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
-                // What is behind the address is not there, or not yet: a proxy says so while a target is rolled out.
+                // What is behind the address is not there, or not yet: a proxy says so while a target is
+                // rolled out.
                 | StatusCode::NOT_FOUND
                 | StatusCode::METHOD_NOT_ALLOWED
                 | StatusCode::PROXY_AUTHENTICATION_REQUIRED

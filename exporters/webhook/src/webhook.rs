@@ -84,18 +84,18 @@ impl Exporter for Webhook {
         match request.send().await {
             Ok(response) => {
                 let (status, headers) = (response.status(), response.headers().clone());
-                let text = if status.is_success() { String::new() } else { beginning(response).await };
+                let text = if status.is_success() { String::new() } else { body_start(response).await };
                 answer::outcome(status, &headers, &text, now_ms)
             }
             Err(error) => {
-                Err(ExportError::retryable(format!("the webhook cannot be reached: {}", told(error))))
+                Err(ExportError::retryable(format!("the webhook cannot be reached: {}", error_text(error))))
             }
         }
     }
 }
 
 /// The beginning of the body, whatever it is.
-async fn beginning(mut response: Response) -> String {
+async fn body_start(mut response: Response) -> String {
     let mut bytes = Vec::new();
     while bytes.len() < SHOWN_BYTES {
         match response.chunk().await {
@@ -108,7 +108,7 @@ async fn beginning(mut response: Response) -> String {
 }
 
 /// An error and its causes, without the URL: it may hold a token.
-fn told(error: reqwest::Error) -> String {
+fn error_text(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

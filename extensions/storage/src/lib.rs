@@ -1,4 +1,5 @@
-//! The `storage` extension: queues and state on disk. `docs/storage-format.md` describes the files and the guarantees.
+//! The `storage` extension: queues and state on disk. `docs/storage-format.md` describes the files and the
+//! guarantees.
 
 mod config;
 mod extension;

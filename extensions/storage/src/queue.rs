@@ -175,7 +175,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// Runs until the queue is closed or its handle is dropped, then closes the log. Returns who waits for that.
+    /// Runs until the queue is closed or its handle is dropped, then closes the log. Returns who waits for
+    /// that.
     fn run(mut self, receiver: &commands::Receiver<Command>) -> Option<oneshot::Sender<()>> {
         loop {
             self.append_waiting();

@@ -235,7 +235,8 @@ fn a_flipped_byte_anywhere_costs_at_most_the_record_it_hits() {
                 read.retain(|record| !records.contains(record));
                 assert_eq!(read, [], "{at}: only what was appended");
                 assert_eq!(metrics.torn_tails.get(), 0, "{at}");
-                // The header of a segment costs no record. Of a record that was acknowledged before, nothing is told.
+                // The header of a segment costs no record. Of a record that was acknowledged before, nothing
+                // is told.
                 let quarantined = std::fs::read_dir(directory.path())
                     .unwrap()
                     .filter(|file| file.as_ref().unwrap().path().extension() == Some("corrupt".as_ref()))

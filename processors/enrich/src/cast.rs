@@ -29,8 +29,8 @@ impl CastType {
     }
 }
 
-/// Casts a column. A column that is neither text nor of the type already is read as the text that Arrow writes for it.
-/// `None`: there is no such text (lists, structs), the column stays as it is.
+/// Casts a column. A column that is neither text nor of the type already is read as the text that Arrow
+/// writes for it. `None`: there is no such text (lists, structs), the column stays as it is.
 pub fn cast_column(column: &ArrayRef, to: CastType) -> Option<Cast> {
     let data_type = to.data_type();
     if *column.data_type() == data_type {

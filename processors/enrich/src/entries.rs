@@ -1,8 +1,9 @@
 //! Changing attribute lists: the `attributes` column.
 //!
-//! A wanted key's first value is in its own column; repeats of the key are in the list. So what happens to a column
-//! happens to its repeats too. Most batches have none, and then the list is not touched: finding that out takes one
-//! look at the dictionary of keys, and, where a key is in it, one pass over the entries' key numbers.
+//! A wanted key's first value is in its own column; repeats of the key are in the list. So what happens to a
+//! column happens to its repeats too. Most batches have none, and then the list is not touched: finding that
+//! out takes one look at the dictionary of keys, and, where a key is in it, one pass over the entries' key
+//! numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub struct Changes {
 
 /// A text to append to the list of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Added {
+pub struct AddedEntry {
     /// The row.
     pub row: usize,
     /// The key.
@@ -39,13 +40,17 @@ pub struct Added {
     pub value: String,
 }
 
-/// The lists with `changes` applied and `added` appended; `None` when there is nothing to change, or when `lists` is
-/// not a column of attribute lists.
+/// The lists with `changes` applied and `added` appended; `None` when there is nothing to change, or when
+/// `lists` is not a column of attribute lists.
 ///
 /// # Errors
 /// The lists are larger than Arrow can count.
-pub fn change(lists: &ArrayRef, changes: &Changes, added: &[Added]) -> Result<Option<ArrayRef>, ArrowError> {
-    let Some(old) = Old::of(lists) else { return Ok(None) };
+pub fn change(
+    lists: &ArrayRef,
+    changes: &Changes,
+    added: &[AddedEntry],
+) -> Result<Option<ArrayRef>, ArrowError> {
+    let Some(old) = AttributeLists::of(lists) else { return Ok(None) };
     let fates = old.fates(changes);
     if added.is_empty() && !old.has_a_changing_entry(&fates) {
         return Ok(None);
@@ -55,7 +60,7 @@ pub fn change(lists: &ArrayRef, changes: &Changes, added: &[Added]) -> Result<Op
 
 /// Which rows have this key in their list; `None` when none has.
 pub fn rows_with(lists: &ArrayRef, key: &str) -> Option<Vec<bool>> {
-    let old = Old::of(lists)?;
+    let old = AttributeLists::of(lists)?;
     let wanted = |at: &usize| old.names.get(*at) == Some(key);
     // A dictionary may name a key twice.
     let wanted: Vec<usize> = (0..old.keys.values().len()).filter(wanted).collect();
@@ -68,7 +73,7 @@ pub fn rows_with(lists: &ArrayRef, key: &str) -> Option<Vec<bool>> {
 }
 
 /// The parts of an attribute list column.
-struct Old<'a> {
+struct AttributeLists<'a> {
     lists: &'a ListArray,
     keys: &'a DictionaryArray<Int32Type>,
     names: TextColumn<'a>,
@@ -84,12 +89,12 @@ enum Fate<'a> {
     Becomes(&'a str),
 }
 
-impl<'a> Old<'a> {
-    fn of(lists: &'a ArrayRef) -> Option<Old<'a>> {
+impl<'a> AttributeLists<'a> {
+    fn of(lists: &'a ArrayRef) -> Option<AttributeLists<'a>> {
         let lists = lists.as_list_opt::<i32>()?;
         let entries = lists.values().as_struct_opt()?;
         let keys = entries.column_by_name("key")?.as_dictionary_opt::<Int32Type>()?;
-        Some(Old {
+        Some(AttributeLists {
             lists,
             keys,
             names: TextColumn::new(keys.values())?,
@@ -129,7 +134,11 @@ impl<'a> Old<'a> {
     }
 }
 
-fn rebuild(old: &Old<'_>, fates: &[Fate<'_>], added: &[Added]) -> Result<ArrayRef, ArrowError> {
+fn rebuild(
+    old: &AttributeLists<'_>,
+    fates: &[Fate<'_>],
+    added: &[AddedEntry],
+) -> Result<ArrayRef, ArrowError> {
     let mut names: Vec<&str> = (0..fates.len())
         .map(|at| match fates[at] {
             Fate::Becomes(new) => new,

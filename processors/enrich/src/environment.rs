@@ -10,9 +10,9 @@ pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
 
 /// The variables that fit one of `patterns`, as column (`env.NAME`) and value, sorted by name.
 ///
-/// A pattern with `*` (any text) or `?` (one character) never takes a variable whose name says that it is secret
-/// (`POD_TOKEN`, `DB_PASSWORD`, …): it must be named in full.
-pub fn chosen(patterns: &[String], environment: &[(String, String)]) -> Vec<(String, String)> {
+/// A pattern with `*` (any text) or `?` (one character) never takes a variable whose name says that it is
+/// secret (`POD_TOKEN`, `DB_PASSWORD`, …): it must be named in full.
+pub fn selected(patterns: &[String], environment: &[(String, String)]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = environment
         .iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| takes(pattern, name)))
@@ -53,33 +53,33 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn chosen_of(patterns: &[&str], names: &[&str]) -> Vec<String> {
+    fn selected_of(patterns: &[&str], names: &[&str]) -> Vec<String> {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         let environment: Vec<_> = names.iter().map(|name| ((*name).to_owned(), format!("{name}!"))).collect();
-        let chosen = chosen(&patterns, &environment).into_iter();
-        chosen.map(|(column, _)| column.strip_prefix("env.").unwrap().to_owned()).collect()
+        let selected = selected(&patterns, &environment).into_iter();
+        selected.map(|(column, _)| column.strip_prefix("env.").unwrap().to_owned()).collect()
     }
 
     #[test]
-    fn variables_are_chosen_by_name_or_glob() {
+    fn variables_are_selected_by_name_or_glob() {
         let names = ["POD_NAME", "POD_IP", "HOSTNAME", "PATH", "TRIPOD_"];
-        assert_eq!(chosen_of(&["HOSTNAME", "POD_*"], &names), ["HOSTNAME", "POD_IP", "POD_NAME"]);
-        assert_eq!(chosen_of(&["P?TH", "*POD_"], &names), ["PATH", "TRIPOD_"]);
-        assert_eq!(chosen_of(&["POD", "pod_*", ""], &names), [""; 0]);
-        assert_eq!(chosen_of(&["*_*A*E"], &names), ["POD_NAME"]);
+        assert_eq!(selected_of(&["HOSTNAME", "POD_*"], &names), ["HOSTNAME", "POD_IP", "POD_NAME"]);
+        assert_eq!(selected_of(&["P?TH", "*POD_"], &names), ["PATH", "TRIPOD_"]);
+        assert_eq!(selected_of(&["POD", "pod_*", ""], &names), [""; 0]);
+        assert_eq!(selected_of(&["*_*A*E"], &names), ["POD_NAME"]);
     }
 
     #[test]
     fn a_glob_takes_no_secret_but_its_full_name_does() {
         let names = ["POD_TOKEN", "POD_PASSWORD", "POD_NAME"];
-        assert_eq!(chosen_of(&["POD_*"], &names), ["POD_NAME"]);
-        assert_eq!(chosen_of(&["POD_*", "POD_TOKEN"], &names), ["POD_NAME", "POD_TOKEN"]);
+        assert_eq!(selected_of(&["POD_*"], &names), ["POD_NAME"]);
+        assert_eq!(selected_of(&["POD_*", "POD_TOKEN"], &names), ["POD_NAME", "POD_TOKEN"]);
     }
 
     #[test]
     fn a_variable_is_below_env_and_so_no_column_that_events_have() {
         let environment = [("service".to_owned(), "a".to_owned()), ("HOSTNAME".to_owned(), "b".to_owned())];
-        let columns = chosen(&["*".to_owned()], &environment);
+        let columns = selected(&["*".to_owned()], &environment);
         assert_eq!(
             columns,
             [("env.HOSTNAME", "b"), ("env.service", "a")].map(|(n, v)| (n.to_owned(), v.to_owned()))

@@ -10,7 +10,7 @@ pub fn read_file(path: &str) -> Option<String> {
 
 /// The columns and their values. What cannot be found is left out. `read` gives the text of a file,
 /// `environment` the variable `HOSTNAME` where the kernel does not tell.
-pub fn facts(
+pub fn attributes(
     read: impl Fn(&str) -> Option<String>,
     environment: &[(String, String)],
 ) -> Vec<(String, String)> {
@@ -103,11 +103,11 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let os = ("os.type".to_owned(), std::env::consts::OS.replace("macos", "darwin"));
-        assert_eq!(facts(|_| None, &[]), std::slice::from_ref(&os));
+        assert_eq!(attributes(|_| None, &[]), std::slice::from_ref(&os));
         let shell = [("HOSTNAME".to_owned(), "from-shell".to_owned())];
         let name = |value: &str| ("host.name".to_owned(), value.to_owned());
-        assert_eq!(facts(|_| None, &shell), [name("from-shell"), os.clone()]);
+        assert_eq!(attributes(|_| None, &shell), [name("from-shell"), os.clone()]);
         let kernel = |path: &str| path.ends_with("hostname").then(|| "from-kernel\n".to_owned());
-        assert_eq!(facts(kernel, &shell), [name("from-kernel"), os]);
+        assert_eq!(attributes(kernel, &shell), [name("from-kernel"), os]);
     }
 }

@@ -1,7 +1,8 @@
 //! The `enrich` processor: adds constant columns, casts, renames and drops attributes.
 //!
-//! Guaranteed: every row goes on, in order, with its ack; fixed columns are never touched; a value that cannot be cast
-//! stays in the `attributes` list. Batches of windows and alarms pass untouched, and so do batches not yet decoded.
+//! Guaranteed: every row goes on, in order, with its ack; fixed columns are never touched; a value that
+//! cannot be cast stays in the `attributes` list. Batches of windows and alarms pass untouched, and so do
+//! batches not yet decoded.
 
 mod cast;
 mod config;

@@ -38,7 +38,8 @@ struct Host {
 type ReadFile = fn(&str) -> Option<String>;
 
 impl Enrich {
-    /// A processor with checked settings, the environment's variables, and a way to read files about the host.
+    /// A processor with checked settings, the environment's variables, and a way to read files about the
+    /// host.
     pub fn new(
         config: &Config,
         environment: &[(String, String)],
@@ -46,10 +47,10 @@ impl Enrich {
         context: Context,
     ) -> Enrich {
         let tags: Vec<_> = config.tags.clone().into_iter().collect();
-        let chosen = environment::chosen(&config.env, environment);
+        let selected = environment::selected(&config.env, environment);
         let plan = Plan::new(config, context);
         let mut names = plan.names();
-        names.extend(tags.iter().chain(&chosen).map(|(name, _)| name.clone()));
+        names.extend(tags.iter().chain(&selected).map(|(name, _)| name.clone()));
         if config.host {
             names.extend(HOST.map(str::to_owned));
         }
@@ -58,20 +59,23 @@ impl Enrich {
             plan: Arc::new(plan),
             demand: Demand::names(names),
             tags,
-            environment: chosen,
+            environment: selected,
             host,
             overwrite: config.overwrite,
             constants: OnceLock::new(),
         }
     }
 
-    /// Tags win over variables, and these over facts about the host.
+    /// Tags win over variables, and these over attributes of the host.
     fn constants(&self) -> &Constants {
         self.constants.get_or_init(|| {
-            let facts =
-                self.host.as_ref().map(|host| host::facts(host.read, &host.environment)).unwrap_or_default();
+            let of_host = self
+                .host
+                .as_ref()
+                .map(|host| host::attributes(host.read, &host.environment))
+                .unwrap_or_default();
             let mut columns: Vec<(String, String)> = Vec::new();
-            for (name, value) in self.tags.iter().chain(&self.environment).chain(&facts) {
+            for (name, value) in self.tags.iter().chain(&self.environment).chain(&of_host) {
                 if !columns.iter().any(|(taken, _)| taken == name) {
                     columns.push((name.clone(), value.clone()));
                 }

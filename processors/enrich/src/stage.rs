@@ -17,7 +17,7 @@ use weir_pdata::{Signal, SignalSet, schema};
 use crate::cast::cast_column;
 use crate::config::{CastType, Config};
 use crate::constants::{Constants, attribute_key, below};
-use crate::entries::{Added, Changes, change, rows_with};
+use crate::entries::{AddedEntry, Changes, change, rows_with};
 
 const UNCAST: Metric = Metric {
     name: "weir_enrich_uncast_values",
@@ -109,7 +109,7 @@ impl EnrichStage {
     }
 
     /// Casts the columns that are there. Adds what did not fit.
-    fn cast(&self, columns: &mut Columns, added: &mut Vec<Added>) {
+    fn cast(&self, columns: &mut Columns, added: &mut Vec<AddedEntry>) {
         for (name, to, counter) in &self.plan.types {
             let Some((field, array)) = columns.get_mut(name) else { continue };
             let Some(cast) = cast_column(array, *to) else { continue };
@@ -124,7 +124,7 @@ impl EnrichStage {
                 tracing::warn!(processor, attribute = name, to = ?to.data_type(), values, suppressed, "values do not fit their type; they stay text in `attributes`");
             }
             let key = attribute_key(name);
-            added.extend(cast.misfits.into_iter().map(|(row, value)| Added {
+            added.extend(cast.misfits.into_iter().map(|(row, value)| AddedEntry {
                 row,
                 key: key.to_owned(),
                 value,
@@ -142,7 +142,8 @@ impl Stage<LaneMessage> for EnrichStage {
                 };
                 LaneMessage::Batch(match self.enrich(columns) {
                     Ok(columns) => batch.with_columns(columns),
-                    // Columns that do not fit together would be a mistake in this crate. Lose nothing, say so.
+                    // Columns that do not fit together would be a mistake in this crate. Lose nothing, say
+                    // so.
                     Err(error) => {
                         let now = self.plan.context.clock.now_ms();
                         if let Some(suppressed) = self.plan.log.allow(now) {
@@ -205,9 +206,9 @@ impl Columns {
         Ok(())
     }
 
-    /// Renames all at once, so that two columns can swap their names. Where a row has a value under both names, that
-    /// of the renamed column stays in the column; the other is returned, for the list.
-    fn rename(&mut self, names: &BTreeMap<String, String>) -> Result<Vec<Added>, ArrowError> {
+    /// Renames all at once, so that two columns can swap their names. Where a row has a value under both
+    /// names, that of the renamed column stays in the column; the other is returned, for the list.
+    fn rename(&mut self, names: &BTreeMap<String, String>) -> Result<Vec<AddedEntry>, ArrowError> {
         let (mut taken, mut second) = (Vec::new(), Vec::new());
         for (old, new) in names {
             if let Some(at) = self.position(old) {
@@ -229,7 +230,7 @@ impl Columns {
         Ok(second)
     }
 
-    fn change_lists(&mut self, changes: &Changes, added: &[Added]) -> Result<(), ArrowError> {
+    fn change_lists(&mut self, changes: &Changes, added: &[AddedEntry]) -> Result<(), ArrowError> {
         if let Some((field, array)) = self.get_mut(schema::ATTRIBUTES)
             && let Some(changed) = change(array, changes, added)?
         {
@@ -247,12 +248,13 @@ impl Columns {
     }
 }
 
-/// The values of `one`, and those of `other` where `one` has none. Where both have one, the other's goes to `second`.
+/// The values of `one`, and those of `other` where `one` has none. Where both have one, the other's goes to
+/// `second`.
 fn merge(
     one: &ArrayRef,
     other: &ArrayRef,
     key: &str,
-    second: &mut Vec<Added>,
+    second: &mut Vec<AddedEntry>,
 ) -> Result<ArrayRef, ArrowError> {
     if other.logical_null_count() == other.len() {
         return Ok(Arc::clone(one));
@@ -265,7 +267,7 @@ fn merge(
         return Ok(one);
     };
     for row in (0..one.len()).filter(|row| first.get(*row).is_some()) {
-        second.extend(others.get(row).map(|value| Added {
+        second.extend(others.get(row).map(|value| AddedEntry {
             row,
             key: key.to_owned(),
             value: value.to_owned(),

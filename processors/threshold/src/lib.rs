@@ -1,8 +1,8 @@
 //! The `threshold` processor: rules over windows.
 //!
-//! It reads `Windows`, forwards them, and adds `Alarms`: one row for every change of an alarm's state. Rules come
-//! from the configuration and from a compacted Kafka topic; they change while running, at window boundaries.
-//! The README says what a rule is; the module docs say what each part guarantees.
+//! It reads `Windows`, forwards them, and adds `Alarms`: one row for every change of an alarm's state. Rules
+//! come from the configuration and from a compacted Kafka topic; they change while running, at window
+//! boundaries. The README says what a rule is; the module docs say what each part guarantees.
 
 mod config;
 mod evaluation;

@@ -1,5 +1,5 @@
-//! The processor of one pipeline: rules from the configuration and from Kafka, one evaluator on the trunk, and what it remembers in a
-//! storage.
+//! The processor of one pipeline: rules from the configuration and from Kafka, one evaluator on the trunk,
+//! and its state in a storage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};

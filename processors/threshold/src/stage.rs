@@ -1,11 +1,13 @@
-//! The two halves of the processor: lanes hand their windows to the trunk, and the trunk evaluates all windows.
+//! The two halves of the processor: lanes hand their windows to the trunk, and the trunk evaluates all
+//! windows.
 //!
-//! * On a lane, batches of windows leave to the trunk; everything else passes. So windows that come straight from a
-//!   receiver are evaluated like those of an `aggregate`. The watermark of a lane without windows says nothing about windows.
-//! * On the trunk every batch of windows is forwarded, exactly once, and its alarms after it. The alarms hold
-//!   a clone of the batch's ack.
+//! * On a lane, batches of windows go to the trunk and everything else passes. So windows that come straight
+//!   from a receiver are evaluated like those of an `aggregate`. The watermark of a lane without windows says
+//!   nothing about windows.
+//! * On the trunk every batch of windows is forwarded once, and its alarms follow it. The alarms hold a clone
+//!   of the batch's ack.
 //! * Alarms that resolve because their rule is gone are remembered until they are delivered.
-//! * When windows come again, after a failure or a restart, the evaluator goes back to what it remembered before them.
+//! * When windows come again after a failure or a restart, the evaluator returns to its state before them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A queue on disk, without threads: a log of records in segments. See `docs/storage-format.md`.
 //!
-//! [`Log`] has the files. How it is opened after a crash is in `recovery`, how it is read over damage in `read`.
+//! [`Log`] has the files. How it is opened after a crash is in `recovery`, how it is read over damage in
+//! `read`.
 //!
 //! One owner calls it. Nothing is written when it is dropped, so dropping one is what a crash leaves behind;
 //! [`Log::close`] writes down what was acknowledged.
@@ -153,8 +154,9 @@ impl Log {
         }
     }
 
-    /// After a failed [`sync`](Self::sync): withdraws what was appended since the last one that succeeded. None
-    /// of it may have been read. Returns how many records that were; they can be appended again, to a new file.
+    /// After a failed [`sync`](Self::sync): withdraws what was appended since the last one that succeeded.
+    /// None of it may have been read. Returns how many records that were; they can be appended again, to a
+    /// new file.
     pub fn withdraw_unsynced(&mut self) -> u64 {
         let Some(mut active) = self.active.take() else { return 0 };
         let (bytes, next) = active.synced;
@@ -214,8 +216,8 @@ impl Log {
         self.next.saturating_sub(self.cursor.next)
     }
 
-    /// Writes down what was acknowledged, if that could not be done at once, and waits until the disk has it (not
-    /// with `fsync: never`).
+    /// Writes down what was acknowledged, if that could not be done at once, and waits until the disk has it
+    /// (not with `fsync: never`).
     ///
     /// # Errors
     /// When it cannot be written. Not writing it makes a restart return more records again, no more.
@@ -331,7 +333,8 @@ impl Active {
             self.garbage = false;
         }
         let header = RecordHeader::of(number, payload);
-        // The header first: a header without all of its payload is what a reader knows as an interrupted write.
+        // The header first: a header without all of its payload is what a reader knows as an interrupted
+        // write.
         let written = self
             .file
             .write_all_at(&header.to_bytes(), self.bytes)

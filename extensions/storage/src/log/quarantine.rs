@@ -24,8 +24,8 @@ impl Quarantine {
         self.max
     }
 
-    /// Keeps bytes of segment or record `number`, found at `place` there. Returns the file. What does not fit in the bound
-    /// is cut off.
+    /// Keeps bytes of segment or record `number`, found at `place` there. Returns the file. What does not fit
+    /// in the bound is cut off.
     ///
     /// # Errors
     /// When it cannot be written.

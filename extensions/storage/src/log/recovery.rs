@@ -115,7 +115,8 @@ fn check(path: &PathBuf, first: u64) -> Result<(File, u64), StorageError> {
     }
 }
 
-/// Cuts off what the last segment has behind its last record. `None` when nothing is left; the file is then deleted.
+/// Cuts off what the last segment has behind its last record. `None` when nothing is left; the file is then
+/// deleted.
 fn repair(log: &Log, path: &Path, file: File, first: u64, bytes: u64) -> io::Result<Option<Sealed>> {
     let mut scan = SegmentScan::new(file, bytes);
     let (mut at, mut from) = (SEGMENT_HEADER, first);

@@ -1,9 +1,11 @@
-//! From verdicts on single windows to an alarm that fires and resolves: one state machine per rule and series.
+//! From the results of single windows to an alarm that fires and resolves: one state machine for each rule
+//! and series.
 //!
-//! * The alarm fires when the rule held in `fire_after` consecutive windows, with the severity of the last of them.
+//! * The alarm fires when the rule held in `fire_after` consecutive windows, with the severity of the last of
+//!   them.
 //! * While it fires, a window that holds at another severity changes the severity at once, up or down.
-//! * It resolves when the rule did not hold in `resolve_after` windows one after the other. Windows that are missing
-//!   resolve nothing; between two windows that hold, a missing one breaks the run that leads to firing.
+//! * It resolves when the rule did not hold in `resolve_after` consecutive windows. Missing windows resolve
+//!   nothing. Before it fires, a missing window breaks the run.
 
 use serde::{Deserialize, Serialize};
 use weir_alarms::Severity;
@@ -58,8 +60,8 @@ impl Change {
 }
 
 impl AlarmState {
-    /// Takes the verdict on the next window: the worst severity that held, if any did. `follows`: no window is
-    /// missing between the one before and this one.
+    /// Takes the verdict on the next window: the worst severity that held, if any did. `follows`: no window
+    /// is missing between the one before and this one.
     pub(crate) fn step(&mut self, held: Option<Severity>, follows: bool, patience: Patience) -> Change {
         match (self.firing, held) {
             (None, Some(severity)) => {

@@ -1,12 +1,15 @@
-//! Evaluates windows by the rules in force, and remembers what is firing. No I/O, no clock: time is the windows' own.
+//! Evaluates windows by the rules in force, and remembers which alarms fire. No I/O and no clock: time is the
+//! windows' own.
 //!
-//! * Windows are evaluated in the order of their ends, each once. One that fires again is evaluated again, from where the series stood
-//!   before it, unless a later window of the series has been evaluated. All windows with the same end are evaluated by one
-//!   rule set; a newer set is taken up at the first window that ends later, or when the watermark moves.
-//! * Only series that fire or are about to are remembered, at most `max_series` of them. Above that, new series
-//!   raise no alarm; they are counted and the log says so.
-//! * When a new rule set has no rule for a series any more, its alarm resolves, at the end of the last window evaluated.
-//! * What is remembered can be [restored](Evaluator::restore_shard) to what it was after earlier windows.
+//! * Windows are evaluated in the order of their ends, each once. A window that fires again is evaluated
+//!   again, from the state of its series before it, unless a later window of the series was evaluated.
+//! * All windows with the same end are evaluated by one rule set. A newer set is used from the first window
+//!   that ends later, or when the watermark moves.
+//! * Only series that fire or are about to fire are remembered, at most `max_series`. Above that, new series
+//!   raise no alarm: they are counted and logged.
+//! * When a new rule set has no rule for a series any more, its alarm resolves at the end of the last window
+//!   that was evaluated.
+//! * The state can be [restored](Evaluator::restore_shard) to the state after earlier windows.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -150,8 +153,8 @@ impl Evaluator {
         Evaluated { alarms, ends }
     }
 
-    /// The watermark moved: no window that has begun is evaluated any more, so the newest rules are taken up. The alarms
-    /// without a rule, and what was remembered of them.
+    /// The watermark moved: no window that has begun is evaluated any more, so the newest rules are taken up.
+    /// The alarms without a rule, and what was remembered of them.
     pub(crate) fn boundary(&mut self) -> (Vec<Alarm>, Vec<Series>) {
         let mut alarms = Vec::new();
         let gone = self.take_up_rules(&mut alarms);
@@ -163,7 +166,8 @@ impl Evaluator {
         (alarms, gone)
     }
 
-    /// Makes room, when there is none: a series that was about to fire and whose next window never came is at rest.
+    /// Makes room, when there is none: a series that was about to fire and whose next window never came is at
+    /// rest.
     fn forget_broken_runs(&mut self) {
         if self.series.len() < self.max_series {
             return;

@@ -1,7 +1,9 @@
-//! The last windows of all series, those at rest too: what says whether a window that fires again still counts.
+//! The last window of each series, including series at rest. It tells whether a window that fires again still
+//! counts.
 //!
-//! A window that fires again is evaluated again when no later window of its group has been evaluated. After a restart that is only
-//! known of the last windows that were delivered before it: earlier ones are not evaluated again.
+//! A window that fires again is evaluated again if no later window of its group was evaluated. After a
+//! restart that is known only of the last windows that were delivered before it. Earlier ones are not
+//! evaluated again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -49,7 +51,8 @@ impl LastWindows {
         self.limits.retain(|(of, _), _| *of != shard);
     }
 
-    /// Whether a window is evaluated, as far as this is known here; it is then the last one of its group, unless that is later.
+    /// Whether a window is evaluated, as far as this is known here; it is then the last one of its group,
+    /// unless that is later.
     pub(crate) fn admits(&mut self, window: &Window) -> bool {
         let group = self.hasher.hash_one((&window.operator, window.shard, &window.labels));
         let last = self.last.get(&group).map(|last| last.end);

@@ -1,4 +1,4 @@
-//! A series that fires or is about to: what is remembered of it from window to window, and across restarts.
+//! A series that fires or is about to fire: its state from window to window, and across restarts.
 
 use std::sync::Arc;
 

@@ -7,12 +7,13 @@ use weir_alarms::template_context::{insert, number, rfc3339};
 use crate::evaluation::windows::{Window, Windows};
 use crate::rule::Rule;
 
-/// Every column of the window by name (`a.b` for dotted ones, and `labels['a.b']`), and above them what the alarm says:
-/// `rule`, `severity` (also `level`), `state`, `measure`, `value`, `threshold`, `labels`, `operator`, `window_start`,
-/// `window_end`, `time`, `starts_at`, and `operator_name`, `operatorName` for `operation`.
+/// Every column of the window by name (`a.b` for dotted ones, and `labels['a.b']`), and above them what the
+/// alarm says: `rule`, `severity` (also `level`), `state`, `measure`, `value`, `threshold`, `labels`,
+/// `operator`, `window_start`, `window_end`, `time`, `starts_at`, and `operator_name`, `operatorName` for
+/// `operation`.
 ///
-/// `value` and `threshold` have the measure's unit; for classic rules they are milliseconds, as their thresholds are
-/// written. `value_ms` and `threshold_ms` are there when the measure is in nanoseconds.
+/// `value` and `threshold` have the measure's unit; for classic rules they are milliseconds, as their
+/// thresholds are written. `value_ms` and `threshold_ms` are there when the measure is in nanoseconds.
 pub(crate) fn template_context(
     rule: &Rule,
     alarm: &Alarm,

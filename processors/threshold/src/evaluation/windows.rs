@@ -1,4 +1,4 @@
-//! A batch of windows as rules see it.
+//! A batch of windows, read by column name.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-/// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows of a part of the
-/// input are series of their own: their `shard` is a label.
+/// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows
+/// of a part of the input are series of their own: their `shard` is a label.
 pub(crate) struct Windows<'a> {
     pub(crate) batch: &'a RecordBatch,
     operator: Option<TextColumn<'a>>,

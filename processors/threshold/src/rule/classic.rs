@@ -1,14 +1,16 @@
 //! The classic form of rules: one JSON object for an endpoint.
 //!
-//! `{"service": "pay", "operator_name": "/pay", "maxThresholdHigh": 2000, "avgThresholdLow": "300", "alarmTemplate": "…"}`
+//! `{"service": "pay", "operator_name": "/pay", "maxThresholdHigh": 2000, "avgThresholdLow": "300",
+//! "alarmTemplate": "…"}`
 //!
-//! * `operator_name`, or `operatorName`, is the window's `operation`. `*`, empty, null or missing stands for any. A record
-//!   in which both are there and differ is no rule, nor is one that has neither and yet a key that looks like one: it would
-//!   evaluate every operation of the service.
+//! * `operator_name`, or `operatorName`, is the window's `operation`. `*`, empty, null or missing stands for
+//!   any. A record in which both are there and differ is no rule, nor is one that has neither and yet a key
+//!   that looks like one: it would evaluate every operation of the service.
 //! * Thresholds are milliseconds, as numbers or as texts; null, empty or missing is no threshold. A severity
 //!   holds when the mean is above its `avg` threshold or the longest above its `max` threshold.
 //! * A byte order mark before the object is passed over.
-//! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be reported.
+//! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be
+//!   reported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,7 +128,8 @@ fn looks_like_operation(key: &str) -> bool {
         || is_slip(&letters, "operationname")
 }
 
-/// Whether one letter differs, is missing or too many, or two have changed places. So `operateTime` is left alone.
+/// Whether one letter differs, is missing or too many, or two have changed places. So `operateTime` is left
+/// alone.
 fn is_slip(text: &str, meant: &str) -> bool {
     let (text, meant): (Vec<char>, Vec<char>) = (text.chars().collect(), meant.chars().collect());
     let same = |pairs: &mut dyn Iterator<Item = (&char, &char)>| {

@@ -1,4 +1,4 @@
-//! A rule: which windows it is for, and what must not be.
+//! A rule: which windows it covers, and which conditions raise an alarm.
 
 pub(crate) mod classic;
 pub(crate) mod glob;
@@ -89,7 +89,8 @@ impl Endpoint {
 }
 
 impl InlineRule {
-    /// Whether the rule is for windows of this operator with these labels. A label that is missing fits only `*`.
+    /// Whether the rule is for windows of this operator with these labels. A label that is missing fits only
+    /// `*`.
     pub(crate) fn covers(&self, operator: &str, labels: &Labels) -> bool {
         self.operator.as_ref().is_none_or(|glob| glob.is_match(operator))
             && self.labels.iter().all(|(name, glob)| {

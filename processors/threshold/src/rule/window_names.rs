@@ -33,7 +33,8 @@ pub(crate) fn check<'a>(
     problems
 }
 
-/// Why a classic rule can never raise an alarm, when that is certain. `operator`: whose windows classic rules evaluate.
+/// Why a classic rule can never raise an alarm, when that is certain. `operator`: whose windows classic rules
+/// evaluate.
 pub(crate) fn check_classic(rule: &Rule, operator: Option<&Glob>, sources: &WindowSources) -> Option<String> {
     let Kind::Classic(Classic { endpoint, avg_ns, max_ns }) = &rule.kind else { return None };
     let of = |id: &str| fits(operator, id);

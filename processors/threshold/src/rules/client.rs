@@ -35,7 +35,8 @@ pub(crate) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Vec<(S
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", config.brokers.join(","))
-        // Assigning partitions needs a group's name; the group is never joined and nothing is committed to it.
+        // Assigning partitions needs a group's name; the group is never joined and nothing is committed to
+        // it.
         .set("group.id", "weir-rules")
         .set("auto.offset.reset", "earliest")
         .set("queued.max.messages.kbytes", "4096")

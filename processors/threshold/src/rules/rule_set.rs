@@ -32,7 +32,8 @@ impl RuleSet {
         })
     }
 
-    /// The most specific classic rules for an endpoint: service and operation, else service, else operation, else any.
+    /// The most specific classic rules for an endpoint: service and operation, else service, else operation,
+    /// else any.
     pub(crate) fn classic(
         &self,
         operator: &str,

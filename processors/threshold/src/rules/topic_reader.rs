@@ -1,10 +1,10 @@
 //! Reads rules from a compacted Kafka topic, on a thread of its own.
 //!
-//! * Every start reads every partition from its beginning; no group is joined, nothing is committed.
-//! * The rules count from the moment when each partition has been read to where it ended at the start. Until then
-//!   the pipeline waits, for ever if need be, and says why every 10 seconds. A topic that does not exist is
-//!   waited for too: to go on without rules would be to evaluate windows by the wrong ones.
-//! * After that, changes are taken as they come. Partitions that are added are read from their beginning.
+//! * Every start reads every partition from its beginning. No group is joined and nothing is committed.
+//! * The rules are complete when each partition has been read to its end at the start. Until then the
+//!   pipeline waits, without a limit, and logs the reason every 10 seconds. It also waits for a topic that
+//!   does not exist: without the rules windows would be evaluated wrongly.
+//! * After that, changes are used as they come. Partitions that are added are read from their beginning.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Alarms as versions of Weir before 2026-11-30 kept them: one value, a line of JSON for each checkpoint, the oldest first. It is
-//! read once, by the first start of a later version.
+//! Alarms as versions of Weir before 2026-11-30 kept them: one value, a line of JSON for each checkpoint, the
+//! oldest first. It is read once, by the first start of a later version.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,11 @@
-//! What was remembered after which windows, as far back as windows may come again. No I/O.
+//! The state after each batch of windows, as far back as windows may come again. No I/O.
 //!
-//! * When windows come again after a failure or a restart, evaluating goes on from what was remembered when the last of those
-//!   that do not come again had been evaluated. So it says the same as before, and an alarm that fires goes on firing.
-//! * [`RememberedSeries`] has what changed with every batch of windows, for each stream by itself. What no restart goes back to is
-//!   folded into one: how far it goes back is known from the marks of the pipeline.
-//! * Windows without marks (straight from a receiver) never come again; nothing is kept for them.
+//! * When windows come again after a failure or a restart, evaluation continues from the state after the last
+//!   window that does not come again. So it gives the same alarms as before, and an alarm that fires goes on
+//!   firing.
+//! * [`RememberedSeries`] has the changes of every batch of windows, for each stream. Changes that no restart
+//!   goes back to are merged into one state. The marks of the pipeline tell which these are.
+//! * Windows without marks (straight from a receiver) never come again. Nothing is kept for them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,7 +22,7 @@ const MOST_CLOSED: usize = 100_000;
 /// A series that changed: its key, whose it is, and what it is now; `None`: it was forgotten.
 pub(crate) type Changed = (String, WindowStream, Option<Series>);
 
-/// What is still needed of the past.
+/// The past states that are still needed.
 pub(crate) struct History {
     marks: Marks,
     remembered: RememberedSeries,
@@ -37,11 +38,11 @@ struct OpenShard {
     delivered: BTreeMap<String, Watermark>,
     /// No window has been evaluated since it began.
     fresh: bool,
-    /// [`History::start_new_shards`] has not said yet how it begins.
+    /// [`History::start_new_shards`] has not returned it yet.
     is_new: bool,
 }
 
-/// How a shard begins: what is remembered of it from now on.
+/// The state of a shard that begins.
 pub(crate) struct ShardStart {
     pub(crate) shard: u32,
     pub(crate) series: Vec<Series>,
@@ -59,12 +60,12 @@ impl OpenShard {
 }
 
 impl History {
-    /// Goes on with what is known.
+    /// Continues from this state.
     pub(crate) fn new(marks: Marks, remembered: RememberedSeries) -> History {
         History { marks, remembered, shards: HashMap::new(), ends: BTreeMap::new() }
     }
 
-    /// A lane opens. One whose position nobody keeps does not begin again where it was.
+    /// A lane opens. A lane without a kept position does not begin again where it was.
     pub(crate) fn open(&mut self, start: &LaneStart) {
         if start.source.is_none() {
             return;
@@ -97,7 +98,7 @@ impl History {
         Some(shard.0)
     }
 
-    /// How shards begin that have opened since this was last asked.
+    /// The state of the shards that have opened since the last call.
     pub(crate) fn start_new_shards(&mut self) -> Vec<ShardStart> {
         let is_new = self.shards.iter_mut();
         let is_new = is_new.filter_map(|(shard, open)| std::mem::take(&mut open.is_new).then_some(*shard));
@@ -129,8 +130,8 @@ impl History {
         start
     }
 
-    /// Windows with these ends have been evaluated, and these series have changed. What there is to write down, which has to be as safe
-    /// as the windows' input before that is let go.
+    /// Windows with these ends were evaluated, and these series changed. Gives the entries to write down.
+    /// They have to be safe before the windows' inputs are acknowledged.
     pub(crate) fn record(
         &mut self,
         ends: &BTreeMap<WindowStream, i64>,
@@ -166,7 +167,7 @@ impl History {
         entries
     }
 
-    /// The first windows of a shard that began are evaluated: what was said after later ones does not count any more.
+    /// The first windows of a shard that began are evaluated: states after later ones do not count any more.
     fn discard_later(&mut self, shard: Shard) -> Vec<LogEntry> {
         let Some(open) = self.shards.get_mut(&shard).filter(|open| open.fresh) else { return Vec::new() };
         open.fresh = false;
@@ -176,7 +177,7 @@ impl History {
         beyond.map(|(limit, stream)| LogEntry::Back { stream, limit }).collect()
     }
 
-    /// Folds what no restart goes back to.
+    /// Merges states that no restart goes back to.
     pub(crate) fn trim(&mut self) {
         for shard in self.shards.keys() {
             let lasting = self.marks.lasting(*shard);
@@ -189,7 +190,8 @@ impl History {
         self.remembered.forget_closed(|stream| self.shards.contains_key(&Shard(stream.shard)), MOST_CLOSED);
     }
 
-    /// Of these streams, those whose windows come again after a restart, with the end of the last one evaluated.
+    /// Of these streams, those whose windows come again after a restart, with the end of the last one
+    /// evaluated.
     pub(crate) fn ends_of<'a>(
         &self,
         streams: impl Iterator<Item = &'a WindowStream>,

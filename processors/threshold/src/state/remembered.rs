@@ -1,7 +1,7 @@
-//! What is remembered of every stream after which of its windows, as changes. No I/O.
+//! The state of every stream after each of its windows, as changes. No I/O.
 //!
-//! [`LogEntry`] is what is written down: one change. Entries, applied in their order, give what is remembered; so do the entries of a
-//! [whole](RememberedSeries::whole), which replace all before them.
+//! A [`LogEntry`] is one change, as it is written down. Entries that are applied in their order give the
+//! state. So do the entries of a [whole](RememberedSeries::whole), which replace all entries before them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -16,7 +16,8 @@ use crate::evaluation::windows::WindowStream;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum LogEntry {
-    /// When windows of the stream up to this end were evaluated, these series changed and those (by their keys) were forgotten.
+    /// When windows of the stream up to this end were evaluated, these series changed and those (by their
+    /// keys) were forgotten.
     Changed {
         #[serde(rename = "source")]
         stream: WindowStream,
@@ -24,7 +25,7 @@ pub(crate) enum LogEntry {
         set: Vec<Series>,
         gone: Vec<String>,
     },
-    /// What was said of the stream after windows that end later does not count any more; without a limit nothing does.
+    /// Changes of the stream after windows that end later do not count any more; without a limit none does.
     Back {
         #[serde(rename = "source")]
         stream: WindowStream,
@@ -32,13 +33,13 @@ pub(crate) enum LogEntry {
     },
     /// A whole begins.
     Whole,
-    /// It is complete: it replaces all that was said before it.
+    /// It is complete: it replaces everything before it.
     Complete,
     /// A process begins to write. What an earlier one left incomplete stays so.
     Opened(u64),
 }
 
-/// What is remembered of every stream.
+/// The state of every stream.
 #[derive(Debug, Default)]
 pub(crate) struct RememberedSeries(BTreeMap<WindowStream, Remembered>);
 
@@ -107,7 +108,7 @@ impl RememberedSeries {
         self.0.is_empty()
     }
 
-    /// Whether something is said of this stream after windows that end later than the limit.
+    /// Whether there are changes of this stream after windows that end later than the limit.
     pub(crate) fn is_beyond(&self, stream: &WindowStream, limit: Option<i64>) -> bool {
         self.0.get(stream).is_some_and(|remembered| {
             let last = remembered.changes.iter().map(|change| change.end).fold(remembered.base_end, i64::max);
@@ -120,7 +121,8 @@ impl RememberedSeries {
         self.0.keys().filter(|stream| stream.shard == shard).cloned().collect()
     }
 
-    /// Every series of a stream after the windows up to `limit`, and the end of the last of them that changed something.
+    /// Every series of a stream after the windows up to `limit`, and the end of the last of them that changed
+    /// something.
     pub(crate) fn at(&self, stream: &WindowStream, limit: i64) -> Option<(i64, Vec<Series>)> {
         let remembered = self.0.get(stream)?;
         let (mut end, mut series) = (remembered.base_end, remembered.base.clone());
@@ -140,7 +142,8 @@ impl RememberedSeries {
         }
     }
 
-    /// Makes one change of those after windows of this stream that end within `ends`: no restart goes back to between them.
+    /// Makes one change of those after windows of this stream that end within `ends`: no restart goes back to
+    /// between them.
     pub(crate) fn merge(&mut self, stream: &WindowStream, ends: RangeInclusive<i64>) {
         let Some(Remembered { changes, .. }) = self.0.get_mut(stream) else { return };
         let begin = changes.partition_point(|change| change.end < *ends.start());
@@ -219,7 +222,7 @@ impl Recovery {
         }
     }
 
-    /// What is remembered.
+    /// The state.
     pub(crate) fn finish(self) -> RememberedSeries {
         self.known
     }

@@ -22,7 +22,8 @@ rules:
 fn an_alarm_fires_and_resolves_with_all_its_columns() {
     let mut trunk = Trunk::of(&*with(SLOW));
     let fired = trunk.evaluate(&[window("pay", 7, 2500, 300)]);
-    // FNV-1a of `8:slow-pay9:aggregate9:operation4:/pay7:service3:pay`, the byte 255 and `high`: the same for ever.
+    // FNV-1a of `8:slow-pay9:aggregate9:operation4:/pay7:service3:pay`, the byte 255 and `high`: the same for
+    // ever.
     let fingerprint = "2c277a0a5eeddc3a";
     assert_eq!(
         fired,

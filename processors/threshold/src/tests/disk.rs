@@ -158,7 +158,8 @@ impl DiskQueue for GatedQueue {
     }
 }
 
-/// A folder as it is at one moment: what two looks agree on, since nothing that is written there is written back.
+/// A folder as it is at one moment: what two looks agree on, since nothing that is written there is written
+/// back.
 pub(super) fn copy(from: &Path) -> tempfile::TempDir {
     let mut files = BTreeMap::new();
     loop {

@@ -179,7 +179,8 @@ fn a_crash_between_any_two_writes_loses_nothing_that_was_let_go() {
             for image in taken {
                 let (_, found) = open(Disk::of(image).await.storage(), 600).await;
                 let found = view(&found);
-                // A crash before this change was let go may leave part of it, but never less than what came before.
+                // A crash before this change was let go may leave part of it, but never less than what came
+                // before.
                 assert!(views[before..].contains(&found), "after {at}: {found:#?}\nbut {:#?}", views[let_go]);
             }
             let (_, found) = open(disk.after_a_crash().await.storage(), 600).await;
@@ -309,7 +310,8 @@ fn what_waits_for_the_storage_is_bounded_and_all_of_it_is_let_go_when_it_is_writ
     });
 }
 
-/// As versions before 2026-11-30 wrote them: `ends` of an earlier line may come later, for windows that were evaluated again.
+/// As versions before 2026-11-30 wrote them: `ends` of an earlier line may come later, for windows that were
+/// evaluated again.
 const OLD: &str = r#"{"v":1,"ends":[[["aggregate",0],7000000000]],"series":[{"rule":"slow","source":["aggregate",0],"labels":[["operation","/pay"],["service","pay"]],"progress":{"firing":"high","run":0},"last_end":7000000000,"size":7000000000,"starts_at":7000000000,"measure":"max_duration_ns","threshold":2000000000.0},{"rule":"slow","source":["aggregate",0],"labels":[["service","ship"]],"progress":{"firing":null,"run":1},"last_end":7000000000,"size":7000000000,"starts_at":7000000000,"measure":null,"threshold":null}]}
 {"v":1,"ends":[[["aggregate",0],14000000000]],"series":[{"rule":"slow","source":["aggregate",0],"labels":[["operation","/pay"],["service","pay"]],"progress":{"firing":"high","run":0},"last_end":14000000000,"size":7000000000,"starts_at":7000000000,"measure":"max_duration_ns","threshold":2000000000.0}]}"#;
 

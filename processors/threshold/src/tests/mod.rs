@@ -66,8 +66,8 @@ fn windows(lines: &[Value], ack: Ack) -> EventBatch {
     EventBatch::columns(signal, columns, Origin::default(), ack)
 }
 
-/// A window of seven seconds that ends at `end` seconds, of `service`, with its `/pay`, and a longest and mean duration
-/// in milliseconds.
+/// A window of seven seconds that ends at `end` seconds, of `service`, with its `/pay`, and a longest and
+/// mean duration in milliseconds.
 fn window(service: &str, end: i64, max_ms: i64, avg_ms: i64) -> Value {
     serde_json::json!({
         "operator": "aggregate", "window_start": (end - 7) * 1000, "window_end": end * 1000, "window_size_ms": 7000,

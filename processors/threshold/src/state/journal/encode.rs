@@ -37,7 +37,8 @@ pub(crate) fn encode(entries: &[LogEntry], limits: Limits) -> (Vec<Vec<u8>>, Vec
     (records, left_out)
 }
 
-/// An entry in several records when it is long: after a crash in between, windows that come again say the rest.
+/// An entry in several records when it is long: after a crash in between, windows that come again say the
+/// rest.
 fn encode_one(entry: &LogEntry, limits: Limits, records: &mut Vec<Vec<u8>>, left_out: &mut Vec<LeftOut>) {
     let record = json(entry);
     match entry {
@@ -66,7 +67,8 @@ fn encode_one(entry: &LogEntry, limits: Limits, records: &mut Vec<Vec<u8>>, left
     }
 }
 
-/// A whole as JSON, without the series for which there is no room. One that is left out is left out everywhere.
+/// A whole as JSON, without the series for which there is no room. One that is left out is left out
+/// everywhere.
 pub(crate) fn encode_whole(mut entries: Vec<LogEntry>, limits: Limits) -> (Vec<Vec<u8>>, Vec<LeftOut>) {
     let (records, mut left_out) = encode(&entries, limits);
     if left_out.is_empty() && bytes(&records) <= limits.most {

@@ -1,14 +1,17 @@
 //! Keeps the history in a storage (`storage`): a log of changes.
 //!
-//! * The inputs of windows are acknowledged when the changes that they made are safe: a restart never goes back to what is
-//!   not there.
-//! * While the storage cannot write, inputs wait, and nothing else does. Nothing is acknowledged that was not written.
-//! * When the log has grown to twice what is remembered, everything that is remembered is written behind it (a *whole*), and then
-//!   what was before is dropped. A crash in between leaves the old log, with an incomplete whole behind it that does not count.
-//! * Changes that wait for the storage are bounded in the same way: a whole takes their place. What it remembers of windows that
-//!   only wait for the storage is the state after the last of them, since they are acknowledged together.
-//! * A whole takes at most a sixth of the queue, so the old one, the changes behind it and the new one have room beside each
-//!   other. Series beyond that are not kept: counted and logged; their alarms go out.
+//! * The inputs of windows are acknowledged when the changes that they made are safe: a restart never goes
+//!   back to a state that is not there.
+//! * While the storage cannot write, inputs wait, and nothing else does. Nothing is acknowledged that was not
+//!   written.
+//! * When the log has grown to twice the size of the state, the whole state is written behind it (a *whole*),
+//!   and everything before that is dropped. A crash in between leaves the old log and an incomplete whole,
+//!   which does not count.
+//! * Changes that wait for the storage are bounded in the same way: a whole replaces them. For windows that
+//!   wait only for the storage, it has the state after the last of them, because they are acknowledged
+//!   together.
+//! * A whole takes at most a sixth of the queue. So the old one, the changes behind it and the new one fit
+//!   together. Series beyond that are not kept: they are counted and logged, and their alarms go out.
 
 pub(crate) mod encode;
 pub(crate) mod queue;
@@ -39,8 +42,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Writes down changes, which `known` has already. The windows that made them end at `ends`; their `ack` is let go when it is
-    /// safe. Windows without changes wait only behind others. Does not block.
+    /// Writes down changes, which `known` has already. The windows that made them end at `ends`; their `ack`
+    /// is let go when it is safe. Windows without changes wait only behind others. Does not block.
     pub(crate) fn write(
         &mut self,
         entries: &[LogEntry],
@@ -76,8 +79,8 @@ impl Journal {
         waiting.changed.notify_one();
     }
 
-    /// Writes down all that is remembered, instead of everything before and of all that still waits. Of windows that wait for the
-    /// storage alone only the state after the last one stays remembered.
+    /// Writes down all that is remembered, instead of everything before and of all that still waits. Of
+    /// windows that wait for the storage alone only the state after the last one stays remembered.
     fn replace(
         &mut self,
         mut state: MutexGuard<'_, State>,
@@ -111,8 +114,8 @@ impl Drop for Journal {
     }
 }
 
-/// For each stream the ends of windows that are acknowledged at one moment, when these windows are released: nothing but
-/// the storage keeps them, and the first of them keeps the mark of all.
+/// For each stream the ends of windows that are acknowledged at one moment, when these windows are released:
+/// nothing but the storage keeps them, and the first of them keeps the mark of all.
 fn acknowledged_together(windows: &[Windows]) -> BTreeMap<WindowStream, RangeInclusive<i64>> {
     let mut found: BTreeMap<WindowStream, Vec<i64>> = BTreeMap::new();
     let mut closed: BTreeSet<&WindowStream> = BTreeSet::new();
