@@ -1,7 +1,8 @@
 //! Links the program with packed relocations where the C library can read them (glibc since 2.36).
 //!
-//! Weir has some 240,000 of them. Plain, they are 6 MB that are read once, at the start, and count as memory ever after; packed, 70 KB.
-//! Where it is not known that they can be read they stay plain. `docs/performance.md` has what that saves.
+//! Weir has some 240,000 of them. Plain, they are 6 MB that are read once, at the start, and count as memory
+//! ever after; packed, 70 KB. Where it is not known that they can be read they stay plain.
+//! `docs/performance.md` has what that saves.
 
 use std::env::var;
 use std::process::Command;

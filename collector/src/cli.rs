@@ -57,7 +57,8 @@ enum Command {
         after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
     )]
     Replay(ReplayArgs),
-    /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on disk
+    /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on
+    /// disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
     Quickstart(QuickstartArgs),
     /// Write the pages of the repository that are made from the code (`make docs`)

@@ -235,8 +235,9 @@ impl Builder<'_> {
         started
     }
 
-    /// Where exporters that inputs must not wait for keep what waits, unless their `queue.storage` says something else: in the first storage
-    /// that is started, or, when none is, in a folder of the dead letters. Returns the extension that must be started for that.
+    /// Where exporters that inputs must not wait for keep what waits, unless their `queue.storage` says
+    /// something else: in the first storage that is started, or, when none is, in a folder of the dead
+    /// letters. Returns the extension that must be started for that.
     fn default_storage(&mut self, topology: &Topology) -> Option<(Context, Box<dyn Extension>)> {
         let mut started = topology.started_extensions.iter();
         let found = started.find_map(|reference| self.storages.find(&reference.id).ok());
@@ -327,7 +328,8 @@ impl Builder<'_> {
         }
     }
 
-    /// What is wrong with the names that processors read of windows. `others`: windows that receivers bring reach them, too.
+    /// What is wrong with the names that processors read of windows. `others`: windows that receivers bring
+    /// reach them, too.
     fn check_windows(&mut self, topology: &Topology, pipeline: &BuiltPipeline, others: bool) {
         let mut sources = WindowSources { operators: Vec::new(), others };
         for (context, processor) in &pipeline.processors {
@@ -347,8 +349,8 @@ impl Builder<'_> {
         }
     }
 
-    /// A warning for each attribute that is read and is named almost like a column: it may be a slip, and then what reads
-    /// it sees NULL.
+    /// A warning for each attribute that is read and is named almost like a column: it may be a slip, and
+    /// then what reads it sees NULL.
     fn warn_of_slips(&mut self, section: &Section, demand: &Demand) {
         let columns = || {
             let signals = [Signal::Traces, Signal::Logs, Signal::Metrics];

@@ -40,12 +40,13 @@ pub(crate) fn start(graph: Graph, options: Options) -> anyhow::Result<()> {
         tracing::info!(?ended, "weir has stopped");
         Ok(())
     });
-    // A thread that hangs in a read or write (a paused terminal, a pipe without data) does not keep the program.
+    // A thread that hangs in a read or write (a paused terminal, a pipe without data) does not keep the
+    // program.
     runtime.shutdown_background();
     done
 }
 
-/// Writes to standard error. When that is closed there is nobody to tell.
+/// Writes to standard error. When it is closed, the text is lost.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

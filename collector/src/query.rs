@@ -1,11 +1,11 @@
 //! `weir query`: SQL over the Parquet files of the `local` exporter.
 //!
-//! Tables: `traces` (also `events`), `logs`, `metrics`, `windows` (also `window_results`), `alarms`. A table has the
-//! fixed columns of its signal and every column of any of its files; a file without a column reads as NULL there.
-//! Dotted names need no quotes. Names keep their case. Queries only read.
+//! Tables: `traces` (also `events`), `logs`, `metrics`, `windows` (also `window_results`), `alarms`. A table
+//! has the fixed columns of its signal and every column of any of its files; a file without a column reads as
+//! NULL there. Dotted names need no quotes. Names keep their case. Queries only read.
 //!
-//! The SQL is that of DataFusion, with one addition: sums, averages and other aggregates of numbers read text as numbers.
-//! So `/` of two integers divides integers here, and in expressions it does not.
+//! The SQL is that of DataFusion, with one addition: sums, averages and other aggregates of numbers read text
+//! as numbers. So `/` of two integers divides integers here, and in expressions it does not.
 
 mod measures;
 mod names;

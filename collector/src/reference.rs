@@ -25,8 +25,8 @@ pub fn components(registry: &Registry) -> String {
     text
 }
 
-/// The pages of the repository at `root` that are made from the code, with their texts: `docs/metrics.md`, and the tables of
-/// components in the README of each kind.
+/// The pages of the repository at `root` that are made from the code, with their texts: `docs/metrics.md`,
+/// and the tables of components in the README of each kind.
 ///
 /// # Errors
 /// A README that cannot be read or has no place for its table.

@@ -1,10 +1,12 @@
 //! `weir replay`: sends dead letters through again.
 //!
-//! A record that could not be decoded goes back to where its receiver reads: to its topic. A row that a destination refused goes
-//! to the exporter that it was for. What fails again becomes a new letter at the end of the same file.
+//! A record that could not be decoded goes back to where its receiver reads: to its topic. A row that a
+//! destination refused goes to the exporter that it was for. What fails again becomes a new letter at the end
+//! of the same file.
 //!
-//! Beside each file, `NAME.jsonl.replayed` says up to which byte it has been sent. It is written after each letter, so a replay
-//! that is cut off repeats one letter at most; and letters that a running gateway adds meanwhile are for the next replay.
+//! Beside each file, `NAME.jsonl.replayed` says up to which byte it has been sent. It is written after each
+//! letter, so a replay that is cut off repeats one letter at most; and letters that a running gateway adds
+//! meanwhile are for the next replay.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};

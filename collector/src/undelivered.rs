@@ -1,4 +1,5 @@
-//! Where alarms wait that could not be sent, when the configuration starts no storage: a folder of the dead letters.
+//! Where alarms wait that could not be sent, when the configuration starts no storage: a folder of the dead
+//! letters.
 
 use std::path::PathBuf;
 use std::sync::Arc;

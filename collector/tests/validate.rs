@@ -1,5 +1,6 @@
-//! `weir validate` on every configuration in the `testdata/` folders and in `examples/`: valid ones pass, and the message for each
-//! invalid one is the snapshot beside it (`<name>.txt`). `WEIR_BLESS=1 cargo test -p weir --test validate` writes them anew.
+//! `weir validate` on every configuration in the `testdata/` folders and in `examples/`: valid ones pass, and
+//! the message for each invalid one is the snapshot beside it (`<name>.txt`).
+//! `WEIR_BLESS=1 cargo test -p weir --test validate` rewrites them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ fn testdata() -> Vec<PathBuf> {
     found
 }
 
-/// What is wrong with a configuration; nothing when it is valid. Independent of the machine: no environment, short file names.
+/// What is wrong with a configuration; nothing when it is valid. Independent of the machine: no environment,
+/// short file names.
 fn complaint(path: &Path) -> Option<String> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let source = weir_config::SourceText::new(name, std::fs::read_to_string(path).unwrap());

@@ -1,6 +1,7 @@
-//! `docs/windows.md` and `examples/windows/` say what the program does: every example gives the rows of its `.expected.jsonl`, and
-//! the page shows settings and rows of the examples. `WEIR_BLESS=1 cargo test -p weir --test windows_examples` writes
-//! the expected rows anew; check them by hand against `docs/semantics.md` §1.
+//! `docs/windows.md` and `examples/windows/` say what the program does: every example gives the rows of its
+//! `.expected.jsonl`, and the page shows settings and rows of the examples.
+//! `WEIR_BLESS=1 cargo test -p weir --test windows_examples` writes the expected rows again; check them by
+//! hand against `docs/semantics.md` §1.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -37,7 +38,8 @@ fn expected(name: &str) -> Vec<Value> {
     rows(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// What the program writes, started as the head of the example says: from the root of the repository, or from its folder.
+/// What the program writes, started as the head of the example says: from the root of the repository, or from
+/// its folder.
 fn run(name: &str) -> String {
     let place = tempfile::tempdir().unwrap();
     let examples = place.path().join("examples/windows");
@@ -102,7 +104,8 @@ struct Block {
     line: usize,
 }
 
-/// The blocks of the page. Those behind a line ``Example: `examples/windows/NAME.yaml` `` are of that example, until the next one or a heading.
+/// The blocks of the page. Those behind a line ``Example: `examples/windows/NAME.yaml` `` are of that
+/// example, until the next one or a heading.
 fn blocks() -> Vec<Block> {
     let (mut blocks, mut example, mut open) = (Vec::new(), None, None::<Block>);
     for (at, line) in page().lines().enumerate() {

@@ -1,11 +1,11 @@
 //! How many bytes of events may be in memory at once, in the whole program.
 //!
-//! A lane takes a [`MemoryPermit`] for each batch before it sends it on, and waits while the budget is used up: this is the
-//! back-pressure that bounds memory whatever the exporters' queues would hold. The permit travels with the batch and is given
-//! back when the last clone of it is gone. It does not travel with the ack: an open window keeps acks long after the bytes are
-//! gone.
+//! A lane takes a [`MemoryPermit`] for each batch before it sends it on, and waits while the budget is used
+//! up. This back-pressure bounds memory, however large the exporters' queues are. The permit travels with the
+//! batch and is released with its last clone. It does not travel with the ack: an open window keeps acks long
+//! after the bytes are gone.
 //!
-//! The state of windows is not in it: `max_groups` bounds that.
+//! The state of windows is not part of it: `max_groups` bounds that.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Drop for TakenBytes {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(bytes: u64, telemetry: &Telemetry) -> MemoryBudget {
         telemetry.gauge(&LIMIT, &[]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -79,7 +79,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Takes so many bytes; waits until they are free. More than the whole budget waits until all of it is.
+    /// Takes this many bytes; waits until they are free. A request for more than the budget waits until all
+    /// of it is free.
     pub async fn take(&self, bytes: usize) -> MemoryPermit {
         let units = u32::try_from((bytes as u64).div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.capacity);
         let permit = match Arc::clone(&self.free).try_acquire_many_owned(units) {
@@ -93,7 +94,7 @@ impl MemoryBudget {
         self.permit(bytes, permit)
     }
 
-    /// Counts so many bytes without waiting: for what must go on so that others can be given back.
+    /// Counts this many bytes without waiting: for batches that must go on so that others can be released.
     #[must_use]
     pub fn exceed(&self, bytes: usize) -> MemoryPermit {
         self.permit(bytes, None)
@@ -112,7 +113,7 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    /// Whether the budget has so many bytes now. Asking takes nothing.
+    /// Whether the budget has this many bytes now. Asking takes nothing.
     fn has(budget: &MemoryBudget, bytes: usize) -> bool {
         pin!(budget.take(bytes)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }

@@ -1,9 +1,9 @@
 //! Dead letters: input that no retry can save, kept with what is needed to send it again.
 //!
 //! One file a component, `<directory>/<component id>.jsonl`, one JSON object a line: `time` (RFC 3339),
-//! `component`, `reason`, then what the caller adds (topic, partition, offset, `data` in base64, a row).
-//! All files together stay below `max_bytes`; beyond it letters are counted and logged, not kept, until there is room again.
-//! Files may be moved away or deleted at any time: the next letter begins a new one.
+//! `component`, `reason`, then what the caller adds (topic, partition, offset, `data` in base64, a row). All
+//! files together stay below `max_bytes`; beyond it letters are counted and logged, not kept, until there is
+//! room again. Files may be moved away or deleted at any time: the next letter begins a new one.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -128,7 +128,7 @@ impl Open {
         };
         if !self.files.get(id).is_some_and(is_open) {
             self.files.remove(id);
-            self.bytes = None; // somebody has made room, or nothing is known yet
+            self.bytes = None; // room may have been made, or nothing is known yet
         }
         let length = line.len() as u64;
         let fits = |used: u64| used + length <= max_bytes;
@@ -157,8 +157,8 @@ impl Open {
 }
 
 impl Letters {
-    /// Opens a file, or makes one. What was replayed of an earlier file of that name does not count for a new one, and what a
-    /// crash has left of a line is ended.
+    /// Opens a file, or makes one. What was replayed of an earlier file of that name does not count for a new
+    /// one, and what a crash has left of a line is ended.
     fn open(path: &Path) -> io::Result<Letters> {
         let mut options = OpenOptions::new();
         options.read(true).append(true);

@@ -14,10 +14,12 @@ pub trait Exporter: Send + Sync + 'static {
     /// The columns and attributes that it reads.
     fn demand(&self) -> Demand;
 
-    /// Whether a batch with an [identity](weir_pdata::Origin::identity) that the destination has seen before is left out.
+    /// Whether a batch with an [identity](weir_pdata::Origin::identity) that the destination has seen before
+    /// is left out.
     ///
-    /// Then such batches are exported alone, and ranges of lanes are written down before they are exported, so that the
-    /// lane's next owner repeats them exactly. All batches of such an export have the same identity.
+    /// Then such batches are exported alone, and ranges of lanes are written down before they are exported,
+    /// so that the lane's next owner repeats them exactly. All batches of such an export have the same
+    /// identity.
     fn is_idempotent(&self) -> bool {
         false
     }
@@ -27,18 +29,20 @@ pub trait Exporter: Send + Sync + 'static {
     /// A destination that cannot be reached is not an error here: say so in the log and let `export` retry.
     ///
     /// # Errors
-    /// What no retry can cure. The program then ends with this error.
+    /// An error that no retry can cure. The program then ends with it.
     async fn start(&self) -> Result<(), StartError> {
         Ok(())
     }
 
-    /// Brings a batch with columns into the form in which it waits for [`export`](Self::export), while the columns are in the cache: what
-    /// it returns is all that is kept. The lane calls this, so it must not wait for anything.
+    /// Brings a batch with columns into the form in which it waits for [`export`](Self::export), while the
+    /// columns are in the cache. Only the result is kept. The lane calls this, so it must not wait for
+    /// anything.
     fn prepare(&self, batch: EventBatch) -> EventBatch {
         batch
     }
 
-    /// The rows of a batch that [`prepare`](Self::prepare) has made, as columns again: asked for when the destination rejects some of them.
+    /// The rows of a batch that [`prepare`](Self::prepare) has made, as columns again: asked for when the
+    /// destination rejects some of them.
     ///
     /// # Errors
     /// Why they cannot be read.
@@ -46,7 +50,8 @@ pub trait Exporter: Send + Sync + 'static {
         Ok(batch.clone())
     }
 
-    /// Delivers these batches, all of one signal, with columns or prepared. When it returns `Ok` they are safe.
+    /// Delivers these batches, all of one signal, with columns or prepared. When it returns `Ok` they are
+    /// safe.
     ///
     /// # Errors
     /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the
@@ -60,7 +65,8 @@ pub trait Exporter: Send + Sync + 'static {
 /// Why an export did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The destination is at fault (network, overload, credentials, missing rights): the same data may succeed later.
+    /// The destination failed (network, overload, credentials, missing rights): the same data may succeed
+    /// later.
     #[error("{reason}")]
     Retryable {
         /// What happened.
@@ -68,24 +74,24 @@ pub enum ExportError {
         /// Not before this long, when the destination said so.
         after: Option<Duration>,
     },
-    /// The data is at fault. The helper isolates the bad rows and dead-letters those alone.
+    /// The data was rejected. The helper isolates the rejected rows and dead-letters those alone.
     #[error("{reason}")]
     Permanent {
-        /// What is wrong with the data.
+        /// Why the data was rejected.
         reason: String,
-        /// The rows at fault, rising, counted over all batches, where the destination tells them: the others may well be taken.
-        /// Empty: any.
+        /// The rejected rows, in ascending order, counted over all batches, if the destination names them:
+        /// the others may be taken. Empty: unknown.
         rows: Vec<usize>,
     },
 }
 
 impl ExportError {
-    /// The destination is at fault.
+    /// The destination failed.
     pub fn retryable(reason: impl Into<String>) -> ExportError {
         ExportError::Retryable { reason: reason.into(), after: None }
     }
 
-    /// The data is at fault.
+    /// The data was rejected.
     pub fn permanent(reason: impl Into<String>) -> ExportError {
         ExportError::Permanent { reason: reason.into(), rows: Vec::new() }
     }

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use crate::StartError;
 use crate::storage::Storage;
 
-/// A part of the program beside the pipelines. Extensions named in `service.extensions` are started before everything
-/// else, in that order, and stopped after everything else, in the opposite order.
+/// A part of the program beside the pipelines. Extensions named in `service.extensions` are started before
+/// everything else, in that order, and stopped after everything else, in the opposite order.
 #[async_trait]
 pub trait Extension: Send + Sync {
     /// Opens what the extension needs. Other components call it only after this.
     ///
     /// # Errors
-    /// What no retry can cure. The program then ends with this error.
+    /// An error that no retry can cure. The program then ends with it.
     async fn start(&self) -> Result<(), StartError>;
 
     /// Everything else has been started now, too. Called once.

@@ -1,16 +1,16 @@
 //! Places where a test ends the program as `kill -9` would. In debug builds only.
 //!
-//! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1). The places, in the order in which
-//! an export comes to them:
+//! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1). The
+//! places, in the order in which an export comes to them:
 //!
 //! | place | what has happened |
 //! |---|---|
 //! | `before-commit` | offsets, ranges and marks are about to be committed |
 //! | `before-mark` | the same, when the mark of an operator has moved: its windows are stored |
-//! | `after-commit` | Kafka has them, and nobody has been told |
+//! | `after-commit` | Kafka has them, and no one has been notified |
 //! | `before-export` | a range is committed as pending, and has not been sent |
 //! | `before-part` | the same of a part of a range of which rows were refused |
-//! | `after-answer` | the destination has taken an export of whatever kind, and nobody has been told |
+//! | `after-answer` | the destination has taken an export of whatever kind, and no one has been notified |
 //! | `after-part` | it has taken a part of a range |
 //! | `after-export` | a range is done, and the offset has not moved |
 //! | `after-window` | windows are stored, and their mark has not moved |

@@ -5,7 +5,8 @@
 //! * [`Exporter`] delivers batches; the [`exporter_helper`] in front of it queues, batches and retries.
 //! * An [`Extension`] stands beside the pipelines, such as the [`storage`] of queues on disk.
 //! * Each component reports its [`health`].
-//! * [`factory`] builds components from configuration, with the help of [`Check`], and [`Registry`] lists those of a program.
+//! * [`factory`] builds components from configuration, with the help of [`Check`], and [`Registry`] lists
+//!   those of a program.
 //!
 //! Stages are state machines without I/O: they take messages and return messages. Time comes from a
 //! [`Clock`], so that tests choose it.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// Shorter steps back are threads that read the clock in one order and come here in another.
 const STEP_BACK_MS: i64 = 1_000;
 
-/// Lets a log line through at most once per interval and counts the rest. Times are those of the wall clock; when that is set
-/// back, an interval begins anew: the log is never silent for longer than the interval.
+/// Lets a log line through at most once per interval and counts the rest. Times are those of the wall clock;
+/// when that is set back, a new interval begins: the log is never silent for longer than the interval.
 ///
 /// ```
 /// # use weir_component::LogLimit;

@@ -35,12 +35,14 @@ pub trait Processor: Send + Sync {
         Vec::new()
     }
 
-    /// What keeps the watermarks of its lanes together. Its lane stages join it. `None`: lanes go as far as they like.
+    /// What keeps the watermarks of its lanes together. Its lane stages join it. `None`: lanes go as far as
+    /// they like.
     fn alignment(&self) -> Option<Arc<Alignment>> {
         None
     }
 
-    /// Starts background work (a reader of rules) and returns when stages of this pipeline may run. Retries what can be retried.
+    /// Starts background work (a reader of rules) and returns when stages of this pipeline may run. Retries
+    /// what can be retried.
     ///
     /// # Errors
     /// What no retry can cure.

@@ -39,12 +39,14 @@ pub trait Receiver: Send + Sync {
         ))
     }
 
-    /// Whether it may bring windows that were made elsewhere. What columns they have is then not known before.
+    /// Whether it may bring windows that were made elsewhere. What columns they have is then not known
+    /// before.
     fn brings_windows(&self) -> bool {
         false
     }
 
-    /// Bytes that it may keep for itself before its lanes have taken them. They come off `service.memory.limit`.
+    /// Bytes that it may keep for itself before its lanes have taken them. They come off
+    /// `service.memory.limit`.
     fn reserve(&self) -> u64 {
         0
     }
@@ -68,9 +70,9 @@ impl ReceiverHost {
         self.lanes.open(spec)
     }
 
-    /// Every lane that the receiver has for now is open; there may be none. Windows of its pipelines wait until it says so: what it
-    /// brings belongs into them. They wait again when lanes are closed before their stream has ended. Its status is no longer
-    /// `Starting`.
+    /// Every lane that the receiver has for now is open; there may be none. Windows of its pipelines wait
+    /// until it says so: what it brings belongs into them. They wait again when lanes are closed before their
+    /// stream has ended. Its status is no longer `Starting`.
     pub fn ready(&self) {
         self.context.health.started();
         self.lanes.ready();

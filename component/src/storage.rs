@@ -1,8 +1,9 @@
-//! Queues and state on disk, as components see them. The `storage` extension implements it; its format and what it
-//! does about crashes, damage and full disks are in `docs/storage-format.md`.
+//! Queues and state on disk, as components see them. The `storage` extension implements it; its format and
+//! what it does about crashes, damage and full disks are in `docs/storage-format.md`.
 //!
-//! A component names a storage by the id of its extension (`queue.storage: storage/main`), checks the name with
-//! [`Storages::find`] when it is built, and opens what it needs when it is started: extensions start first and stop last.
+//! A component names a storage by the id of its extension (`queue.storage: storage/main`), checks the name
+//! with [`Storages::find`] when it is built, and opens what it needs when it is started: extensions start
+//! first and stop last.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,8 +23,8 @@ pub trait Storage: Send + Sync {
     /// When the storage is not started, the queue is open already, or its files cannot be used.
     async fn open_queue(&self, name: &str) -> Result<Arc<dyn DiskQueue>, StorageError>;
 
-    /// Replaces the value of `key` below `name`. When it returns, the value survives a power cut; when it fails or
-    /// the program ends before, the old value stays.
+    /// Replaces the value of `key` below `name`. When it returns, the value survives a power cut; when it
+    /// fails or the program ends before, the old value stays.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -41,22 +42,24 @@ pub trait Storage: Send + Sync {
 /// Dropping the last handle closes the queue; what is not acknowledged is returned after the next opening.
 #[async_trait]
 pub trait DiskQueue: Send + Sync {
-    /// Appends a record; the order of the calls is the order of the records. When the future gives the record's number,
-    /// the record is as safe as the storage's `fsync` promises. It waits while the queue or the disk is full, and fails
-    /// when the record can never fit or the queue is closed. If it is dropped, the record is appended all the same.
+    /// Appends a record; the order of the calls is the order of the records. When the future gives the
+    /// record's number, the record is as safe as the storage's `fsync` promises. It waits while the queue or
+    /// the disk is full, and fails when the record can never fit or the queue is closed. If it is dropped,
+    /// the record is appended all the same.
     fn append(&self, record: Vec<u8>) -> Appending;
 
     /// The longest record that fits, in bytes.
     fn max_record(&self) -> u64;
 
-    /// The next record that this run has not read yet; waits until there is one. `None` after [`end`](Self::end) when
-    /// all are read, or when the queue is closed. Dropping the future loses nothing.
+    /// The next record that this run has not read yet; waits until there is one. `None` after
+    /// [`end`](Self::end) when all are read, or when the queue is closed. Dropping the future loses nothing.
     async fn next(&self) -> Option<Record>;
 
     /// This record is not needed any more. Any order; does not wait.
     fn acknowledge(&self, number: u64);
 
-    /// This record cannot be used, because of `reason`: it is quarantined, counted, logged, and not returned again.
+    /// This record cannot be used, because of `reason`: it is quarantined, counted, logged, and not returned
+    /// again.
     fn quarantine(&self, record: Record, reason: &str);
 
     /// No more records come: [`next`](Self::next) ends when it has returned all.
@@ -80,7 +83,8 @@ pub struct Appending {
 }
 
 impl Appending {
-    /// An append to the queue of this name, answered through the sender. Dropping the sender closes the queue.
+    /// An append to the queue of this name, answered through the sender. Dropping the sender closes the
+    /// queue.
     #[must_use]
     pub fn new(queue: Arc<str>) -> (oneshot::Sender<Result<u64, StorageError>>, Appending) {
         let (sender, answer) = oneshot::channel();

@@ -407,7 +407,8 @@ async fn an_export_that_panics_breaks_the_exporter_and_fails_its_input() {
     task.finish(Duration::from_secs(5)).await;
 }
 
-/// An exporter whose destination is away. It tells of each try whether it may have been stored before, and where it came from.
+/// An exporter whose destination is away. It tells of each try whether it may have been stored before, and
+/// where it came from.
 fn away(tries: tokio::sync::mpsc::UnboundedSender<(bool, Option<Arc<str>>)>) -> Box<dyn Exporter> {
     let answer = move |batches: &[EventBatch]| {
         let Origin { repeated, source, .. } = &batches[0].origin;
@@ -439,7 +440,7 @@ async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
             wake: Arc::new(|| {}),
         })
     };
-    // The first has begun by a former owner what it repeats, the second begins anew.
+    // The first repeats what a former owner began, the second starts without a history.
     for (pending, repeated) in [(Some(10), true), (None, false)] {
         let ledger = ledger(pending);
         let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
@@ -509,7 +510,7 @@ async fn a_lane_that_is_lost_is_not_waited_for_and_nothing_of_it_is_left_undone(
         let began = std::time::Instant::now();
         let unfinished = task.finish(Duration::from_secs(60)).await;
         assert!(began.elapsed() < Duration::from_secs(30), "it waits for a try that will not be made");
-        // Somebody else exports what was lost; what was given up is read again by the next start.
+        // Another owner exports a lost range; rows that were given up are read again by the next start.
         assert_eq!((unfinished.read_again, unfinished.dead_letters), (left, 0));
         assert_eq!(probe.count(Outcome::Failed), 1);
     }

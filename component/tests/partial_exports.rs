@@ -1,4 +1,5 @@
-//! An export whose rows are not all taken: found quickly, given up at once, and repeated in the same parts after a crash.
+//! An export whose rows are not all taken: found quickly, given up at once, and repeated in the same parts
+//! after a crash.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +134,8 @@ fn ledger(metadata: Metadata) -> Ledger {
     ledger
 }
 
-/// One run of the program. Gives what was written down in the end, the dead letters, and whether it fell silent.
+/// One run of the program. Gives what was written down in the end, the dead letters, and whether it fell
+/// silent.
 async fn run(store: Store, metadata: Metadata) -> (Metadata, String, bool) {
     let directory = tempfile::tempdir().unwrap();
     let silent = Arc::clone(&store.fell_silent);

@@ -42,7 +42,7 @@ pub struct Diagnostic {
     pub path: String,
     /// What to do, one line each.
     pub help: Vec<String>,
-    /// The source line; set from `span` by whoever knows the sources.
+    /// The source line; set from `span` where the sources are known.
     pub excerpt: Option<Excerpt>,
 }
 

@@ -25,12 +25,12 @@ pub struct Document {
 }
 
 impl Document {
-    /// Parses `sources`, merges them in order, applies `sets` (`key.path=value`) in order, expands `${env:...}` with
-    /// `env`, which gives the value of a variable or `None` when it is not set.
+    /// Parses `sources`, merges them in order, applies `sets` (`key.path=value`) in order, expands
+    /// `${env:...}` with `env`, which gives the value of a variable or `None` when it is not set.
     ///
     /// # Errors
-    /// All syntax errors (one per source: YAML cannot be read past the first), duplicate keys, wrong `sets` and
-    /// unset variables.
+    /// All syntax errors (one per source: YAML cannot be read past the first), duplicate keys, wrong `sets`
+    /// and unset variables.
     pub fn load(
         sources: Vec<SourceText>,
         sets: &[String],
@@ -100,8 +100,8 @@ impl Document {
     }
 
     /// Deserialises `node` into a type. `path` is the key path of the node, for messages. Use
-    /// `#[serde(deny_unknown_fields)]` on the types, or unknown keys pass. Null reads as an empty map where a struct
-    /// is wanted.
+    /// `#[serde(deny_unknown_fields)]` on the types, or unknown keys pass. Null reads as an empty map where a
+    /// struct is wanted.
     ///
     /// # Errors
     /// Everything that is wrong in this node, each with its own position.
@@ -120,8 +120,8 @@ impl Document {
         self.read(&section.node, &section.path)
     }
 
-    /// An error at `relative` below a section, such as `rules[2].when`; at the section itself when `relative` is empty.
-    /// If the path leads nowhere (a default is wrong), it points at the last key that exists.
+    /// An error at `relative` below a section, such as `rules[2].when`; at the section itself when `relative`
+    /// is empty. If the path leads nowhere (a default is wrong), it points at the last key that exists.
     #[must_use]
     pub fn error_at(&self, section: &Section, relative: &str, message: impl Into<String>) -> Diagnostic {
         let path = Path::parse(relative);

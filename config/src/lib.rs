@@ -3,15 +3,18 @@
 //! The way of a configuration through this crate:
 //! 1. [`Document::load`] parses every source, merges them in order, applies the `--set` options and expands
 //!    `${env:NAME}`. The result is one tree of [`Node`]s; every node and key knows where it was written.
-//! 2. [`Topology::read`] splits the tree into components, pipelines and service settings, and checks that they fit.
+//! 2. [`Topology::read`] splits the tree into components, pipelines and service settings, and checks that
+//!    they fit.
 //! 3. [`Document::read`] turns the section of one component into the component's own type.
-//! 4. [`Document::error_at`] reports what only the component can see (an expression that does not parse, ...).
+//! 4. [`Document::error_at`] reports what only the component can see (an expression that does not parse,
+//!    ...).
 //!
-//! Every step reports all the errors it finds at once, as [`Diagnostics`] with file, line, column and excerpt.
-//! Nothing here reads the environment or the clock by itself: [`Document::load`] is a function of its arguments.
+//! Every step reports all the errors it finds at once, as [`Diagnostics`] with file, line, column and
+//! excerpt. Nothing here reads the environment or the clock by itself: [`Document::load`] is a function of
+//! its arguments.
 //!
-//! Guaranteed: no panic on any input; bounded memory (see [`limits`]); secrets ([`Secret`], and everything below keys
-//! that [`is_secret_key`] knows) appear neither in diagnostics nor in redacted output.
+//! Guaranteed: no panic on any input; bounded memory (see [`limits`]); secrets ([`Secret`], and everything
+//! below keys that [`is_secret_key`] knows) appear neither in diagnostics nor in redacted output.
 
 mod diagnostic;
 mod document;

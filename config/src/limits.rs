@@ -1,4 +1,5 @@
-//! Bounds on what one configuration may be. All are far above any real configuration; they stop mistakes and bombs.
+//! Bounds on what one configuration may be. All are far above any real configuration; they stop mistakes and
+//! bombs.
 
 /// Longest text of one source, bytes (4 MiB).
 pub const MAX_SOURCE_BYTES: usize = 4 << 20;

@@ -5,12 +5,13 @@ use crate::tree::node::{Entry, Node, Scalar, Value};
 use crate::tree::scalar::{Typed, typed};
 use crate::values::secret::{REDACTED, is_address_key, is_secret_key, redact_address, redact_text};
 
-/// The merged and expanded configuration as YAML in block style. `$` is written as `$$`, so the text can be loaded again.
+/// The merged and expanded configuration as YAML in block style. `$` is written as `$$`, so the text can be
+/// loaded again.
 ///
-/// With `redacted`, every scalar below a key that [`is_secret_key`] knows is `[REDACTED]`, whether it was written there
-/// or came from the environment; so are the password in `scheme://user:password@host`, query parameters with such a
-/// name (`?access_token=...`), and below keys that end in `url` what stands behind the host. A secret below a key of another
-/// name is not recognised.
+/// With `redacted`, every scalar below a key that [`is_secret_key`] knows is `[REDACTED]`, whether it was
+/// written there or came from the environment; so are the password in `scheme://user:password@host`, query
+/// parameters with such a name (`?access_token=...`), and below keys that end in `url` what stands behind the
+/// host. A secret below a key of another name is not recognised.
 #[must_use]
 pub fn print_config(document: &Document, redacted: bool) -> String {
     let mut printer = Printer { out: String::new(), redacted };

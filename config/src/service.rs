@@ -51,7 +51,7 @@ pub struct MetricSettings {
     pub address: Option<String>,
 }
 
-/// An address that a server can be told to listen on, checked before anything starts.
+/// An address that a server can listen on, checked before anything starts.
 fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let address = Option::<String>::deserialize(deserializer)?;
     let check = |address| check_listen(address, 8888);

@@ -1,7 +1,8 @@
 //! The nearest of several names, for "did you mean".
 
-/// The candidate nearest to `name` by edit distance, if it is near enough to be a slip: at most a third of the longer
-/// name (at least 1, at most 4) insertions, deletions, replacements or swaps. The first wins a tie.
+/// The candidate nearest to `name` by edit distance, if it is near enough to be a slip: at most a third of
+/// the longer name (at least 1, at most 4) insertions, deletions, replacements or swaps. The first wins a
+/// tie.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;

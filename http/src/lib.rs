@@ -1,7 +1,7 @@
 //! What exporters that talk HTTP share: `tls` and `proxy`, one way for all.
 //!
-//! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not shown.
-//! Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`] to its own.
+//! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not
+//! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`] to its own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

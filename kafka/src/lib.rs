@@ -1,14 +1,15 @@
-//! What components that talk to Kafka share: the settings `brokers`, `tls`, `sasl` and `properties`, and librdkafka's log.
+//! What components that talk to Kafka share: the settings `brokers`, `tls`, `sasl` and `properties`, and
+//! librdkafka's log.
 //!
 //! * [`Security`] gives encryption and login to a client ([`Tls`], [`Sasl`]).
 //! * [`Properties`] checks librdkafka properties that the user gives, and sets them.
 //! * [`broker_problems`] checks addresses of brokers.
 //! * [`log()`] brings what librdkafka says into the program's log.
 //!
-//! Guaranteed: the same keys mean the same in every component; a message about a setting names its key and shows
-//! neither passwords nor values of properties that may be one.
+//! Guaranteed: the same keys mean the same in every component; a message about a setting names its key and
+//! shows neither passwords nor values of properties that may be one.
 //!
-//! What is wrong with settings is told as pairs: the key within the component's section, and why.
+//! Problems of settings are pairs: the key within the component's section, and the reason.
 
 mod brokers;
 mod log;

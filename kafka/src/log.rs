@@ -12,8 +12,8 @@ const TARGET: &str = "librdkafka";
 /// Brings one line of librdkafka, said for the component `component`, into the program's log. For
 /// [`ClientContext::log`](rdkafka::ClientContext::log).
 ///
-/// Lost connections are said again through [`ClientContext::error`](rdkafka::ClientContext::error), where the component
-/// says them in its words and limits them: here they are for debugging.
+/// Lost connections are said again through [`ClientContext::error`](rdkafka::ClientContext::error), where the
+/// component says them in its words and limits them: here they are for debugging.
 pub fn log(component: &dyn Display, level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         _ if matches!(facility, "FAIL" | "ERROR") => {
@@ -32,8 +32,9 @@ pub fn log(component: &dyn Display, level: RDKafkaLogLevel, facility: &str, mess
     }
 }
 
-/// How much librdkafka is to say: everything when `properties` have `debug` or the program logs `librdkafka` at
-/// debug level, else no more than `Info`. For [`ClientConfig::set_log_level`](rdkafka::ClientConfig::set_log_level).
+/// How much librdkafka is to say: everything when `properties` have `debug` or the program logs `librdkafka`
+/// at debug level, else no more than `Info`. For
+/// [`ClientConfig::set_log_level`](rdkafka::ClientConfig::set_log_level).
 #[must_use]
 pub fn log_level(properties: &Properties) -> RDKafkaLogLevel {
     if properties.contains("debug") || tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {

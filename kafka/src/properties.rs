@@ -12,7 +12,8 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub struct Properties(BTreeMap<String, String>);
 
-/// Properties that a key beside `properties` sets in every component, aliases included, and what to do instead.
+/// Properties that a key beside `properties` sets in every component, aliases included, and what to do
+/// instead.
 const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use `brokers`"),
     ("metadata.broker.list", "use `brokers`"),
@@ -30,9 +31,9 @@ const OWNED: &[(&str, &str)] = &[
 impl Properties {
     /// What is wrong with them, in the order of their names: the key, and why, as [`problem`] says it.
     ///
-    /// Refused are those that [`Security`](crate::Security) and `brokers` set, those in `owned`, and what librdkafka
-    /// does not know or accept. `owned`: the further properties that the component sets, aliases included, and
-    /// what to do instead, or why it must be so.
+    /// Refused are those that [`Security`](crate::Security) and `brokers` set, those in `owned`, and what
+    /// librdkafka does not know or accept. `owned`: the further properties that the component sets, aliases
+    /// included, and what to do instead, or why it must be so.
     #[must_use]
     pub fn problems(&self, owned: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -75,9 +76,9 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Why librdkafka refuses these properties, if it does. The text that it refuses is left out, as it may be a secret;
-/// a number outside its range and the path of a plugin are shown. Nothing is connected. No file is opened but
-/// those in `plugin.library.paths`.
+/// Why librdkafka refuses these properties, if it does. The text that it refuses is left out, as it may be a
+/// secret; a number outside its range and the path of a plugin are shown. Nothing is connected. No file is
+/// opened but those in `plugin.library.paths`.
 #[must_use]
 pub fn problem(client: &ClientConfig) -> Option<String> {
     let why = match client.create_native_config() {
@@ -89,8 +90,8 @@ pub fn problem(client: &ClientConfig) -> Option<String> {
     Some(format!("librdkafka refuses it: {why}"))
 }
 
-/// librdkafka puts texts that it does not accept into some of its messages: behind `Invalid value`, or quoted behind
-/// `Unsupported value` and `Failed to parse pattern`.
+/// librdkafka puts texts that it does not accept into some of its messages: behind `Invalid value`, or quoted
+/// behind `Unsupported value` and `Failed to parse pattern`.
 fn without_value(reason: &str, name: &str) -> String {
     let property = format!(" for configuration property \"{name}\"");
     if reason.starts_with("Invalid value") {
@@ -156,7 +157,8 @@ mod tests {
 
     #[test]
     fn no_refused_value_is_shown() {
-        // One of each way in which librdkafka refuses a value: number, truth, choice, list of choices, pattern.
+        // One of each way in which librdkafka refuses a value: number, truth, choice, list of choices,
+        // pattern.
         for name in [
             "fetch.wait.max.ms",
             "socket.keepalive.enable",

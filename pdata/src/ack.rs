@@ -1,12 +1,12 @@
 //! Acknowledgement by ownership: who still needs an input keeps an [`Ack`] to it.
 //!
 //! * A receiver makes an ack for the inputs of a batch. Cloning the batch clones the ack.
-//! * When the last clone is dropped the inputs are *done*, unless somebody called [`Ack::fail`]
-//!   or a thread was panicking: then they are *failed*. The sink is told exactly once.
+//! * When the last clone is dropped the inputs are *done*, unless [`Ack::fail`] was called or a thread was
+//!   panicking: then they are *failed*. The sink is told exactly once.
 //! * A clone that waits somewhere (in a queue, in an open window) is kept as [`Held`]. Dropping a
 //!   `Held` without [`Held::release`] counts as failure, so a cancelled task never acknowledges.
-//! * Where inputs are done in order ([`AckSink::is_ordered`]) the first of several is enough to keep all of them. So what
-//!   a window holds does not grow with its batches.
+//! * Where inputs are done in order ([`AckSink::is_ordered`]) the first of several is enough to keep all of
+//!   them. So what a window holds does not grow with its batches.
 //! * Joins may be nested as deep as they like: dropping them does not recurse.
 
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub trait AckSink: Send + Sync {
     /// Called once per ack made with [`Ack::new`], from any thread. Must be quick and not block.
     fn settle(&self, id: u64, outcome: Outcome);
 
-    /// Whether an input that is not done, or has failed, keeps all inputs with a higher id from counting as done. Then who
-    /// needs several of them keeps only the one with the lowest id.
+    /// Whether an input that is not done, or has failed, keeps all inputs with a higher id from counting as
+    /// done. Then who needs several of them keeps only the one with the lowest id.
     fn is_ordered(&self) -> bool {
         false
     }
 
-    /// Whether inputs that fail come again: their position is kept, or who sent them is told. If not, what becomes of them must not
-    /// depend on it.
+    /// Whether inputs that fail come again: their position is kept, or who sent them is told. If not, what
+    /// becomes of them must not depend on it.
     fn reads_again(&self) -> bool {
         true
     }
@@ -69,14 +69,14 @@ impl Ack {
         Ack(Some(Arc::new(Inner { failed: AtomicBool::new(false), target: Target::Input { sink, id } })))
     }
 
-    /// An ack that nobody waits for.
+    /// An ack without an input.
     #[must_use]
     pub const fn none() -> Ack {
         Ack(None)
     }
 
-    /// One ack for all of these inputs. Repeated handles to the same inputs are kept once, and of inputs that are done in
-    /// order only the first.
+    /// One ack for all of these inputs. Repeated handles to the same inputs are kept once, and of inputs that
+    /// are done in order only the first.
     #[must_use]
     pub fn join(acks: impl IntoIterator<Item = Ack>) -> Ack {
         let mut parts: Vec<Ack> = acks.into_iter().filter(|ack| ack.0.is_some()).collect();
@@ -120,7 +120,8 @@ impl Ack {
         false
     }
 
-    /// Whether every other handle is gone, and none of them has failed the inputs: dropping this one acknowledges them.
+    /// Whether every other handle is gone, and none of them has failed the inputs: dropping this one
+    /// acknowledges them.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.0
@@ -137,8 +138,8 @@ impl Ack {
         self.0.as_ref().map_or(0, |inner| Arc::as_ptr(inner).addr())
     }
 
-    /// Where the ack belongs among others, and its place there: those of one ordered sink are together, the first of them
-    /// first; others are alone.
+    /// Where the ack belongs among others, and its place there: those of one ordered sink are together, the
+    /// first of them first; others are alone.
     fn place(&self) -> (usize, u64) {
         match self.0.as_ref().map(|inner| &inner.target) {
             Some(Target::Input { sink, id }) if sink.is_ordered() => {
@@ -173,8 +174,8 @@ impl Drop for Inner {
     }
 }
 
-/// Lets go of these acks one after the other, and of what they alone have joined. Without recursion: joins are nested as deep
-/// as a pipeline makes them.
+/// Lets go of these acks one after the other, and of what they alone have joined. Without recursion: joins
+/// are nested as deep as a pipeline makes them.
 fn settle_all(parts: &mut Vec<Ack>, failed: bool) {
     if failed {
         parts.iter().for_each(Ack::fail);

@@ -1,4 +1,4 @@
-//! Laying records end to end.
+//! Copying records into one arena.
 
 use arrow::buffer::Buffer;
 use thiserror::Error;

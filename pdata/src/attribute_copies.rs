@@ -1,4 +1,4 @@
-//! Attributes as they were received, whichever of them have a column of their own.
+//! Attributes that are both in a list and in a column of their own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,33 +14,34 @@ use crate::columns::views::{attribute_lists, dictionary, index};
 use crate::schema;
 use crate::text::TextColumn;
 
-/// The batch without the copies that wanted columns are of values other than text.
+/// The batch without columns that are copies of attribute values other than text.
 ///
-/// A wanted key's first value is in its column alone when all values of the key in the row are texts. Else all of them
-/// are in the list, with their types, and the column has a copy of the first as text, for expressions. Here such
-/// columns go back to the list wholly, but those that `own` names: of them the copy stays and what it is of goes.
-/// So naming a key in an expression does not change what is stored of it.
+/// A wanted key's first value is in its column alone when all values of the key in the row are texts.
+/// Otherwise all of them are in the list, with their types, and the column has a copy of the first as text,
+/// for expressions. Here such a column is removed, and its texts return to the list. For keys that `own`
+/// names, the column stays and its originals are removed from the list. So naming a key in an expression does
+/// not change how it is stored.
 ///
-/// A batch without such copies, as all that SkyWalking sends, comes back as it is, and so does one whose lists would be
-/// larger than Arrow can count.
+/// A batch without such copies, such as every batch from SkyWalking, comes back as it is. So does one whose
+/// lists would be larger than Arrow can count.
 #[must_use]
 pub fn without_copies<'a>(batch: &'a RecordBatch, own: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
     change(batch, |name| if own(name) { Fate::OriginalRemoved } else { Fate::CopyRemoved })
 }
 
-/// The batch with the values that the named columns are copies of taken out of the lists, so that the columns alone have
-/// them and can be changed.
+/// The batch without the list entries that the named columns are copies of. Then only the columns have these
+/// values, and can be changed.
 #[must_use]
 pub fn without_originals<'a>(batch: &'a RecordBatch, named: impl Fn(&str) -> bool) -> Cow<'a, RecordBatch> {
     change(batch, |name| if named(name) { Fate::OriginalRemoved } else { Fate::Unchanged })
 }
 
-/// What becomes of a column that is a copy.
+/// What happens to a column that is a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It goes, and its texts to the list.
+    /// The column is removed, and its texts return to the list.
     CopyRemoved,
-    /// It stays, and what it is a copy of goes.
+    /// The column stays, and its originals are removed from the list.
     OriginalRemoved,
     Unchanged,
 }

@@ -139,7 +139,8 @@ impl<'a> AttributeColumn<'a> {
         })
     }
 
-    /// Where the attributes of each row begin among those of all rows, and where the last ends; when every row has a list of its own.
+    /// Where the attributes of each row begin among those of all rows, and where the last ends; when every
+    /// row has a list of its own.
     #[must_use]
     pub fn offsets(&self) -> Option<&'a [i32]> {
         let own = self.dictionary.is_none() && self.lists.null_count() == 0;

@@ -65,7 +65,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// So many rows, which take so many bytes of memory.
+    /// A prepared batch of this many rows and bytes of memory.
     #[must_use]
     pub fn new(content: impl Any + Send + Sync, rows: usize, bytes: usize) -> Prepared {
         Prepared { rows, bytes, content: Arc::new(content) }
@@ -110,21 +110,23 @@ pub enum Format {
 /// Where the events of a batch came from: a lane, and its positions there.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The lane, for example `skywalking_kafka/skywalking-segments/3`. Of derived batches: the component that made them.
+    /// The lane, for example `skywalking_kafka/skywalking-segments/3`. Of derived batches: the component that
+    /// made them.
     pub lane: Arc<str>,
     /// Positions in the lane (Kafka offsets, line numbers), end exclusive. Empty for derived batches.
     pub positions: Range<i64>,
-    /// What a derived batch is, when that is the same whenever it is derived again (operator, window, firing): a
-    /// destination that has seen it may leave it out.
+    /// What a derived batch is, when that is the same whenever it is derived again (operator, window,
+    /// firing): a destination that has seen it may leave it out.
     pub identity: Option<Arc<str>>,
-    /// What its lane is, for every owner the same, and the way that it takes: `cluster/group/topic/partition/pipeline/exporter`.
-    /// `None` when its positions are not kept. [`schema::SOURCE`](crate::schema::SOURCE).
+    /// What its lane is, for every owner the same, and the way that it takes:
+    /// `cluster/group/topic/partition/pipeline/exporter`. `None` when its positions are not kept.
+    /// [`schema::SOURCE`](crate::schema::SOURCE).
     pub source: Option<Arc<str>>,
-    /// It may have been delivered before, longer ago than a destination remembers what it has seen: by an earlier owner of the
-    /// lane, or by a try whose outcome nobody knows.
+    /// It may have been delivered before, longer ago than a destination remembers what it has seen: by an
+    /// earlier owner of the lane, or by an attempt whose outcome is unknown.
     pub repeated: bool,
-    /// After this moment its lane may have another owner, who delivers it, too: no part of it may begin to leave then. `None`: the lane
-    /// has one owner only, or the batch has a [fence](Self::fence).
+    /// After this moment its lane may have another owner, who delivers it, too: no part of it may begin to
+    /// leave then. `None`: the lane has one owner only, or the batch has a [fence](Self::fence).
     pub owned_until: Option<Instant>,
     /// Of derived batches: closed when one of the inputs has another owner. Then it must not begin to leave.
     pub fence: Option<Fence>,
@@ -149,7 +151,7 @@ impl Origin {
         Origin { fence, ..self }
     }
 
-    /// Whether the batch must not begin to leave.
+    /// Whether the batch must not be exported any more.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.fence.as_ref().is_some_and(Fence::is_closed)
@@ -206,8 +208,8 @@ impl EventBatch {
         self.len() == 0
     }
 
-    /// Memory that the batch keeps alive, in bytes: each buffer once, however many columns share it. Buffers that
-    /// several batches share are counted in each.
+    /// Memory that the batch keeps alive, in bytes: each buffer once, however many columns share it. Buffers
+    /// that several batches share are counted in each.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.payload {

@@ -1,4 +1,4 @@
-//! Whether what was made of inputs may still begin to leave.
+//! Whether a result may still be exported: only while its inputs have this owner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ impl Fence {
         Fence(Arc::new(Parts { closed: AtomicBool::new(false), of }))
     }
 
-    /// Somebody else has the inputs now: nothing more begins to leave.
+    /// The inputs have another owner now: no further export may start.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
     }

@@ -23,11 +23,12 @@ pub enum LatePolicy {
     Output,
 }
 
-/// The same batch with a column `late` that is true in these rows. Without such rows the batch stays as it is.
+/// The same batch with a column `late` that is true in these rows. Without such rows the batch stays as it
+/// is.
 ///
-/// A column `late` of truth values that is there already (another processor has marked the batch) keeps its place and what
-/// it says: a true stays true, a NULL stays NULL in rows that are not late. Any other column of that name is replaced. A new
-/// column comes last and is false in the other rows.
+/// A column `late` of truth values that is there already (another processor has marked the batch) keeps its
+/// place and what it says: a true stays true, a NULL stays NULL in rows that are not late. Any other column
+/// of that name is replaced. A new column comes last and is false in the other rows.
 #[must_use]
 pub fn mark(batch: EventBatch, rows: &[usize]) -> EventBatch {
     if rows.is_empty() {

@@ -1,4 +1,5 @@
-//! The memory that arrays keep alive. Asked for every batch, so it takes apart what decoders make without copies of it.
+//! The memory that arrays keep alive. Computed for every batch, so it walks the arrays that decoders make
+//! without copying them.
 
 use arrow::array::{Array, ArrayData, AsArray, GenericByteViewArray, RecordBatch, downcast_primitive_array};
 use arrow::buffer::{Buffer, NullBuffer};

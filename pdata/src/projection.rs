@@ -1,4 +1,4 @@
-//! What the components of a pipeline read, so that decoders build nothing else.
+//! The columns that the components of a pipeline read, so that decoders build no others.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,15 +14,15 @@ pub struct Demand {
     pub names: BTreeSet<String>,
     /// Every fixed column is read.
     pub all_fixed: bool,
-    /// Attributes that nobody names are read too, from the `attributes` column.
+    /// Attributes without a name in the demand are read too, from the `attributes` column.
     pub attributes: bool,
     /// Where each row came from is read, where the receiver knows it: the column [`schema::OFFSET`].
     pub positions: bool,
     /// When the record of each row was appended to its lane is read, where the receiver knows it: the column
     /// [`schema::ARRIVAL`].
     pub arrivals: bool,
-    /// Of the fixed columns that are all read, `span_id` and `parent_span_id` are taken in the form that the source has them in:
-    /// as texts or [in parts](crate::span_ids).
+    /// Of the fixed columns that are all read, `span_id` and `parent_span_id` are taken in the form that the
+    /// source has them in: as texts or [in parts](crate::span_ids).
     pub id_parts: bool,
 }
 

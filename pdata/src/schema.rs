@@ -1,9 +1,9 @@
 //! The fixed columns of each signal, by name and type. The names are those of the data model.
 //!
-//! A *text* column may be encoded as `Utf8View`, `Utf8`, or a dictionary (`Int32` keys) of either:
-//! whoever builds a batch chooses, and readers use [`text::TextColumn`](crate::text::TextColumn).
-//! The type listed here is the one that Weir's own decoders build. A batch may lack fixed columns
-//! that nothing reads; a missing column reads as NULL.
+//! A *text* column may be encoded as `Utf8View`, `Utf8`, or a dictionary (`Int32` keys) of either: the
+//! builder of a batch chooses, and readers use [`text::TextColumn`](crate::text::TextColumn). The type listed
+//! here is the one that Weir's own decoders build. A batch may lack fixed columns that nothing reads; a
+//! missing column reads as NULL.
 //!
 //! Columns that are not fixed are attributes. Their field metadata has [`ATTRIBUTE_LEVEL`] and
 //! [`ATTRIBUTE_KEY`].
@@ -23,19 +23,20 @@ pub const ATTRIBUTE_KEY: &str = "weir.key";
 pub const ATTRIBUTES: &str = "attributes";
 /// The column of resource attributes.
 pub const RESOURCE: &str = "resource";
-/// Where a row came from: what its lane is, for every owner the same. No column of batches, it is the same for all rows of one.
+/// Where a row came from: what its lane is, for every owner the same. No column of batches, it is the same
+/// for all rows of one.
 pub const SOURCE: &str = "_source";
 /// The position in its lane of the record that a row came from: the Kafka offset. In batches whose readers
 /// [ask for it](crate::Demand::positions), from receivers that know it. Neither fixed nor an attribute.
 pub const OFFSET: &str = "_offset";
 
-/// When the record that a row came from was appended to its lane, in milliseconds since 1970: the append time of
-/// Kafka's broker. In batches whose readers [ask for it](crate::Demand::arrivals), of lanes that keep it. Neither fixed
-/// nor an attribute. [`Arrivals`](crate::Arrivals) reads it.
+/// When the record that a row came from was appended to its lane, in milliseconds since 1970: the append time
+/// of Kafka's broker. In batches whose readers [ask for it](crate::Demand::arrivals), of lanes that keep it.
+/// Neither fixed nor an attribute. [`Arrivals`](crate::Arrivals) reads it.
 pub const ARRIVAL: &str = "_arrival";
 
-/// Whether a column is about the record of a row: [`SOURCE`], [`OFFSET`] and [`ARRIVAL`]. Such columns are no part of
-/// the event, and no destination stores them as one of its attributes.
+/// Whether a column is about the record of a row: [`SOURCE`], [`OFFSET`] and [`ARRIVAL`]. Such columns are no
+/// part of the event, and no destination stores them as one of its attributes.
 #[must_use]
 pub fn is_of_record(name: &str) -> bool {
     [SOURCE, OFFSET, ARRIVAL].contains(&name)

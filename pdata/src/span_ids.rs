@@ -1,8 +1,9 @@
 //! Span ids in parts.
 //!
-//! SkyWalking's `span_id` is `{segment_id}.{segment_span_id}`, and the parent's id is made in the same way. A batch whose readers
-//! [take ids in parts](crate::Demand::id_parts) has no such texts. It has [`PARENT_SEGMENT_ID`] and [`PARENT_NUMBER`] instead;
-//! the parts of the span's own id are columns in any case. A source that has an id of another form (OTLP, JSON) keeps the texts.
+//! SkyWalking's `span_id` is `{segment_id}.{segment_span_id}`, and the parent's id is made in the same way. A
+//! batch whose readers [take ids in parts](crate::Demand::id_parts) has no such texts. It has
+//! [`PARENT_SEGMENT_ID`] and [`PARENT_NUMBER`] instead; the parts of the span's own id are columns in any
+//! case. A source that has an id of another form (OTLP, JSON) keeps the texts.
 //!
 //! | [`PARENT_SEGMENT_ID`] | [`PARENT_NUMBER`] | `parent_span_id` |
 //! |---|---|---|
@@ -10,8 +11,8 @@
 //! | none | 0 or more | `{segment_id}.{number}`; none where `segment_id` is none |
 //! | none | negative | none |
 //!
-//! A store that computes the texts from the parts holds ids of another form in [`OWN_SPAN_ID`] and [`OWN_PARENT_SPAN_ID`]
-//! ([`in_parts`]).
+//! A store that computes the texts from the parts holds ids of another form in [`OWN_SPAN_ID`] and
+//! [`OWN_PARENT_SPAN_ID`] ([`in_parts`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub const OWN_SPAN_ID: &str = "own_span_id";
 /// The id of a span's parent, where it is not made of segment and number.
 pub const OWN_PARENT_SPAN_ID: &str = "own_parent_span_id";
 
-/// The columns from which a store computes `span_id` and `parent_span_id`, beside `segment_id` and `segment_span_id`.
+/// The columns from which a store computes `span_id` and `parent_span_id`, beside `segment_id` and
+/// `segment_span_id`.
 pub const PARTS: [&str; 4] = [PARENT_SEGMENT_ID, PARENT_NUMBER, OWN_SPAN_ID, OWN_PARENT_SPAN_ID];
 
 const SPAN_ID: &str = "span_id";
@@ -51,8 +53,8 @@ pub(crate) fn fields() -> [FieldRef; 2] {
     ]
 }
 
-/// The batch with `span_id` and `parent_span_id` as texts, and without the parts that are only there to make them. A batch without
-/// such parts comes back as it is; texts that are there already stay.
+/// The batch with `span_id` and `parent_span_id` as texts, and without the parts that are only there to make
+/// them. A batch without such parts comes back as it is; texts that are there already stay.
 #[must_use]
 pub fn as_texts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
     if !PARTS.iter().any(|part| batch.column_by_name(part).is_some()) {
@@ -64,7 +66,8 @@ pub fn as_texts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
     replace(batch, &[(SPAN_ID, &id), (PARENT_SPAN_ID, &parent)], &PARTS)
 }
 
-/// The batch with the ids in [`PARTS`] only: without texts where it has parts already, else with the texts as own ids.
+/// The batch with the ids in [`PARTS`] only: without texts where it has parts already, else with the texts as
+/// own ids.
 #[must_use]
 pub fn in_parts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
     if batch.column_by_name(PARENT_NUMBER).is_some() {
@@ -78,7 +81,8 @@ pub fn in_parts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
     replace(batch, &[(OWN_SPAN_ID, &id), (OWN_PARENT_SPAN_ID, &parent), (PARENT_NUMBER, &roots)], &TEXTS)
 }
 
-/// The batch without the columns `gone`, and with new ones where no column of the name is, at the place of the first that goes.
+/// The batch without the columns `gone`, and with new ones where no column of the name is, at the place of
+/// the first that goes.
 fn replace<'a>(
     batch: &'a RecordBatch,
     new: &[(&str, &dyn Fn() -> ArrayRef)],

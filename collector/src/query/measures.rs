@@ -35,8 +35,8 @@ const OF_NUMBERS: [&str; 15] = [
 /// The function that is put around their arguments.
 const NAME: &str = "weir_number";
 
-/// The same SQL with the first argument of each aggregate of numbers within [`function`]. SQL that has no tokens comes
-/// back as it is.
+/// The same SQL with the first argument of each aggregate of numbers within [`function`]. SQL that has no
+/// tokens comes back as it is.
 pub fn read_text(sql: &str) -> String {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return sql.to_owned() };
     let mut read = String::with_capacity(sql.len() + 32);

@@ -38,7 +38,8 @@ fn names(signal: Signal) -> &'static [&'static str] {
 }
 
 impl Tables {
-    /// Finds the files and columns of the tables that `sql` may speak of. The others have their fixed columns only.
+    /// Finds the files and columns of the tables that `sql` may speak of. The others have their fixed columns
+    /// only.
     ///
     /// # Errors
     /// A file that is not Parquet or cannot be read.
@@ -111,8 +112,8 @@ fn parquet_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The fixed columns in their order, then all other columns of the files by name. A column that has different types in
-/// different files is text.
+/// The fixed columns in their order, then all other columns of the files by name. A column that has different
+/// types in different files is text.
 fn merged_schema(signal: Signal, files: &[PathBuf]) -> anyhow::Result<SchemaRef> {
     let fixed = schema::fixed(signal).iter().filter(|field| field.name() != schema::RESOURCE);
     let mut fields: Vec<Field> =
@@ -145,7 +146,8 @@ fn file_fields(path: &Path) -> anyhow::Result<Fields> {
     })
 }
 
-/// What `aggregate` writes unless it is told otherwise, so that a query over no windows yet gives no rows, not an error.
+/// The columns that `aggregate` writes by default, so that a query before the first window gives no rows
+/// instead of an error.
 fn default_measures() -> Vec<Field> {
     let text = ["service", "operation"].map(|name| (name, DataType::Utf8View));
     let counts = ["count", "error_count"].map(|name| (name, DataType::Int64));

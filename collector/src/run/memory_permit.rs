@@ -3,8 +3,8 @@
 use weir_component::budget::MemoryBudget;
 use weir_pdata::{EventBatch, Held, Payload};
 
-/// Takes so many bytes from the budget for a batch; waits until there are as many. `unfinished`: ranges that an earlier owner
-/// had begun end here, or before.
+/// Takes this many bytes from the budget for a batch; waits until they are free. `unfinished`: the last
+/// position of ranges that an earlier owner began.
 pub async fn with_memory_permit(
     budget: &MemoryBudget,
     bytes: usize,
@@ -12,8 +12,8 @@ pub async fn with_memory_permit(
     mut batch: EventBatch,
 ) -> EventBatch {
     let held = Held::new(std::mem::take(&mut batch.ack));
-    // Such a range is exported when all of it is here. If its batches waited for the bytes of such ranges of other lanes, all
-    // would wait for ever.
+    // Such a range is exported once all of it is here. If its batches waited for bytes that such ranges of
+    // other lanes hold, all would wait for ever.
     let permit = match batch.origin.positions.end <= unfinished {
         true => budget.exceed(bytes),
         false => budget.take(bytes).await,
@@ -21,7 +21,8 @@ pub async fn with_memory_permit(
     EventBatch { permit, ack: held.release(), ..batch }
 }
 
-/// How many bytes a batch will have once it is decoded: as many times its bytes on the wire as the batch before it.
+/// How many bytes a batch will have once it is decoded: as many times its bytes on the wire as the batch
+/// before it.
 pub struct DecodedSize {
     /// In hundredths.
     times: usize,
@@ -43,7 +44,7 @@ impl DecodedSize {
         }
     }
 
-    /// A batch with so many bytes on the wire has so many in memory.
+    /// A batch with `wire` bytes on the wire has `memory` bytes in memory.
     pub fn learn(&mut self, wire: usize, memory: usize) {
         if let Some(times) = memory.saturating_mul(100).checked_div(wire) {
             self.times = times.max(100);

@@ -1,7 +1,8 @@
 //! Running a graph: lanes, trunks, exporters, and their order of start and stop.
 //!
-//! Start: extensions, exporters, then processors' background work, then trunks, then receivers.
-//! Stop: receivers drain their lanes and commit what is acknowledged, trunks end, exporters flush, extensions close.
+//! Start: extensions, exporters, then processors' background work, then trunks, then receivers. Stop:
+//! receivers drain their lanes and commit what is acknowledged, trunks end, exporters flush, extensions
+//! close.
 
 mod extensions;
 mod lane;

@@ -213,8 +213,8 @@ impl Running {
         }
     }
 
-    /// Stops in order, within `deadline`. What is not finished by then is read again, or in the dead letters: how many rows of
-    /// which exporters.
+    /// Stops in order, within `deadline`. What is not finished by then is read again, or in the dead letters:
+    /// how many rows of which exporters.
     async fn stop(self, deadline: Duration) -> Vec<(ComponentId, Unfinished)> {
         let until = Instant::now() + deadline;
         let left = || until.saturating_duration_since(Instant::now());
@@ -254,8 +254,8 @@ impl Running {
 /// How long what pipelines have in hand may take to come to exporters that have given up.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
-/// Waits for the end of `work`; when that takes longer than `left`, tells the exporters to give up, so that they take what `work` waits
-/// to hand over. Whether it has ended.
+/// Waits for the end of `work`; when that takes longer than `left`, tells the exporters to give up, so that
+/// they take what `work` waits to hand over. Whether it has ended.
 async fn ended(left: Duration, give_up: impl FnOnce(), work: impl Future<Output = ()>) -> bool {
     let mut work = std::pin::pin!(work);
     if tokio::time::timeout(left, &mut work).await.is_ok() {

@@ -1,7 +1,8 @@
 //! The trunk of a pipeline: where the partial results of its lanes meet.
 //!
-//! One task runs the trunk stages, in the order of the processors. Messages of one lane arrive in order. At most
-//! [`IN_FLIGHT`] data messages wait; lanes wait beyond that. A message that is never processed fails its inputs.
+//! One task runs the trunk stages, in the order of the processors. Messages of one lane arrive in order. At
+//! most [`IN_FLIGHT`] data messages wait; lanes wait beyond that. A message that is never processed fails its
+//! inputs.
 
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ impl TrunkSender {
     }
 
     fn control(&self, event: Event) {
-        // When the trunk has ended nobody needs to know.
+        // When the trunk has ended there is no one to notify.
         let _ = self.sender.send(Input { event, held: Held::default(), _room: None });
     }
 

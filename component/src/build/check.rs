@@ -65,8 +65,8 @@ impl<'a> Check<'a> {
         Expr::parse_condition(text).map_err(|error| self.bad_expression(key, &error)).ok()
     }
 
-    /// Names that are read of events of these signals. One that is a column of another signal only would be NULL in all
-    /// of them, also where an attribute has that name.
+    /// Names that are read of events of these signals. One that is a column of another signal only would be
+    /// NULL in all of them, also where an attribute has that name.
     pub fn columns<'n>(&mut self, key: &str, names: impl IntoIterator<Item = &'n str>, signals: &[Signal]) {
         let events = [Signal::Traces, Signal::Logs, Signal::Metrics];
         if signals.is_empty() || signals.iter().any(|signal| !events.contains(signal)) {
@@ -91,7 +91,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A length of event time: whole milliseconds up to 400 days. Of a wrong one a length within these bounds.
+    /// A length of event time: whole milliseconds up to 400 days. Of a wrong one a length within these
+    /// bounds.
     pub fn millis(&mut self, key: &str, duration: Duration) -> i64 {
         let millis = duration.as_millis();
         if millis > LONGEST {

@@ -1,7 +1,7 @@
 //! Building components from configuration.
 //!
-//! A component crate exports one `const FACTORY`. A program is a [`Registry`] of factories.
-//! `create` reads and checks the settings and does nothing else: no I/O, no tasks. `weir validate` calls it too.
+//! A component crate exports one `const FACTORY`. A program is a [`Registry`] of factories. `create` reads
+//! and checks the settings and does nothing else: no I/O, no tasks. `weir validate` calls it too.
 
 use weir_config::Diagnostics;
 

@@ -1,10 +1,11 @@
-//! For how long an owner may believe that it is one.
+//! How long an owner that is cut off may still act as the owner.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// An owner that is cut off is not told when its lanes go to another. But they do not before it has been silent for the length
-/// of the lease: the session timeout of its group. Cheap to clone; clones share the state.
+/// An owner that is cut off does not learn that its lanes have moved. But lanes move only after it has been
+/// silent for the length of the lease, which is the session timeout of its group. Cheap to clone; clones
+/// share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Lease(Option<Arc<Shared>>);
 
@@ -28,7 +29,7 @@ impl Lease {
         Lease(Some(Arc::new(Shared { length, heard: Mutex::default() })))
     }
 
-    /// A request that was sent at `sent` was answered, as only an owner's is.
+    /// A request sent at `sent` was answered, and only an owner gets an answer.
     pub fn renew(&self, sent: Instant) {
         if let Some(shared) = &self.0 {
             let mut heard = shared.heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,13 +37,14 @@ impl Lease {
         }
     }
 
-    /// Whether nobody else can be the owner at `now`.
+    /// Whether no one else can be the owner at `now`.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
         self.0.as_ref().is_none_or(|shared| shared.end().is_some_and(|end| now < end))
     }
 
-    /// Whether it holds for a quarter of its length from `now` on, at least: what begins now has time to leave.
+    /// Whether it holds for a quarter of its length from `now` on, at least: what begins now has time to
+    /// leave.
     #[must_use]
     pub fn holds_for_a_while(&self, now: Instant) -> bool {
         self.holds(now + self.0.as_ref().map_or(Duration::ZERO, |shared| shared.length / 4))

@@ -1,4 +1,4 @@
-//! One ownership of one lane: what of it is done, and what of it is on its way.
+//! One ownership of one lane: what is exported, and what is in flight.
 
 mod positions;
 mod writing;
@@ -20,13 +20,13 @@ pub use writing::Closed;
 
 /// How an ownership begins.
 pub struct LedgerSpec {
-    /// What the lane is one of, for every owner the same: `cluster/group/topic`.
+    /// The input that the lane belongs to, the same for every owner: `cluster/group/topic`.
     pub source: Arc<str>,
-    /// Which of them it is: the partition.
+    /// The number of the lane in that input: the partition.
     pub number: i32,
-    /// Whose windows its own are added to.
+    /// The shard: windows of lanes with the same one are added up.
     pub shard: Shard,
-    /// Its windows when they are apart.
+    /// The lane's own shard, for windows that are kept apart.
     pub own: Shard,
     /// The position where reading begins, when it is known.
     pub position: Option<i64>,
@@ -36,8 +36,8 @@ pub struct LedgerSpec {
     pub wake: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The ledger. Cheap to clone; clones share the state. The receiver keeps one until the ownership ends, and then
-/// [closes](Self::close) it; exporters have others.
+/// The ledger. Cheap to clone; clones share the state. The receiver keeps one until the ownership ends, and
+/// then [closes](Self::close) it; exporters have others.
 #[derive(Clone)]
 pub struct Ledger(Arc<Shared>);
 
@@ -48,18 +48,18 @@ struct Shared {
     own: Shard,
     resumed: Metadata,
     tracker: OffsetTracker,
-    /// Below 0: nobody knows.
+    /// Below 0: unknown.
     epoch: AtomicI32,
     fence: Fence,
     wake: Arc<dyn Fn() + Send + Sync>,
     lease: Lease,
     state: Mutex<State>,
     progress: watch::Sender<WriteProgress>,
-    /// One more handle for each pipeline in which the lane is open, and for all that is on its way to a destination.
+    /// One handle more for each pipeline in which the lane is open, and for each batch in flight.
     attached: Arc<()>,
 }
 
-/// A lane is open in a pipeline as long as this is kept.
+/// Keeps a lane open in a pipeline.
 pub struct Attachment {
     ledger: Ledger,
     pipeline: Arc<str>,
@@ -68,14 +68,14 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// The trunk lets the lane go now: what fires later has no share of it, and does not count for it.
+    /// The trunk releases the lane now: windows that fire later have no part of it, and do not count for it.
     pub fn close(self) {
         let latest = self.marks.latest(self.ledger.shard());
         self.ledger.lock().closed.insert(Arc::clone(&self.pipeline), latest);
     }
 }
 
-/// Kept while something that a lane gave is on its way to a destination.
+/// Kept while a batch of a lane is in flight to a destination.
 pub struct InFlight {
     _kept: Arc<()>,
 }
@@ -86,21 +86,22 @@ struct State {
     begin: Option<i64>,
     sinks: BTreeMap<Arc<str>, Sink>,
     pipelines: Vec<(Arc<str>, Marks)>,
-    /// Per pipeline that has let the lane go: per operator the latest watermark for whose windows it had a share.
+    /// For each pipeline that has released the lane, by operator: the latest watermark whose windows had a
+    /// part of it.
     closed: BTreeMap<Arc<str>, BTreeMap<String, i64>>,
-    /// Counts what has to be written down before something else happens.
+    /// Counts the changes that must be written down before an export may follow.
     version: u64,
 }
 
 #[derive(Default)]
 struct Sink {
-    /// Everything before it has been exported.
+    /// Everything before this position has been exported.
     exported: Option<i64>,
-    /// The range from `exported` to here is about to be.
+    /// The range from `exported` to this position is pending.
     pending: Option<i64>,
-    /// Of that range, the part that is about to be; those before it have been.
+    /// The pending part of that range; the parts before it have been exported.
     split: Option<String>,
-    /// Ranges that were taken without being written down first: start and end.
+    /// Ranges that wait without being written down first: start and end.
     taken: BTreeMap<i64, i64>,
 }
 
@@ -112,7 +113,7 @@ struct WriteProgress {
 }
 
 impl Ledger {
-    /// A ledger for a new ownership, of which nobody is ever deprived without being told.
+    /// A ledger for a new ownership that never ends without the owner learning of it.
     #[must_use]
     pub fn new(spec: LedgerSpec) -> Ledger {
         Ledger::leased(spec, Lease::default())
@@ -147,8 +148,8 @@ impl Ledger {
         }))
     }
 
-    /// What the lane is up to before this position, for every owner the same: with the incarnation of its positions, and how
-    /// often they have been used.
+    /// The identity of the lane's events before this position, the same for every owner. It includes the
+    /// incarnation of the positions, and how often they have been reused.
     #[must_use]
     pub fn identity(&self, end: i64) -> String {
         let rewritten = self.0.resumed.rewritten;
@@ -160,7 +161,7 @@ impl Ledger {
         }
     }
 
-    /// What was read had been written under leaders up to this epoch.
+    /// Records that were read had been written under leaders up to this epoch.
     pub fn reached_epoch(&self, epoch: i32) {
         self.0.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
@@ -195,14 +196,15 @@ impl Ledger {
         self.lock().begin.get_or_insert(position);
     }
 
-    /// Positions at which a batch must end, rising: there, an earlier owner's range ended for some sink.
+    /// Positions at which a batch must end, in ascending order: an earlier owner's range for some sink ended
+    /// there.
     #[must_use]
     pub fn cuts(&self) -> Vec<i64> {
         let Metadata { exported, pending, .. } = &self.0.resumed;
         exported.values().chain(pending.values()).copied().collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
-    /// An earlier owner has read everything before this position, at least.
+    /// An earlier owner has read at least everything before this position.
     #[must_use]
     pub fn read(&self) -> i64 {
         let Metadata { exported, pending, .. } = &self.0.resumed;
@@ -249,7 +251,7 @@ impl Ledger {
         Some(sink.exported?..sink.pending?)
     }
 
-    /// `range` is about to be exported to `sink`. To be [written](Self::is_written) before it is.
+    /// `range` is about to be exported to `sink`. It must be [written](Self::is_written) first.
     #[must_use]
     pub fn record_pending(&self, sink: &Arc<str>, range: &Range<i64>) -> u64 {
         let mut state = self.lock();
@@ -261,7 +263,7 @@ impl Ledger {
             entry.split = None;
         }
         if known && self.0.resumed.pending(sink).as_ref() == Some(range) {
-            // The earlier owner has written it down.
+            // An earlier owner has written it down.
             return 0;
         }
         state.version += 1;
@@ -271,21 +273,22 @@ impl Ledger {
         version
     }
 
-    /// The part of the range that was [pending](Self::record_pending), when an earlier owner was about to export it in parts.
+    /// The part of the range that was [pending](Self::record_pending), when an earlier owner was about to
+    /// export it in parts.
     #[must_use]
     pub fn split(&self, sink: &str) -> Option<Split> {
         Split::decode(self.lock().sinks.get(sink)?.split.as_deref()?)
     }
 
-    /// This part of the range that was [pending](Self::record_pending) is about to be exported to `sink`, and those before it have been. To
-    /// be [written](Self::is_written) before it is.
+    /// This part of the range that was [pending](Self::record_pending) is about to be exported to `sink`, and
+    /// those before it have been. To be [written](Self::is_written) before it is.
     #[must_use]
     pub fn record_pending_part(&self, sink: &str, part: &Split) -> u64 {
         let mut state = self.lock();
         let text = part.encode();
         let Some(entry) = state.sinks.get_mut(sink).filter(|entry| entry.split.as_ref() != Some(&text))
         else {
-            // The earlier owner has written it down.
+            // An earlier owner has written it down.
             return 0;
         };
         entry.split = Some(text);
@@ -326,33 +329,33 @@ impl Ledger {
         }
     }
 
-    /// The ownership has ended. Nothing more is begun for it, nor for a window that it has a share in.
+    /// The ownership has ended. No export is begun for it, nor for a window that has a part of it.
     pub fn close(&self) {
         self.0.fence.close();
         self.0.progress.send_modify(|progress| progress.closed = true);
     }
 
-    /// As [`close`](Self::close), because somebody else has the lane already, and delivers what is left of it.
+    /// As [`close`](Self::close), because another owner already has the lane, and delivers the rest of it.
     pub fn lose(&self) {
         self.0.fence.close();
         self.0.progress.send_modify(|progress| (progress.closed, progress.lost) = (true, true));
     }
 
-    /// Whether the ownership has ended because somebody else has the lane.
+    /// Whether the ownership has ended because another owner has the lane.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.0.progress.borrow().lost
     }
 
-    /// Something that the lane gave is on its way to a destination, as long as this is kept: the lane is not
-    /// [final](Self::is_final) before.
+    /// A batch of the lane is in flight as long as this is kept: until then the lane is not
+    /// [final](Self::is_final).
     #[must_use]
     pub fn in_flight(&self) -> InFlight {
         InFlight { _kept: Arc::clone(&self.0.attached) }
     }
 
-    /// Whether the lane has ended in every pipeline, and nothing that it was given, and no window that it may have a
-    /// share in, is on its way any more.
+    /// Whether the lane has ended in every pipeline, and none of its batches, and no window that may have a
+    /// part of it, is in flight any more.
     #[must_use]
     pub fn is_final(&self) -> bool {
         if Arc::strong_count(&self.0.attached) > 1 {

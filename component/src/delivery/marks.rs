@@ -10,8 +10,8 @@ use crate::Watermark;
 
 /// The marks of one pipeline. Cheap to clone; clones share the state.
 ///
-/// An operator calls [`Marks::emit`] when its watermark moves, and lets the results that fired keep the ack. The mark
-/// follows when they and everything before them are delivered. After a failure it stays.
+/// An operator calls [`Marks::emit`] when its watermark moves, and lets the results that fired keep the ack.
+/// The mark follows when they and everything before them are delivered. After a failure it stays.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
@@ -24,7 +24,7 @@ struct Inner {
     operators: BTreeMap<(Arc<str>, Shard), Operator>,
     /// The operator of each emission that is not delivered yet.
     open: BTreeMap<u64, (Arc<str>, Shard)>,
-    /// What the windows of an operator mean.
+    /// The fingerprint of each operator's windows.
     fingerprints: BTreeMap<Arc<str>, Arc<str>>,
     /// Shards whose marks are written down, and up to where they are, by operator.
     written: BTreeMap<Shard, BTreeMap<String, i64>>,
@@ -47,7 +47,7 @@ struct Emitted {
 }
 
 impl Marks {
-    /// Windows of this operator and shard that are over at `watermark` leave now, held by the ack.
+    /// Windows of this operator and shard that end at or before `watermark` fire now, and keep the ack.
     #[must_use]
     pub fn emit(&self, operator: &Arc<str>, shard: Shard, watermark: Watermark) -> Ack {
         let mut inner = self.0.lock();
@@ -65,25 +65,25 @@ impl Marks {
         Ack::new(self.0.clone(), id)
     }
 
-    /// What the windows of this operator mean: its marks are written down with it.
+    /// The fingerprint of this operator's windows, which is written down with its marks.
     pub fn declare(&self, operator: &Arc<str>, fingerprint: Arc<str>) {
         self.0.lock().fingerprints.insert(Arc::clone(operator), fingerprint);
     }
 
-    /// What was [declared](Self::declare).
+    /// The fingerprint that was [declared](Self::declare).
     #[must_use]
     pub fn fingerprint(&self, operator: &str) -> Option<Arc<str>> {
         self.0.lock().fingerprints.get(operator).cloned()
     }
 
-    /// The shard begins anew: what is on its way from before does not count any more.
+    /// The shard restarts: emissions from before do not count any more.
     pub fn restart(&self, operator: &Arc<str>, shard: Shard) {
         let mut inner = self.0.lock();
         inner.open.retain(|_, (of, at)| of != operator || *at != shard);
         inner.operators.remove(&(Arc::clone(operator), shard));
     }
 
-    /// Whether nothing of this shard is on its way any more, or can move a mark.
+    /// Whether no emission of this shard is in flight, or can move a mark.
     #[must_use]
     pub fn is_settled(&self, shard: Shard) -> bool {
         let inner = self.0.lock();
@@ -116,8 +116,8 @@ impl Marks {
         }
     }
 
-    /// The watermark of each operator of a shard behind which nothing goes back any more, whatever happens: written down,
-    /// or delivered where nothing is written down.
+    /// For each operator of a shard, the watermark that no restart goes back behind: the one written down, or
+    /// the delivered one where nothing is written down.
     #[must_use]
     pub fn lasting(&self, shard: Shard) -> BTreeMap<String, i64> {
         let written = self.0.lock().written.get(&shard).cloned();
@@ -140,7 +140,7 @@ impl State {
 }
 
 impl AckSink for State {
-    /// A mark is no input.
+    /// A mark is not an input.
     fn reads_again(&self) -> bool {
         false
     }
@@ -153,13 +153,13 @@ impl AckSink for State {
             emitted.outcome = Some(outcome);
         }
         while let Some(Emitted { watermark, outcome: Some(Outcome::Done), .. }) = operator.emitted.front() {
-            // The end of a stream is no time to go on from.
+            // The end of a stream is not a time from which a restart could continue.
             if *watermark < Watermark::MAX.0 {
                 operator.delivered = operator.delivered.max(Some(*watermark));
             }
             operator.emitted.pop_front();
         }
-        // Behind a failure nothing moves any more, so only what is still on its way is worth remembering.
+        // After a failure no mark moves any more, so only emissions in flight are kept.
         if operator.emitted.front().is_some_and(|first| first.outcome.is_some()) {
             let mut first = true;
             operator.emitted.retain(|emitted| std::mem::take(&mut first) || emitted.outcome.is_none());

@@ -1,13 +1,15 @@
-//! The text that travels with a committed position.
+//! The text that is committed with a position.
 //!
-//! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096 bytes:
+//! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096
+//! bytes:
 //! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate#9f31c2d4":1763700000000}}`.
-//! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events were exported;
-//! `p` per sink the end of the range that is being exported; `s` per sink the part of that range, when it is exported in parts
-//! (see [`Split`](super::Split); at most some 280 bytes); `w` per operator the watermark up to which windows are delivered. What
-//! follows `#` is a fingerprint of what the operator's windows mean; earlier programs wrote none.
-//! `t` the topic's id; `e` the latest epoch of the leaders under which what was read had been written; `r` from where on positions
-//! were written anew, and how often; `n` how many lanes the input had when its first owner began.
+//! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events
+//! were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of that
+//! range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
+//! operator the watermark up to which windows are delivered. What follows `#` is a fingerprint of what the
+//! operator's windows mean; earlier programs wrote none. `t` the topic's id; `e` the latest epoch of the
+//! leaders under which what was read had been written; `r` the position from which on positions were reused,
+//! and how often; `n` how many lanes the input had when its first owner began.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +39,7 @@ pub struct Metadata {
     /// How often the lane has had an owner.
     #[serde(rename = "g", default)]
     pub generation: u32,
-    /// How often positions have begun anew (the topic was created again). Part of every identity.
+    /// How often positions have restarted (the topic was created again). Part of every identity.
     #[serde(rename = "i", default)]
     pub incarnation: u32,
     /// Per sink: events before this position have been exported.
@@ -46,7 +48,8 @@ pub struct Metadata {
     /// Per sink: the range from `exported` to this position may have been exported.
     #[serde(rename = "p", default)]
     pub pending: BTreeMap<String, i64>,
-    /// Per sink: the part of the pending range that may have been exported, after those before it; a [`Split`](super::Split).
+    /// Per sink: the part of the pending range that may have been exported, after those before it; a
+    /// [`Split`](super::Split).
     #[serde(rename = "s", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub splits: BTreeMap<String, String>,
     /// Per operator: windows that are over at this watermark have been delivered.
@@ -55,7 +58,8 @@ pub struct Metadata {
     /// What the input is, whatever its name: another one when it was created again.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// How many lanes the input had when its first owner began: those above it that nothing is written down for have appeared since.
+    /// How many lanes the input had when its first owner began: those above it that nothing is written down
+    /// for have appeared since.
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub lanes: Option<i32>,
     /// Nothing that was read had been written under a leader of a later epoch.
@@ -108,7 +112,8 @@ impl Metadata {
         serde_json::to_string(&written).unwrap_or_default()
     }
 
-    /// Reads a text. `None` when there is none: another tool set the position, and nothing is known beside it.
+    /// Reads a text. `None` when there is none: another tool set the position, and nothing is known beside
+    /// it.
     ///
     /// # Errors
     /// When the text is another program's, or another version's.
@@ -128,13 +133,15 @@ impl Metadata {
         Ok(Some(read))
     }
 
-    /// The operators of a pipeline with their fingerprints, and the watermarks up to which their windows have been delivered.
+    /// The operators of a pipeline with their fingerprints, and the watermarks up to which their windows have
+    /// been delivered.
     pub fn windows_of(&self, pipeline: &str) -> impl Iterator<Item = (&str, i64)> {
         let all = self.windows.iter();
         all.filter_map(move |(name, mark)| Some((name.strip_prefix(pipeline)?.strip_prefix('/')?, *mark)))
     }
 
-    /// Puts down the watermark of an operator of a pipeline. What an earlier configuration of it had is forgotten then.
+    /// Puts down the watermark of an operator of a pipeline. What an earlier configuration of it had is
+    /// forgotten then.
     pub(super) fn set_window(
         &mut self,
         pipeline: &str,

@@ -1,15 +1,19 @@
-//! What makes delivery exact across a crash: what has left is written down with the input's position.
+//! Exact delivery across a crash: what was exported is written down with the input's position.
 //!
-//! * [`Ledger`]: one ownership of one lane. Per sink (pipeline and exporter) the position up to which events were exported,
-//!   and the *pending range* that is about to be. A range is written down before it is sent, so that whoever reads the
-//!   lane next sends the same range under the same identity, and the destination drops the repeat. When the destination takes it
-//!   in parts only, so is each part ([`Split`]).
-//! * [`Lease`]: until when an owner that hears nothing may believe that it is one.
-//! * [`Marks`]: per operator and shard of one pipeline, the watermark up to which its windows are delivered.
-//! * [`Metadata`]: both, as the text that travels with the position (Kafka: the metadata of an offset commit).
+//! * [`Ledger`]: one ownership of one lane. For each sink (pipeline and exporter) it has the position up to
+//!   which events were exported, and the *pending range* that is about to be exported. A range is written
+//!   down before it is sent. So the next owner of the lane sends the same range under the same identity, and
+//!   the destination drops the repeat. When the destination takes a range only in parts, each part is written
+//!   down as well ([`Split`]).
+//! * [`Lease`]: how long an owner that is cut off may still act as the owner.
+//! * [`Marks`]: for each operator and shard of one pipeline, the watermark up to which its windows are
+//!   delivered.
+//! * [`Metadata`]: both, as the text that travels with the position (Kafka: the metadata of an offset
+//!   commit).
 //! * [`positions`]: what to write down for several lanes at one moment, so that they agree.
 //!
-//! Sans-IO but for [`Ledger::written`], which waits. Protocol and proof obligations: `docs/semantics.md` §2.1.
+//! Sans-IO but for [`Ledger::written`], which waits. Protocol and proof obligations: `docs/semantics.md`
+//! §2.1.
 
 mod lease;
 mod ledger;

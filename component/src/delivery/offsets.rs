@@ -4,8 +4,8 @@
 //! everything derived from it is safe the ack settles. [`OffsetTracker::committable`] is the lowest position
 //! still needed. After a failure it never passes the failed input: that is read again after a restart.
 //!
-//! Done inputs that lie behind an open one are remembered as runs, not one by one: a window that is open for a day costs
-//! a lane two entries, however many batches come meanwhile.
+//! Done inputs that lie behind an open one are remembered as runs, not one by one: a window that is open for
+//! a day costs a lane two entries, however many batches come meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +23,8 @@ struct State(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     next_id: u64,
-    /// By the id of the first input: inputs that are not settled, the one that failed, and runs of done inputs between them.
-    /// Done ones at the front are removed.
+    /// By the id of the first input: inputs that are not settled, the one that failed, and runs of done
+    /// inputs between them. Done ones at the front are removed.
     kept: BTreeMap<u64, Input>,
     /// End of the last input removed from the front.
     done_to: Option<i64>,
@@ -42,7 +42,8 @@ struct Input {
 impl OffsetTracker {
     /// Tracks the next input, which ends before position `end`. Inputs come in order.
     ///
-    /// After a failure nothing later is committed, so nothing later is remembered: the ack then is nobody's.
+    /// After a failure nothing later is committed, so nothing later is remembered: the ack then has no
+    /// effect.
     #[must_use]
     pub fn track(&self, end: i64) -> Ack {
         let mut inner = self.0.lock();

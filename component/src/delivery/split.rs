@@ -1,12 +1,13 @@
-//! Part of a pending range: which of its rows are about to be exported, when not all are taken together.
+//! A part of a pending range: the rows that are exported next, when the destination does not take all
+//! together.
 
 use std::ops::Range;
 
-/// The rows of a pending range that are about to be exported together. Those before them are done with: delivered, or in the dead
-/// letters.
+/// The rows of a pending range that are exported together next. Those before them are finished: delivered, or
+/// in the dead letters.
 ///
-/// As text, `0-2500/30000:BcA`: the rows, of how many, and which of them are left out because the destination refuses them.
-/// Rows are numbered as they are in the range.
+/// As text, `0-2500/30000:BcA`: the rows, of how many, and which of them are left out because the destination
+/// refuses them. Rows are numbered as they are in the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The rows.
@@ -24,7 +25,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const MORE: usize = 32;
 
 impl Split {
-    /// The longest beginning of `rows` whose text is not too long to be written down. `refused`: those that are left out, rising.
+    /// The longest beginning of `rows` whose text is not too long to be written down. `refused`: those that
+    /// are left out, rising.
     #[must_use]
     pub fn beginning(rows: Range<usize>, of: usize, refused: impl IntoIterator<Item = usize>) -> Split {
         let (mut text, mut without, mut last) = (String::new(), Vec::new(), rows.start);
@@ -45,13 +47,13 @@ impl Split {
         format!("{}/{}{}", self.name(), self.of, self.left_out())
     }
 
-    /// What tells it from other parts of the same range.
+    /// The name that distinguishes it from other parts of the same range.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}-{}", self.rows.start, self.rows.end)
     }
 
-    /// What tells it from the same rows with others left out.
+    /// The suffix that distinguishes it from the same rows with others left out.
     #[must_use]
     pub fn left_out(&self) -> String {
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What stages are told about the lane or trunk that they run on.
+//! What a stage learns about the lane or trunk that it runs on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,21 +9,22 @@ use super::metadata::operator_of;
 use super::{Marks, Shard};
 use crate::{LaneId, Watermark};
 
-/// How a lane begins in one pipeline. `LaneId::into` gives one that begins anew.
+/// How a lane begins in one pipeline. `LaneId::into` gives the start of a lane without a history.
 #[derive(Clone, Debug)]
 pub struct LaneStart {
     /// The lane.
     pub lane: LaneId,
-    /// What the lane is one of, when its positions are kept: `cluster/group/topic`.
+    /// The input that the lane belongs to, if its positions are kept: `cluster/group/topic`.
     pub source: Option<Arc<str>>,
-    /// Whose windows its own are added to.
+    /// The shard: windows of lanes with the same one are added up.
     pub shard: Shard,
-    /// Its windows when they are apart: what is left of one that others of its shard have delivered without it.
+    /// The lane's own shard: for the rest of a window that the other lanes of its shard have delivered
+    /// without it.
     pub own: Shard,
     /// How often the lane has had an owner before this one.
     pub generation: u32,
-    /// Per operator of the pipeline, with the fingerprint of what its windows meant: its windows that are over at this
-    /// watermark have been delivered.
+    /// Per operator of the pipeline, with the fingerprint of what its windows meant: its windows that are
+    /// over at this watermark have been delivered.
     pub windows: Arc<BTreeMap<String, i64>>,
     /// Events before this position have been read by an earlier owner, at least.
     pub read: i64,
@@ -34,14 +35,15 @@ pub struct LaneStart {
 }
 
 impl LaneStart {
-    /// The watermark up to which windows of `operator` have been delivered, whatever they meant.
+    /// The watermark up to which windows of `operator` have been delivered, whatever their fingerprint.
     #[must_use]
     pub fn watermark(&self, operator: &str) -> Watermark {
         self.latest(operator).map_or(Watermark::MIN, |(_, mark)| mark)
     }
 
-    /// The watermark up to which windows of `operator` have been delivered, when they did not mean what `fingerprint` says. A
-    /// mark without a fingerprint, of an earlier version of the program, counts as one of the same meaning.
+    /// The watermark up to which windows of `operator` have been delivered, when they did not mean what
+    /// `fingerprint` says. A mark without a fingerprint, of an earlier version of the program, counts as one
+    /// of the same meaning.
     #[must_use]
     pub fn of_another(&self, operator: &str, fingerprint: &str) -> Option<Watermark> {
         let (known, mark) = self.latest(operator)?;

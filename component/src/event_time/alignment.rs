@@ -1,14 +1,19 @@
 //! Alignment of lanes: none runs far ahead of the slowest.
 //!
-//! The rules are Apache Flink's watermark alignment, but within one process, so nothing waits for an announcement:
+//! The rules are Apache Flink's watermark alignment, but within one process, so nothing waits for an
+//! announcement:
 //!
-//! * A lane waits while its watermark is more than `max_drift` above the least one of the lanes that are not idle.
-//! * A lane that has read nothing yet is at its start and holds the others until it speaks, is idle, or closes.
+//! * A lane waits while its watermark is more than `max_drift` above the least one of the lanes that are not
+//!   idle.
+//! * A lane that has read nothing yet is at its start and holds the others until it speaks, is idle, or
+//!   closes.
 //! * The slowest lane never waits. So a lane that waits goes on when the others advance, go idle, or close.
-//! * A lane may be aligned by several operators at once ([`Alignments`]). While it waits for one it does not hold others for the
-//!   rest: else two lanes could wait for each other, each ahead in another operator's time.
+//! * A lane may be aligned by several operators at once ([`Alignments`]). While it waits for one it does not
+//!   hold others for the rest: else two lanes could wait for each other, each ahead in another operator's
+//!   time.
 //!
-//! Watermarks move with whole batches, so lanes are at most `max_drift` and one batch apart. A lock is taken once a batch.
+//! Watermarks move with whole batches, so lanes are at most `max_drift` and one batch apart. A lock is taken
+//! once a batch.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +80,8 @@ impl Alignment {
         Aligned { alignment: Arc::clone(self), lane }
     }
 
-    /// Returns when the lane is not too far ahead. A lane that is not part of the alignment never waits. May be cancelled.
+    /// Returns when the lane is not too far ahead. A lane that is not part of the alignment never waits. May
+    /// be cancelled.
     pub async fn wait(&self, lane: LaneId) {
         if !self.holds(lane) {
             return;

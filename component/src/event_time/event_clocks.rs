@@ -1,10 +1,11 @@
 //! Clocks that are wrong: those of the hosts that events come from, and the gateway's own.
 //!
-//! Every rule counts from the arrival of an event. That is the time at which Kafka's broker appended its record, where the
-//! topic keeps it ([`Arrivals`]): then a second reading of the topic decides as the first one did. Else it is the gateway's
-//! clock when the batch is read.
+//! Every rule counts from the arrival of an event. That is the time at which Kafka's broker appended its
+//! record, where the topic keeps it ([`Arrivals`]): then a second reading of the topic decides as the first
+//! one did. Else it is the gateway's clock when the batch is read.
 //!
-//! * An event more than `max_ahead` ahead of its arrival moves the watermark only as far as that. Its own time stays.
+//! * An event more than `max_ahead` ahead of its arrival moves the watermark only as far as that. Its own
+//!   time stays.
 //! * An event more than `max_future` ahead of its arrival is left out.
 
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub struct ClockMetrics {
     pub future: Counter,
     /// Events that moved the watermark less because of `max_ahead`.
     pub ahead: Counter,
-    /// How far the clock is behind every event of a batch, in milliseconds, while nothing of a batch can be used.
+    /// How far the clock is behind every event of a batch, in milliseconds, while nothing of a batch can be
+    /// used.
     pub behind: Gauge,
 }
 
@@ -122,7 +124,8 @@ impl BatchClocks<'_> {
         future
     }
 
-    /// The time up to which the event of this row moves the watermark, the out-of-orderness not yet taken off.
+    /// The time up to which the event of this row moves the watermark, the out-of-orderness not yet taken
+    /// off.
     #[inline]
     pub fn reach(&mut self, row: usize, time_ms: i64) -> i64 {
         let arrival = self.arrival(row);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Silence between two batches counts up to this, in milliseconds. Sources without input say so about once a second, so a
-/// longer silence is back-pressure, which is not idleness.
+/// Silence between two batches counts up to this, in milliseconds. Sources without input say so about once a
+/// second, so a longer silence is back-pressure, which is not idleness.
 const LONGEST_SILENCE: i64 = 1_000;
 
 /// Decides when a lane is idle, so that it does not hold the watermark of the others.
 ///
-/// A batch is usable when one of its rows has a time that may move the watermark. A lane is idle when its source says that
-/// nothing came for `timeout`, and when only unusable batches came for that long.
+/// A batch is usable when one of its rows has a time that may move the watermark. A lane is idle when its
+/// source says that nothing came for `timeout`, and when only unusable batches came for that long.
 #[derive(Debug)]
 pub struct IdleDetector {
     timeout: Duration,

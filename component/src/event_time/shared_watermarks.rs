@@ -1,12 +1,13 @@
 //! How far lanes have come in event time, as their trunk and the lanes themselves see it.
 //!
-//! Whether an event is late is decided once, in its lane, by the lane's own watermark. The trunk drops nothing: it waits for every
-//! lane that is not idle, so what a lane takes for in time is in time. What makes that hold are two steps that a lane does *with*
-//! the trunk, under one lock:
+//! Whether an event is late is decided once, in its lane, by the lane's own watermark. The trunk drops
+//! nothing: it waits for every lane that is not idle, so what a lane takes for in time is in time. What makes
+//! that hold are two steps that a lane does *with* the trunk, under one lock:
 //!
 //! * A lane that opens takes the trunk's watermark as its own, and holds it from that moment on.
-//! * So does a lane that wakes from idleness. Where its [`Idle`](crate::LaneMessage::Idle) is still on its way to the trunk it says
-//!   nothing any more: those that a lane has said, and those that the trunk has seen, are counted.
+//! * So does a lane that wakes from idleness. Where its [`Idle`](crate::LaneMessage::Idle) is still on its
+//!   way to the trunk it says nothing any more: those that a lane has said, and those that the trunk has
+//!   seen, are counted.
 //!
 //! Both are done once a batch at most.
 
@@ -42,8 +43,9 @@ impl SharedWatermarks {
 
 /// The shards of one operator.
 ///
-/// A shard's watermarks live as long as the stage of one of its lanes: lanes that are opened after the last one was dropped begin
-/// again, even before the trunk has heard of either. Else they would take events for late that were not delivered.
+/// A shard's watermarks live as long as the stage of one of its lanes: lanes that are opened after the last
+/// one was dropped begin again, even before the trunk has heard of either. Else they would take events for
+/// late that were not delivered.
 ///
 /// Cheap to clone; clones share the state.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +77,8 @@ pub struct LaneWatermark {
 }
 
 impl ShardWatermarks {
-    /// A lane of a shard opens, before its trunk hears of it. Its watermark is that of the trunk, or `begin` if that is more.
+    /// A lane of a shard opens, before its trunk hears of it. Its watermark is that of the trunk, or `begin`
+    /// if that is more.
     #[must_use]
     pub fn join(&self, shard: Shard, lane: LaneId, begin: Watermark) -> LaneWatermark {
         let mut shards = self.lock();
@@ -113,8 +116,8 @@ impl LaneWatermark {
         self.idle
     }
 
-    /// Raises the watermark; one that goes back is ignored. With [`Watermark::MAX`] the stream has ended, and the shard goes
-    /// on without lanes, too.
+    /// Raises the watermark; one that goes back is ignored. With [`Watermark::MAX`] the stream has ended, and
+    /// the shard goes on without lanes, too.
     pub fn raise(&mut self, to: Watermark) -> Watermark {
         if to == Watermark::MAX {
             self.shards.lock().kept.insert(self.shard, Arc::clone(&self.life));

@@ -1,11 +1,13 @@
 //! The watermark of a stage on the trunk.
 //!
-//! * Lanes combine by shard ([`LaneWatermarks`](super::watermark::LaneWatermarks)). Those of the default shard wait for every receiver
-//!   that is configured.
-//! * The watermark that the stage forwards says that nothing more is forwarded at or before it. It is the least of those of
-//!   the stage's own lanes and that of the stage before it, when there is one that tells a watermark. It never goes back.
-//! * Lanes do not count beside a stage before while all of them are idle. Neither do they when the stage's input comes from
-//!   there ([`LanesHold::OnceTheyTell`]), until one of them tells a watermark: then it brings input of its own.
+//! * Lanes combine by shard ([`LaneWatermarks`](super::watermark::LaneWatermarks)). Those of the default
+//!   shard wait for every receiver that is configured.
+//! * The watermark that the stage forwards says that nothing more is forwarded at or before it. It is the
+//!   least of those of the stage's own lanes and that of the stage before it, when there is one that tells a
+//!   watermark. It never goes back.
+//! * Lanes do not count beside a stage before while all of them are idle. Neither do they when the stage's
+//!   input comes from there ([`LanesHold::OnceTheyTell`]), until one of them tells a watermark: then it
+//!   brings input of its own.
 //! * A shard begins with its first lane and is over with its last one, unless the stream of a lane has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +24,8 @@ use crate::{Clock, LaneId};
 pub enum LanesHold {
     /// What the stage forwards is made of the lanes' events: a lane holds from the moment when it is opened.
     FromTheStart,
-    /// The input of the stage is made on the trunk, and lanes may bring some too: they hold while one of them has told a
-    /// watermark and has not ended.
+    /// The input of the stage is made on the trunk, and lanes may bring some too: they hold while one of them
+    /// has told a watermark and has not ended.
     OnceTheyTell,
 }
 
@@ -87,8 +89,8 @@ impl TrunkWatermark {
         }
     }
 
-    /// A lane opens at `begin`, unless it has joined `watermarks` before. Whether it begins its shard, whose watermarks they
-    /// are from then on.
+    /// A lane opens at `begin`, unless it has joined `watermarks` before. Whether it begins its shard, whose
+    /// watermarks they are from then on.
     pub fn open(
         &mut self,
         start: &LaneStart,

@@ -71,7 +71,8 @@ impl Default for LaneWatermarks {
 }
 
 impl LaneWatermarks {
-    /// Adds a lane at `start`, unless it has [joined](Self::join): it holds the combined watermark until it says more or is idle.
+    /// Adds a lane at `start`, unless it has [joined](Self::join): it holds the combined watermark until it
+    /// says more or is idle.
     pub fn open(&mut self, lane: LaneId, start: Watermark) {
         self.lanes.entry(lane).or_insert(LaneState::at(start));
     }
@@ -117,7 +118,8 @@ impl LaneWatermarks {
         }
     }
 
-    /// A lane has nothing to say for now: it does not hold the others. Unless it has [woken](Self::wake) since it said so.
+    /// A lane has nothing to say for now: it does not hold the others. Unless it has [woken](Self::wake)
+    /// since it said so.
     pub fn set_idle(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.heard += 1;
@@ -142,8 +144,8 @@ impl LaneWatermarks {
         let active = self.lanes.values().filter(|lane| !lane.idle).map(|lane| lane.watermark).min();
         let now = match active {
             Some(least) if least < Watermark::MAX => least,
-            // Only lanes that have ended are not idle, or none. An end is the end of all when no other lane is left: an idle
-            // one may wake, and would be late for ever.
+            // Only lanes that have ended are not idle, or none. An end is the end of all when no other lane
+            // is left: an idle one may wake, and would be late for ever.
             _ if self.lanes.values().all(|lane| lane.watermark == Watermark::MAX) => {
                 self.lanes.values().map(|lane| lane.watermark).max()?
             }

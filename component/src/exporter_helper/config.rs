@@ -19,8 +19,8 @@ pub struct HelperConfig {
     /// Exports of one signal that may start in a second; 0: no limit. What waits longer is exported together.
     pub max_per_second: u32,
     /// Inputs do not wait for the destination. Batches are kept on disk: in `storage`, else in the program's
-    /// [default](crate::Storages::default_storage); without either in memory. What finds no slot, or has waited for
-    /// `retry.max_elapsed_time` since it was queued, goes to the dead letters.
+    /// [default](crate::Storages::default_storage); without either in memory. A batch that finds no room, or
+    /// has waited for `retry.max_elapsed_time` since it was queued, goes to the dead letters.
     pub detached: bool,
 }
 

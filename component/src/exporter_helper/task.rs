@@ -40,7 +40,8 @@ impl ExporterTask {
         &self.runner.context.id
     }
 
-    /// Waits until the exporter cannot go on because it, or what is in front of it, has panicked. Says what happened.
+    /// Waits until the exporter cannot go on because it, or what is in front of it, has panicked. Says what
+    /// happened.
     pub fn broken(&self) -> impl Future<Output = String> + Send + 'static {
         self.runner.condition.broken()
     }
@@ -50,14 +51,15 @@ impl ExporterTask {
         self.runner.condition.end();
     }
 
-    /// Exports nothing more, but still takes what pipelines have in hand: inputs fail, and rows whose input nobody reads again go
-    /// to the dead letters.
+    /// Exports nothing more, but still takes what pipelines have in hand: inputs fail, and rows whose input
+    /// is not read again go to the dead letters.
     pub fn give_up(&self) {
         self.runner.condition.end();
         self.runner.abort.cancel();
     }
 
-    /// Waits until everything queued is delivered, at most `deadline`; what is left then is given up, as by [`give_up`](Self::give_up).
+    /// Waits until everything queued is delivered, at most `deadline`; what is left then is given up, as by
+    /// [`give_up`](Self::give_up).
     pub async fn finish(mut self, deadline: Duration) -> Unfinished {
         self.end();
         if !self.ends_by(Instant::now() + deadline).await {
@@ -70,8 +72,8 @@ impl ExporterTask {
         self.runner.condition.unfinished(on_disk)
     }
 
-    /// Waits for the orderly end; whether it comes. Where everything is on disk, a destination that fails is not waited for: its
-    /// failure may show only now.
+    /// Waits for the orderly end; whether it comes. Where everything is on disk, a destination that fails is
+    /// not waited for: its failure may show only now.
     async fn ends_by(&mut self, deadline: Instant) -> bool {
         let on_disk = self.disk.is_some() && self.runner.config.detached;
         loop {
@@ -164,7 +166,8 @@ async fn open(context: &Context, storage: &ComponentId) -> Result<Arc<dyn DiskQu
     opened.map_err(|error| StartError(format!("its queue cannot be opened: {error}")))
 }
 
-/// Runs the worker behind a queue on disk. What waits for the disk and what was read from it have a capacity each.
+/// Runs the worker behind a queue on disk. Batches that wait for the disk and batches read from it have a
+/// capacity each.
 async fn with_disk(
     receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,

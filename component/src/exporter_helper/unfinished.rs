@@ -1,8 +1,8 @@
 //! What an exporter could not deliver before the program ended, and whether its destination works.
 //!
-//! The exporter's [`Health`] is a recoverable error from the first export that the destination did not take until one that it took;
-//! and as long as any export is tried again, whatever others have done meanwhile: with several at a time, one that fails
-//! for ever holds its inputs though the others are delivered.
+//! The exporter's [`Health`] is a recoverable error from the first export that the destination did not take
+//! until one that it took; and as long as any export is tried again, whatever others have done meanwhile:
+//! with several at a time, one that fails for ever holds its inputs though the others are delivered.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::{Health, Status};
 pub struct Unfinished {
     /// The next start reads their input again.
     pub read_again: u64,
-    /// Nobody reads their input again: they are in the dead letters.
+    /// Their input is not read again: they are in the dead letters.
     pub dead_letters: u64,
     /// Records, not rows, in the exporter's queue on disk: the next start exports them.
     pub on_disk: u64,
@@ -79,7 +79,7 @@ impl Attempts<'_> {
         self.forget(&mut trouble);
     }
 
-    /// The destination was at fault.
+    /// The destination failed.
     pub fn failed(&mut self, reason: &str) {
         let (mut trouble, now) = (self.condition.lock(), Instant::now());
         let begun = trouble.last.as_ref().map_or(now, |(_, since)| *since);
@@ -123,14 +123,14 @@ impl Condition {
         self.ending.store(true, Ordering::Release);
     }
 
-    /// So many rows are read again.
+    /// This many rows are read again.
     pub fn left_to_input(&self, rows: u64) {
         if self.ending.load(Ordering::Acquire) {
             self.read_again.fetch_add(rows, Ordering::AcqRel);
         }
     }
 
-    /// So many rows are in the dead letters because the program ends.
+    /// This many rows are in the dead letters because the program ends.
     pub fn add_dead_letters(&self, rows: u64) {
         self.dead_letters.fetch_add(rows, Ordering::AcqRel);
     }

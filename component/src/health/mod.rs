@@ -1,8 +1,9 @@
 //! The status of each component, reported by the component itself.
 //!
-//! A component reports through the [`Health`] of its [`Context`](crate::Context), when its status changes or at most once an
-//! export: never for each event. [`HealthBoard`] holds the status of everything in a program, for an extension that shows it.
-//! The words are those of the OpenTelemetry Collector. Unlike there, a component may recover from a permanent error.
+//! A component reports through the [`Health`] of its [`Context`](crate::Context), when its status changes or
+//! at most once an export: never for each event. [`HealthBoard`] holds the status of everything in a program,
+//! for an extension that shows it. The words are those of the OpenTelemetry Collector. Unlike there, a
+//! component may recover from a permanent error.
 
 mod own_clock;
 
@@ -131,7 +132,8 @@ impl Reading {
 pub struct HealthGroup {
     /// `extensions`, or `pipeline:` and the pipeline's id.
     pub name: String,
-    /// Each component by kind and id, such as `exporter:clickhouse`. One that several pipelines use is in several groups.
+    /// Each component by kind and id, such as `exporter:clickhouse`. One that several pipelines use is in
+    /// several groups.
     pub components: Vec<(String, Health)>,
 }
 

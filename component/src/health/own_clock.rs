@@ -1,7 +1,7 @@
 //! Whether the clock of this gateway is behind.
 //!
-//! A batch whose events are all from the future has two possible causes: the clock of its hosts is ahead, or that of the
-//! gateway is behind. It is the gateway's when no lane has seen another event for [`ALONE_MS`].
+//! A batch whose events are all from the future has two possible causes: the clock of its hosts is ahead, or
+//! that of the gateway is behind. It is the gateway's when no lane has seen another event for [`ALONE_MS`].
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -34,8 +34,8 @@ impl OwnClock {
         }
     }
 
-    /// A batch came whose events are all from the future; the nearest by so much. Whether the clock is behind: that of
-    /// `whose`.
+    /// A batch came whose events are all from the future; the nearest by so much. Whether the clock is
+    /// behind: that of `whose`.
     pub fn all_future(&self, now_ms: i64, nearest_ms: i64, whose: &str) -> bool {
         // A clock that was set back was not at that time yet.
         let since = now_ms.checked_sub(self.usable_at.load(Ordering::Relaxed));

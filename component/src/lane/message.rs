@@ -28,15 +28,15 @@ pub enum LaneMessage {
 /// What arrives at a stage of the trunk.
 #[derive(Clone, Debug)]
 pub enum TrunkMessage {
-    /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`], or what the operator's
-    /// windows have been delivered up to.
+    /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`], or what
+    /// the operator's windows have been delivered up to.
     LaneOpened(LaneStart),
     /// Sent by this processor's own half on a lane, with [`Outlet::to_trunk`](crate::Outlet::to_trunk).
     FromLane(LaneId, LaneMessage),
     /// Lanes ended, all at this moment (a [`LaneSet`](crate::LaneSet)). Nothing more comes from them.
     LanesClosed(Arc<[LaneId]>),
-    /// This receiver has opened every lane that it has for now: windows need not wait for more of it. They do again when lanes of it
-    /// are closed before their stream has ended, until it says so again.
+    /// This receiver has opened every lane that it has for now: windows need not wait for more of it. They do
+    /// again when lanes of it are closed before their stream has ended, until it says so again.
     ReceiverReady(Arc<str>),
     /// Forwarded by the stage before this one on the trunk: derived batches and their watermark.
     Derived(LaneMessage),

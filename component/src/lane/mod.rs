@@ -17,8 +17,9 @@ pub use set::{LaneSet, LaneTrunk};
 
 /// An ordered stream with one owner. Sending runs the processors of the pipeline in the caller's task.
 ///
-/// Dropping a lane ends it. The trunk lets it go, with all others of its [`LaneSet`], when the last of them is dropped: until then it
-/// holds the trunk's watermark. Send [`LaneMessage::Drain`] first to end it in an orderly way.
+/// Dropping a lane ends it. The trunk lets it go, with all others of its [`LaneSet`], when the last of them
+/// is dropped: until then it holds the trunk's watermark. Send [`LaneMessage::Drain`] first to end it in an
+/// orderly way.
 pub struct Lane {
     id: LaneId,
     sink: Box<dyn LaneSink>,
@@ -60,8 +61,9 @@ impl Lane {
         self.sink.send(message).await
     }
 
-    /// Waits while the lane is too far ahead of others in event time ([`Alignment`](crate::Alignment)). Call it before
-    /// each batch, together with what ends the lane: it may take as long as the others need, and may be cancelled.
+    /// Waits while the lane is too far ahead of others in event time ([`Alignment`](crate::Alignment)). Call
+    /// it before each batch, together with what ends the lane: it may take as long as the others need, and
+    /// may be cancelled.
     pub async fn ready(&mut self) {
         self.sink.ready().await;
     }
@@ -83,8 +85,8 @@ pub struct LaneSpec {
     pub name: Arc<str>,
     /// Told about records that cannot be decoded.
     pub rejects: Arc<dyn Rejects>,
-    /// Where the delivery of the lane's events is entered, when the receiver can write down what it says. The positions
-    /// of the lane's batches then rise without overlapping.
+    /// Where the delivery of the lane's events is entered, when the receiver can write down what it says. The
+    /// positions of the lane's batches then rise without overlapping.
     pub ledger: Option<Ledger>,
     /// The lanes that end at one moment with this one: all whose windows are added up.
     pub set: LaneSet,
@@ -92,10 +94,12 @@ pub struct LaneSpec {
 
 /// Where records go that cannot be decoded: the receiver counts, logs and dead-letters them.
 pub trait Rejects: Send + Sync {
-    /// Record `index` of `encoded`, at `position` in the lane (offset, line), is not decodable, because of `reason`.
+    /// Record `index` of `encoded`, at `position` in the lane (offset, line), is not decodable, because of
+    /// `reason`.
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str);
 
-    /// A text of record `index`, at `position` in the lane, is not UTF-8; the record's events have it escaped. `key` names it.
+    /// A text of record `index`, at `position` in the lane, is not UTF-8; the record's events have it
+    /// escaped. `key` names it.
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
         let _ = (encoded, index, position, key);
     }

@@ -1,8 +1,9 @@
 //! Lanes that end at one moment.
 //!
-//! What a lane has brought to the trunk stays there, and the lane's watermark holds the others, until *every* lane of its set
-//! is gone. Then each trunk is told once, of all of them. So while one lane of a set still runs no window can fire without the
-//! share of another, in whatever order, and for whatever reason, lanes end: an orderly stop, lost partitions, a panic.
+//! The events of a lane stay in the trunk, and the lane's watermark holds the others back, until *every* lane
+//! of its set is gone. Then each trunk is told once, of all of them. So while one lane of a set still runs,
+//! no window can fire without the part of another, whatever the order and the reason in which lanes end: an
+//! orderly stop, lost partitions, a panic.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::LaneId;
 use crate::delivery::Attachment;
 
-/// Lanes whose windows are added up, as their receiver sees them. Cheap to clone. The set ends when the last clone is
-/// dropped; each open lane has one.
+/// Lanes whose windows are added up, as their receiver sees them. Cheap to clone. The set ends when the last
+/// clone is dropped; each open lane has one.
 #[derive(Clone, Default)]
 pub struct LaneSet(Arc<Members>);
 
 #[derive(Default)]
 struct Members(Mutex<Vec<ClosedLane>>);
 
-/// A lane that is gone, and the trunk that does not know it yet.
+/// A lane that has ended, and the trunk that is not told yet.
 struct ClosedLane {
     trunk: Arc<dyn LaneTrunk>,
     lane: LaneId,
@@ -29,12 +30,14 @@ struct ClosedLane {
 
 /// The trunk of a pipeline, as sets of lanes see it. The collector implements it; simulations do.
 pub trait LaneTrunk: Send + Sync {
-    /// These lanes have ended, all at this moment. Must not wait. Each attachment is closed when the trunk lets the lanes go.
+    /// These lanes end now, together. Must not wait. Each attachment is closed when the trunk lets the lanes
+    /// go.
     fn close(&self, lanes: Vec<(LaneId, Option<Attachment>)>);
 }
 
 impl LaneSet {
-    /// A lane is gone that runs through this trunk. Its stages are kept, and the trunk is not told, until the set has ended.
+    /// A lane through this trunk has ended. Its stages are kept, and the trunk is told when the set has
+    /// ended.
     pub fn close_lane(
         &self,
         trunk: Arc<dyn LaneTrunk>,
@@ -55,7 +58,7 @@ impl Drop for Members {
             let closed = left.extract_if(.., is_same);
             let (lanes, stages): (Vec<_>, Vec<_>) =
                 closed.map(|closed| ((closed.lane, closed.attachment), closed.stages)).unzip();
-            // The trunk learns of it first: lanes that open when these stages are gone are heard of later.
+            // The trunk is told first, before lanes that open after these stages are gone.
             first.close(lanes);
             drop(stages);
         }

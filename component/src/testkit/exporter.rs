@@ -155,8 +155,8 @@ pub async fn check_exporter(
     std::fs::read_to_string(directory.path().join("test.jsonl")).unwrap_or_default()
 }
 
-/// The contract of an exporter whose destination works: batches of every signal settle as done, none is dead-lettered,
-/// and batches without rows are taken too.
+/// The contract of an exporter whose destination works: batches of every signal settle as done, none is
+/// dead-lettered, and batches without rows are taken too.
 ///
 /// # Panics
 /// When a rule is broken.

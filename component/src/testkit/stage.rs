@@ -5,10 +5,11 @@ use weir_pdata::{EventBatch, Signal};
 use super::Probe;
 use crate::{LaneMessage, Outlet, Stage, Watermark};
 
-/// Drives a lane stage with `batches`, each followed by nothing else, then the end of the stream, and checks that:
-/// every ack settles exactly once and not before everything derived from it is dropped; batches of signals that
-/// the stage does not read (`passes`) pass untouched and in order; the forwarded watermark never goes back and
-/// reaches the end; `Drain` is forwarded. Returns everything that came out, its acks already dropped.
+/// Drives a lane stage with `batches`, each followed by nothing else, then the end of the stream, and checks
+/// that: every ack settles exactly once and not before everything derived from it is dropped; batches of
+/// signals that the stage does not read (`passes`) pass untouched and in order; the forwarded watermark never
+/// goes back and reaches the end; `Drain` is forwarded. Returns everything that came out, its acks already
+/// dropped.
 ///
 /// # Panics
 /// When a rule is broken.

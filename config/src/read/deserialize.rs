@@ -1,7 +1,7 @@
 //! A [`serde::Deserializer`] over [`Node`]s whose errors know the node, and which can go on after an error.
 //!
-//! Going on works by [`Marks`]: a node that was already reported is left out of the next run. Where its type cannot do
-//! without it, a [`Placeholder`] stands in for it. A run with marks is only good for its errors.
+//! Going on works by [`Marks`]: a node that was already reported is left out of the next run. Where its type
+//! cannot do without it, a [`Placeholder`] stands in for it. A run with marks is only good for its errors.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,8 @@ pub(crate) enum Mark {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     pub(crate) nodes: HashMap<Path, Mark>,
-    /// Keys that are not written and that the type cannot do without, by their map. Each has a placeholder in `nodes`.
+    /// Keys that are not written and that the type cannot do without, by their map. Each has a placeholder in
+    /// `nodes`.
     pub(crate) missing: HashMap<Path, Vec<&'static str>>,
 }
 
@@ -80,8 +81,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Lets `seed` read this. An error without place gets this one: types that check after reading (`try_from`) or read
-    /// from a buffer (`flatten`, tagged choices) raise it outside of the methods below.
+    /// Lets `seed` read this. An error without place gets this one: types that check after reading
+    /// (`try_from`) or read from a buffer (`flatten`, tagged choices) raise it outside of the methods below.
     fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, ReadError> {
         let place = self.place();
         let read = match self.placeholder() {

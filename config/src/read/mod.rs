@@ -1,7 +1,8 @@
 //! Deserialises one section and reports all its errors, not only the first.
 //!
-//! serde stops at the first error. So the section is read again and again, each time without the nodes already reported
-//! (see [`Marks`]), until it succeeds or nothing new is found. Errors that follow from what was left out are not shown.
+//! serde stops at the first error. So the section is read again and again, each time without the nodes
+//! already reported (see [`Marks`]), until it succeeds or nothing new is found. Errors that follow from what
+//! was left out are not shown.
 
 mod deserialize;
 mod placeholder;
@@ -167,8 +168,8 @@ impl Report<'_> {
         self.marks.nodes.insert(path, Mark::LeftOut) != Some(Mark::LeftOut)
     }
 
-    /// Marks a node so that the next run gets past it: leaves it out; when that does not help, puts a placeholder there;
-    /// when its type accepts none, goes on with the node above it. False at the root.
+    /// Marks a node so that the next run gets past it: leaves it out; when that does not help, puts a
+    /// placeholder there; when its type accepts none, goes on with the node above it. False at the root.
     fn go_on(&mut self, path: &Path) -> bool {
         let Some(parent) = path.parent() else { return false };
         let mark = match self.marks.nodes.get(path) {

@@ -1,7 +1,8 @@
-//! What stands in for a value that is missing or wrong, and already reported, while the errors after it are looked for.
+//! What stands in for a value that is missing or wrong, and already reported, while the errors after it are
+//! looked for.
 //!
-//! serde stops at the first error, and a type without one of its required keys is an error: the keys after it would
-//! never be looked at. So the type gets a value that it accepts. No such value reaches a caller.
+//! serde stops at the first error, and a type without one of its required keys is an error: the keys after it
+//! would never be looked at. So the type gets a value that it accepts. No such value reaches a caller.
 
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,

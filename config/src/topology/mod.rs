@@ -10,7 +10,8 @@ use crate::service::ServiceConfig;
 use crate::tree::source::Span;
 use crate::values::component_id::ComponentId;
 
-/// The whole configuration except the insides of components. Its references are checked: every one names a section.
+/// The whole configuration except the insides of components. Its references are checked: every one names a
+/// section.
 #[derive(Debug, Clone)]
 pub struct Topology {
     /// `receivers`, in the order written.
@@ -77,7 +78,8 @@ pub enum PipelineSignal {
 }
 
 impl PipelineId {
-    /// By the type part of the id: `traces`, `logs` and `metrics` accept only that signal, all others everything.
+    /// By the type part of the id: `traces`, `logs` and `metrics` accept only that signal, all others
+    /// everything.
     #[must_use]
     pub fn signal(&self) -> PipelineSignal {
         match self.0.kind() {

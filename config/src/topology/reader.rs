@@ -20,19 +20,21 @@ const SERVICE: [&str; 6] =
 const PIPELINE: [&str; 3] = ["receivers", "processors", "exporters"];
 
 impl Topology {
-    /// Reads the top level of a document and checks that everything fits together. What is inside the sections is left
-    /// to the components.
+    /// Reads the top level of a document and checks that everything fits together. What is inside the
+    /// sections is left to the components.
     ///
     /// # Errors
-    /// Unknown keys, ids that are none, references to components that are not configured, pipelines without receivers
-    /// or exporters, repeats, wrong service settings, no pipeline at all: all of them at once, with the warnings.
+    /// Unknown keys, ids that are none, references to components that are not configured, pipelines without
+    /// receivers or exporters, repeats, wrong service settings, no pipeline at all: all of them at once, with
+    /// the warnings.
     pub fn read(document: &Document) -> Result<Self, Diagnostics> {
         let (topology, found) = Self::examine(document);
         if found.has_errors() { Err(found) } else { Ok(topology) }
     }
 
-    /// As [`read`](Self::read), and with errors too what could be read: the sections can be checked nevertheless, so that all
-    /// errors of a configuration are found in one run. References may then name what is not there.
+    /// As [`read`](Self::read), and with errors too what could be read: the sections can be checked
+    /// nevertheless, so that all errors of a configuration are found in one run. References may then name
+    /// what is not there.
     #[must_use]
     pub fn examine(document: &Document) -> (Self, Diagnostics) {
         let mut reader = Reader { document, found: Diagnostics::new() };

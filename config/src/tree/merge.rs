@@ -2,8 +2,8 @@
 
 use crate::tree::node::{Node, Value};
 
-/// Lays `over` on `base`. Null does not wipe a map (a file whose `processors:` has everything below commented out), but
-/// replaces a list or scalar like any other value.
+/// Lays `over` on `base`. Null does not wipe a map (a file whose `processors:` has everything below commented
+/// out), but replaces a list or scalar like any other value.
 pub(crate) fn merge(base: &mut Node, over: Node) {
     match (&mut base.value, over.value) {
         (Value::Map(entries), Value::Map(more)) => {

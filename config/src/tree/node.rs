@@ -8,7 +8,8 @@ use crate::tree::source::Span;
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Position to point at: a scalar's own; for null, lists and maps that of the key before them, if there is one.
+    /// Position to point at: a scalar's own; for null, lists and maps that of the key before them, if there
+    /// is one.
     pub span: Span,
     /// The value.
     pub value: Value,
@@ -27,7 +28,8 @@ pub enum Value {
     Map(Vec<Entry>),
 }
 
-/// A scalar: its text after expansion, and how it was written. `Debug` does not show the text: it may be a secret.
+/// A scalar: its text after expansion, and how it was written. `Debug` does not show the text: it may be a
+/// secret.
 #[derive(Clone, PartialEq)]
 pub struct Scalar {
     text: String,
@@ -40,7 +42,8 @@ pub struct Scalar {
 enum Origin {
     /// Written in the source.
     Literal,
-    /// The whole value was one `${env:...}`. `collection` is the list or map it spells in flow style, if it does.
+    /// The whole value was one `${env:...}`. `collection` is the list or map it spells in flow style, if it
+    /// does.
     Substituted { variable: String, collection: Option<Box<Node>> },
 }
 

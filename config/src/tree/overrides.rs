@@ -8,8 +8,9 @@ use crate::tree::parse::parse;
 use crate::tree::path::split;
 use crate::tree::source::{SourceId, Span};
 
-/// Applies one option to the tree. The value is YAML: a map is merged, everything else replaces, also null. In the path
-/// dots separate keys, double quotes protect dots inside a key, a number selects an item of a list (its length appends).
+/// Applies one option to the tree. The value is YAML: a map is merged, everything else replaces, also null.
+/// In the path dots separate keys, double quotes protect dots inside a key, a number selects an item of a
+/// list (its length appends).
 pub(crate) fn apply(root: &mut Node, source: SourceId, text: &str, found: &mut Diagnostics) {
     let span = |column: usize, length: usize| Span {
         source,

@@ -13,7 +13,8 @@ use crate::tree::node::{Entry, Key, Node, Scalar, Value};
 use crate::tree::scalar::{Typed, typed};
 use crate::tree::source::{SourceId, Span};
 
-/// Parses one document. Null for an empty text, `None` after an error that ends the reading. Errors go to `found`.
+/// Parses one document. Null for an empty text, `None` after an error that ends the reading. Errors go to
+/// `found`.
 pub(crate) fn parse(source: SourceId, text: &str, found: &mut Diagnostics) -> Option<Node> {
     if text.len() > MAX_SOURCE_BYTES {
         let too_long = format!("the text is longer than {MAX_SOURCE_BYTES} bytes");

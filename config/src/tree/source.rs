@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// One text that takes part in a configuration: a file, a `--set` option, a string in a test. `Debug` does not show the
-/// text: it may hold secrets.
+/// One text that takes part in a configuration: a file, a `--set` option, a string in a test. `Debug` does
+/// not show the text: it may hold secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceText {
     /// Name shown in diagnostics, usually the path as the user gave it.

@@ -1,6 +1,7 @@
 //! `${env:NAME}`, `${env:NAME:-default}` and `$$` in scalars.
 //!
-//! The text of a variable is taken as it is: a `$` in it is not expanded again. The default is expanded. Keys are not.
+//! The text of a variable is taken as it is: a `$` in it is not expanded again. The default is expanded. Keys
+//! are not.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits::{MAX_DIAGNOSTICS, MAX_NODES, MAX_TEXT_BYTES};
@@ -115,8 +116,8 @@ impl Expander<'_> {
         out
     }
 
-    /// A value that is one reference as a whole gets its type from the expanded text, also inside quotes (flow lists need
-    /// them). Otherwise quotes decide as usual.
+    /// A value that is one reference as a whole gets its type from the expanded text, also inside quotes
+    /// (flow lists need them). Otherwise quotes decide as usual.
     fn typed_result(&mut self, scalar: &Scalar, expanded: String, span: Span) -> Scalar {
         let text = scalar.text();
         let whole = text

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Checks that a server can be told to listen on this: `host:port`, `1.2.3.4:port` or `[::1]:port`.
+/// Checks that this is an address a server can listen on: `host:port`, `1.2.3.4:port` or `[::1]:port`.
 ///
 /// # Errors
 /// What is wrong with it, and what would be right, with this port.

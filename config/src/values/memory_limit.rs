@@ -11,7 +11,7 @@ use crate::values::byte_size::{ByteSize, ByteSizeError};
 /// `service.memory.limit`: `512MiB`, or `60%` of the limit of the cgroup, or of the machine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryLimit {
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(ByteSize),
     /// 1 to 100 percent.
     Percent(u8),

@@ -91,11 +91,11 @@ const HARMLESS_ENDINGS: [&str; 4] = ["file", "path", "location", "url"];
 
 /// True when the value of a key (and everything below it) is treated as secret.
 ///
-/// The key is compared in lower case without `_`, `-` and `.`. It is secret when it contains `password`, `passwd`,
-/// `passphrase`, `secret`, `token`, `api_key`, `access_key`, `private_key`, `signing_key`, `key_pem`, `authorization`,
-/// `credential`, `oauthbearer.config` or `jaas.config`, or is exactly `cookie` or `headers` (any of them may be a login),
-/// unless it ends in `file`, `path`, `location` or `url`.
-/// So `sasl.password` and `ssl_key_pem` are, `password_file` and `ssl.key.location` are not.
+/// The key is compared in lower case without `_`, `-` and `.`. It is secret when it contains `password`,
+/// `passwd`, `passphrase`, `secret`, `token`, `api_key`, `access_key`, `private_key`, `signing_key`,
+/// `key_pem`, `authorization`, `credential`, `oauthbearer.config` or `jaas.config`, or is exactly `cookie` or
+/// `headers` (any of them may be a login), unless it ends in `file`, `path`, `location` or `url`. So
+/// `sasl.password` and `ssl_key_pem` are, `password_file` and `ssl.key.location` are not.
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
     let key = normal(key);
@@ -103,7 +103,8 @@ pub fn is_secret_key(key: &str) -> bool {
         && !HARMLESS_ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
-/// True when the value of a key is an address whose path or query may be a secret: robots' addresses hold their token.
+/// True when the value of a key is an address whose path or query may be a secret: robots' addresses hold
+/// their token.
 pub(crate) fn is_address_key(key: &str) -> bool {
     let key = normal(key);
     ["url", "urls", "uri"].iter().any(|ending| key.ends_with(ending))
@@ -123,9 +124,9 @@ pub(crate) fn redact_address(text: &str) -> String {
     }
 }
 
-/// Redacts line `number` (from 1) of a text for an excerpt: all of it when it lies below a secret key (a value on lines
-/// of its own), else the rest of the line after the first `key:` whose key is secret. A value that only names a
-/// variable (`${env:NAME}`) stays. `start` and `length` (characters) follow the change.
+/// Redacts line `number` (from 1) of a text for an excerpt: all of it when it lies below a secret key (a
+/// value on lines of its own), else the rest of the line after the first `key:` whose key is secret. A value
+/// that only names a variable (`${env:NAME}`) stays. `start` and `length` (characters) follow the change.
 pub(crate) fn redact_line(text: &str, number: usize, start: usize, length: usize) -> (String, usize, usize) {
     let line = text.lines().nth(number.saturating_sub(1)).unwrap_or("");
     let blank = line.chars().take_while(|c| c.is_whitespace()).count();
@@ -215,8 +216,8 @@ fn names_only_a_variable(text: &str) -> bool {
         .is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
-/// Redacts secrets inside a harmless value: the password of `scheme://user:password@host`, and query parameters such as
-/// `access_token=...`.
+/// Redacts secrets inside a harmless value: the password of `scheme://user:password@host`, and query
+/// parameters such as `access_token=...`.
 pub(crate) fn redact_text(text: &str) -> String {
     redact_query(&redact_userinfo(text))
 }

@@ -1,6 +1,6 @@
 //! How many lines a second a terminal gets.
 
-/// Lets so many rows a second through and counts the rest. Each second has its whole allowance at once.
+/// Lets a number of rows a second through and counts the rest. Each second has its whole allowance at once.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// 0: no limit.
@@ -32,7 +32,8 @@ impl Budget {
         given
     }
 
-    /// How many rows were hidden and not told of yet: at most once a second, so that telling is no flood either.
+    /// How many rows were hidden and not reported yet: at most once a second, so that the reports are not a
+    /// flood either.
     pub fn untold_now(&mut self, now_ms: i64) -> Option<u64> {
         let second = now_ms.div_euclid(1000);
         if self.hidden == 0 || self.told_in == Some(second) {
@@ -42,7 +43,7 @@ impl Budget {
         Some(std::mem::take(&mut self.hidden))
     }
 
-    /// How many hidden rows were never told of.
+    /// How many hidden rows were never reported.
     pub fn untold(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.hidden)).filter(|hidden| *hidden > 0)
     }

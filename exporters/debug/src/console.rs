@@ -1,8 +1,9 @@
 //! Writing to standard output.
 //!
-//! An export is one write of whole lines, off the threads that move data: a paused terminal (Ctrl-S, a pager) holds
-//! the queue and then the pipeline, nothing else. When nobody reads any more (a closed pipe, a terminal that is gone)
-//! the exporter says so once in the log and from then on takes everything in silence.
+//! An export is one write of whole lines, off the threads that move data: a paused terminal (Ctrl-S, a pager)
+//! holds the queue and then the pipeline, nothing else. When standard output has no reader any more (a closed
+//! pipe, a terminal that is gone) the exporter says so once in the log and from then on takes everything in
+//! silence.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ struct Screen {
     verbosity: Verbosity,
     writer: Box<dyn Write + Send>,
     clock: Arc<dyn Clock>,
-    /// Nobody reads any more.
+    /// Standard output has no reader any more.
     closed: bool,
     rows: Budget,
     /// Alarms of the summary have an allowance of their own: a flood of windows must not hide them.
@@ -58,7 +59,8 @@ struct Screen {
 }
 
 impl Console {
-    /// Writes to the standard output of the process; in colours when it is a terminal and `NO_COLOR` is not set.
+    /// Writes to the standard output of the process; in colours when it is a terminal and `NO_COLOR` is not
+    /// set.
     pub fn stdout(config: &DebugConfig, context: &Context) -> Console {
         let colours =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -8,7 +8,8 @@ use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 use crate::config::Verbosity;
 use crate::value::{MAX_TEXT, Value, duration, plain, shown, time};
 
-/// What decoders must build so that these signals can be shown. Windows and alarms are not decoded: they need nothing.
+/// What decoders must build so that these signals can be shown. Windows and alarms are not decoded: they need
+/// nothing.
 pub fn demand(verbosity: Verbosity, signals: SignalSet) -> Demand {
     let events = [Signal::Traces, Signal::Logs, Signal::Metrics];
     let mut shown = events.into_iter().filter(|signal| signals.contains(*signal));
@@ -31,7 +32,8 @@ pub fn basic(batch: &EventBatch, out: &mut String) {
     out.push('\n');
 }
 
-/// A line for each of the first `rows` rows: the signal, then `name=value` for each main field that is not null.
+/// A line for each of the first `rows` rows: the signal, then `name=value` for each main field that is not
+/// null.
 pub fn normal(signal: Signal, columns: &RecordBatch, rows: usize, out: &mut String) {
     let named = |name: &&'static str| columns.column_by_name(name).map(|column| (*name, column));
     let fields: Vec<_> = match signal {

@@ -1,7 +1,7 @@
 //! The verbosity `summary`: what an operator wants to see on a terminal while data flows.
 //!
-//! Windows are rows of a table, in blocks of one window start, ordered by service and operation, with the totals of
-//! everything else at the head. An alarm is a line when it begins and a line when it ends.
+//! Windows are rows of a table, in blocks of one window start, ordered by service and operation, with the
+//! totals of everything else at the head. An alarm is a line when it begins and a line when it ends.
 
 use std::fmt::Write;
 

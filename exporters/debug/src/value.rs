@@ -135,8 +135,9 @@ pub fn time(nanoseconds: i64) -> String {
     chrono::DateTime::from_timestamp_nanos(nanoseconds).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// `text` on one line and harmless: control characters and those that turn the direction of text are written as
-/// escapes, so that received bytes cannot steer the terminal. At most `max` columns; what is longer ends in `…`.
+/// `text` on one line and harmless: control characters and those that turn the direction of text are written
+/// as escapes, so that received bytes cannot steer the terminal. At most `max` columns; what is longer ends
+/// in `…`.
 pub fn shown(text: &str, max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max));
     let mut used = 0;

@@ -1,7 +1,7 @@
 //! Writing and rotating the file.
 //!
-//! An export is one write of whole lines. After an I/O error the file is opened again, and cut back to where the
-//! failed write began, so a retry neither doubles a row nor leaves half a line.
+//! An export is one write of whole lines. After an I/O error the file is opened again, and cut back to where
+//! the failed write began, so a retry neither doubles a row nor leaves half a line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

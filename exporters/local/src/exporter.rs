@@ -142,8 +142,8 @@ impl Exporter for LocalExporter {
         let written = task
             .await
             .map_err(|error| ExportError::permanent(format!("writing a file failed: {error}")))??;
-        // From here to the return nothing waits: when the helper gives up on an export before this, dropping the files
-        // removes them, and no row is stored twice.
+        // From here to the return nothing waits: when the helper gives up on an export before this, dropping
+        // the files removes them, and no row is stored twice.
         publish(&written).map_err(ExportError::from)
     }
 }

@@ -1,8 +1,8 @@
 //! Files that appear complete or not at all, and folders that go when they are old.
 //!
-//! A file is written in `<directory>/.writing/` and renamed into its folder when it is whole and on disk. What a crash
-//! left in `.writing` is removed by the next start, so one directory belongs to one running program: it holds a lock on
-//! `<directory>/.lock`, which ends with it, however it ends.
+//! A file is written in `<directory>/.writing/` and renamed into its folder when it is whole and on disk.
+//! What a crash left in `.writing` is removed by the next start, so one directory belongs to one running
+//! program: it holds a lock on `<directory>/.lock`, which ends with it, however it ends.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -35,8 +35,8 @@ impl Directory {
         Directory(path.to_owned())
     }
 
-    /// Makes the directory and takes it for this program, for as long as the result lives. `None`: the file system knows
-    /// no locks.
+    /// Makes the directory and takes it for this program, for as long as the result lives. `None`: the file
+    /// system knows no locks.
     pub fn lock(&self) -> Result<Option<File>, LocalError> {
         fs::create_dir_all(&self.0).map_err(LocalError::file("make the directory", &self.0))?;
         let path = self.0.join(LOCK);
@@ -81,7 +81,8 @@ impl Directory {
         }
     }
 
-    /// Deletes hours that ended before `before_ms`. Returns how many. What cannot be deleted is left for the next time.
+    /// Deletes hours that ended before `before_ms`. Returns how many. What cannot be deleted is left for the
+    /// next time.
     pub fn delete_before(&self, before_ms: i64) -> usize {
         let mut deleted = 0;
         for signal in Signal::ALL {

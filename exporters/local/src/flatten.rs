@@ -1,9 +1,10 @@
 //! From the columns of a pipeline to the columns of a file.
 //!
-//! * Fixed columns keep their names. Views become plain text, low-cardinality text stays a dictionary, `links` and
-//!   `events` become JSON text.
-//! * An attribute key is a text column of that name (`attr.` + key where that name is taken), a resource key a
-//!   column `resource.` + key: the most frequent ones, as [`Keys`] chooses. Columns that the pipeline made keep their type.
+//! * Fixed columns keep their names. Views become plain text, low-cardinality text stays a dictionary,
+//!   `links` and `events` become JSON text.
+//! * An attribute key is a text column of that name (`attr.` + key where that name is taken), a resource key
+//!   a column `resource.` + key: the most frequent ones, as [`Keys`] chooses. Columns that the pipeline made
+//!   keep their type.
 //! * What remains is in the map `attributes`: rarer keys, and the second and later values of a key that a row
 //!   repeats, as `key#2`, `key#3`. Nothing is lost but the type of a value that has no typed column.
 //!

@@ -21,7 +21,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The most frequent keys of some batches: at most `max` of each kind. Names in `taken` are other columns.
+    /// The most frequent keys of some batches: at most `max` of each kind. Names in `taken` are other
+    /// columns.
     pub fn of(signal: Signal, batches: &[RecordBatch], max: usize, taken: &HashSet<String>) -> Keys {
         let mut attributes = HashMap::new();
         let mut resource = HashMap::new();

@@ -1,8 +1,8 @@
 //! The `local` exporter: Parquet files by signal and hour, for `weir query` and any other reader of Parquet.
 //!
-//! Files lie in `<directory>/<signal>/<yyyy-mm-dd>/<HH>/`. A file appears under its final name only when it is
-//! complete and on disk, and batches are acknowledged after that. A crash between the files of one export means that
-//! its input is read again: at least once.
+//! Files lie in `<directory>/<signal>/<yyyy-mm-dd>/<HH>/`. A file appears under its final name only when it
+//! is complete and on disk, and batches are acknowledged after that. A crash between the files of one export
+//! means that its input is read again: at least once.
 
 mod config;
 mod error;

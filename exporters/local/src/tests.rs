@@ -365,7 +365,8 @@ async fn a_directory_belongs_to_one_running_program() {
     assert!(!unfinished.exists());
 }
 
-/// Values of an attribute by key, of the map and of the columns together, with what was named and what was not.
+/// Values of an attribute by key, of the map and of the columns together, with what was named and what was
+/// not.
 async fn stored_attributes(lines: &str, names: &[&str]) -> Vec<std::collections::BTreeMap<String, String>> {
     let directory = tempfile::tempdir().unwrap();
     let (exporter, _) = exporter(directory.path());

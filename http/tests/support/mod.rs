@@ -1,4 +1,5 @@
-//! An authority and certificates made with `openssl`, an HTTPS server that they are for, and a proxy. For the tests of exporters.
+//! An authority and certificates made with `openssl`, an HTTPS server that they are for, and a proxy. For the
+//! tests of exporters.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode};
 pub struct Certificates(PathBuf);
 
 impl Certificates {
-    /// Makes them anew in a folder of this name below the system's for temporary files.
+    /// Makes new ones in a folder of this name in the system's folder for temporary files.
     pub fn make(name: &str) -> Certificates {
         let folder = std::env::temp_dir().join(format!("weir-tls-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -45,8 +46,8 @@ impl Certificates {
 /// What a server saw of each request: its head, and the name in the client's certificate.
 pub type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
-/// An HTTPS server that asks for a client's certificate if `strict`, and answers each request with what `answer` gives for its body.
-/// Gives its port.
+/// An HTTPS server that asks for a client's certificate if `strict`, and answers each request with what
+/// `answer` gives for its body. Gives its port.
 pub fn https_server(
     certificates: &Certificates,
     strict: bool,
@@ -117,7 +118,8 @@ fn head(stream: &mut impl Read) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// A proxy that makes tunnels for who logs in as `weir` with `s3cret`. Gives its port, and the heads of the requests that it saw.
+/// A proxy that makes tunnels for who logs in as `weir` with `s3cret`. Gives its port, and the heads of the
+/// requests that it saw.
 pub fn proxy() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

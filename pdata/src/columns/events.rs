@@ -36,7 +36,8 @@ impl Events {
         self.offsets.push(index(self.time.len()));
     }
 
-    /// Appends an event to the span that is not yet ended: when, its name as a view, its attributes as they lie in `bytes`.
+    /// Appends an event to the span that is not yet ended: when, its name as a view, its attributes as they
+    /// lie in `bytes`.
     #[inline]
     pub(crate) fn push(
         &mut self,

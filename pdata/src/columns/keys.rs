@@ -24,8 +24,8 @@ pub(crate) struct Key {
 
 /// Numbers the keys of a batch in order of appearance.
 ///
-/// Records of one kind have the same tags in the same places. So the key at (span, tag) is first compared with the
-/// one that was there in the record before, and only looked up when it differs.
+/// Records of one kind have the same tags in the same places. So the key at (span, tag) is first compared
+/// with the one that was there in the record before, and only looked up when it differs.
 #[derive(Debug)]
 pub(crate) struct Keys<'a> {
     arena: &'a [u8],

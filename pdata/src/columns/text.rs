@@ -1,4 +1,4 @@
-//! Texts of a batch where they lie.
+//! Texts at their place in the received bytes.
 
 use super::views::{ViewBuffer, view};
 

@@ -7,7 +7,8 @@ use arrow::error::ArrowError;
 
 use crate::schema;
 
-/// Milliseconds to nanoseconds. Times beyond what nanoseconds reach become the first or last one that they do.
+/// Milliseconds to nanoseconds. Times beyond what nanoseconds reach become the first or last one that they
+/// do.
 pub(crate) const fn nanoseconds(milliseconds: i64) -> i64 {
     milliseconds.saturating_mul(1_000_000)
 }

@@ -1,11 +1,13 @@
 //! Arrays of views that are not checked a second time.
 //!
-//! Arrow checks every view of an array that is made from parts: that it lies within its buffer, and that its bytes are
-//! UTF-8. Decoders have just done both. Measured with `measure_decode` it is a tenth of the decoder.
+//! Arrow checks every view of an array that is made from parts: that it lies within its buffer, and that its
+//! bytes are UTF-8. Decoders have just done both. Measured with `measure_decode` it is a tenth of the
+//! decoder.
 //!
-//! The invariant that callers keep: every view was made by [`view`](crate::columns::views::view), or is 0 (the empty text), from bytes
-//! at that offset of the buffer that its source stands for, and for texts these bytes are UTF-8. Builds with debug
-//! assertions, which are those that tests, property tests and fuzzing run, check every array as Arrow does.
+//! The invariant that callers keep: every view was made by [`view`](crate::columns::views::view), or is 0
+//! (the empty text), from bytes at that offset of the buffer that its source stands for, and for texts these
+//! bytes are UTF-8. Builds with debug assertions, which are those that tests, property tests and fuzzing run,
+//! check every array as Arrow does.
 #![allow(unsafe_code, reason = "the one place where arrays are made unchecked; the invariant is above")]
 
 use std::sync::Arc;

@@ -30,8 +30,8 @@ const INLINE: usize = 12;
 
 /// A view of the `len` bytes that lie at `offset` of `source`, which is `buffer`.
 ///
-/// The layout is Arrow's: the length (4 bytes), then the text if it has at most 12 bytes, else its first 4 bytes, the
-/// number of the buffer and the offset.
+/// The layout is Arrow's: the length (4 bytes), then the text if it has at most 12 bytes, else its first 4
+/// bytes, the number of the buffer and the offset.
 #[inline]
 pub(crate) fn view(buffer: &[u8], source: ViewBuffer, offset: usize, len: usize) -> u128 {
     // Arenas and built text are kept below 2 GiB.
@@ -200,7 +200,8 @@ pub(crate) fn dictionary(
     Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
 }
 
-/// A length or position as Arrow counts it. Arenas are below 2 GiB and every entry takes bytes of the arena, so it fits.
+/// A length or position as Arrow counts it. Arenas are below 2 GiB and every entry takes bytes of the arena,
+/// so it fits.
 #[inline]
 pub(crate) fn index(position: usize) -> i32 {
     i32::try_from(position).unwrap_or(i32::MAX)

@@ -1,7 +1,8 @@
-//! Functions whose result is as long as an argument says: bounded, so that no value can use up the memory.
+//! Functions whose arguments determine the length of the result: bounded, so that no value can exhaust
+//! memory.
 //!
-//! A length that is written in the expression and is too large is an error. A length that is computed and is too large
-//! makes the result NULL.
+//! A length that is written in the expression and is too large is an error. A length that is computed and is
+//! too large makes the result NULL.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `a // b` and `div(a, b)`: division without what is after the point.
 //!
-//! The result goes towards zero. Integers give an integer, exactly; floats a float. A division by zero is NULL, and so is
-//! one whose result does not fit.
+//! The result goes towards zero. Integers give an integer, exactly; floats a float. A division by zero is
+//! NULL, and so is one whose result does not fit.
 
 use std::sync::{Arc, LazyLock};
 

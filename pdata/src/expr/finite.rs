@@ -1,7 +1,7 @@
-//! NaN and infinities are NULL: the one rule for numbers that are none.
+//! NaN and infinities are NULL.
 //!
-//! They would be above every limit (NaN sorts above all numbers), and one of them would spoil every sum. So a column, a
-//! function or an operator that gives one gives NULL instead, in the middle of an expression as at its end.
+//! They would exceed every limit (NaN sorts above all numbers), and one of them would spoil every sum. So a
+//! column, a function or an operator that gives one gives NULL instead, anywhere in an expression.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ pub(super) fn only_finite(number: Expr) -> Expr {
     ScalarUDF::from(Finite { signature: Signature::any(1, Volatility::Immutable) }).call(vec![number])
 }
 
-/// The array with NULL for NaN and infinities. Arrays of other types, and those without any, come back as they are.
+/// The array with NULL for NaN and infinities. Arrays of other types, and those without any, come back as
+/// they are.
 pub(super) fn finite(array: &ArrayRef) -> ArrayRef {
     if let Some(numbers) = array.as_primitive_opt::<Float64Type>() {
         if numbers.values().iter().all(|number| number.is_finite()) {

@@ -1,9 +1,9 @@
-//! Makes text fit: tags are text, and people compare them with numbers.
+//! Converts text where an expression needs a number: tags are text, and users compare them with numbers.
 //!
 //! * Text compared with or used as a number is read as a number, as true or false likewise.
 //!   Text that is neither is NULL there.
-//! * A division by zero gives NULL: one odd value must not take the result from the other rows of a batch. `/` divides
-//!   as floats, whatever the types.
+//! * A division by zero gives NULL: one odd value must not take the result from the other rows of a batch.
+//!   `/` divides as floats, whatever the types.
 //! * What is not finite is NULL, see [`finite`](super::finite).
 //! * Results whose length an argument says are bounded, see [`super::bounded`].
 
@@ -181,7 +181,8 @@ fn number(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     if kind(&expr, schema) == Kind::Text { number_of_text(expr, DataType::Float64) } else { Ok(expr) }
 }
 
-/// Text as a number beside another number: as an integer when that is a literal too large for a float to be exact.
+/// Text as a number beside another number: as an integer when that is a literal too large for a float to be
+/// exact.
 fn number_beside(text: Expr, other: &Expr) -> Result<Expr> {
     let exact = match other {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => value.unsigned_abs() <= EXACT.unsigned_abs(),

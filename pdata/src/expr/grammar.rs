@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 /// The generic dialect of the parser without statements, lambdas and literals of maps and structs.
 ///
-/// The parser goes back and tries again where a word may be a name or an operator, at every level of nesting: `NOT (NOT
-/// (…` takes twice as long for each level. So the number of operands that it looks at is bounded.
+/// The parser goes back and tries again where a word may be a name or an operator, at every level of nesting:
+/// `NOT (NOT (…` takes twice as long for each level. So the number of operands that it looks at is bounded.
 #[derive(Debug)]
 pub(super) struct Grammar {
     left: Cell<usize>,

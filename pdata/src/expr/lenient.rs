@@ -1,4 +1,4 @@
-//! Casts that the engine adds by itself: a value that does not fit is NULL, and takes no other row with it.
+//! Casts that the engine adds: a value that does not fit is NULL, and no other row is affected.
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -8,15 +8,16 @@ use datafusion::logical_expr::{Expr, TryCast};
 use super::fit::{Kind, kind, kind_of_type};
 use super::text_as::text_as;
 
-/// The same expression with casts that give NULL where they would fail. Casts of literals stay: one that does not fit is
-/// a mistake in the expression.
+/// The same expression with casts that give NULL where they would fail. Casts of literals stay: one that does
+/// not fit is a mistake in the expression.
 pub(super) fn lenient(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let lenient = |node| {
         Ok(match node {
             Expr::Cast(cast) if !matches!(*cast.expr, Expr::Literal(..)) => {
                 let target = cast.field.data_type();
                 match (kind(&cast.expr, schema), kind_of_type(target)) {
-                    // Everything has a text. A dictionary's values are compared as they are only below such a cast.
+                    // Everything has a text. A dictionary's values are compared as they are only below such a
+                    // cast.
                     (_, Kind::Text) => Transformed::no(Expr::Cast(cast)),
                     (Kind::Text, Kind::Number | Kind::Truth) => {
                         let target = target.clone();

@@ -7,19 +7,22 @@
 //!   NULL there, and so are a cast that fails and a division by zero.
 //! * `/` divides as floats: `1 / 2` is 0.5. `a // b` and `div(a, b)` divide without what is after the point,
 //!   integers exactly, towards zero.
-//! * NaN and infinities are NULL, in columns, in text that is read as a number, and as the result of anything.
-//! * A row on which a function fails is NULL; the other rows of its batch are as if they were alone.
-//! * `SIMILAR TO` matches the whole text, `~` any part of it. A pattern that is written in the expression is checked.
-//! * `lpad`, `rpad` and `repeat` make at most 4,096 characters (`repeat`: bytes), `replace` and `regexp_replace` at most 64 KiB: else NULL, or
-//!   an error when the length is written in the expression. There are no functions that make lists of any length.
-//! * Everything that SQL says about the values of one row is there, with the scalar functions of this build of
-//!   DataFusion. Functions of several rows, subqueries, and functions of the clock or of chance are errors.
+//! * NaN and infinities are NULL, in columns, in text that is read as a number, and as the result of
+//!   anything.
+//! * A row on which a function fails is NULL; the other rows of its batch are evaluated as usual.
+//! * `SIMILAR TO` matches the whole text, `~` any part of it. A pattern that is written in the expression is
+//!   checked.
+//! * `lpad`, `rpad` and `repeat` make at most 4,096 characters (`repeat`: bytes), `replace` and
+//!   `regexp_replace` at most 64 KiB: else NULL, or an error when the length is written in the expression.
+//!   There are no functions that make lists of any length.
+//! * Everything that SQL says about the values of one row is there, with the scalar functions of this build
+//!   of DataFusion. Functions of several rows, subqueries, and functions of the clock or of chance are
+//!   errors.
 //!
 //! * Integer arithmetic wraps around, as in DataFusion.
 //!
-//! Parsing never panics, whatever the text, and takes bounded time: at most 64 KiB, 200 operators and 32 levels of
-//! nesting. A parsed expression is compiled once for each set of column types that
-//! it meets.
+//! Parsing never panics, whatever the text, and takes bounded time: at most 64 KiB, 200 operators and 32
+//! levels of nesting. A parsed expression is compiled once for each set of column types that it meets.
 
 mod bounded;
 mod compile;
@@ -114,8 +117,8 @@ impl Expr {
         &self.0.names
     }
 
-    /// For each row whether the expression is true. NULL is false; text is true when it says so. Rows on which it fails
-    /// are false and go to `failures`.
+    /// For each row whether the expression is true. NULL is false; text is true when it says so. Rows on
+    /// which it fails are false and go to `failures`.
     ///
     /// Errors: the columns' types do not fit, or the result is no condition.
     pub fn filter(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<BooleanArray, ExprError> {
@@ -214,8 +217,9 @@ impl Expr {
     }
 }
 
-/// Parsing and planning recurse with the depth of the expression, in frames of many kilobytes; callers have small
-/// stacks. It is done rarely, so a thread of its own costs nothing. Should it panic, that is an error here.
+/// Parsing and planning recurse with the depth of the expression, in frames of many kilobytes; callers have
+/// small stacks. It is done rarely, so a thread of its own costs nothing. Should it panic, that is an error
+/// here.
 fn on_a_large_stack<T: Send>(
     expression: &str,
     work: impl FnOnce() -> Result<T, ExprError> + Send,

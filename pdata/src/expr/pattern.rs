@@ -42,8 +42,9 @@ fn check_text(pattern: &str) -> Result<()> {
     Err(wrong(format!("'{pattern}' is no regular expression: {why}")))
 }
 
-/// `a SIMILAR TO 'b'` as a match of the whole text with a regular expression, as SQL has it: `%` stands for any text,
-/// `_` for any character, and `| * + ? { } ( ) [ ]` are as in regular expressions. Everything else stands for itself.
+/// `a SIMILAR TO 'b'` as a match of the whole text with a regular expression, as SQL has it: `%` stands for
+/// any text, `_` for any character, and `| * + ? { } ( ) [ ]` are as in regular expressions. Everything else
+/// stands for itself.
 pub(super) fn similar_to(like: Like) -> Result<Expr> {
     let Like { negated, expr, pattern, escape_char, case_insensitive: _ } = like;
     let op = if negated { Operator::RegexNotMatch } else { Operator::RegexMatch };

@@ -1,4 +1,4 @@
-//! Evaluating a batch of which some rows fail: those are NULL, the others as if they were alone.
+//! Evaluating a batch with failing rows: those are NULL, the others are evaluated as usual.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl Apart<'_> {
     }
 }
 
-/// Some rows of a batch, without the values of dictionaries that only other rows have: an operator may look at all of
-/// a dictionary's values.
+/// Some rows of a batch, without the values of dictionaries that only other rows have: an operator may look
+/// at all of a dictionary's values.
 fn slice(input: &RecordBatch, from: usize, length: usize) -> Result<RecordBatch> {
     let part = input.slice(from, length);
     let columns = part.columns().iter().map(|column| match column.data_type() {

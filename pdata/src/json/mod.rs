@@ -6,19 +6,20 @@
 //!
 //! * Fields are the columns of the data model. Missing fields are null.
 //! * Times are integer milliseconds, or RFC 3339 text. Text is written where milliseconds are not exact.
-//! * `attributes` and `resource` are objects. Values keep their type: text, integer, float (with a fraction or
-//!   exponent), boolean, null; arrays and maps are kept as JSON without white space. A key that comes twice is two
-//!   attributes.
-//! * An integer beyond 64 bits with sign is a text of its digits among attributes, and an error in a column of integers.
+//! * `attributes` and `resource` are objects. Values keep their type: text, integer, float (with a fraction
+//!   or exponent), boolean, null; arrays and maps are kept as JSON without white space. A key that comes
+//!   twice is two attributes.
+//! * An integer beyond 64 bits with sign is a text of its digits among attributes, and an error in a column
+//!   of integers.
 //! * Half a surrogate pair in a text becomes U+FFFD. A byte order mark before the object is skipped.
 //! * `links` and `events` are arrays of objects, `labels` an object of texts.
 //! * A float that JSON has no number for is the text `NaN`, `Infinity` or `-Infinity`.
-//! * Windows have further fields, for keys and measures. They are columns of the value's type; averages, rates and
-//!   percentiles are always floats.
+//! * Windows have further fields, for keys and measures. They are columns of the value's type; averages,
+//!   rates and percentiles are always floats.
 //!
-//! [`JsonLines::read`] also reads SkyWalking segments. What [`write_rows`] writes reads back as the same events, but for
-//! what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null, and times among a window's
-//! further fields become numbers.
+//! [`JsonLines::read`] also reads SkyWalking segments. What [`write_rows`] writes reads back as the same
+//! events, but for what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null,
+//! and times among a window's further fields become numbers.
 
 mod cell;
 mod parse;

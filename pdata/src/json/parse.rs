@@ -1,8 +1,9 @@
-//! From the bytes of a line to a tree. Numbers are read exactly, which `serde_json` does only with features that
-//! cost everybody else: a float is the nearest one to its digits, and an integer beyond 64 bits keeps them.
+//! From the bytes of a line to a tree. Numbers are read exactly, which `serde_json` does only with features
+//! that cost everybody else: a float is the nearest one to its digits, and an integer beyond 64 bits keeps
+//! them.
 //!
-//! Half a surrogate pair, which some writers leave where they cut a text, becomes U+FFFD: one broken character must not
-//! cost the line. A byte order mark before the value is skipped.
+//! Half a surrogate pair, which some writers leave where they cut a text, becomes U+FFFD: one broken
+//! character must not cost the line. A byte order mark before the value is skipped.
 
 use super::value::Json;
 

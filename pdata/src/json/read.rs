@@ -18,14 +18,15 @@ use crate::{DecodeError, Encoded, Format, Projection, Signal, decode, schema};
 /// What some JSON lines hold.
 #[derive(Clone, Debug, Default)]
 pub struct JsonLines {
-    /// Their events, at most one batch a signal in own form, then the spans of SkyWalking segments. Within a batch,
-    /// in the order of the lines.
+    /// Their events, at most one batch a signal in own form, then the spans of SkyWalking segments. Within a
+    /// batch, in the order of the lines.
     pub batches: Vec<(Signal, RecordBatch)>,
     /// The lines that are no events, in order. Nothing of them is in `batches`.
     pub rejected: Vec<RejectedLine>,
     /// Lines that are blank, or segments without spans.
     pub empty: usize,
-    /// Spans that end before they start, or whose line gives a negative duration. Their times stay, their duration is 0.
+    /// Spans that end before they start, or whose line gives a negative duration. Their times stay, their
+    /// duration is 0.
     pub backwards: usize,
 }
 
@@ -70,12 +71,12 @@ pub enum LineError {
 }
 
 impl JsonLines {
-    /// Reads lines, without their line ends: each one event in Weir's own form, or one SkyWalking `SegmentObject` in
-    /// protobuf's JSON form.
+    /// Reads lines, without their line ends: each one event in Weir's own form, or one SkyWalking
+    /// `SegmentObject` in protobuf's JSON form.
     ///
-    /// Of traces, logs and metrics only what `projection` asks for is built; windows and alarms always whole. The
-    /// columns of traces, logs, metrics and alarms depend on the projection only; those of windows on the lines too.
-    /// Never fails as a whole: see [`JsonLines::rejected`].
+    /// Of traces, logs and metrics only what `projection` asks for is built; windows and alarms always whole.
+    /// The columns of traces, logs, metrics and alarms depend on the projection only; those of windows on the
+    /// lines too. Never fails as a whole: see [`JsonLines::rejected`].
     #[must_use]
     pub fn read<'a>(lines: impl IntoIterator<Item = &'a [u8]>, projection: &Projection) -> JsonLines {
         let mut read = JsonLines::default();
@@ -96,7 +97,8 @@ impl JsonLines {
             match table.finish() {
                 Ok(batch) if batch.num_rows() > 0 => read.batches.push((signal, batch)),
                 Ok(_) => {}
-                // Cells are read for their columns, so this would be a mistake in this module. Lose nothing, say so.
+                // Cells are read for their columns, so this would be a mistake in this module. Lose nothing,
+                // say so.
                 Err(error) => read.rejected.extend(
                     lines
                         .into_iter()
@@ -160,7 +162,8 @@ fn read_line(
     }
 }
 
-/// Columns of windows that are floats, even when a value happens to have no fraction: rates, averages, percentiles.
+/// Columns of windows that are floats, even when a value happens to have no fraction: rates, averages,
+/// percentiles.
 fn is_float(measure: &str) -> bool {
     let percentile =
         measure.strip_prefix('p').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -249,7 +252,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Makes floats of a column of whole numbers that is not a fixed one, when a number with a fraction comes.
+    /// Makes floats of a column of whole numbers that is not a fixed one, when a number with a fraction
+    /// comes.
     fn make_room_for_floats(&mut self, at: usize, value: &Json) {
         let (field, cells) = &mut self.columns[at];
         let fixed = schema::is_fixed(self.signal, field.name());
@@ -293,8 +297,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// A span's duration is its end minus its start, where the line does not give it. That of a span which ends before it
-    /// starts is 0.
+    /// A span's duration is its end minus its start, where the line does not give it. That of a span which
+    /// ends before it starts is 0.
     fn derive_duration(&mut self, row: &mut Vec<(usize, Cell)>) {
         let find = |name: &str| {
             let at = self.by_name.get(name)?;
@@ -313,9 +317,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Takes the wanted attributes out of a row: the first of each key. Of a key that has a value other than text in the
-    /// row all stay in the list, and the column has a copy: exporters store what was received, see
-    /// [`without_copies`](crate::attributes::without_copies).
+    /// Takes the wanted attributes out of a row: the first of each key. Of a key that has a value other than
+    /// text in the row all stay in the list, and the column has a copy: exporters store what was received,
+    /// see [`without_copies`](crate::attributes::without_copies).
     fn take_wanted(&self, row: &mut [(usize, Cell)]) -> Vec<Cell> {
         if !self.is_event() {
             return Vec::new();

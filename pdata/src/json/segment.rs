@@ -1,7 +1,8 @@
 //! `SegmentObject` in protobuf's JSON form.
 //!
-//! Field names in camel case or snake case; enums by name or number; 64-bit integers as numbers or texts; null and
-//! absent fields are defaults. Fields that the message does not have are ignored, as newer agents may send them.
+//! Field names in camel case or snake case; enums by name or number; 64-bit integers as numbers or texts;
+//! null and absent fields are defaults. Fields that the message does not have are ignored, as newer agents
+//! may send them.
 
 use weir_proto::skywalking::{
     KeyStringValuePair, Log, RefType, SegmentObject, SegmentReference, SpanLayer, SpanObject, SpanType,

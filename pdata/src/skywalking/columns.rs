@@ -149,8 +149,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error. `record`: its place in the
-    /// batch.
+    /// Appends the spans of a segment that takes `size` bytes: all of them, or none and an error. `record`:
+    /// its place in the batch.
     pub(super) fn append(
         &mut self,
         segment: &Segment,
@@ -189,7 +189,8 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    /// Room for `more` segments like this one. No more is taken than `bytes` of input can fill, at 16 bytes a row or tag.
+    /// Room for `more` segments like this one. No more is taken than `bytes` of input can fill, at 16 bytes a
+    /// row or tag.
     pub(super) fn reserve(&mut self, more: usize, segment: &Segment, bytes: usize) {
         let most = bytes / 16;
         let rows = more.saturating_mul(segment.spans.len()).min(most);

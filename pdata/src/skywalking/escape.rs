@@ -1,7 +1,8 @@
-//! Records with texts that are not UTF-8, written again with these texts escaped. Rare, and away from the usual path.
+//! Records with texts that are not UTF-8, rewritten with these texts escaped. Rare, and not on the usual
+//! path.
 //!
-//! Agents cut texts in the middle of a character, or tag raw bytes. That is no reason to lose a segment. Only when one of its
-//! own names (trace, segment, service, instance) is no text it is not taken for a segment.
+//! Agents cut texts in the middle of a character, or tag raw bytes. A segment is not lost for that. It is
+//! rejected only when one of its own names (trace, segment, service, instance) is not text.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -46,8 +47,8 @@ impl Message {
     }
 }
 
-/// Writes the segment `bytes` behind what `out` has, with the texts of its spans escaped where they are not UTF-8. Returns
-/// where it is, and the keys of these texts.
+/// Writes the segment `bytes` behind what `out` has, with the texts of its spans escaped where they are not
+/// UTF-8. Returns where it is, and the keys of these texts.
 ///
 /// # Errors
 /// It is no protobuf.

@@ -1,4 +1,4 @@
-//! Ids and names that segments have in parts, and that are built.
+//! Ids and names that are built from parts of a segment.
 
 use hashbrown::HashMap;
 

@@ -1,13 +1,15 @@
 //! SkyWalking segments to Traces columns.
 //!
 //! One row per span, as the data model says. What it leaves open:
-//! * Empty texts of segments, spans and references are null: proto3 does not tell them from absent ones. Tags and log
-//!   fields keep empty keys and values.
-//! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd. The `duration_ns` of a span that ends before it
-//!   starts (an `endTime` of 0, clocks that were set back) is 0.
-//! * `layer` is null for number 0; `component` is null when the number has no name here, `component_id` always stays.
+//! * Empty texts of segments, spans and references are null: proto3 does not tell them from absent ones. Tags
+//!   and log fields keep empty keys and values.
+//! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd. The `duration_ns` of a span
+//!   that ends before it starts (an `endTime` of 0, clocks that were set back) is 0.
+//! * `layer` is null for number 0; `component` is null when the number has no name here, `component_id`
+//!   always stays.
 //! * A negative `parentSpanId` means a root.
-//! * A text of a span that is not UTF-8 is escaped byte by byte (`\xe9`); one of the segment's own names rejects the record.
+//! * A text of a span that is not UTF-8 is escaped byte by byte (`\xe9`); one of the segment's own names
+//!   rejects the record.
 //! * An event's name is the value of its first `event` field; its attributes are all of its fields.
 //! * Columns that SkyWalking has no values for (`status_message`, `trace_state`, `flags`, `scope_name`,
 //!   `scope_version`, `resource`) are not built.
@@ -41,7 +43,7 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     }
     let Some((encoded, mut escaped)) = with_escapes(encoded, &odd) else { return decoded };
     let mut again = decode_as_is(&encoded, projection);
-    // What is still rejected is told as it came.
+    // Records that are still rejected keep their first reason.
     for rejected in &mut again.rejected {
         let first = decoded.rejected.iter().find(|first| first.record == rejected.record);
         *rejected = first.copied().unwrap_or(*rejected);
@@ -50,7 +52,8 @@ pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     Decoded { escaped, ..again }
 }
 
-/// The batch with these records written again, behind all others; and what was escaped. `None` when nothing could be.
+/// The batch with these records written again, behind all others; and what was escaped. `None` when nothing
+/// could be.
 fn with_escapes(encoded: &Encoded, odd: &[usize]) -> Option<(Encoded, Vec<Escaped>)> {
     let (mut arena, mut records, mut escaped) =
         (encoded.arena.to_vec(), encoded.records.to_vec(), Vec::new());

@@ -139,8 +139,8 @@ struct Record<'a> {
 }
 
 impl Segment {
-    /// Reads the record that lies at `range` of the arena. The last of several values of a field counts, unknown
-    /// fields are skipped. After an error the content is meaningless.
+    /// Reads the record that lies at `range` of the arena. The last of several values of a field counts,
+    /// unknown fields are skipped. After an error the content is meaningless.
     pub(super) fn read(&mut self, arena: &[u8], range: Range<usize>) -> Result<(), DecodeError> {
         self.clear();
         let base = range.start;
@@ -239,8 +239,8 @@ fn read_reference(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Referen
     Ok(reference)
 }
 
-/// Reads the pair that `reader` is at and those that follow it directly. They are checked together: where all is ASCII
-/// (lengths below 128 and the tags between them are), one look over the whole run is enough.
+/// Reads the pair that `reader` is at and those that follow it directly. They are checked together: where all
+/// is ASCII (lengths below 128 and the tags between them are), one look over the whole run is enough.
 fn read_pairs(
     record: &Record<'_>,
     reader: &mut Reader<'_>,
@@ -348,7 +348,8 @@ impl Record<'_> {
     }
 }
 
-/// Whether all bytes are ASCII, which most texts are. Short ones, which most texts are too, take a few instructions.
+/// Whether all bytes are ASCII, which most texts are. Short ones, which most texts are too, take a few
+/// instructions.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
     const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080_8080_8080;

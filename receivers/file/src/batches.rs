@@ -1,7 +1,8 @@
 //! Lines to batches, in the order of the file.
 //!
-//! Consecutive lines of one kind form a batch. Most files hold one kind, so all lines are read together first; only
-//! when that gives several batches is each line's kind looked at, to find where one ends and the next begins.
+//! Consecutive lines of one kind form a batch. Most files hold one kind, so all lines are read together
+//! first; only when that gives several batches is each line's kind looked at, to find where one ends and the
+//! next begins.
 
 use std::ops::Range;
 

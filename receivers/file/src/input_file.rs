@@ -1,8 +1,9 @@
 //! One file: read to its end, or followed as it grows.
 //!
-//! A followed file is watched by its path. When it has become shorter than what was read of it, or another file has
-//! taken its path, reading begins again at the beginning; of the old file everything up to its end was read before.
-//! What cannot be seen: a file that was emptied and has since grown beyond where reading stood.
+//! A followed file is watched by its path. When it has become shorter than what was read of it, or another
+//! file has taken its path, reading begins again at the beginning; of the old file everything up to its end
+//! was read before. What cannot be seen: a file that was emptied and has since grown beyond where reading
+//! stood.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};

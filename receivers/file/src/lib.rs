@@ -1,8 +1,8 @@
 //! The `file` receiver: JSON lines from files, once or as they grow.
 //!
-//! Guaranteed: every line is delivered in the file's order, or is counted, logged and kept in the dead letters; memory
-//! is bounded whatever the file holds. Not guaranteed: that a position survives a restart. Nothing is committed, so
-//! each start reads from the beginning.
+//! Guaranteed: every line is delivered in the file's order, or is counted, logged and kept in the dead
+//! letters; memory is bounded whatever the file holds. Not guaranteed: that a position survives a restart.
+//! Nothing is committed, so each start reads from the beginning.
 
 mod batches;
 mod config;

@@ -94,8 +94,8 @@ impl<R: Read> Lines<R> {
         self.consumed
     }
 
-    /// Adds lines to `chunk` until it has `max_lines` of them or more than `max_bytes` bytes. False when the input had
-    /// no more. After an error nothing read so far is lost, and it can be called again.
+    /// Adds lines to `chunk` until it has `max_lines` of them or more than `max_bytes` bytes. False when the
+    /// input had no more. After an error nothing read so far is lost, and it can be called again.
     pub fn fill(&mut self, chunk: &mut Chunk, max_lines: usize, max_bytes: usize) -> io::Result<bool> {
         while chunk.len() + chunk.too_long.len() < max_lines && chunk.size() <= max_bytes {
             if !self.step()? {
@@ -116,7 +116,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads up to the end of the line, or as much as may be kept of it. False when there was nothing to read.
+    /// Reads up to the end of the line, or as much as may be kept of it. False when there was nothing to
+    /// read.
     fn step(&mut self) -> io::Result<bool> {
         let room = match self.skipped {
             Some(_) => STEP,

@@ -1,7 +1,7 @@
 //! Running: one lane a file, each with its own task.
 //!
-//! Reading and decoding happen on blocking threads, a batch at a time; nothing is read ahead, so memory stays at one
-//! batch a file. Batches carry no ack: a file keeps its lines, and there is no position to commit.
+//! Reading and decoding happen on blocking threads, a batch at a time; nothing is read ahead, so memory stays
+//! at one batch a file. Batches carry no ack: a file keeps its lines, and there is no position to commit.
 
 use std::io;
 use std::path::Path;
@@ -64,8 +64,8 @@ impl Receiver for FileReceiver {
             let message = format!("receiver {}: {problems}", context.id);
             ReceiverError::new(message)
         })?;
-        // All lanes open before the first line is read: none may run ahead of one that is not there yet. And they end together, so that
-        // none lets a window fire without what another had when it was stopped.
+        // All lanes open before the first line is read: none may run ahead of one that is not there yet. And
+        // they end together, so that none lets a window fire without what another had when it was stopped.
         let set = LaneSet::default();
         let stop = stop.child_token();
         let files: Vec<FileLane> = config

@@ -53,12 +53,12 @@ impl FileRejects {
         }
     }
 
-    /// So many spans end before they start.
+    /// This many spans end before they start.
     pub fn backwards(&self, spans: usize) {
         self.backwards.inc_by(spans as u64);
     }
 
-    /// So many lines were read.
+    /// This many lines were read.
     pub fn read(&self, lines: usize) {
         self.records.inc_by(lines as u64);
     }

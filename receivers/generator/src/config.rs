@@ -148,7 +148,8 @@ impl Config {
         Ok((service, operation))
     }
 
-    /// How many variants of every operation are prepared: more make data more diverse, as far as memory allows.
+    /// How many variants of every operation are prepared: more make data more diverse, as far as memory
+    /// allows.
     pub fn variants(&self) -> usize {
         let one = self.pairs().saturating_mul(self.largest()).saturating_mul(2).max(1);
         let many = (2048 / self.pairs().max(1)).min((32 << 20) / one).clamp(1, 8);

@@ -222,7 +222,8 @@ impl Shard {
         let _ = self.lane.send(LaneMessage::Drain).await;
     }
 
-    /// Sends what each tick has. Ticks that back-pressure held up follow at once, with the event times they always had.
+    /// Sends what each tick has. Ticks that back-pressure held up follow at once, with the event times they
+    /// always had.
     async fn paced(&mut self, started: Instant, tick: std::time::Duration) -> Result<End, LaneClosed> {
         let mut ticks = interval_at(started + tick, tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -1,8 +1,10 @@
-//! The `generator` receiver: realistic SkyWalking segments without an agent, for trying Weir, tests and measurements.
+//! The `generator` receiver: realistic SkyWalking segments without an agent, for trying Weir, tests and
+//! measurements.
 //!
-//! Guaranteed: with `start_time` set, the same settings give the same segments, byte for byte, in the same batches;
-//! the event times (ends of entry spans) are at most `disorder` behind the latest one before them on the lane.
-//! Not guaranteed: that a segment is sent again when an exporter rejects it. There is no input to read again.
+//! Guaranteed: with `start_time` set, the same settings give the same segments, byte for byte, in the same
+//! batches; the event times (ends of entry spans) are at most `disorder` behind the latest one before them on
+//! the lane. Not guaranteed: that a segment is sent again when an exporter rejects it. There is no input to
+//! read again.
 
 mod config;
 mod generator;

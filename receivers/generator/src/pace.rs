@@ -1,7 +1,8 @@
 //! When segments are sent, and the event time that each has before disorder.
 //!
 //! Segments have numbers from 0 over all lanes; lane `l` of `n` sends the segments `l`, `l + n`, `l + 2n`, ….
-//! Paced lanes send at ticks: what belongs to a tick depends on settings only, so batches are the same in every run.
+//! Paced lanes send at ticks: what belongs to a tick depends on settings only, so batches are the same in
+//! every run.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -57,7 +58,8 @@ impl Pace {
         own.saturating_mul(self.lanes).saturating_add(lane)
     }
 
-    /// The event time of a segment before disorder. `now_ms` is the clock, which only an unlimited rate looks at.
+    /// The event time of a segment before disorder. `now_ms` is the clock, which only an unlimited rate looks
+    /// at.
     pub fn time_ms(&self, number: u64, now_ms: i64) -> i64 {
         let rate = match self.rate {
             Rate::Unlimited if self.follows_clock => return now_ms,

@@ -1,7 +1,7 @@
 //! What each segment is: a pure function of the settings and its number.
 //!
-//! With `S` services, the segments `kS … kS + S - 1` are one trace: the first service calls the second, and so on.
-//! All segments of a trace are of the same operation number, and are delayed by the same disorder.
+//! With `S` services, the segments `kS … kS + S - 1` are one trace: the first service calls the second, and
+//! so on. All segments of a trace are of the same operation number, and are delayed by the same disorder.
 //! Their durations are drawn independently: a callee may take longer than its caller.
 
 use crate::incident::Incident;

@@ -1,4 +1,5 @@
-//! Random numbers that depend on the seed and a position only, so that any segment can be made without those before it.
+//! Random numbers that depend on the seed and a position only, so that any segment can be made without those
+//! before it.
 
 /// A stream of numbers. Equal seeds and positions give equal streams, on every machine and in every version.
 #[derive(Clone, Debug)]

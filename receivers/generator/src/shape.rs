@@ -1,9 +1,11 @@
-//! What generated segments look like: a request to a Java service that talks to MySQL, Redis, Kafka and another service.
+//! What generated segments look like: a request to a Java service that talks to MySQL, Redis, Kafka and
+//! another service.
 //!
-//! Operation names, components, layers and tags are those of SkyWalking's Java agent. Span 0 is the entry span; the
-//! others are its children, one after the other. Spans are encoded in the order in which they end: the entry span last.
-//! A failing segment is one call that timed out: its last exit span and its entry span are errors, the status is 500,
-//! and the exit span has a log with a stack trace of about 1.5 KB, on top of the size asked for.
+//! Operation names, components, layers and tags are those of SkyWalking's Java agent. Span 0 is the entry
+//! span; the others are its children, one after the other. Spans are encoded in the order in which they end:
+//! the entry span last. A failing segment is one call that timed out: its last exit span and its entry span
+//! are errors, the status is 500, and the exit span has a log with a stack trace of about 1.5 KB, on top of
+//! the size asked for.
 
 use prost::Message;
 use weir_proto::skywalking::{
@@ -110,8 +112,8 @@ pub fn operation_name(service: &str, index: usize) -> String {
 }
 
 impl Shape {
-    /// An encoded segment: its times are [`TIME`] plus a fraction of [`WHOLE`], its numbers are zeros. As near to the
-    /// size as making the statements (else another text of a tag) longer can bring it.
+    /// An encoded segment: its times are [`TIME`] plus a fraction of [`WHOLE`], its numbers are zeros. As
+    /// near to the size as making the statements (else another text of a tag) longer can bring it.
     pub fn encode(&self, kind: Kind, start_ms: i64) -> Vec<u8> {
         let sound = Kind { error: false, ..kind };
         let mut stretch = 0usize;

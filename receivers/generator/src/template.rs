@@ -1,7 +1,8 @@
 //! Segments encoded once, whose times and numbers are written over for every copy.
 //!
-//! Encoding a segment anew costs several times what copying its 4 KB does. What changes from segment to segment has a
-//! fixed width: times are varints of six bytes (1971 to 2109), numbers in ids have 17 digits, `customer.id` has 8.
+//! Encoding a segment costs several times as much as copying its 4 KB. Values that change from segment to
+//! segment have a fixed width: times are varints of six bytes (1971 to 2109), numbers in ids have 17 digits,
+//! `customer.id` has 8.
 
 use weir_proto::wire::{self, Reader, WireError};
 
@@ -55,8 +56,8 @@ const VALUE: u32 = wire::bytes(2);
 const ANY: u32 = 0;
 
 impl Template {
-    /// Finds what is to be written over in an encoded `SegmentObject` whose times are [`TIME`] plus a fraction of
-    /// [`WHOLE`] and whose ids end in [`NUMBER_DIGITS`] digits.
+    /// Finds what is to be written over in an encoded `SegmentObject` whose times are [`TIME`] plus a
+    /// fraction of [`WHOLE`] and whose ids end in [`NUMBER_DIGITS`] digits.
     ///
     /// # Errors
     /// The bytes are not a segment.

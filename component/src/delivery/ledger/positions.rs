@@ -1,4 +1,4 @@
-//! What to write down for lanes at one moment.
+//! The positions of several lanes at one moment, to be written down.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +13,17 @@ use crate::delivery::{Marks, Metadata, Shard};
 pub struct Position {
     /// The lowest position that is still needed.
     pub offset: i64,
-    /// What goes with it.
+    /// The metadata of this position.
     pub metadata: Metadata,
-    /// Up to where what had to be written down first is in it.
+    /// The version of the ledger that it contains.
     pub version: u64,
 }
 
-/// What to write down for these lanes now, all in one step. `None`: nothing is known of the lane yet.
+/// The positions to write down for these lanes now, taken in one step. `None`: nothing is known of the lane
+/// yet.
 ///
-/// First every position is read, then every window mark once, then what is on its way. So a mark is never behind a
-/// position that depends on it, and lanes that share windows agree on them.
+/// First every position is read, then every window mark once, then what is on its way. So a mark is never
+/// behind a position that depends on it, and lanes that share windows agree on them.
 #[must_use]
 pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
     let offsets: Vec<Option<i64>> =
@@ -74,8 +75,8 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
     .collect()
 }
 
-/// Forgets what belongs to other pipelines than these, and to operators that are not configured any more: those whose windows had
-/// a fingerprint, and that have declared none.
+/// Forgets what belongs to other pipelines than these, and to operators that are not configured any more:
+/// those whose windows had a fingerprint, and that have declared none.
 fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks)]) {
     let is_within = |name: &str| pipelines.iter().any(|(pipeline, _)| within(name, pipeline).is_some());
     metadata.exported.retain(|sink, _| is_within(sink));

@@ -1,4 +1,4 @@
-//! What of a ledger is written down.
+//! Which changes of a ledger are written down.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ impl Ledger {
         });
     }
 
-    /// Whether what was begun at `version` is written down.
+    /// Whether the change with this version is written down.
     ///
     /// # Errors
     /// The ownership has ended.
@@ -36,7 +36,7 @@ impl Ledger {
         if progress.closed { Err(Closed) } else { Ok(progress.written >= version) }
     }
 
-    /// Waits until what was begun at `version` is written down.
+    /// Waits until the change with this version is written down.
     ///
     /// # Errors
     /// The ownership has ended.
@@ -49,8 +49,9 @@ impl Ledger {
         }
     }
 
-    /// Waits until it is known that the lane has no other owner now: at once while the lease holds for a while, else until something is
-    /// written down again. To be asked before each try to deliver, as tries may be hours apart.
+    /// Waits until it is known that the lane has no other owner now: at once while the lease holds for a
+    /// while, else until something is written down again. To be asked before each try to deliver, as tries
+    /// may be hours apart.
     ///
     /// # Errors
     /// The ownership has ended.
@@ -70,11 +71,11 @@ impl Ledger {
 
     /// Waits until the ownership has ended.
     pub async fn until_closed(&self) {
-        // Nobody can tell any more: it has ended.
+        // The sender is gone: the ownership has ended.
         let _ = self.0.progress.subscribe().wait_for(|now| now.closed).await;
     }
 
-    /// Something is to be written down again, if only to see whether it can be.
+    /// Asks for a write, if only to see whether it succeeds.
     fn request_write(&self) -> u64 {
         let mut state = self.lock();
         state.version += 1;

@@ -1,4 +1,4 @@
-//! What is not delivered: given up, or kept as dead letters.
+//! Rows that are not delivered: given up, or kept as dead letters.
 
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ impl ExportRunner {
         }
     }
 
-    /// Gives up rows because the program, or their lane, ends: their inputs fail. Rows whose input nobody reads again go to the dead
-    /// letters.
+    /// Gives up rows because the program or their lane ends: their inputs fail. Rows whose input is not read
+    /// again go to the dead letters.
     pub fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
         let rows = batches.iter().map(EventBatch::len).sum::<usize>() as u64;
         if inputs.iter().any(Held::is_read_again) {
@@ -57,7 +57,8 @@ impl ExportRunner {
         batches.into_iter().filter_map(restored).collect()
     }
 
-    /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and where they came from.
+    /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and
+    /// where they came from.
     pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
@@ -80,7 +81,7 @@ impl ExportRunner {
         }
     }
 
-    /// Writes one dead letter about so many rows of a batch.
+    /// Writes one dead letter about this many rows of a batch.
     fn write_dead_letter<const N: usize>(
         &self,
         batch: &EventBatch,

@@ -1,10 +1,11 @@
 //! Which rows of an export are tried next, when the destination refuses some of them. Sans-IO.
 //!
-//! * Rows are delivered in parts, each of them rows that follow each other but for those that are rejected. The parts come in the
-//!   rows' order, so that what is done with is the rows before the part that is tried.
-//! * Rows that the destination names are left out at once. Of a part where it names none, each half is tried.
-//! * After [`BLOCK`] rows that were refused one after the other, none of them taken, a part that is refused as a whole and is not
-//!   larger than what was refused before it goes to the dead letters as a whole.
+//! * Rows are delivered in parts. A part is a run of rows without the rejected ones. Parts are tried in the
+//!   order of the rows, so all rows before the current part are finished.
+//! * Rows that the destination names are left out at once. When it names none, each half of the part is
+//!   tried.
+//! * After [`BLOCK`] rows were refused in a row and none was taken, a part that is refused as a whole goes to
+//!   the dead letters as a whole, if it is not larger than the rows refused before it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,15 +19,15 @@ const BLOCK: usize = 32;
 /// Rows that are not all taken.
 #[derive(Debug)]
 pub struct RowIsolation {
-    /// How many rows there are, of which these may be a part.
+    /// How many rows the range has; these may be some of them.
     of: usize,
-    /// The first that is there: those before it are gone from the lane.
+    /// The first row that exists: those before it are gone from the lane.
     first: usize,
     /// Still to be tried or dead-lettered, the first one last.
     todo: Vec<Range<usize>>,
     /// Rows that are refused, and why.
     rejected: BTreeMap<usize, Arc<str>>,
-    /// So many were refused since one was taken.
+    /// How many were refused since one was taken.
     refused: usize,
 }
 
@@ -40,7 +41,7 @@ pub enum Step {
 }
 
 impl RowIsolation {
-    /// All of these rows have been refused together, those of them rejected if that was said.
+    /// All of these rows were refused together. `rejected`: those that the destination named.
     #[must_use]
     pub fn new(rows: Range<usize>, of: usize, reason: &str, rejected: &[usize]) -> RowIsolation {
         let first = rows.start;
@@ -52,7 +53,8 @@ impl RowIsolation {
         isolation
     }
 
-    /// An earlier owner of the lane was at this part, of these rows. It is tried as it was: what has become of it is not known.
+    /// An earlier owner of the lane was at this part, of these rows. It is tried as it was: what has become
+    /// of it is not known.
     #[must_use]
     pub fn resumed(part: Split, all: Range<usize>) -> RowIsolation {
         let Range { start: first, end } = all;
@@ -87,7 +89,7 @@ impl RowIsolation {
         part.without.iter().rev().for_each(|row| self.push(*row..row + 1));
     }
 
-    /// The part is refused. `rejected`: which of the rows that were tried, if the destination has told them.
+    /// The part is refused. `rejected`: which of the rows that were tried, if the destination named them.
     pub fn refused(&mut self, part: &Split, reason: &str, rejected: &[usize]) {
         let is_there = |row: &usize| *row >= self.first && part.without.binary_search(row).is_err();
         let tried: Vec<usize> = part.rows.clone().filter(is_there).collect();
@@ -120,8 +122,8 @@ impl RowIsolation {
 mod tests {
     use super::*;
 
-    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and the rows that were
-    /// taken and dead-lettered.
+    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and
+    /// the rows that were taken and dead-lettered.
     fn run(
         mut isolation: RowIsolation,
         bad: fn(usize) -> bool,

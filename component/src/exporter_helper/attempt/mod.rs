@@ -28,11 +28,11 @@ use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
 use isolation::{RowIsolation, Step};
 use rows::{name_part, pick};
 
-/// After so long an export that is tried again counts as [repeated](weir_pdata::Origin::repeated): it may have been stored, and
-/// what a destination remembers may be short.
+/// From this age on, a repeated attempt counts as [repeated](weir_pdata::Origin::repeated): the rows may have
+/// been stored, and the destination may no longer remember their identity.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// What exports of one exporter share.
+/// The parts that all exports of one exporter share.
 pub(crate) struct ExportRunner {
     pub exporter: Arc<dyn Exporter>,
     pub config: HelperConfig,
@@ -51,12 +51,12 @@ pub(crate) struct ExportRunner {
 /// The exporter was told to give up, or what it exports has another owner: what is not delivered.
 struct Aborted(Vec<EventBatch>);
 
-/// What came of some rows.
+/// The result of an attempt.
 enum Verdict {
     Taken,
-    /// The data is at fault. The rows at fault, where they are known.
+    /// The data was rejected: the reason, and the rejected rows if they are known.
     Rejected(String, Vec<usize>),
-    /// They have waited too long for a destination that is at fault. It may have taken them.
+    /// The rows have waited too long for a failing destination, which may have taken them nevertheless.
     GivenUp(String),
 }
 
@@ -67,14 +67,15 @@ struct RangeRows<'a> {
     rows: Range<usize>,
     /// How many rows the range has.
     of: usize,
-    /// What an earlier owner was about to export of them, when it exported them in parts.
+    /// The part that an earlier owner was about to export, if it exported them in parts.
     resumed: Option<Split>,
 }
 
 impl ExportRunner {
     /// Delivers the group and acknowledges it, or fails it when aborted.
     pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
-        // What another owner computes, too, from the same inputs does not begin to leave; dropping it fails the inputs.
+        // A batch behind a closed fence is also computed by another owner: it is not exported, and dropping
+        // it fails its inputs.
         let group: Vec<Queued> =
             group.into_iter().filter(|queued| !queued.batch.origin.is_fenced()).collect();
         if group.is_empty() {
@@ -113,8 +114,9 @@ impl ExportRunner {
         }
     }
 
-    /// Delivers a range of a lane, one export for each signal in it, under an identity that the lane's next owner would
-    /// give it too; then acknowledges it. Fails it when aborted, or when the lane has another owner.
+    /// Delivers a range of a lane, one export for each signal in it, under an identity that the lane's next
+    /// owner would give it too; then acknowledges it. Fails it when aborted, or when the lane has another
+    /// owner.
     pub async fn run_range(self: Arc<Self>, route: Arc<Route>, range: Range<i64>, group: Vec<Queued>) {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let identity: Arc<str> = Arc::from(format!(
@@ -141,7 +143,7 @@ impl ExportRunner {
             && let Err(Aborted(left)) = self.deliver_range(&route, &range, by_signal).await
         {
             self.metrics.abandoned.inc_by(rows as u64);
-            // Of a lane that is lost they are somebody else's; dropping what is held fails the inputs.
+            // Another owner has a lost lane and delivers these rows; dropping the held acks fails the inputs.
             if !route.ledger.is_lost() {
                 self.abandon(left, rest.into_iter().map(|(held, _)| held).collect());
             }
@@ -167,7 +169,7 @@ impl ExportRunner {
         failpoint::reach("before-export");
         let split = route.ledger.split(&route.sink);
         let all: usize = by_signal.iter().flatten().map(EventBatch::len).sum();
-        // What is gone from the lane meanwhile was its beginning.
+        // Rows that have meanwhile expired from the lane were at its beginning.
         let lost = split.as_ref().map_or(0, |split| split.of.saturating_sub(all));
         let mut end = lost;
         let mut by_signal = by_signal.into_iter().filter(|batches| !batches.is_empty());
@@ -188,7 +190,7 @@ impl ExportRunner {
         Ok(())
     }
 
-    /// Waits until what was begun at this version of the ledger is written down; whether it is.
+    /// Waits until this version of the ledger is written down. Returns whether it is.
     async fn written(&self, route: &Route, version: u64) -> bool {
         tokio::select! {
             biased;
@@ -202,8 +204,8 @@ impl ExportRunner {
         delays.into_iter().for_each(|delay| delay.observe(now));
     }
 
-    /// Delivers batches, in parts when the destination rejects some of their rows. `since`: when the time began after which they are
-    /// given up; `None`: with each attempt.
+    /// Delivers batches, in parts when the destination rejects some of their rows. `since`: the start of
+    /// `retry.max_elapsed_time`; `None`: each attempt starts its own.
     async fn deliver(
         &self,
         mut batches: Vec<EventBatch>,
@@ -265,7 +267,7 @@ impl ExportRunner {
                         self.metrics.sent.inc_by(count as u64);
                         failpoint::reach("after-part");
                     }
-                    // What comes after it has waited as long.
+                    // The rows after it have waited equally long.
                     Some(Verdict::GivenUp(reason)) => {
                         self.dead_letter(&left(), &reason);
                         return Ok(());
@@ -281,8 +283,8 @@ impl ExportRunner {
         Ok(())
     }
 
-    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over. `None`: told to give up,
-    /// or the ownership of what it exports is over.
+    /// Tries until the destination has taken or rejected the batches, or `retry.max_elapsed_time` is over.
+    /// `None`: told to give up, or the ownership of what it exports is over.
     async fn attempt(
         &self,
         batches: &mut [EventBatch],
@@ -293,7 +295,7 @@ impl ExportRunner {
         let max = self.config.retry.max_elapsed_time;
         let left = || max.get().saturating_sub(since.elapsed());
         let overdue = || !max.get().is_zero() && left().is_zero();
-        // It would cost another `timeout` each to see that nothing has changed.
+        // Each would cost another `timeout` only to show that nothing has changed.
         if let Some(reason) = self.condition.trouble().filter(|_| overdue()) {
             return Some(Verdict::GivenUp(format!("given up after {max}: {reason}")));
         }

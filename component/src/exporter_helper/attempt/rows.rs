@@ -1,4 +1,4 @@
-//! Some of the rows of batches, and the identity of an export of them.
+//! Selecting rows of batches, and naming an export of them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use weir_pdata::{EventBatch, Payload};
 
 use crate::delivery::Split;
 
-/// Gives part of an export with an identity an identity of its own.
+/// Gives a part of an export its own identity, made from that of the whole.
 pub(super) fn name_part(batches: &mut [EventBatch], part: &Split) {
     for batch in batches {
         let identity = batch.origin.identity.take();
@@ -18,7 +18,8 @@ pub(super) fn name_part(batches: &mut [EventBatch], part: &Split) {
     }
 }
 
-/// Of batches with columns, whose first row has the number `first`, these rows without some.
+/// These rows of batches with columns, except those in `without`. The first row of the batches has the number
+/// `first`.
 pub(super) fn pick(
     batches: &[EventBatch],
     first: usize,
@@ -39,7 +40,8 @@ pub(super) fn pick(
         if from < to {
             let mut kept = vec![true; here.len()];
             without[from..to].iter().for_each(|row| kept[row - here.start] = false);
-            // The filter is as long as the rows. Could it not be used, the refused rows would be refused again.
+            // The filter is as long as the rows. If it failed all the same, the rejected rows would only be
+            // rejected again.
             columns = filter_record_batch(&columns, &BooleanArray::from(kept)).unwrap_or(columns);
         }
         if columns.num_rows() > 0 {

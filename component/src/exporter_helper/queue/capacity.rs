@@ -1,8 +1,9 @@
 //! The capacity of a bounded queue, and who gets it next.
 //!
-//! Exports should be large, and those of a lane are made of that lane alone. So while the queue is full, space that gets free goes to
-//! the lane of which most waits already, until that is enough for an export; among equals to who came first. A lane whose export has
-//! begun has nothing waiting, so every lane has its turn.
+//! Exports should be large, and an export of a lane holds rows of that lane only. So while the queue is full,
+//! released room goes to the lane with the most waiting bytes, until it has enough for an export; among
+//! equals the first waiter gets it. A lane whose export has started has nothing waiting, so every lane gets
+//! its turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ pub(crate) struct QueueCapacity(Arc<Shared>);
 
 struct Shared {
     total: u64,
-    /// What of a lane is enough for an export.
+    /// Rows and bytes of one lane that are enough for an export.
     enough: Amount,
     state: Mutex<State>,
 }
@@ -25,7 +26,8 @@ struct Shared {
 struct State {
     free: u64,
     waiters: VecDeque<Waiter>,
-    /// What waits of each lane, by the number of its route. A lane of which nothing waits has no entry.
+    /// The waiting rows and bytes of each lane, by the number of its route. A lane without waiting rows has
+    /// no entry.
     lanes: HashMap<u64, Amount>,
 }
 
@@ -54,8 +56,8 @@ impl QueueCapacity {
         QueueCapacity(Arc::new(Shared { total, enough, state: Mutex::new(state) }))
     }
 
-    /// Waits for room; `full` is called when there is none at once. A batch larger than the whole capacity waits
-    /// until all of it is free.
+    /// Waits for room; `full` is called when there is none at once. A batch larger than the whole capacity
+    /// waits until all of it is free.
     pub async fn acquire(
         &self,
         lane: Option<u64>,
@@ -100,7 +102,7 @@ impl QueueCapacity {
         }
     }
 
-    /// The bytes to take for this amount, when they are free.
+    /// The bytes to take for this amount, if they are free.
     fn fits(&self, state: &State, amount: Amount) -> Option<u64> {
         let bytes = amount.bytes.min(self.0.total);
         (bytes <= state.free).then_some(bytes)
@@ -132,7 +134,7 @@ impl QueueCapacity {
             let waiting = waiter.lane.and_then(|lane| state.lanes.get(&lane)).copied().unwrap_or_default();
             if waiting.reaches(self.0.enough) { 0 } else { waiting.bytes }
         };
-        // Of equals the last in reverse order: who came first.
+        // Among equals `max_by_key` takes the last, which in reverse order is the first waiter.
         let (at, first) = state.waiters.iter().enumerate().rev().max_by_key(|(_, waiter)| rank(waiter))?;
         let bytes = self.fits(&state, first.amount)?;
         let Waiter { lane, amount, grant } = state.waiters.remove(at)?;

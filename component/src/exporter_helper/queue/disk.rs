@@ -1,10 +1,10 @@
 //! A queue on disk between what the pipelines send and what is exported (`queue.storage`).
 //!
-//! * [`fn@write`] puts every batch into the queue; when it is as safe there as the storage's `fsync` promises, its inputs are
-//!   acknowledged. While the queue or the disk is full, batches wait, and with them the pipelines; batches of a detached
-//!   exporter go to the dead letters instead.
-//! * [`read`] gives the worker what is in the queue, oldest first. A record is acknowledged when its batch is delivered or
-//!   in the dead letters; what was not by the end of the program comes again at the next start.
+//! * [`fn@write`] puts every batch into the queue; when it is as safe there as the storage's `fsync`
+//!   promises, its inputs are acknowledged. While the queue or the disk is full, batches wait, and with them
+//!   the pipelines; batches of a detached exporter go to the dead letters instead.
+//! * [`read`] gives the worker what is in the queue, oldest first. A record is acknowledged when its batch is
+//!   delivered or in the dead letters; what was not by the end of the program comes again at the next start.
 //!
 //! Memory: `queue.max_bytes` on each side of the disk.
 
@@ -38,11 +38,11 @@ struct PendingAppend {
     held: Held,
     slot: QueueSlot,
     route: Option<Arc<Route>>,
-    /// The batch, when nobody could read it again.
+    /// The batch, if its input is not read again.
     batch: Option<EventBatch>,
 }
 
-/// Writes what comes until all senders are gone and all of it is safe, or the exporter is closed.
+/// Writes batches until all senders are gone and everything is safe, or the exporter is closed.
 pub(crate) async fn write(
     mut receiver: mpsc::UnboundedReceiver<Item>,
     disk: Arc<dyn DiskQueue>,
@@ -74,7 +74,8 @@ pub(crate) async fn write(
                 Some(Item::Full | Item::Ended(_)) => {}
                 None => ended = true,
             },
-            // The disk takes nothing. What it takes later is delivered, too: better twice than never.
+            // The disk takes nothing. A record that it takes later is delivered as well: twice is better than
+            // never.
             () = until(due) => {
                 if let Some(PendingAppend { batch: Some(batch), held, .. }) = pending.pop_front() {
                     runner.dead_letter(&[batch], "the queue on disk takes nothing");
@@ -122,8 +123,8 @@ async fn confirmation(first: Option<&mut Appending>) -> Result<u64, StorageError
     }
 }
 
-/// Appends a batch, in parts when it is too long for one record. A row that is too long alone goes to the dead letters, and so does
-/// what must not wait for room. `None`: nothing is on its way.
+/// Appends a batch, in parts when it is too long for one record. A row that is too long alone goes to the
+/// dead letters, and so does what must not wait for room. `None`: there is nothing to wait for.
 fn append(
     queued: Queued,
     pending_bytes: u64,

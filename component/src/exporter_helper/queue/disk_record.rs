@@ -49,7 +49,8 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes().iter().take(length as usize));
 }
 
-/// The batch that was encoded, without an ack, and when it was queued. `None`: an earlier version did not write that down.
+/// The batch that was encoded, without an ack, and when it was queued. `None`: an earlier version did not
+/// write that down.
 ///
 /// # Errors
 /// Why these bytes are none.
@@ -125,8 +126,8 @@ fn compact_batch(columns: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(columns.schema(), compacted, &options)
 }
 
-/// The same values, where views hold only what they show. Without this every column would be written with the whole
-/// arena that it looks into.
+/// The same values, where views hold only what they show. Without this every column would be written with the
+/// whole arena that it looks into.
 fn compact(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match array.data_type() {
         DataType::Utf8View => Arc::new(array.as_string_view().gc()),

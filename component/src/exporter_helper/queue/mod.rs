@@ -93,7 +93,7 @@ pub(crate) struct Queued {
     pub held: Held,
     pub slot: QueueSlot,
     pub route: Option<Arc<Route>>,
-    /// Nobody knows it of batches that were on disk.
+    /// Unknown for batches that were on disk.
     pub delay: Option<PendingDelay>,
     /// When it was queued first, by whichever process.
     pub since: Instant,
@@ -122,7 +122,8 @@ pub(crate) struct QueueSlot {
     bytes: i64,
     metrics: HelperMetrics,
     _permit: Option<QueuePermit>,
-    /// The lane waits for it when it ends, also when its input failed: an open window has the inputs before it.
+    /// An ending lane waits for it, even after its input failed: an open window may hold the inputs before
+    /// it.
     _in_flight: Option<InFlight>,
 }
 
@@ -171,8 +172,8 @@ impl Queue {
         Arc::from(format!("{pipeline}/{}", self.id))
     }
 
-    /// The queue for one lane of a pipeline. With a ledger, what has been exported already is left out, and what is
-    /// exported is entered.
+    /// The queue for one lane of a pipeline. With a ledger, what has been exported already is left out, and
+    /// what is exported is entered.
     #[must_use]
     pub fn for_lane(&self, pipeline: &str, ledger: Option<&Ledger>) -> LaneQueue {
         let route_guard = ledger.map(|ledger| {
@@ -221,7 +222,8 @@ impl Queue {
         let permit = if bounded && self.detached {
             self.capacity.try_acquire(lane, amount)
         } else if bounded {
-            // The exporter must know: what fills the queue may wait for company. When it has ended, so has the wait.
+            // Tells the exporter, whose batches may be waiting for more while they fill the queue. If it has
+            // ended, this wait ends as well.
             let full = || drop(self.sender.send(Item::Full));
             Some(self.capacity.acquire(lane, amount, full).await.ok_or(LaneClosed)?)
         } else {
@@ -264,11 +266,11 @@ impl LaneQueue {
             }
             route.ledger.add_waiting(&route.sink, &positions);
         }
-        // What an earlier owner had begun is exported when all of it is here, so it must not wait for room. It fitted
-        // into an export of that owner.
+        // A range that an earlier owner began is exported once all of it is here, so it must not wait for
+        // room. It did fit into one export of that owner.
         let repeated =
             route.exact && route.unfinished.as_ref().is_some_and(|range| positions.end <= range.end);
-        // An empty batch still tells how far the lane has come.
+        // An empty batch still shows how far the lane has read.
         self.queue.push(batch, Some(Arc::clone(route)), delays, !repeated).await
     }
 

@@ -1,7 +1,8 @@
 //! The task of an exporter: takes batches from the queue, groups them, starts exports.
 //!
-//! What is exported together: ranges of one lane and batches with an identity each alone, when the exporter is
-//! [idempotent](crate::Exporter::is_idempotent); everything else of one signal. Of what is due, the oldest goes first.
+//! An [idempotent](crate::Exporter::is_idempotent) exporter gets each range of a lane, and each batch with an
+//! identity, in an export of its own. All other batches are exported by signal. The oldest of those that are
+//! due goes first.
 
 mod pace;
 pub mod ranges;
@@ -21,7 +22,7 @@ use super::queue::{Item, Queued, Route};
 use pace::Pace;
 use ranges::{Amount, RangeBatch as _, Ranges};
 
-/// Batches of one signal that wait for company.
+/// Batches of one signal that wait for more.
 #[derive(Default)]
 struct Group {
     batches: Vec<Queued>,
@@ -107,7 +108,7 @@ impl Worker {
                 break;
             }
         }
-        // What still waits is given up: all of it when aborted, else ranges of which a part has not come.
+        // Waiting batches are given up: all of them when aborted, else incomplete ranges.
         self.waiting().into_iter().for_each(|queued| runner.abandon_queued(queued));
         // Pipelines get rid of what they have in hand.
         while let Some(item) = tokio::select! {
@@ -168,13 +169,15 @@ impl Worker {
         }
     }
 
-    /// When an export of this signal may start. Not to fall behind, the pace is not kept while somebody waits for space.
+    /// When an export of this signal may start. The pace does not apply while a sender waits for room, so
+    /// that exports do not fall behind.
     fn paced(&self, signal: Signal, due: Instant) -> Instant {
         if self.capacity.has_waiters() { due } else { due.max(self.pace.next(signal)) }
     }
 
-    /// Of a full queue, the most that can be exported together: nothing waits for company that has no space. While something is on its
-    /// way, which makes space, only what is half of an export.
+    /// While senders wait for room: the largest group that can be exported now, since the rows that would
+    /// complete it have no room. While another export is in flight, which will release room, only a group of
+    /// at least half an export.
     fn largest(&self) -> Option<(Choice, Signal)> {
         if !self.capacity.has_waiters() {
             return None;
@@ -195,8 +198,8 @@ impl Worker {
         Amount { rows: *max_rows, bytes: max_bytes.get() }
     }
 
-    /// Nothing more comes of a lane: what waits does not wait for company. A range that an earlier owner had begun and of
-    /// which not all has come fails: the lane's next owner repeats it.
+    /// A lane has ended: its batches do not wait for more. An incomplete range that an earlier owner began
+    /// fails: the lane's next owner repeats it.
     fn ended(&mut self, route: u64) {
         let Some(lane) = self.lanes.get_mut(&route) else { return };
         if lane.ranges.is_stuck() {
@@ -207,7 +210,7 @@ impl Worker {
         }
     }
 
-    /// What goes next, and when; `ended`: nothing more comes, so nothing waits for company.
+    /// The next export and its time. `ended`: no batches come any more, so none waits for more.
     fn choose(&self, ended: bool) -> Option<(Instant, Choice, Signal)> {
         let at = |due: Instant| if ended { Instant::now().min(due) } else { due };
         let signals = self.signals.iter().zip(Signal::ALL).enumerate();

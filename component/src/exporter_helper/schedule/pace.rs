@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_pdata::Signal;
 
-/// At most so many starts a second for each signal, evenly.
+/// Limits the starts a second for each signal, evenly spaced.
 #[derive(Debug)]
 pub struct Pace {
     /// Between two starts; zero: no limit.

@@ -1,14 +1,16 @@
-//! What of one lane is exported together, so that the next owner of the lane could repeat it. Sans-IO.
+//! The batches of one lane that are exported together, so that the lane's next owner could repeat the export.
+//! Sans-IO.
 //!
-//! * Batches come in the order of their positions. A range begins where the one before ended and ends with a batch.
+//! * Batches come in the order of their positions. A range begins where the one before ended and ends with a
+//!   batch.
 //! * One range at a time is on its way.
-//! * A range that an earlier owner had begun is cut exactly as it was: it waits until everything of it is there, however
-//!   long that takes, and is never exported in part.
+//! * A range that an earlier owner had begun is cut exactly as it was. It waits until all of it has arrived,
+//!   however long that takes, and is never exported in part.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// One batch, as far as ranges care.
+/// A batch, as ranges see it.
 pub trait RangeBatch {
     /// Its positions.
     fn positions(&self) -> Range<i64>;
@@ -18,7 +20,7 @@ pub trait RangeBatch {
     fn bytes(&self) -> u64;
 }
 
-/// So many rows and bytes.
+/// A number of rows and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Rows.
@@ -68,7 +70,8 @@ pub struct BatchRange<P, T> {
 }
 
 impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
-    /// Ranges after `exported`, which are complete with `enough`. `unfinished`: what an earlier owner had begun.
+    /// Ranges after `exported`, which are complete with `enough`. `unfinished`: what an earlier owner had
+    /// begun.
     pub fn new(enough: Amount, exported: Option<i64>, unfinished: Option<Range<i64>>) -> Ranges<P, T> {
         let repeat = unfinished.map(|range| range.end);
         Ranges { enough, from: exported, repeat, complete: VecDeque::new(), open: None, in_flight: false }
@@ -100,7 +103,8 @@ impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
         }
     }
 
-    /// When [`take`](Self::take) may give something. `None`: not without a further batch, or [`delivered`](Self::delivered).
+    /// When [`take`](Self::take) may give something. `None`: not without a further batch, or
+    /// [`delivered`](Self::delivered).
     pub fn due(&self) -> Option<T> {
         if self.in_flight {
             return None;
@@ -114,7 +118,8 @@ impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
         !self.in_flight && !self.complete.is_empty()
     }
 
-    /// Takes the next range, when it is complete or due at `now`. It is on its way until [`delivered`](Self::delivered).
+    /// Takes the next range, when it is complete or due at `now`. It is on its way until
+    /// [`delivered`](Self::delivered).
     pub fn take(&mut self, now: T) -> Option<BatchRange<P, T>> {
         if self.in_flight {
             return None;
