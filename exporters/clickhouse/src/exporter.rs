@@ -13,20 +13,20 @@ use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
 use weir_http::Connection;
 use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
-use crate::at_fault::Refused;
-use crate::block::{Body, block};
-use crate::columns::TableColumns;
+use crate::bad_rows::refused::Refused;
+use crate::client::dedup_token::token;
+use crate::client::failure::Failure;
+use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config};
-use crate::failure::Failure;
-use crate::insert_rows::{InsertRows, NothingInCommon, convert};
-use crate::own_columns::with_own_columns;
-use crate::piece::{Piece, Room};
-use crate::provenance::{LOCATED, located};
-use crate::reading::read;
-use crate::repeat::question;
-use crate::server::{InsertMode, Server, Views};
-use crate::tables::SIGNALS;
-use crate::token::token;
+use crate::convert::own_columns::with_own_columns;
+use crate::convert::provenance::{LOCATED, located};
+use crate::convert::{InsertRows, NothingInCommon, convert};
+use crate::lookup::question;
+use crate::native::block::{Body, block};
+use crate::native::decode::read;
+use crate::native::encoded_rows::{Piece, Room};
+use crate::schema::columns::TableColumns;
+use crate::schema::ddl::SIGNALS;
 
 const MOVED: Metric = Metric {
     name: "weir_clickhouse_moved_values",

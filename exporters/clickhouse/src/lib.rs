@@ -9,34 +9,14 @@
 //! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
 //!   then cut anew and get other tokens.
 
-mod answer;
-mod at_fault;
-mod block;
-mod columns;
+mod bad_rows;
+mod client;
 mod config;
-mod connector;
-mod engine;
+mod convert;
 mod exporter;
-mod failure;
-mod frames;
-mod insert_rows;
-mod lenient;
-mod map_column;
-mod nested_column;
-mod own_columns;
-mod piece;
-mod probe;
-mod provenance;
-mod reading;
-mod repeat;
-mod server;
-mod source;
-mod tables;
-mod token;
-mod value_column;
-mod version;
-mod views;
-mod words;
+mod lookup;
+mod native;
+mod schema;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};

@@ -8,11 +8,11 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-use crate::frames::Frames;
-use crate::map_column::{Keys, Lists};
-use crate::piece::{Missing, Writer};
-use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
-use crate::value_column::clamped;
+use crate::convert::map_column::{Keys, Lists};
+use crate::convert::value_column::clamped;
+use crate::native::encoded_rows::{Missing, Writer};
+use crate::native::frames::Frames;
+use crate::schema::ddl::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);

@@ -1,6 +1,6 @@
 //! Reading blocks that the exporter has written: as columns again, when rows of a block have to be told apart.
 //!
-//! What comes back are columns that [`convert`](crate::insert_rows::convert) makes the same rows of. They are those of the table, so what the
+//! What comes back are columns that [`convert`](crate::convert::convert) makes the same rows of. They are those of the table, so what the
 //! batch had no column for is among its attributes; and a text without a value is NULL, as no value is the empty text in a table.
 //!
 
@@ -17,8 +17,8 @@ use arrow::error::ArrowError;
 use weir_pdata::attributes::ValueType;
 use weir_pdata::schema;
 
-use crate::block::Body;
-use crate::frames::{Broken, unframed};
+use crate::native::block::Body;
+use crate::native::frames::{Broken, unframed};
 
 /// Why bytes are no block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,8 +257,8 @@ fn parts(inner: &str) -> Vec<&str> {
 
 /// The rows of the block of plain pieces: `column=value`, in the order sent.
 #[cfg(test)]
-pub(crate) fn rows(pieces: &[&crate::piece::Piece]) -> Vec<String> {
-    let body = crate::block::block(pieces, &mut crate::piece::Scratch::new(false));
+pub(crate) fn rows(pieces: &[&crate::native::encoded_rows::Piece]) -> Vec<String> {
+    let body = crate::native::block::block(pieces, &mut crate::native::encoded_rows::Scratch::new(false));
     let columns = read(&body, false).unwrap();
     assert!(
         columns
@@ -274,7 +274,7 @@ pub(crate) fn rows(pieces: &[&crate::piece::Piece]) -> Vec<String> {
 /// The rows of these columns: `column=value`.
 #[cfg(test)]
 pub(crate) fn shown(columns: &RecordBatch) -> Vec<String> {
-    use crate::source::Source;
+    use crate::convert::cell::Source;
     use weir_pdata::attributes::AttributeColumn;
 
     let cell = |array: &ArrayRef, row: usize| match AttributeColumn::new(array) {

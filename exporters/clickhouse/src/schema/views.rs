@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
-use crate::engine::Engine;
-use crate::lenient::{bracketed, split};
+use crate::bad_rows::lenient::{bracketed, split};
+use crate::schema::deduplication::Engine;
 
 /// A table or view, as `system.tables` tells it.
 #[derive(Debug, Deserialize)]

@@ -14,11 +14,11 @@ use arrow::datatypes::{
 };
 use weir_pdata::text::TextColumn;
 
-use crate::columns::{Column, Integer, Kind, Precision};
-use crate::frames::Frames;
-use crate::piece::{Missing, Writer};
-use crate::source::{Cell, Source};
-use crate::words::Words;
+use crate::convert::cell::{Cell, Source};
+use crate::native::dictionary::Words;
+use crate::native::encoded_rows::{Missing, Writer};
+use crate::native::frames::Frames;
+use crate::schema::columns::{Column, Integer, Kind, Precision};
 
 /// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
 pub(crate) type Part<'a> = (Option<Source<'a>>, usize);
@@ -356,8 +356,8 @@ mod tests {
     use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray};
     use std::sync::Arc;
 
-    use crate::piece::Scratch;
-    use crate::reading::rows;
+    use crate::native::decode::rows;
+    use crate::native::encoded_rows::Scratch;
 
     const TIME: Kind = Kind::Time(Precision::Nanos);
 

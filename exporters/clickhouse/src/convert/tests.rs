@@ -13,9 +13,9 @@ use arrow::datatypes::{DataType, Int32Type, Schema};
 use weir_pdata::json::JsonLines;
 use weir_pdata::{Demand, Projection};
 
-use crate::block::{Body, block};
-use crate::reading::{read, rows};
-use crate::tables::columns_of;
+use crate::native::block::{Body, block};
+use crate::native::decode::{read, rows};
+use crate::schema::ddl::columns_of;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
@@ -243,7 +243,7 @@ fn sorted(rows: &RecordBatch) -> Vec<String> {
     let schema = rows.schema();
     let mut order: Vec<usize> = (0..rows.num_columns()).collect();
     order.sort_by_key(|at| schema.field(*at).name());
-    crate::reading::shown(&rows.project(&order).unwrap())
+    crate::native::decode::shown(&rows.project(&order).unwrap())
 }
 
 #[test]

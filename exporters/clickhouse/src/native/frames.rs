@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use arrow::array::{StringViewArray, StringViewBuilder};
 
-    use crate::reading::Reading;
+    use crate::native::decode::Reading;
 
     /// Bytes that compress a little, from a fixed sequence.
     fn bytes(count: usize) -> Vec<u8> {

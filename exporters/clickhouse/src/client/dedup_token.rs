@@ -16,7 +16,7 @@ use arrow::array::{Array, RecordBatch};
 use foldhash::quality::FixedState;
 use weir_pdata::EventBatch;
 
-use crate::block::Body;
+use crate::native::block::Body;
 
 /// The token of an insert of `body`, converted from `batches`, into `table`.
 pub(crate) fn token(table: &str, batches: &[EventBatch], body: &Body) -> String {
@@ -69,10 +69,10 @@ mod tests {
     use std::sync::Arc;
     use weir_pdata::{Ack, Origin, Signal};
 
-    use crate::block::block;
-    use crate::columns::TableColumns;
-    use crate::insert_rows::convert;
-    use crate::piece::Scratch;
+    use crate::convert::convert;
+    use crate::native::block::block;
+    use crate::native::encoded_rows::Scratch;
+    use crate::schema::columns::TableColumns;
 
     fn batch(positions: std::ops::Range<i64>, texts: &[&str]) -> EventBatch {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; texts.len()]));

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::frames::Frames;
-use crate::words::{Packed, Words};
+use crate::native::dictionary::{Packed, Words};
+use crate::native::frames::Frames;
 
 /// About as many columns have values.
 const LIKELY: usize = 24;

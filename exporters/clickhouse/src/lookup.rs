@@ -16,9 +16,9 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema::{OFFSET, SOURCE};
 use weir_pdata::{EventBatch, Signal};
 
-use crate::columns::{Kind, TableColumns};
-use crate::source::{Cell, Source};
-use crate::tables::{literal, quoted};
+use crate::convert::cell::{Cell, Source};
+use crate::schema::columns::{Kind, TableColumns};
+use crate::schema::ddl::{literal, quoted};
 
 /// Between the parts of a key, and between the entries of a map.
 const SEPARATORS: [char; 3] = ['\u{1f}', '\u{1e}', '\u{1d}'];

@@ -11,9 +11,9 @@ use arrow::array::BinaryViewArray;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::text::TextColumn;
 
-use crate::frames::Frames;
-use crate::piece::Writer;
-use crate::words::Words;
+use crate::native::dictionary::Words;
+use crate::native::encoded_rows::Writer;
+use crate::native::frames::Frames;
 
 /// The type of a map of texts.
 pub(crate) const TEXT_MAP: &str = "Map(LowCardinality(String), String)";

@@ -2,7 +2,7 @@
 //!
 //! A block is the number of its columns, the number of its rows, and for each column its name, its type and its values. Numbers of fixed
 //! size are little endian; a text has its length before it; a nullable column has a byte a row that is 1 for NULL before its values; lists
-//! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is in [`words`](crate::words).
+//! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is in [`words`](crate::native::dictionary).
 //! See "Native" among the formats in ClickHouse's documentation. The server casts a column whose type is not the table's.
 //!
 //! An insert has one block, whatever it is made of: the server would not recognise it when it comes again in other blocks.
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frames::Frames;
-use crate::piece::{Missing, Part, Piece, PieceColumn, Scratch};
-use crate::words::{LOW_CARDINALITY, Words};
+use crate::native::dictionary::{LOW_CARDINALITY, Words};
+use crate::native::encoded_rows::{Missing, Part, Piece, PieceColumn, Scratch};
+use crate::native::frames::Frames;
 
 /// What is sent together.
 const SEND: usize = 256 << 10;

@@ -4,7 +4,7 @@
 //! * A text that is no element of an `Enum` or too long for a `FixedString` is seen here.
 //! * The server is asked in one question, with the columns that matter: which rows violate the constraint; for which rows an expression
 //!   of the table fails that has a [lenient] form.
-//! * Groups of rows are tried without being stored: see [`probe`](crate::probe).
+//! * Groups of rows are tried without being stored: see [`probe`](crate::bad_rows::probe).
 //!
 //! When none of them tells anything the helper tries halves, which are stored.
 
@@ -14,17 +14,17 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use weir_pdata::Signal;
 
-use crate::block::{Body, block_of};
-use crate::columns::TableColumns;
-use crate::failure::Failure;
-use crate::insert_rows::convert;
-use crate::lenient::{Lenient, lenient};
-use crate::piece::Room;
-use crate::probe::Probe;
-use crate::reading::read;
-use crate::server::{Described, Server};
-use crate::source::{Cell, Source};
-use crate::tables::{literal, quoted};
+use crate::bad_rows::lenient::{Lenient, lenient};
+use crate::bad_rows::probe::Probe;
+use crate::client::failure::Failure;
+use crate::client::server::{Described, Server};
+use crate::convert::cell::{Cell, Source};
+use crate::convert::convert;
+use crate::native::block::{Body, block_of};
+use crate::native::decode::read;
+use crate::native::encoded_rows::Room;
+use crate::schema::columns::TableColumns;
+use crate::schema::ddl::{literal, quoted};
 
 /// The longest statement that asks which rows violate a constraint.
 const MAX_STATEMENT: usize = 16 << 20;

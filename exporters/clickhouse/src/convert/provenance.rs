@@ -10,7 +10,7 @@ use arrow::datatypes::{Field, Int32Type, Int64Type};
 use weir_pdata::schema::{ARRIVAL, OFFSET, SOURCE};
 use weir_pdata::{EventBatch, Signal};
 
-use crate::columns::TableColumns;
+use crate::schema::columns::TableColumns;
 
 /// The signals whose tables say where rows came from. Others are derived from the rows of many lanes.
 pub(crate) const LOCATED: [Signal; 2] = [Signal::Traces, Signal::Logs];
@@ -98,7 +98,7 @@ mod tests {
         let rows =
             located(&batch(Signal::Traces, Some(exact())), &table(&["service", SOURCE, OFFSET])).unwrap();
         assert_eq!(names(&rows), ["service", SOURCE, OFFSET]);
-        let source = crate::source::Source::new(rows.column(1));
+        let source = crate::convert::cell::Source::new(rows.column(1));
         assert_eq!(source.cell(2).to_string(), "c/g/t/0/main/clickhouse");
         assert_eq!(rows.column(2).as_primitive::<Int64Type>().values().as_ref(), [5, 5, 7]);
         // What was read back of a block has them already.

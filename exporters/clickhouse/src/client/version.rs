@@ -42,7 +42,7 @@ struct Answer {
 impl Facts {
     /// The question, about these settings.
     pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
-        let names: Vec<String> = settings.map(crate::tables::literal).collect();
+        let names: Vec<String> = settings.map(crate::schema::ddl::literal).collect();
         format!(
             "SELECT version() AS version, groupArray(name) AS settings FROM system.settings WHERE name IN ({})",
             names.join(", ")

@@ -3,7 +3,7 @@
 //! * Text columns are not Nullable: no value is the empty text. Nullable are only measures and alarm values, where
 //!   NULL and 0 mean different things.
 //! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
-//!   (see [`value_column`](crate::value_column)): unclamped they would land in arbitrary partitions.
+//!   (see [`value_column`](crate::convert::value_column)): unclamped they would land in arbitrary partitions.
 //! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service` and
 //!   `operation` have columns, the others are in `labels`.
 
@@ -166,7 +166,7 @@ const ALARMS: Layout = Layout {
 };
 
 /// How many parts a table remembers to recognise a repeated insert, which makes one for each day that it has rows of. What is
-/// repeated after more than a few minutes is [looked for](crate::repeat); until then this has to last.
+/// repeated after more than a few minutes is [looked for](crate::lookup); until then this has to last.
 const REMEMBERED_PARTS: u32 = 100_000;
 
 /// The statement that creates the table of a signal; `None` for signals without one. Rows older than
@@ -232,14 +232,14 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// The columns of a created table, as the server would describe them.
 #[cfg(test)]
-pub(crate) fn columns_of(signal: Signal) -> crate::columns::TableColumns {
+pub(crate) fn columns_of(signal: Signal) -> crate::schema::columns::TableColumns {
     let sql = create_table(signal, "d", "t", 0).unwrap();
     let lines =
         sql.lines().filter_map(|line| line.strip_prefix("    `")?.split_once("` ")).map(|(name, kind)| {
             let kind = kind.trim_end_matches(',').split(" CODEC").next().unwrap();
             serde_json::json!({"name": name, "type": kind}).to_string()
         });
-    crate::columns::TableColumns::parse(lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
+    crate::schema::columns::TableColumns::parse(lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
 }
 
 #[cfg(test)]
@@ -279,7 +279,7 @@ mod tests {
     fn the_exporter_can_write_every_column_it_creates() {
         for signal in SIGNALS {
             for column in columns_of(signal).0 {
-                assert_ne!(column.kind, crate::columns::Kind::Unknown, "{signal}: {}", column.name);
+                assert_ne!(column.kind, crate::schema::columns::Kind::Unknown, "{signal}: {}", column.name);
             }
         }
     }

@@ -17,15 +17,15 @@ use arrow::compute::take_record_batch;
 use tokio::task::JoinSet;
 use weir_pdata::Signal;
 
-use crate::at_fault::Refused;
-use crate::block::{Body, block_of};
-use crate::columns::TableColumns;
-use crate::failure::Failure;
-use crate::insert_rows::convert;
-use crate::piece::Room;
-use crate::server::{Described, Server};
-use crate::source::Source;
-use crate::tables::quoted;
+use crate::bad_rows::refused::Refused;
+use crate::client::failure::Failure;
+use crate::client::server::{Described, Server};
+use crate::convert::cell::Source;
+use crate::convert::convert;
+use crate::native::block::{Body, block_of};
+use crate::native::encoded_rows::Room;
+use crate::schema::columns::TableColumns;
+use crate::schema::ddl::quoted;
 
 /// Rows that are tried together at first. With one bad row in ten about a half of the groups of so many pass.
 const GROUP: usize = 8;

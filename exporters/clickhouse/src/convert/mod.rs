@@ -14,6 +14,13 @@
 //! So do values that do not fit their column, as text under the column's name. Without a map they are counted.
 //! A column that is NULL in every row is left out: the table's default applies.
 
+pub(crate) mod cell;
+mod map_column;
+mod nested_column;
+pub(crate) mod own_columns;
+pub(crate) mod provenance;
+mod value_column;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,13 +31,13 @@ use weir_pdata::attributes::{AttributeColumn, without_copies};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
-use crate::columns::{Column, Kind, TableColumns};
-use crate::frames::Frames;
-use crate::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
-use crate::nested_column::{is_list_of_structures, write_links, write_span_events};
-use crate::piece::{Missing, Piece, Scratch, Writer};
-use crate::source::{Cell, Source};
-use crate::value_column::{self, Misfit, Part};
+use crate::convert::cell::{Cell, Source};
+use crate::convert::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
+use crate::convert::nested_column::{is_list_of_structures, write_links, write_span_events};
+use crate::convert::value_column::{Misfit, Part};
+use crate::native::encoded_rows::{Missing, Piece, Scratch, Writer};
+use crate::native::frames::Frames;
+use crate::schema::columns::{Column, Kind, TableColumns};
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
@@ -483,5 +490,4 @@ fn value<'a>(sources: &[Option<Source<'a>>], batch: usize, row: usize) -> Cell<'
 }
 
 #[cfg(test)]
-#[path = "insert_rows_tests.rs"]
 mod tests;

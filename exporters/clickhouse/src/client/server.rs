@@ -15,15 +15,15 @@ use serde::Deserialize;
 use weir_http::Connection;
 use weir_pdata::Signal;
 
-use crate::answer::{Parts, add_field, read};
-use crate::block::Body;
-use crate::columns::TableColumns;
+use crate::client::answer::{Parts, add_field, read};
+use crate::client::connector::Connector;
+use crate::client::failure::{Failure, chain};
+use crate::client::version::Facts;
 use crate::config::{Compression, Config};
-use crate::connector::Connector;
-use crate::failure::{Failure, chain};
-use crate::tables::{create_table, literal, quoted};
-use crate::version::Facts;
-use crate::views::{Known, Target};
+use crate::native::block::Body;
+use crate::schema::columns::TableColumns;
+use crate::schema::ddl::{create_table, literal, quoted};
+use crate::schema::views::{Known, Target};
 
 /// A ClickHouse server, and the database that the tables are in.
 pub(crate) struct Server {
@@ -232,7 +232,7 @@ impl Server {
                         ));
                     }
                     Some(Target::Own(engine, engine_full)) => {
-                        let own = crate::engine::Engine { engine, engine_full };
+                        let own = crate::schema::deduplication::Engine { engine, engine_full };
                         found.extend(own.keeps_repeats().map(|why| (format!("the view {shown}"), why)));
                     }
                     None => {}

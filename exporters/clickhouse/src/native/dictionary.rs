@@ -6,8 +6,8 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::frames::Frames;
-use crate::piece::Piece;
+use crate::native::encoded_rows::Piece;
+use crate::native::frames::Frames;
 
 /// The name of the type.
 pub(crate) const LOW_CARDINALITY: &str = "LowCardinality";
@@ -206,7 +206,7 @@ fn word<'a>(texts: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
 mod tests {
     use super::*;
 
-    use crate::reading::Reading;
+    use crate::native::decode::Reading;
 
     #[test]
     fn numbers_are_as_wide_as_there_are_texts() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::tables::{LINKS_TYPE, SPAN_EVENTS_TYPE};
+use crate::schema::ddl::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 
 /// The columns of a table that an insert can name, in the table's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use clickhouse::error::Error;
 use hyper::StatusCode;
 use weir_component::ExportError;
 
-use crate::answer::{Refusal, code};
+use crate::client::answer::{Refusal, code};
 
 /// A request that failed.
 #[derive(Clone, Debug, thiserror::Error)]

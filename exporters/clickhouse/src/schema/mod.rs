@@ -1,0 +1,6 @@
+//! The tables: how they are created, which columns they have, and whether they remember inserts.
+
+pub(crate) mod columns;
+pub(crate) mod ddl;
+pub(crate) mod deduplication;
+pub(crate) mod views;
