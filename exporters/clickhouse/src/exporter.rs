@@ -13,18 +13,19 @@ use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
 use weir_http::Connection;
 use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
 
-use crate::bad_rows::refused::Refused;
+use crate::bad_rows::Refused;
 use crate::client::dedup_token::token;
 use crate::client::failure::Failure;
 use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config};
 use crate::convert::own_columns::with_own_columns;
 use crate::convert::provenance::{LOCATED, located};
-use crate::convert::{InsertRows, NothingInCommon, convert};
+use crate::convert::{InsertRows, NoMatchingColumn, convert};
 use crate::lookup::question;
 use crate::native::block::{Body, block};
 use crate::native::decode::read;
-use crate::native::encoded_rows::{Piece, Room};
+use crate::native::encoded_rows::EncodedRows;
+use crate::native::scratch::ScratchPool;
 use crate::schema::columns::TableColumns;
 use crate::schema::ddl::SIGNALS;
 
@@ -59,30 +60,30 @@ const FOUND: Metric = Metric {
 pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND];
 
 /// Rows from which on a batch is prepared: each has frames and words of its own for every column.
-const WORTH: usize = 512;
+const MIN_PREPARED_ROWS: usize = 512;
 /// The signals whose batches are.
 const PREPARED: [Signal; 2] = LOCATED;
 
 /// How old windows and alarms are, in milliseconds, when they may have been stored longer ago than a table remembers. They are not
 /// stored before they are over.
-const OLD_MS: i64 = 120_000;
+const FORGOTTEN_AFTER_MS: i64 = 120_000;
 
-/// How often the columns of a table that is written to are looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often the columns of a table that is written to are asked for again.
+const REFRESH_SCHEMA: Duration = Duration::from_secs(5);
 
 /// How long the start waits for the server.
-const QUICK_LOOK: Duration = Duration::from_secs(2);
+const START_WAIT: Duration = Duration::from_secs(2);
 /// Rows that were refused are told apart for this part of an export's `timeout`: what is not found then is found next time.
 const BUDGET: u32 = 4;
 /// Rows that are found sooner by trying than by asking.
-const FEW: usize = 4;
+const MAX_ROWS_TRIED_FIRST: usize = 4;
 /// How long the first look at the server may take.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// Inserts batches into the tables of one database.
 pub(crate) struct ClickHouseExporter {
     server: Arc<Server>,
-    room: Room,
+    scratch_pool: ScratchPool,
     tables: [Table; SIGNALS.len()],
     endpoint: String,
     create_schema: bool,
@@ -94,7 +95,7 @@ pub(crate) struct ClickHouseExporter {
     refused_by_views: prometheus_client::metrics::counter::Counter,
     found: prometheus_client::metrics::counter::Counter,
     log: LogLimit,
-    first_look: Mutex<Option<JoinHandle<()>>>,
+    first_contact: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Table {
@@ -103,13 +104,13 @@ struct Table {
     /// Its columns, once they are known. Forgotten when the server says that they are not these.
     columns: RwLock<Option<Arc<TableColumns>>>,
     /// When they were last asked for.
-    asking: tokio::sync::Mutex<Option<Instant>>,
+    refreshed: tokio::sync::Mutex<Option<Instant>>,
     /// Told that it keeps repeats.
-    warned: LogLimit,
+    repeats_log: LogLimit,
     /// Told that a view refuses rows.
-    refused: LogLimit,
+    views_log: LogLimit,
     /// Told that what is repeated late is not found in it.
-    blind: LogLimit,
+    lookup_log: LogLimit,
 }
 
 impl Table {
@@ -128,7 +129,7 @@ impl Table {
 }
 
 /// What of an insert is not in its table.
-enum Missing {
+enum Unstored {
     All,
     /// This block.
     Some(Body),
@@ -136,7 +137,7 @@ enum Missing {
 }
 
 /// A batch as a part of a block.
-struct Ready {
+struct PreparedRows {
     /// The columns of the table that it was made for.
     columns: Arc<TableColumns>,
     rows: Arc<InsertRows>,
@@ -154,16 +155,16 @@ impl ClickHouseExporter {
                 Signal::Alarms => names.alarms.clone(),
             },
             columns: RwLock::default(),
-            asking: tokio::sync::Mutex::default(),
-            warned: LogLimit::every_ms(600_000),
-            refused: LogLimit::every_ms(10_000),
-            blind: LogLimit::every_ms(600_000),
+            refreshed: tokio::sync::Mutex::default(),
+            repeats_log: LogLimit::every_ms(600_000),
+            views_log: LogLimit::every_ms(10_000),
+            lookup_log: LogLimit::every_ms(600_000),
         });
         let id = context.id.to_string();
         let budget = config.helper().timeout.get() / BUDGET;
         ClickHouseExporter {
             budget,
-            room: Room::new(config.compression == Compression::Lz4),
+            scratch_pool: ScratchPool::new(config.compression == Compression::Lz4),
             server: Arc::new(Server::new(&config, connection)),
             tables,
             endpoint: config.endpoint,
@@ -174,21 +175,21 @@ impl ClickHouseExporter {
             found: context.telemetry.counter(&FOUND, &[&id]),
             context,
             log: LogLimit::every_ms(10_000),
-            first_look: Mutex::new(None),
+            first_contact: Mutex::new(None),
         }
     }
 
-    /// The columns of a table; creates it first where that is wanted and needed. Those that are known are looked at again now and
-    /// then: others may have been added.
-    async fn columns(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
+    /// The columns of a table. Creates the table when it does not exist and that is configured. Columns that are known are asked for again
+    /// from time to time, since others may have been added.
+    async fn refresh_schema(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
         // Of several exports one asks, the others wait for its answer.
-        let mut looked = table.asking.lock().await;
+        let mut refreshed = table.refreshed.lock().await;
         let now = Instant::now();
         if let Some(columns) = table.known() {
-            if looked.is_some_and(|at| now.duration_since(at) < LOOK_AGAIN) {
+            if refreshed.is_some_and(|at| now.duration_since(at) < REFRESH_SCHEMA) {
                 return Ok(columns);
             }
-            *looked = Some(now);
+            *refreshed = Some(now);
             return Ok(match self.server.columns(&table.name).await {
                 Ok(new) if new != *columns => {
                     let (exporter, table_name) = (&self.context.id, &table.name);
@@ -199,7 +200,7 @@ impl ClickHouseExporter {
                 _ => columns,
             });
         }
-        *looked = Some(now);
+        *refreshed = Some(now);
         let described = match self.server.columns(&table.name).await {
             Err(failure) if failure.is_missing_table() && self.create_schema => {
                 self.server.create(table.signal, &table.name).await?;
@@ -216,7 +217,7 @@ impl ClickHouseExporter {
         // Not being allowed to look is no reason not to insert.
         let keeping = self.server.keeps_repeats(&table.name).await.unwrap_or_default();
         if !keeping.is_empty()
-            && let Some(more) = table.warned.allow(self.context.clock.now_ms())
+            && let Some(more) = table.repeats_log.allow(self.context.clock.now_ms())
         {
             let exporter = &self.context.id;
             for (table, why) in keeping {
@@ -230,22 +231,23 @@ impl ClickHouseExporter {
     }
 
     async fn insert(&self, table: &Table, batches: &[EventBatch]) -> Result<(), ExportError> {
-        let mut looked_again = false;
+        let mut schema_refreshed = false;
         let mut by_view: Option<Failure> = None;
         // Of an insert that was made in part.
         let mut left: Option<Body> = None;
         let mut queued = self.server.queues();
         loop {
-            let columns = self.columns(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
+            let columns =
+                self.refresh_schema(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
             let rows = self.rows(table, batches, &columns)?;
-            let pieces: Vec<&Piece> = rows.iter().map(|rows| &rows.piece).collect();
-            let mut body = self.room.with(|scratch| block(&pieces, scratch));
+            let encoded: Vec<&EncodedRows> = rows.iter().map(|rows| &rows.encoded).collect();
+            let mut body = self.scratch_pool.with(|scratch| block(&encoded, scratch));
             // What a view has refused is in the table now, and goes again as it went.
-            if by_view.is_none() && self.may_be_old(batches) {
-                left = match self.missing(table, batches, &columns, &body).await? {
-                    Missing::All => None,
-                    Missing::Some(part) => Some(part),
-                    Missing::Nothing => return Ok(()),
+            if by_view.is_none() && self.may_be_forgotten(batches) {
+                left = match self.unstored(table, batches, &columns, &body).await? {
+                    Unstored::All => None,
+                    Unstored::Some(part) => Some(part),
+                    Unstored::Nothing => return Ok(()),
                 };
             }
             let in_part = left.is_some();
@@ -255,7 +257,7 @@ impl ClickHouseExporter {
             let until = batches.iter().filter_map(|batch| batch.origin.owned_until).min();
             let mode = InsertMode { views, queued, until };
             let Err(failure) = self.server.insert(&table.name, &token, &body, mode).await else {
-                self.account(table, &rows);
+                self.count_moved(table, &rows);
                 if let Some(failure) = by_view {
                     self.refused_by_view(table, batches, &token, &failure);
                 }
@@ -275,12 +277,12 @@ impl ClickHouseExporter {
             }
             if failure.asks_for_columns() {
                 table.forget();
-                if !(looked_again || in_part && by_view.is_some()) {
-                    looked_again = true;
+                if !(schema_refreshed || in_part && by_view.is_some()) {
+                    schema_refreshed = true;
                     continue;
                 }
             }
-            let compressed = self.room.compresses();
+            let compressed = self.scratch_pool.compresses();
             let refused = Refused {
                 signal: table.signal,
                 table: &table.name,
@@ -289,18 +291,18 @@ impl ClickHouseExporter {
                 compressed,
                 budget: self.budget,
             };
-            let few = rows.iter().map(|rows| rows.piece.rows).sum::<usize>() <= FEW;
+            let few = rows.iter().map(|rows| rows.encoded.count).sum::<usize>() <= MAX_ROWS_TRIED_FIRST;
             // Numbers of rows of a part would be of others.
-            let at_fault =
-                if few || in_part { Vec::new() } else { refused.rows(&self.server, &failure).await };
-            return Err(failure.of_insert(&table.name, at_fault));
+            let bad_rows =
+                if few || in_part { Vec::new() } else { refused.bad_rows(&self.server, &failure).await };
+            return Err(failure.of_insert(&table.name, bad_rows));
         }
     }
 
     /// Counts rows that a view goes without, and says so.
     fn refused_by_view(&self, table: &Table, batches: &[EventBatch], token: &str, failure: &Failure) {
         self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
-        if let Some(more) = table.refused.allow(self.context.clock.now_ms()) {
+        if let Some(more) = table.views_log.allow(self.context.clock.now_ms()) {
             let (exporter, table, view) = (&self.context.id, &table.name, failure.view());
             tracing::error!(
                 %exporter, table, view, token, %failure, more,
@@ -311,7 +313,7 @@ impl ClickHouseExporter {
     }
 
     /// Whether these may have been stored longer ago than the table remembers.
-    fn may_be_old(&self, batches: &[EventBatch]) -> bool {
+    fn may_be_forgotten(&self, batches: &[EventBatch]) -> bool {
         let Some(first) = batches.first().filter(|batch| batch.origin.identity.is_some()) else {
             return false;
         };
@@ -322,7 +324,7 @@ impl ClickHouseExporter {
                 return batches.iter().any(|batch| batch.origin.repeated);
             }
         };
-        let old = self.context.clock.now_ms().saturating_sub(OLD_MS).saturating_mul(1_000_000);
+        let old = self.context.clock.now_ms().saturating_sub(FORGOTTEN_AFTER_MS).saturating_mul(1_000_000);
         let begun = |batch: &EventBatch| {
             let ends =
                 batch.as_columns()?.column_by_name(ended)?.as_primitive_opt::<TimestampNanosecondType>()?;
@@ -332,35 +334,35 @@ impl ClickHouseExporter {
     }
 
     /// What of an insert is not in the table.
-    async fn missing(
+    async fn unstored(
         &self,
         table: &Table,
         batches: &[EventBatch],
         columns: &TableColumns,
         body: &Body,
-    ) -> Result<Missing, ExportError> {
+    ) -> Result<Unstored, ExportError> {
         let failed = |failure: Failure| failure.of_preparation(&table.name);
         let broken = |error: String| {
             failed(Failure::other(format!("what it has of an earlier try is not understood: {error}")))
         };
-        let rows = read(body, self.room.compresses()).map_err(|error| broken(error.to_string()))?;
+        let rows = read(body, self.scratch_pool.compresses()).map_err(|error| broken(error.to_string()))?;
         let full_name = self.server.table(&table.name);
         let Some(question) = question(&full_name, columns, batches, &rows) else {
-            self.tell_blind(table, "it has no columns to find them by");
-            return Ok(Missing::All);
+            self.warn_not_searchable(table, "it has no columns to find them by");
+            return Ok(Unstored::All);
         };
         let answer = match self.server.ask(&question.sql).await {
             Ok(answer) => answer,
             Err(failure) if failure.is_forbidden() => {
-                self.tell_blind(table, &failure.to_string());
-                return Ok(Missing::All);
+                self.warn_not_searchable(table, &failure.to_string());
+                return Ok(Unstored::All);
             }
             Err(failure) => return Err(failed(failure)),
         };
         let missing = question.missing(&answer).map_err(|error| broken(error.to_string()))?;
         let there = rows.num_rows().saturating_sub(missing.true_count());
         if there == 0 {
-            return Ok(Missing::All);
+            return Ok(Unstored::All);
         }
         self.found.inc_by(there as u64);
         tracing::info!(
@@ -368,7 +370,7 @@ impl ClickHouseExporter {
             "rows of an insert that may have been made before are in the table already"
         );
         if missing.true_count() == 0 {
-            return Ok(Missing::Nothing);
+            return Ok(Unstored::Nothing);
         }
         // Of each batch its own rows: they are in the insert in the order of the batches.
         let (mut left, mut begin) = (Vec::with_capacity(batches.len()), 0);
@@ -380,15 +382,15 @@ impl ClickHouseExporter {
             let rows = filter_record_batch(columns, &of_batch).map_err(|error| broken(error.to_string()))?;
             left.push(batch.with_columns(rows));
         }
-        Ok(match self.together(table, &left, columns)? {
-            Some(rows) => Missing::Some(self.room.with(|scratch| block(&[&rows.piece], scratch))),
-            None => Missing::Nothing,
+        Ok(match self.convert_batches(table, &left, columns)? {
+            Some(rows) => Unstored::Some(self.scratch_pool.with(|scratch| block(&[&rows.encoded], scratch))),
+            None => Unstored::Nothing,
         })
     }
 
     /// Says that rows that are repeated late may be there twice.
-    fn tell_blind(&self, table: &Table, why: &str) {
-        if let Some(more) = table.blind.allow(self.context.clock.now_ms()) {
+    fn warn_not_searchable(&self, table: &Table, why: &str) {
+        if let Some(more) = table.lookup_log.allow(self.context.clock.now_ms()) {
             tracing::warn!(
                 exporter = %self.context.id, table = table.name, why, more,
                 "rows that were perhaps stored some time ago cannot be looked for in the table: when it has forgotten them they are \
@@ -407,23 +409,23 @@ impl ClickHouseExporter {
         let (mut all, mut others) = (Vec::new(), Vec::new());
         for batch in batches {
             let ready = match &batch.payload {
-                Payload::Prepared(prepared) => prepared.content::<Ready>(),
+                Payload::Prepared(prepared) => prepared.content::<PreparedRows>(),
                 _ => None,
             };
             if let Some(ready) = ready.filter(|ready| ready.columns == *columns) {
-                all.extend(self.together(table, &others, columns)?);
+                all.extend(self.convert_batches(table, &others, columns)?);
                 others.clear();
                 all.push(Arc::clone(&ready.rows));
             } else {
                 others.push(self.restore(batch).map_err(ExportError::permanent)?);
             }
         }
-        all.extend(self.together(table, &others, columns)?);
+        all.extend(self.convert_batches(table, &others, columns)?);
         Ok(all)
     }
 
     /// The rows of batches with columns, if they have any.
-    fn together(
+    fn convert_batches(
         &self,
         table: &Table,
         batches: &[EventBatch],
@@ -431,16 +433,16 @@ impl ClickHouseExporter {
     ) -> Result<Option<Arc<InsertRows>>, ExportError> {
         let mut rows = Vec::with_capacity(batches.len());
         for batch in batches {
-            let placed = placed(batch, columns);
-            rows.push(placed.ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
+            let rows_of_batch = with_table_columns(batch, columns);
+            rows.push(rows_of_batch.ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
         }
         rows.retain(|rows| rows.num_rows() > 0);
         if rows.is_empty() {
             return Ok(None);
         }
         let rows: Vec<&RecordBatch> = rows.iter().collect();
-        let converted = self.room.with(|scratch| convert(table.signal, &rows, columns, scratch));
-        let failed = |error: NothingInCommon| Failure::other(error.to_string()).of_preparation(&table.name);
+        let converted = self.scratch_pool.with(|scratch| convert(table.signal, &rows, columns, scratch));
+        let failed = |error: NoMatchingColumn| Failure::other(error.to_string()).of_preparation(&table.name);
         Ok(Some(Arc::new(converted.map_err(failed)?)))
     }
 
@@ -450,7 +452,7 @@ impl ClickHouseExporter {
     }
 
     /// Counts what was put elsewhere, and says so.
-    fn account(&self, table: &Table, rows: &[Arc<InsertRows>]) {
+    fn count_moved(&self, table: &Table, rows: &[Arc<InsertRows>]) {
         let moved: u64 = rows.iter().map(|rows| rows.moved).sum();
         let unplaced: u64 = rows.iter().map(|rows| rows.unplaced).sum();
         self.moved.inc_by(moved);
@@ -484,7 +486,7 @@ impl ClickHouseExporter {
 }
 
 /// The columns of a batch, with those that the table has beside: for single attributes, and for where the rows came from.
-fn placed(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
+fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
     Some(with_own_columns(batch.signal, located(batch, columns)?, columns))
 }
 
@@ -501,25 +503,25 @@ impl Exporter for ClickHouseExporter {
     /// Part of a block, when the batch is large enough and the table is known.
     fn prepare(&self, batch: EventBatch) -> EventBatch {
         let table = self.table(batch.signal).filter(|table| PREPARED.contains(&table.signal));
-        let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= WORTH) else {
+        let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= MIN_PREPARED_ROWS) else {
             return batch;
         };
-        let Some(rows) = placed(&batch, &columns) else { return batch };
-        match self.room.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
+        let Some(rows) = with_table_columns(&batch, &columns) else { return batch };
+        match self.scratch_pool.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
             Ok(rows) => {
-                let (count, bytes) = (batch.len(), rows.piece.memory());
-                batch.prepared(Prepared::new(Ready { columns, rows: Arc::new(rows) }, count, bytes))
+                let (count, bytes) = (batch.len(), rows.encoded.memory());
+                batch.prepared(Prepared::new(PreparedRows { columns, rows: Arc::new(rows) }, count, bytes))
             }
             // The export says so.
-            Err(NothingInCommon) => batch,
+            Err(NoMatchingColumn) => batch,
         }
     }
 
     fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
         let Payload::Prepared(prepared) = &batch.payload else { return Ok(batch.clone()) };
-        let ready = prepared.content::<Ready>().ok_or("another exporter has prepared it")?;
-        let body = self.room.with(|scratch| block(&[&ready.rows.piece], scratch));
-        let rows = read(&body, self.room.compresses()).map_err(|error| error.to_string())?;
+        let ready = prepared.content::<PreparedRows>().ok_or("another exporter has prepared it")?;
+        let body = self.scratch_pool.with(|scratch| block(&[&ready.rows.encoded], scratch));
+        let rows = read(&body, self.scratch_pool.compresses()).map_err(|error| error.to_string())?;
         Ok(batch.clone().with_columns(rows))
     }
 
@@ -532,19 +534,19 @@ impl Exporter for ClickHouseExporter {
     /// before the first batch comes.
     async fn start(&self) -> Result<(), StartError> {
         let server = self.server.clone();
-        if let Ok(Ok(facts)) = tokio::time::timeout(QUICK_LOOK, server.facts()).await {
+        if let Ok(Ok(info)) = tokio::time::timeout(START_WAIT, server.info()).await {
             let refused = |why| StartError(format!("{}: {why}", self.endpoint));
-            return server.refusal(&facts).map_or(Ok(()), |why| Err(refused(why)));
+            return server.refusal(&info).map_or(Ok(()), |why| Err(refused(why)));
         }
         let (exporter, endpoint) = (self.context.id.to_string(), self.endpoint.clone());
         let look = tokio::spawn(async move {
-            let reason = match tokio::time::timeout(FIRST_LOOK, server.facts()).await {
-                Ok(Ok(facts)) => match server.refusal(&facts) {
+            let reason = match tokio::time::timeout(FIRST_CONTACT, server.info()).await {
+                Ok(Ok(info)) => match server.refusal(&info) {
                     Some(why) => why,
                     None => return,
                 },
                 Ok(Err(failure)) => failure.to_string(),
-                Err(_) => format!("no answer within {FIRST_LOOK:?}"),
+                Err(_) => format!("no answer within {FIRST_CONTACT:?}"),
             };
             tracing::warn!(
                 exporter,
@@ -553,7 +555,7 @@ impl Exporter for ClickHouseExporter {
                 "ClickHouse cannot be used yet: events wait and are tried again"
             );
         });
-        *self.first_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        *self.first_contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
         Ok(())
     }
 
@@ -566,7 +568,7 @@ impl Exporter for ClickHouseExporter {
     }
 
     async fn stop(&self) {
-        if let Some(look) = self.first_look.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(look) = self.first_contact.lock().unwrap_or_else(PoisonError::into_inner).take() {
             look.abort();
         }
     }

@@ -16,7 +16,7 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema::{OFFSET, SOURCE};
 use weir_pdata::{EventBatch, Signal};
 
-use crate::convert::cell::{Cell, Source};
+use crate::convert::cell::{Cell, ColumnReader};
 use crate::schema::columns::{Kind, TableColumns};
 use crate::schema::ddl::{literal, quoted};
 
@@ -161,7 +161,7 @@ fn positions(batches: &[EventBatch]) -> Range<i64> {
 /// A condition that all rows meet.
 fn bound(name: &str, columns: &TableColumns, rows: &RecordBatch) -> Option<String> {
     let kind = columns.find(name)?.kind;
-    let source = Source::new(rows.column_by_name(name)?);
+    let source = ColumnReader::new(rows.column_by_name(name)?);
     let cells = (0..rows.num_rows()).map(|row| source.cell(row));
     match kind {
         Kind::Text => {
@@ -207,7 +207,7 @@ fn row_keys(parts: &[(&str, Kind, &ArrayRef)], rows: usize) -> Vec<String> {
     let [separator, between, after] = SEPARATORS;
     let mut keys = vec![String::new(); rows];
     for (at, (_, kind, array)) in parts.iter().enumerate() {
-        let source = Source::new(array);
+        let source = ColumnReader::new(array);
         let lists = AttributeColumn::new(array);
         for (row, key) in keys.iter_mut().enumerate() {
             if at > 0 {

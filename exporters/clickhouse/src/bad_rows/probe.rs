@@ -17,13 +17,13 @@ use arrow::compute::take_record_batch;
 use tokio::task::JoinSet;
 use weir_pdata::Signal;
 
-use crate::bad_rows::refused::Refused;
+use crate::bad_rows::Refused;
 use crate::client::failure::Failure;
 use crate::client::server::{Described, Server};
-use crate::convert::cell::Source;
+use crate::convert::cell::ColumnReader;
 use crate::convert::convert;
 use crate::native::block::{Body, block_of};
-use crate::native::encoded_rows::Room;
+use crate::native::scratch::ScratchPool;
 use crate::schema::columns::TableColumns;
 use crate::schema::ddl::quoted;
 
@@ -37,7 +37,7 @@ const SAMPLE: usize = 12;
 /// Rows, and the columns of the table that decide whether they fail.
 pub(crate) struct Probe {
     server: Arc<Server>,
-    room: Room,
+    scratch_pool: ScratchPool,
     signal: Signal,
     /// The columns as an argument of `null`.
     structure: String,
@@ -95,7 +95,7 @@ impl Probe {
         let rows = rows.project(&sent).ok()?;
         Some(Probe {
             server: Arc::clone(server),
-            room: Room::new(refused.compressed),
+            scratch_pool: ScratchPool::new(refused.compressed),
             signal: refused.signal,
             structure: structure.join(", "),
             columns,
@@ -159,8 +159,8 @@ impl Probe {
     /// Adds those of these rows that fail. An error: it is not known, or the time is over.
     async fn halve(&self, rows: &[usize], failing: &mut Vec<usize>) -> Result<(), Failure> {
         // The next one last.
-        let mut todo = vec![Part { rows: 0..rows.len(), fails: false, is_first_half: false }];
-        while let Some(Part { rows: part, fails, is_first_half }) = todo.pop() {
+        let mut todo = vec![Candidates { rows: 0..rows.len(), fails: false, is_first_half: false }];
+        while let Some(Candidates { rows: part, fails, is_first_half }) = todo.pop() {
             if !fails && self.passes(&rows[part.clone()]).await? {
                 if let Some(second_half) = todo.last_mut().filter(|_| is_first_half) {
                     second_half.fails = true;
@@ -172,8 +172,8 @@ impl Probe {
                 continue;
             }
             let middle = part.start + part.len() / 2;
-            todo.push(Part { rows: middle..part.end, fails: false, is_first_half: false });
-            todo.push(Part { rows: part.start..middle, fails: false, is_first_half: true });
+            todo.push(Candidates { rows: middle..part.end, fails: false, is_first_half: false });
+            todo.push(Candidates { rows: part.start..middle, fails: false, is_first_half: true });
         }
         Ok(())
     }
@@ -195,15 +195,15 @@ impl Probe {
         let numbers = rows.iter().map(|at| u32::try_from(self.equal[*at][0]).ok());
         let numbers = UInt32Array::from(numbers.collect::<Option<Vec<_>>>()?);
         let rows = take_record_batch(&self.rows, &numbers).ok()?;
-        self.room.with(|scratch| {
+        self.scratch_pool.with(|scratch| {
             let converted = convert(self.signal, &[&rows], &self.columns, scratch).ok()?;
-            Some(block_of(&[&converted.piece], |_| true, scratch))
+            Some(block_of(&[&converted.encoded], |_| true, scratch))
         })
     }
 }
 
 /// Rows to be tried, of a group.
-struct Part {
+struct Candidates {
     rows: Range<usize>,
     /// Whether it is known that one of them fails.
     fails: bool,
@@ -214,7 +214,7 @@ struct Part {
 /// The rows that are equal to each other, in the order of the first of them.
 fn equal_rows(rows: &RecordBatch) -> Vec<Vec<usize>> {
     use std::fmt::Write;
-    let sources: Vec<Source<'_>> = rows.columns().iter().map(Source::new).collect();
+    let sources: Vec<ColumnReader<'_>> = rows.columns().iter().map(ColumnReader::new).collect();
     let (mut equal, mut known): (Vec<Vec<usize>>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
     for row in 0..rows.num_rows() {
         let mut key = String::new();

@@ -29,13 +29,13 @@ pub(crate) struct Refusal {
     pub text: String,
 }
 
-/// The bytes of a request, in the pieces that they are in.
+/// The bytes of a request, in chunks.
 ///
 /// They are an error, which ends the connection, when the first is to leave after [`owned_until`](weir_pdata::Origin::owned_until). That
 /// is asked here, and not before, because a program may be stopped at any moment, and a connection may take its time. How long the rest
 /// takes depends on the network; it is not broken off.
-pub(crate) struct Parts {
-    parts: VecDeque<Bytes>,
+pub(crate) struct BodyChunks {
+    chunks: VecDeque<Bytes>,
     left: u64,
     until: Option<Instant>,
 }
@@ -45,15 +45,15 @@ pub(crate) struct Parts {
 #[error("it was to be sent so late that its lane may have another owner: asking first")]
 pub(crate) struct TooLate;
 
-impl Parts {
+impl BodyChunks {
     /// These bytes, to begin to leave before `until`.
-    pub fn new(parts: Vec<Bytes>, until: Option<Instant>) -> Parts {
-        let left = parts.iter().map(|part| part.len() as u64).sum();
-        Parts { parts: parts.into(), left, until }
+    pub fn new(chunks: Vec<Bytes>, until: Option<Instant>) -> BodyChunks {
+        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        BodyChunks { chunks: chunks.into(), left, until }
     }
 }
 
-impl Body for Parts {
+impl Body for BodyChunks {
     type Data = Bytes;
     type Error = TooLate;
 
@@ -64,13 +64,13 @@ impl Body for Parts {
         if self.until.take().is_some_and(|until| Instant::now() >= until) {
             return Poll::Ready(Some(Err(TooLate)));
         }
-        let next = self.parts.pop_front();
-        self.left -= next.as_ref().map_or(0, |part| part.len() as u64);
-        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
+        let next = self.chunks.pop_front();
+        self.left -= next.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(next.map(|chunk| Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.parts.is_empty()
+        self.chunks.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -169,13 +169,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_begun_to_leave_is_not_broken_off() {
-        let parts = || vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        let mut late = Parts::new(parts(), Some(Instant::now()));
+        let chunks = || vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let mut late = BodyChunks::new(chunks(), Some(Instant::now()));
         let next = std::future::poll_fn(|cx| Pin::new(&mut late).poll_frame(cx)).await;
         assert!(matches!(next, Some(Err(TooLate))));
         let until = Instant::now() + Duration::from_millis(20);
-        let mut slow = Parts::new(parts(), Some(until));
-        for part in parts() {
+        let mut slow = BodyChunks::new(chunks(), Some(until));
+        for part in chunks() {
             let next = std::future::poll_fn(|cx| Pin::new(&mut slow).poll_frame(cx)).await;
             assert_eq!(next.unwrap().unwrap().into_data().ok(), Some(part));
             while Instant::now() < until {

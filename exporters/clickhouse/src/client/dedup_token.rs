@@ -35,7 +35,7 @@ pub(crate) fn token(table: &str, batches: &[EventBatch], body: &Body) -> String 
                 hash_place(&mut hasher, columns);
             }
         }
-        body.parts.iter().for_each(|part| hasher.write(part));
+        body.chunks.iter().for_each(|part| hasher.write(part));
         hasher.finish()
     });
     format!("{first:016x}{second:016x}")
@@ -71,7 +71,7 @@ mod tests {
 
     use crate::convert::convert;
     use crate::native::block::block;
-    use crate::native::encoded_rows::Scratch;
+    use crate::native::scratch::Scratch;
     use crate::schema::columns::TableColumns;
 
     fn batch(positions: std::ops::Range<i64>, texts: &[&str]) -> EventBatch {
@@ -88,7 +88,7 @@ mod tests {
         let rows = batch.as_columns().unwrap();
         let mut scratch = Scratch::new(true);
         let converted = convert(Signal::Traces, &[rows], &table, &mut scratch).unwrap();
-        block(&[&converted.piece], &mut scratch)
+        block(&[&converted.encoded], &mut scratch)
     }
 
     fn token_of(batch: &EventBatch) -> String {

@@ -15,27 +15,27 @@ use serde::Deserialize;
 use weir_http::Connection;
 use weir_pdata::Signal;
 
-use crate::client::answer::{Parts, add_field, read};
+use crate::client::answer::{BodyChunks, add_field, read};
 use crate::client::connector::Connector;
 use crate::client::failure::{Failure, chain};
-use crate::client::version::Facts;
+use crate::client::version::ServerInfo;
 use crate::config::{Compression, Config};
 use crate::native::block::Body;
 use crate::schema::columns::TableColumns;
 use crate::schema::ddl::{create_table, literal, quoted};
-use crate::schema::views::{Known, Target};
+use crate::schema::views::{TableInfo, Target};
 
 /// A ClickHouse server, and the database that the tables are in.
 pub(crate) struct Server {
     client: Client,
     /// For inserts.
-    http: HyperClient<HttpsConnector<Connector>, Parts>,
+    http: HyperClient<HttpsConnector<Connector>, BodyChunks>,
     /// Of inserts, with their settings.
     url: String,
     user: Option<HeaderValue>,
     password: Option<HeaderValue>,
     /// What it is, as far as it was asked since it last failed: then another may have taken its place.
-    facts: RwLock<Option<Arc<Facts>>>,
+    info: RwLock<Option<Arc<ServerInfo>>>,
     async_insert: bool,
     /// Names of the user's settings.
     settings: Vec<String>,
@@ -116,7 +116,7 @@ impl Server {
             url,
             user: header(&config.username),
             password: header(config.password.expose()).map(sensitive),
-            facts: RwLock::default(),
+            info: RwLock::default(),
             async_insert: config.async_insert,
             settings: config.settings.keys().cloned().collect(),
             database: config.database.clone(),
@@ -125,24 +125,24 @@ impl Server {
     }
 
     /// What the server is. It is asked again after a failure that may mean that it is another one.
-    pub async fn facts(&self) -> Result<Arc<Facts>, Failure> {
-        if let Some(facts) = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(facts);
+    pub async fn info(&self) -> Result<Arc<ServerInfo>, Failure> {
+        if let Some(info) = self.info.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(info);
         }
         let ours = SETTINGS.iter().map(|(name, _)| *name);
-        let sql = Facts::question(ours.chain(self.settings.iter().map(String::as_str)));
+        let sql = ServerInfo::question(ours.chain(self.settings.iter().map(String::as_str)));
         let answer = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
-        let facts = Facts::parse(&answer).map_err(|error| {
+        let info = ServerInfo::parse(&answer).map_err(|error| {
             Failure::other(format!("the answer to {sql} is not understood: {error}; is it ClickHouse?"))
         })?;
-        let facts = Arc::new(facts);
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
-        Ok(facts)
+        let info = Arc::new(info);
+        *self.info.write().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
+        Ok(info)
     }
 
     /// Why this server cannot do what is configured.
-    pub fn refusal(&self, facts: &Facts) -> Option<String> {
-        facts.refusal(self.async_insert, &self.settings)
+    pub fn refusal(&self, info: &ServerInfo) -> Option<String> {
+        info.refusal(self.async_insert, &self.settings)
     }
 
     /// Whether inserts go through the server's queue of asynchronous inserts.
@@ -170,16 +170,16 @@ impl Server {
 
     /// The expressions of a table's constraints.
     pub async fn constraints(&self, table: &str) -> Result<Vec<String>, Failure> {
-        let known = self.known(&self.database, table).await?;
+        let known = self.table_info(&self.database, table).await?;
         Ok(known.map(|known| known.constraints()).unwrap_or_default())
     }
 
     /// Whether a table with these columns would take the rows. They are not stored.
     pub async fn try_rows(&self, structure: &str, body: &Body) -> Result<(), Failure> {
-        let facts = self.facts().await?;
+        let info = self.info().await?;
         let target = format!("FUNCTION null({})", literal(structure));
         let mode = InsertMode { views: Views::Fail, queued: false, until: None };
-        let mut url = self.insert_url(&facts, &target, body, mode);
+        let mut url = self.insert_url(&info, &target, body, mode);
         // Thousands of them would bury what is of interest there.
         add_field(&mut url, "log_queries", "0");
         self.post(url, body, None).await
@@ -218,10 +218,10 @@ impl Server {
         // Views of views of views: no more than somebody would have made.
         for _ in 0..MOST_VIEWS {
             let Some((database, name, shown)) = todo.pop() else { break };
-            let Some(known) = self.known(&database, &name).await? else { continue };
+            let Some(known) = self.table_info(&database, &name).await? else { continue };
             found.extend(known.engine.keeps_repeats().map(|why| (shown, why)));
             for (database, view) in known.views() {
-                let Some(view_is) = self.known(database, view).await? else { continue };
+                let Some(view_is) = self.table_info(database, view).await? else { continue };
                 let shown = format!("{database}.{view}");
                 match view_is.target() {
                     Some(Target::Table(database, name)) => {
@@ -243,7 +243,7 @@ impl Server {
     }
 
     /// What the server tells about a table or view. `None`: it does not exist, or may not be seen.
-    async fn known(&self, database: &str, name: &str) -> Result<Option<Known>, Failure> {
+    async fn table_info(&self, database: &str, name: &str) -> Result<Option<TableInfo>, Failure> {
         let sql = format!(
             "SELECT engine, engine_full, create_table_query, dependencies_database, dependencies_table \
              FROM system.tables WHERE database = {} AND name = {}",
@@ -281,12 +281,12 @@ impl Server {
         body: &Body,
         mode: InsertMode,
     ) -> Result<(), Failure> {
-        let facts = self.facts().await?;
-        if let Some(why) = self.refusal(&facts) {
+        let info = self.info().await?;
+        if let Some(why) = self.refusal(&info) {
             self.forget();
             return Err(Failure::other(why));
         }
-        let inserted = self.insert_with(&facts, table, token, body, mode).await;
+        let inserted = self.insert_with(&info, table, token, body, mode).await;
         if inserted.as_ref().is_err_and(Failure::is_of_the_server) {
             self.forget();
         }
@@ -294,24 +294,24 @@ impl Server {
     }
 
     fn forget(&self) {
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.info.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn insert_with(
         &self,
-        facts: &Facts,
+        info: &ServerInfo,
         table: &str,
         token: &str,
         body: &Body,
         mode: InsertMode,
     ) -> Result<(), Failure> {
-        let mut url = self.insert_url(facts, &quoted(table).to_string(), body, mode);
+        let mut url = self.insert_url(info, &quoted(table).to_string(), body, mode);
         add_field(&mut url, "insert_deduplication_token", token);
         self.post(url, body, mode.until).await
     }
 
     /// The URL of an insert: its statement and its settings.
-    fn insert_url(&self, facts: &Facts, target: &str, body: &Body, mode: InsertMode) -> String {
+    fn insert_url(&self, info: &ServerInfo, target: &str, body: &Body, mode: InsertMode) -> String {
         // The columns are named: else the server would drop those that it does not know without a word.
         let mut sql = format!("INSERT INTO {target} ");
         for (at, column) in body.columns.iter().enumerate() {
@@ -323,7 +323,7 @@ impl Server {
         add_field(&mut url, "query", &sql);
         // Servers' defaults differ from version to version: what matters is said with every insert.
         let given = |name: &str| self.settings.iter().any(|given| given == name);
-        for (name, value) in SETTINGS.iter().filter(|(name, _)| facts.knows(name) && !given(name)) {
+        for (name, value) in SETTINGS.iter().filter(|(name, _)| info.knows(name) && !given(name)) {
             let value = if *name == "async_insert" && mode.queued { "1" } else { value };
             add_field(&mut url, name, value);
         }
@@ -340,7 +340,7 @@ impl Server {
                 request = request.header(name, value);
             }
         }
-        let request = request.body(Parts::new(body.parts.clone(), until));
+        let request = request.body(BodyChunks::new(body.chunks.clone(), until));
         let request = request.map_err(|error| Failure::other(format!("no request can be made: {error}")))?;
         let answer = self.http.request(request).await.map_err(|error| Failure::other(chain(&error)))?;
         let outcome = read(answer).await.map_err(|error| Failure::other(chain(&error)))?;

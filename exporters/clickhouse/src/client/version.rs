@@ -26,7 +26,7 @@ impl Display for Version {
 
 /// What a server says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct ServerInfo {
     /// `None`: it does not say it as ClickHouse does.
     pub version: Option<Version>,
     /// Of the settings that inserts have, those that it knows.
@@ -39,7 +39,7 @@ struct Answer {
     settings: BTreeSet<String>,
 }
 
-impl Facts {
+impl ServerInfo {
     /// The question, about these settings.
     pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
         let names: Vec<String> = settings.map(crate::schema::ddl::literal).collect();
@@ -50,11 +50,11 @@ impl Facts {
     }
 
     /// Reads the answer, as `JSONEachRow`.
-    pub fn parse(answer: &[u8]) -> Result<Facts, serde_json::Error> {
+    pub fn parse(answer: &[u8]) -> Result<ServerInfo, serde_json::Error> {
         let Answer { version, settings } = serde_json::from_slice(answer)?;
         let mut parts = version.split('.').map(|part| part.parse().ok());
         let version = parts.next().flatten().zip(parts.next().flatten());
-        Ok(Facts { version: version.map(|(year, release)| Version(year, release)), settings })
+        Ok(ServerInfo { version: version.map(|(year, release)| Version(year, release)), settings })
     }
 
     /// Whether it knows this setting.
@@ -89,17 +89,17 @@ impl Facts {
 mod tests {
     use super::*;
 
-    fn facts(version: &str) -> Facts {
+    fn info(version: &str) -> ServerInfo {
         let answer =
             serde_json::json!({"version": version, "settings": ["insert_deduplicate", "insert_quorum"]});
-        Facts::parse(answer.to_string().as_bytes()).unwrap()
+        ServerInfo::parse(answer.to_string().as_bytes()).unwrap()
     }
 
     #[test]
     fn versions_are_read_as_servers_write_them() {
-        assert_eq!(facts("24.8.4.1").version, Some(Version(24, 8)));
-        assert_eq!(facts("26.10.1.1-altinity").version, Some(Version(26, 10)));
-        assert_eq!(facts("head").version, None);
+        assert_eq!(info("24.8.4.1").version, Some(Version(24, 8)));
+        assert_eq!(info("26.10.1.1-altinity").version, Some(Version(26, 10)));
+        assert_eq!(info("head").version, None);
         assert!(Version(23, 10) > Version(23, 3));
     }
 
@@ -109,12 +109,12 @@ mod tests {
         for (version, async_insert) in
             [("24.8.4.1", false), ("23.3.1.1", false), ("26.2.1.1", true), ("x", true)]
         {
-            assert_eq!(facts(version).refusal(async_insert, &quorum), None, "{version}");
+            assert_eq!(info(version).refusal(async_insert, &quorum), None, "{version}");
         }
-        let refusal = |version, async_insert| facts(version).refusal(async_insert, &quorum).unwrap();
+        let refusal = |version, async_insert| info(version).refusal(async_insert, &quorum).unwrap();
         assert_eq!(refusal("22.12.1.1", false), "the server is ClickHouse 22.12: 23.3 or newer is needed");
         assert!(refusal("26.1.9.1", true).contains("remove `async_insert`"));
         let misspelt = ["insert_quorom".to_owned()];
-        assert!(facts("26.9.1.1").refusal(false, &misspelt).unwrap().contains("`insert_quorom`"));
+        assert!(info("26.9.1.1").refusal(false, &misspelt).unwrap().contains("`insert_quorom`"));
     }
 }

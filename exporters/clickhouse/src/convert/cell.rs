@@ -37,7 +37,7 @@ impl std::fmt::Display for Cell<'_> {
 }
 
 /// Reads one array.
-pub(crate) struct Source<'a> {
+pub(crate) struct ColumnReader<'a> {
     array: &'a ArrayRef,
     rows: usize,
     reader: Reader<'a>,
@@ -48,7 +48,7 @@ pub(crate) struct Source<'a> {
 enum Reader<'a> {
     Text(TextColumn<'a>),
     /// A dictionary of anything but text.
-    Keyed(&'a DictionaryArray<Int32Type>, Box<Source<'a>>),
+    Keyed(&'a DictionaryArray<Int32Type>, Box<ColumnReader<'a>>),
     Integer(fn(&'a ArrayRef, usize) -> i128),
     Float(fn(&'a ArrayRef, usize) -> f64),
     Bool(&'a BooleanArray),
@@ -66,12 +66,12 @@ macro_rules! integer {
     };
 }
 
-impl<'a> Source<'a> {
+impl<'a> ColumnReader<'a> {
     /// Reads this array.
-    pub fn new(array: &'a ArrayRef) -> Source<'a> {
+    pub fn new(array: &'a ArrayRef) -> ColumnReader<'a> {
         let reader = reader(array);
         let same = if let Reader::Text(text) = &reader { same(text) } else { None };
-        Source { array, rows: array.len(), reader, same }
+        ColumnReader { array, rows: array.len(), reader, same }
     }
 
     /// The array.
@@ -145,7 +145,7 @@ fn reader(array: &ArrayRef) -> Reader<'_> {
         return Reader::Text(text);
     }
     if let Some(dictionary) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
-        return Reader::Keyed(dictionary, Box::new(Source::new(dictionary.values())));
+        return Reader::Keyed(dictionary, Box::new(ColumnReader::new(dictionary.values())));
     }
     match array.data_type() {
         DataType::Int8 => integer!(Int8Type),
@@ -180,7 +180,7 @@ mod tests {
         let keys = Int32Array::from(vec![Some(1), None, Some(0)]);
         let values = Arc::new(Int64Array::from(vec![7, 8]));
         let array: ArrayRef = Arc::new(DictionaryArray::new(keys, values));
-        let source = Source::new(&array);
+        let source = ColumnReader::new(&array);
         assert!(source.is_number());
         let cells: Vec<_> = (0..4).map(|row| source.cell(row)).collect();
         assert_eq!(cells, [Cell::Integer(8), Cell::Null, Cell::Integer(7), Cell::Null]);
@@ -191,16 +191,16 @@ mod tests {
         let keyed = |keys: Vec<Option<i32>>, texts: Vec<&str>| -> ArrayRef {
             Arc::new(DictionaryArray::new(Int32Array::from(keys), Arc::new(StringArray::from(texts))))
         };
-        assert_eq!(Source::new(&keyed(vec![Some(0); 3], vec!["a"])).same, Some("a"));
-        assert_eq!(Source::new(&keyed(vec![Some(0), None], vec!["a"])).same, None);
-        assert_eq!(Source::new(&keyed(vec![Some(0), Some(1)], vec!["a", "b"])).same, None);
+        assert_eq!(ColumnReader::new(&keyed(vec![Some(0); 3], vec!["a"])).same, Some("a"));
+        assert_eq!(ColumnReader::new(&keyed(vec![Some(0), None], vec!["a"])).same, None);
+        assert_eq!(ColumnReader::new(&keyed(vec![Some(0), Some(1)], vec!["a", "b"])).same, None);
     }
 
     #[test]
     fn a_type_without_a_reader_of_its_own_reads_as_text() {
         let array: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1_000]));
-        assert_eq!(Source::new(&array).cell(0), Cell::Other("1970-01-01T00:00:01".into()));
+        assert_eq!(ColumnReader::new(&array).cell(0), Cell::Other("1970-01-01T00:00:01".into()));
         let array: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-        assert_eq!(Source::new(&array).cell(0), Cell::Text("x"));
+        assert_eq!(ColumnReader::new(&array).cell(0), Cell::Text("x"));
     }
 }

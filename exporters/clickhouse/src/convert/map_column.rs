@@ -1,6 +1,6 @@
 //! Writing map columns: `attributes`, `resource`, `labels`, `measures`.
 //!
-//! Keys are words, so a key's text is sent once an insert. Repeated keys are kept, in order: a ClickHouse map
+//! Keys are in a dictionary, so a key's text is sent once an insert. Repeated keys are kept, in order: a ClickHouse map
 //! holds them all, and `map['key']` gives the first.
 //!
 //! A map has all its keys before all its values, so whatever has entries is read twice.
@@ -11,7 +11,7 @@ use arrow::array::BinaryViewArray;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::text::TextColumn;
 
-use crate::native::dictionary::Words;
+use crate::native::dictionary::Dictionary;
 use crate::native::encoded_rows::Writer;
 use crate::native::frames::Frames;
 
@@ -26,24 +26,24 @@ const LIKELY: usize = 64;
 /// The keys of a map column, and where its rows end.
 pub(crate) struct Keys {
     ends: Vec<u32>,
-    words: Words,
+    dictionary: Dictionary,
 }
 
 impl Keys {
-    /// No keys yet, with room for those of so many rows. `words` has none.
-    pub fn new(rows: usize, words: Words) -> Keys {
-        Keys { ends: Vec::with_capacity(rows), words }
+    /// No keys yet, with memory for those of this many rows. `dictionary` is empty.
+    pub fn new(rows: usize, dictionary: Dictionary) -> Keys {
+        Keys { ends: Vec::with_capacity(rows), dictionary }
     }
 
     /// The number of a key.
     pub fn number(&mut self, name: &str) -> u32 {
-        self.words.number(name.as_bytes())
+        self.dictionary.number(name.as_bytes())
     }
 
     /// Adds a key to the current row.
     #[inline]
     pub fn push(&mut self, number: u32) {
-        self.words.push(number);
+        self.dictionary.push(number);
     }
 
     /// Ends the current row.
@@ -53,18 +53,18 @@ impl Keys {
 
     /// Whether no row has an entry.
     pub fn is_empty(&self) -> bool {
-        self.words.count() == 0
+        self.dictionary.count() == 0
     }
 
     /// Writes everything of the map but its values.
-    pub fn write(self, piece: &mut Writer<'_>) {
-        piece.ends(&self.ends);
-        piece.words(self.words);
+    pub fn write(self, writer: &mut Writer<'_>) {
+        writer.ends(&self.ends);
+        writer.dictionary(self.dictionary);
     }
 
     /// How many there are. The values of as many as do not fit would not fit either.
     fn count(&self) -> u32 {
-        u32::try_from(self.words.count()).unwrap_or(u32::MAX)
+        u32::try_from(self.dictionary.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -31,12 +31,13 @@ use weir_pdata::attributes::{AttributeColumn, without_copies};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
-use crate::convert::cell::{Cell, Source};
+use crate::convert::cell::{Cell, ColumnReader};
 use crate::convert::map_column::{Keys, Lists, NUMBER_MAP, TEXT_MAP};
 use crate::convert::nested_column::{is_list_of_structures, write_links, write_span_events};
-use crate::convert::value_column::{Misfit, Part};
-use crate::native::encoded_rows::{Missing, Piece, Scratch, Writer};
+use crate::convert::value_column::{ColumnBatch, Misfit};
+use crate::native::encoded_rows::{EncodedRows, Filler, Writer};
 use crate::native::frames::Frames;
+use crate::native::scratch::Scratch;
 use crate::schema::columns::{Column, Kind, TableColumns};
 
 const LABELS: &str = "labels";
@@ -47,7 +48,7 @@ const NO_VALUE: &str = "NULL";
 /// The rows of one insert, and what had to be put elsewhere.
 #[derive(Debug)]
 pub(crate) struct InsertRows {
-    pub piece: Piece,
+    pub encoded: EncodedRows,
     /// Values that did not fit their column and are in a map as text.
     pub moved: u64,
     /// Values that found no place in the table.
@@ -57,7 +58,7 @@ pub(crate) struct InsertRows {
 /// Why batches cannot be inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the table has no column for any of the values: check that it is the right table")]
-pub(crate) struct NothingInCommon;
+pub(crate) struct NoMatchingColumn;
 
 /// The columns of some batches, by name.
 struct Columns<'a> {
@@ -102,7 +103,7 @@ pub(crate) fn convert(
     batches: &[&RecordBatch],
     table: &TableColumns,
     scratch: &mut Scratch,
-) -> Result<InsertRows, NothingInCommon> {
+) -> Result<InsertRows, NoMatchingColumn> {
     let counts: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
     let received: Vec<_> =
         batches.iter().map(|batch| without_copies(batch, |name| table.find(name).is_some())).collect();
@@ -111,14 +112,14 @@ pub(crate) fn convert(
     let mut maps = Maps::new(signal, table, &counts);
     maps.take_lists(&mut columns);
 
-    let mut piece = Writer::new(scratch);
-    let mut parts = Vec::with_capacity(batches.len());
+    let mut writer = Writer::new(scratch);
+    let mut column_batches = Vec::with_capacity(batches.len());
     for column in &table.0 {
         let Some(arrays) = columns.get(&column.name) else { continue };
         let all_null = arrays.iter().flatten().all(|array| array.logical_null_count() == array.len());
         let mut misfits = Vec::new();
         // Without any value, the table's default is what the column gets.
-        if !all_null && !write(column, arrays, &counts, &mut parts, &mut misfits, &mut piece) {
+        if !all_null && !write(column, arrays, &counts, &mut column_batches, &mut misfits, &mut writer) {
             continue;
         }
         maps.moved += misfits.len() as u64;
@@ -131,9 +132,9 @@ pub(crate) fn convert(
     for (name, (field, begin)) in columns.named {
         maps.take_column(name, field, &columns.arrays[begin..begin + batches.len()]);
     }
-    let (moved, unplaced) = maps.write(&mut piece);
-    let piece = piece.finish(counts.iter().sum()).ok_or(NothingInCommon)?;
-    Ok(InsertRows { piece, moved, unplaced })
+    let (moved, unplaced) = maps.write(&mut writer);
+    let encoded = writer.finish(counts.iter().sum()).ok_or(NoMatchingColumn)?;
+    Ok(InsertRows { encoded, moved, unplaced })
 }
 
 /// Writes the values of one table column. Says whether it did: not when the column cannot take values of these types.
@@ -141,19 +142,19 @@ fn write<'a>(
     column: &Column,
     arrays: &[Option<&'a ArrayRef>],
     counts: &[usize],
-    parts: &mut Vec<Part<'a>>,
+    column_batches: &mut Vec<ColumnBatch<'a>>,
     misfits: &mut Vec<Misfit>,
-    piece: &mut Writer<'_>,
+    writer: &mut Writer<'_>,
 ) -> bool {
     let lists = || arrays.iter().flatten().all(|array| is_list_of_structures(array));
     let all = || arrays.iter().copied().zip(counts.iter().copied());
     match column.kind {
-        Kind::Links if lists() => write_links(&column.name, &all().collect::<Vec<_>>(), piece),
-        Kind::SpanEvents if lists() => write_span_events(&column.name, &all().collect::<Vec<_>>(), piece),
+        Kind::Links if lists() => write_links(&column.name, &all().collect::<Vec<_>>(), writer),
+        Kind::SpanEvents if lists() => write_span_events(&column.name, &all().collect::<Vec<_>>(), writer),
         _ => {
-            parts.clear();
-            parts.extend(all().map(|(array, rows)| (array.map(Source::new), rows)));
-            return value_column::write(column, parts, misfits, piece);
+            column_batches.clear();
+            column_batches.extend(all().map(|(array, rows)| (array.map(ColumnReader::new), rows)));
+            return value_column::write(column, column_batches, misfits, writer);
         }
     }
     true
@@ -166,7 +167,7 @@ struct Maps<'a> {
     counts: &'a [usize],
     text: BTreeMap<&'static str, Vec<Entries<'a>>>,
     /// Columns for `measures`.
-    numbers: Vec<(&'a str, Vec<Option<Source<'a>>>)>,
+    numbers: Vec<(&'a str, Vec<Option<ColumnReader<'a>>>)>,
     /// Values that did not fit the column of this name.
     misfits: Vec<(&'a str, Misfit)>,
     moved: u64,
@@ -180,7 +181,7 @@ enum Entries<'a> {
     /// Maps of text to text.
     Maps(Vec<Option<StringMap<'a>>>),
     /// One entry a row that has a value; the key's number once it is known.
-    Values(String, Option<u32>, Vec<Option<Source<'a>>>),
+    Values(String, Option<u32>, Vec<Option<ColumnReader<'a>>>),
 }
 
 #[derive(Clone, Copy)]
@@ -246,9 +247,9 @@ impl<'a> Maps<'a> {
 
     /// Takes a column that the table does not have.
     fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: &[Option<&'a ArrayRef>]) {
-        let sources: Vec<_> = arrays.iter().map(|array| array.map(Source::new)).collect();
+        let sources: Vec<_> = arrays.iter().map(|array| array.map(ColumnReader::new)).collect();
         if self.rest() == LABELS {
-            let numbers = sources.iter().flatten().all(Source::is_number);
+            let numbers = sources.iter().flatten().all(ColumnReader::is_number);
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {
                 self.numbers.push((name, sources));
             } else {
@@ -287,7 +288,7 @@ impl<'a> Maps<'a> {
         let mut before = 0;
         for (array, rows) in arrays.iter().zip(self.counts) {
             if let Some(array) = array {
-                let source = Source::new(array);
+                let source = ColumnReader::new(array);
                 let missing = (0..*rows).filter(|row| source.cell(*row) == Cell::Null);
                 let marks =
                     missing.map(|row| (name, Misfit { row: before + row, value: NO_VALUE.to_owned() }));
@@ -298,7 +299,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Writes the map columns of the table. Says how many values were moved and found no place.
-    fn write(mut self, piece: &mut Writer<'_>) -> (u64, u64) {
+    fn write(mut self, writer: &mut Writer<'_>) -> (u64, u64) {
         self.misfits.sort_by_key(|(_, misfit)| misfit.row);
         let rest = self.rest();
         if !self.table.has(rest, Kind::TextMap) {
@@ -316,10 +317,10 @@ impl<'a> Maps<'a> {
                 continue;
             };
             let misfits: &[_] = if name == rest { &self.misfits } else { &[] };
-            write_text_map(&column.name, &mut entries, misfits, self.counts, piece);
+            write_text_map(&column.name, &mut entries, misfits, self.counts, writer);
         }
         if let Some(column) = self.table.find(MEASURES).filter(|column| column.kind == Kind::NumberMap) {
-            write_number_map(&column.name, &self.numbers, self.counts, piece);
+            write_number_map(&column.name, &self.numbers, self.counts, writer);
         }
         (self.moved, self.unplaced)
     }
@@ -331,10 +332,10 @@ fn write_text_map(
     entries: &mut [Entries<'_>],
     misfits: &[(&str, Misfit)],
     counts: &[usize],
-    piece: &mut Writer<'_>,
+    writer: &mut Writer<'_>,
 ) {
     let rows: usize = counts.iter().sum();
-    let mut keys = Keys::new(rows, piece.no_words());
+    let mut keys = Keys::new(rows, writer.take_dictionary());
     let (mut rest, mut at) = (misfits.iter().peekable(), 0);
     for (batch, rows) in counts.iter().enumerate() {
         if lists_alone(entries, misfits, batch).is_some_and(|lists| lists.all_keys(&mut keys)) {
@@ -353,9 +354,9 @@ fn write_text_map(
     if keys.is_empty() {
         return;
     }
-    piece.column(name, TEXT_MAP);
-    keys.write(piece);
-    piece.values(Missing::zeros(1), |frames| write_texts(entries, misfits, counts, frames));
+    writer.column(name, TEXT_MAP);
+    keys.write(writer);
+    writer.values(Filler::zeros(1), |frames| write_texts(entries, misfits, counts, frames));
 }
 
 /// Writes the values of a map of texts.
@@ -395,12 +396,12 @@ fn lists_alone<'e, 'a>(
 /// Writes a map of numbers, unless no row has an entry.
 fn write_number_map(
     name: &Arc<str>,
-    columns: &[(&str, Vec<Option<Source<'_>>>)],
+    columns: &[(&str, Vec<Option<ColumnReader<'_>>>)],
     counts: &[usize],
-    piece: &mut Writer<'_>,
+    writer: &mut Writer<'_>,
 ) {
     let rows: usize = counts.iter().sum();
-    let mut keys = Keys::new(rows, piece.no_words());
+    let mut keys = Keys::new(rows, writer.take_dictionary());
     let numbers: Vec<u32> = columns.iter().map(|(name, _)| keys.number(name)).collect();
     let mut values = Vec::with_capacity(rows * columns.len());
     for (batch, row) in rows_of(counts) {
@@ -418,9 +419,9 @@ fn write_number_map(
     if keys.is_empty() {
         return;
     }
-    piece.column(name, NUMBER_MAP);
-    keys.write(piece);
-    piece.values(Missing::zeros(8), |frames| frames.fixed(&values, |value| value.to_le_bytes()));
+    writer.column(name, NUMBER_MAP);
+    keys.write(writer);
+    writer.values(Filler::zeros(8), |frames| frames.fixed(&values, |value| value.to_le_bytes()));
 }
 
 /// All rows of all batches: the batch and the row in it.
@@ -485,7 +486,7 @@ impl Entries<'_> {
     }
 }
 
-fn value<'a>(sources: &[Option<Source<'a>>], batch: usize, row: usize) -> Cell<'a> {
+fn value<'a>(sources: &[Option<ColumnReader<'a>>], batch: usize, row: usize) -> Cell<'a> {
     sources[batch].as_ref().map_or(Cell::Null, |source| source.cell(row))
 }
 

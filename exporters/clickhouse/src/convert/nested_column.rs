@@ -10,15 +10,15 @@ use weir_pdata::text::TextColumn;
 
 use crate::convert::map_column::{Keys, Lists};
 use crate::convert::value_column::clamped;
-use crate::native::encoded_rows::{Missing, Writer};
+use crate::native::encoded_rows::{Filler, Writer};
 use crate::native::frames::Frames;
 use crate::schema::ddl::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
-pub(crate) type ListPart<'a> = (Option<&'a ArrayRef>, usize);
+pub(crate) type ListBatch<'a> = (Option<&'a ArrayRef>, usize);
 
 /// A text that is not there.
-const TEXT: Missing = Missing::zeros(1);
+const TEXT: Filler = Filler::zeros(1);
 /// What keeps a time among the attributes that is not the one stored.
 const TIME: &str = "time";
 
@@ -28,28 +28,28 @@ pub(crate) fn is_list_of_structures(array: &ArrayRef) -> bool {
 }
 
 /// Writes `links` from the lists of all batches. Missing texts are empty.
-pub(crate) fn write_links(name: &Arc<str>, parts: &[ListPart<'_>], piece: &mut Writer<'_>) {
-    let RowLists { ends, entries } = RowLists::of(parts);
-    piece.column(name, LINKS_TYPE);
-    piece.ends(&ends);
+pub(crate) fn write_links(name: &Arc<str>, batches: &[ListBatch<'_>], writer: &mut Writer<'_>) {
+    let RowLists { ends, entries } = RowLists::of(batches);
+    writer.column(name, LINKS_TYPE);
+    writer.ends(&ends);
     for field in &schema::link() {
-        piece.values(TEXT, |frames| texts(field.name(), &entries, frames));
+        writer.values(TEXT, |frames| texts(field.name(), &entries, frames));
     }
 }
 
 /// Writes `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
-pub(crate) fn write_span_events(name: &Arc<str>, parts: &[ListPart<'_>], piece: &mut Writer<'_>) {
-    let RowLists { ends, entries } = RowLists::of(parts);
-    piece.column(name, SPAN_EVENTS_TYPE);
-    piece.ends(&ends);
-    piece.values(Missing::zeros(8), |frames| {
+pub(crate) fn write_span_events(name: &Arc<str>, batches: &[ListBatch<'_>], writer: &mut Writer<'_>) {
+    let RowLists { ends, entries } = RowLists::of(batches);
+    writer.column(name, SPAN_EVENTS_TYPE);
+    writer.ends(&ends);
+    writer.values(Filler::zeros(8), |frames| {
         for (structs, numbers) in &entries {
             let nanos = nanos(structs);
             numbers.iter().for_each(|number| frames.bytes(&clamped(nanos(*number)).to_le_bytes()));
         }
     });
-    piece.values(TEXT, |frames| texts("name", &entries, frames));
-    let mut keys = Keys::new(0, piece.no_words());
+    writer.values(TEXT, |frames| texts("name", &entries, frames));
+    let mut keys = Keys::new(0, writer.take_dictionary());
     let mut attributes: Vec<Option<Lists<'_>>> = Vec::new();
     for (structs, numbers) in &entries {
         let nanos = nanos(structs);
@@ -67,8 +67,8 @@ pub(crate) fn write_span_events(name: &Arc<str>, parts: &[ListPart<'_>], piece: 
         }
         attributes.push(lists);
     }
-    keys.write(piece);
-    piece.values(TEXT, |frames| {
+    keys.write(writer);
+    writer.values(TEXT, |frames| {
         for ((structs, numbers), lists) in entries.iter().zip(&attributes) {
             let nanos = nanos(structs);
             for number in numbers {
@@ -114,11 +114,11 @@ struct RowLists<'a> {
 }
 
 impl<'a> RowLists<'a> {
-    fn of(parts: &[ListPart<'a>]) -> RowLists<'a> {
-        let mut ends = Vec::with_capacity(parts.iter().map(|(_, rows)| rows).sum());
-        let mut of_batches = Vec::with_capacity(parts.len());
+    fn of(batches: &[ListBatch<'a>]) -> RowLists<'a> {
+        let mut ends = Vec::with_capacity(batches.iter().map(|(_, rows)| rows).sum());
+        let mut of_batches = Vec::with_capacity(batches.len());
         let mut end = 0_u32;
-        for (array, rows) in parts {
+        for (array, rows) in batches {
             let Some((lists, entries)) = array.and_then(structures) else {
                 ends.resize(ends.len() + rows, end);
                 continue;

@@ -1,7 +1,7 @@
 //! Attributes that the table has a column of their own for: they go from the lists of attributes into columns, as those do
 //! that something in the pipeline reads. The first value of a key; more of the same key stay where they are.
 //!
-//! A batch whose lists have none of these keys is left as it is, which the words of its keys tell.
+//! A batch whose lists have none of these keys is left as it is, as the dictionary of its keys shows.
 
 use std::collections::HashMap;
 use std::sync::Arc;

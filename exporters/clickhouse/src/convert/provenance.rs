@@ -42,9 +42,9 @@ pub(crate) fn located(batch: &EventBatch, table: &TableColumns) -> Option<Record
 
 fn source(batch: &EventBatch, rows: usize) -> Option<ArrayRef> {
     let source = batch.origin.source.as_ref().unwrap_or(&batch.origin.lane);
-    let words: ArrayRef = Arc::new(StringViewArray::from_iter_values([source.as_ref()]));
+    let dictionary: ArrayRef = Arc::new(StringViewArray::from_iter_values([source.as_ref()]));
     let numbers = Int32Array::from(vec![0; rows]);
-    Some(Arc::new(DictionaryArray::try_new(numbers, words).ok()?))
+    Some(Arc::new(DictionaryArray::try_new(numbers, dictionary).ok()?))
 }
 
 /// The positions of the rows' records; where nobody knows them, that of the first record of the batch.
@@ -98,7 +98,7 @@ mod tests {
         let rows =
             located(&batch(Signal::Traces, Some(exact())), &table(&["service", SOURCE, OFFSET])).unwrap();
         assert_eq!(names(&rows), ["service", SOURCE, OFFSET]);
-        let source = crate::convert::cell::Source::new(rows.column(1));
+        let source = crate::convert::cell::ColumnReader::new(rows.column(1));
         assert_eq!(source.cell(2).to_string(), "c/g/t/0/main/clickhouse");
         assert_eq!(rows.column(2).as_primitive::<Int64Type>().values().as_ref(), [5, 5, 7]);
         // What was read back of a block has them already.

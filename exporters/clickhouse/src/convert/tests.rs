@@ -75,7 +75,7 @@ fn converted(signal: Signal, batches: &[RecordBatch], table: &TableColumns) -> I
 }
 
 fn body(converted: &InsertRows) -> Body {
-    block(&[&converted.piece], &mut Scratch::new(false))
+    block(&[&converted.encoded], &mut Scratch::new(false))
 }
 
 fn read_back(converted: &InsertRows) -> RecordBatch {
@@ -84,7 +84,7 @@ fn read_back(converted: &InsertRows) -> RecordBatch {
 
 /// The rows as a server reads them.
 fn shown(converted: &InsertRows) -> Vec<String> {
-    rows(&[&converted.piece])
+    rows(&[&converted.encoded])
 }
 
 /// A table with these columns and types.
@@ -189,9 +189,9 @@ fn what_is_read_back_makes_the_same_rows() {
     assert_eq!(attributes(&moved), attributes(&direct));
 }
 
-/// What pieces of some batches make a block of is what the batches make together, whatever columns each has.
+/// The block of rows that were encoded batch by batch is that of the batches together, whatever columns each has.
 #[test]
-fn pieces_make_the_block_that_their_batches_make() {
+fn encoded_rows_make_the_block_that_their_batches_make() {
     let plain = batch(vec![
         ("service", texts(&[Some("b"), Some("a")])),
         ("duration_ns", numbers(&[Some(5), None])),
@@ -208,12 +208,12 @@ fn pieces_make_the_block_that_their_batches_make() {
     for table in [columns_of(Signal::Traces), nullable] {
         for turn in 0..plan.len() {
             plan.rotate_left(1);
-            let pieces: Vec<_> = plan
+            let encoded: Vec<_> = plan
                 .iter()
                 .map(|batch| converted(Signal::Traces, std::slice::from_ref(batch), &table))
                 .collect();
-            let pieces: Vec<&Piece> = pieces.iter().map(|rows| &rows.piece).collect();
-            let apart = read(&block(&pieces, &mut Scratch::new(false)), false).unwrap();
+            let encoded: Vec<&EncodedRows> = encoded.iter().map(|rows| &rows.encoded).collect();
+            let apart = read(&block(&encoded, &mut Scratch::new(false)), false).unwrap();
             let together = read_back(&converted(Signal::Traces, &plan, &table));
             assert_eq!(sorted(&apart), sorted(&together), "turn {turn}");
         }
@@ -229,11 +229,11 @@ fn what_one_insert_leaves_behind_does_not_reach_the_next() {
         for _ in 0..3 {
             let failed =
                 convert(Signal::Traces, &[&full_batch()], &self::table(&[("other", "String")]), &mut scratch);
-            assert_eq!(failed.unwrap_err(), NothingInCommon);
+            assert_eq!(failed.unwrap_err(), NoMatchingColumn);
             let rows = convert(Signal::Traces, &[&full_batch()], &table, &mut scratch).unwrap();
-            let body = block(&[&rows.piece, &rows.piece], &mut scratch);
+            let body = block(&[&rows.encoded, &rows.encoded], &mut scratch);
             read(&body, compressed).unwrap();
-            assert_eq!(*first.get_or_insert_with(|| body.parts.clone()), body.parts);
+            assert_eq!(*first.get_or_insert_with(|| body.chunks.clone()), body.chunks);
         }
     }
 }
@@ -249,8 +249,8 @@ fn sorted(rows: &RecordBatch) -> Vec<String> {
 #[test]
 fn bytes_that_are_no_block_are_refused_and_never_panic() {
     let sent = body(&converted(Signal::Traces, &[full_batch()], &columns_of(Signal::Traces)));
-    let bytes = sent.parts.concat();
-    let of = |bytes: &[u8]| Body { columns: sent.columns.clone(), parts: vec![bytes.to_vec().into()] };
+    let bytes = sent.chunks.concat();
+    let of = |bytes: &[u8]| Body { columns: sent.columns.clone(), chunks: vec![bytes.to_vec().into()] };
     assert!(read(&of(&bytes), false).is_ok());
     for at in 0..bytes.len() {
         assert!(read(&of(&bytes[..at]), false).is_err(), "cut at {at}");
@@ -405,7 +405,7 @@ fn a_table_of_something_else_is_not_written() {
     let spans = batch(vec![("service", words(&[Some("a")]))]);
     let error = convert(Signal::Traces, &[&spans], &table(&[("other", "String")]), &mut Scratch::new(false))
         .unwrap_err();
-    assert_eq!(error, NothingInCommon);
+    assert_eq!(error, NoMatchingColumn);
 }
 
 /// Rows of JSON lines as a server reads them, the entries of their maps in any order, when these keys are named.

@@ -14,14 +14,14 @@ use arrow::datatypes::{
 };
 use weir_pdata::text::TextColumn;
 
-use crate::convert::cell::{Cell, Source};
-use crate::native::dictionary::Words;
-use crate::native::encoded_rows::{Missing, Writer};
+use crate::convert::cell::{Cell, ColumnReader};
+use crate::native::dictionary::Dictionary;
+use crate::native::encoded_rows::{Filler, Writer};
 use crate::native::frames::Frames;
 use crate::schema::columns::{Column, Integer, Kind, Precision};
 
 /// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
-pub(crate) type Part<'a> = (Option<Source<'a>>, usize);
+pub(crate) type ColumnBatch<'a> = (Option<ColumnReader<'a>>, usize);
 
 /// A value that does not fit its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +45,11 @@ pub(crate) fn clamped(nanos: i64) -> i64 {
 /// Writes the values of `column` from those of all batches. Says whether it did: not for kinds that hold more than a single value.
 pub(crate) fn write(
     column: &Column,
-    parts: &[Part<'_>],
+    column_batches: &[ColumnBatch<'_>],
     misfits: &mut Vec<Misfit>,
-    piece: &mut Writer<'_>,
+    writer: &mut Writer<'_>,
 ) -> bool {
-    let mut cells = Cells { column, parts, misfits, piece };
+    let mut cells = Cells { column, column_batches, misfits, writer };
     match column.kind {
         Kind::Text => cells.texts(),
         Kind::Integer(Integer::I8) => cells.integers::<Int8Type, 1>("Int8", |number| number.to_le_bytes()),
@@ -80,18 +80,18 @@ pub(crate) fn write(
 
 struct Cells<'a, 'b, 'f> {
     column: &'b Column,
-    parts: &'b [Part<'a>],
+    column_batches: &'b [ColumnBatch<'a>],
     misfits: &'b mut Vec<Misfit>,
-    piece: &'b mut Writer<'f>,
+    writer: &'b mut Writer<'f>,
 }
 
 impl Cells<'_, '_, '_> {
     /// Begins the column with values of this type.
     fn begin(&mut self, kind: &'static str) {
         if self.column.nullable {
-            self.piece.column(&self.column.name, format!("Nullable({kind})"));
+            self.writer.column(&self.column.name, format!("Nullable({kind})"));
         } else {
-            self.piece.column(&self.column.name, kind);
+            self.writer.column(&self.column.name, kind);
         }
     }
 
@@ -99,14 +99,14 @@ impl Cells<'_, '_, '_> {
     fn nulls(&mut self, missing: impl Iterator<Item = bool>) {
         if self.column.nullable {
             let marks: Vec<u8> = missing.map(u8::from).collect();
-            self.piece.values(Missing::NULL, |frames| frames.bytes(&marks));
+            self.writer.values(Filler::NULL, |frames| frames.bytes(&marks));
         }
     }
 
     /// Reads every row with `read`, which gives `None` when the value does not fit.
     fn read<T>(&mut self, read: impl Fn(&Cell<'_>) -> Option<T>) -> Vec<Option<T>> {
-        let mut values = Vec::with_capacity(self.parts.iter().map(|(_, rows)| rows).sum());
-        for (source, rows) in self.parts {
+        let mut values = Vec::with_capacity(self.column_batches.iter().map(|(_, rows)| rows).sum());
+        for (source, rows) in self.column_batches {
             for row in 0..*rows {
                 let cell = source.as_ref().map_or(Cell::Null, |source| source.cell(row));
                 let value = read(&cell);
@@ -129,7 +129,7 @@ impl Cells<'_, '_, '_> {
         let zero = bytes(&T::default());
         self.begin(kind);
         self.nulls(values.iter().map(Option::is_none));
-        self.piece.values(Missing::zeros(N), |frames| {
+        self.writer.values(Filler::zeros(N), |frames| {
             frames.fixed(values, |value| value.as_ref().map_or(zero, &bytes));
         });
     }
@@ -140,14 +140,14 @@ impl Cells<'_, '_, '_> {
         read: impl Fn(&Cell<'_>) -> Option<T::Native>,
         bytes: impl Fn(&T::Native) -> [u8; N],
     ) {
-        let Some(arrays) = same::<PrimitiveArray<T>>(self.parts) else {
+        let Some(arrays) = same::<PrimitiveArray<T>>(self.column_batches) else {
             let values = self.read(read);
             return self.some(kind, &values, bytes);
         };
         let zero = bytes(&T::Native::default());
         self.begin(kind);
         self.nulls(arrays.clone().flat_map(|array| (0..array.len()).map(|row| array.is_null(row))));
-        self.piece.values(Missing::zeros(N), |frames| {
+        self.writer.values(Filler::zeros(N), |frames| {
             for array in arrays {
                 if array.null_count() == 0 {
                     frames.fixed(array.values(), &bytes);
@@ -171,7 +171,7 @@ impl Cells<'_, '_, '_> {
     }
 
     fn booleans(&mut self) {
-        let arrays = same::<BooleanArray>(self.parts);
+        let arrays = same::<BooleanArray>(self.column_batches);
         let values = match arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) {
             Some(arrays) => arrays.into_iter().flat_map(|array| array.values().iter()).map(Some).collect(),
             None => self.read(boolean),
@@ -202,7 +202,7 @@ impl Cells<'_, '_, '_> {
         // What is under a NULL counts too, and is 0 in all that Weir makes.
         let in_range =
             |array: &TimestampNanosecondArray| array.values().iter().all(|nanos| clamped(*nanos) == *nanos);
-        if same(self.parts).is_some_and(|mut arrays| arrays.all(in_range)) {
+        if same(self.column_batches).is_some_and(|mut arrays| arrays.all(in_range)) {
             return self.numbers::<TimestampNanosecondType, N>(kind, time, bytes);
         }
         let mut nanos = self.read(time);
@@ -217,43 +217,43 @@ impl Cells<'_, '_, '_> {
         self.some(kind, &nanos, bytes);
     }
 
-    /// Texts: words when one of the sources is a dictionary, else as they are.
+    /// Texts: with a dictionary when a batch has one, else as they are.
     fn texts(&mut self) {
-        let is_dictionary = |(source, _): &Part<'_>| {
-            source.as_ref().and_then(Source::text).is_some_and(|text| text.dictionary().is_some())
+        let is_dictionary = |(source, _): &ColumnBatch<'_>| {
+            source.as_ref().and_then(ColumnReader::text).is_some_and(|text| text.dictionary().is_some())
         };
-        // The format has NULL among words in a way of its own.
-        if !self.column.nullable && self.parts.iter().any(is_dictionary) {
-            let mut words = self.piece.no_words();
-            add_words(self.parts, &mut words);
+        // A dictionary with NULL is written in another way.
+        if !self.column.nullable && self.column_batches.iter().any(is_dictionary) {
+            let mut dictionary = self.writer.take_dictionary();
+            add_texts(self.column_batches, &mut dictionary);
             self.begin("LowCardinality(String)");
-            self.piece.words(words);
+            self.writer.dictionary(dictionary);
             return;
         }
-        let parts = self.parts;
+        let column_batches = self.column_batches;
         self.begin("String");
-        let rows = parts.iter().flat_map(|(source, rows)| (0..*rows).map(move |row| (source, row)));
-        let missing = |(source, row): (&Option<Source<'_>>, usize)| {
+        let rows = column_batches.iter().flat_map(|(source, rows)| (0..*rows).map(move |row| (source, row)));
+        let missing = |(source, row): (&Option<ColumnReader<'_>>, usize)| {
             source.as_ref().is_none_or(|source| source.cell(row) == Cell::Null)
         };
         self.nulls(rows.map(missing));
-        self.piece.values(Missing::zeros(1), |frames| {
-            parts.iter().for_each(|(source, rows)| write_texts(source.as_ref(), *rows, frames));
+        self.writer.values(Filler::zeros(1), |frames| {
+            column_batches.iter().for_each(|(source, rows)| write_texts(source.as_ref(), *rows, frames));
         });
     }
 }
 
 /// The values of all batches, when all are of this type.
 fn same<'a, 'p, A: Array + 'static>(
-    parts: &'p [Part<'a>],
+    column_batches: &'p [ColumnBatch<'a>],
 ) -> Option<impl Iterator<Item = &'a A> + Clone + use<'a, 'p, A>> {
-    let of = |(source, _): &Part<'a>| source.as_ref()?.array().as_any().downcast_ref::<A>();
-    parts.iter().all(|part| of(part).is_some()).then(|| parts.iter().filter_map(of))
+    let of = |(source, _): &ColumnBatch<'a>| source.as_ref()?.array().as_any().downcast_ref::<A>();
+    column_batches.iter().all(|batch| of(batch).is_some()).then(|| column_batches.iter().filter_map(of))
 }
 
 /// Writes the rows of one batch as texts. Without a value they are empty.
-fn write_texts(source: Option<&Source<'_>>, rows: usize, frames: &mut Frames) {
-    if let Some(TextColumn::View(array)) = source.and_then(Source::text) {
+fn write_texts(source: Option<&ColumnReader<'_>>, rows: usize, frames: &mut Frames) {
+    if let Some(TextColumn::View(array)) = source.and_then(ColumnReader::text) {
         return write_views(array, frames);
     }
     for row in 0..rows {
@@ -276,46 +276,46 @@ fn write_views(array: &StringViewArray, frames: &mut Frames) {
 }
 
 /// Adds the rows of all batches. Without a value they are empty.
-fn add_words(parts: &[Part<'_>], words: &mut Words) {
-    for (source, rows) in parts {
-        let text = source.as_ref().and_then(Source::text);
-        let dictionary = text.and_then(|text| text.dictionary());
-        if let Some((dictionary, _)) = dictionary
-            && add_dictionary(dictionary, words).is_some()
+fn add_texts(column_batches: &[ColumnBatch<'_>], dictionary: &mut Dictionary) {
+    for (source, rows) in column_batches {
+        let text = source.as_ref().and_then(ColumnReader::text);
+        let keyed = text.and_then(|text| text.dictionary());
+        if let Some((array, _)) = keyed
+            && add_distinct(array, dictionary).is_some()
         {
             continue;
         }
         for row in 0..*rows {
             let number = match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                Cell::Text(text) => words.number(text.as_bytes()),
-                other => words.number(other.to_string().as_bytes()),
+                Cell::Text(text) => dictionary.number(text.as_bytes()),
+                other => dictionary.number(other.to_string().as_bytes()),
             };
-            words.push(number);
+            dictionary.push(number);
         }
     }
 }
 
 /// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing was added.
-fn add_dictionary(dictionary: &DictionaryArray<Int32Type>, words: &mut Words) -> Option<()> {
+fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary) -> Option<()> {
     const UNUSED: u32 = u32::MAX;
     const USED: u32 = u32::MAX - 1;
-    let texts = TextColumn::new(dictionary.values()).filter(|_| dictionary.values().null_count() == 0)?;
-    let keys = dictionary.keys();
-    let mut numbers = words.spare();
-    numbers.resize(dictionary.values().len(), UNUSED);
+    let texts = TextColumn::new(array.values()).filter(|_| array.values().null_count() == 0)?;
+    let keys = array.keys();
+    let mut numbers = dictionary.spare();
+    numbers.resize(array.values().len(), UNUSED);
     for key in keys.iter().flatten() {
         numbers[key as usize] = USED;
     }
     for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
-        *number = words.number(texts.get(at).unwrap_or_default().as_bytes());
+        *number = dictionary.number(texts.get(at).unwrap_or_default().as_bytes());
     }
     if keys.null_count() > 0 {
-        let missing = words.number(b"");
-        words.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
+        let missing = dictionary.number(b"");
+        dictionary.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
     } else {
-        words.extend(keys.values().iter().map(|key| numbers[*key as usize]));
+        dictionary.extend(keys.values().iter().map(|key| numbers[*key as usize]));
     }
-    words.keep(numbers);
+    dictionary.keep(numbers);
     Some(())
 }
 
@@ -357,24 +357,24 @@ mod tests {
     use std::sync::Arc;
 
     use crate::native::decode::rows;
-    use crate::native::encoded_rows::Scratch;
+    use crate::native::scratch::Scratch;
 
     const TIME: Kind = Kind::Time(Precision::Nanos);
 
     /// What the server reads, and what does not fit.
-    fn written(kind: Kind, nullable: bool, parts: &[Part<'_>]) -> (Vec<String>, Vec<Misfit>) {
+    fn written(kind: Kind, nullable: bool, column_batches: &[ColumnBatch<'_>]) -> (Vec<String>, Vec<Misfit>) {
         let column = Column { name: "c".into(), kind, nullable };
         let (mut misfits, mut scratch) = (Vec::new(), Scratch::new(false));
-        let mut piece = Writer::new(&mut scratch);
-        assert!(write(&column, parts, &mut misfits, &mut piece));
-        let piece = piece.finish(parts.iter().map(|(_, rows)| rows).sum()).unwrap();
-        (rows(&[&piece]), misfits)
+        let mut writer = Writer::new(&mut scratch);
+        assert!(write(&column, column_batches, &mut misfits, &mut writer));
+        let encoded = writer.finish(column_batches.iter().map(|(_, rows)| rows).sum()).unwrap();
+        (rows(&[&encoded]), misfits)
     }
 
     fn of(kind: Kind, nullable: bool, arrays: &[ArrayRef]) -> (Vec<String>, Vec<Misfit>) {
-        let parts: Vec<Part<'_>> =
-            arrays.iter().map(|array| (Some(Source::new(array)), array.len())).collect();
-        written(kind, nullable, &parts)
+        let column_batches: Vec<ColumnBatch<'_>> =
+            arrays.iter().map(|array| (Some(ColumnReader::new(array)), array.len())).collect();
+        written(kind, nullable, &column_batches)
     }
 
     fn misfit(row: usize, value: &str) -> Misfit {
@@ -468,9 +468,9 @@ mod tests {
     #[test]
     fn a_batch_without_the_column_reads_as_null() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        let parts = || [(None, 2), (Some(Source::new(&numbers)), 1)];
-        assert_eq!(written(Kind::Float64, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
-        assert_eq!(written(Kind::Text, true, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
-        assert_eq!(written(Kind::Text, false, &parts()).0, ["c=NULL", "c=NULL", "c=1"]);
+        let batches = || [(None, 2), (Some(ColumnReader::new(&numbers)), 1)];
+        assert_eq!(written(Kind::Float64, true, &batches()).0, ["c=NULL", "c=NULL", "c=1"]);
+        assert_eq!(written(Kind::Text, true, &batches()).0, ["c=NULL", "c=NULL", "c=1"]);
+        assert_eq!(written(Kind::Text, false, &batches()).0, ["c=NULL", "c=NULL", "c=1"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A block is the number of its columns, the number of its rows, and for each column its name, its type and its values. Numbers of fixed
 //! size are little endian; a text has its length before it; a nullable column has a byte a row that is 1 for NULL before its values; lists
-//! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is in [`words`](crate::native::dictionary).
+//! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is described in [`dictionary`](crate::native::dictionary).
 //! See "Native" among the formats in ClickHouse's documentation. The server casts a column whose type is not the table's.
 //!
 //! An insert has one block, whatever it is made of: the server would not recognise it when it comes again in other blocks.
@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::native::dictionary::{LOW_CARDINALITY, Words};
-use crate::native::encoded_rows::{Missing, Part, Piece, PieceColumn, Scratch};
+use crate::native::dictionary::{Dictionary, LOW_CARDINALITY};
+use crate::native::encoded_rows::{EncodedColumn, EncodedRows, Filler, Substream};
 use crate::native::frames::Frames;
+use crate::native::scratch::Scratch;
 
-/// What is sent together.
-const SEND: usize = 256 << 10;
+/// How many bytes a chunk has, at least.
+const CHUNK: usize = 256 << 10;
 /// The type of texts.
 const TEXT: &str = "String";
 
@@ -26,100 +27,107 @@ pub(crate) struct Body {
     /// The names of its columns.
     pub columns: Vec<Arc<str>>,
     /// Its bytes.
-    pub parts: Vec<Bytes>,
+    pub chunks: Vec<Bytes>,
 }
 
-/// The block of these pieces, one after the other.
-pub(crate) fn block(pieces: &[&Piece], scratch: &mut Scratch) -> Body {
-    block_of(pieces, |_| true, scratch)
+/// The block of all these rows, in this order.
+pub(crate) fn block(encoded: &[&EncodedRows], scratch: &mut Scratch) -> Body {
+    block_of(encoded, |_| true, scratch)
 }
 
-/// The same of some columns.
+/// The block of some columns of these rows.
 pub(crate) fn block_of(
-    pieces: &[&Piece],
+    encoded: &[&EncodedRows],
     wanted: impl Fn(&str) -> bool,
-    Scratch { frames, words }: &mut Scratch,
+    Scratch { frames, dictionary }: &mut Scratch,
 ) -> Body {
-    let mut columns = columns(pieces);
+    let mut columns = columns(encoded);
     columns.retain(|(column, _)| wanted(&column.name));
     let mut ready = Vec::new();
     frames.length(columns.len());
-    frames.length(pieces.iter().map(|piece| piece.rows).sum());
-    for (PieceColumn { name, kind, .. }, layout) in &columns {
+    frames.length(encoded.iter().map(|rows| rows.count).sum());
+    for (EncodedColumn { name, kind, .. }, layout) in &columns {
         frames.text(name.as_bytes());
         frames.text(kind.as_bytes());
-        kind.matches(LOW_CARDINALITY).for_each(|_| Words::write_version(frames));
+        kind.matches(LOW_CARDINALITY).for_each(|_| Dictionary::write_version(frames));
         // Of rows at first, then of the entries of lists.
-        let mut sources: Vec<Source<'_>> = pieces
+        let mut sources: Vec<ColumnOfRows<'_>> = encoded
             .iter()
-            .map(|piece| Source { piece, parts: piece.parts(name).unwrap_or_default(), count: piece.rows })
+            .map(|rows| ColumnOfRows {
+                rows,
+                substreams: rows.substreams(name).unwrap_or_default(),
+                count: rows.count,
+            })
             .collect();
-        for (at, part) in layout.iter().enumerate() {
-            match part {
-                Part::Values(_, missing) => {
+        for (at, substream) in layout.iter().enumerate() {
+            match substream {
+                Substream::Values(_, filler) => {
                     for source in &sources {
-                        source.write_values(at, *missing, frames);
-                        ready.extend(frames.take_if(SEND));
+                        source.write_values(at, *filler, frames);
+                        ready.extend(frames.take_if(CHUNK));
                     }
                 }
-                Part::Ends(_) => write_ends(at, &mut sources, frames),
-                Part::Words(_) => {
-                    words.clear();
-                    sources.iter().for_each(|source| source.add_words(at, words));
-                    words.write(frames);
+                Substream::Ends(_) => write_ends(at, &mut sources, frames),
+                Substream::Dictionary(_) => {
+                    dictionary.clear();
+                    sources.iter().for_each(|source| source.add_texts(at, dictionary));
+                    dictionary.write(frames);
                 }
             }
         }
     }
     ready.push(frames.take());
-    Body { columns: columns.into_iter().map(|(column, _)| Arc::clone(&column.name)).collect(), parts: ready }
+    Body { columns: columns.into_iter().map(|(column, _)| Arc::clone(&column.name)).collect(), chunks: ready }
 }
 
-/// The columns of all pieces, each with the parts that it is written as. Texts are words in one piece and not in another: then they are texts.
-fn columns<'a>(pieces: &[&'a Piece]) -> Vec<(&'a PieceColumn, &'a [Part])> {
-    let mut columns: Vec<(&PieceColumn, &[Part])> = Vec::new();
-    for (column, parts) in pieces.iter().flat_map(|piece| piece.columns()) {
+/// All columns, each with the substreams that it is written as. A column that has a dictionary in some rows and plain texts in others is
+/// written as plain texts.
+fn columns<'a>(encoded: &[&'a EncodedRows]) -> Vec<(&'a EncodedColumn, &'a [Substream])> {
+    let mut columns: Vec<(&EncodedColumn, &[Substream])> = Vec::new();
+    for (column, substreams) in encoded.iter().flat_map(|rows| rows.columns()) {
         match columns.iter_mut().find(|(known, _)| known.name == column.name) {
-            None => columns.push((column, parts)),
-            Some(known) if column.kind == TEXT => *known = (column, parts),
+            None => columns.push((column, substreams)),
+            Some(known) if column.kind == TEXT => *known = (column, substreams),
             Some(_) => {}
         }
     }
     columns
 }
 
-/// One piece's part of a column.
-struct Source<'a> {
-    piece: &'a Piece,
+/// What some rows have in a column.
+struct ColumnOfRows<'a> {
+    rows: &'a EncodedRows,
     /// None when it does not have the column.
-    parts: &'a [Part],
+    substreams: &'a [Substream],
     /// How many values there are.
     count: usize,
 }
 
-impl Source<'_> {
-    fn write_values(&self, at: usize, missing: Missing, frames: &mut Frames) {
-        match self.parts.get(at) {
-            Some(Part::Values(range, _)) => frames.append(self.piece.bytes(range)),
-            Some(Part::Words(words)) => words.texts(self.piece).for_each(|text| frames.text(text)),
-            Some(Part::Ends(_)) | None => frames.bytes(&vec![missing.byte; missing.times * self.count]),
+impl ColumnOfRows<'_> {
+    fn write_values(&self, at: usize, filler: Filler, frames: &mut Frames) {
+        match self.substreams.get(at) {
+            Some(Substream::Values(range, _)) => frames.append(self.rows.bytes(range)),
+            Some(Substream::Dictionary(dictionary)) => {
+                dictionary.texts(self.rows.all_bytes()).for_each(|text| frames.text(text));
+            }
+            Some(Substream::Ends(_)) | None => frames.bytes(&vec![filler.byte; filler.times * self.count]),
         }
     }
 
-    fn add_words(&self, at: usize, words: &mut Words) {
-        match self.parts.get(at) {
-            Some(Part::Words(packed)) => words.add(packed, self.piece),
-            _ => words.add_empty(self.count),
+    fn add_texts(&self, at: usize, dictionary: &mut Dictionary) {
+        match self.substreams.get(at) {
+            Some(Substream::Dictionary(packed)) => dictionary.add(packed, self.rows.all_bytes()),
+            _ => dictionary.add_empty(self.count),
         }
     }
 }
 
-/// Writes where lists end, which for each piece is after those of the pieces before it.
-fn write_ends(at: usize, sources: &mut [Source<'_>], frames: &mut Frames) {
+/// Writes where lists end. The lists of earlier rows come first, so their entries are counted.
+fn write_ends(at: usize, sources: &mut [ColumnOfRows<'_>], frames: &mut Frames) {
     let mut before = 0;
     for source in sources {
-        let ends = match source.parts.get(at) {
-            Some(Part::Ends(range)) => source.piece.bytes(range).as_chunks().0,
+        let ends = match source.substreams.get(at) {
+            Some(Substream::Ends(range)) => source.rows.bytes(range).as_chunks().0,
             _ => &vec![[0; 4]; source.count],
         };
         frames.fixed(ends, |end| (before + u64::from(u32::from_le_bytes(*end))).to_le_bytes());

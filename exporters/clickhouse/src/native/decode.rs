@@ -1,4 +1,4 @@
-//! Reading blocks that the exporter has written: as columns again, when rows of a block have to be told apart.
+//! Reading blocks that the exporter has written as columns again, when rows of a block have to be told apart.
 //!
 //! What comes back are columns that [`convert`](crate::convert::convert) makes the same rows of. They are those of the table, so what the
 //! batch had no column for is among its attributes; and a text without a value is NULL, as no value is the empty text in a table.
@@ -18,13 +18,13 @@ use weir_pdata::attributes::ValueType;
 use weir_pdata::schema;
 
 use crate::native::block::Body;
-use crate::native::frames::{Broken, unframed};
+use crate::native::frames::{FrameError, unframed};
 
 /// Why bytes are no block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum DecodeError {
     #[error(transparent)]
-    Frames(#[from] Broken),
+    Frames(#[from] FrameError),
     #[error("the block ends too early")]
     Short,
     #[error("a text is not UTF-8")]
@@ -37,16 +37,16 @@ pub(crate) enum Unreadable {
     Columns(String),
 }
 
-impl From<ArrowError> for Unreadable {
-    fn from(error: ArrowError) -> Unreadable {
-        Unreadable::Columns(error.to_string())
+impl From<ArrowError> for DecodeError {
+    fn from(error: ArrowError) -> DecodeError {
+        DecodeError::Columns(error.to_string())
     }
 }
 
 /// The columns of a block.
-pub(crate) fn read(body: &Body, compressed: bool) -> Result<RecordBatch, Unreadable> {
-    let bytes = if compressed { unframed(&body.parts)? } else { body.parts.concat() };
-    let mut reading = Reading(&bytes);
+pub(crate) fn read(body: &Body, compressed: bool) -> Result<RecordBatch, DecodeError> {
+    let bytes = if compressed { unframed(&body.chunks)? } else { body.chunks.concat() };
+    let mut reading = BlockReader(&bytes);
     let (count, rows) = (reading.length()?, reading.length()?);
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for _ in 0..count {
@@ -63,11 +63,11 @@ pub(crate) fn read(body: &Body, compressed: bool) -> Result<RecordBatch, Unreada
 }
 
 /// Bytes still to be read.
-pub(crate) struct Reading<'a>(pub &'a [u8]);
+pub(crate) struct BlockReader<'a>(pub &'a [u8]);
 
-impl<'a> Reading<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Unreadable> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Unreadable::Short)?;
+impl<'a> BlockReader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(DecodeError::Short)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -77,16 +77,16 @@ impl<'a> Reading<'a> {
         &mut self,
         count: usize,
         of: impl Fn([u8; N]) -> T,
-    ) -> Result<Vec<T>, Unreadable> {
-        let bytes = self.take(count.checked_mul(N).ok_or(Unreadable::Range)?)?;
+    ) -> Result<Vec<T>, DecodeError> {
+        let bytes = self.take(count.checked_mul(N).ok_or(DecodeError::Range)?)?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect())
     }
 
-    fn number(&mut self) -> Result<u64, Unreadable> {
+    fn number(&mut self) -> Result<u64, DecodeError> {
         Ok(self.fixed(1, u64::from_le_bytes)?[0])
     }
 
-    fn length(&mut self) -> Result<usize, Unreadable> {
+    fn length(&mut self) -> Result<usize, DecodeError> {
         let mut length = 0_usize;
         for shift in (0..usize::BITS).step_by(7) {
             let byte = self.take(1)?[0];
@@ -95,50 +95,50 @@ impl<'a> Reading<'a> {
                 return Ok(length);
             }
         }
-        Err(Unreadable::Range)
+        Err(DecodeError::Range)
     }
 
     /// The next text.
-    pub fn text(&mut self) -> Result<String, Unreadable> {
+    pub fn text(&mut self) -> Result<String, DecodeError> {
         let length = self.length()?;
-        String::from_utf8(self.take(length)?.to_vec()).map_err(|_| Unreadable::Text)
+        String::from_utf8(self.take(length)?.to_vec()).map_err(|_| DecodeError::Text)
     }
 
-    fn texts(&mut self, count: usize) -> Result<Vec<String>, Unreadable> {
+    fn texts(&mut self, count: usize) -> Result<Vec<String>, DecodeError> {
         (0..count).map(|_| self.text()).collect()
     }
 
     /// The texts of a `LowCardinality(String)`: the number of each, and the distinct ones.
-    pub fn words(&mut self, count: usize) -> Result<(Vec<i32>, Vec<String>), Unreadable> {
+    pub fn dictionary(&mut self, count: usize) -> Result<(Vec<i32>, Vec<String>), DecodeError> {
         // Of nothing the format has nothing.
         if count == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
         let width = self.number()? & 0xff;
         let distinct = self.number()?;
-        let distinct = self.texts(usize::try_from(distinct).map_err(|_| Unreadable::Range)?)?;
+        let distinct = self.texts(usize::try_from(distinct).map_err(|_| DecodeError::Range)?)?;
         if self.number()? != count as u64 {
-            return Err(Unreadable::Range);
+            return Err(DecodeError::Range);
         }
         let numbers = match width {
             0 => self.fixed(count, |bytes| i32::from(u8::from_le_bytes(bytes)))?,
             1 => self.fixed(count, |bytes| i32::from(u16::from_le_bytes(bytes)))?,
             2 => self.fixed(count, i32::from_le_bytes)?,
-            _ => return Err(Unreadable::Range),
+            _ => return Err(DecodeError::Range),
         };
         let known = |number: &i32| usize::try_from(*number).is_ok_and(|number| number < distinct.len());
-        if numbers.iter().all(known) { Ok((numbers, distinct)) } else { Err(Unreadable::Range) }
+        if numbers.iter().all(known) { Ok((numbers, distinct)) } else { Err(DecodeError::Range) }
     }
 
     /// Where the lists of so many rows end, as Arrow has it.
-    fn ends(&mut self, rows: usize) -> Result<OffsetBuffer<i32>, Unreadable> {
+    fn ends(&mut self, rows: usize) -> Result<OffsetBuffer<i32>, DecodeError> {
         let ends = self.fixed(rows, u64::from_le_bytes)?;
-        let ends = ends.into_iter().map(|end| i32::try_from(end).map_err(|_| Unreadable::Range));
+        let ends = ends.into_iter().map(|end| i32::try_from(end).map_err(|_| DecodeError::Range));
         let offsets = std::iter::once(Ok(0)).chain(ends).collect::<Result<Vec<_>, _>>()?;
-        if offsets.is_sorted() { Ok(OffsetBuffer::new(offsets.into())) } else { Err(Unreadable::Range) }
+        if offsets.is_sorted() { Ok(OffsetBuffer::new(offsets.into())) } else { Err(DecodeError::Range) }
     }
 
-    fn values(&mut self, kind: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
+    fn values(&mut self, kind: &str, rows: usize) -> Result<ArrayRef, DecodeError> {
         if let Some(inner) = inside(kind, "Nullable") {
             let there = self.fixed(rows, |[byte]| byte == 0)?;
             let nulls = NullBuffer::new(BooleanBuffer::from(there));
@@ -150,10 +150,13 @@ impl<'a> Reading<'a> {
             return Ok(make_array(values.to_data().into_builder().nulls(Some(nulls)).build()?));
         }
         if kind == "LowCardinality(String)" {
-            let (numbers, words) = self.words(rows)?;
-            let filled = |number: i32| Some(number).filter(|number| !words[*number as usize].is_empty());
+            let (numbers, dictionary) = self.dictionary(rows)?;
+            let filled = |number: i32| Some(number).filter(|number| !dictionary[*number as usize].is_empty());
             let numbers: Int32Array = numbers.into_iter().map(filled).collect();
-            return Ok(Arc::new(DictionaryArray::try_new(numbers, Arc::new(StringViewArray::from(words)))?));
+            return Ok(Arc::new(DictionaryArray::try_new(
+                numbers,
+                Arc::new(StringViewArray::from(dictionary)),
+            )?));
         }
         if let Some(inner) = inside(kind, "Map") {
             return self.attributes(inner, rows);
@@ -187,26 +190,26 @@ impl<'a> Reading<'a> {
                     Some("3") => 1_000_000,
                     Some("6") => 1_000,
                     Some("9") => 1,
-                    _ => return Err(Unreadable::Type(kind.into())),
+                    _ => return Err(DecodeError::Type(kind.into())),
                 };
                 times(self.fixed(rows, |bytes| i64::from_le_bytes(bytes).saturating_mul(unit))?)
             }
-            _ => return Err(Unreadable::Type(kind.into())),
+            _ => return Err(DecodeError::Type(kind.into())),
         })
     }
 
     /// A map, as attribute lists.
-    fn attributes(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
+    fn attributes(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, DecodeError> {
         let ends = self.ends(rows)?;
-        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| Unreadable::Range)?;
-        let (keys, names) = self.words(count)?;
+        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| DecodeError::Range)?;
+        let (keys, names) = self.dictionary(count)?;
         let (kind, values) = match inner.strip_prefix("LowCardinality(String), ") {
             Some("String") => (ValueType::String, BinaryViewArray::from_iter_values(self.texts(count)?)),
             Some("Float64") => {
                 let values = self.fixed(count, |bytes: [u8; 8]| bytes)?;
                 (ValueType::Float64, BinaryViewArray::from_iter_values(values))
             }
-            _ => return Err(Unreadable::Type(format!("Map({inner})"))),
+            _ => return Err(DecodeError::Type(format!("Map({inner})"))),
         };
         let keys = DictionaryArray::try_new(Int32Array::from(keys), Arc::new(StringViewArray::from(names)))?;
         let kinds = UInt8Array::from(vec![kind as u8; count]);
@@ -214,12 +217,12 @@ impl<'a> Reading<'a> {
         list(StructArray::try_new(schema::attribute_entry(), columns, None)?, ends)
     }
 
-    fn structures(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, Unreadable> {
+    fn structures(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, DecodeError> {
         let ends = self.ends(rows)?;
-        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| Unreadable::Range)?;
+        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| DecodeError::Range)?;
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         for field in parts(inner) {
-            let (name, kind) = field.split_once(' ').ok_or_else(|| Unreadable::Type(inner.into()))?;
+            let (name, kind) = field.split_once(' ').ok_or_else(|| DecodeError::Type(inner.into()))?;
             let values = self.values(kind, count)?;
             fields.push(Field::new(name, values.data_type().clone(), true));
             columns.push(values);
@@ -228,7 +231,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn list(entries: StructArray, ends: OffsetBuffer<i32>) -> Result<ArrayRef, Unreadable> {
+fn list(entries: StructArray, ends: OffsetBuffer<i32>) -> Result<ArrayRef, DecodeError> {
     let item = Field::new("item", entries.data_type().clone(), true);
     Ok(Arc::new(ListArray::try_new(Arc::new(item), ends, Arc::new(entries), None)?))
 }
@@ -255,10 +258,10 @@ fn parts(inner: &str) -> Vec<&str> {
     inner.split(outside).map(str::trim).collect()
 }
 
-/// The rows of the block of plain pieces: `column=value`, in the order sent.
+/// The rows of the block of rows that were encoded without compression: `column=value`, in the order sent.
 #[cfg(test)]
-pub(crate) fn rows(pieces: &[&crate::native::encoded_rows::Piece]) -> Vec<String> {
-    let body = crate::native::block::block(pieces, &mut crate::native::encoded_rows::Scratch::new(false));
+pub(crate) fn rows(encoded: &[&crate::native::encoded_rows::EncodedRows]) -> Vec<String> {
+    let body = crate::native::block::block(encoded, &mut crate::native::scratch::Scratch::new(false));
     let columns = read(&body, false).unwrap();
     assert!(
         columns
@@ -274,7 +277,7 @@ pub(crate) fn rows(pieces: &[&crate::native::encoded_rows::Piece]) -> Vec<String
 /// The rows of these columns: `column=value`.
 #[cfg(test)]
 pub(crate) fn shown(columns: &RecordBatch) -> Vec<String> {
-    use crate::convert::cell::Source;
+    use crate::convert::cell::ColumnReader;
     use weir_pdata::attributes::AttributeColumn;
 
     let cell = |array: &ArrayRef, row: usize| match AttributeColumn::new(array) {
@@ -283,7 +286,7 @@ pub(crate) fn shown(columns: &RecordBatch) -> Vec<String> {
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
         None if array.is_null(row) => "NULL".into(),
-        None => Source::new(array).cell(row).to_string(),
+        None => ColumnReader::new(array).cell(row).to_string(),
     };
     let row = |row: usize| {
         let schema = columns.schema();

@@ -6,30 +6,29 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::native::encoded_rows::Piece;
 use crate::native::frames::Frames;
 
 /// The name of the type.
 pub(crate) const LOW_CARDINALITY: &str = "LowCardinality";
 /// Says that a column of texts is sent as the distinct ones of this block, and as numbers of those.
 const VERSION: u64 = 1;
-const WORDS_OF_THE_BLOCK: u64 = 0x600;
+const DICTIONARY_OF_THE_BLOCK: u64 = 0x600;
 
 /// Texts, each as the number of a distinct one: the values of a `LowCardinality(String)`.
 #[derive(Default)]
-pub(crate) struct Words {
+pub(crate) struct Dictionary {
     hasher: RandomState,
     known: HashTable<u32>,
     /// The distinct texts end to end, and where each ends.
     texts: Vec<u8>,
     ends: Vec<usize>,
     numbers: Vec<u32>,
-    /// The numbers of the words of others.
+    /// Memory for the numbers that texts of another dictionary have here.
     spare: Vec<u32>,
 }
 
-impl Words {
-    /// Forgets all texts, but keeps the room for as many.
+impl Dictionary {
+    /// Forgets all texts and keeps the memory for as many.
     pub fn clear(&mut self) {
         self.known.clear();
         self.texts.clear();
@@ -39,8 +38,8 @@ impl Words {
 
     /// The number of this text.
     pub fn number(&mut self, text: &[u8]) -> u32 {
-        let Words { hasher, known, texts, ends, .. } = self;
-        let of = |number: u32| word(texts, ends, number as usize);
+        let Dictionary { hasher, known, texts, ends, .. } = self;
+        let of = |number: u32| distinct_text(texts, ends, number as usize);
         let hash = hasher.hash_one(text);
         if let Some(number) = known.find(hash, |number| of(*number) == text) {
             return *number;
@@ -69,11 +68,11 @@ impl Words {
         self.numbers.len()
     }
 
-    /// Adds texts that are words already.
-    pub fn add(&mut self, packed: &Packed, piece: &Piece) {
+    /// Adds the texts of a dictionary among these bytes.
+    pub fn add(&mut self, packed: &PackedDictionary, bytes: &[u8]) {
         let mut known = self.spare();
-        known.extend(packed.distinct(piece).map(|text| self.number(text)));
-        let bytes = piece.bytes(&packed.numbers);
+        known.extend(packed.distinct(bytes).map(|text| self.number(text)));
+        let bytes = part(bytes, &packed.numbers);
         let number = |number: usize| known[number];
         match packed.width {
             1 => self.numbers.extend(bytes.iter().map(|byte| number(usize::from(*byte)))),
@@ -87,12 +86,12 @@ impl Words {
         self.keep(known);
     }
 
-    /// Room for the numbers of the words of others, to be [kept](Self::keep).
+    /// Memory for the numbers that texts of another dictionary have here, to be [kept](Self::keep).
     pub fn spare(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.spare)
     }
 
-    /// Keeps room for the next.
+    /// Keeps the memory for the next time.
     pub fn keep(&mut self, mut spare: Vec<u32>) {
         spare.clear();
         self.spare = spare;
@@ -104,8 +103,8 @@ impl Words {
         self.numbers.extend(std::iter::repeat_n(number, count));
     }
 
-    /// Adds them to a piece.
-    pub fn pack(&self, frames: &mut Frames) -> Packed {
+    /// Writes the dictionary into encoded rows.
+    pub fn pack(&self, frames: &mut Frames) -> PackedDictionary {
         let texts = frames.plain(|bytes| {
             for text in self.distinct() {
                 let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
@@ -119,7 +118,7 @@ impl Words {
             2 => self.numbers.iter().for_each(|number| bytes.extend((*number as u16).to_le_bytes())),
             _ => self.numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
         });
-        Packed { texts, numbers, width }
+        PackedDictionary { texts, numbers, width }
     }
 
     /// What comes before all other values of a column, for each `LowCardinality` in its type.
@@ -127,14 +126,14 @@ impl Words {
         frames.number(VERSION);
     }
 
-    /// Writes them into a block.
+    /// Writes the dictionary into a block.
     pub fn write(&self, frames: &mut Frames) {
         // Of nothing the format has nothing.
         if self.numbers.is_empty() {
             return;
         }
         let width = self.width();
-        frames.number(WORDS_OF_THE_BLOCK | u64::from(width.trailing_zeros()));
+        frames.number(DICTIONARY_OF_THE_BLOCK | u64::from(width.trailing_zeros()));
         frames.number(self.ends.len() as u64);
         self.distinct().for_each(|text| frames.text(text));
         frames.number(self.numbers.len() as u64);
@@ -155,13 +154,13 @@ impl Words {
     }
 
     fn distinct(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|number| word(&self.texts, &self.ends, number))
+        (0..self.ends.len()).map(|number| distinct_text(&self.texts, &self.ends, number))
     }
 }
 
-/// Words among the bytes of a piece.
+/// A dictionary among the bytes of encoded rows.
 #[derive(Debug)]
-pub(crate) struct Packed {
+pub(crate) struct PackedDictionary {
     /// The distinct texts, each after its length in four bytes.
     texts: Range<usize>,
     numbers: Range<usize>,
@@ -169,15 +168,15 @@ pub(crate) struct Packed {
     width: usize,
 }
 
-impl Packed {
+impl PackedDictionary {
     /// All texts.
-    pub fn texts<'a>(&'a self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
-        let distinct: Vec<&[u8]> = self.distinct(piece).collect();
-        self.numbers(piece).map(move |number| distinct[number])
+    pub fn texts<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let distinct: Vec<&[u8]> = self.distinct(bytes).collect();
+        self.numbers(bytes).map(move |number| distinct[number])
     }
 
-    fn distinct<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = &'a [u8]> {
-        let mut rest = piece.bytes(&self.texts);
+    fn distinct<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = part(bytes, &self.texts);
         std::iter::from_fn(move || {
             let (length, after) = rest.split_first_chunk()?;
             let (text, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -186,9 +185,9 @@ impl Packed {
         })
     }
 
-    fn numbers<'a>(&self, piece: &'a Piece) -> impl Iterator<Item = usize> + use<'a> {
+    fn numbers<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = usize> + use<'a> {
         let width = self.width;
-        piece.bytes(&self.numbers).chunks_exact(width).map(move |bytes| match *bytes {
+        part(bytes, &self.numbers).chunks_exact(width).map(move |bytes| match *bytes {
             [one] => usize::from(one),
             [one, two] => usize::from(u16::from_le_bytes([one, two])),
             _ => bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize),
@@ -196,33 +195,38 @@ impl Packed {
     }
 }
 
-fn word<'a>(texts: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
+fn distinct_text<'a>(texts: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
     let end = ends.get(number).copied().unwrap_or_default();
     let begin = number.checked_sub(1).map_or(0, |before| ends[before]);
     texts.get(begin..end).unwrap_or_default()
+}
+
+/// A part of some bytes.
+fn part<'a>(bytes: &'a [u8], range: &Range<usize>) -> &'a [u8] {
+    bytes.get(range.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use crate::native::decode::Reading;
+    use crate::native::decode::BlockReader;
 
     #[test]
     fn numbers_are_as_wide_as_there_are_texts() {
         for (count, width) in [(1, 1), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {
-            let mut words = Words::default();
+            let mut dictionary = Dictionary::default();
             let texts: Vec<String> = (0..count).map(|number| format!("text {number}")).collect();
             for text in texts.iter().chain(texts.iter().rev()) {
-                let number = words.number(text.as_bytes());
-                words.push(number);
+                let number = dictionary.number(text.as_bytes());
+                dictionary.push(number);
             }
             let mut frames = Frames::new(false);
-            words.write(&mut frames);
+            dictionary.write(&mut frames);
             let sent = frames.take();
             let distinct: usize = texts.iter().map(|text| 1 + text.len()).sum();
             assert_eq!(sent.len(), 24 + distinct + 2 * count * width, "{count} texts");
-            let (numbers, distinct) = Reading(&sent).words(2 * count).unwrap();
+            let (numbers, distinct) = BlockReader(&sent).dictionary(2 * count).unwrap();
             let found = numbers.into_iter().map(|number| &distinct[number as usize]);
             assert!(found.eq(texts.iter().chain(texts.iter().rev())), "{count} texts");
         }

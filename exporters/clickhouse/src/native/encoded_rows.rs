@@ -1,194 +1,159 @@
-//! The rows of some batches, as the columns of a table have them: parts that blocks are put together of.
+//! The rows of some batches, encoded as the columns of a table have them. Blocks are put together from them.
 //!
-//! Most of it is in frames already: values of fixed size, and texts. They follow each other in a block as they do here. What depends on
-//! what comes before it in the block is not: where lists end, and the numbers of words.
+//! Values of fixed size and texts are in frames, as a block has them. What depends on earlier rows of the block is not: where lists end,
+//! and the numbers of a dictionary's texts.
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::native::dictionary::{Packed, Words};
+use crate::native::dictionary::{Dictionary, PackedDictionary};
 use crate::native::frames::Frames;
+use crate::native::scratch::Scratch;
 
-/// About as many columns have values.
-const LIKELY: usize = 24;
+/// How many columns usually have values.
+const LIKELY_COLUMNS: usize = 24;
 
 /// Rows that can be part of a block.
 #[derive(Debug)]
-pub(crate) struct Piece {
-    /// How many.
-    pub rows: usize,
-    columns: Vec<PieceColumn>,
-    parts: Vec<Part>,
-    /// Everything, one after the other.
+pub(crate) struct EncodedRows {
+    /// How many rows there are.
+    pub count: usize,
+    columns: Vec<EncodedColumn>,
+    substreams: Vec<Substream>,
+    /// All substreams, end to end.
     bytes: Bytes,
 }
 
 /// The values of one column.
 #[derive(Debug)]
-pub(crate) struct PieceColumn {
+pub(crate) struct EncodedColumn {
     pub name: Arc<str>,
-    /// Their type.
+    /// The type of its values.
     pub kind: Cow<'static, str>,
-    parts: Range<usize>,
+    substreams: Range<usize>,
 }
 
-/// What the type of a column consists of, and where it is among the bytes.
+/// One of the parts that a column's type consists of, and where it is among the bytes.
 #[derive(Debug)]
-pub(crate) enum Part {
-    /// Frames of values, and what a value is that is not there.
-    Values(Range<usize>, Missing),
-    /// Where the list of each row ends, in four bytes. What follows is of the entries of all lists.
+pub(crate) enum Substream {
+    /// Frames of values, and the bytes of a value that is missing.
+    Values(Range<usize>, Filler),
+    /// Where the list of each row ends, in four bytes. The following substreams hold the entries of all lists.
     Ends(Range<usize>),
     /// The values of a `LowCardinality(String)`.
-    Words(Packed),
+    Dictionary(PackedDictionary),
 }
 
-/// The bytes of a value that is not there: so many times the same.
+/// The bytes of a value that is missing: one byte, repeated.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Missing {
+pub(crate) struct Filler {
     pub byte: u8,
     pub times: usize,
 }
 
-impl Missing {
+impl Filler {
     /// The mark of NULL.
-    pub const NULL: Missing = Missing { byte: 1, times: 1 };
+    pub const NULL: Filler = Filler { byte: 1, times: 1 };
 
-    /// A number of so many bytes, or an empty text: zeros.
-    pub const fn zeros(times: usize) -> Missing {
-        Missing { byte: 0, times }
+    /// The zeros of a number with this many bytes, or of an empty text.
+    pub const fn zeros(times: usize) -> Filler {
+        Filler { byte: 0, times }
     }
 }
 
-impl Piece {
-    /// The memory that it takes, in bytes.
+impl EncodedRows {
+    /// The memory that the rows take, in bytes.
     pub fn memory(&self) -> usize {
-        self.bytes.len() + size_of_val(&self.columns[..]) + size_of_val(&self.parts[..])
+        self.bytes.len() + size_of_val(&self.columns[..]) + size_of_val(&self.substreams[..])
     }
 
-    /// Its columns and their parts. A column that is not among them has the table's default, or that of its type.
-    pub fn columns(&self) -> impl Iterator<Item = (&PieceColumn, &[Part])> {
-        self.columns.iter().map(|column| (column, &self.parts[column.parts.clone()]))
+    /// The columns and their substreams. A column that is not among them has the table's default, or that of its type.
+    pub fn columns(&self) -> impl Iterator<Item = (&EncodedColumn, &[Substream])> {
+        self.columns.iter().map(|column| (column, &self.substreams[column.substreams.clone()]))
     }
 
-    /// The parts of the column of this name.
-    pub fn parts(&self, name: &str) -> Option<&[Part]> {
-        self.columns().find(|(column, _)| &*column.name == name).map(|(_, parts)| parts)
+    /// The substreams of the column of this name.
+    pub fn substreams(&self, name: &str) -> Option<&[Substream]> {
+        self.columns().find(|(column, _)| &*column.name == name).map(|(_, substreams)| substreams)
     }
 
-    /// Bytes of a part.
+    /// The bytes of a substream.
     pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()
     }
+
+    /// The bytes of all substreams.
+    pub fn all_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
-/// A piece being written, column after column, part after part.
+/// Writes rows: column after column, substream after substream.
 pub(crate) struct Writer<'a> {
     frames: &'a mut Frames,
-    spare: &'a mut Words,
-    columns: Vec<PieceColumn>,
-    parts: Vec<Part>,
+    spare: &'a mut Dictionary,
+    columns: Vec<EncodedColumn>,
+    substreams: Vec<Substream>,
 }
 
 impl<'a> Writer<'a> {
-    /// A piece without columns.
-    pub fn new(Scratch { frames, words }: &'a mut Scratch) -> Writer<'a> {
+    /// Begins without columns.
+    pub fn new(Scratch { frames, dictionary }: &'a mut Scratch) -> Writer<'a> {
         Writer {
             frames,
-            spare: words,
-            columns: Vec::with_capacity(LIKELY),
-            parts: Vec::with_capacity(2 * LIKELY),
+            spare: dictionary,
+            columns: Vec::with_capacity(LIKELY_COLUMNS),
+            substreams: Vec::with_capacity(2 * LIKELY_COLUMNS),
         }
     }
 
     /// Begins a column.
     pub fn column(&mut self, name: &Arc<str>, kind: impl Into<Cow<'static, str>>) {
-        let parts = self.parts.len()..self.parts.len();
-        self.columns.push(PieceColumn { name: Arc::clone(name), kind: kind.into(), parts });
+        let substreams = self.substreams.len()..self.substreams.len();
+        self.columns.push(EncodedColumn { name: Arc::clone(name), kind: kind.into(), substreams });
     }
 
     /// Adds the values that `write` writes.
-    pub fn values(&mut self, missing: Missing, write: impl FnOnce(&mut Frames)) {
+    pub fn values(&mut self, filler: Filler, write: impl FnOnce(&mut Frames)) {
         let begin = self.frames.cut();
         write(self.frames);
         let end = self.frames.cut();
-        self.part(Part::Values(begin..end, missing));
+        self.push(Substream::Values(begin..end, filler));
     }
 
     /// Adds where lists end.
     pub fn ends(&mut self, ends: &[u32]) {
         let range = self.frames.plain(|bytes| ends.iter().for_each(|end| bytes.extend(end.to_le_bytes())));
-        self.part(Part::Ends(range));
+        self.push(Substream::Ends(range));
     }
 
-    /// No words, to be filled and [added](Self::words).
-    pub fn no_words(&mut self) -> Words {
-        let mut words = std::mem::take(self.spare);
-        words.clear();
-        words
+    /// An empty dictionary, to be filled and [added](Self::dictionary).
+    pub fn take_dictionary(&mut self) -> Dictionary {
+        let mut dictionary = std::mem::take(self.spare);
+        dictionary.clear();
+        dictionary
     }
 
-    /// Adds words.
-    pub fn words(&mut self, words: Words) {
-        let packed = words.pack(self.frames);
-        self.part(Part::Words(packed));
-        *self.spare = words;
+    /// Adds a dictionary and the texts that it was filled with.
+    pub fn dictionary(&mut self, dictionary: Dictionary) {
+        let packed = dictionary.pack(self.frames);
+        self.push(Substream::Dictionary(packed));
+        *self.spare = dictionary;
     }
 
-    /// The piece, which has so many rows. `None` without columns.
-    pub fn finish(self, rows: usize) -> Option<Piece> {
-        let Writer { frames, columns, parts, .. } = self;
-        (!columns.is_empty()).then(|| Piece { rows, columns, parts, bytes: frames.take() })
+    /// The rows, which are this many. `None` without columns.
+    pub fn finish(self, count: usize) -> Option<EncodedRows> {
+        let Writer { frames, columns, substreams, .. } = self;
+        (!columns.is_empty()).then(|| EncodedRows { count, columns, substreams, bytes: frames.take() })
     }
 
-    fn part(&mut self, part: Part) {
-        self.parts.push(part);
+    fn push(&mut self, substream: Substream) {
+        self.substreams.push(substream);
         if let Some(column) = self.columns.last_mut() {
-            column.parts.end = self.parts.len();
+            column.substreams.end = self.substreams.len();
         }
-    }
-}
-
-/// What is needed to write, to be used again.
-pub(crate) struct Scratch {
-    pub frames: Frames,
-    pub words: Words,
-}
-
-impl Scratch {
-    /// For frames that are compressed, or plain.
-    pub fn new(compressed: bool) -> Scratch {
-        Scratch { frames: Frames::new(compressed), words: Words::default() }
-    }
-}
-
-/// Scratches that nobody uses now.
-pub(crate) struct Room {
-    compressed: bool,
-    unused: Mutex<Vec<Scratch>>,
-}
-
-impl Room {
-    /// For frames that are compressed, or plain.
-    pub fn new(compressed: bool) -> Room {
-        Room { compressed, unused: Mutex::default() }
-    }
-
-    /// Whether frames are compressed.
-    pub fn compresses(&self) -> bool {
-        self.compressed
-    }
-
-    /// Writes with a scratch that nobody else uses now.
-    pub fn with<T>(&self, write: impl FnOnce(&mut Scratch) -> T) -> T {
-        let unused = || self.unused.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = unused().pop();
-        let mut scratch = last.unwrap_or_else(|| Scratch::new(self.compressed));
-        let written = write(&mut scratch);
-        unused().push(scratch);
-        written
     }
 }

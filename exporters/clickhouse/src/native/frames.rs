@@ -239,23 +239,23 @@ impl Compressor {
 /// Why bytes are no frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame is broken")]
-pub(crate) struct Broken;
+pub(crate) struct FrameError;
 
 /// The data of frames that are compressed.
-pub(crate) fn unframed(parts: &[Bytes]) -> Result<Vec<u8>, Broken> {
+pub(crate) fn unframed(parts: &[Bytes]) -> Result<Vec<u8>, FrameError> {
     let mut found = Vec::new();
     for part in parts {
         let mut frames = &part[..];
         while !frames.is_empty() {
-            let head = frames.first_chunk::<HEAD>().ok_or(Broken)?;
+            let head = frames.first_chunk::<HEAD>().ok_or(FrameError)?;
             let (size, data) = (number(head, CHECKSUM + 1), number(head, CHECKSUM + 5));
-            let (frame, rest) = frames.split_at_checked(CHECKSUM + size).ok_or(Broken)?;
+            let (frame, rest) = frames.split_at_checked(CHECKSUM + size).ok_or(FrameError)?;
             let (checksum, frame) = frame.split_at(CHECKSUM);
             if checksum_of(frame) != checksum || frame[0] != LZ4 {
-                return Err(Broken);
+                return Err(FrameError);
             }
-            let packed = frame.get(HEAD - CHECKSUM..).ok_or(Broken)?;
-            found.extend(decompress(packed, data).map_err(|_| Broken)?);
+            let packed = frame.get(HEAD - CHECKSUM..).ok_or(FrameError)?;
+            found.extend(decompress(packed, data).map_err(|_| FrameError)?);
             frames = rest;
         }
     }
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use arrow::array::{StringViewArray, StringViewBuilder};
 
-    use crate::native::decode::Reading;
+    use crate::native::decode::BlockReader;
 
     /// Bytes that compress a little, from a fixed sequence.
     fn bytes(count: usize) -> Vec<u8> {
@@ -319,7 +319,7 @@ mod tests {
         for at in 0..sent.len() {
             let mut changed = sent.to_vec();
             changed[at] ^= 1;
-            assert_eq!(unframed(&[changed.into()]), Err(Broken), "at {at}");
+            assert_eq!(unframed(&[changed.into()]), Err(FrameError), "at {at}");
             assert_eq!(unframed(&[sent.slice(..at)]).is_err(), at > 0, "cut at {at}");
         }
     }
@@ -340,7 +340,7 @@ mod tests {
             frames.views(views.views().iter().copied(), views.data_buffers());
             frames.display(&1.5);
             let sent = frames.take();
-            let mut reading = Reading(&sent[before..]);
+            let mut reading = BlockReader(&sent[before..]);
             let expected = texts.iter().map(String::as_str).chain(["1.5"]);
             assert!(expected.eq(std::iter::from_fn(|| reading.text().ok())), "after {before} bytes");
         }

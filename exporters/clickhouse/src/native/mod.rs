@@ -5,3 +5,4 @@ pub(crate) mod decode;
 pub(crate) mod dictionary;
 pub(crate) mod encoded_rows;
 pub(crate) mod frames;
+pub(crate) mod scratch;

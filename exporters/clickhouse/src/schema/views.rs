@@ -10,7 +10,7 @@ use crate::schema::deduplication::Engine;
 
 /// A table or view, as `system.tables` tells it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct TableInfo {
     #[serde(flatten)]
     pub engine: Engine,
     pub create_table_query: String,
@@ -27,7 +27,7 @@ pub(crate) enum Target {
     Own(String, String),
 }
 
-impl Known {
+impl TableInfo {
     /// The views that take what is inserted here: database and name.
     pub fn views(&self) -> impl Iterator<Item = (&str, &str)> {
         let databases = self.dependencies_database.iter().map(String::as_str);
@@ -91,11 +91,11 @@ fn name(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
-    fn known(sql: &str) -> Known {
+    fn known(sql: &str) -> TableInfo {
         let engine = serde_json::from_str(r#"{"engine": "MaterializedView", "engine_full": ""}"#).unwrap();
         let create_table_query = sql.to_owned();
         let (dependencies_database, dependencies_table) = (Vec::new(), Vec::new());
-        Known { engine, create_table_query, dependencies_database, dependencies_table }
+        TableInfo { engine, create_table_query, dependencies_database, dependencies_table }
     }
 
     fn target(sql: &str) -> Option<Target> {

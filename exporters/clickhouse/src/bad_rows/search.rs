@@ -9,41 +9,27 @@
 //! When none of them tells anything the helper tries halves, which are stored.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use weir_pdata::Signal;
 
+use crate::bad_rows::Refused;
 use crate::bad_rows::lenient::{Lenient, lenient};
 use crate::bad_rows::probe::Probe;
 use crate::client::failure::Failure;
 use crate::client::server::{Described, Server};
-use crate::convert::cell::{Cell, Source};
+use crate::convert::cell::{Cell, ColumnReader};
 use crate::convert::convert;
-use crate::native::block::{Body, block_of};
+use crate::native::block::block_of;
 use crate::native::decode::read;
-use crate::native::encoded_rows::Room;
-use crate::schema::columns::TableColumns;
+use crate::native::scratch::ScratchPool;
 use crate::schema::ddl::{literal, quoted};
 
 /// The longest statement that asks which rows violate a constraint.
 const MAX_STATEMENT: usize = 16 << 20;
 
-/// An insert that was refused.
-pub(crate) struct Refused<'a> {
-    pub signal: Signal,
-    pub table: &'a str,
-    pub columns: &'a TableColumns,
-    pub body: &'a Body,
-    /// Whether its frames are compressed.
-    pub compressed: bool,
-    /// How long rows may be tried.
-    pub budget: Duration,
-}
-
 impl Refused<'_> {
     /// The rows at fault, rising, or some of them. Empty: they are not known.
-    pub async fn rows(&self, server: &Arc<Server>, failure: &Failure) -> Vec<usize> {
+    pub async fn bad_rows(&self, server: &Arc<Server>, failure: &Failure) -> Vec<usize> {
         if !failure.is_of_single_rows() {
             return Vec::new();
         }
@@ -51,7 +37,7 @@ impl Refused<'_> {
         let rows = read(self.body, self.compressed);
         let (Ok(rows), Ok(described)) = (rows, server.described(self.table).await) else { return Vec::new() };
         if failure.is_of_a_type() {
-            let found = misfits(&rows, &described);
+            let found = texts_out_of_type(&rows, &described);
             if !found.is_empty() {
                 return found;
             }
@@ -124,12 +110,12 @@ impl Refused<'_> {
 
     /// The statement that asks for which rows a condition holds.
     fn question(&self, rows: &RecordBatch, described: &[Described], condition: &str) -> Option<String> {
-        let plain = Room::new(false);
+        let plain = ScratchPool::new(false);
         // The rows are counted by the first column, should it be about none that is sent.
         let first = self.body.columns.first();
         let about = |name: &str| condition.contains(name) || first.is_some_and(|first| **first == *name);
         let converted = plain.with(|scratch| convert(self.signal, &[rows], self.columns, scratch)).ok()?;
-        let body = plain.with(|scratch| block_of(&[&converted.piece], about, scratch));
+        let body = plain.with(|scratch| block_of(&[&converted.encoded], about, scratch));
         let structure: Vec<String> = body
             .columns
             .iter()
@@ -153,7 +139,7 @@ impl Refused<'_> {
             missing.concat(),
             literal(&structure.join(", "))
         );
-        for byte in body.parts.iter().flatten() {
+        for byte in body.chunks.iter().flatten() {
             match byte {
                 b'\\' | b'\'' => sql.extend(['\\', char::from(*byte)]),
                 b' '..=b'~' => sql.push(char::from(*byte)),
@@ -166,16 +152,16 @@ impl Refused<'_> {
 }
 
 /// Rows with a text that a column of the table cannot hold.
-fn misfits(rows: &RecordBatch, described: &[Described]) -> Vec<usize> {
+fn texts_out_of_type(rows: &RecordBatch, described: &[Described]) -> Vec<usize> {
     let mut found = Vec::new();
     for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
         let declared = described.iter().find(|column| column.name == *field.name());
-        let Some(holds) = declared.and_then(|column| Holds::read(&column.r#type)) else { continue };
-        let source = Source::new(array);
+        let Some(allowed) = declared.and_then(|column| AllowedTexts::read(&column.r#type)) else { continue };
+        let source = ColumnReader::new(array);
         found.extend((0..rows.num_rows()).filter(|row| match source.cell(*row) {
-            Cell::Text(text) => !holds.takes(text),
+            Cell::Text(text) => !allowed.takes(text),
             // The block has the empty text for none.
-            _ => !holds.takes(""),
+            _ => !allowed.takes(""),
         }));
     }
     found.sort_unstable();
@@ -185,20 +171,20 @@ fn misfits(rows: &RecordBatch, described: &[Described]) -> Vec<usize> {
 
 /// The texts that a column can hold.
 #[derive(Debug, PartialEq, Eq)]
-enum Holds {
+enum AllowedTexts {
     OneOf(Vec<String>),
     AtMost(usize),
 }
 
-impl Holds {
+impl AllowedTexts {
     /// Reads a type. `None`: any text, none, or NULL for none.
-    fn read(kind: &str) -> Option<Holds> {
+    fn read(kind: &str) -> Option<AllowedTexts> {
         let mut kind = kind.trim();
         while let Some(inner) = kind.strip_prefix("LowCardinality(") {
             kind = inner.strip_suffix(')')?;
         }
         if let Some(length) = kind.strip_prefix("FixedString(") {
-            return Some(Holds::AtMost(length.strip_suffix(')')?.parse().ok()?));
+            return Some(AllowedTexts::AtMost(length.strip_suffix(')')?.parse().ok()?));
         }
         let elements = kind.strip_prefix("Enum8(").or_else(|| kind.strip_prefix("Enum16("))?;
         let (mut names, mut characters) = (Vec::new(), elements.chars());
@@ -213,14 +199,14 @@ impl Holds {
             }
             names.push(name);
         }
-        Some(Holds::OneOf(names))
+        Some(AllowedTexts::OneOf(names))
     }
 
     fn takes(&self, text: &str) -> bool {
         match self {
-            Holds::AtMost(length) => text.len() <= *length,
+            AllowedTexts::AtMost(length) => text.len() <= *length,
             // Servers take an element's number, too.
-            Holds::OneOf(names) => {
+            AllowedTexts::OneOf(names) => {
                 names.iter().any(|name| name == text) || text.trim().parse::<i32>().is_ok()
             }
         }
@@ -236,16 +222,16 @@ mod tests {
     #[test]
     fn types_say_which_texts_they_hold() {
         let one_of =
-            |names: &[&str]| Some(Holds::OneOf(names.iter().map(|name| (*name).to_owned()).collect()));
+            |names: &[&str]| Some(AllowedTexts::OneOf(names.iter().map(|name| (*name).to_owned()).collect()));
         assert_eq!(
-            Holds::read("Enum8('server' = 1, 'it\\'s, a \\\\' = 2)"),
+            AllowedTexts::read("Enum8('server' = 1, 'it\\'s, a \\\\' = 2)"),
             one_of(&["server", "it's, a \\"])
         );
-        assert_eq!(Holds::read("LowCardinality(FixedString(3))"), Some(Holds::AtMost(3)));
+        assert_eq!(AllowedTexts::read("LowCardinality(FixedString(3))"), Some(AllowedTexts::AtMost(3)));
         for other in
             ["String", "Nullable(Enum8('a' = 1))", "Map(String, Enum8('a' = 1))", "Enum8('a\\n' = 1)"]
         {
-            assert_eq!(Holds::read(other), None, "{other}");
+            assert_eq!(AllowedTexts::read(other), None, "{other}");
         }
     }
 
@@ -264,6 +250,6 @@ mod tests {
             default_expression: String::new(),
         };
         let table = [described("kind", "Enum8('a' = 1)"), described("code", "FixedString(2)")];
-        assert_eq!(misfits(&rows, &table), [1, 2, 3]);
+        assert_eq!(texts_out_of_type(&rows, &table), [1, 2, 3]);
     }
 }
