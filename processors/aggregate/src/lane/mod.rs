@@ -165,7 +165,7 @@ impl LaneHalf {
                     left_out.overflow += u64::from(self.open.add(&input, row, time, nanos));
                 }
                 Assignment::Late(window) if repeated && window.is_over(self.delivered) => {
-                    left_out.repeated += 1
+                    left_out.repeated += 1;
                 }
                 Assignment::Late(window) => {
                     left_out.late.get_or_insert(window);

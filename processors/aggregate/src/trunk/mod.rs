@@ -141,7 +141,7 @@ impl TrunkHalf {
     }
 
     fn count_groups(&mut self) {
-        self.groups_gauge.set(self.shards.values().map(|windows| windows.groups()).sum());
+        self.groups_gauge.set(self.shards.values().map(ShardWindows::groups).sum());
     }
 
     /// Windows of all lanes and stages before are still to come at most after this one.
