@@ -1,16 +1,16 @@
 //! Alignment of lanes: none runs far ahead of the slowest.
 //!
-//! The rules are Apache Flink's watermark alignment, but within one process, so nothing waits for an
-//! announcement:
+//! The rules are those of Apache Flink's watermark alignment, within one process, so no announcement is
+//! needed:
 //!
-//! * A lane waits while its watermark is more than `max_drift` above the least one of the lanes that are not
-//!   idle.
-//! * A lane that has read nothing yet is at its start and holds the others until it speaks, is idle, or
-//!   closes.
-//! * The slowest lane never waits. So a lane that waits goes on when the others advance, go idle, or close.
+//! * A lane waits while its watermark is more than `max_drift` above the lowest watermark of the lanes that
+//!   are not idle.
+//! * A lane that has read nothing is at its start. It delays the others until it tells a watermark, is idle,
+//!   or closes.
+//! * The slowest lane never waits. So a lane that waits goes on when the others advance, are idle, or close.
 //! * A lane may be aligned by several operators at once ([`Alignments`]). While it waits for one it does not
-//!   hold others for the rest: else two lanes could wait for each other, each ahead in another operator's
-//!   time.
+//!   delay other lanes for the rest. Else two lanes could wait for each other, each ahead in the time of
+//!   another operator.
 //!
 //! Watermarks move with whole batches, so lanes are at most `max_drift` and one batch apart. A lock is taken
 //! once a batch.

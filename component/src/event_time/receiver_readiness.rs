@@ -1,8 +1,9 @@
 //! The receivers for which windows wait.
 //!
-//! A trunk knows from the start which receivers are configured, and waits until each has opened its lanes. So
-//! events of a receiver that connects late are not late. It waits again when lanes of a receiver are closed
-//! before their stream has ended (moved partitions, a stop), until that receiver has reopened its lanes.
+//! A trunk knows from the start which receivers are configured, and waits for each until it has opened its
+//! lanes. So the events of a receiver that connects late are not late. When lanes of a receiver close before
+//! their stream has ended (partitions that move, a stop), the trunk waits again, until the receiver has
+//! opened its lanes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use crate::delivery::{LaneStart, TrunkStart};
 use crate::{Clock, LaneId, LogLimit};
 
-/// How long windows wait before the log says so.
+/// How long windows wait without a word in the log.
 const PATIENCE: i64 = 60_000;
 
 /// The receivers of one pipeline, as a stage of its trunk sees them.
@@ -19,7 +20,7 @@ pub struct ReceiverReadiness {
     receivers: BTreeSet<Arc<str>>,
     /// The receiver of each open lane.
     lanes: BTreeMap<LaneId, Arc<str>>,
-    /// When the wait was first noticed, in milliseconds.
+    /// Since when, in milliseconds, when somebody asked.
     since: Option<i64>,
     log: LogLimit,
 }
@@ -51,7 +52,7 @@ impl ReceiverReadiness {
         }
     }
 
-    /// This receiver has opened all its lanes for now.
+    /// This receiver has opened what it has.
     pub fn ready(&mut self, receiver: &Arc<str>) {
         self.receivers.remove(receiver);
         if self.receivers.is_empty() {

@@ -1,15 +1,15 @@
-//! How far lanes have come in event time, as their trunk and the lanes themselves see it.
+//! The watermarks of lanes, as their trunk and the lanes themselves see them.
 //!
-//! Whether an event is late is decided once, in its lane, by the lane's own watermark. The trunk drops
-//! nothing: it waits for every lane that is not idle, so what a lane takes for in time is in time. What makes
-//! that hold are two steps that a lane does *with* the trunk, under one lock:
+//! The lane decides once whether an event is late, by its own watermark. The trunk drops nothing: it waits
+//! for every lane that is not idle, so an event that is in time for its lane is in time for the trunk. For
+//! that, a lane takes two steps together with the trunk, under one lock:
 //!
-//! * A lane that opens takes the trunk's watermark as its own, and holds it from that moment on.
-//! * So does a lane that wakes from idleness. Where its [`Idle`](crate::LaneMessage::Idle) is still on its
-//!   way to the trunk it says nothing any more: those that a lane has said, and those that the trunk has
-//!   seen, are counted.
+//! * A lane that opens takes the trunk's watermark as its own, and holds it from then on.
+//! * So does a lane that wakes from idleness. An [`Idle`](crate::LaneMessage::Idle) that is still on its way
+//!   to the trunk is then void: the messages that a lane has sent, and those that the trunk has seen, are
+//!   counted.
 //!
-//! Both are done once a batch at most.
+//! Both happen once a batch at most.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

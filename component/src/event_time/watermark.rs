@@ -1,8 +1,8 @@
-//! Event-time progress, and how the progress of lanes combines.
+//! Event-time progress of a lane, and the combined progress of several lanes.
 //!
-//! The rules are Apache Flink's (`semantics.md` §1): the combined watermark is the minimum over lanes
-//! that are not idle; when all are idle it is the maximum over all; it never goes back; without lanes
-//! there is none.
+//! The rules are Apache Flink's (`docs/semantics.md` §1). The combined watermark is the minimum over lanes
+//! that are not idle; when all are idle it is the maximum over all. It never goes back. Without lanes there
+//! is none.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,13 +1,14 @@
 //! Cost of an event: tumbling 60 s against sliding 60 s every 5 s, with 10, 1,000 and 100,000 groups.
 //!
-//! `cargo bench -p weir-processor-aggregate --bench windows` measures the lane, the trunk and the rows that come out
-//! together, in batches of 4,096 events and with the allocator of the program. The second number of a case is how many events
-//! a group has in 60 s. Each number of groups has the load that two cores read from Kafka (about 200,000 events a
-//! second) or less, and sparse loads: 12 (one a slice) and 1 (one a window, twelve rows).
+//! `cargo bench -p weir-processor-aggregate --bench windows` measures the lane, the trunk and the rows that
+//! come out together, in batches of 4,096 events and with the allocator of the program. The second number of
+//! a case is how many events a group has in 60 s. Each number of groups has the load that two cores read from
+//! Kafka (about 200,000 events a second) or less, and sparse loads: 12 (one a slice) and 1 (one a window,
+//! twelve rows).
 //!
-//! Everything is in the steady state: 60 s of events go before the clock starts, then 120 s are measured, in which 2
-//! tumbling or 24 sliding windows fire, all of them full. The table at the end has the medians, how much dearer sliding is, and
-//! how many rows come out for each event.
+//! Everything is in the steady state: 60 s of events go before the clock starts, then 120 s are measured, in
+//! which 2 tumbling or 24 sliding windows fire, all of them full. The table at the end has the medians, how
+//! much dearer sliding is, and how many rows come out for each event.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measurement")]
 
 use std::cell::RefCell;
@@ -129,7 +130,8 @@ struct Load {
 }
 
 impl Load {
-    /// Spread evenly over time and groups. They repeat every 5 s when each group has some in that time, else every minute.
+    /// Spread evenly over time and groups. They repeat every 5 s when each group has some in that time, else
+    /// every minute.
     fn new(groups: usize, a_minute: usize) -> Load {
         let parts = if a_minute.is_multiple_of(12) { 12 } else { 1 };
         let (period, count) = (MINUTE_MS / parts as i64, groups * a_minute / parts);

@@ -1,9 +1,9 @@
-//! What the windows of a configuration mean, as a short text.
+//! The meaning of the windows of a configuration, as a short text.
 //!
-//! It goes with the watermark that is written down and with the identity of every window, so that windows of two meanings are
-//! never taken for the same. It covers what a row of results says: the kind of window and its lengths, `time`, `where`,
-//! `group_by`, `measures` and `signals`. It does not cover what decides when a window fires, which late events still come into
-//! it, and how much memory it takes.
+//! It is part of the committed watermark and of the identity of every window, so that windows of two meanings
+//! are never taken for the same. It covers everything that decides the contents of a row: the kind of window
+//! and its lengths, `time`, `where`, `group_by`, `measures` and `signals`. It does not cover the time of
+//! firing, the late events that a window still takes, and memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

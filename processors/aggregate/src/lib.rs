@@ -1,13 +1,16 @@
 //! The `aggregate` processor: exact event-time windows.
 //!
-//! * On each lane, events go into slices of windows by time and group, or into fragments of sessions; what they keep is
-//!   mergeable. When the lane's watermark passes them they leave for the trunk as a partial result ([`partial`]).
-//! * On the trunk, partial results of all lanes merge to windows ([`trunk`]). A window fires when the combined
+//! * [`lane`]: events go into slices of windows, or into fragments of sessions, by time and group. When the
+//!   watermark of the lane passes them, they go to the trunk as a partial result ([`partial`]).
+//! * [`trunk`]: the partial results of all lanes are merged to windows. A window fires when the combined
 //!   watermark passes it, and again when late events within `allowed_lateness` change it.
-//! * Results depend on the events alone, not on lanes, batches or order (as long as no event is late and
-//!   `max_groups` is not reached). Inputs are done when every window that holds one of their events is exported.
+//! * [`state`]: what is kept of a group. [`group`]: its key. [`window`]: the windows of an event.
 //!
-//! Seams: a kind of window joins [`window`]; a partial result is a batch that can travel through Kafka.
+//! Results depend on the events alone, and not on lanes, batches or order, while no event is late and
+//! `max_groups` is not reached. An input is done when every window with one of its events has been exported.
+//!
+//! A new kind of window begins in [`window`]. A partial result is a batch, so that it can travel through
+//! Kafka.
 
 mod config;
 mod fingerprint;

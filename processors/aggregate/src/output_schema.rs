@@ -21,7 +21,7 @@ const DEFAULT_MEASURES: [&str; 11] = [
     "traffic_rate",
 ];
 
-/// Columns of `Windows` that the data model has and this operator does not write (yet).
+/// Names that are kept free. Windows of a part of the input have a column `shard`; `revision` is not written.
 pub(crate) const RESERVED: [&str; 2] = ["revision", "shard"];
 
 /// The columns of the results of an operator with these group-by columns and named measures.

@@ -1,6 +1,7 @@
-//! A partial result as a batch: what a lane sends to the trunk, now in memory, later through Kafka.
+//! A partial result as a batch, on its way from a lane to the trunk.
 //!
-//! One batch is one slice of one lane with one row per group, or some fragments of sessions, one a row. Columns, in this order:
+//! One batch is one slice of one lane with one row per group, or some fragments of sessions, one a row.
+//! Columns, in this order:
 //!
 //! | column | type | content |
 //! |---|---|---|
@@ -12,8 +13,11 @@
 //! | `histogram` | binary | see [`histogram`](crate::state::histogram) |
 //! | `measures` | binary | the states of the named measures, one after the other |
 //!
-//! The schema's metadata say `weir.partial` = `2`, and, of events that came further behind than the bound, `weir.from`: their slice counts
-//! only in windows that end then (milliseconds) or later, for the lane's watermark had closed those before. Reading checks everything and never panics.
+//! The metadata of the schema have `weir.partial` = `2`. For events beyond the bound they have `weir.from`,
+//! too: the slice counts only in windows that end then (milliseconds) or later, because the lane's watermark
+//! had closed the earlier ones.
+//!
+//! Reading checks everything and never panics.
 
 use std::collections::HashMap;
 use std::sync::Arc;

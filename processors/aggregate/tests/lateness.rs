@@ -1,5 +1,5 @@
-//! Late or not late is decided in the lane: windows are a function of what partitions hold and of which lanes were idle, not of
-//! which lane was read faster, of batches, or of how far the trunk was behind.
+//! Late or not late is decided in the lane: windows are a function of what partitions hold and of which lanes
+//! were idle, not of which lane was read faster, of batches, or of how far the trunk was behind.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;
@@ -317,8 +317,8 @@ fn one_fast_clock_makes_no_other_event_late() {
     assert!(text.contains("weir_aggregate_ahead_events_total{processor=\"aggregate\"} 180"), "{text}");
 }
 
-/// What three partitions hold after a minute: each event with the time at which it was appended. Service 1 runs on a host
-/// whose clock is 40 minutes ahead, service 2 on one that is two hours ahead.
+/// What three partitions hold after a minute: each event with the time at which it was appended. Service 1
+/// runs on a host whose clock is 40 minutes ahead, service 2 on one that is two hours ahead.
 fn with_fast_clocks(begin: i64) -> Vec<Vec<(i64, u8, i64)>> {
     let second = |second: i64| {
         let now = begin + second * 1_000;
@@ -328,8 +328,8 @@ fn with_fast_clocks(begin: i64) -> Vec<Vec<(i64, u8, i64)>> {
     vec![(0..60).flat_map(second).collect(); 3]
 }
 
-/// The windows of these partitions, read in batches of so many events, when the gateway's clock is `clock` at an event
-/// that was appended at a time.
+/// The windows of these partitions, read in batches of so many events, when the gateway's clock is `clock` at
+/// an event that was appended at a time.
 fn windows_of(
     partitions: &[Vec<(i64, u8, i64)>],
     batch: usize,

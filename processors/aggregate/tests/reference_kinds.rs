@@ -1,5 +1,5 @@
-//! The last firing of every window, sessions too, and restarts of lanes, by their counts. All measures: `reference.rs`,
-//! every firing: `reference_late.rs`.
+//! The last firing of every window, sessions too, and restarts of lanes, by their counts. All measures:
+//! `reference.rs`, every firing: `reference_late.rs`.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;
@@ -91,7 +91,8 @@ proptest! {
     fn the_last_firing_has_everything_whatever_the_order(
         arrivals in arrivals(), lanes in 1..=4_u64, longest in 1..40_usize,
     ) {
-        // One lane and key order each firing by its number; allowed_lateness is longer than all of event time.
+        // One lane and key order each firing by its number; allowed_lateness is longer than all of event
+        // time.
         for (window, expected) in [
             ("{sliding: 600ms, slide: 200ms}", sliding(&arrivals, 600, 200)),
             ("{tumbling: 300ms}", sliding(&arrivals, 300, 300)),

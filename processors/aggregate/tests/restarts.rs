@@ -1,4 +1,5 @@
-//! What a lane's next owner does with windows that were delivered before: numbers of firings, and windows of another meaning.
+//! What a lane's next owner does with windows that were delivered before: numbers of firings, and windows of
+//! another meaning.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod harness;

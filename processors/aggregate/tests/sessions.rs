@@ -58,8 +58,8 @@ fn what_cannot_be_a_longest_session_is_an_error() {
     assert_eq!(error("{window: {session: 7d}}"), "", "the default gives way to a long gap");
 }
 
-/// The sessions of these times, by the words of the README: what follows within 10 ms is together; it is cut at every
-/// multiple of 100 ms that it comes to but the first.
+/// The sessions of these times, by the words of the README: what follows within 10 ms is together; it is cut
+/// at every multiple of 100 ms that it comes to but the first.
 fn by_definition(mut times: Vec<i64>) -> Vec<(i64, i64, i64)> {
     times.sort_unstable();
     let mut sessions = Vec::new();

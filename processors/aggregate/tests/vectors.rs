@@ -18,7 +18,8 @@ fn common_input() -> Vec<Event> {
     [k2.as_slice(), &k1, &more].concat()
 }
 
-/// A processor whose watermark moves only as the test says: the out-of-orderness is beyond every time used here.
+/// A processor whose watermark moves only as the test says: the out-of-orderness is beyond every time used
+/// here.
 fn with_manual_watermark(window: &str, lanes: u64) -> Run {
     Run::new(&format!("window: {window}\nout_of_orderness: 1d\ngroup_by: [service]"), lanes)
 }

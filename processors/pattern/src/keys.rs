@@ -1,10 +1,12 @@
 //! The events of all keys: buffered until the watermark, then taken in order of time.
 //!
 //! * Events of one millisecond are taken in order of arrival.
-//! * An event that no partial match took is done when it has been taken in turn. One that is part of a live partial
-//!   match keeps its input until that is over; without `within` it does not, for that could be never.
-//! * Bounded: keys, buffered events, partial matches per key. What is beyond is refused or dropped, and counted.
-//! * Dropping the store fails the inputs that it still keeps.
+//! * The input of an event is done when the event has been taken and no partial match has it. The input of an
+//!   event in a live partial match is held until the match ends; without `within` it is not, because that may
+//!   be never.
+//! * Keys, buffered events, and partial matches of a key are bounded. What exceeds a bound is refused or
+//!   dropped, and counted.
+//! * Dropping the store fails the inputs that it still holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -116,7 +118,8 @@ impl Keys {
         self.buffered
     }
 
-    /// Keeps an event until the watermark reaches it. `text` tells keys apart, `parts` is called for a new one.
+    /// Keeps an event until the watermark reaches it. `text` tells keys apart, `parts` is called for a new
+    /// one.
     ///
     /// # Errors
     /// There is no room. The event is then left out.
@@ -227,9 +230,9 @@ impl Keys {
         self.due.extend(key.due.map(|due| (due, at)));
     }
 
-    /// A lane has gone before its end: its events are given up, buffered ones and those in partial matches. Their
-    /// inputs fail and are read again. (Without `within` partial matches stay: their inputs are not read again.)
-    /// Tells how many partial matches.
+    /// A lane has gone before its end: its events are given up, buffered ones and those in partial matches.
+    /// Their inputs fail and are read again. (Without `within` partial matches stay: their inputs are not
+    /// read again.) Tells how many partial matches.
     pub(crate) fn give_up(&mut self, lane: LaneId, advanced: &mut Advanced) -> u64 {
         let mut partials = 0;
         let is_lost = |event: &Event| event.lane == Some(lane);

@@ -1,14 +1,15 @@
-//! The half on a lane: hands its input to the trunk, and tells how far the lane's time has come.
+//! The half on a lane: hands its input to the trunk, and tells the lane's watermark.
 //!
-//! * Windows and alarms leave for the trunk, which forwards them. Events go on down the lane; a copy of those that
-//!   `where` selects, with the columns that are read, goes to the trunk.
-//! * The lane's watermark is the latest time of its input, less the out-of-orderness and 1 ms; `where` does not matter.
-//!   Until a lane has brought input it tells no watermark: it may be one of events from which windows are made.
-//! * An event is late when its time is at or before the lane's own watermark, of what it has read before. A lane that opens, or wakes from
-//!   idleness, takes the trunk's as its own.
+//! * Windows and alarms go to the trunk, which forwards them. Events go on down the lane; the trunk gets a
+//!   copy of those that `where` selects, with the columns that it reads.
+//! * The watermark of the lane is the latest time of its input, less the out-of-orderness and 1 ms, whatever
+//!   `where` selects. A lane that has brought no input tells no watermark: windows may be made of its events.
+//! * An event is late when its time is at or before the watermark of its own lane. A lane that opens, or
+//!   wakes from idleness, takes the trunk's watermark as its own.
 //! * An event moves the watermark at most to its arrival and `max_ahead`; one beyond `max_future` is left out
 //!   ([`event_clocks`](weir_component::event_clocks)).
-//! * A lane that brings other signals only, or nothing usable for `idle_timeout`, is idle.
+//! * A lane that has brought only other signals is idle, and so is one without a usable event for
+//!   `idle_timeout`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The `pattern` processor: sequences of events per key, by the rules of Flink's CEP.
 //!
 //! * It reads windows, alarms or events, forwards them, and adds `Alarms`: one row for every match.
-//! * Events wait on the trunk until the watermark and are then taken in order of time, so a match does not depend on
-//!   lanes and batches. An event at or before the watermark is late.
-//! * An alarm holds the inputs of all events of its match. Inputs of live partial matches are held too; the README says
-//!   what that means for a replay.
+//! * Events wait on the trunk until the watermark, and are then taken in order of time. So a match does not
+//!   depend on lanes and batches. An event at or before the watermark is late.
+//! * An alarm holds the inputs of all events of its match. Live partial matches hold theirs, too (see the
+//!   README).
 //!
 //! [`nfa`] is the state machine of one key, [`keys`] the buffer in front of it.
 

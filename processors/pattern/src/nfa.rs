@@ -2,8 +2,8 @@
 //!
 //! The rules are those of Flink's CEP:
 //! * Every event that fits the first step begins a partial match. An event may be part of several matches.
-//! * To the next event of a match, *strict* means the very next one of the key, *relaxed* the first one that fits
-//!   (others are skipped), *any* each one that fits.
+//! * To the next event of a match, *strict* means the very next one of the key, *relaxed* the first one that
+//!   fits (others are skipped), *any* each one that fits.
 //! * A step that may take one more event or be left does both: each way is a partial match of its own.
 //! * A partial match is over when `time - start >= within`: an event at just that time does not complete it.
 //!

@@ -88,7 +88,8 @@ impl Default for Logs {
 }
 
 impl Operator {
-    /// Whether the input is made on the trunk: windows and alarms pass through it, events of receivers do not.
+    /// Whether the input is made on the trunk: windows and alarms pass through it, events of receivers do
+    /// not.
     pub(crate) fn reads_derived(&self) -> bool {
         matches!(self.input, Signal::Windows | Signal::Alarms)
     }

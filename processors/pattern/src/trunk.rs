@@ -1,10 +1,11 @@
 //! The half on the trunk: events of all lanes and of the stages before, in order of time, into alarms.
 //!
-//! * Every batch of windows or alarms is forwarded at once. Late rows go on with `late` = true when that is wanted.
-//! * When the watermark moves, the events up to it are taken, the alarms of the matches are forwarded, then the watermark.
-//! * A window or alarm is late when its time is at or before the watermark. A window that fires again always is. Of events the lane
-//!   has left out those that are late by its own watermark; the trunk drops none.
-//! * What came from a lane that closes before its end is given up: it is read again by the lane's next owner.
+//! * Every batch of windows or alarms is forwarded at once. With `late: output` late rows get `late` = true.
+//! * When the watermark moves, the events up to it are taken. The alarms of their matches are forwarded, then
+//!   the watermark.
+//! * A window or alarm is late when its time is at or before the watermark; a window that fires again always
+//!   is. Late traces, logs and metrics are left out on their lane. The trunk drops none.
+//! * What came from a lane that closes before its end is given up. The lane's next owner reads it again.
 
 use std::sync::Arc;
 

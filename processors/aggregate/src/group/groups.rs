@@ -76,7 +76,8 @@ impl<S> Groups<S> {
         self.entries.get_mut(index).map(|entry| &mut entry.state)
     }
 
-    /// Finds the group of a row, or makes it when there may be one more. Copies the key only when the group is new.
+    /// Finds the group of a row, or makes it when there may be one more. Copies the key only when the group
+    /// is new.
     pub(crate) fn slot(
         &mut self,
         rows: &KeyRows<'_>,

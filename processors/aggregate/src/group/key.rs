@@ -152,7 +152,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The hash of each value of a dictionary. Empty when there is none, or when it has more values than there are rows.
+/// The hash of each value of a dictionary. Empty when there is none, or when it has more values than there
+/// are rows.
 fn dictionary_hashes(text: &TextColumn<'_>, hasher: &KeyHasher, rows: usize) -> Vec<u64> {
     match text {
         TextColumn::DictionaryOfViews(_, values) if values.len() <= rows => {

@@ -1,23 +1,27 @@
 //! The half on a lane: events into slices or fragments of sessions, and those to the trunk.
 //!
-//! * Batches are forwarded as they came. What is gathered keeps the acks of the batches that have rows in it.
-//! * After each batch the lane's watermark is the latest time seen, less the out-of-orderness and 1 ms. Events
-//!   that `where` leaves out move it too. What it passes leaves for the trunk, then it leaves itself.
-//! * An event moves it at most to its arrival and `max_ahead`, as if it had happened then. Its window is that of its own time.
-//!   The arrival is the append time of its record where Kafka keeps it, else the clock's time ([`event_clocks`](weir_component::event_clocks)).
-//! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond before it.
-//!   Any message, also `Idle`, moves it.
-//! * A lane that brings nothing windows could take (other signals, times far in the future) for `idle_timeout`
-//!   is idle: one wrong clock must not hold the windows of all other lanes.
-//! * An idle lane lets go of what it has gathered too: it no longer holds the trunk back, which may fire it.
-//! * An event is late when the lane's own watermark, of what it has read so far, has closed its last window for good. It is left out;
-//!   with `late: output` it gets `late` = true. The watermark moves with every event here, so that batches do not matter. What
-//!   is beyond the bound but not late is in those of its windows that the lane's watermark has not closed, and in no others.
+//! * Batches are forwarded as they came. The slices and fragments hold the acks of the batches that have rows
+//!   in them.
+//! * The watermark of the lane is the latest event time, less the out-of-orderness and 1 ms. Events that
+//!   `where` leaves out move it, too. After each batch everything that the watermark has passed goes to the
+//!   trunk, and then the watermark.
+//! * An event moves the watermark at most as far as its arrival and `max_ahead`. Its window is that of its
+//!   own time. The arrival is the append time of the record where Kafka keeps it, else the time of the clock
+//!   ([`event_clocks`](weir_component::event_clocks)).
+//! * An event is late when the watermark of its own lane has closed its last window for good. Late events are
+//!   in no window; with `late: output` they get `late` = true. The watermark moves with every event, so
+//!   batches do not matter. An event beyond the bound that is not late is in those of its windows that the
+//!   lane's watermark has not closed.
+//! * A lane is idle when it has brought no usable event for `idle_timeout`: only other signals, or times far
+//!   in the future. One wrong clock must not delay the windows of all lanes. An idle lane sends all that it
+//!   has gathered, because the trunk may fire those windows.
 //! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`LaneWatermark`]).
-//! * A lane that had another owner before leaves out windows that were delivered then. Events that it reads again for
-//!   these are counted as repeated, not as late.
-//! * With `max_drift` the lane says how far it is, so that none runs far ahead of the slowest.
-//! * `Drain` gives up what is gathered: its inputs fail and are read again by the next owner.
+//! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond
+//!   before it. Every message moves it, `Idle` too.
+//! * Windows that were delivered before the lane began are left out. Their events are counted as repeated,
+//!   and not as late.
+//! * With `max_drift` the lane shares its watermark, so that no lane runs far ahead of the slowest.
+//! * `Drain` gives up what is gathered: its inputs fail, and the next owner reads them again.
 
 mod events;
 mod input;
@@ -49,7 +53,8 @@ pub(crate) struct LaneHalf {
     hasher: KeyHasher,
     open: OpenWindows,
     groups_gauge: GroupsGauge,
-    /// The latest time seen, less the out-of-orderness and 1 ms; or more, if the trunk's was when the lane opened or woke.
+    /// The latest time seen, less the out-of-orderness and 1 ms; or more, if the trunk's was when the lane
+    /// opened or woke.
     watermark: LaneWatermark,
     /// The lane's part in keeping lanes together, with `max_drift`.
     aligned: Option<Aligned>,
@@ -85,7 +90,8 @@ impl LaneHalf {
     /// A lane's half of this operator.
     pub(crate) fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
         let delivered = start.watermark(&operator.id);
-        // What is read again of a session that was open then lies before that watermark, each event on its own.
+        // What is read again of a session that was open then lies before that watermark, each event on its
+        // own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { delivered };
         let watermark = operator.watermarks.join(start.shard, start.lane, from);
         let aligned = operator.alignment.as_ref();
@@ -102,7 +108,8 @@ impl LaneHalf {
         }
     }
 
-    /// The time of arrival, when that is what windows are made of. It does not go back, nor into a window that has fired.
+    /// The time of arrival, when that is what windows are made of. It does not go back, nor into a window
+    /// that has fired.
     fn arrival(&self, now: i64) -> Option<i64> {
         let Windows::Processing(_) = self.operator.window else { return None };
         // The end of the stream is no time.

@@ -46,7 +46,8 @@ impl OpenWindows {
         }
     }
 
-    /// Adds the row that was assigned last, when it is [`Assignment::InWindow`]. Whether it went into the overflow group.
+    /// Adds the row that was assigned last, when it is [`Assignment::InWindow`]. Whether it went into the
+    /// overflow group.
     pub(crate) fn add(&mut self, input: &BatchInput<'_>, row: usize, time: i64, nanos: i64) -> bool {
         match self {
             OpenWindows::Slices(slices) => slices.add(input, row, nanos),

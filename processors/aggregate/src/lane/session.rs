@@ -1,10 +1,10 @@
 //! Fragments of sessions on a lane.
 //!
-//! A fragment holds events of one group that follow each other within the gap, up to the next place where sessions may be cut
-//! ([`Cells`]). It leaves for the trunk as soon as the lane's watermark reaches the millisecond before its start, not when it
-//! ends: the trunk closes a session of another lane when the watermark of all reaches its end, and must then have every
-//! fragment that could join it. So a fragment gathers about `out_of_orderness` of events, and sessions come together on the
-//! trunk.
+//! A fragment holds the events of one group that follow each other within the gap, up to the next time at
+//! which sessions may be cut ([`Cells`]). It goes to the trunk when the lane's watermark reaches the
+//! millisecond before its start, and not when it ends. The trunk closes a session when the combined watermark
+//! reaches its end, and must then have every fragment that could join it. So a fragment gathers about
+//! `out_of_orderness` of events, and sessions are put together on the trunk.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -34,7 +34,8 @@ pub(crate) struct OpenSessions {
     /// Groups that have fragments.
     busy: usize,
     fragments: usize,
-    /// Starts of fragments with their group. Some are out of date: the fragment has left or joined an earlier one.
+    /// Starts of fragments with their group. Some are out of date: the fragment has left or joined an earlier
+    /// one.
     due: BinaryHeap<Reverse<(i64, usize)>>,
 }
 
@@ -58,7 +59,8 @@ impl OpenSessions {
         self.fragments
     }
 
-    /// Every event has a session: at least its own, which ends `gap` later. It is late when the lane's watermark has closed that.
+    /// Every event has a session: at least its own, which ends `gap` later. It is late when the lane's
+    /// watermark has closed that.
     pub(crate) fn assign(&self, time: i64, watermark: Watermark) -> Assignment {
         let fits = |time: &i64| time.checked_mul(NANOS).is_some();
         match time.checked_add(self.gap).filter(|end| fits(end) && fits(&time)) {

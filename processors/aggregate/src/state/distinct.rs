@@ -1,8 +1,9 @@
 //! How many different values: exact up to 256 of them, then estimated with a standard error of 1.6 %.
 //!
-//! Values are known by 64-bit hashes. Up to 256 hashes are kept as they are (2 KiB); beyond that a HyperLogLog of
-//! 4,096 one-byte registers (4 KiB) replaces them, read with the improved estimator of O. Ertl, "New cardinality
-//! estimation algorithms for HyperLogLog sketches" (2017). Order and split of the values do not matter.
+//! Values are known by 64-bit hashes. Up to 256 hashes are kept as they are (2 KiB); beyond that a
+//! HyperLogLog of 4,096 one-byte registers (4 KiB) replaces them, read with the improved estimator of O.
+//! Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017). Order and split of the
+//! values do not matter.
 
 use crate::state::codec::{Malformed, Reader, put_u64};
 
@@ -28,7 +29,8 @@ impl Default for Distinct {
     }
 }
 
-/// The hash of a value's text: FNV-1a with the finaliser of MurmurHash3. The same on every machine and in every run.
+/// The hash of a value's text: FNV-1a with the finaliser of MurmurHash3. The same on every machine and in
+/// every run.
 pub(crate) fn hash(text: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in text.bytes() {

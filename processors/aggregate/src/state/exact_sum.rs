@@ -1,9 +1,9 @@
 //! Sums of floats that do not depend on the order of their terms.
 //!
-//! The sum is kept without any rounding, as a list of floats that do not overlap (Shewchuk, "Adaptive precision
-//! floating-point arithmetic", 1997), and rounded once when it is read. Merging adds the list of the other sum, so
-//! any split of the same terms over lanes and batches gives the same bits. The list has one or two entries for
-//! ordinary values, at most about 40.
+//! The sum is kept without any rounding, as a list of floats that do not overlap (Shewchuk, "Adaptive
+//! precision floating-point arithmetic", 1997), and rounded once when it is read. Merging adds the list of
+//! the other sum, so any split of the same terms over lanes and batches gives the same bits. The list has one
+//! or two entries for ordinary values, at most about 40.
 //!
 //! Terms beyond ±2^960 (about 1e289) count as ±2^960: then no sum of fewer than 2^63 terms overflows.
 

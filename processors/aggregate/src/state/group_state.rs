@@ -1,9 +1,10 @@
-//! What is kept of the events of one group in one window.
+//! The state of one group in one window.
 //!
-//! Integers are summed in 128 bits, so results do not depend on order. Memory of a group: about 200 bytes and its
-//! key, 16 bytes per filled bucket of the histogram (see [`histogram`]), and what its named measures keep.
+//! Integers are summed in 128 bits, so results do not depend on order. A group takes about 200 bytes and its
+//! key, 16 bytes for each filled bucket of the histogram (see [`histogram`]), and the states of its named
+//! measures.
 
-use crate::state::histogram::{self, Histogram, Share};
+use crate::state::histogram::{self, Fraction, Histogram};
 use crate::state::measure::MeasureState;
 
 /// The percentiles of durations, in the order of their columns.
@@ -81,10 +82,11 @@ impl Durations {
         };
     }
 
-    /// The [`PERCENTILES`], within 0.4 % and never outside the smallest and the largest. `None` without durations.
+    /// The [`PERCENTILES`], within 0.4 % and never outside the smallest and the largest. `None` without
+    /// durations.
     pub(crate) fn percentiles(&self) -> Option<[i64; PERCENTILES.len()]> {
         let (least, most) = self.range?;
-        let buckets = self.histogram.quantiles(PERCENTILES.map(Share::percent))?;
+        let buckets = self.histogram.quantiles(PERCENTILES.map(Fraction::percent))?;
         Some(buckets.map(|bucket| {
             let nearest = histogram::integer(bucket).clamp(clamped(least), clamped(most));
             i64::try_from(nearest).unwrap_or(i64::MAX)

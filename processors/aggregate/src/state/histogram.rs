@@ -1,10 +1,11 @@
 //! A mergeable histogram for quantiles, with a relative error below 0.4 %.
 //!
 //! Buckets are those of HDR histograms: each power of two is cut into 128 equal parts. Only buckets that hold
-//! something take memory (16 bytes each), because one operator keeps one histogram per group and most groups see
-//! few different values: a dense HDR histogram of the same range takes about 170 KB a group. Where at least half of the
-//! buckets from the first to the last hold something, all of these are kept, in 8 bytes each, and nothing is searched.
-//! A histogram of integers has at most 7,424 buckets (116 KiB); latencies between 1 ms and 1 s fill at most 1,280.
+//! something take memory (16 bytes each), because one operator keeps one histogram per group and most groups
+//! see few different values: a dense HDR histogram of the same range takes about 170 KB a group. Where at
+//! least half of the buckets from the first to the last hold something, all of these are kept, in 8 bytes
+//! each, and nothing is searched. A histogram of integers has at most 7,424 buckets (116 KiB); latencies
+//! between 1 ms and 1 s fill at most 1,280.
 //!
 //! The bytes: number of buckets, then for each, in rising order, the distance of its index to the one before
 //! (the first: the index itself, signed) and its count.
@@ -238,12 +239,12 @@ impl Histogram {
     }
 
     /// The bucket of the smallest value that at least `share` of all values do not exceed. `None` when empty.
-    pub(crate) fn quantile(&self, share: Share) -> Option<i32> {
+    pub(crate) fn quantile(&self, share: Fraction) -> Option<i32> {
         self.quantiles([share]).map(|[bucket]| bucket)
     }
 
     /// [`quantile`](Self::quantile) of several shares, which do not fall.
-    pub(crate) fn quantiles<const N: usize>(&self, shares: [Share; N]) -> Option<[i32; N]> {
+    pub(crate) fn quantiles<const N: usize>(&self, shares: [Fraction; N]) -> Option<[i32; N]> {
         let mut left = self.iter();
         let (mut at, mut below) = left.next().map(|(bucket, count)| (bucket, u128::from(count)))?;
         let mut found = [at; N];
@@ -306,19 +307,19 @@ impl Histogram {
 
 /// A share of values, 0 to 1, in parts of a thousand million: so that 0.07 of 100 values are 7, not 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share(u64);
+pub(crate) struct Fraction(u64);
 
 const WHOLE: u64 = 1_000_000_000;
 
-impl Share {
+impl Fraction {
     /// The share that is nearest to `share`, cut to 0 to 1.
-    pub(crate) fn new(share: f64) -> Share {
-        Share((share.clamp(0.0, 1.0) * WHOLE as f64).round() as u64)
+    pub(crate) fn new(share: f64) -> Fraction {
+        Fraction((share.clamp(0.0, 1.0) * WHOLE as f64).round() as u64)
     }
 
     /// This many percent.
-    pub(crate) const fn percent(percent: u64) -> Share {
-        Share(percent * (WHOLE / 100))
+    pub(crate) const fn percent(percent: u64) -> Fraction {
+        Fraction(percent * (WHOLE / 100))
     }
 
     /// The rank, from 1, of the value asked for among `total` values.
@@ -393,12 +394,12 @@ mod tests {
 
     #[test]
     fn the_rank_of_a_share_is_not_pushed_up_by_rounding() {
-        assert_eq!(Share::new(0.07).rank(100), 7);
-        assert_eq!(Share::percent(95).rank(20), 19);
-        assert_eq!(Share::percent(95).rank(21), 20);
-        assert_eq!(Share::new(0.0).rank(5), 1);
-        assert_eq!(Share::new(1.0).rank(5), 5);
-        assert_eq!(Histogram::default().quantile(Share::percent(50)), None);
+        assert_eq!(Fraction::new(0.07).rank(100), 7);
+        assert_eq!(Fraction::percent(95).rank(20), 19);
+        assert_eq!(Fraction::percent(95).rank(21), 20);
+        assert_eq!(Fraction::new(0.0).rank(5), 1);
+        assert_eq!(Fraction::new(1.0).rank(5), 5);
+        assert_eq!(Histogram::default().quantile(Fraction::percent(50)), None);
     }
 
     proptest! {
@@ -426,7 +427,7 @@ mod tests {
             let mut hdr = Hdr::<u64>::new(3).unwrap();
             values.iter().for_each(|value| hdr.record(*value).unwrap());
             let theirs = hdr.value_at_quantile(share) as f64;
-            let ours = integer(of(&values).quantile(Share::new(share)).unwrap()) as f64;
+            let ours = integer(of(&values).quantile(Fraction::new(share)).unwrap()) as f64;
             prop_assert!((ours - theirs).abs() <= theirs * 0.01, "{} {}", ours, theirs);
         }
 
@@ -482,7 +483,7 @@ mod tests {
 
         #[test]
         fn several_quantiles_are_each_of_them(values in prop::collection::vec(0..600_u64, 0..40)) {
-            let shares = [0, 1, 50, 50, 99, 100].map(Share::percent);
+            let shares = [0, 1, 50, 50, 99, 100].map(Fraction::percent);
             let each = shares.map(|share| of(&values).quantile(share));
             prop_assert_eq!(of(&values).quantiles(shares).map(|all| all.map(Some)).unwrap_or_default(), each);
         }
@@ -490,7 +491,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(histogram) = Histogram::read(&mut Reader::new(&bytes)) {
-                let _ = histogram.quantile(Share::percent(50)).map(|bucket| (integer(bucket), float(bucket)));
+                let _ = histogram.quantile(Fraction::percent(50)).map(|bucket| (integer(bucket), float(bucket)));
             }
         }
     }

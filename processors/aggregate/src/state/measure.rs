@@ -1,14 +1,14 @@
 //! The named measures: what each keeps per group, and its result.
 //!
-//! States are commutative and mergeable: the result depends on the events of the window alone, not on lanes, batches
-//! or order. Values that are NULL, no number, or not finite are left out.
+//! States are commutative and mergeable: the result depends on the events of the window alone, not on lanes,
+//! batches or order. Values that are NULL, no number, or not finite are left out.
 
 use weir_pdata::expr::Function;
 
 use crate::state::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
-use crate::state::histogram::{self, Histogram, Share};
+use crate::state::histogram::{self, Fraction, Histogram};
 
 /// What one event gives to a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +72,8 @@ impl MeasureState {
         }
     }
 
-    /// Adds what the event at `time` (nanoseconds) gives. Values of another kind than the measure reads are left out.
+    /// Adds what the event at `time` (nanoseconds) gives. Values of another kind than the measure reads are
+    /// left out.
     pub(crate) fn add(&mut self, time: i64, value: Value) {
         match (self, value) {
             (MeasureState::Count(count), _) => *count = count.saturating_add(1),
@@ -145,8 +146,8 @@ impl MeasureState {
             MeasureState::Ratio(hits, count) => Some(*hits as f64 / *count as f64),
             MeasureState::Quantile(histogram, range) => {
                 let share = match function {
-                    Function::Quantile(share) => Share::new(share),
-                    _ => Share::percent(50),
+                    Function::Quantile(share) => Fraction::new(share),
+                    _ => Fraction::percent(50),
                 };
                 range.and_then(|(least, most)| {
                     Some(histogram::float(histogram.quantile(share)?).clamp(least, most))

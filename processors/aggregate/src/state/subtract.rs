@@ -1,8 +1,9 @@
-//! Taking a part out of a sum again.
+//! Subtracting a part from a sum.
 //!
-//! Counts, sums and histograms are exact, so what was added can be subtracted. The smallest, largest, first and last of
-//! a sum, and its set of different values, cannot: when the part may have had a say in them, they are computed again
-//! from the parts that stay. So the result is the same as when the sum had been made of these parts alone.
+//! Counts, sums and histograms are exact, so they can be subtracted. The smallest, largest, first and last
+//! value of a sum, and its set of different values, cannot. Where the part may have decided them, they are
+//! computed again from the parts that stay. So the result is the same as if the sum had been made of these
+//! parts alone.
 
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
@@ -10,8 +11,8 @@ use crate::state::group_state::{Durations, GroupState};
 use crate::state::measure::MeasureState;
 
 impl GroupState {
-    /// Takes out a part that was added. False: call [`reset_non_invertible`](Self::reset_non_invertible), and [`merge_non_invertible`](Self::merge_non_invertible) each part
-    /// that stays.
+    /// Takes out a part that was added. False: call [`reset_non_invertible`](Self::reset_non_invertible), and
+    /// [`merge_non_invertible`](Self::merge_non_invertible) each part that stays.
     #[must_use]
     pub(crate) fn subtract(&mut self, part: &GroupState) -> bool {
         self.count = self.count.saturating_sub(part.count);

@@ -1,11 +1,12 @@
 //! The numbers of firings.
 //!
-//! The row of a group with the highest number is right, so a number must be above all that earlier owners of the lanes have
-//! used for the same window, also when these are not known. It is made of how often the lanes have had an owner, and
-//! a counter: `owners × 32,768 + counter`. The first owner counts 0, 1, 2, …
+//! Of each group the row with the highest number is right. So a number must be above all numbers that earlier
+//! owners of the lanes have used for the same window, even where these are not known. It is `owners × 32,768
+//! + counter`, where `owners` is the number of earlier owners. The first owner counts 0, 1, 2, …
 //!
-//! The counter never reaches the next owner's numbers. The first 16,384 firings come as late events do. Then a window waits
-//! until the watermark has moved a 8,192nd of `allowed_lateness`, and fires once more when it closes.
+//! The counter never reaches the numbers of the next owner. The first 16,384 firings follow the late events.
+//! After those a window waits until the watermark has moved by an 8,192nd of `allowed_lateness`, and fires
+//! once more when it closes.
 
 use weir_component::Watermark;
 

@@ -1,8 +1,8 @@
-//! The keys of all slices of an operator on the trunk: each is stored once and has a number.
+//! The keys of all slices of an operator on the trunk: each key is stored once and has a number.
 //!
-//! A key is counted for each slice that has it. One that no slice has any more stays for the next slice that brings it, until
-//! such keys are most of all; then the table is built again with the others alone ([`KeyTable::renumber`]). When no slice is left
-//! nothing is kept.
+//! The table counts the slices of each key. A key without slices stays for the next slice that brings it.
+//! When most keys have no slice, the table is built again without them ([`KeyTable::renumber`]). Without
+//! slices it is empty.
 
 use crate::group::groups::Groups;
 use crate::group::key::{Key, KeyHasher, KeyRows};
@@ -80,7 +80,8 @@ impl KeyTable {
         self.order.iter().filter_map(|number| Some((*number, self.slices.key(*number as usize)?)))
     }
 
-    /// Forgets the keys that no slice has, when they are most of all. The new number of each key, by its old one.
+    /// Forgets the keys that no slice has, when they are most of all. The new number of each key, by its old
+    /// one.
     pub(crate) fn renumber(&mut self) -> Option<Vec<u32>> {
         if self.used == 0 {
             *self = KeyTable::default();

@@ -1,20 +1,23 @@
 //! The half on the trunk: partial results of all lanes into windows that fire.
 //!
-//! * The watermark is the minimum over lanes that are not idle, and waits for every receiver ([`TrunkWatermark`]). When it passes a window's last
-//!   millisecond the window fires: one batch per window (of sessions: per advance), rows ordered by key, then the watermark.
-//! * A fired window stays for `allowed_lateness`. What still comes for it makes it fire again, once per message of a
-//!   lane that moves the lane's watermark (the end of a batch): the groups that have something new, each with everything it
-//!   has, and the next `firing` number.
-//! * Nothing that a lane sends is late: the lane has left that out, by its own watermark, and the trunk waits for that.
-//! * What a lane contributed is kept apart until the last window that it is in has fired. When a lane closes before its
-//!   stream has ended, that share is taken back and its inputs fail: they are read again by the lane's next owner, and
-//!   must not count twice. Lanes whose windows are added up end with one message, and that fires nothing by itself.
-//! * A window must not begin to leave when its lanes have another owner ([`Fence`](weir_pdata::Fence)).
+//! * The watermark is the minimum over lanes that are not idle. It waits for every receiver
+//!   ([`TrunkWatermark`]).
+//! * A window fires when the watermark passes its last millisecond: one batch for each window (for sessions:
+//!   for each advance), with rows ordered by key. The watermark follows.
+//! * A fired window stays for `allowed_lateness`. A partial result for it makes it fire again at the end of
+//!   the batch: a row for each group that has changed, with the whole result, and the next `firing` number.
+//! * No partial result is late: the lane has left out late events by its own watermark, and the trunk waits
+//!   for that watermark.
+//! * The groups of each lane are kept apart until the last window that they are in has fired. When a lane
+//!   closes before its stream has ended, they are removed and its inputs fail: the next owner of the lane
+//!   reads them again, and no event counts twice. Lanes whose windows are merged close with one message,
+//!   which fires nothing.
+//! * A window must not begin to leave after one of its lanes has got another owner
+//!   ([`Fence`](weir_pdata::Fence)).
 //! * Lanes of one shard make windows together, those of different shards apart.
-//! * The watermark up to which windows have left is marked with them (`Marks`), so that what has been delivered once is not
-//!   computed again from parts.
-//! * Messages of earlier stages of the trunk pass. The watermark that goes on is the least of theirs and the own one; it
-//!   never goes back.
+//! * Each advance is marked with its watermark (`Marks`), so that delivered windows are not computed again
+//!   from a part of their input.
+//! * Messages of earlier stages pass. The watermark that goes on is the least of theirs and the own one.
 
 mod firing;
 mod key_table;
@@ -152,7 +155,8 @@ impl TrunkHalf {
     }
 }
 
-/// Emits the results of these windows: one batch for each window at a fixed place. The mark and the inputs wait for all.
+/// Emits the results of these windows: one batch for each window at a fixed place. The mark and the inputs
+/// wait for all.
 fn emit(
     operator: &Operator,
     pipeline: &str,

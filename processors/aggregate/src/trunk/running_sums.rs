@@ -1,8 +1,8 @@
 //! The sums of one window, which become those of the next one.
 //!
-//! From one sliding window to the next, slices come at the end and slices go at the start. What they hold is added and
-//! subtracted; a group without events in either is not touched. Where something cannot be subtracted (see
-//! [`subtract`](crate::state::subtract)) it is computed again from the slices that stay.
+//! From one sliding window to the next, slices are added at the end and removed at the start. Their groups
+//! are added and subtracted; other groups are not touched. Where a value cannot be subtracted (see
+//! [`subtract`](crate::state)) it is computed again from the slices that stay.
 
 use std::collections::BTreeMap;
 

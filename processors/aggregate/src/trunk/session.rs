@@ -1,9 +1,9 @@
 //! Sessions on the trunk: fragments of all lanes, joined when the watermark passes their end.
 //!
-//! Fragments of different lanes are kept apart until their session is closed for good, so that the share of a lane that
-//! closes can be taken back: the lane's next owner reads all of it again. What an earlier owner has delivered is left out.
-//! Which fragments make one session depends on their spans alone, neither on the order in which they came nor on their lanes.
-//! Those that never fall silent are cut; see [`chain`](crate::trunk::session_chain).
+//! The fragments of each lane are kept apart until their session is closed for good. So they can be removed
+//! when the lane closes: the next owner of the lane reads all of it again. Sessions that an earlier owner has
+//! delivered are left out. The fragments of one session are found by their spans alone, and not by order or
+//! lane. Sessions that never fall silent are cut ([`session_chain`](crate::trunk::session_chain)).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +93,8 @@ impl Sessions {
         let overflow = Key::overflow(operator.group_by.len());
         let ack = inputs.release();
         let mut folded = 0_u64;
-        // Those of later cells first: one that is cut off from the session that it continues is late only without it.
+        // Those of later cells first: one that is cut off from the session that it continues is late only
+        // without it.
         let mut states: Vec<(usize, GroupState)> = states.into_iter().enumerate().collect();
         states.sort_by_key(|(row, _)| Reverse(self.cells.of(partial.span(*row).start)));
         for (row, state) in states {
@@ -113,7 +114,8 @@ impl Sessions {
             let (chain, _) = group.chain_with(span, self.cells);
             let session = chain.part(span.start, self.cells);
             if session.is_closed(operator.allowed_lateness, watermark) {
-                // It would be in a part that was cut off and is closed, though its own time is not: the lane cannot know.
+                // It would be in a part that was cut off and is closed, though its own time is not: the lane
+                // cannot know.
                 operator.note_late(count, session, watermark);
                 if group.len() == 0 {
                     self.groups.remove(&key);
@@ -231,8 +233,8 @@ impl Sessions {
     }
 }
 
-/// The state of a session. `None`: earlier owners of its lanes have delivered it and it cannot change any more, or it was
-/// theirs with another configuration, and a part of it may be missing.
+/// The state of a session. `None`: earlier owners of its lanes have delivered it and it cannot change any
+/// more, or it was theirs with another configuration, and a part of it may be missing.
 fn add_up<'a>(
     lanes: &BTreeMap<LaneId, LaneHistory>,
     fragments: impl Iterator<Item = (LaneId, &'a Fragment)>,

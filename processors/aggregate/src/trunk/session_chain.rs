@@ -1,11 +1,12 @@
-//! Sessions of one group on the trunk: fragments of all lanes, the chains that they make, and the parts into which long ones
-//! are cut.
+//! Sessions of one group on the trunk: the fragments of all lanes, the chains that they form, and the parts
+//! of long chains.
 //!
-//! A chain is what touches. One that never falls silent is cut at fixed places ([`Cells`]): its first part has the first two
-//! cells, each later one a cell. A part is a session of its own to whoever reads the results. So that a restart cuts at the
-//! same places, a part keeps the inputs of the two cells before it, and the chain keeps their fragments.
+//! A chain is a run of fragments that touch. One that never falls silent is cut at fixed times ([`Cells`]):
+//! its first part has the first two cells, each later part one cell. For a reader of the results a part is a
+//! session of its own. A part keeps the inputs of the two cells before it, and the chain keeps their
+//! fragments, so that a restart cuts at the same times.
 //!
-//! Finding, joining and cutting cost the logarithm of what the group has.
+//! Finding, joining and cutting cost the logarithm of the size of the group.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -100,7 +101,8 @@ impl Group {
         chains.take_while(|chain| chain.span.touches(span)).collect()
     }
 
-    /// Adds a fragment; it joins those of its lane and cell that it touches. The chain that it is part of now.
+    /// Adds a fragment; it joins those of its lane and cell that it touches. The chain that it is part of
+    /// now.
     pub(crate) fn insert(&mut self, lane: LaneId, mut fragment: Fragment, cells: Cells) -> Chain {
         let span = fragment.span;
         let (mut chain, _) = self.chain_with(span, cells);
@@ -255,8 +257,8 @@ impl Chain {
         parts
     }
 
-    /// What is before the fragment that starts here is not there any more, if there was anything, and it has been cut if it has
-    /// several parts.
+    /// What is before the fragment that starts here is not there any more, if there was anything, and it has
+    /// been cut if it has several parts.
     pub(crate) fn shorten(&mut self, start: i64, parts: usize, cells: Cells) {
         if start > self.span.start {
             self.first_cell = self.first_cell.max(cells.of(start));

@@ -1,4 +1,4 @@
-//! The windows of one shard, and what is known of its lanes.
+//! The windows of one shard, with the history of its lanes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +22,11 @@ pub(crate) struct ShardWindows {
     shard: Shard,
     /// When it began, by the clock: no two that fire windows of one input again have the same.
     run: i64,
-    /// The sources of its lanes. `None`: the positions of one of them are not kept, so nothing of it comes again as it was.
+    /// The sources of its lanes. `None`: the positions of one of them are not kept, so nothing of it comes
+    /// again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
-    /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were delivered. Sessions
-    /// that were open then end only when all of them have come so far.
+    /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were
+    /// delivered. Sessions that were open then end only when all of them have come so far.
     behind: BTreeMap<LaneId, (Watermark, Watermark)>,
     /// Windows that began until here are left out: they had another meaning.
     reconfigured_at: Option<Watermark>,
@@ -139,8 +140,8 @@ impl ShardWindows {
         }
     }
 
-    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none: it would fail
-    /// what the others have brought, too, though their lanes have the same owner.
+    /// Closed when a lane of these windows has another owner. With lanes of several receivers there is none:
+    /// it would fail what the others have brought, too, though their lanes have the same owner.
     pub(crate) fn fence(&self) -> Option<Fence> {
         let one = self.sources.as_ref().is_some_and(|sources| sources.len() == 1);
         self.fence.clone().filter(|_| one)
@@ -170,8 +171,9 @@ impl ShardWindows {
         }
     }
 
-    /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed again. With
-    /// `allowed_lateness` what a firing has depends on what came before it, so no two runs have a firing in common.
+    /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed
+    /// again. With `allowed_lateness` what a firing has depends on what came before it, so no two runs have a
+    /// firing in common.
     pub(crate) fn identity(
         &self,
         operator: &Operator,

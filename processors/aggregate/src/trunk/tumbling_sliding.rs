@@ -1,13 +1,15 @@
-//! Windows at fixed places on the trunk: slices of all lanes, added up to windows when they are over.
+//! Tumbling and sliding windows on the trunk: slices of all lanes, merged to windows when they are over.
 //!
-//! A slice is kept until its last window is closed for good. Until then each lane's lane_slice is apart and holds its inputs:
-//! when the lane goes, its lane_slice goes with it, and the lane's next owner reads all of it again.
+//! A slice is kept until its last window is closed for good. Until then the groups of each lane are apart and
+//! hold their inputs. When the lane closes they are removed, and the next owner of the lane reads all of it
+//! again.
 //!
-//! A window that has fired and gets something late fires again with the groups that changed, as a whole each.
+//! When something late comes for a window that has fired, it fires again: a row for each group that has
+//! changed, with the whole result.
 //!
-//! What a lane's earlier owner has delivered is not delivered again: its lane_slice counts only in windows that were not over
-//! then. With `allowed_lateness` such windows may still change, so there groups fire again with everything they have, and
-//! with numbers above those of the earlier owner.
+//! Windows that an earlier owner of a lane has delivered are not delivered again: the groups of the lane
+//! count only in windows that were not over then. With `allowed_lateness` such windows may still change. Then
+//! groups fire again with their whole result, and with numbers above those of the earlier owner.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -87,7 +89,8 @@ impl FixedWindows {
         self.groups
     }
 
-    /// Adds a partial result of a lane. None is late: the lane has left out what is, and the trunk waits for the lane.
+    /// Adds a partial result of a lane. None is late: the lane has left out what is, and the trunk waits for
+    /// the lane.
     ///
     /// # Errors
     /// When it cannot be read; nothing of it counts then, and its inputs fail.
@@ -157,8 +160,8 @@ impl FixedWindows {
         Ok(())
     }
 
-    /// Takes the windows that are over at this watermark, and the groups of those that were over before which have something
-    /// new.
+    /// Takes the windows that are over at this watermark, and the groups of those that were over before which
+    /// have something new.
     pub(crate) fn fire(&mut self, watermark: Watermark, layout: &SchemaRef) -> Fired {
         let lateness = self.operator.allowed_lateness;
         let mut due: BTreeMap<Span, Option<Numbers>> = BTreeMap::new();

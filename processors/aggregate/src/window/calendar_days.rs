@@ -1,8 +1,8 @@
 //! Windows of whole days in a time zone.
 //!
-//! A day begins at the first instant at which the zone's calendar shows its date (or a later one): at midnight, or,
-//! when the clocks skip midnight, when they are set forward. So a day has 23, 24 or 25 hours where clocks change,
-//! and days neither overlap nor leave gaps.
+//! A day begins at the first instant at which the zone's calendar shows its date (or a later one): at
+//! midnight, or, when the clocks skip midnight, when they are set forward. So a day has 23, 24 or 25 hours
+//! where clocks change, and days neither overlap nor leave gaps.
 
 use chrono::{DateTime, Days as Count, LocalResult, NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;

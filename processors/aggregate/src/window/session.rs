@@ -1,10 +1,11 @@
-//! Where sessions are cut.
+//! The times at which sessions are cut.
 
-/// The places at which sessions that never fall silent are cut: multiples of half the longest session since 1970.
+/// The places at which sessions that never fall silent are cut: multiples of half the longest session since
+/// 1970.
 ///
-/// A session is cut at every such place but the first one that it comes to. So one that is shorter than half the longest
-/// is never cut, and every part is shorter than the longest. Because the places do not depend on where a session begins, a
-/// fragment that does not cross one needs never be taken apart.
+/// A session is cut at every such place but the first one that it comes to. So one that is shorter than half
+/// the longest is never cut, and every part is shorter than the longest. Because the places do not depend on
+/// where a session begins, a fragment that does not cross one needs never be taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cells {
     length: i64,

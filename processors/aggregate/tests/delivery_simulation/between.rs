@@ -1,5 +1,5 @@
-//! What the committer would see at the moment when an input settles, in the middle of what else settles with it. In the
-//! program it has a thread of its own, so it may look at any moment.
+//! What the committer would see at the moment when an input settles, in the middle of what else settles with
+//! it. In the program it has a thread of its own, so it may look at any moment.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -70,7 +70,8 @@ pub struct Export {
     held: Vec<Held>,
     /// It has been sent once.
     tried: bool,
-    /// Its rows go in parts: which they are, and the one that is on its way, with what has to be written down first.
+    /// Its rows go in parts: which they are, and the one that is on its way, with what has to be written down
+    /// first.
     parts: Option<(RowIsolation, Option<(Split, u64)>)>,
     done: bool,
 }
@@ -176,7 +177,8 @@ impl Exporter {
         self.arrived(&export);
     }
 
-    /// An export goes on, unless it waits for what is to be written down. A request that was given up is returned.
+    /// An export goes on, unless it waits for what is to be written down. A request that was given up is
+    /// returned.
     ///
     /// # Errors
     /// What the store says is wrong.

@@ -1,4 +1,5 @@
-//! One gateway: what `skywalking_kafka`'s ownership and committer do with the real ledgers, without Kafka and threads.
+//! One gateway: what `skywalking_kafka`'s ownership and committer do with the real ledgers, without Kafka and
+//! threads.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -215,7 +216,8 @@ impl Gateway {
         }
     }
 
-    /// So much time passes that it has to ask whether it is still the owner, and that what was tried may have been forgotten.
+    /// So much time passes that it has to ask whether it is still the owner, and that what was tried may have
+    /// been forgotten.
     pub fn wait(&mut self) {
         self.leased = false;
         self.exporter.wait();
@@ -371,8 +373,8 @@ impl Gateway {
         Some(owned.ledger.shard() == Shard::default())
     }
 
-    /// Ends the next of these lanes; the set goes with the last one. Returns whether there was one. `orderly`: its task is not
-    /// cancelled.
+    /// Ends the next of these lanes; the set goes with the last one. Returns whether there was one.
+    /// `orderly`: its task is not cancelled.
     fn release_next(&mut self, partitions: &[usize], orderly: bool) -> bool {
         let open = |partition: &&usize| self.owned.get(*partition).is_some_and(|owned| owned.lane.is_some());
         if let Some(next) = partitions.iter().find(open).copied() {

@@ -1,4 +1,5 @@
-//! The consumer group: who owns what, and what is committed. A commit of a stale member or generation is refused.
+//! The consumer group: who owns what, and what is committed. A commit of a stale member or generation is
+//! refused.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,12 +1,14 @@
-//! The delivery core under random schedules: ledgers, marks, ranges and the stages of `aggregate` are the real ones, Kafka
-//! and the destination are models, and everything that has a thread in the program is a state machine here.
+//! The delivery core under random schedules: ledgers, marks, ranges and the stages of `aggregate` are the
+//! real ones, Kafka and the destination are models, and everything that has a thread in the program is a
+//! state machine here.
 //!
-//! A schedule is a seed: gateways start, stop, crash, are expelled without knowing it; requests are refused, delayed, or
-//! their answers are lost, between any two steps; the store refuses rows for good, is repaired, and forgets what it was sent. What is checked: every record is stored once, every window row is
-//! emitted once and right, and no commit passes what is not finished.
+//! A schedule is a seed: gateways start, stop, crash, are expelled without knowing it; requests are refused,
+//! delayed, or their answers are lost, between any two steps; the store refuses rows for good, is repaired,
+//! and forgets what it was sent. What is checked: every record is stored once, every window row is emitted
+//! once and right, and no commit passes what is not finished.
 //!
-//! `WEIR_SCHEDULES=N` runs more than the 10,000 of CI, `WEIR_SEED=N` others. A schedule that fails is printed without the
-//! steps that it does not need, ready to become a test below.
+//! `WEIR_SCHEDULES=N` runs more than the 10,000 of CI, `WEIR_SEED=N` others. A schedule that fails is printed
+//! without the steps that it does not need, ready to become a test below.
 //!
 //! Not in the model, because documented as limits: `windows: all` with several gateways of which one dies,
 //! `allowed_lateness` with shards that change, sessions.
@@ -119,8 +121,8 @@ fn part_of_a_range_to_be_repeated_is_given_up_at_the_deadline_and_repeated_by_th
     }
 }
 
-/// A gateway has written a range down when it is cut off. The next one stores the range, the store forgets it, and the first one
-/// goes on.
+/// A gateway has written a range down when it is cut off. The next one stores the range, the store forgets
+/// it, and the first one goes on.
 #[test]
 fn a_gateway_that_was_cut_off_asks_whether_it_is_still_the_owner() {
     let is_fit = |seed: &u64| {

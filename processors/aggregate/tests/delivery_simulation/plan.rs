@@ -42,7 +42,8 @@ pub enum Fate {
     Refused,
 }
 
-/// One thing that happens. Numbers choose among what there is; a step for which there is nothing does nothing.
+/// One thing that happens. Numbers choose among what there is; a step for which there is nothing does
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A gateway does something.
@@ -95,7 +96,8 @@ pub struct Table {
     pub refuses: Option<i64>,
     /// It says which rows of an insert it refuses.
     pub names: bool,
-    /// It does not say where its rows came from: repeats can only be told by their token, which it never forgets then.
+    /// It does not say where its rows came from: repeats can only be told by their token, which it never
+    /// forgets then.
     pub blind: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The destination: it remembers tokens for a while and drops repeats, is asked for rows of repeats that come later, and refuses
-//! rows. And what has to be in it at the end.
+//! The destination: it remembers tokens for a while and drops repeats, is asked for rows of repeats that come
+//! later, and refuses rows. And what has to be in it at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -195,7 +195,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// No commit passes a record that is not stored, or whose windows are not; and no mark is ahead of its windows.
+    /// No commit passes a record that is not stored, or whose windows are not; and no mark is ahead of its
+    /// windows.
     fn check(&self, partition: usize, offset: i64, metadata: &Metadata) -> Result<(), String> {
         let wrong = |what: String| Err(format!("partition {partition} is committed at {offset}: {what}"));
         for (at, record) in (0_i64..).zip(&self.plan.partitions[partition]) {

@@ -1,4 +1,5 @@
-//! Random events, and what a group of them has to say, computed by sorting and adding up. Shares no code with the processor.
+//! Random events, and what a group of them has to say, computed by sorting and adding up. Shares no code with
+//! the processor.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! Matches depend on the events alone: any order of arrival within the bound, any batches and any lanes give the same.
+//! Matches depend on the events alone: any order of arrival within the bound, any batches and any lanes give
+//! the same.
 
 use proptest::prelude::*;
 use weir_component::{LaneId, LaneMessage, TrunkMessage, Watermark};
