@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use weir_config::{LogFormat, LogSettings};
 
 /// Starts the log. `WEIR_LOG` (`tracing` filter syntax) overrides the configured level.
-pub fn start(settings: &LogSettings) {
+pub(crate) fn start(settings: &LogSettings) {
     let filter = EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,weir={0}", settings.level.as_str())));
     let human = match settings.format {

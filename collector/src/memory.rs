@@ -8,7 +8,7 @@ use weir_config::MemoryLimit;
 const FALLBACK: u64 = 1 << 30;
 
 /// A limit in bytes.
-pub fn bytes(limit: MemoryLimit) -> u64 {
+pub(crate) fn bytes(limit: MemoryLimit) -> u64 {
     match limit {
         MemoryLimit::Bytes(size) => size.get(),
         MemoryLimit::Percent(percent) => available(Path::new("/")) / 100 * u64::from(percent),

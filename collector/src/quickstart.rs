@@ -15,7 +15,7 @@ const CONFIG: &str = include_str!("../../examples/quickstart.yaml");
 
 /// Options of `weir quickstart`.
 #[derive(Args, Debug)]
-pub struct QuickstartArgs {
+pub(crate) struct QuickstartArgs {
     /// Stop after this many seconds; 0 runs until Ctrl-C
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -31,7 +31,7 @@ pub struct QuickstartArgs {
 ///
 /// # Errors
 /// When the pipeline cannot run.
-pub fn run(args: &QuickstartArgs, registry: &Registry) -> anyhow::Result<()> {
+pub(crate) fn run(args: &QuickstartArgs, registry: &Registry) -> anyhow::Result<()> {
     let set = |key: &str, value: &str| format!("{key}={value}");
     let directory = args.data.display().to_string();
     let sets = [

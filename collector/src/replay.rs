@@ -25,7 +25,7 @@ use crate::graph::Graph;
 
 /// What `weir replay` takes.
 #[derive(Args)]
-pub struct ReplayArgs {
+pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// The directory of the dead letters; default: service.dead_letter.directory
@@ -50,7 +50,7 @@ struct Counts {
 ///
 /// # Errors
 /// When a letter failed again, or a destination cannot be reached.
-pub async fn run(args: &ReplayArgs, graph: Graph, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &ReplayArgs, graph: Graph, out: &mut impl Write) -> anyhow::Result<()> {
     let directory =
         args.dead_letter.clone().unwrap_or_else(|| graph.service.dead_letter.directory.clone().into());
     let files = letter_files(&directory)?;

@@ -10,7 +10,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// When the process may not handle signals.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
+pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();

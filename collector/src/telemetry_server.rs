@@ -12,7 +12,11 @@ use weir_component::Telemetry;
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(address: &str, telemetry: Telemetry, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    address: &str,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!(
             "cannot serve metrics on {address}: choose another service.telemetry.metrics.address, or \"\" for none"

@@ -37,7 +37,7 @@ const NAME: &str = "weir_number";
 
 /// The same SQL with the first argument of each aggregate of numbers within [`function`]. SQL that has no
 /// tokens comes back as it is.
-pub fn read_text(sql: &str) -> String {
+pub(super) fn read_text(sql: &str) -> String {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return sql.to_owned() };
     let mut read = String::with_capacity(sql.len() + 32);
     // For each open parenthesis whether the argument that began in it is still open.
@@ -101,7 +101,7 @@ fn follows_parenthesis(before: &[Token]) -> bool {
 }
 
 /// Text read as numbers, NULL where it is none; anything else as it is.
-pub fn function() -> ScalarUDF {
+pub(super) fn function() -> ScalarUDF {
     ScalarUDF::from(Number { signature: Signature::any(1, Volatility::Immutable) })
 }
 

@@ -8,7 +8,7 @@ use super::tables::Tables;
 /// The same SQL with every dotted name that is a column in quotes. What is before such a name stays:
 /// `t.http.method` becomes `t."http.method"`. SQL that has no tokens comes back as it is; the planner says
 /// what is wrong.
-pub fn quote_dotted(sql: &str, tables: &Tables) -> String {
+pub(super) fn quote_dotted(sql: &str, tables: &Tables) -> String {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return sql.to_owned() };
     let mut quoted = String::with_capacity(sql.len() + 16);
     let mut at = 0;

@@ -32,7 +32,7 @@ const CELL: usize = 60;
 const WIDTH: usize = 200;
 
 /// Writes a result as it comes.
-pub async fn write(
+pub(super) async fn write(
     mut stream: SendableRecordBatchStream,
     format: OutputFormat,
     out: &mut impl Write,

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use weir_pdata::{Signal, schema};
 
 /// The tables over one directory.
-pub struct Tables(Vec<Table>);
+pub(super) struct Tables(Vec<Table>);
 
 /// One signal's table.
 struct Table {
@@ -43,7 +43,7 @@ impl Tables {
     ///
     /// # Errors
     /// A file that is not Parquet or cannot be read.
-    pub fn find(directory: &Path, sql: &str) -> anyhow::Result<Tables> {
+    pub(super) fn find(directory: &Path, sql: &str) -> anyhow::Result<Tables> {
         let sql = sql.to_lowercase();
         let mentions = |name: &&str| sql.contains(*name);
         let all = ["information_schema", "show "].iter().any(mentions);
@@ -58,7 +58,7 @@ impl Tables {
     }
 
     /// Makes the tables known to SQL.
-    pub fn register(&self, context: &SessionContext) -> anyhow::Result<()> {
+    pub(super) fn register(&self, context: &SessionContext) -> anyhow::Result<()> {
         for table in &self.0 {
             let provider = table.provider()?;
             for name in names(table.signal) {
@@ -69,12 +69,12 @@ impl Tables {
     }
 
     /// The names of all tables.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().flat_map(|table| names(table.signal)).copied()
     }
 
     /// Whether any table has this column.
-    pub fn has_column(&self, name: &str) -> bool {
+    pub(super) fn has_column(&self, name: &str) -> bool {
         self.0.iter().any(|table| table.schema.column_with_name(name).is_some())
     }
 }

@@ -4,14 +4,14 @@ use anyhow::Context as _;
 use weir_component::{Context, Extension, Status};
 
 /// Extensions that are started, in that order.
-pub struct Extensions(Vec<(Context, Box<dyn Extension>)>);
+pub(super) struct Extensions(Vec<(Context, Box<dyn Extension>)>);
 
 impl Extensions {
     /// Starts these, in order.
     ///
     /// # Errors
     /// When one cannot start; those before it are stopped first.
-    pub async fn start(extensions: Vec<(Context, Box<dyn Extension>)>) -> anyhow::Result<Extensions> {
+    pub(super) async fn start(extensions: Vec<(Context, Box<dyn Extension>)>) -> anyhow::Result<Extensions> {
         let mut started = Extensions(Vec::new());
         for (context, extension) in extensions {
             if let Err(error) = extension.start().await {
@@ -25,14 +25,14 @@ impl Extensions {
     }
 
     /// Tells them that everything else has started.
-    pub async fn ready(&self) {
+    pub(super) async fn ready(&self) {
         for (_, extension) in &self.0 {
             extension.ready().await;
         }
     }
 
     /// Stops them, the last one first.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         for (_, extension) in self.0.into_iter().rev() {
             extension.stop().await;
         }

@@ -24,7 +24,7 @@ use super::pending::Pending;
 use super::trunk::TrunkSender;
 
 /// A pipeline that runs: what a new lane needs of it.
-pub struct RunningPipeline {
+pub(super) struct RunningPipeline {
     /// Its id.
     pub id: Arc<str>,
     /// Which of its windows are delivered.
@@ -42,7 +42,7 @@ pub struct RunningPipeline {
 }
 
 /// Opens the lanes of one receiver.
-pub struct ReceiverLanes {
+pub(super) struct ReceiverLanes {
     /// The receiver.
     pub context: Context,
     /// The pipelines that it feeds.

@@ -5,7 +5,7 @@ use weir_pdata::{EventBatch, Held, Payload};
 
 /// Takes this many bytes from the budget for a batch; waits until they are free. `unfinished`: the last
 /// position of ranges that an earlier owner began.
-pub async fn with_memory_permit(
+pub(super) async fn with_memory_permit(
     budget: &MemoryBudget,
     bytes: usize,
     unfinished: i64,
@@ -23,7 +23,7 @@ pub async fn with_memory_permit(
 
 /// How many bytes a batch will have once it is decoded: as many times its bytes on the wire as the batch
 /// before it.
-pub struct DecodedSize {
+pub(super) struct DecodedSize {
     /// In hundredths.
     times: usize,
 }
@@ -37,7 +37,7 @@ impl Default for DecodedSize {
 
 impl DecodedSize {
     /// The bytes of a batch, when it is decoded.
-    pub fn guess(&self, batch: &EventBatch) -> usize {
+    pub(super) fn guess(&self, batch: &EventBatch) -> usize {
         match &batch.payload {
             Payload::Encoded(encoded) => encoded.arena.len().saturating_mul(self.times) / 100,
             Payload::Columns(_) | Payload::Prepared(_) => batch.memory(),
@@ -45,7 +45,7 @@ impl DecodedSize {
     }
 
     /// A batch with `wire` bytes on the wire has `memory` bytes in memory.
-    pub fn learn(&mut self, wire: usize, memory: usize) {
+    pub(super) fn learn(&mut self, wire: usize, memory: usize) {
         if let Some(times) = memory.saturating_mul(100).checked_div(wire) {
             self.times = times.max(100);
         }

@@ -22,7 +22,7 @@ use super::pending::Pending;
 const IN_FLIGHT: usize = 256;
 
 /// The sending side of a trunk, for lanes. The trunk ends when it is dropped.
-pub struct TrunkSender {
+pub(super) struct TrunkSender {
     sender: mpsc::UnboundedSender<Input>,
     room: Arc<Semaphore>,
 }
@@ -47,12 +47,12 @@ enum Event {
 
 impl TrunkSender {
     /// Says that a lane has begun. Does not wait.
-    pub fn open(&self, start: LaneStart) {
+    pub(super) fn open(&self, start: LaneStart) {
         self.control(Event::Opened(start));
     }
 
     /// Says that this receiver has opened every lane that it has for now. Does not wait.
-    pub fn ready(&self, receiver: &Arc<str>) {
+    pub(super) fn ready(&self, receiver: &Arc<str>) {
         self.control(Event::Ready(Arc::clone(receiver)));
     }
 
@@ -65,7 +65,7 @@ impl TrunkSender {
     ///
     /// # Errors
     /// [`LaneClosed`] when the trunk has ended; the message's inputs have then failed.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         lane: LaneId,
         position: usize,
@@ -88,7 +88,7 @@ impl LaneTrunk for TrunkSender {
 }
 
 /// The trunk of one pipeline, ready to run.
-pub struct Trunk {
+pub(super) struct Trunk {
     receiver: mpsc::UnboundedReceiver<Input>,
     room: Arc<Semaphore>,
     /// Stages with the position of their processor.
@@ -103,7 +103,7 @@ pub struct Trunk {
 
 impl Trunk {
     /// A trunk of these stages, each with the position of its processor, in order.
-    pub fn new(
+    pub(super) fn new(
         pipeline: String,
         stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
         queues: &[Queue],
@@ -127,7 +127,7 @@ impl Trunk {
     }
 
     /// Runs until every sender is dropped, or an exporter has stopped.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         while let Some(Input { event, held, _room }) = self.receiver.recv().await {
             match event {
                 Event::Opened(start) => self.tell_all(|| TrunkMessage::LaneOpened(start.clone())),

@@ -60,7 +60,7 @@ pub(crate) struct HelperMetrics {
 }
 
 impl HelperMetrics {
-    pub fn new(context: &Context) -> HelperMetrics {
+    pub(crate) fn new(context: &Context) -> HelperMetrics {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         HelperMetrics {

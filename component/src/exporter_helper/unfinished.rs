@@ -73,14 +73,14 @@ pub(super) struct Attempts<'a> {
 
 impl Attempts<'_> {
     /// The destination has answered.
-    pub fn succeeded(mut self) {
+    pub(super) fn succeeded(mut self) {
         let mut trouble = self.condition.lock();
         trouble.last = None;
         self.forget(&mut trouble);
     }
 
     /// The destination failed.
-    pub fn failed(&mut self, reason: &str) {
+    pub(super) fn failed(&mut self, reason: &str) {
         let (mut trouble, now) = (self.condition.lock(), Instant::now());
         let begun = trouble.last.as_ref().map_or(now, |(_, since)| *since);
         trouble.last = Some((reason.to_owned(), begun));
@@ -108,7 +108,7 @@ impl Drop for Attempts<'_> {
 }
 
 impl Condition {
-    pub fn new(health: Health) -> Condition {
+    pub(super) fn new(health: Health) -> Condition {
         Condition {
             ending: AtomicBool::new(false),
             read_again: AtomicU64::new(0),
@@ -119,23 +119,23 @@ impl Condition {
         }
     }
 
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.ending.store(true, Ordering::Release);
     }
 
     /// This many rows are read again.
-    pub fn left_to_input(&self, rows: u64) {
+    pub(super) fn left_to_input(&self, rows: u64) {
         if self.ending.load(Ordering::Acquire) {
             self.read_again.fetch_add(rows, Ordering::AcqRel);
         }
     }
 
     /// This many rows are in the dead letters because the program ends.
-    pub fn add_dead_letters(&self, rows: u64) {
+    pub(super) fn add_dead_letters(&self, rows: u64) {
         self.dead_letters.fetch_add(rows, Ordering::AcqRel);
     }
 
-    pub fn unfinished(&self, on_disk: u64) -> Unfinished {
+    pub(super) fn unfinished(&self, on_disk: u64) -> Unfinished {
         Unfinished {
             read_again: self.read_again.load(Ordering::Acquire),
             dead_letters: self.dead_letters.load(Ordering::Acquire),
@@ -144,23 +144,23 @@ impl Condition {
     }
 
     /// An export begins.
-    pub fn attempts(&self) -> Attempts<'_> {
+    pub(super) fn attempts(&self) -> Attempts<'_> {
         Attempts { condition: self, number: None }
     }
 
     /// Why the last export failed; `None` when it did not.
-    pub fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self) -> Option<String> {
         self.lock().last.as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// The exporter cannot go on.
-    pub fn set_broken(&self, why: String) {
+    pub(super) fn set_broken(&self, why: String) {
         self.health.report(Status::FatalError(why.clone()));
         self.broken.send_replace(Some(why));
     }
 
     /// Waits until the exporter cannot go on; why.
-    pub fn broken(&self) -> impl Future<Output = String> + Send + 'static {
+    pub(super) fn broken(&self) -> impl Future<Output = String> + Send + 'static {
         let mut broken = self.broken.subscribe();
         async move {
             let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());

@@ -2,7 +2,7 @@
 
 /// Lets a number of rows a second through and counts the rest. Each second has its whole allowance at once.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// 0: no limit.
     per_second: u64,
     second: i64,
@@ -13,12 +13,12 @@ pub struct Budget {
 
 impl Budget {
     /// `per_second` rows; 0 is no limit.
-    pub fn new(per_second: u64) -> Budget {
+    pub(crate) fn new(per_second: u64) -> Budget {
         Budget { per_second, second: i64::MIN, left: per_second, hidden: 0, told_in: None }
     }
 
     /// How many of `wanted` rows may be shown at `now_ms`. The others count as hidden.
-    pub fn take(&mut self, wanted: usize, now_ms: i64) -> usize {
+    pub(crate) fn take(&mut self, wanted: usize, now_ms: i64) -> usize {
         if self.per_second == 0 {
             return wanted;
         }
@@ -34,7 +34,7 @@ impl Budget {
 
     /// How many rows were hidden and not reported yet: at most once a second, so that the reports are not a
     /// flood either.
-    pub fn untold_now(&mut self, now_ms: i64) -> Option<u64> {
+    pub(crate) fn untold_now(&mut self, now_ms: i64) -> Option<u64> {
         let second = now_ms.div_euclid(1000);
         if self.hidden == 0 || self.told_in == Some(second) {
             return None;
@@ -44,7 +44,7 @@ impl Budget {
     }
 
     /// How many hidden rows were never reported.
-    pub fn untold(&mut self) -> Option<u64> {
+    pub(crate) fn untold(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.hidden)).filter(|hidden| *hidden > 0)
     }
 }

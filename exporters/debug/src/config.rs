@@ -9,7 +9,7 @@ use weir_pdata::SignalSet;
 /// What is shown, and how much of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DebugConfig {
+pub(crate) struct DebugConfig {
     /// The signals to show.
     #[serde(default = "all")]
     pub signals: SignalSet,
@@ -35,7 +35,7 @@ pub struct DebugConfig {
 /// How a batch is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// A line a batch: signal, rows, lane.
     #[default]
     Basic,
@@ -59,7 +59,7 @@ const fn all() -> SignalSet {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<(DebugConfig, HelperConfig), Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<(DebugConfig, HelperConfig), Diagnostics> {
     let config: DebugConfig = settings.read()?;
     let helper =
         HelperConfig::default().with(config.queue.clone(), config.batch, config.retry, config.timeout);

@@ -31,13 +31,13 @@ const HIDDEN: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[HIDDEN];
+pub(crate) const METRICS: &[Metric] = &[HIDDEN];
 
 /// `EIO`: the terminal behind standard output is gone. It has no name in [`ErrorKind`].
 const EIO: i32 = 5;
 
 /// Shows batches on a terminal.
-pub struct Console {
+pub(crate) struct Console {
     signals: SignalSet,
     verbosity: Verbosity,
     screen: Arc<Mutex<Screen>>,
@@ -61,14 +61,14 @@ struct Screen {
 impl Console {
     /// Writes to the standard output of the process; in colours when it is a terminal and `NO_COLOR` is not
     /// set.
-    pub fn stdout(config: &DebugConfig, context: &Context) -> Console {
+    pub(crate) fn stdout(config: &DebugConfig, context: &Context) -> Console {
         let colours =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Console::new(config, context, Box::new(Stdout), colours)
     }
 
     /// Writes to `writer`.
-    pub fn new(
+    pub(crate) fn new(
         config: &DebugConfig,
         context: &Context,
         writer: Box<dyn Write + Send>,

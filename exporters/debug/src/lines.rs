@@ -10,7 +10,7 @@ use crate::value::{MAX_TEXT, Value, duration, plain, shown, time};
 
 /// What decoders must build so that these signals can be shown. Windows and alarms are not decoded: they need
 /// nothing.
-pub fn demand(verbosity: Verbosity, signals: SignalSet) -> Demand {
+pub(crate) fn demand(verbosity: Verbosity, signals: SignalSet) -> Demand {
     let events = [Signal::Traces, Signal::Logs, Signal::Metrics];
     let mut shown = events.into_iter().filter(|signal| signals.contains(*signal));
     match verbosity {
@@ -21,7 +21,7 @@ pub fn demand(verbosity: Verbosity, signals: SignalSet) -> Demand {
 }
 
 /// A line for the whole batch: `traces  4096 rows  skywalking_kafka/segments/3`.
-pub fn basic(batch: &EventBatch, out: &mut String) {
+pub(crate) fn basic(batch: &EventBatch, out: &mut String) {
     let rows = batch.len();
     let plural = if rows == 1 { "" } else { "s" };
     out.push_str(batch.signal.name());
@@ -34,7 +34,7 @@ pub fn basic(batch: &EventBatch, out: &mut String) {
 
 /// A line for each of the first `rows` rows: the signal, then `name=value` for each main field that is not
 /// null.
-pub fn normal(signal: Signal, columns: &RecordBatch, rows: usize, out: &mut String) {
+pub(crate) fn normal(signal: Signal, columns: &RecordBatch, rows: usize, out: &mut String) {
     let named = |name: &&'static str| columns.column_by_name(name).map(|column| (*name, column));
     let fields: Vec<_> = match signal {
         // Group-by columns and measures are as the configuration says: show them all.

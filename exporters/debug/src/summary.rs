@@ -17,7 +17,7 @@ use crate::value::{
 
 /// What the summary remembers from export to export.
 #[derive(Clone, Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     colours: bool,
     spans: u64,
     log_records: u64,
@@ -39,7 +39,7 @@ const PLAIN: &str = "\x1b[0m";
 
 impl Summary {
     /// A summary that begins; `colours` when the terminal can show them.
-    pub fn new(colours: bool) -> Summary {
+    pub(crate) fn new(colours: bool) -> Summary {
         Summary {
             colours,
             spans: 0,
@@ -53,7 +53,7 @@ impl Summary {
     }
 
     /// Counts rows that are not shown one by one.
-    pub fn add(&mut self, signal: Signal, rows: usize) {
+    pub(crate) fn add(&mut self, signal: Signal, rows: usize) {
         let total = match signal {
             Signal::Traces => &mut self.spans,
             Signal::Logs => &mut self.log_records,
@@ -65,7 +65,7 @@ impl Summary {
     }
 
     /// Writes the first `limit` of these windows, ordered by start, service and operation.
-    pub fn windows<'a>(
+    pub(crate) fn windows<'a>(
         &mut self,
         batches: impl Iterator<Item = &'a RecordBatch>,
         limit: usize,
@@ -95,7 +95,7 @@ impl Summary {
     }
 
     /// Writes an alarm's line for each of the first `limit` rows.
-    pub fn alarms(&self, columns: &RecordBatch, limit: usize, out: &mut String) {
+    pub(crate) fn alarms(&self, columns: &RecordBatch, limit: usize, out: &mut String) {
         for row in 0..limit.min(columns.num_rows()) {
             let line = alarm(columns, row);
             let resolved = matches!(columns.column_by_name("state").and_then(|state| Value::of(state, row)),

@@ -9,11 +9,11 @@ use arrow::datatypes::{
 use weir_pdata::text::TextColumn;
 
 /// The longest text that is shown of one value, characters.
-pub const MAX_TEXT: usize = 1000;
+pub(crate) const MAX_TEXT: usize = 1000;
 
 /// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// Text, as received.
     Text(&'a str),
     /// Nanoseconds since 1970, UTC.
@@ -28,7 +28,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// The value in `row`; `None` when it is null, or of a type without a short form (lists, maps).
-    pub fn of(array: &'a ArrayRef, row: usize) -> Option<Value<'a>> {
+    pub(crate) fn of(array: &'a ArrayRef, row: usize) -> Option<Value<'a>> {
         if let Some(text) = TextColumn::new(array) {
             return text.get(row).map(Value::Text);
         }
@@ -49,7 +49,7 @@ impl<'a> Value<'a> {
     }
 
     /// As a number, when it is one.
-    pub fn number(self) -> Option<f64> {
+    pub(crate) fn number(self) -> Option<f64> {
         match self {
             Value::Int(number) => Some(number as f64),
             Value::Float(number) => Some(number),
@@ -59,12 +59,12 @@ impl<'a> Value<'a> {
 }
 
 /// What a measure is called for people: `p90_duration_ns` is `p90`, `duration_ns` is `duration`.
-pub fn measure_name(column: &str) -> &str {
+pub(crate) fn measure_name(column: &str) -> &str {
     column.strip_suffix("_duration_ns").or_else(|| column.strip_suffix("_ns")).unwrap_or(column)
 }
 
 /// The value of a measure, in the unit that its column name tells.
-pub fn measure_value(column: &str, number: f64) -> String {
+pub(crate) fn measure_value(column: &str, number: f64) -> String {
     if column.ends_with("_ns") {
         duration(number)
     } else if column == "success_rate" {
@@ -77,7 +77,7 @@ pub fn measure_value(column: &str, number: f64) -> String {
 }
 
 /// Nanoseconds with a unit: `12 ms`, `1.20 s`.
-pub fn duration(nanoseconds: f64) -> String {
+pub(crate) fn duration(nanoseconds: f64) -> String {
     if !nanoseconds.is_finite() {
         return "-".to_owned();
     }
@@ -98,7 +98,7 @@ pub fn duration(nanoseconds: f64) -> String {
 }
 
 /// A share of 1 as percent, rounded down so that only a true 100 % is shown as one.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if !share.is_finite() {
         return "-".to_owned();
     }
@@ -107,13 +107,13 @@ pub fn percent(share: f64) -> String {
 }
 
 /// A number with at most three decimals.
-pub fn plain(number: f64) -> String {
+pub(crate) fn plain(number: f64) -> String {
     let text = format!("{number:.3}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// A count with separators: `1,204`.
-pub fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -126,19 +126,19 @@ pub fn count(number: u64) -> String {
 }
 
 /// The time of day in UTC: `01:05:07`.
-pub fn time_of_day(nanoseconds: i64) -> String {
+pub(crate) fn time_of_day(nanoseconds: i64) -> String {
     chrono::DateTime::from_timestamp_nanos(nanoseconds).format("%H:%M:%S").to_string()
 }
 
 /// RFC 3339 in UTC with milliseconds.
-pub fn time(nanoseconds: i64) -> String {
+pub(crate) fn time(nanoseconds: i64) -> String {
     chrono::DateTime::from_timestamp_nanos(nanoseconds).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// `text` on one line and harmless: control characters and those that turn the direction of text are written
 /// as escapes, so that received bytes cannot steer the terminal. At most `max` columns; what is longer ends
 /// in `…`.
-pub fn shown(text: &str, max: usize) -> String {
+pub(crate) fn shown(text: &str, max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max));
     let mut used = 0;
     for c in text.chars() {
@@ -161,7 +161,7 @@ pub fn shown(text: &str, max: usize) -> String {
 }
 
 /// How many columns of a terminal `text` takes: two for a Chinese, Japanese or Korean character or an emoji.
-pub fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     let wide = |c: char| {
         matches!(c,
             '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}'

@@ -11,7 +11,7 @@ use weir_pdata::SignalSet;
 /// What is written, where, and when a new file begins.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileConfig {
+pub(crate) struct FileConfig {
     /// The file. Its folder is made when missing.
     pub path: PathBuf,
     /// The signals to write.
@@ -58,7 +58,7 @@ const fn all() -> SignalSet {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<(FileConfig, HelperConfig), Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<(FileConfig, HelperConfig), Diagnostics> {
     let config: FileConfig = settings.read()?;
     let helper =
         HelperConfig::default().with(config.queue.clone(), config.batch, config.retry, config.timeout);

@@ -16,7 +16,7 @@ use weir_pdata::{Demand, EventBatch, SignalSet};
 use crate::config::FileConfig;
 
 /// Writes JSON lines to a file.
-pub struct LineFile {
+pub(crate) struct LineFile {
     config: FileConfig,
     open: Arc<Mutex<Option<Open>>>,
 }
@@ -29,7 +29,7 @@ struct Open {
 
 impl LineFile {
     /// A file that is opened at start.
-    pub fn new(config: FileConfig) -> LineFile {
+    pub(crate) fn new(config: FileConfig) -> LineFile {
         LineFile { config, open: Arc::default() }
     }
 }

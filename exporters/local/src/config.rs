@@ -12,7 +12,7 @@ use weir_config::{ByteSize, Diagnostics, Duration};
 /// The settings of a `local` exporter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the files go. Made when missing.
     pub directory: PathBuf,
     /// Rows after which a file is closed.
@@ -48,7 +48,7 @@ impl Default for Config {
 
 impl Config {
     /// The helper's settings: what it exports together becomes one file per hour.
-    pub fn helper(&self) -> HelperConfig {
+    pub(crate) fn helper(&self) -> HelperConfig {
         // Room for one file that is being written and one that fills.
         let queue = ByteSize::bytes(self.max_bytes.get().saturating_mul(2));
         let defaults = HelperConfig {
@@ -68,7 +68,7 @@ impl Config {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<(Config, HelperConfig), Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<(Config, HelperConfig), Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     if config.directory.as_os_str().is_empty() {

@@ -27,7 +27,7 @@ const SWEEP_MS: i64 = 10 * 60 * 1_000;
 const JOIN_ROWS: usize = 8_192;
 
 /// Writes batches of any signal to Parquet files.
-pub struct LocalExporter {
+pub(crate) struct LocalExporter {
     config: Config,
     context: Context,
     directory: Directory,
@@ -38,7 +38,7 @@ pub struct LocalExporter {
 
 impl LocalExporter {
     /// An exporter with these settings.
-    pub fn new(config: Config, context: Context) -> LocalExporter {
+    pub(crate) fn new(config: Config, context: Context) -> LocalExporter {
         let directory = Directory::new(&config.directory);
         LocalExporter {
             config,

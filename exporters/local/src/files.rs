@@ -20,24 +20,24 @@ const LOCK: &str = ".lock";
 
 /// The directory of an exporter.
 #[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 /// A file that is being written. Dropping it removes it.
 #[derive(Debug)]
-pub struct Unfinished {
+pub(crate) struct Unfinished {
     writing: PathBuf,
     done: PathBuf,
 }
 
 impl Directory {
     /// The directory at `path`. Nothing is touched yet.
-    pub fn new(path: &Path) -> Directory {
+    pub(crate) fn new(path: &Path) -> Directory {
         Directory(path.to_owned())
     }
 
     /// Makes the directory and takes it for this program, for as long as the result lives. `None`: the file
     /// system knows no locks.
-    pub fn lock(&self) -> Result<Option<File>, LocalError> {
+    pub(crate) fn lock(&self) -> Result<Option<File>, LocalError> {
         fs::create_dir_all(&self.0).map_err(LocalError::file("make the directory", &self.0))?;
         let path = self.0.join(LOCK);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -51,7 +51,7 @@ impl Directory {
     }
 
     /// Makes the directory and removes what a crash left. Returns how many files that were.
-    pub fn prepare(&self) -> Result<usize, LocalError> {
+    pub(crate) fn prepare(&self) -> Result<usize, LocalError> {
         let writing = self.0.join(WRITING);
         fs::create_dir_all(&writing).map_err(LocalError::file("make the directory", &writing))?;
         let mut removed = 0;
@@ -63,7 +63,12 @@ impl Directory {
     }
 
     /// Starts a file. `now_ms` is part of its name, so that names sort by age.
-    pub fn begin(&self, signal: Signal, hour: Hour, now_ms: i64) -> Result<(Unfinished, File), LocalError> {
+    pub(crate) fn begin(
+        &self,
+        signal: Signal,
+        hour: Hour,
+        now_ms: i64,
+    ) -> Result<(Unfinished, File), LocalError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = self.0.join(signal.name()).join(hour.folder());
         fs::create_dir_all(&folder).map_err(LocalError::file("make the directory", &folder))?;
@@ -83,7 +88,7 @@ impl Directory {
 
     /// Deletes hours that ended before `before_ms`. Returns how many. What cannot be deleted is left for the
     /// next time.
-    pub fn delete_before(&self, before_ms: i64) -> usize {
+    pub(crate) fn delete_before(&self, before_ms: i64) -> usize {
         let mut deleted = 0;
         for signal in Signal::ALL {
             for day in entries(&self.0.join(signal.name())) {
@@ -107,7 +112,7 @@ impl Directory {
 }
 
 /// Puts all files in place, or none. The files must be closed and on disk.
-pub fn publish(files: &[Unfinished]) -> Result<(), LocalError> {
+pub(crate) fn publish(files: &[Unfinished]) -> Result<(), LocalError> {
     for (count, file) in files.iter().enumerate() {
         if let Err(source) = fs::rename(&file.writing, &file.done) {
             for done in &files[..count] {
@@ -131,7 +136,7 @@ pub fn publish(files: &[Unfinished]) -> Result<(), LocalError> {
 
 impl Unfinished {
     /// Where the file is until it is published.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.writing
     }
 }

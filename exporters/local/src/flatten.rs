@@ -28,7 +28,7 @@ use crate::nested::json_text;
 
 /// The columns of the files of one export.
 #[derive(Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     schema: SchemaRef,
     /// Attribute key to the index of its column.
     attributes: HashMap<String, usize>,
@@ -40,7 +40,7 @@ pub struct Layout {
 
 impl Layout {
     /// The columns that these batches need.
-    pub fn of(signal: Signal, batches: &[RecordBatch], max_columns: usize) -> Layout {
+    pub(crate) fn of(signal: Signal, batches: &[RecordBatch], max_columns: usize) -> Layout {
         let mut fields = plain_columns(signal, batches);
         let taken: HashSet<String> = fields.iter().map(|field| field.name().clone()).collect();
         let mut layout = Layout {
@@ -78,7 +78,7 @@ impl Layout {
     }
 
     /// The columns.
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
@@ -86,7 +86,7 @@ impl Layout {
     ///
     /// # Errors
     /// A column that cannot be converted.
-    pub fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let rows = batch.num_rows();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len()];
         for (column, field) in columns.iter_mut().zip(self.schema.fields()) {

@@ -15,44 +15,44 @@ const SECONDS: i64 = 3_600;
 
 /// An hour of event time: hours since 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hour(Option<i64>);
+pub(crate) struct Hour(Option<i64>);
 
 impl Hour {
     /// For rows without time, and rows of hours beyond the busiest 48 of an export.
-    pub const OTHER: Hour = Hour(None);
+    pub(crate) const OTHER: Hour = Hour(None);
 
     /// The hour of a time in nanoseconds.
-    pub fn of_nanos(time: i64) -> Hour {
+    pub(crate) fn of_nanos(time: i64) -> Hour {
         Hour(Some(time.div_euclid(SECONDS * 1_000_000_000)))
     }
 
     /// The folder below that of the signal: `2026-11-21/07`, or `other`.
-    pub fn folder(self) -> String {
+    pub(crate) fn folder(self) -> String {
         let start = self.0.and_then(|hour| DateTime::from_timestamp(hour.saturating_mul(SECONDS), 0));
         start.map_or_else(|| "other".to_owned(), |start| start.format("%Y-%m-%d/%H").to_string())
     }
 
     /// Milliseconds at which the hour named by these two folders ends.
-    pub fn end_ms(day: &str, hour: &str) -> Option<i64> {
+    pub(crate) fn end_ms(day: &str, hour: &str) -> Option<i64> {
         let start = DateTime::parse_from_rfc3339(&format!("{day}T{hour}:00:00Z")).ok()?;
         start.timestamp_millis().checked_add(SECONDS * 1_000)
     }
 }
 
 /// The column that says to which hour a row of this signal belongs.
-pub fn time_column(signal: Signal) -> &'static str {
+pub(crate) fn time_column(signal: Signal) -> &'static str {
     if signal == Signal::Windows { "window_end" } else { "time" }
 }
 
 /// The hours that get a file each, of all rows of an export.
-pub struct Hours {
+pub(crate) struct Hours {
     column: &'static str,
     chosen: HashSet<Hour>,
 }
 
 impl Hours {
     /// Chooses the hours with the most rows.
-    pub fn of(signal: Signal, batches: &[RecordBatch]) -> Hours {
+    pub(crate) fn of(signal: Signal, batches: &[RecordBatch]) -> Hours {
         let column = time_column(signal);
         let mut rows: HashMap<Hour, usize> = HashMap::new();
         for batch in batches {
@@ -66,7 +66,7 @@ impl Hours {
     }
 
     /// The rows of a batch by hour, each in order.
-    pub fn split(&self, batch: &RecordBatch) -> Result<Vec<(Hour, RecordBatch)>, ArrowError> {
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(Hour, RecordBatch)>, ArrowError> {
         let mut rows: BTreeMap<Hour, Vec<u32>> = BTreeMap::new();
         for (row, hour) in (0..).zip(hours(batch, self.column)) {
             let hour = if self.chosen.contains(&hour) { hour } else { Hour::OTHER };

@@ -9,11 +9,11 @@ use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::{Signal, schema};
 
 /// The prefix of the columns of resource keys.
-pub const RESOURCE_PREFIX: &str = "resource.";
+pub(crate) const RESOURCE_PREFIX: &str = "resource.";
 
 /// Keys that get a column, each with the column's name, in alphabetical order of the names.
 #[derive(Debug, Default)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Of the attributes of rows.
     pub attributes: Vec<(String, String)>,
     /// Of resources.
@@ -23,7 +23,7 @@ pub struct Keys {
 impl Keys {
     /// The most frequent keys of some batches: at most `max` of each kind. Names in `taken` are other
     /// columns.
-    pub fn of(signal: Signal, batches: &[RecordBatch], max: usize, taken: &HashSet<String>) -> Keys {
+    pub(crate) fn of(signal: Signal, batches: &[RecordBatch], max: usize, taken: &HashSet<String>) -> Keys {
         let mut attributes = HashMap::new();
         let mut resource = HashMap::new();
         for batch in batches {
@@ -46,7 +46,7 @@ impl Keys {
 }
 
 /// The name of the column of an attribute key.
-pub fn attribute_column(signal: Signal, key: &str) -> String {
+pub(crate) fn attribute_column(signal: Signal, key: &str) -> String {
     let clashes = schema::is_fixed(signal, key)
         || schema::is_fixed_anywhere(key)
         || key.starts_with(RESOURCE_PREFIX)
@@ -55,7 +55,7 @@ pub fn attribute_column(signal: Signal, key: &str) -> String {
 }
 
 /// The different resources of a column, and how many there are.
-pub fn distinct(array: &ArrayRef) -> (&ArrayRef, usize) {
+pub(crate) fn distinct(array: &ArrayRef) -> (&ArrayRef, usize) {
     let lists = array.as_dictionary_opt::<Int32Type>().map_or(array, |dictionary| dictionary.values());
     (lists, lists.len())
 }

@@ -11,7 +11,7 @@ use weir_pdata::attributes::{self, AttributeColumn};
 use weir_pdata::text::TextColumn;
 
 /// Each row as JSON text. Null rows and empty lists are null.
-pub fn json_text(array: &ArrayRef) -> StringArray {
+pub(crate) fn json_text(array: &ArrayRef) -> StringArray {
     let mut texts = StringBuilder::with_capacity(array.len(), 0);
     for row in 0..array.len() {
         match value(array, row) {

@@ -85,47 +85,47 @@ impl Segment {
 mod field {
     use super::wire::{bytes, message, varint};
 
-    pub const TRACE_ID: u32 = bytes(1);
-    pub const SEGMENT_ID: u32 = bytes(2);
-    pub const SPANS: u32 = message(3);
-    pub const SERVICE: u32 = bytes(4);
-    pub const INSTANCE: u32 = bytes(5);
-    pub const SIZE_LIMITED: u32 = varint(6);
-    pub const SEGMENT: u32 = 6;
+    pub(super) const TRACE_ID: u32 = bytes(1);
+    pub(super) const SEGMENT_ID: u32 = bytes(2);
+    pub(super) const SPANS: u32 = message(3);
+    pub(super) const SERVICE: u32 = bytes(4);
+    pub(super) const INSTANCE: u32 = bytes(5);
+    pub(super) const SIZE_LIMITED: u32 = varint(6);
+    pub(super) const SEGMENT: u32 = 6;
 
-    pub const SPAN_ID: u32 = varint(1);
-    pub const PARENT: u32 = varint(2);
-    pub const START: u32 = varint(3);
-    pub const END: u32 = varint(4);
-    pub const REFS: u32 = message(5);
-    pub const OPERATION: u32 = bytes(6);
-    pub const PEER: u32 = bytes(7);
-    pub const SPAN_TYPE: u32 = varint(8);
-    pub const LAYER: u32 = varint(9);
-    pub const COMPONENT: u32 = varint(10);
-    pub const IS_ERROR: u32 = varint(11);
-    pub const TAGS: u32 = message(12);
-    pub const LOGS: u32 = message(13);
-    pub const SKIP_ANALYSIS: u32 = varint(14);
-    pub const SPAN: u32 = 14;
+    pub(super) const SPAN_ID: u32 = varint(1);
+    pub(super) const PARENT: u32 = varint(2);
+    pub(super) const START: u32 = varint(3);
+    pub(super) const END: u32 = varint(4);
+    pub(super) const REFS: u32 = message(5);
+    pub(super) const OPERATION: u32 = bytes(6);
+    pub(super) const PEER: u32 = bytes(7);
+    pub(super) const SPAN_TYPE: u32 = varint(8);
+    pub(super) const LAYER: u32 = varint(9);
+    pub(super) const COMPONENT: u32 = varint(10);
+    pub(super) const IS_ERROR: u32 = varint(11);
+    pub(super) const TAGS: u32 = message(12);
+    pub(super) const LOGS: u32 = message(13);
+    pub(super) const SKIP_ANALYSIS: u32 = varint(14);
+    pub(super) const SPAN: u32 = 14;
 
-    pub const REF_TYPE: u32 = varint(1);
-    pub const REF_TRACE_ID: u32 = bytes(2);
-    pub const REF_SEGMENT_ID: u32 = bytes(3);
-    pub const REF_SPAN_ID: u32 = varint(4);
-    pub const REF_SERVICE: u32 = bytes(5);
-    pub const REF_INSTANCE: u32 = bytes(6);
-    pub const REF_ENDPOINT: u32 = bytes(7);
-    pub const REF_ADDRESS: u32 = bytes(8);
-    pub const REFERENCE: u32 = 8;
+    pub(super) const REF_TYPE: u32 = varint(1);
+    pub(super) const REF_TRACE_ID: u32 = bytes(2);
+    pub(super) const REF_SEGMENT_ID: u32 = bytes(3);
+    pub(super) const REF_SPAN_ID: u32 = varint(4);
+    pub(super) const REF_SERVICE: u32 = bytes(5);
+    pub(super) const REF_INSTANCE: u32 = bytes(6);
+    pub(super) const REF_ENDPOINT: u32 = bytes(7);
+    pub(super) const REF_ADDRESS: u32 = bytes(8);
+    pub(super) const REFERENCE: u32 = 8;
 
-    pub const LOG_TIME: u32 = varint(1);
-    pub const LOG_DATA: u32 = message(2);
-    pub const LOG: u32 = 2;
+    pub(super) const LOG_TIME: u32 = varint(1);
+    pub(super) const LOG_DATA: u32 = message(2);
+    pub(super) const LOG: u32 = 2;
 
-    pub const KEY: u32 = bytes(1);
-    pub const VALUE: u32 = bytes(2);
-    pub const PAIR: u32 = 2;
+    pub(super) const KEY: u32 = bytes(1);
+    pub(super) const VALUE: u32 = bytes(2);
+    pub(super) const PAIR: u32 = 2;
 }
 
 /// Entries that any record may have, however small it is: a bound on memory, not on real segments.

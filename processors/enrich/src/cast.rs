@@ -11,7 +11,7 @@ use crate::config::CastType;
 
 /// A column that was cast.
 #[derive(Debug)]
-pub struct Cast {
+pub(crate) struct Cast {
     /// The column in its new type; null where the value did not fit.
     pub array: ArrayRef,
     /// Rows whose value did not fit, ascending, with the value.
@@ -20,7 +20,7 @@ pub struct Cast {
 
 impl CastType {
     /// The type of the column.
-    pub const fn data_type(self) -> DataType {
+    pub(crate) const fn data_type(self) -> DataType {
         match self {
             CastType::Int64 => DataType::Int64,
             CastType::Float64 => DataType::Float64,
@@ -31,7 +31,7 @@ impl CastType {
 
 /// Casts a column. A column that is neither text nor of the type already is read as the text that Arrow
 /// writes for it. `None`: there is no such text (lists, structs), the column stays as it is.
-pub fn cast_column(column: &ArrayRef, to: CastType) -> Option<Cast> {
+pub(crate) fn cast_column(column: &ArrayRef, to: CastType) -> Option<Cast> {
     let data_type = to.data_type();
     if *column.data_type() == data_type {
         return Some(Cast { array: Arc::clone(column), misfits: Vec::new() });

@@ -10,7 +10,7 @@ use weir_pdata::schema::is_fixed_anywhere;
 /// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`, then the constants.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Columns with the same text in every row.
     pub tags: BTreeMap<String, String>,
     /// Names of environment variables of this process, or globs; each variable is a column `env.NAME`.
@@ -30,7 +30,7 @@ pub struct Config {
 /// What an attribute can be cast to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CastType {
+pub(crate) enum CastType {
     /// Signed 64-bit integer.
     Int64,
     /// Finite 64-bit float.
@@ -109,7 +109,7 @@ fn quoted(section: &str, name: &str) -> String {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     check.all(config.problems());

@@ -13,7 +13,7 @@ const FEWEST: usize = 4_096;
 
 /// Constant columns, and arrays of them that are long enough for the batches seen so far.
 #[derive(Clone, Debug, Default)]
-pub struct Constants {
+pub(crate) struct Constants {
     /// Whether they replace what events bring.
     overwrite: bool,
     fields: Vec<FieldRef>,
@@ -24,7 +24,7 @@ pub struct Constants {
 
 impl Constants {
     /// The columns with these names and values.
-    pub fn new(columns: &[(String, String)], overwrite: bool) -> Constants {
+    pub(crate) fn new(columns: &[(String, String)], overwrite: bool) -> Constants {
         let field = |name: &str| {
             let metadata = schema::attribute_metadata("span", attribute_key(name));
             Arc::new(Field::new(name, schema::dictionary(), true).with_metadata(metadata))
@@ -41,17 +41,17 @@ impl Constants {
     }
 
     /// The names of the columns.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name().as_str())
     }
 
     /// The names whose columns take the place of what events bring.
-    pub fn replaced(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = &str> {
         self.names().filter(|_| self.overwrite)
     }
 
     /// Whether the columns take the place of what events bring.
-    pub fn overwrite(&self) -> bool {
+    pub(crate) fn overwrite(&self) -> bool {
         self.overwrite
     }
 
@@ -59,7 +59,7 @@ impl Constants {
     ///
     /// # Errors
     /// None that is known: keys of 0 fit a dictionary of one value.
-    pub fn columns(
+    pub(crate) fn columns(
         &mut self,
         rows: usize,
     ) -> Result<impl Iterator<Item = (FieldRef, ArrayRef)> + '_, ArrowError> {
@@ -82,7 +82,7 @@ impl Constants {
 ///
 /// # Errors
 /// None that is known: keys of 0 fit a dictionary of one value.
-pub fn below(
+pub(crate) fn below(
     constant: &ArrayRef,
     own: Option<&ArrayRef>,
     listed: Option<&[bool]>,
@@ -110,7 +110,7 @@ pub fn below(
 }
 
 /// The key of the attribute whose column has this name.
-pub fn attribute_key(column: &str) -> &str {
+pub(crate) fn attribute_key(column: &str) -> &str {
     column.strip_prefix("attr.").filter(|key| schema::is_fixed_anywhere(key)).unwrap_or(column)
 }
 

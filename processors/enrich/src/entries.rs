@@ -22,7 +22,7 @@ use weir_pdata::text::TextColumn;
 
 /// What to do with entries, by key.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Entries with these keys go.
     pub removed: BTreeSet<String>,
     /// Entries with these keys get another.
@@ -31,7 +31,7 @@ pub struct Changes {
 
 /// A text to append to the list of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddedEntry {
+pub(crate) struct AddedEntry {
     /// The row.
     pub row: usize,
     /// The key.
@@ -45,7 +45,7 @@ pub struct AddedEntry {
 ///
 /// # Errors
 /// The lists are larger than Arrow can count.
-pub fn change(
+pub(crate) fn change(
     lists: &ArrayRef,
     changes: &Changes,
     added: &[AddedEntry],
@@ -59,7 +59,7 @@ pub fn change(
 }
 
 /// Which rows have this key in their list; `None` when none has.
-pub fn rows_with(lists: &ArrayRef, key: &str) -> Option<Vec<bool>> {
+pub(crate) fn rows_with(lists: &ArrayRef, key: &str) -> Option<Vec<bool>> {
     let old = AttributeLists::of(lists)?;
     let wanted = |at: &usize| old.names.get(*at) == Some(key);
     // A dictionary may name a key twice.

@@ -3,7 +3,7 @@
 use weir_config::is_secret_key;
 
 /// The environment variables of this process that are text.
-pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
+pub(crate) fn of_this_process() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -12,7 +12,7 @@ pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
 ///
 /// A pattern with `*` (any text) or `?` (one character) never takes a variable whose name says that it is
 /// secret (`POD_TOKEN`, `DB_PASSWORD`, …): it must be named in full.
-pub fn selected(patterns: &[String], environment: &[(String, String)]) -> Vec<(String, String)> {
+pub(crate) fn selected(patterns: &[String], environment: &[(String, String)]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = environment
         .iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| takes(pattern, name)))

@@ -1,7 +1,7 @@
 //! What is known about the machine: `host.name`, `os.type`, `container.id`.
 
 /// The first 64 KiB of a file as text; `None` when it cannot be read.
-pub fn read_file(path: &str) -> Option<String> {
+pub(crate) fn read_file(path: &str) -> Option<String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path).ok()?.take(64 << 10).read_to_end(&mut bytes).ok()?;
@@ -10,7 +10,7 @@ pub fn read_file(path: &str) -> Option<String> {
 
 /// The columns and their values. What cannot be found is left out. `read` gives the text of a file,
 /// `environment` the variable `HOSTNAME` where the kernel does not tell.
-pub fn attributes(
+pub(crate) fn attributes(
     read: impl Fn(&str) -> Option<String>,
     environment: &[(String, String)],
 ) -> Vec<(String, String)> {

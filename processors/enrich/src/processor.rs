@@ -17,7 +17,7 @@ use crate::{environment, host};
 const HOST: [&str; 3] = ["host.name", "os.type", "container.id"];
 
 /// Adds constant columns, casts, renames and drops attributes.
-pub struct Enrich {
+pub(crate) struct Enrich {
     plan: Arc<Plan>,
     demand: Demand,
     tags: Vec<(String, String)>,
@@ -40,7 +40,7 @@ type ReadFile = fn(&str) -> Option<String>;
 impl Enrich {
     /// A processor with checked settings, the environment's variables, and a way to read files about the
     /// host.
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         environment: &[(String, String)],
         read: ReadFile,

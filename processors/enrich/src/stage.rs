@@ -27,12 +27,12 @@ const UNCAST: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[UNCAST];
+pub(crate) const METRICS: &[Metric] = &[UNCAST];
 
 const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
 
 /// What stages do, shared by all lanes.
-pub struct Plan {
+pub(crate) struct Plan {
     drop: Vec<String>,
     rename: BTreeMap<String, String>,
     types: Vec<(String, CastType, Counter)>,
@@ -44,7 +44,7 @@ pub struct Plan {
 
 impl Plan {
     /// What the settings say.
-    pub fn new(config: &Config, context: Context) -> Plan {
+    pub(crate) fn new(config: &Config, context: Context) -> Plan {
         let id = context.id.to_string();
         let counter = |name: &str| context.telemetry.counter(&UNCAST, &[&id, name]);
         let renamed = config.rename.iter().flat_map(|(old, new)| [old, new]);
@@ -60,18 +60,18 @@ impl Plan {
     }
 
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.drop.is_empty() && self.rename.is_empty() && self.types.is_empty()
     }
 
     /// The columns that are read.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.names.iter().cloned().collect()
     }
 }
 
 /// Enriches the batches of one lane.
-pub struct EnrichStage {
+pub(crate) struct EnrichStage {
     plan: Arc<Plan>,
     constants: Constants,
     /// What happens to the `attributes` list, by attribute key.
@@ -80,7 +80,7 @@ pub struct EnrichStage {
 
 impl EnrichStage {
     /// A stage that does what `plan` says and adds `constants`.
-    pub fn new(plan: Arc<Plan>, constants: Constants) -> EnrichStage {
+    pub(crate) fn new(plan: Arc<Plan>, constants: Constants) -> EnrichStage {
         let key = |name: &str| attribute_key(name).to_owned();
         let changes = Changes {
             removed: plan.drop.iter().map(String::as_str).chain(constants.replaced()).map(key).collect(),

@@ -15,7 +15,7 @@ use crate::lines::Chunk;
 
 /// What the lines of a chunk hold.
 #[derive(Debug, Default)]
-pub struct Batches {
+pub(crate) struct Batches {
     /// Batches in the order of their lines, and the numbers of those lines.
     pub batches: Vec<(Signal, RecordBatch, Range<i64>)>,
     /// Indices of lines that are no events, and why.
@@ -28,13 +28,13 @@ pub struct Batches {
 
 /// Reads chunks. Remembers whether the file mixes kinds, to not try in vain each time.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     mixed: bool,
 }
 
 impl Reader {
     /// The batches in the lines of `chunk`.
-    pub fn read(&mut self, chunk: &Chunk, projection: &Projection) -> Batches {
+    pub(crate) fn read(&mut self, chunk: &Chunk, projection: &Projection) -> Batches {
         let all = 0..chunk.len();
         let mut batches = Batches::default();
         if all.is_empty() {

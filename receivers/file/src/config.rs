@@ -11,7 +11,7 @@ use weir_config::{ByteSize, Diagnostics};
 /// Which files are read, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileConfig {
+pub(crate) struct FileConfig {
     /// The files.
     pub path: Paths,
     /// Go on reading as the files grow.
@@ -27,7 +27,7 @@ pub struct FileConfig {
 
 /// One path or a list of paths.
 #[derive(Clone, Debug)]
-pub struct Paths(pub Vec<PathBuf>);
+pub(crate) struct Paths(pub Vec<PathBuf>);
 
 const fn four_thousand() -> usize {
     4096
@@ -44,7 +44,7 @@ const MOST_LINE_BYTES: ByteSize = ByteSize::mib(512);
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<FileConfig, Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<FileConfig, Diagnostics> {
     let config: FileConfig = settings.read()?;
     let mut check = Check::new(settings);
     let paths = &config.path.0;

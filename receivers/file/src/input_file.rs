@@ -16,7 +16,7 @@ use crate::lines::{Chunk, Lines};
 const CHUNK_BYTES: usize = 8 << 20;
 
 /// An open file. Its calls block.
-pub struct InputFile {
+pub(crate) struct InputFile {
     path: PathBuf,
     identity: Identity,
     lines: Lines<File>,
@@ -31,7 +31,7 @@ struct Identity(u64, u64);
 
 /// What a file gave.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FileRead {
+pub(crate) enum FileRead {
     /// Lines, perhaps none, and there may be more at once.
     Lines(Chunk),
     /// The end of the file and its last lines. Nothing more will come.
@@ -42,7 +42,12 @@ pub enum FileRead {
 
 impl InputFile {
     /// Opens the file at `path`. Batches get at most `max_lines` lines of at most `max_line` bytes.
-    pub fn open(path: &Path, follow: bool, max_lines: usize, max_line: usize) -> io::Result<InputFile> {
+    pub(crate) fn open(
+        path: &Path,
+        follow: bool,
+        max_lines: usize,
+        max_line: usize,
+    ) -> io::Result<InputFile> {
         let (file, identity) = open(path)?;
         Ok(InputFile {
             path: path.to_owned(),
@@ -55,7 +60,7 @@ impl InputFile {
     }
 
     /// Reads the lines for one batch. After an error it can be called again, and nothing is lost.
-    pub fn read(&mut self) -> io::Result<FileRead> {
+    pub(crate) fn read(&mut self) -> io::Result<FileRead> {
         let (mut chunk, more) = self.fill()?;
         if more || (self.follow && !chunk.is_empty()) {
             return Ok(FileRead::Lines(chunk));

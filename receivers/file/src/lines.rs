@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Lines of a file, one behind the other in one buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     /// The lines' bytes.
     bytes: Vec<u8>,
     /// The number of each line, from 1, and where it is in `bytes`.
@@ -16,7 +16,7 @@ pub struct Chunk {
 
 /// A line that is longer than allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TooLong {
+pub(crate) struct TooLong {
     /// Its number, from 1.
     pub line: i64,
     /// Its length in bytes, without the line end.
@@ -27,27 +27,27 @@ pub struct TooLong {
 
 impl Chunk {
     /// How many lines there are, too long ones not counted.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
     /// Whether there is nothing at all.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.too_long.is_empty()
     }
 
     /// The number of line `index` of the chunk in its file, from 1.
-    pub fn number(&self, index: usize) -> i64 {
+    pub(crate) fn number(&self, index: usize) -> i64 {
         self.lines.get(index).map_or(0, |(number, _)| *number)
     }
 
     /// The bytes of line `index`, without the line end.
-    pub fn line(&self, index: usize) -> &[u8] {
+    pub(crate) fn line(&self, index: usize) -> &[u8] {
         self.lines.get(index).and_then(|(_, range)| self.bytes.get(range.clone())).unwrap_or_default()
     }
 
     /// The bytes of all lines.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -64,7 +64,7 @@ const BEGINNING: usize = 1024;
 const STEP: u64 = 64 << 10;
 
 /// Splits what `input` gives into lines. Keeps at most `max_line` bytes and one read buffer.
-pub struct Lines<R> {
+pub(crate) struct Lines<R> {
     input: BufReader<R>,
     max_line: usize,
     /// The beginning of the line whose end has not come yet.
@@ -78,7 +78,7 @@ pub struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     /// The lines of `input`, which stands at its beginning.
-    pub fn new(input: R, max_line: usize) -> Lines<R> {
+    pub(crate) fn new(input: R, max_line: usize) -> Lines<R> {
         Lines {
             input: BufReader::with_capacity(STEP as usize, input),
             max_line,
@@ -90,13 +90,13 @@ impl<R: Read> Lines<R> {
     }
 
     /// How many bytes were read since the beginning.
-    pub fn consumed(&self) -> u64 {
+    pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
 
     /// Adds lines to `chunk` until it has `max_lines` of them or more than `max_bytes` bytes. False when the
     /// input had no more. After an error nothing read so far is lost, and it can be called again.
-    pub fn fill(&mut self, chunk: &mut Chunk, max_lines: usize, max_bytes: usize) -> io::Result<bool> {
+    pub(crate) fn fill(&mut self, chunk: &mut Chunk, max_lines: usize, max_bytes: usize) -> io::Result<bool> {
         while chunk.len() + chunk.too_long.len() < max_lines && chunk.size() <= max_bytes {
             if !self.step()? {
                 return Ok(false);
@@ -110,7 +110,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The input will give no more: what has no line end yet is a line too.
-    pub fn finish(&mut self, chunk: &mut Chunk) {
+    pub(crate) fn finish(&mut self, chunk: &mut Chunk) {
         if !self.partial.is_empty() || self.skipped.is_some() {
             self.end_line(chunk);
         }

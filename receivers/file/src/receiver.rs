@@ -30,14 +30,14 @@ const POLL: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Reads files.
-pub struct FileReceiver {
+pub(crate) struct FileReceiver {
     config: FileConfig,
     context: Context,
 }
 
 impl FileReceiver {
     /// A receiver with checked settings.
-    pub fn new(config: FileConfig, context: Context) -> FileReceiver {
+    pub(crate) fn new(config: FileConfig, context: Context) -> FileReceiver {
         FileReceiver { config, context }
     }
 }

@@ -24,10 +24,10 @@ const fn counter(name: &'static str, help: &'static str) -> Metric {
 }
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[RECORDS, REJECTED, EMPTY];
+pub(crate) const METRICS: &[Metric] = &[RECORDS, REJECTED, EMPTY];
 
 /// Where the lines of one file are rejected.
-pub struct FileRejects {
+pub(crate) struct FileRejects {
     context: Context,
     file: Arc<str>,
     records: Counter,
@@ -39,7 +39,7 @@ pub struct FileRejects {
 
 impl FileRejects {
     /// For the file at this path.
-    pub fn new(context: &Context, file: Arc<str>) -> FileRejects {
+    pub(crate) fn new(context: &Context, file: Arc<str>) -> FileRejects {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         FileRejects {
@@ -54,22 +54,22 @@ impl FileRejects {
     }
 
     /// This many spans end before they start.
-    pub fn backwards(&self, spans: usize) {
+    pub(crate) fn backwards(&self, spans: usize) {
         self.backwards.inc_by(spans as u64);
     }
 
     /// This many lines were read.
-    pub fn read(&self, lines: usize) {
+    pub(crate) fn read(&self, lines: usize) {
         self.records.inc_by(lines as u64);
     }
 
     /// Line number `line`, which is `bytes`, is no event.
-    pub fn reject(&self, line: i64, bytes: &[u8], reason: &str) {
+    pub(crate) fn reject(&self, line: i64, bytes: &[u8], reason: &str) {
         self.write(line, bytes, reason, Map::new());
     }
 
     /// A line was not read whole.
-    pub fn reject_too_long(&self, line: &TooLong, max_bytes: usize) {
+    pub(crate) fn reject_too_long(&self, line: &TooLong, max_bytes: usize) {
         let reason = format!("the line has {} bytes; max_line_bytes is {max_bytes}", line.bytes);
         let more = [("truncated", Value::from(true)), ("bytes", Value::from(line.bytes))];
         self.write(

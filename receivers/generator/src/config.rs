@@ -12,7 +12,7 @@ use crate::written::{Named, Rate, StartTime};
 /// The settings of a `generator` receiver. Its README describes the keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Segments per second over all lanes.
     pub rate: Rate,
     /// The form of a segment.
@@ -46,7 +46,7 @@ pub struct Config {
 /// The form of a segment.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SegmentConfig {
+pub(crate) struct SegmentConfig {
     /// Spans of a segment.
     pub spans: usize,
     /// Tags of a segment, over all its spans.
@@ -58,7 +58,7 @@ pub struct SegmentConfig {
 /// A log-normal distribution.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Half of the segments are faster.
     pub median: Duration,
     /// One in a hundred is slower.
@@ -110,7 +110,7 @@ const MIN_TIME: i64 = 1 << 35;
 
 impl Config {
     /// The names of the services.
-    pub fn service_names(&self) -> Vec<String> {
+    pub(crate) fn service_names(&self) -> Vec<String> {
         match &self.services {
             Named::Names(names) => names.clone(),
             Named::Count(_) => (0..self.services.len()).map(service_name).collect(),
@@ -118,7 +118,7 @@ impl Config {
     }
 
     /// The names of the operations of each service.
-    pub fn operation_names(&self) -> Vec<Vec<String>> {
+    pub(crate) fn operation_names(&self) -> Vec<Vec<String>> {
         let of = |service: &String| match &self.operations {
             Named::Names(names) => names.clone(),
             Named::Count(_) => (0..self.operations.len()).map(|at| operation_name(service, at)).collect(),
@@ -130,7 +130,7 @@ impl Config {
     ///
     /// # Errors
     /// The key whose name does not exist, and a message.
-    pub fn place(&self, incident: &Incident) -> Result<(usize, usize), (&'static str, String)> {
+    pub(crate) fn place(&self, incident: &Incident) -> Result<(usize, usize), (&'static str, String)> {
         let find = |names: &[String], name: &Option<String>, what: &str| {
             let Some(name) = name else { return Ok(0) };
             names.iter().position(|one| one == name).ok_or_else(|| {
@@ -150,7 +150,7 @@ impl Config {
 
     /// How many variants of every operation are prepared: more make data more diverse, as far as memory
     /// allows.
-    pub fn variants(&self) -> usize {
+    pub(crate) fn variants(&self) -> usize {
         let one = self.pairs().saturating_mul(self.largest()).saturating_mul(2).max(1);
         let many = (2048 / self.pairs().max(1)).min((32 << 20) / one).clamp(1, 8);
         usize::try_from(many).unwrap_or(1)
@@ -260,7 +260,7 @@ impl Config {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     check.all(config.problems());

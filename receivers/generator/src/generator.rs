@@ -30,20 +30,20 @@ const GENERATED: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] = &[GENERATED];
+pub(crate) const METRICS: &[Metric] = &[GENERATED];
 
 /// How long a lane is quiet before it says so, and how often it says so again.
 const QUIET: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Sends generated segments.
-pub struct Generator {
+pub(crate) struct Generator {
     config: Config,
     context: Context,
 }
 
 impl Generator {
     /// A generator with checked settings.
-    pub fn new(config: Config, context: Context) -> Generator {
+    pub(crate) fn new(config: Config, context: Context) -> Generator {
         Generator { config, context }
     }
 }

@@ -6,7 +6,7 @@ use weir_config::Duration;
 /// A phase that comes again and again, counted in event time from the start of the run.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Incident {
+pub(crate) struct Incident {
     /// The service; the first one when not given.
     pub service: Option<String>,
     /// The operation, as in the operation names of that service; its first one when not given.
@@ -39,7 +39,7 @@ impl Default for Incident {
 
 impl Incident {
     /// Whether a phase is on `elapsed_ms` after the start of the run.
-    pub fn is_on(&self, elapsed_ms: i64) -> bool {
+    pub(crate) fn is_on(&self, elapsed_ms: i64) -> bool {
         let since_first = elapsed_ms.saturating_sub(self.after.as_millis());
         since_first >= 0 && since_first % self.every.as_millis().max(1) < self.lasting.as_millis()
     }

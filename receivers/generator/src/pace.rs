@@ -16,7 +16,7 @@ const LONGEST_TICK: f64 = 1.0;
 
 /// The schedule of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     rate: Rate,
     lanes: u64,
     count: u64,
@@ -27,18 +27,18 @@ pub struct Pace {
 impl Pace {
     /// A schedule for `lanes` lanes and `count` segments together (0 = endless), from `start_ms` on.
     /// `fixed`: whether event times are to depend on the start only.
-    pub fn new(rate: Rate, lanes: u64, count: u64, start_ms: i64, fixed: bool) -> Pace {
+    pub(crate) fn new(rate: Rate, lanes: u64, count: u64, start_ms: i64, fixed: bool) -> Pace {
         let lanes = lanes.max(1);
         Pace { rate, lanes, count, start_ms, follows_clock: rate == Rate::Unlimited && !fixed }
     }
 
     /// The time from tick to tick of a lane; `None` when it sends without pause.
-    pub fn tick(&self) -> Option<Duration> {
+    pub(crate) fn tick(&self) -> Option<Duration> {
         self.per_tick().map(|(tick, _)| Duration::from_secs_f64(tick))
     }
 
     /// Which of the lane's own segments (from 0) belong to tick number `tick`.
-    pub fn due(&self, lane: u64, tick: u64) -> Range<u64> {
+    pub(crate) fn due(&self, lane: u64, tick: u64) -> Range<u64> {
         let Some((_, segments)) = self.per_tick() else { return 0..0 };
         // At most 2^53 segments are counted exactly: 28,000 years at 10,000 a second.
         let upto = |ticks: u64| ((ticks as f64 * segments) as u64).min(self.of_lane(lane));
@@ -46,7 +46,7 @@ impl Pace {
     }
 
     /// How many segments the lane has in all.
-    pub fn of_lane(&self, lane: u64) -> u64 {
+    pub(crate) fn of_lane(&self, lane: u64) -> u64 {
         match self.count {
             0 => u64::MAX,
             count => count.saturating_sub(lane).div_ceil(self.lanes),
@@ -54,13 +54,13 @@ impl Pace {
     }
 
     /// The number, over all lanes, of a lane's own segment.
-    pub fn number(&self, lane: u64, own: u64) -> u64 {
+    pub(crate) fn number(&self, lane: u64, own: u64) -> u64 {
         own.saturating_mul(self.lanes).saturating_add(lane)
     }
 
     /// The event time of a segment before disorder. `now_ms` is the clock, which only an unlimited rate looks
     /// at.
-    pub fn time_ms(&self, number: u64, now_ms: i64) -> i64 {
+    pub(crate) fn time_ms(&self, number: u64, now_ms: i64) -> i64 {
         let rate = match self.rate {
             Rate::Unlimited if self.follows_clock => return now_ms,
             Rate::Unlimited => UNLIMITED_EVENT_RATE,

@@ -16,7 +16,7 @@ const OF_SEGMENTS: u64 = 0x5e67_4d65_6e74_5eed;
 
 /// Decides what segments are.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The seed of everything.
     pub seed: u64,
     /// How many services.
@@ -39,7 +39,7 @@ pub struct Plan {
 
 /// What one segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// Its number.
     pub number: u64,
     /// The number of the first segment of its trace.
@@ -62,7 +62,7 @@ pub struct Planned {
 
 impl Plan {
     /// The segment with this number, whose event time before disorder is `time_ms`.
-    pub fn segment(&self, number: u64, time_ms: i64) -> Planned {
+    pub(crate) fn segment(&self, number: u64, time_ms: i64) -> Planned {
         let services = self.services.max(1) as u64;
         let trace = number / services;
         let service = index(number % services);

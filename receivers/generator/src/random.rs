@@ -3,35 +3,35 @@
 
 /// A stream of numbers. Equal seeds and positions give equal streams, on every machine and in every version.
 #[derive(Clone, Debug)]
-pub struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 impl Draws {
     /// The stream number `position` of `seed`.
     #[must_use]
-    pub fn new(seed: u64, position: u64) -> Draws {
+    pub(crate) fn new(seed: u64, position: u64) -> Draws {
         Draws(mix(seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_add(mix(position.wrapping_add(1))))
     }
 
     /// The next 64 bits: SplitMix64 (Steele, Lea, Flood 2014).
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number in `0..limit`; 0 when `limit` is 0. The bias is below limit / 2⁶⁴.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let wide = u128::from(self.bits()) * u128::from(limit);
         // The high half of a 128-bit product fits.
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
     /// A number in `0.0..1.0`.
-    pub fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// A number with the standard normal distribution (Box, Muller 1958).
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.share()).cos()
     }
@@ -45,7 +45,7 @@ fn mix(bits: u64) -> u64 {
 
 /// A log-normal distribution, given by two of its quantiles.
 #[derive(Clone, Copy, Debug)]
-pub struct LogNormal {
+pub(crate) struct LogNormal {
     mu: f64,
     sigma: f64,
 }
@@ -56,12 +56,12 @@ const Z99: f64 = 2.326_347_874_040_841;
 impl LogNormal {
     /// The distribution with this median and 99th percentile, both above 0, the second not below the first.
     #[must_use]
-    pub fn new(median: f64, p99: f64) -> LogNormal {
+    pub(crate) fn new(median: f64, p99: f64) -> LogNormal {
         LogNormal { mu: median.ln(), sigma: (p99 / median).ln() / Z99 }
     }
 
     /// A number from it.
-    pub fn draw(&self, draws: &mut Draws) -> f64 {
+    pub(crate) fn draw(&self, draws: &mut Draws) -> f64 {
         (self.mu + self.sigma * draws.normal()).exp()
     }
 }

@@ -17,7 +17,7 @@ use crate::template::{CUSTOMER, CUSTOMER_DIGITS, NUMBER_DIGITS, TIME, WHOLE};
 
 /// The form of all segments.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Spans of a segment, at least 1.
     pub spans: usize,
     /// Tags of a segment.
@@ -34,7 +34,7 @@ pub struct Shape {
 
 /// Which segment of a shape.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// Index of its service.
     pub service: usize,
     /// Index of its operation.
@@ -99,12 +99,12 @@ enum Child {
 type Tags = Vec<(String, String)>;
 
 /// The name of the service with this index.
-pub fn service_name(index: usize) -> String {
+pub(crate) fn service_name(index: usize) -> String {
     SERVICES.get(index).map_or_else(|| format!("service-{}", index + 1), |name| (*name).to_owned())
 }
 
 /// The name of an operation: unique over services.
-pub fn operation_name(service: &str, index: usize) -> String {
+pub(crate) fn operation_name(service: &str, index: usize) -> String {
     match ACTIONS.get(index) {
         Some((method, action)) => format!("{method}:/{service}/{action}"),
         None => format!("POST:/{service}/action-{}", index + 1),
@@ -114,7 +114,7 @@ pub fn operation_name(service: &str, index: usize) -> String {
 impl Shape {
     /// An encoded segment: its times are [`TIME`] plus a fraction of [`WHOLE`], its numbers are zeros. As
     /// near to the size as making the statements (else another text of a tag) longer can bring it.
-    pub fn encode(&self, kind: Kind, start_ms: i64) -> Vec<u8> {
+    pub(crate) fn encode(&self, kind: Kind, start_ms: i64) -> Vec<u8> {
         let sound = Kind { error: false, ..kind };
         let mut stretch = 0usize;
         // A longer text can make lengths around it longer by a byte each, so a few rounds are needed.

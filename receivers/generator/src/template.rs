@@ -9,23 +9,23 @@ use weir_proto::wire::{self, Reader, WireError};
 use crate::plan::Planned;
 
 /// A time in a template is this plus a fraction of the segment's duration.
-pub const TIME: i64 = 1 << 41;
+pub(crate) const TIME: i64 = 1 << 41;
 /// The fraction that is the whole duration.
-pub const WHOLE: i64 = 1 << 16;
+pub(crate) const WHOLE: i64 = 1 << 16;
 /// Digits of the number at the end of an id.
-pub const NUMBER_DIGITS: usize = 17;
+pub(crate) const NUMBER_DIGITS: usize = 17;
 /// The tag whose value is written over.
-pub const CUSTOMER: &str = "customer.id";
+pub(crate) const CUSTOMER: &str = "customer.id";
 /// Digits of its value.
-pub const CUSTOMER_DIGITS: usize = 8;
+pub(crate) const CUSTOMER_DIGITS: usize = 8;
 
 const TIME_BYTES: usize = 6;
 /// The largest time that fits.
-pub const MAX_TIME: i64 = (1 << (7 * TIME_BYTES)) - 1;
+pub(crate) const MAX_TIME: i64 = (1 << (7 * TIME_BYTES)) - 1;
 
 /// An encoded segment and where in it things are written over.
 #[derive(Clone, Debug, Default)]
-pub struct Template {
+pub(crate) struct Template {
     bytes: Vec<u8>,
     /// Places of times, with the fraction of the duration.
     times: Vec<(usize, i64)>,
@@ -61,7 +61,7 @@ impl Template {
     ///
     /// # Errors
     /// The bytes are not a segment.
-    pub fn new(bytes: Vec<u8>) -> Result<Template, WireError> {
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Template, WireError> {
         let mut found = Template::default();
         let mut reader = Reader::new(&bytes);
         while let Some(tag) = reader.next_tag()? {
@@ -76,12 +76,12 @@ impl Template {
     }
 
     /// Its size.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Appends the segment that `planned` says. Ids end in `base` plus the segments' numbers.
-    pub fn append(&self, planned: &Planned, base: u64, arena: &mut Vec<u8>) {
+    pub(crate) fn append(&self, planned: &Planned, base: u64, arena: &mut Vec<u8>) {
         let start = arena.len();
         arena.extend_from_slice(&self.bytes);
         let Some(copy) = arena.get_mut(start..) else { return };

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 /// `rate`: segments per second, or `unlimited`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rate {
+pub(crate) enum Rate {
     /// This many a second. Checked elsewhere to be a sensible number.
     PerSecond(f64),
     /// As fast as the pipeline takes them.
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Rate {
 
 /// `services` and `operations`: how many, or their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
+pub(crate) enum Named {
     /// This many, with names of the generator's choice.
     Count(u64),
     /// These.
@@ -63,7 +63,7 @@ pub enum Named {
 
 impl Named {
     /// How many.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Named::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
             Named::Names(names) => names.len(),
@@ -115,7 +115,7 @@ impl<'de> Deserialize<'de> for Named {
 
 /// `start_time`: milliseconds since 1970, or RFC 3339 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StartTime {
+pub(crate) struct StartTime {
     /// Milliseconds since 1970, UTC.
     pub ms: i64,
 }

@@ -10,7 +10,7 @@ use crate::exporter_helper::queue::Queued;
 
 impl ExportRunner {
     /// Gives up a batch that waits.
-    pub fn abandon_queued(&self, Queued { batch, held, on_disk, .. }: Queued) {
+    pub(crate) fn abandon_queued(&self, Queued { batch, held, on_disk, .. }: Queued) {
         self.metrics.abandoned.inc_by(batch.len() as u64);
         if !on_disk {
             self.abandon(vec![batch], vec![held]);
@@ -19,7 +19,7 @@ impl ExportRunner {
 
     /// Gives up rows because the program or their lane ends: their inputs fail. Rows whose input is not read
     /// again go to the dead letters.
-    pub fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
+    pub(crate) fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
         let rows = batches.iter().map(EventBatch::len).sum::<usize>() as u64;
         if inputs.iter().any(Held::is_read_again) {
             self.condition.left_to_input(rows);
@@ -36,7 +36,7 @@ impl ExportRunner {
     }
 
     /// Puts a batch that cannot wait into the dead letters, and acknowledges it.
-    pub fn dead_letter_queued(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
+    pub(crate) fn dead_letter_queued(&self, Queued { batch, held, route, .. }: Queued, reason: &str) {
         let positions = batch.origin.positions.clone();
         self.dead_letter(&self.restored(vec![batch], reason), reason);
         if let Some(route) = route.filter(|route| !route.exact) {

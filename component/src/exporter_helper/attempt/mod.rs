@@ -73,7 +73,7 @@ struct RangeRows<'a> {
 
 impl ExportRunner {
     /// Delivers the group and acknowledges it, or fails it when aborted.
-    pub async fn run(self: Arc<Self>, group: Vec<Queued>) {
+    pub(super) async fn run(self: Arc<Self>, group: Vec<Queued>) {
         // A batch behind a closed fence is also computed by another owner: it is not exported, and dropping
         // it fails its inputs.
         let group: Vec<Queued> =
@@ -117,7 +117,7 @@ impl ExportRunner {
     /// Delivers a range of a lane, one export for each signal in it, under an identity that the lane's next
     /// owner would give it too; then acknowledges it. Fails it when aborted, or when the lane has another
     /// owner.
-    pub async fn run_range(self: Arc<Self>, route: Arc<Route>, range: Range<i64>, group: Vec<Queued>) {
+    pub(super) async fn run_range(self: Arc<Self>, route: Arc<Route>, range: Range<i64>, group: Vec<Queued>) {
         let rows: usize = group.iter().map(|queued| queued.batch.len()).sum();
         let identity: Arc<str> = Arc::from(format!(
             "{}/{}-{}/{}",

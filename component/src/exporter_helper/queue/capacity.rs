@@ -51,14 +51,14 @@ impl Drop for QueuePermit {
 
 impl QueueCapacity {
     /// A capacity of this many bytes, for lanes whose exports should have `enough`.
-    pub fn new(total: u64, enough: Amount) -> QueueCapacity {
+    pub(crate) fn new(total: u64, enough: Amount) -> QueueCapacity {
         let state = State { free: total, waiters: VecDeque::new(), lanes: HashMap::new() };
         QueueCapacity(Arc::new(Shared { total, enough, state: Mutex::new(state) }))
     }
 
     /// Waits for room; `full` is called when there is none at once. A batch larger than the whole capacity
     /// waits until all of it is free.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         &self,
         lane: Option<u64>,
         amount: Amount,
@@ -80,19 +80,19 @@ impl QueueCapacity {
     }
 
     /// A permit, when there is room for it and no one waits.
-    pub fn try_acquire(&self, lane: Option<u64>, amount: Amount) -> Option<QueuePermit> {
+    pub(crate) fn try_acquire(&self, lane: Option<u64>, amount: Amount) -> Option<QueuePermit> {
         let mut state = self.lock();
         let bytes = self.fits(&state, amount).filter(|_| state.waiters.is_empty())?;
         Some(self.grant(&mut state, lane, amount, bytes))
     }
 
     /// Whether a sender waits for room.
-    pub fn has_waiters(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         self.lock().waiters.iter().any(|waiter| !waiter.grant.is_closed())
     }
 
     /// An export of this lane has started, with this amount of what waits of the lane.
-    pub fn export_started(&self, lane: u64, amount: Amount) {
+    pub(crate) fn export_started(&self, lane: u64, amount: Amount) {
         let mut state = self.lock();
         let Some(waiting) = state.lanes.get_mut(&lane) else { return };
         waiting.rows = waiting.rows.saturating_sub(amount.rows);

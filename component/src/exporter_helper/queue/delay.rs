@@ -17,17 +17,17 @@ pub(crate) const DELAY: Metric = Metric {
 
 /// The delays of one pipeline to one exporter, by signal. Cheap to clone.
 #[derive(Clone)]
-pub struct Delays([Histogram; Signal::ALL.len()]);
+pub(crate) struct Delays([Histogram; Signal::ALL.len()]);
 
 impl Delays {
-    pub fn new(context: &Context, pipeline: &str) -> Delays {
+    pub(crate) fn new(context: &Context, pipeline: &str) -> Delays {
         let exporter = context.id.to_string();
         let of = |signal: Signal| [pipeline, &exporter, signal.name()];
         Delays(Signal::ALL.map(|signal| context.telemetry.histogram(&DELAY, &of(signal))))
     }
 
     /// A batch that is on its way.
-    pub fn start(&self, batch: &EventBatch) -> Option<PendingDelay> {
+    pub(crate) fn start(&self, batch: &EventBatch) -> Option<PendingDelay> {
         let column = match batch.signal {
             Signal::Traces => "end_time",
             Signal::Logs | Signal::Metrics | Signal::Alarms => "time",
@@ -39,7 +39,7 @@ impl Delays {
 }
 
 /// A batch on its way.
-pub struct PendingDelay {
+pub(crate) struct PendingDelay {
     histogram: Histogram,
     /// The end of its oldest event, in nanoseconds.
     oldest: i64,
@@ -47,7 +47,7 @@ pub struct PendingDelay {
 
 impl PendingDelay {
     /// The destination has the batch now.
-    pub fn observe(self, now_ms: i64) {
+    pub(crate) fn observe(self, now_ms: i64) {
         let delay = now_ms.saturating_mul(1_000_000).saturating_sub(self.oldest).max(0);
         self.histogram.observe(delay as f64 / 1e9);
     }

@@ -135,7 +135,7 @@ impl Drop for QueueSlot {
 
 impl QueueSlot {
     /// `permit`: `None` for a batch that must not wait. `ledger`: of the lane that it is of.
-    pub fn new(
+    pub(crate) fn new(
         bytes: usize,
         metrics: &HelperMetrics,
         permit: Option<QueuePermit>,
@@ -148,7 +148,7 @@ impl QueueSlot {
     }
 
     /// How many bytes the batch occupies.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.unsigned_abs()
     }
 }

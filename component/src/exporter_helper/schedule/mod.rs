@@ -68,7 +68,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub fn new(runner: Arc<ExportRunner>, capacity: QueueCapacity) -> Worker {
+    pub(super) fn new(runner: Arc<ExportRunner>, capacity: QueueCapacity) -> Worker {
         let pace = Pace::new(runner.config.max_per_second, Instant::now());
         Worker {
             runner,
@@ -81,7 +81,7 @@ impl Worker {
         }
     }
 
-    pub async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
+    pub(super) async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Item>) {
         let runner = self.runner.clone();
         let mut ended = false;
         loop {

@@ -7,7 +7,7 @@ use weir_pdata::Signal;
 
 /// Limits the starts a second for each signal, evenly spaced.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Between two starts; zero: no limit.
     interval: Duration,
     next: [Instant; Signal::ALL.len()],
@@ -15,18 +15,18 @@ pub struct Pace {
 
 impl Pace {
     /// `per_second` 0: no limit.
-    pub fn new(per_second: u32, now: Instant) -> Pace {
+    pub(super) fn new(per_second: u32, now: Instant) -> Pace {
         let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or_default();
         Pace { interval, next: [now; Signal::ALL.len()] }
     }
 
     /// When the next export of this signal may start.
-    pub fn next(&self, signal: Signal) -> Instant {
+    pub(super) fn next(&self, signal: Signal) -> Instant {
         self.next[signal as usize]
     }
 
     /// An export of this signal started at `now`.
-    pub fn started(&mut self, signal: Signal, now: Instant) {
+    pub(super) fn started(&mut self, signal: Signal, now: Instant) {
         self.next[signal as usize] = now + self.interval;
     }
 }
