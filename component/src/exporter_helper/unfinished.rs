@@ -4,13 +4,13 @@
 //! until one that it took; and as long as any export is tried again, whatever others have done meanwhile:
 //! with several at a time, one that fails for ever holds its inputs though the others are delivered.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::health::{Trouble, Troubles};
 use crate::{Health, Status};
 
 /// Rows that were not exported when an exporter ended, by what becomes of them.
@@ -39,71 +39,47 @@ pub(crate) struct Condition {
     ending: AtomicBool,
     read_again: AtomicU64,
     dead_letters: AtomicU64,
-    trouble: Mutex<Trouble>,
+    last: Mutex<Option<Failure>>,
+    troubles: Troubles,
     health: Health,
     /// Why the exporter itself cannot go on.
     broken: watch::Sender<Option<String>>,
 }
 
-/// What the destination has not taken.
-#[derive(Debug, Default)]
-struct Trouble {
-    /// Why the last export failed, and when the first failed since one was taken.
-    last: Option<(String, Instant)>,
-    /// Exports that have failed and are tried again: why, and since when.
-    repeated: BTreeMap<u64, (String, Instant)>,
-    next: u64,
-}
-
-impl Trouble {
-    fn status(&self) -> (Status, Option<Instant>) {
-        match self.repeated.values().chain(&self.last).min_by_key(|(_, since)| *since) {
-            Some((reason, since)) => (Status::RecoverableError(reason.clone()), Some(*since)),
-            None => (Status::Ok, None),
-        }
-    }
-}
-
 /// One export, with its repeats. When it is dropped, it is not tried again.
 pub(super) struct Attempts<'a> {
     condition: &'a Condition,
-    /// Its number in [`Trouble::repeated`].
-    number: Option<u64>,
+    trouble: Option<Trouble>,
 }
 
 impl Attempts<'_> {
     /// The destination has answered.
-    pub(super) fn succeeded(mut self) {
-        let mut trouble = self.condition.lock();
-        trouble.last = None;
-        self.forget(&mut trouble);
+    pub(super) fn succeeded(self) {
+        *self.condition.lock() = None;
     }
 
     /// The destination failed.
     pub(super) fn failed(&mut self, reason: &str) {
-        let (mut trouble, now) = (self.condition.lock(), Instant::now());
-        let begun = trouble.last.as_ref().map_or(now, |(_, since)| *since);
-        trouble.last = Some((reason.to_owned(), begun));
-        let number = *self.number.get_or_insert(trouble.next);
-        trouble.next = trouble.next.max(number + 1);
-        trouble.repeated.entry(number).or_insert_with(|| (String::new(), now)).0 = reason.to_owned();
-        self.condition.report(&trouble);
-    }
-
-    fn forget(&mut self, trouble: &mut Trouble) {
-        if let Some(number) = self.number.take() {
-            trouble.repeated.remove(&number);
-        }
-        self.condition.report(trouble);
+        let (troubles, now) = (&self.condition.troubles, Instant::now());
+        let begun = || troubles.begun(reason, now);
+        let new = || Failure { reason: String::new(), trouble: begun() };
+        self.condition.lock().get_or_insert_with(new).update(reason);
+        self.trouble.get_or_insert_with(begun).update(reason);
     }
 }
 
-impl Drop for Attempts<'_> {
-    fn drop(&mut self) {
-        if self.number.is_some() {
-            let mut trouble = self.condition.lock();
-            self.forget(&mut trouble);
-        }
+/// The last export has failed.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    /// Since the first failure after the last success.
+    trouble: Trouble,
+}
+
+impl Failure {
+    fn update(&mut self, reason: &str) {
+        reason.clone_into(&mut self.reason);
+        self.trouble.update(reason);
     }
 }
 
@@ -113,7 +89,8 @@ impl Condition {
             ending: AtomicBool::new(false),
             read_again: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
-            trouble: Mutex::default(),
+            last: Mutex::default(),
+            troubles: Troubles::new(health.clone()),
             health,
             broken: watch::Sender::new(None),
         }
@@ -145,12 +122,12 @@ impl Condition {
 
     /// An export begins.
     pub(super) fn attempts(&self) -> Attempts<'_> {
-        Attempts { condition: self, number: None }
+        Attempts { condition: self, trouble: None }
     }
 
     /// Why the last export failed; `None` when it did not.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.lock().last.as_ref().map(|(reason, _)| reason.clone())
+        self.lock().as_ref().map(|last| last.reason.clone())
     }
 
     /// The exporter cannot go on.
@@ -172,18 +149,8 @@ impl Condition {
         }
     }
 
-    fn report(&self, trouble: &Trouble) {
-        if self.broken.borrow().is_some() {
-            return; // that stays
-        }
-        match trouble.status() {
-            (status, Some(since)) => self.health.report_since(status, since),
-            (status, None) => self.health.report(status),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

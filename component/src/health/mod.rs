@@ -6,11 +6,13 @@
 //! component may recover from a permanent error.
 
 mod own_clock;
+mod troubles;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 pub use own_clock::OwnClock;
+pub use troubles::{Trouble, Troubles};
 
 /// How a component fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Status {
     RecoverableError(String),
     /// It does not work until a person acts.
     PermanentError(String),
-    /// The program ends because of it.
+    /// The program ends because of it. No other status follows.
     FatalError(String),
     /// It drains.
     Stopping,
@@ -119,6 +121,9 @@ impl Health {
 
 impl Reading {
     fn set(&mut self, status: Status, since: Instant, now: Instant) {
+        if matches!(self.status, Status::FatalError(_)) {
+            return; // it does not come back from that
+        }
         self.has_worked |= status == Status::Ok;
         if let Some(error) = status.error() {
             self.last_error = Some((error.to_owned(), now));

@@ -37,3 +37,11 @@ fn a_status_may_have_begun_before_it_is_reported() {
     assert_eq!(health.read().since, now + Duration::from_secs(3));
     assert!(!health.read().has_worked);
 }
+
+#[test]
+fn no_status_follows_a_fatal_error() {
+    let health = Health::default();
+    health.report(Status::FatalError("panicked".to_owned()));
+    health.report(Status::Ok);
+    assert_eq!(health.read().status, Status::FatalError("panicked".to_owned()));
+}
