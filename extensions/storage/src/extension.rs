@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use weir_component::health::Troubles;
 use weir_component::storage::{DiskQueue, Storage, StorageError};
 use weir_component::{Context, Extension, StartError, Telemetry};
 
@@ -24,6 +25,7 @@ struct Directory {
     id: String,
     config: StorageConfig,
     telemetry: Telemetry,
+    troubles: Troubles,
     state: Arc<State>,
     opened: Mutex<Option<Arc<Opened>>>,
 }
@@ -59,8 +61,9 @@ impl StorageExtension {
         let id = context.id.to_string();
         let corrupt = QueueMetrics::corrupt_values(&context.telemetry, &id);
         let state = Arc::new(State::new(config.directory.join("state"), corrupt));
-        let telemetry = context.telemetry;
-        StorageExtension(Arc::new(Directory { id, config, telemetry, state, opened: Mutex::new(None) }))
+        let (telemetry, troubles, opened) =
+            (context.telemetry, Troubles::new(context.health), Mutex::new(None));
+        StorageExtension(Arc::new(Directory { id, config, telemetry, troubles, state, opened }))
     }
 }
 
@@ -169,12 +172,12 @@ impl Storage for Directory {
         let directory = self.config.directory.join("queues").join(file);
         let limits = self.config.limits;
         let metrics = QueueMetrics::new(&self.telemetry, &self.id, name);
-        let queue_name = name.to_owned();
+        let (queue_name, troubles) = (name.to_owned(), self.troubles.clone());
         let (queue, thread) = blocking(move || {
             let log = Log::open(&directory, limits, metrics.clone())?;
             let (bytes, records, directory) = (log.bytes(), log.records(), directory.display());
             tracing::info!(queue = queue_name, %directory, bytes, records, "opened a queue on disk");
-            Queue::start(&queue_name, log, limits.fsync, metrics, kept).map_err(|error| {
+            Queue::start(&queue_name, log, limits.fsync, metrics, troubles, kept).map_err(|error| {
                 StorageError::Failed(format!("cannot start the thread of the queue `{queue_name}`: {error}"))
             })
         })

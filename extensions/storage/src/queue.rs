@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use weir_component::LogLimit;
+use weir_component::health::{Trouble, Troubles};
 use weir_component::storage::{Appending, DiskQueue, Record, StorageError};
 
 use crate::config::Fsync;
@@ -62,6 +63,7 @@ impl Queue {
         log: Log,
         fsync: Fsync,
         metrics: QueueMetrics,
+        troubles: Troubles,
         kept: K,
     ) -> std::io::Result<(Queue, JoinHandle<()>)> {
         let (sender, receiver) = commands::channel();
@@ -88,7 +90,9 @@ impl Queue {
             position_due: None,
             began: Instant::now(),
             full: LogLimit::every_ms(60_000),
-            trouble: LogLimit::every_ms(10_000),
+            failures: LogLimit::every_ms(10_000),
+            troubles,
+            failing: Default::default(),
         };
         worker.update_gauges();
         let thread = std::thread::Builder::new().name("weir-queue".to_owned()).spawn(move || {
@@ -171,7 +175,19 @@ struct Worker {
     position_due: Option<Instant>,
     began: Instant,
     full: LogLimit,
-    trouble: LogLimit,
+    failures: LogLimit,
+    troubles: Troubles,
+    /// The work on the disk that failed last time, by [`Work`].
+    failing: [Option<Trouble>; 4],
+}
+
+/// Work on the disk.
+#[derive(Clone, Copy)]
+enum Work {
+    Write,
+    Sync,
+    Position,
+    Read,
 }
 
 impl Worker {
@@ -251,7 +267,7 @@ impl Worker {
                 }
                 Err(AppendError::Io(error)) => {
                     self.waiting.push_front(waiting);
-                    self.failed("cannot write to the queue; its input waits", &error);
+                    self.failed(Work::Write, "cannot write to the queue; its input waits", &error);
                     break;
                 }
             }
@@ -259,14 +275,20 @@ impl Worker {
         if written.is_empty() {
             return;
         }
+        if self.retry.is_none_or(|retry| Instant::now() >= retry) {
+            self.worked(Work::Write);
+        }
         match self.fsync {
             Fsync::Always => {
                 if let Err(error) = self.log.sync() {
                     self.failed(
+                        Work::Sync,
                         "the disk did not take what was written to the queue; writing it again",
                         &error,
                     );
                     self.log.withdraw_unsynced();
+                } else {
+                    self.worked(Work::Sync);
                 }
             }
             Fsync::Interval(every) => {
@@ -287,49 +309,63 @@ impl Worker {
     fn timers(&mut self) {
         let now = Instant::now();
         self.retry.take_if(|retry| *retry <= now);
-        if self.sync_due.take_if(|due| *due <= now).is_some()
-            && let Err(error) = self.log.sync()
-        {
-            self.failed("the disk did not take what was written to the queue", &error);
-            self.sync_due = Some(now + PAUSE);
+        if self.sync_due.take_if(|due| *due <= now).is_some() {
+            match self.log.sync() {
+                Ok(()) => self.worked(Work::Sync),
+                Err(error) => {
+                    self.failed(Work::Sync, "the disk did not take what was written to the queue", &error);
+                    self.sync_due = Some(now + PAUSE);
+                }
+            }
         }
-        if self.position_due.take_if(|due| *due <= now).is_some()
-            && let Err(error) = self.log.sync_position()
-        {
-            self.failed("cannot write down what is acknowledged", &error);
-            self.position_due = Some(now + PAUSE);
+        if self.position_due.take_if(|due| *due <= now).is_some() {
+            match self.log.sync_position() {
+                Ok(()) => self.worked(Work::Position),
+                Err(error) => {
+                    self.failed(Work::Position, "cannot write down what is acknowledged", &error);
+                    self.position_due = Some(now + PAUSE);
+                }
+            }
         }
     }
 
     /// Reads ahead.
     fn read_ahead(&mut self) {
         // Nobody else sends: where there is room now, there is room for the record.
-        while let Some(out) = self.out.as_ref().filter(|out| out.capacity() > 0 && !out.is_closed()) {
+        while self.out.as_ref().is_some_and(|out| out.capacity() > 0 && !out.is_closed()) {
             match self.log.read() {
-                Ok(Some(record)) => {
-                    if out.try_send(record).is_err() {
+                Ok(record) => {
+                    self.worked(Work::Read);
+                    let Some(record) = record else {
+                        if self.ended && self.waiting.is_empty() {
+                            self.out = None;
+                        }
+                        return;
+                    };
+                    if self.out.as_ref().is_some_and(|out| out.try_send(record).is_err()) {
                         self.out = None;
                     }
-                }
-                Ok(None) => {
-                    if self.ended && self.waiting.is_empty() {
-                        self.out = None;
-                    }
-                    return;
                 }
                 Err(error) => {
-                    self.failed("cannot read from the queue", &error);
+                    self.failed(Work::Read, "cannot read from the queue", &error);
                     return;
                 }
             }
         }
     }
 
+    /// This work was done.
+    fn worked(&mut self, work: Work) {
+        self.failing[work as usize] = None;
+    }
+
     /// Counts, logs, and waits before the next attempt.
-    fn failed(&mut self, what: &str, error: &std::io::Error) {
+    fn failed(&mut self, work: Work, what: &str, error: &std::io::Error) {
         self.metrics.errors.inc();
         self.retry = Some(Instant::now() + PAUSE);
-        if let Some(suppressed) = self.trouble.allow(self.now_ms()) {
+        let text = format!("queue {}: {what}: {error}", self.name);
+        self.failing[work as usize].get_or_insert_with(|| self.troubles.begin(&text)).update(&text);
+        if let Some(suppressed) = self.failures.allow(self.now_ms()) {
             tracing::error!(queue = self.name, %error, suppressed, "{what}");
         }
     }

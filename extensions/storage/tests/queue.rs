@@ -187,23 +187,31 @@ async fn a_record_that_can_never_fit_is_refused_and_the_others_are_not() {
 #[tokio::test]
 async fn a_disk_that_refuses_to_write_makes_appends_wait_and_is_tried_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (extension, storage, telemetry) = started(directory.path(), SMALL).await;
+    let context = context("storage", directory.path());
+    let health = context.health.clone();
+    let config = StorageConfig { directory: directory.path().join("storage"), limits: SMALL };
+    let extension = StorageExtension::new(config, context);
+    extension.start().await.unwrap();
+    health.started();
+    let storage = extension.storage().unwrap();
     let queue = storage.open_queue("q").await.unwrap();
     let folder = directory.path().join("storage/queues/q");
     let away = directory.path().join("away");
     std::fs::rename(&folder, &away).unwrap();
     let writer = Arc::clone(&queue);
     let writing = tokio::spawn(async move { writer.append(b"patient".to_vec()).await });
-    soon(async {
-        while !telemetry.encode().contains("weir_storage_errors_total{storage=\"storage\",queue=\"q\"} 1") {
+    let until = async |name: &str| {
+        while health.read().status.name() != name {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    })
-    .await;
+    };
+    soon(until("StatusRecoverableError")).await;
+    assert!(health.read().status.error().unwrap().contains("queue q: cannot write"));
     assert!(!writing.is_finished());
     std::fs::rename(&away, &folder).unwrap();
     assert_eq!(soon(writing).await.unwrap(), Ok(1));
     assert_eq!(take(&queue).await, b"patient");
+    soon(until("StatusOK")).await;
     extension.stop().await;
 }
 
