@@ -3,7 +3,7 @@
 use minijinja::value::ValueKind;
 use minijinja::{State, Value};
 
-use super::evaluate::{Allowance, Problem, weight};
+use super::allowance::{Allowance, Problem, weight};
 
 /// The filters that there are. Each makes no more than a small multiple of what goes in, or is bounded below.
 pub(crate) const FILTERS: [&str; 31] = [
@@ -133,7 +133,7 @@ fn foresee_join(args: &[Value], allowance: &Allowance) -> Result<(), Problem> {
     let items = if items.kind() == ValueKind::String {
         items.len().unwrap_or(0)
     } else {
-        weight(items, allowance.left()) / super::evaluate::ITEM + 1
+        weight(items, allowance.left()) / super::allowance::ITEM + 1
     };
     allowance.foresee(items.saturating_mul(between))
 }

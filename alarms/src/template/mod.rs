@@ -1,13 +1,15 @@
 //! Templates whose cost is bounded, whoever wrote them.
 //!
-//! minijinja parses the text and has the filters and tests. The expressions are evaluated here, because its own engine
-//! counts steps but not memory: `'x' * 99999999`, `indent(9000000000)`, or loops that double a text at each level.
+//! minijinja parses the text and has the filters and tests. The expressions are evaluated here, because its
+//! own engine counts steps but not memory: `'x' * 99999999`, `indent(9000000000)`, or loops that double a
+//! text at each level.
 //!
-//! * What can build values up (`set`, `with`, recursive loops, functions) is not there, nor are filters that allocate
-//!   by an argument. [`check()`] says so before a template is accepted.
-//! * What is left makes texts and lists out of values, and each of them is charged to an [`allowance`](mod@evaluate) before or when it
-//!   is made. Steps are counted, and the text that comes out is cut.
+//! * What can build values up (`set`, `with`, recursive loops, functions) is not there, nor are filters that
+//!   allocate by an argument. [`check()`] says so before a template is accepted.
+//! * What is left makes texts and lists out of values, and each of them is charged to an [`allowance`] before
+//!   or when it is made. Steps are counted, and the text that comes out is cut.
 
+mod allowance;
 mod check;
 mod evaluate;
 mod filters;
@@ -23,7 +25,8 @@ use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Error, ErrorKind};
 
-/// Deepest nesting of a template. minijinja's parser has a bound of its own for most of it, but not for chains.
+/// Deepest nesting of a template. minijinja's parser has a bound of its own for most of it, but not for
+/// chains.
 const MAX_DEPTH: usize = 100;
 /// Most `-` and `not` in one expression: each takes a place on the parser's stack, which it does not bound.
 const MAX_UNARY: usize = 64;
