@@ -37,10 +37,11 @@ system: ## Whole-system tests only: Kafka, ClickHouse, agents
 	$(CARGO) build --locked -p weir
 	$(CARGO) test --locked -p weir-tests
 
-lint: ## rustfmt, clippy, cargo-deny, documentation without warnings, names and links in the texts
+lint: ## rustfmt, clippy, cargo-deny, documentation without warnings, names and links in the texts, no circles of imports
 	@scripts/setup lint
 	$(CARGO) fmt --all --check
 	scripts/check-docs
+	scripts/import-circles
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(WEIR_CACHE)/tools/bin/cargo-deny --log-level error check licenses bans sources
