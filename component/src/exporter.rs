@@ -83,6 +83,13 @@ pub enum ExportError {
         /// the others may be taken. Empty: unknown.
         rows: Vec<usize>,
     },
+    /// There are more rows or bytes than the destination takes at once. The helper halves them. Of a row that is alone the data is at
+    /// fault.
+    #[error("{reason}")]
+    TooLarge {
+        /// What is too large.
+        reason: String,
+    },
 }
 
 impl ExportError {
@@ -94,6 +101,11 @@ impl ExportError {
     /// The data was rejected.
     pub fn permanent(reason: impl Into<String>) -> ExportError {
         ExportError::Permanent { reason: reason.into(), rows: Vec::new() }
+    }
+
+    /// There is too much at once.
+    pub fn too_large(reason: impl Into<String>) -> ExportError {
+        ExportError::TooLarge { reason: reason.into() }
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) fn outcome(
                 | StatusCode::TOO_EARLY
                 | StatusCode::TOO_MANY_REQUESTS
         );
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return Err(ExportError::too_large(reason));
+    }
     if !again {
         return Err(ExportError::permanent(reason));
     }
@@ -89,9 +92,10 @@ mod tests {
         for status in [301, 302, 307, 401, 403, 404, 405, 407, 408, 410, 421, 425, 429, 500, 502, 503, 504] {
             assert!(matches!(of(status, None), Err(ExportError::Retryable { .. })), "{status}");
         }
-        for status in [400, 409, 411, 413, 415, 422] {
+        for status in [400, 409, 411, 415, 422] {
             assert!(matches!(of(status, None), Err(ExportError::Permanent { .. })), "{status}");
         }
+        assert!(matches!(of(413, None), Err(ExportError::TooLarge { .. })));
     }
 
     #[test]

@@ -69,8 +69,8 @@ impl Exporter for Webhook {
             return Ok(());
         }
         if rows > self.max_rows {
-            // The helper halves what is rejected, in order, until it fits. Nothing of it has been sent yet.
-            return Err(ExportError::permanent(format!("{rows} alarms are more than batch.max_rows")));
+            // The helper halves them, in order, until they fit. Nothing of them has been sent yet.
+            return Err(ExportError::too_large(format!("{rows} alarms are more than batch.max_rows")));
         }
         let now_ms = self.context.clock.now_ms();
         let request = self

@@ -31,6 +31,17 @@ pub struct RowIsolation {
     refused: usize,
 }
 
+/// How rows were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Refusal {
+    /// Why.
+    pub reason: String,
+    /// Which of the rows that were tried, where the destination has told them.
+    pub rejected: Vec<usize>,
+    /// Only because there are so many. It says nothing about the rows.
+    pub too_large: bool,
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -41,14 +52,14 @@ pub enum Step {
 }
 
 impl RowIsolation {
-    /// All of these rows were refused together. `rejected`: those that the destination named.
+    /// All of these rows were refused together.
     #[must_use]
-    pub fn new(rows: Range<usize>, of: usize, reason: &str, rejected: &[usize]) -> RowIsolation {
+    pub fn new(rows: Range<usize>, of: usize, refusal: &Refusal) -> RowIsolation {
         let first = rows.start;
         let mut isolation =
             RowIsolation { of, first, todo: Vec::new(), rejected: BTreeMap::new(), refused: 0 };
         if !rows.is_empty() {
-            isolation.refused(&Split { rows, of, without: Vec::new() }, reason, rejected);
+            isolation.refused(&Split { rows, of, without: Vec::new() }, refusal);
         }
         isolation
     }
@@ -89,15 +100,16 @@ impl RowIsolation {
         part.without.iter().rev().for_each(|row| self.push(*row..row + 1));
     }
 
-    /// The part is refused. `rejected`: which of the rows that were tried, if the destination named them.
-    pub fn refused(&mut self, part: &Split, reason: &str, rejected: &[usize]) {
+    /// The part is refused.
+    pub fn refused(&mut self, part: &Split, refusal: &Refusal) {
+        let Refusal { reason, rejected, too_large } = refusal;
         let is_there = |row: &usize| *row >= self.first && part.without.binary_search(row).is_err();
         let tried: Vec<usize> = part.rows.clone().filter(is_there).collect();
         let named: Vec<usize> = rejected.iter().filter_map(|at| tried.get(*at).copied()).collect();
         let (rows, count) = (part.rows.clone(), tried.len());
         let refused = if !named.is_empty() {
             named
-        } else if count == 1 || (self.refused >= BLOCK && count <= self.refused) {
+        } else if count == 1 || (!too_large && self.refused >= BLOCK && count <= self.refused) {
             self.refused += count;
             tried
         } else {
@@ -106,7 +118,7 @@ impl RowIsolation {
             self.push(rows.start..middle);
             return;
         };
-        let reason: Arc<str> = Arc::from(reason);
+        let reason: Arc<str> = Arc::from(reason.as_str());
         self.rejected.extend(refused.into_iter().map(|row| (row, Arc::clone(&reason))));
         self.push(rows);
     }
@@ -122,12 +134,26 @@ impl RowIsolation {
 mod tests {
     use super::*;
 
-    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and
-    /// the rows that were taken and dead-lettered.
-    fn run(
+    fn refusal(rejected: &[usize]) -> Refusal {
+        Refusal { reason: "no".to_owned(), rejected: rejected.to_vec(), too_large: false }
+    }
+
+    fn too_large() -> Refusal {
+        Refusal { too_large: true, ..refusal(&[]) }
+    }
+
+    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and the
+    /// rows that were taken and dead-lettered.
+    fn run(isolation: RowIsolation, bad: fn(usize) -> bool, named: bool) -> (usize, Vec<usize>, Vec<usize>) {
+        run_small(isolation, bad, named, usize::MAX)
+    }
+
+    /// The same, where it takes at most so many rows.
+    fn run_small(
         mut isolation: RowIsolation,
         bad: fn(usize) -> bool,
         named: bool,
+        most: usize,
     ) -> (usize, Vec<usize>, Vec<usize>) {
         let (mut asked, mut taken, mut dead_lettered) = (0, Vec::new(), Vec::new());
         let mut done = 0;
@@ -143,12 +169,14 @@ mod tests {
             assert!(part.rows.start >= done, "in order: {part:?} after {done}");
             let tried: Vec<usize> = part.rows.clone().filter(|row| !part.without.contains(row)).collect();
             let refused: Vec<usize> = (0..tried.len()).filter(|at| bad(tried[*at])).collect();
-            if refused.is_empty() {
+            if tried.len() > most {
+                isolation.refused(&part, &too_large());
+            } else if refused.is_empty() {
                 done = part.rows.end;
                 taken.extend(tried);
                 isolation.taken(&part);
             } else {
-                isolation.refused(&part, "no", if named { &refused } else { &[] });
+                isolation.refused(&part, &refusal(if named { &refused } else { &[] }));
             }
         }
         dead_lettered.sort_unstable();
@@ -159,7 +187,8 @@ mod tests {
     fn rows_that_are_named_are_left_out_at_once() {
         let bad = |row: usize| row % 10 == 3;
         let named: Vec<usize> = (0..3_000).filter(|row| bad(*row)).collect();
-        let (asked, taken, dead_lettered) = run(RowIsolation::new(0..3_000, 3_000, "no", &named), bad, true);
+        let (asked, taken, dead_lettered) =
+            run(RowIsolation::new(0..3_000, 3_000, &refusal(&named)), bad, true);
         assert!(asked <= 2, "{asked}");
         assert_eq!((taken.len(), dead_lettered), (2_700, named));
     }
@@ -167,7 +196,8 @@ mod tests {
     #[test]
     fn rows_that_are_not_named_are_found_by_halves() {
         let bad = |row: usize| row == 7 || row == 990;
-        let (asked, taken, dead_lettered) = run(RowIsolation::new(0..1_000, 1_000, "no", &[]), bad, false);
+        let (asked, taken, dead_lettered) =
+            run(RowIsolation::new(0..1_000, 1_000, &refusal(&[])), bad, false);
         assert!(asked < 50, "{asked}");
         assert_eq!((taken.len(), dead_lettered), (998, vec![7, 990]));
     }
@@ -175,7 +205,7 @@ mod tests {
     #[test]
     fn when_every_row_is_refused_they_go_as_blocks() {
         let (asked, taken, dead_lettered) =
-            run(RowIsolation::new(0..30_000, 30_000, "no", &[]), |_| true, false);
+            run(RowIsolation::new(0..30_000, 30_000, &refusal(&[])), |_| true, false);
         assert!(asked < 150, "{asked}");
         assert_eq!((taken.len(), dead_lettered.len()), (0, 30_000));
     }
@@ -183,8 +213,19 @@ mod tests {
     #[test]
     fn good_rows_after_many_bad_ones_are_taken() {
         let (_, taken, dead_lettered) =
-            run(RowIsolation::new(0..1_000, 1_000, "no", &[]), |row| row < 500, false);
+            run(RowIsolation::new(0..1_000, 1_000, &refusal(&[])), |row| row < 500, false);
         assert_eq!((taken.len() + dead_lettered.len(), taken.len() >= 480), (1_000, true), "{}", taken.len());
+    }
+
+    #[test]
+    fn a_part_that_is_only_too_large_is_never_given_up_as_a_block() {
+        let refused = RowIsolation::new(0..1_000, 1_000, &too_large());
+        let (_, taken, dead_lettered) = run_small(refused, |row| row < 50, false, 20);
+        assert_eq!(taken.len() + dead_lettered.len(), 1_000);
+        // Of the part in which the bad ones end some good ones may go with them.
+        assert!(taken.len() >= 930, "{}", taken.len());
+        let alone = RowIsolation::new(0..4, 4, &too_large());
+        assert_eq!(run_small(alone, |_| false, false, 0).2, [0, 1, 2, 3]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::queue::{Queued, Route};
 use super::unfinished::Condition;
 use crate::delivery::{Ledger, Split};
 use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
-use isolation::{RowIsolation, Step};
+use isolation::{Refusal, RowIsolation, Step};
 use rows::{name_part, pick};
 
 /// From this age on, a repeated attempt counts as [repeated](weir_pdata::Origin::repeated): the rows may have
@@ -54,8 +54,8 @@ struct Aborted(Vec<EventBatch>);
 /// The result of an attempt.
 enum Verdict {
     Taken,
-    /// The data was rejected: the reason, and the rejected rows if they are known.
-    Rejected(String, Vec<usize>),
+    /// The data was rejected, or there was too much of it.
+    Rejected(Refusal),
     /// The rows have waited too long for a failing destination, which may have taken them nevertheless.
     GivenUp(String),
 }
@@ -230,15 +230,15 @@ impl ExportRunner {
                     self.dead_letter(&self.restored(batches, &reason), &reason);
                     return Ok(());
                 }
-                Some(Verdict::Rejected(reason, mut rejected)) => {
-                    let batches = self.restored(batches, &reason);
+                Some(Verdict::Rejected(mut refusal)) => {
+                    let batches = self.restored(batches, &refusal.reason);
                     let left: usize = batches.iter().map(EventBatch::len).sum();
                     if left < count {
                         // The numbers are of rows that are gone.
-                        rejected.clear();
+                        refusal.rejected.clear();
                     }
                     let rows = rows.start..rows.start + left;
-                    (batches, RowIsolation::new(rows, of, &reason, &rejected))
+                    (batches, RowIsolation::new(rows, of, &refusal))
                 }
             },
         };
@@ -272,8 +272,8 @@ impl ExportRunner {
                         self.dead_letter(&left(), &reason);
                         return Ok(());
                     }
-                    Some(Verdict::Rejected(reason, rejected)) => {
-                        isolation.refused(&part, &reason, &rejected);
+                    Some(Verdict::Rejected(refusal)) => {
+                        isolation.refused(&part, &refusal);
                         continue;
                     }
                 }
@@ -332,7 +332,15 @@ impl ExportRunner {
                 }
                 Ok(Err(ExportError::Permanent { reason, rows })) => {
                     attempts.succeeded();
-                    return Some(Verdict::Rejected(reason, rows));
+                    return Some(Verdict::Rejected(Refusal { reason, rejected: rows, too_large: false }));
+                }
+                Ok(Err(ExportError::TooLarge { reason })) => {
+                    attempts.succeeded();
+                    return Some(Verdict::Rejected(Refusal {
+                        reason,
+                        rejected: Vec::new(),
+                        too_large: true,
+                    }));
                 }
                 Ok(Err(ExportError::Retryable { reason, after })) => (reason, after),
                 Err(_) => (format!("no answer within {}", self.config.timeout), None),

@@ -172,10 +172,12 @@ impl Failure {
     /// As the helper needs it, for an insert of rows. `rows`: which are at fault, if that is known.
     pub fn of_insert(self, table: &str, rows: Vec<usize>) -> ExportError {
         let reason = format!("insert into `{table}`: {}", self.text);
-        match self.meaning {
-            Meaning::Rows => ExportError::Permanent { reason, rows },
+        match (self.meaning, self.code) {
+            // Of a proxy's limit, or of rows of too many days.
+            (Meaning::Rows, None | Some(TOO_MANY_PARTS)) => ExportError::TooLarge { reason },
+            (Meaning::Rows, Some(_)) => ExportError::Permanent { reason, rows },
             // Never as refused rows: they are in the table.
-            Meaning::Server | Meaning::View => ExportError::Retryable { reason, after: self.after },
+            (Meaning::Server | Meaning::View, _) => ExportError::Retryable { reason, after: self.after },
         }
     }
 
