@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_alarms::Alarm;
+use weir_alarms::{Alarm, fingerprint};
 use weir_component::delivery::{Shard, TrunkStart};
 use weir_component::{
     Context, LaneMessage, LanesHold, Outlet, SharedWatermarks, Stage, TrunkMessage, TrunkWatermark, Watermark,
@@ -93,8 +93,12 @@ impl TrunkHalf {
         if !evaluated.ends.is_empty() {
             self.remember(&evaluated.ends, &batch.ack);
         }
-        let identity =
-            batch.origin.identity.as_ref().map(|window| Arc::from(format!("{window}/{}", self.id)));
+        // With what they say: rules may be others when the window comes again.
+        let identity = batch
+            .origin
+            .identity
+            .as_ref()
+            .map(|window| Arc::from(format!("{window}/{}/{}", self.id, content(&evaluated.alarms))));
         let origin = Origin::derived(batch.origin.lane.clone(), identity);
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
@@ -147,6 +151,12 @@ impl TrunkHalf {
         }
         out.forward(LaneMessage::Watermark(watermark));
     }
+}
+
+/// The same whenever the same alarms are raised.
+fn content(alarms: &[Alarm]) -> String {
+    let text = |alarm: &Alarm| format!("{}/{}/{}/", alarm.fingerprint, alarm.state(), alarm.time);
+    fingerprint(alarms.iter().flat_map(|alarm| text(alarm).into_bytes()))
 }
 
 /// Whether alarms have been delivered.

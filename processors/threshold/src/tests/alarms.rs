@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
-use weir_pdata::{Outcome, Signal};
+use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
 
 use super::{LANE, Trunk, rows, test_context, window, windows, with, with_context};
 
@@ -360,4 +360,29 @@ fn rows_without_service_or_with_odd_columns_are_evaluated() {
     let fired = trunk.evaluate(&[json!({"window_end": 7000, "n": 2, "region": "bj"})]);
     assert_eq!(fired[0]["labels"], json!({"region": "bj"}));
     assert_eq!(fired[0].get("service"), None);
+}
+
+/// The identity of the alarms that rules raise on a window.
+fn identity(rules: &str, line: &Value) -> String {
+    let mut trunk = Trunk::of(&*with(rules));
+    let batch = windows(std::slice::from_ref(line), Ack::none());
+    let origin = Origin::derived("aggregate".into(), Some("aggregate/7".into()));
+    let messages = trunk.send(TrunkMessage::Derived(LaneMessage::Batch(EventBatch { origin, ..batch })));
+    let alarms = messages.iter().find_map(|message| match message {
+        LaneMessage::Batch(batch) if batch.signal == Signal::Alarms => batch.origin.identity.clone(),
+        _ => None,
+    });
+    alarms.unwrap().to_string()
+}
+
+#[test]
+fn other_alarms_on_a_window_that_comes_again_have_another_identity() {
+    let (slow, slower) = (
+        "rules: [{name: slow, when: {low: max_duration_ns > 1}}]",
+        "rules: [{name: slower, when: {low: max_duration_ns > 1}}]",
+    );
+    let line = window("pay", 7, 3000, 1);
+    assert_eq!(identity(slow, &line), identity(slow, &line));
+    assert_ne!(identity(slow, &line), identity(slower, &line), "the destination would leave them out");
+    assert!(identity(slow, &line).starts_with("aggregate/7/threshold/"));
 }
