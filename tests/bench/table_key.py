@@ -33,30 +33,24 @@ service:
     main: {{receivers: [{ids}], exporters: [clickhouse]}}
 """
 
-# A column's declaration, where it is not that of the created table.
-COMPUTED = {
-    "span_id": "String ALIAS concat(segment_id, '.', toString(segment_span_id))",
-    "parent_span_id": "String ALIAS if(parent_segment_span_id < 0, '', "
-                      "concat(if(parent_segment_id = '', segment_id, parent_segment_id), '.', toString(parent_segment_span_id)))",
-    "parent_segment_id": "String CODEC(ZSTD(1))",
-    "parent_segment_span_id": "Int32 CODEC(ZSTD(1))",
-}
-END = COMPUTED | {"end_time": "DateTime64(9, 'UTC') ALIAS addNanoseconds(time, duration_ns - before_ns)", "before_ns": "Int64 CODEC(ZSTD(1))"}
+# Columns in another form than the created table has them in. `before_ns`: how much a span ends before it starts, where it does.
+STORED = {"span_id": "String CODEC(ZSTD(1))", "parent_span_id": "String CODEC(ZSTD(1))", "_offset": "Int64 CODEC(ZSTD(1))"}
+END = {"end_time": "DateTime64(9, 'UTC') ALIAS addNanoseconds(time, duration_ns - before_ns)", "before_ns": "Int64 CODEC(ZSTD(1))"}
+PARTS = ("parent_segment_id", "parent_segment_span_id", "own_span_id", "own_parent_span_id")
 SPAN = "trace_id, segment_id, segment_span_id"
 CHOSEN = f"service, toStartOfFiveMinutes(time), {SPAN}"
 CANDIDATES = {
-    "former": ("service, operation, toStartOfMinute(time), time", {}, ""),
-    "former key, computed ids": ("service, operation, toStartOfMinute(time), time", COMPUTED, ""),
-    "service, operation, minute, span": (f"service, operation, toStartOfMinute(time), {SPAN}", COMPUTED, ""),
-    "service, minute, span": (f"service, toStartOfMinute(time), {SPAN}", COMPUTED, ""),
-    "service, 5 minutes, span": (CHOSEN, COMPUTED, ""),
-    "5 minutes, service, span": (f"toStartOfFiveMinutes(time), service, {SPAN}", COMPUTED, ""),
-    "5 minutes, span": (f"toStartOfFiveMinutes(time), {SPAN}", COMPUTED, ""),
+    "former": ("service, operation, toStartOfMinute(time), time", STORED, ""),
+    "former key": ("service, operation, toStartOfMinute(time), time", {}, ""),
+    "service, operation, minute, span": (f"service, operation, toStartOfMinute(time), {SPAN}", {}, ""),
+    "service, minute, span": (f"service, toStartOfMinute(time), {SPAN}", {}, ""),
+    "service, five minutes, span": (CHOSEN, {}, ""),
+    "five minutes, service, span": (f"toStartOfFiveMinutes(time), service, {SPAN}", {}, ""),
+    "five minutes, span": (f"toStartOfFiveMinutes(time), {SPAN}", {}, ""),
     "chosen, end computed": (CHOSEN, END, ""),
-    "chosen, T64": (CHOSEN, END | {name: "Int64 CODEC(T64, ZSTD(1))" for name in ("duration_ns", "_offset")}, ""),
-    "chosen, Delta": (CHOSEN, END | {"_offset": "Int64 CODEC(Delta, ZSTD(1))", "segment_span_id": "Int32 CODEC(Delta, ZSTD(1))"}, ""),
-    "chosen, ZSTD(3)": (CHOSEN, END | {"attributes": "Map(LowCardinality(String), String) CODEC(ZSTD(3))"}, ""),
-    "chosen, indexes": (CHOSEN, END, "INDEX i1 time TYPE minmax, INDEX i2 duration_ns TYPE minmax, INDEX i3 status TYPE set(4), INDEX i4 operation TYPE set(64)"),
+    "chosen, T64": (CHOSEN, {name: "Int64 CODEC(T64, ZSTD(1))" for name in ("duration_ns", "_offset")}, ""),
+    "chosen, ZSTD(3)": (CHOSEN, {"attributes": "Map(LowCardinality(String), String) CODEC(ZSTD(3))"}, ""),
+    "chosen, indexes": (CHOSEN, {}, "INDEX i1 time TYPE minmax, INDEX i2 duration_ns TYPE minmax, INDEX i3 status TYPE set(4), INDEX i4 operation TYPE set(64)"),
 }
 
 FROM, TO, LATER = (f"toDateTime64('2026-11-02 {time}:00', 9, 'UTC')" for time in ("03:00", "03:15", "04:00"))
@@ -86,7 +80,7 @@ def main():
         fill(folder, os.path.abspath(options.weir), options.segments)
         measure(chdb.connect(folder))
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fill(folder, weir, segments):
@@ -125,7 +119,8 @@ def measure(connection):
     [[created]] = rows(connection, "SHOW CREATE TABLE events")
     columns = created.split("(\n", 1)[1].split("\n)\nENGINE", 1)[0].split(",\n")
     for name, (key, changed, indexes) in CANDIDATES.items():
-        kept = [line for line in columns if line.strip(" `").split("`")[0] not in changed]
+        gone = {*changed, *(PARTS if changed is STORED else ())}
+        kept = [line for line in columns if line.strip(" `").split("`")[0] not in gone]
         lines = kept + [f"`{column}` {kind}" for column, kind in changed.items()] + ([indexes] if indexes else [])
         connection.query(f"CREATE TABLE candidate ({', '.join(lines)}) ENGINE = MergeTree PARTITION BY toDate(time) ORDER BY ({key}) "
                          "SETTINGS index_granularity = 1024, min_bytes_for_wide_part = 0")
@@ -152,13 +147,10 @@ def spread(connection):
     factor = HOURS * 3600 * 10**9 / (int(last) - int(first))
     later = f"intDiv(toInt64((t.first - {first}) * {factor - 1}), 1000000) * 1000000"
     time, end = (f"fromUnixTimestamp64Nano({nanos}({column}) + {later}, 'UTC')" for column in ("time", "end_time"))
-    number = "splitByChar('.', parent_span_id)[-1]"
     connection.query(f"""CREATE TABLE spread ENGINE = MergeTree ORDER BY tuple() AS
-        SELECT events.* REPLACE ({time} AS time, {end} AS end_time), {nanos}(events.time) + duration_ns - {nanos}(events.end_time) AS before_ns,
-            if(parent_span_id = '', -1, toInt32({number})) AS parent_segment_span_id,
-            if(startsWith(parent_span_id, concat(segment_id, '.')), '', substring(parent_span_id, 1, length(parent_span_id) - length({number}) - 1))
-                AS parent_segment_id
-        FROM events INNER JOIN (SELECT trace_id, {nanos}(min(time)) AS first FROM events GROUP BY trace_id) AS t USING trace_id""")
+        SELECT e.* REPLACE ({time} AS time, {end} AS end_time), e.span_id AS span_id, e.parent_span_id AS parent_span_id,
+            {nanos}(e.time) + duration_ns - {nanos}(e.end_time) AS before_ns
+        FROM events AS e INNER JOIN (SELECT trace_id, {nanos}(min(time)) AS first FROM events GROUP BY trace_id) AS t USING trace_id""")
 
 
 if __name__ == "__main__":
