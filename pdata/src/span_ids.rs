@@ -57,13 +57,23 @@ pub(crate) fn fields() -> [FieldRef; 2] {
 /// them. A batch without such parts comes back as it is; texts that are there already stay.
 #[must_use]
 pub fn as_texts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
+    with_texts_without(batch, &PARTS)
+}
+
+/// The batch with `span_id` and `parent_span_id` as texts, beside the parts that it has.
+#[must_use]
+pub fn with_texts(batch: &RecordBatch) -> Cow<'_, RecordBatch> {
+    with_texts_without(batch, &[])
+}
+
+fn with_texts_without<'a>(batch: &'a RecordBatch, gone: &[&str]) -> Cow<'a, RecordBatch> {
     if !PARTS.iter().any(|part| batch.column_by_name(part).is_some()) {
         return Cow::Borrowed(batch);
     }
     let texts = SpanTexts::new(batch);
     let id = || build(batch.num_rows(), |row, text| texts.id(row, text));
     let parent = || build(batch.num_rows(), |row, text| texts.parent(row, text));
-    replace(batch, &[(SPAN_ID, &id), (PARENT_SPAN_ID, &parent)], &PARTS)
+    replace(batch, &[(SPAN_ID, &id), (PARENT_SPAN_ID, &parent)], gone)
 }
 
 /// The batch with the ids in [`PARTS`] only: without texts where it has parts already, else with the texts as
@@ -216,6 +226,9 @@ mod tests {
         assert_eq!(rows_of(&made, "span_id"), some(&["a.1.1", "a.1.0", "a.1.0", ""]));
         assert_eq!(rows_of(&made, "parent_span_id"), some(&["a.1.0", "b.-3", "", ""]));
         assert!(matches!(as_texts(&made), Cow::Borrowed(_)), "there is nothing to do");
+        let beside = with_texts(&batch);
+        assert_eq!(beside.num_columns(), 7);
+        assert_eq!(beside.column_by_name("span_id"), made.column_by_name("span_id"));
         assert!(matches!(in_parts(&batch), Cow::Owned(unchanged) if unchanged == batch));
     }
 

@@ -17,8 +17,10 @@ use weir_component::testkit::{check_exporter, check_exporter_contract, context};
 use weir_component::{Context, ExportError, Settings, SystemClock, Telemetry};
 use weir_config::{Document, SourceText, Topology};
 use weir_exporter_clickhouse::FACTORY;
-use weir_pdata::{Ack, Encoded, EventBatch, Format, Origin, Outcome, Projection, Signal, decode, schema};
-use weir_tests::{ClickHouse, recorded, wait_until};
+use weir_pdata::{
+    Ack, Demand, Encoded, EventBatch, Format, Origin, Outcome, Projection, Signal, decode, schema,
+};
+use weir_tests::{ClickHouse, decode_segments, recorded, wait_until};
 
 /// For what the server does in its own time.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -151,12 +153,14 @@ async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<
     let database = clickhouse.database().await?;
     assert_eq!(deliver(clickhouse.url(), &database, "", vec![full_spans()]).await, "");
 
-    let rows = clickhouse.query(&format!("SELECT * FROM {database}.events ORDER BY time")).await?;
+    let all = format!("SELECT *, span_id, parent_span_id FROM {database}.events ORDER BY time");
+    let rows = clickhouse.query(&all).await?;
     assert_eq!(
         rows[0],
         json!({
             "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND,
             "trace_id": "t", "span_id": "s.0", "parent_span_id": "", "segment_id": "s", "segment_span_id": 0,
+            "own_span_id": "s.0", "own_parent_span_id": "", "parent_segment_id": "", "parent_segment_span_id": -1,
             "service": "pay", "service_instance": "i", "operation": "/pay", "kind": "server", "status": "ok",
             "status_message": "", "peer": "", "component": "Tomcat", "component_id": 1, "layer": "Http",
             "skip_analysis": false, "size_limited": false, "trace_state": "a=b", "flags": 1, "scope_name": "lib",
@@ -190,6 +194,114 @@ async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<
             json!({"first": "v", "keys": ["k", "k", "empty", "customer.id"], "stack": "at a\n\nat b", "parents": ["parent_service"]})
         ]
     );
+    Ok(())
+}
+
+/// Span ids are stored in parts in a table that Weir creates, as texts in one of the former layout, and read alike in both.
+#[tokio::test]
+async fn span_ids_read_alike_in_both_layouts_of_the_table() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let records = recorded("skywalking-segments")?;
+    let values: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+    let encoded = Encoded::concat(Format::SkyWalkingSegment, values)?;
+    let decoded = |demand: &Demand| {
+        let columns = decode(&encoded, &Projection::of(demand)).columns;
+        EventBatch::columns(Signal::Traces, columns, Origin::lane("kafka/0".into(), 0..90), Ack::none())
+    };
+    let texts = decoded(&Demand::everything());
+    let asked = exporter(clickhouse.url(), "none", "").exporter.demand();
+    let parts = decoded(&asked);
+    assert!(parts.as_columns().unwrap().column_by_name("span_id").is_none(), "nobody reads the texts");
+    let created = clickhouse.database().await?;
+    let former = clickhouse.database().await?;
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {former}.events (time DateTime64(9, 'UTC'), trace_id String, span_id String, parent_span_id String, \
+             segment_id String, segment_span_id Int32, service LowCardinality(String), operation LowCardinality(String), \
+             attributes Map(LowCardinality(String), String)) ENGINE = MergeTree ORDER BY (service, operation, time)"
+        ))
+        .await?;
+    let mut seen = Vec::new();
+    for database in [&created, &former] {
+        for batch in [&texts, &parts] {
+            let batches = vec![batch.clone(), full_spans()];
+            assert_eq!(deliver(clickhouse.url(), database, "", batches).await, "");
+            let ids = format!(
+                "SELECT segment_id, segment_span_id, span_id, parent_span_id, count() AS n FROM {database}.events \
+                 GROUP BY ALL ORDER BY ALL"
+            );
+            seen.push(clickhouse.query(&ids).await?);
+            clickhouse.query(&format!("TRUNCATE TABLE {database}.events")).await?;
+        }
+    }
+    assert!(seen[0].len() > 100 && seen[0].iter().any(|row| row["parent_span_id"] == ""));
+    assert!(seen.iter().all(|ids| *ids == seen[0]));
+    // The independent decoder of SkyWalking's own classes says the same.
+    let mut expected = Vec::new();
+    for segment in decode_segments(&records)? {
+        let id = segment["traceSegmentId"].as_str().unwrap();
+        for span in segment["spans"].as_array().unwrap() {
+            expected.push(format!("{id}.{}", span["spanId"].as_i64().unwrap_or_default()));
+        }
+    }
+    let mut ids: Vec<_> = seen[0].iter().map(|row| row["span_id"].as_str().unwrap().to_owned()).collect();
+    ids.retain(|id| !["s.0", "s.1"].contains(&id.as_str()));
+    expected.sort();
+    ids.sort();
+    assert_eq!(ids, expected);
+    Ok(())
+}
+
+/// The statements of `docs/data-model.md`, for the day of these spans.
+#[tokio::test]
+async fn a_table_of_the_former_layout_is_moved_as_the_documentation_says() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let page = include_str!("../../docs/data-model.md");
+    let statements = page.split("```sql\n").find_map(|text| text.strip_prefix("RENAME")).unwrap();
+    let (rename, copy) = statements.split("```").next().unwrap().split_once("INSERT").unwrap();
+    let database = clickhouse.database().await?;
+    let spans = || vec![full_spans()];
+    assert_eq!(deliver(clickhouse.url(), &database, "", spans()).await, "");
+    // The former layout had texts in the place of parts, and another key.
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {database}.f ENGINE = MergeTree ORDER BY (service, operation, toStartOfMinute(time), time) AS \
+             SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id), \
+             toString(span_id) AS span_id, toString(parent_span_id) AS parent_span_id FROM {database}.events"
+        ))
+        .await?;
+    clickhouse.query(&format!("EXCHANGE TABLES {database}.f AND {database}.events")).await?;
+    clickhouse.query(&format!("DROP TABLE {database}.f")).await?;
+    assert_eq!(deliver(clickhouse.url(), &database, "", spans()).await, "");
+    let rows = async |table: &str| {
+        let all = "SELECT * EXCEPT (span_id, parent_span_id), span_id, parent_span_id FROM";
+        clickhouse.query(&format!("{all} {database}.{table} ORDER BY time, _offset")).await
+    };
+    let before = rows("events").await?;
+    assert_eq!((before.len(), &before[3]["parent_span_id"]), (4, &json!("s.0")));
+    let run = async |sql: &str| {
+        let sql = sql.replace("events_former", &format!("{database}.events_former"));
+        let sql =
+            sql.replace(" events ", &format!(" {database}.events ")).replace("2026-11-30", "2025-06-05");
+        clickhouse.query(sql.trim().trim_end_matches(';')).await
+    };
+    run(&format!("RENAME{}", rename.split(';').next().unwrap())).await?;
+    // What is exported next makes the table; here it is nothing that the copy brings.
+    let other = batch(Signal::Traces, vec![("time", times(&[NOON])), ("operation", texts([Some("other")]))]);
+    assert_eq!(deliver(clickhouse.url(), &database, "", vec![other]).await, "");
+    clickhouse.query(&format!("TRUNCATE TABLE {database}.events")).await?;
+    run(&format!("INSERT{copy}")).await?;
+    let mut after = clickhouse
+        .query(&format!(
+            "SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id), \
+             span_id, parent_span_id FROM {database}.events ORDER BY time, _offset"
+        ))
+        .await?;
+    assert_eq!(after, before);
+    after.retain(|row| row["span_id"] == "s.1");
+    assert_eq!(after.len(), 2);
+    let stored = format!("SELECT count() FROM {database}.events WHERE own_span_id = ''");
+    assert_eq!(clickhouse.number(&stored).await?, 4, "ids that are made of parts are not stored");
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config};
 use crate::convert::own_columns::with_own_columns;
 use crate::convert::provenance::{LOCATED, located};
+use crate::convert::span_ids::with_table_ids;
 use crate::convert::{InsertRows, NoMatchingColumn, convert};
 use crate::lookup::question;
 use crate::native::block::{Body, block};
@@ -485,9 +486,11 @@ impl ClickHouseExporter {
     }
 }
 
-/// The columns of a batch, with those that the table has beside: for single attributes, and for where the rows came from.
+/// The columns of a batch, with those that the table has beside: for single attributes, for where the rows came from, and for
+/// span ids.
 fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
-    Some(with_own_columns(batch.signal, located(batch, columns)?, columns))
+    let rows = with_table_ids(batch.signal, located(batch, columns)?, columns);
+    Some(with_own_columns(batch.signal, rows, columns))
 }
 
 #[async_trait]
@@ -497,7 +500,7 @@ impl Exporter for ClickHouseExporter {
     }
 
     fn demand(&self) -> Demand {
-        Demand { positions: true, ..Demand::everything() }
+        Demand { positions: true, id_parts: true, ..Demand::everything() }
     }
 
     /// Part of a block, when the batch is large enough and the table is known.

@@ -14,6 +14,7 @@ use std::ops::Range;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema::{OFFSET, SOURCE};
+use weir_pdata::span_ids::OWN_SPAN_ID;
 use weir_pdata::{EventBatch, Signal};
 
 use crate::convert::cell::{Cell, ColumnReader};
@@ -33,6 +34,7 @@ const fn keys(signal: Signal) -> &'static [&'static str] {
             "end_time",
             "trace_id",
             "span_id",
+            OWN_SPAN_ID,
             "segment_id",
             "segment_span_id",
             "service",

@@ -19,6 +19,7 @@ mod map_column;
 mod nested_column;
 pub(crate) mod own_columns;
 pub(crate) mod provenance;
+pub(crate) mod span_ids;
 mod value_column;
 
 use std::collections::BTreeMap;

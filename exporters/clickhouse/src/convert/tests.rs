@@ -99,7 +99,7 @@ fn spans_keep_their_columns_and_the_rest_is_in_the_maps() {
     let spans = batch(vec![
         ("time", times(&[1_000, 2_000])),
         ("service", words(&[Some("pay"), Some("shop")])),
-        ("parent_span_id", texts(&[None, Some("a.0")])),
+        ("status_message", texts(&[None, Some("a.0")])),
         ("trace_state", texts(&[None, None])),
         ("http.method", texts(&[Some("GET"), None])),
         ("customer.id", numbers(&[None, Some(7)])),
@@ -111,9 +111,9 @@ fn spans_keep_their_columns_and_the_rest_is_in_the_maps() {
     assert_eq!(
         shown(&sent),
         [
-            "time=1000 parent_span_id=NULL service=pay \
+            "time=1000 service=pay status_message=NULL \
              attributes={k: v, k: w, n: 42, status: paid, http.method: GET} resource={host.name: h1}",
-            "time=2000 parent_span_id=a.0 service=shop attributes={customer.id: 7} resource={host.name: h1}",
+            "time=2000 service=shop status_message=a.0 attributes={customer.id: 7} resource={host.name: h1}",
         ]
     );
     assert_eq!((sent.moved, sent.unplaced), (0, 0));

@@ -4,6 +4,8 @@
 //!   NULL and 0 mean different things.
 //! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
 //!   (see [`value_column`](crate::convert::value_column)): unclamped they would land in arbitrary partitions.
+//! * Span ids are computed from the ids and numbers of segments where they are made of them: stored they would be a third
+//!   of a span.
 //! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service` and
 //!   `operation` have columns, the others are in `labels`.
 
@@ -11,6 +13,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use weir_pdata::Signal;
 use weir_pdata::schema::{OFFSET, SOURCE};
+use weir_pdata::span_ids::{OWN_PARENT_SPAN_ID, OWN_SPAN_ID, PARENT_NUMBER, PARENT_SEGMENT_ID};
 
 /// The type of `links` in `events`.
 pub(crate) const LINKS_TYPE: &str = "Array(Tuple(trace_id String, span_id String, ref_type String, parent_service String, \
@@ -35,6 +38,12 @@ struct Layout {
 
 const TIME: &str = "DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1))";
 const TEXT: &str = "String CODEC(ZSTD(1))";
+/// The texts that [`span_ids`](weir_pdata::span_ids) describes.
+const SPAN_ID: &str = "String ALIAS multiIf(own_span_id != '', own_span_id, segment_id = '', '', \
+     concat(segment_id, '.', toString(segment_span_id)))";
+const PARENT_SPAN_ID: &str = "String ALIAS multiIf(own_parent_span_id != '', own_parent_span_id, \
+     parent_segment_id != '', concat(parent_segment_id, '.', toString(parent_segment_span_id)), \
+     parent_segment_span_id < 0 OR segment_id = '', '', concat(segment_id, '.', toString(parent_segment_span_id)))";
 const LOW: &str = "LowCardinality(String)";
 const TEXT_MAP: &str = "Map(LowCardinality(String), String) CODEC(ZSTD(1))";
 const TRACE_INDEX: &str = "INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1";
@@ -45,10 +54,14 @@ const EVENTS: Layout = Layout {
         ("end_time", TIME),
         ("duration_ns", "Int64 CODEC(ZSTD(1))"),
         ("trace_id", TEXT),
-        ("span_id", TEXT),
-        ("parent_span_id", TEXT),
+        ("span_id", SPAN_ID),
+        ("parent_span_id", PARENT_SPAN_ID),
         ("segment_id", TEXT),
         ("segment_span_id", "Int32 CODEC(ZSTD(1))"),
+        (PARENT_SEGMENT_ID, TEXT),
+        (PARENT_NUMBER, "Int32 CODEC(ZSTD(1))"),
+        (OWN_SPAN_ID, TEXT),
+        (OWN_PARENT_SPAN_ID, TEXT),
         ("service", LOW),
         ("service_instance", LOW),
         ("operation", LOW),
@@ -70,12 +83,14 @@ const EVENTS: Layout = Layout {
         ("resource", TEXT_MAP),
         ("attributes", TEXT_MAP),
         (SOURCE, "LowCardinality(String) CODEC(ZSTD(1))"),
-        (OFFSET, "Int64 CODEC(ZSTD(1))"),
+        (OFFSET, "Int64 CODEC(Delta, ZSTD(1))"),
     ],
     indices: &[TRACE_INDEX],
     engine: "MergeTree",
     partition: "toDate(time)",
-    order: "(service, operation, toStartOfMinute(time), time)",
+    // Spans of a segment stay together: half the bytes of any key with `operation` in front of the segment
+    // (tests/bench/table_key.py).
+    order: "(service, toStartOfFiveMinutes(time), trace_id, segment_id, segment_span_id)",
     time: "time",
 };
 
@@ -98,12 +113,12 @@ const LOGS: Layout = Layout {
         ("resource", TEXT_MAP),
         ("attributes", TEXT_MAP),
         (SOURCE, "LowCardinality(String) CODEC(ZSTD(1))"),
-        (OFFSET, "Int64 CODEC(ZSTD(1))"),
+        (OFFSET, "Int64 CODEC(Delta, ZSTD(1))"),
     ],
     indices: &[TRACE_INDEX],
     engine: "MergeTree",
     partition: "toDate(time)",
-    order: "(service, severity_text, toStartOfMinute(time), time)",
+    order: "(toStartOfFiveMinutes(time), service, time)",
     time: "time",
 };
 
@@ -234,11 +249,11 @@ pub(crate) fn literal(text: &str) -> String {
 #[cfg(test)]
 pub(crate) fn columns_of(signal: Signal) -> crate::schema::columns::TableColumns {
     let sql = create_table(signal, "d", "t", 0).unwrap();
-    let lines =
-        sql.lines().filter_map(|line| line.strip_prefix("    `")?.split_once("` ")).map(|(name, kind)| {
-            let kind = kind.trim_end_matches(',').split(" CODEC").next().unwrap();
-            serde_json::json!({"name": name, "type": kind}).to_string()
-        });
+    let columns = sql.lines().filter_map(|line| line.strip_prefix("    `")?.split_once("` "));
+    let lines = columns.filter(|(_, kind)| !kind.contains(" ALIAS ")).map(|(name, kind)| {
+        let kind = kind.trim_end_matches(',').split(" CODEC").next().unwrap();
+        serde_json::json!({"name": name, "type": kind}).to_string()
+    });
     crate::schema::columns::TableColumns::parse(lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
 }
 

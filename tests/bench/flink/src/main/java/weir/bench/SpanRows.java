@@ -9,7 +9,7 @@ import java.util.Map;
 final class SpanRows {
     /** The columns in the order in which they are written: those that all spans of a segment share come first. */
     static final String COLUMNS = "trace_id, segment_id, service, service_instance, size_limited, time, end_time, duration_ns, "
-            + "span_id, parent_span_id, segment_span_id, operation, kind, status, peer, component, component_id, layer, "
+            + "segment_span_id, parent_segment_id, parent_segment_span_id, operation, kind, status, peer, component, component_id, layer, "
             + "skip_analysis, links, events, attributes";
     private static final int NANOS = 1_000_000;
     /** Bytes of a row that do not depend on the span's own. */
@@ -68,22 +68,19 @@ final class SpanRows {
     /** Writes one span of the segment that was begun. */
     void write(Segment segment, Segment.Span span, Rows rows) {
         byte[] bytes = segment.bytes;
-        int ids = 2 * (segment.idTo - segment.idFrom);
-        rows.room(FIXED + sharedSize + ids + constants.length + 4 * (span.to - span.from)
+        rows.room(FIXED + sharedSize + constants.length + 4 * (span.to - span.from)
                 + EACH_LIST_ITEM * (span.refBounds + span.logBounds));
         rows.put(shared, 0, sharedSize);
         rows.int64(span.start * NANOS);
         rows.int64(span.end * NANOS);
         rows.int64((span.end - span.start) * NANOS);
-        id(rows, segment.idFrom, segment.idTo, span.id);
-        if (span.parent >= 0) {
-            id(rows, segment.idFrom, segment.idTo, span.parent);
-        } else if (span.refBounds > 0) {
-            parentOf(rows, span);
-        } else {
-            rows.int8(0);
-        }
         rows.int32(span.id);
+        if (span.parent >= 0 || span.refBounds == 0) {
+            rows.int8(0);
+            rows.int32(span.parent);
+        } else {
+            otherParent(rows, span);
+        }
         rows.textOf(bytes, span.operationFrom, span.operationTo);
         rows.put(Names.kind(span.type, span.layer));
         rows.put(Names.status(span.error));
@@ -135,7 +132,8 @@ final class SpanRows {
         return digits;
     }
 
-    private void parentOf(Rows rows, Segment.Span span) {
+    /** The parent in another segment, from the first reference. */
+    private void otherParent(Rows rows, Segment.Span span) {
         cursor.at = span.refs[0];
         int from = 0, to = 0, number = 0;
         while (cursor.at < span.refs[1]) {
@@ -146,7 +144,8 @@ final class SpanRows {
                 default -> cursor.skip(tag);
             }
         }
-        id(rows, from, to, number);
+        rows.textOf(cursor.bytes, from, to);
+        rows.int32(from == to ? span.parent : number);
     }
 
     private void link(Rows rows, int begin, int end) {
