@@ -1,7 +1,8 @@
-//! Places where a test ends the program as `kill -9` would. In debug builds only.
+//! Places where a test ends the program as `kill -9` would, or delays a thread. In debug builds only.
 //!
-//! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1). The
-//! places, in the order in which an export comes to them:
+//! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1).
+//! `WEIR_FAILPOINT=NAME:N:MS` keeps the thread there for so many milliseconds, once. The places, in the order in
+//! which an export comes to them:
 //!
 //! | place | what has happened |
 //! |---|---|
@@ -20,20 +21,26 @@
 pub fn reach(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
-    static CHOSEN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static CHOSEN: OnceLock<Option<(String, u64, Option<Duration>)>> = OnceLock::new();
     static REACHED: AtomicU64 = AtomicU64::new(0);
 
     let chosen = CHOSEN.get_or_init(|| {
         let text = std::env::var("WEIR_FAILPOINT").ok()?;
-        let (name, count) = text.split_once(':')?;
-        Some((name.to_owned(), count.parse().ok()?))
+        let mut parts = text.split(':');
+        let (name, count) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let delay = parts.next().map(str::parse).transpose().ok()?;
+        Some((name, count, delay.map(Duration::from_millis)))
     });
-    if let Some((place, count)) = chosen
+    if let Some((place, count, delay)) = chosen
         && place == name
         && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *count
     {
-        std::process::abort();
+        match delay {
+            Some(delay) => std::thread::sleep(*delay),
+            None => std::process::abort(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfig};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -100,6 +100,14 @@ impl Kafka {
         server.map_or(Ok(()), |mut server| server.stop())
     }
 
+    /// Sets a property of a stopped broker, for when it [starts again](Kafka::start_again).
+    pub fn set_property(&self, name: &str, value: &str) -> Result<()> {
+        let folder = self.folder.as_ref().context("the shared broker is not configured by one test")?;
+        let file = folder.path().join("kafka").join("server.properties");
+        let text = std::fs::read_to_string(&file)?;
+        Ok(std::fs::write(&file, format!("{text}{name}={value}\n"))?)
+    }
+
     /// Starts a stopped broker again, on the same port with the same data.
     pub fn start_again(&self) -> Result<()> {
         let folder = self.folder.as_ref().context("the shared broker cannot be stopped")?;
@@ -130,13 +138,18 @@ impl Kafka {
         self.port
     }
 
-    /// Creates a topic. `config` has topic settings, such as `("cleanup.policy", "compact")`.
+    /// Creates a topic. `config` has topic settings, such as `("cleanup.policy", "compact")`. Records are kept for ever unless
+    /// it says otherwise: those of the tests are as old as their times.
     pub async fn create_topic(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) -> Result<()> {
+        let mut config = config.to_vec();
+        if !config.iter().any(|(name, _)| *name == "retention.ms") {
+            config.push(("retention.ms", "-1"));
+        }
         let wanted = NewTopic {
             name: topic,
             num_partitions: partitions,
             replication: TopicReplication::Fixed(1),
-            config: config.to_vec(),
+            config,
         };
         let made = self.admin()?.create_topics(&[wanted], &admin_options()).await?;
         for one in made {
@@ -267,6 +280,28 @@ impl Kafka {
         let found = consumer.committed_offsets(asked, TIMEOUT)?;
         let offset = |offset: Offset| if let Offset::Offset(at) = offset { Some(at) } else { None };
         Ok(found.elements().iter().map(|element| offset(element.offset())).collect())
+    }
+
+    /// The text beside the group's committed offset for each partition of a topic; empty where there is none.
+    pub fn committed_texts(&self, group: &str, topic: &str) -> Result<Vec<String>> {
+        let consumer = self.consumer(group)?;
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions(&consumer, topic)? {
+            asked.add_partition(topic, partition);
+        }
+        let found = consumer.committed_offsets(asked, TIMEOUT)?;
+        Ok(found.elements().iter().map(|element| element.metadata().to_owned()).collect())
+    }
+
+    /// Commits offsets and texts for a group, one for each partition from 0 on, as another program would.
+    pub fn commit(&self, group: &str, topic: &str, positions: &[(i64, &str)]) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, (offset, text)) in (0..).zip(positions) {
+            let mut element = list.add_partition(topic, partition);
+            element.set_offset(Offset::Offset(*offset))?;
+            element.set_metadata(text);
+        }
+        Ok(self.consumer(group)?.commit(&list, CommitMode::Sync)?)
     }
 
     /// The next offset of each partition of a topic.

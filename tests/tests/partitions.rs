@@ -323,3 +323,50 @@ async fn nothing_is_lost_or_stored_twice_when_a_gateway_joins_and_leaves() -> Re
     assert_eq!((distinct(clickhouse, &database).await, stored), (total, total), "each segment once");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_commit_that_is_delayed_across_a_rebalance_overwrites_nothing() -> Result<()> {
+    let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
+    let (topic, database) = (unique("delayed"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 2, &[]).await?;
+    let config = config(
+        (kafka, clickhouse),
+        &topic,
+        &database,
+        "initial_offset: earliest, windows: partition, drain_timeout: 1s, commit_interval: 100ms, \
+         properties: {session.timeout.ms: 30000, heartbeat.interval.ms: 300}",
+        &[("enrich", "tags: {site: test}")],
+    );
+    // Longer than a gateway waits for its last commit.
+    let first = Weir::start(&config, &[], &[("WEIR_FAILPOINT", "before-commit:4:25000")])?;
+    let (begin, mut second, mut number) = (Instant::now(), None, 0);
+    while begin.elapsed() < Duration::from_secs(15) {
+        let records = (0..2).map(|partition| {
+            entry(format!("{partition}-{number}"), START + number * 100).record(&topic, partition)
+        });
+        kafka.produce_all(&records.collect::<Vec<_>>()).await?;
+        number += 1;
+        if second.is_none() && number == 20 {
+            second = Some(Weir::start(&config, &[], &[])?);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let wanted = 2 * number.unsigned_abs();
+    wait_until("every segment", TIMEOUT, async || {
+        Ok((distinct(clickhouse, &database).await >= wanted).then_some(()))
+    })
+    .await
+    .with_context(|| first.log().join("\n"))?;
+    let all = clickhouse.number(&format!("SELECT count() AS n FROM {database}.events")).await?;
+    ensure!(all == wanted, "{all} rows of {wanted} segments");
+    // The delayed commit has come by then: what it overwrote would stay, as nothing more is read.
+    tokio::time::sleep(Duration::from_secs(35).saturating_sub(begin.elapsed())).await;
+    wait_until("every offset to be committed", TIMEOUT, async || {
+        Ok((kafka.committed(&topic, &topic)? == [Some(number), Some(number)]).then_some(()))
+    })
+    .await
+    .with_context(|| format!("{:?} of {number}", kafka.committed(&topic, &topic)))?;
+    assert_eq!(second.context("it was started")?.terminate(TIMEOUT).await?.code, Some(0));
+    assert_eq!(first.terminate(TIMEOUT).await?.code, Some(0));
+    Ok(())
+}

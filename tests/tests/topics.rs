@@ -203,3 +203,45 @@ async fn a_truncated_partition_is_read_from_where_it_was_written_anew() -> Resul
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     Ok(())
 }
+
+#[tokio::test]
+async fn partitions_of_which_one_has_too_long_a_text_are_not_committed_without_it() -> Result<()> {
+    let kafka = Kafka::start()?;
+    let clickhouse = ClickHouse::shared()?;
+    let (topic, database) = (unique("long"), clickhouse.database().await?);
+    kafka.create_topic(&topic, 2, &[]).await?;
+    // As much as the broker takes: there is no room for what the gateway knows beside it.
+    let windows: Vec<String> = (0..50).map(|n| format!("\"main/{n:0>71}\":5")).collect();
+    let long = format!("{{\"v\":1,\"g\":1,\"w\":{{{}}}}}", windows.join(","));
+    assert!((3950..=4096).contains(&long.len()), "{}", long.len());
+    let short = "{\"v\":1,\"g\":1}";
+    kafka.commit(&topic, &topic, &[(0, &long), (0, short)])?;
+    let way = Way { kafka: &kafka, clickhouse, topic, database, port: free_port()? };
+    let mut weir = way.start()?;
+    weir.wait_for_log("larger than the brokers keep", TIMEOUT).await?;
+    way.kafka.produce_all(&way.records("one", 5)).await?;
+    // It tries again and again: several times what it takes to commit.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let texts = way.kafka.committed_texts(&way.topic, &way.topic)?;
+    assert_eq!(texts[0].trim_end(), long);
+    assert_eq!(texts[1].trim_end(), short, "the other partition agrees with it on their windows");
+    assert_eq!(
+        way.clickhouse
+            .number(&format!("SELECT count() AS n FROM {}.events", way.database))
+            .await
+            .unwrap_or(0),
+        0
+    );
+
+    way.kafka.stop()?;
+    way.kafka.set_property("offset.metadata.max.bytes", "8192")?;
+    way.kafka.start_again()?;
+    way.stored("one", 5).await?;
+    wait_until("both partitions to be committed", TIMEOUT, async || {
+        let texts = way.kafka.committed_texts(&way.topic, &way.topic)?;
+        Ok((texts[0].len() > 4096 && texts.iter().all(|text| text.contains("\"g\":2"))).then_some(()))
+    })
+    .await?;
+    assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
+    Ok(())
+}

@@ -152,10 +152,7 @@ impl Ledger {
     /// incarnation of the positions, and how often they have been reused.
     #[must_use]
     pub fn identity(&self, end: i64) -> String {
-        let rewritten = self.0.resumed.rewritten;
-        let times =
-            rewritten.map_or(0, |at| if end <= at.from { at.times.saturating_sub(1) } else { at.times });
-        match times {
+        match self.0.resumed.rewritten.times(end) {
             0 => format!("{}/{}", self.source(), self.0.number),
             times => format!("{}/{}~{times}", self.source(), self.0.number),
         }

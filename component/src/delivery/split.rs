@@ -44,18 +44,11 @@ impl Split {
     /// The text.
     #[must_use]
     pub fn encode(&self) -> String {
-        format!("{}/{}{}", self.name(), self.of, self.left_out())
+        format!("{}-{}/{}{}", self.rows.start, self.rows.end, self.of, self.left_out())
     }
 
-    /// The name that distinguishes it from other parts of the same range.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}-{}", self.rows.start, self.rows.end)
-    }
-
-    /// The suffix that distinguishes it from the same rows with others left out.
-    #[must_use]
-    pub fn left_out(&self) -> String {
+    /// The suffix that names the rows that are left out.
+    fn left_out(&self) -> String {
         let mut text = String::new();
         if !self.without.is_empty() {
             text.push(':');

@@ -162,7 +162,9 @@ impl Assignment {
         let task = LaneTask {
             lane,
             inbox: inbox.clone(),
-            tracker: ledger.tracker().clone(),
+            ledger: ledger.clone(),
+            // Before anything is made of the records: else the next owner would not know that there has been this one.
+            begun: Some(ledger.request_write()),
             rejects: rejects.clone(),
             name: Arc::from(format!("{receiver}/{name}")),
             unfinished: ledger.read(),

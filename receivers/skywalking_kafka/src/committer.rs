@@ -3,14 +3,19 @@
 //! rdkafka 0.39 never calls back for an asynchronous commit, so that a refused one would go unnoticed. A synchronous one
 //! waits for Kafka, up to the session timeout when the coordinator is away: therefore here, and not where Kafka is polled.
 //! It commits at once when a ledger has something to write down before it can go on, else every `commit_interval`.
+//!
+//! * A request is not sent for partitions that have gone, and while one is on its way its partitions do not go: librdkafka
+//!   would send it under the new generation of the group, and it would overwrite what their next owner has committed.
+//! * A request is written for all of its partitions or for none, so that they agree on the windows they share. Kafka checks the
+//!   length of the text beside each offset by itself. So a length that is new is tried on before, with what is there already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::{Lease, Ledger, MAX_BYTES, Position, positions};
 use weir_component::{Context, LogLimit, failpoint};
@@ -20,6 +25,8 @@ use crate::metrics::Metrics;
 
 /// How long to wait before a commit that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long when a text was too long: only another setting of the brokers helps.
+const RETRY_TOO_LONG: Duration = Duration::from_secs(2);
 
 /// The owned partitions, as far as commits care. The thread ends when it is dropped.
 pub(crate) struct Committer(Arc<Shared>, Lease);
@@ -33,6 +40,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lanes: BTreeMap<i32, Entry>,
+    /// The partitions of the request that is on its way.
+    sending: BTreeSet<i32>,
     /// Somebody waits for a commit.
     urgent: bool,
     ended: bool,
@@ -54,6 +63,17 @@ struct Work {
     interval: Duration,
     lease: Lease,
     log: LogLimit,
+    /// The length of the longest text that Kafka is known to keep.
+    known_length: usize,
+}
+
+/// A request is on its way, until this is dropped.
+struct Sending<'a>(&'a Shared);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().sending.clear();
+    }
 }
 
 impl Committer {
@@ -73,7 +93,9 @@ impl Committer {
         let log = LogLimit::every_ms(10_000);
         let lease = Lease::new(session);
         let consumer = Arc::downgrade(consumer);
-        let work = Work { consumer, topic, context, metrics, interval, lease: lease.clone(), log };
+        let lease_of_work = lease.clone();
+        let work =
+            Work { consumer, topic, context, metrics, interval, lease: lease_of_work, log, known_length: 0 };
         let mine = Arc::clone(&shared);
         std::thread::Builder::new().name("weir-commit".to_owned()).spawn(move || work.run(&mine))?;
         Ok(Committer(shared, lease))
@@ -109,6 +131,13 @@ impl Committer {
         self.0.lock().lanes.remove(&partition);
     }
 
+    /// Whether a request is on its way that commits one of these partitions. They must not go to another owner before it
+    /// is answered.
+    pub(crate) fn is_sending(&self, partitions: &[i32]) -> bool {
+        let state = self.0.lock();
+        partitions.iter().any(|partition| state.sending.contains(partition))
+    }
+
     /// Whether Kafka has what the ledgers of these partitions say now.
     pub(crate) fn is_written(&self, partitions: &[i32]) -> bool {
         let state = self.0.lock();
@@ -135,10 +164,34 @@ impl Shared {
         self.lock().urgent = true;
         self.changed.notify_one();
     }
+
+    /// A request with these lanes is on its way from now on. `None`: one of them has gone.
+    fn begin_sending(&self, lanes: &[(i32, Ledger)]) -> Option<Sending<'_>> {
+        let mut state = self.lock();
+        let is_owned = |(partition, ledger): &(i32, Ledger)| {
+            state.lanes.get(partition).is_some_and(|entry| entry.ledger.is_same(ledger))
+        };
+        if state.ended || !lanes.iter().all(is_owned) {
+            return None;
+        }
+        state.sending = lanes.iter().map(|(partition, _)| *partition).collect();
+        Some(Sending(self))
+    }
+
+    /// A position that Kafka has, or that it can have without anything being lost: that with the shortest text.
+    fn shortest(&self, partitions: &BTreeMap<i32, Ledger>) -> Option<(i32, i64, String)> {
+        let state = self.lock();
+        let known = |(partition, ledger): (&i32, &Ledger)| {
+            let written = state.lanes.get(partition).and_then(|entry| entry.written.clone());
+            let Position { offset, metadata, .. } = written.or_else(|| ledger.resumed())?;
+            Some((*partition, offset, metadata.encode()))
+        };
+        partitions.iter().filter_map(known).min_by_key(|(.., text)| text.len())
+    }
 }
 
 impl Work {
-    fn run(self, shared: &Shared) {
+    fn run(mut self, shared: &Shared) {
         loop {
             let idle = |state: &mut State| !state.urgent && !state.ended;
             let waited = shared.changed.wait_timeout_while(shared.lock(), self.interval, idle);
@@ -150,15 +203,17 @@ impl Work {
             drop(state);
             let Some(consumer) = self.consumer.upgrade() else { return };
             if let Err(error) = self.commit(shared, &consumer) {
+                let too_long = is_too_long(&error);
                 self.refused(&error);
                 let ended = |state: &mut State| !state.ended;
-                let waited = shared.changed.wait_timeout_while(shared.lock(), RETRY, ended);
+                let pause = if too_long { RETRY_TOO_LONG } else { RETRY };
+                let waited = shared.changed.wait_timeout_while(shared.lock(), pause, ended);
                 waited.unwrap_or_else(PoisonError::into_inner).0.urgent = true;
             }
         }
     }
 
-    fn commit(&self, shared: &Shared, consumer: &BaseConsumer<KafkaContext>) -> KafkaResult<()> {
+    fn commit(&mut self, shared: &Shared, consumer: &BaseConsumer<KafkaContext>) -> KafkaResult<()> {
         let lanes: Vec<(i32, Ledger)> =
             shared.lock().lanes.iter().map(|(partition, entry)| (*partition, entry.ledger.clone())).collect();
         let ledgers: Vec<&Ledger> = lanes.iter().map(|(_, ledger)| ledger).collect();
@@ -176,19 +231,35 @@ impl Work {
             return Ok(());
         }
         let mut list = TopicPartitionList::with_capacity(now.len());
+        let mut longest = 0;
         for (partition, position) in &now {
-            let mut element = list.add_partition(&self.topic, *partition);
-            element.set_offset(Offset::Offset(position.offset))?;
             let text = position.metadata.encode();
-            self.check(&text);
-            element.set_metadata(text);
+            longest = longest.max(text.len());
+            self.add(&mut list, *partition, position.offset, text)?;
         }
-        failpoint::reach("before-commit");
-        if moves_marks(&shared.lock(), &now) {
-            failpoint::reach("before-mark");
-        }
+        let Some(sending) = shared.begin_sending(&lanes) else {
+            shared.wake();
+            return Ok(());
+        };
         let sent = Instant::now();
-        consumer.commit(&list, CommitMode::Sync)?;
+        let several = now.len() > 1;
+        let answer = self.try_length(shared, consumer, &lanes, longest, several).and_then(|()| {
+            failpoint::reach("before-commit");
+            if moves_marks(&shared.lock(), &now) {
+                failpoint::reach("before-mark");
+            }
+            consumer.commit(&list, CommitMode::Sync)
+        });
+        drop(sending);
+        match &answer {
+            Ok(()) => self.known_length = self.known_length.max(longest),
+            Err(error) if is_too_long(error) => {
+                self.known_length = 0;
+                self.report_too_long(longest);
+            }
+            Err(_) => {}
+        }
+        answer?;
         self.lease.renew(sent);
         failpoint::reach("after-commit");
         for (partition, position) in now {
@@ -205,15 +276,62 @@ impl Work {
         Ok(())
     }
 
-    fn check(&self, text: &str) {
-        if text.len() > MAX_BYTES
-            && let Some(more) = self.log.allow(self.context.clock.now_ms())
-        {
-            let (receiver, topic, bytes) = (&self.context.id, &self.topic, text.len());
+    fn add(
+        &self,
+        list: &mut TopicPartitionList,
+        partition: i32,
+        offset: i64,
+        text: String,
+    ) -> KafkaResult<()> {
+        let mut element = list.add_partition(&self.topic, partition);
+        element.set_offset(Offset::Offset(offset))?;
+        element.set_metadata(text);
+        Ok(())
+    }
+
+    /// Sees that Kafka keeps a text of this length, when that is not known and the request is for several partitions: commits
+    /// what is there already once more, with a text that blanks make so long.
+    fn try_length(
+        &mut self,
+        shared: &Shared,
+        consumer: &BaseConsumer<KafkaContext>,
+        lanes: &[(i32, Ledger)],
+        longest: usize,
+        several: bool,
+    ) -> KafkaResult<()> {
+        if !several || longest <= self.known_length {
+            return Ok(());
+        }
+        let lanes: BTreeMap<i32, Ledger> = lanes.iter().cloned().collect();
+        let Some((partition, offset, text)) = shared.shortest(&lanes) else { return Ok(()) };
+        // Most brokers take the default.
+        let lengths = [MAX_BYTES.max(longest), longest];
+        let mut answer = Ok(());
+        for length in lengths {
+            let padded = format!("{text:length$}");
+            let length = padded.len();
+            let mut list = TopicPartitionList::with_capacity(1);
+            self.add(&mut list, partition, offset, padded)?;
+            answer = consumer.commit(&list, CommitMode::Sync);
+            match &answer {
+                Ok(()) => {
+                    self.known_length = length;
+                    return Ok(());
+                }
+                Err(error) if is_too_long(error) => {}
+                Err(_) => return answer,
+            }
+        }
+        answer
+    }
+
+    fn report_too_long(&self, bytes: usize) {
+        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+            let (receiver, topic) = (&self.context.id, &self.topic);
             tracing::error!(
                 %receiver, %topic, bytes, more,
-                "what belongs to an offset is larger than Kafka takes by default ({MAX_BYTES} bytes), and nothing goes on without it: \
-                 give the group fewer aggregates and exporters, or raise offset.metadata.max.bytes on the brokers"
+                "what belongs to an offset is larger than the brokers keep (offset.metadata.max.bytes), and nothing goes on \
+                 without it: give the group fewer aggregates and exporters, or raise that setting"
             );
         }
     }
@@ -233,4 +351,47 @@ fn moves_marks(state: &State, now: &[(i32, Position)]) -> bool {
         let written = state.lanes.get(partition).and_then(|entry| entry.written.as_ref());
         written.is_some_and(|written| written.metadata.windows != position.metadata.windows)
     })
+}
+
+fn is_too_long(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::tests::ledger;
+
+    #[test]
+    fn a_request_for_partitions_that_have_gone_is_not_sent_and_while_one_is_sent_they_do_not_go() {
+        let shared = Arc::new(Shared::default());
+        let committer = Committer(Arc::clone(&shared), Lease::default());
+        let lanes: Vec<(i32, Ledger)> = (0..2).map(|partition| (partition, ledger(5))).collect();
+        lanes.iter().for_each(|(at, ledger)| committer.add(*at, ledger.clone(), Gauge::default()));
+        let sending = shared.begin_sending(&lanes).expect("both are owned");
+        committer.remove(1);
+        assert!(committer.is_sending(&[1]) && committer.is_sending(&[0, 7]) && !committer.is_sending(&[7]));
+        drop(sending);
+        assert!(!committer.is_sending(&[0, 1]));
+        assert!(shared.begin_sending(&lanes).is_none(), "one of them has gone");
+        committer.add(1, ledger(5), Gauge::default());
+        assert!(shared.begin_sending(&lanes).is_none(), "it has come back under another ownership");
+        assert!(shared.begin_sending(&lanes[..1]).is_some());
+        committer.0.lock().ended = true;
+        assert!(shared.begin_sending(&lanes[..1]).is_none());
+    }
+
+    #[test]
+    fn what_a_length_is_tried_on_with_is_read_as_what_was_there() {
+        let (shared, short, long) = (Shared::default(), ledger(5), ledger(7));
+        let mut written = long.resumed().unwrap();
+        written.metadata.windows.insert("main/aggregate".to_owned(), 99);
+        let entry = Entry { ledger: long.clone(), gauge: Gauge::default(), written: Some(written) };
+        shared.lock().lanes.insert(1, entry);
+        let lanes = BTreeMap::from([(0, short), (1, long)]);
+        let (partition, offset, text) = shared.shortest(&lanes).unwrap();
+        assert_eq!((partition, offset), (0, 5), "what was there when the ownership began");
+        let metadata = weir_component::delivery::Metadata::decode(&format!("{text:300}")).unwrap().unwrap();
+        assert_eq!(metadata.encode(), text);
+    }
 }

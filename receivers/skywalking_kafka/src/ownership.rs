@@ -7,7 +7,7 @@
 //!   none of them lets a window fire without the share of another. That holds for lost partitions, for a drain that was not finished
 //!   in time and for a panic, too: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
 //! * Then what is done is committed, and the rebalance is answered; both within `drain_timeout` and a bit. Partitions that
-//!   are *lost* are dropped: somebody else has them already.
+//!   are *lost* are dropped: another member may have them already. A commit that is on its way is waited for in any case.
 //! * Windows are whole while this gateway has every partition of the topic. When that changes the lanes that stay end,
 //!   too, and begin again with windows of the other kind.
 
@@ -188,7 +188,10 @@ impl<'a> Ownership<'a> {
                 }
             }
             Step::Committing(closing) => {
-                if now < closing.deadline && !self.committer.is_written(&closing.partitions) {
+                let waits = now < closing.deadline && !self.committer.is_written(&closing.partitions);
+                // Another owner may follow, whose commits must come later.
+                let goes_on = closing.then.is_some();
+                if waits || (goes_on && self.committer.is_sending(&closing.partitions)) {
                     self.step = Step::Committing(closing);
                 } else {
                     let (receiver, committed) = (&self.host.context.id, now < closing.deadline);
@@ -288,7 +291,9 @@ impl<'a> Ownership<'a> {
                 self.owed = Some(rebalance);
                 if lost {
                     // Nothing is drained or committed: somebody else may have begun.
-                    self.closed(Closing { partitions: closing, deadline: now, then: Some(stay) }, now);
+                    self.give_up(&closing, true);
+                    let closing = Closing { partitions: closing, deadline: now, then: Some(stay) };
+                    self.step = Step::Committing(closing);
                     return Ok(());
                 }
                 self.end_lanes(closing, Some(stay), now);

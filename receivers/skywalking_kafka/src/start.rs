@@ -16,7 +16,7 @@
 
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use weir_component::delivery::{Metadata, Rewritten, Unreadable};
+use weir_component::delivery::{Metadata, Unreadable};
 
 use crate::ask::{Facts, Topic};
 use crate::config::InitialOffset;
@@ -178,8 +178,7 @@ fn incarnation(id: &str) -> u32 {
 fn truncated(offset: i64, mut metadata: Metadata, place: i64, first: i64) -> Start {
     let reached = metadata.exported.values().chain(metadata.pending.values()).copied().max();
     if reached.is_some_and(|reached| reached > place) {
-        let times = metadata.rewritten.map_or(0, |before| before.times).saturating_add(1);
-        metadata.rewritten = Some(Rewritten { from: place, times });
+        metadata.rewritten.add(place);
         metadata.exported.values_mut().for_each(|exported| *exported = place.min(*exported));
         metadata.pending.retain(|_, end| *end <= place);
         let Metadata { splits, pending, .. } = &mut metadata;
@@ -332,16 +331,17 @@ mod tests {
             let facts = facts(Some("T"), 3, 90, Some((50, &committed)));
             decided(&facts, Some(Seen::TruncatedAt(place)))
         };
+        let times = |start: &Start| [20, 21, 65, 66].map(|end| start.metadata.rewritten.times(end));
         let below = found(20);
         assert_eq!((below.offset, below.metadata.exported["main/db"]), (20, 20));
-        assert_eq!(below.metadata.rewritten, Some(Rewritten { from: 20, times: 1 }));
+        assert_eq!(times(&below), [0, 1, 1, 1]);
         assert!(below.metadata.pending.is_empty(), "the range is not what it was");
         let between = found(65);
         assert_eq!((between.offset, between.metadata.exported["main/db"]), (50, 60));
-        assert_eq!(between.metadata.rewritten, Some(Rewritten { from: 65, times: 1 }));
+        assert_eq!(times(&between), [0, 0, 0, 1]);
         let above = found(80);
         assert_eq!((above.offset, &above.metadata.pending), (50, &committed.pending));
-        assert_eq!(above.metadata.rewritten, None, "nothing of it had been exported");
+        assert!(above.metadata.rewritten.is_empty(), "nothing of it had been exported");
         assert_eq!(above.metadata.windows, committed.windows);
     }
 

@@ -19,6 +19,16 @@ pub struct Position {
     pub version: u64,
 }
 
+impl Ledger {
+    /// What had been written down when the ownership began, at the position where reading began. `None` while that is
+    /// not known.
+    #[must_use]
+    pub fn resumed(&self) -> Option<Position> {
+        let offset = self.lock().begin?;
+        Some(Position { offset, metadata: self.0.resumed.clone(), version: 0 })
+    }
+}
+
 /// The positions to write down for these lanes now, taken in one step. `None`: nothing is known of the lane
 /// yet.
 ///
@@ -46,9 +56,10 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             windows: ledger.0.resumed.windows.clone(),
             topic: ledger.0.resumed.topic.clone(),
             lanes: ledger.0.resumed.lanes,
-            rewritten: ledger.0.resumed.rewritten,
+            rewritten: ledger.0.resumed.rewritten.clone(),
             ..Metadata::default()
         };
+        metadata.rewritten.forget_before(offset);
         for (pipeline, source) in &state.pipelines {
             let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
             let closed = state.closed.get(pipeline);

@@ -134,17 +134,19 @@ fn a_part_of_a_range_is_written_down_as_long_as_the_range_is_pending() {
 
 #[test]
 fn positions_that_are_used_again_have_other_identities() {
-    let rewritten = Some(Rewritten { from: 7, times: 2 });
+    let mut rewritten = Rewritten::default();
+    [9, 7].into_iter().for_each(|from| rewritten.add(from));
     let metadata = Metadata {
-        rewritten,
+        rewritten: rewritten.clone(),
         topic: Some("T".to_owned()),
         epoch: Some(3),
         lanes: Some(2),
         ..resumed(5, None)
     };
     let ledger = ledger(Some(3), metadata);
-    assert_eq!(ledger.identity(7), "c/g/t/0~1", "7 is not in it");
-    assert_eq!(ledger.identity(8), "c/g/t/0~2");
+    assert_eq!(ledger.identity(7), "c/g/t/0", "7 is not in it");
+    assert_eq!(ledger.identity(8), "c/g/t/0~1");
+    assert_eq!(ledger.identity(10), "c/g/t/0~2");
     assert_eq!((position(&ledger).metadata.epoch, position(&ledger).metadata.lanes), (Some(3), Some(2)));
     ledger.reached_epoch(4);
     ledger.reached_epoch(2);

@@ -75,8 +75,10 @@ impl Ledger {
         let _ = self.0.progress.subscribe().wait_for(|now| now.closed).await;
     }
 
-    /// Asks for a write, if only to see whether it succeeds.
-    fn request_write(&self) -> u64 {
+    /// Asks for a write, if only to see whether it succeeds. When it [has](Self::is_written), the next owner knows of
+    /// this ownership.
+    #[must_use]
+    pub fn request_write(&self) -> u64 {
         let mut state = self.lock();
         state.version += 1;
         let version = state.version;

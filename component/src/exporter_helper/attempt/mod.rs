@@ -167,8 +167,14 @@ impl ExportRunner {
             return Err(Aborted(by_signal.into_iter().flatten().collect()));
         }
         failpoint::reach("before-export");
-        let split = route.ledger.split(&route.sink);
         let all: usize = by_signal.iter().flatten().map(EventBatch::len).sum();
+        // Rows are known by their numbers. Where these are not valid any more, the whole range is repeated, and the
+        // destination looks for the rows that it has.
+        let split = route.ledger.split(&route.sink).filter(|split| {
+            let first = by_signal.iter().flatten().map(|batch| batch.origin.positions.start).min();
+            let is_cut = first.is_none_or(|first| first > range.start);
+            split.of == all || (all < split.of && is_cut)
+        });
         // Rows that have meanwhile expired from the lane were at its beginning.
         let lost = split.as_ref().map_or(0, |split| split.of.saturating_sub(all));
         let mut end = lost;
@@ -218,7 +224,18 @@ impl ExportRunner {
             in_range.as_ref().map_or((0..count, count), |in_range| (in_range.rows.clone(), in_range.of));
         let (batches, mut isolation) = match in_range.as_ref().and_then(|in_range| in_range.resumed.clone()) {
             Some(part) => {
-                (self.restored(batches, "part of it was rejected"), RowIsolation::resumed(part, rows.clone()))
+                let reason = "part of it was rejected";
+                let mut batches = self.restored(batches, reason);
+                let left: usize = batches.iter().map(EventBatch::len).sum();
+                if left == count {
+                    (batches, RowIsolation::resumed(part, rows.clone()))
+                } else {
+                    // The numbers are of rows that are gone: what was delivered before is looked for instead.
+                    batches.iter_mut().for_each(|batch| batch.origin.repeated = true);
+                    let rows = rows.start..rows.start + left;
+                    let refusal = Refusal { reason: reason.to_owned(), ..Refusal::default() };
+                    (batches, RowIsolation::new(rows, of - (count - left), &refusal))
+                }
             }
             None => match self.attempt(&mut batches, since, ledger).await {
                 None => return Err(Aborted(batches)),
@@ -238,7 +255,7 @@ impl ExportRunner {
                         refusal.rejected.clear();
                     }
                     let rows = rows.start..rows.start + left;
-                    (batches, RowIsolation::new(rows, of, &refusal))
+                    (batches, RowIsolation::new(rows, of - (count - left), &refusal))
                 }
             },
         };
