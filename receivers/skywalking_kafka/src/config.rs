@@ -200,7 +200,7 @@ impl Config {
             }
         }
         problems.extend(self.security().problems());
-        problems.extend(self.properties.problems(crate::client::OWNED));
+        problems.extend(self.properties.problems(crate::consumer::client::OWNED));
         problems
     }
 }

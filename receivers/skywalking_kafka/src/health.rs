@@ -4,7 +4,7 @@
 
 use rdkafka::Statistics;
 
-use crate::context::PartitionState;
+use crate::consumer::context::PartitionState;
 
 /// What the statistics say about brokers and group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

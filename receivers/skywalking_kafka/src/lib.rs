@@ -10,29 +10,14 @@
 //! After a restart everything past the committed offset is read again. With an exporter that knows what it has, nothing is
 //! stored twice: `docs/delivery.md`.
 
-mod ask;
-mod assignment;
-mod awaiting;
-mod batching;
-mod client;
-mod committer;
 mod config;
 mod consumer;
-mod context;
-mod fetched;
 mod health;
-mod inbox;
-mod lane;
 mod metrics;
-mod native;
-mod ownership;
-mod position;
-mod quiet;
+mod partition;
+mod rebalance;
 mod receiver;
-mod rejects;
 mod replay;
-mod start;
-mod wakeup;
 
 use weir_component::factory::{Info, ReceiverFactory};
 

@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use weir_component::{Check, Context, Receiver, ReceiverError, ReceiverHost, Settings};
 use weir_config::Diagnostics;
 
-use crate::assignment::Assignment;
-use crate::batching::Limits;
-use crate::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
-use crate::committer::Committer;
 use crate::config::Config;
-use crate::consumer::{End, Session};
-use crate::context::KafkaContext;
+use crate::consumer::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
+use crate::consumer::context::KafkaContext;
+use crate::consumer::poll_loop::{End, Session};
 use crate::metrics::Metrics;
-use crate::rejects::TopicRejects;
+use crate::partition::assignment::Assignment;
+use crate::partition::batching::Limits;
+use crate::partition::rejects::TopicRejects;
+use crate::rebalance::committer::Committer;
 
 /// How long to wait before a Kafka client that failed for good is replaced.
 const REPLACE_AFTER: Duration = Duration::from_secs(5);

@@ -20,16 +20,16 @@ use rdkafka::error::KafkaError;
 use weir_component::delivery::Unreadable;
 use weir_component::{LogLimit, ReceiverError, ReceiverHost};
 
-use crate::ask::{Asking, Facts, TOPIC};
-use crate::assignment::{Assignment, Windows};
-use crate::awaiting::Awaiting;
-use crate::committer::Committer;
 use crate::config::{Config, WindowsOver};
-use crate::context::{Event, KafkaContext};
-use crate::fetched::Queue;
+use crate::consumer::context::{Event, KafkaContext};
+use crate::consumer::partition_queue::Queue;
+use crate::consumer::wakeup::Wakeup;
 use crate::metrics::Metrics;
-use crate::start::{self, Known, Seen, Start, Trouble};
-use crate::wakeup::Wakeup;
+use crate::partition::assignment::{Assignment, Windows};
+use crate::rebalance::awaiting::Awaiting;
+use crate::rebalance::committer::Committer;
+use crate::rebalance::questions::{Asking, Facts, TOPIC};
+use crate::rebalance::start_offsets::{self, Known, Seen, Start, Trouble};
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -356,11 +356,11 @@ impl<'a> Ownership<'a> {
         let mut starts = BTreeMap::new();
         for (partition, facts) in ready {
             let (initial, seen) = (self.config.initial_offset, self.seen.remove(partition));
-            let start = start::decide(*partition, facts, &self.known, initial, seen);
+            let start = start_offsets::decide(*partition, facts, &self.known, initial, seen);
             starts.insert(*partition, start.map_err(|error| self.unreadable(*partition, &error))?);
         }
         let from = starts.iter().map(|(partition, start)| (*partition, start.read_from()));
-        let list = start::assignment(&self.topic, from).map_err(|error| {
+        let list = start_offsets::assignment(&self.topic, from).map_err(|error| {
             ReceiverError::new(format!("receiver `{}`: assigning partitions: {error}", self.host.context.id))
         })?;
         self.topic_id = topic.id.clone().or(self.topic_id.take());
@@ -461,10 +461,10 @@ impl<'a> Ownership<'a> {
     /// Answers a rebalance; what is assigned is not read (yet).
     fn answer(&mut self, rebalance: &Rebalance) {
         let answer = match rebalance {
-            Rebalance::Assign(_) => self.consumer.incremental_assign(&start::list(&self.topic, [])),
+            Rebalance::Assign(_) => self.consumer.incremental_assign(&start_offsets::list(&self.topic, [])),
             Rebalance::Revoke { partitions, .. } => {
                 let read = self.take_assigned(partitions);
-                self.consumer.incremental_unassign(&start::list(&self.topic, read))
+                self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read))
             }
         };
         self.told(answer, "answering a rebalance");
@@ -474,7 +474,7 @@ impl<'a> Ownership<'a> {
     fn unassign(&mut self, partitions: &[i32], why: &str) {
         let read = self.take_assigned(partitions);
         if !read.is_empty() {
-            self.told(self.consumer.incremental_unassign(&start::list(&self.topic, read)), why);
+            self.told(self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read)), why);
         }
     }
 

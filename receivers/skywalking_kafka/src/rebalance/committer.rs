@@ -20,7 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::{Lease, Ledger, MAX_BYTES, Position, positions};
 use weir_component::{Context, LogLimit, failpoint};
 
-use crate::context::KafkaContext;
+use crate::consumer::context::KafkaContext;
 use crate::metrics::Metrics;
 
 /// How long to wait before a commit that was refused is tried again.
@@ -360,7 +360,7 @@ fn is_too_long(error: &KafkaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::tests::ledger;
+    use crate::partition::position::tests::ledger;
 
     #[test]
     fn a_request_for_partitions_that_have_gone_is_not_sent_and_while_one_is_sent_they_do_not_go() {

@@ -11,15 +11,15 @@ use tokio::task::JoinHandle;
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::{Lane, LaneClosed, LaneSet, LaneSpec, ReceiverHost};
 
-use crate::batching::Limits;
-use crate::committer::Committer;
-use crate::fetched::Queue;
-use crate::inbox::Inbox;
-use crate::lane::LaneTask;
+use crate::consumer::partition_queue::Queue;
 use crate::metrics::PartitionMetrics;
-use crate::position::Position;
-use crate::rejects::{PartitionRejects, TopicRejects};
-use crate::start::{Check, Start};
+use crate::partition::batching::Limits;
+use crate::partition::inbox::Inbox;
+use crate::partition::position::Position;
+use crate::partition::rejects::{PartitionRejects, TopicRejects};
+use crate::partition::task::LaneTask;
+use crate::rebalance::committer::Committer;
+use crate::rebalance::start_offsets::{Check, Start};
 
 /// The owned partitions.
 pub(crate) struct Assignment {

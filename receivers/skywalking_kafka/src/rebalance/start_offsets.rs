@@ -1,4 +1,4 @@
-//! Where reading begins in a partition, and what earlier owners wrote down about it. Sans-IO: see [`ask`](crate::ask).
+//! Where reading begins in a partition, and what earlier owners wrote down about it. Sans-IO: see [`questions`](crate::rebalance::questions).
 //!
 //! At the committed offset. Where there is none: a partition that appeared after the group began to read the topic, while this
 //! receiver ran or none did, begins at its beginning, so that nothing is missed between its creation and its discovery; any other
@@ -18,8 +18,8 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::{Metadata, Unreadable};
 
-use crate::ask::{Facts, Topic};
 use crate::config::InitialOffset;
+use crate::rebalance::questions::{Facts, Topic};
 
 /// Where reading begins in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,15 +17,15 @@ use rdkafka::{Message, Timestamp};
 use tokio_util::sync::CancellationToken;
 use weir_component::{ReceiverError, ReceiverHost, Status};
 
-use crate::assignment::{Assignment, Ended, Owned};
-use crate::committer::Committer;
 use crate::config::Config;
-use crate::context::{Event, KafkaContext, PartitionState};
-use crate::fetched::{Entry, Queue, Record};
+use crate::consumer::context::{Event, KafkaContext, PartitionState};
+use crate::consumer::partition_queue::{Entry, Queue, Record};
 use crate::health::{self, ClusterState, Names};
 use crate::metrics::Metrics;
-use crate::ownership::Ownership;
-use crate::position::Came;
+use crate::partition::assignment::{Assignment, Ended, Owned};
+use crate::partition::position::Came;
+use crate::rebalance::committer::Committer;
+use crate::rebalance::ownership::Ownership;
 
 /// The longest wait when nothing is going on: what comes beside records (rebalances, errors) is seen after it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use crate::ask::{Answer, Facts};
+use crate::rebalance::questions::{Answer, Facts};
 
 /// How long to wait before Kafka is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl Awaiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::{Refused, Topic};
+    use crate::rebalance::questions::{Refused, Topic};
     use rdkafka::error::RDKafkaErrorCode;
     use std::sync::Arc;
 

@@ -7,9 +7,9 @@ use weir_component::delivery::Ledger;
 use weir_component::{Lane, LaneClosed, LaneMessage};
 use weir_pdata::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
 
-use crate::batching::Chunk;
-use crate::inbox::{Inbox, Next};
-use crate::rejects::PartitionRejects;
+use crate::partition::batching::Chunk;
+use crate::partition::inbox::{Inbox, Next};
+use crate::partition::rejects::PartitionRejects;
 
 /// What the task of a partition works with.
 pub(crate) struct LaneTask {

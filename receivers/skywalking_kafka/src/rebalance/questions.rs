@@ -16,9 +16,9 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::Metadata;
 
-use crate::context::KafkaContext;
-use crate::native;
-use crate::wakeup::Wakeup;
+use crate::consumer::context::KafkaContext;
+use crate::consumer::native;
+use crate::consumer::wakeup::Wakeup;
 
 /// How long Kafka may take for each question.
 const PATIENCE: Duration = Duration::from_secs(5);

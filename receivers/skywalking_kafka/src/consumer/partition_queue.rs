@@ -22,7 +22,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaRespErr;
 
-use crate::context::KafkaContext;
+use crate::consumer::context::KafkaContext;
 
 /// What librdkafka has fetched for one partition, apart from other partitions.
 pub(crate) struct Queue {

@@ -2,7 +2,7 @@
 
 use weir_component::delivery::Ledger;
 
-use crate::start::{Check, Seen, Start};
+use crate::rebalance::start_offsets::{Check, Seen, Start};
 
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
 pub(crate) struct Position {

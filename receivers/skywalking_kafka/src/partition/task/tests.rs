@@ -9,10 +9,10 @@ use weir_component::testkit::{self, RecordingLanes};
 use weir_component::{LaneId, LaneSet, LaneSink, LaneSpec, Lanes};
 
 use super::*;
-use crate::batching::Limits;
 use crate::metrics::Metrics;
-use crate::position::tests::ledger;
-use crate::rejects::TopicRejects;
+use crate::partition::batching::Limits;
+use crate::partition::position::tests::ledger;
+use crate::partition::rejects::TopicRejects;
 
 const LONG: Duration = Duration::from_secs(10);
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::batching::{Batching, Chunk, Limits};
-use crate::quiet::Quiet;
+use crate::partition::batching::{Batching, Chunk, Limits};
+use crate::partition::idle_timer::Quiet;
 
 /// The records of one partition that wait for its task.
 pub(crate) struct Inbox {

@@ -1,0 +1,9 @@
+//! One partition that this gateway owns: from the records that were fetched down its lane.
+
+pub(crate) mod assignment;
+pub(crate) mod batching;
+pub(crate) mod idle_timer;
+pub(crate) mod inbox;
+pub(crate) mod position;
+pub(crate) mod rejects;
+pub(crate) mod task;
