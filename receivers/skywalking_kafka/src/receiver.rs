@@ -15,7 +15,7 @@ use weir_config::Diagnostics;
 use crate::config::Config;
 use crate::consumer::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
 use crate::consumer::context::KafkaContext;
-use crate::consumer::poll_loop::{End, Session};
+use crate::consumer::poll_loop::{End, PollLoop};
 use crate::metrics::Metrics;
 use crate::partition::assignment::Assignment;
 use crate::partition::batching::Limits;
@@ -119,7 +119,7 @@ fn work(
             limits,
             config.queue.max_bytes.as_usize(),
         );
-        let session = Session::new(&consumer, config, host, metrics.clone(), assignment, committer);
+        let session = PollLoop::new(&consumer, config, host, metrics.clone(), assignment, committer);
         match session.run(stop) {
             End::Stopped => break,
             End::Failed(error) => return Err(error),

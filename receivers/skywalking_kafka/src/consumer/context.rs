@@ -87,7 +87,7 @@ impl KafkaContext {
     }
 
     /// Adds what happened.
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn push_event(&self, event: Event) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 }
@@ -104,7 +104,7 @@ impl ConsumerContext for KafkaContext {
             return;
         }
         let partitions = list.elements().iter().map(TopicPartitionListElem::partition).collect();
-        self.tell(if assign {
+        self.push_event(if assign {
             Event::Assign(partitions)
         } else {
             Event::Revoke { partitions, lost: consumer.assignment_lost() }
@@ -120,7 +120,7 @@ impl ClientContext for KafkaContext {
     fn stats(&self, statistics: Statistics) {
         let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let cluster = ClusterState::of(&statistics, error);
-        self.tell(Event::Statistics(cluster, partition_states(&statistics, &self.topic)));
+        self.push_event(Event::Statistics(cluster, partition_states(&statistics, &self.topic)));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -134,7 +134,7 @@ impl ClientContext for KafkaContext {
         let (receiver, brokers, topic) = (&self.context.id, &self.brokers, &self.topic);
         match code {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                self.tell(Event::TopicMissing);
+                self.push_event(Event::TopicMissing);
                 if let Some(more) = self.unknown_topic.allow(now) {
                     tracing::warn!(
                         %receiver, %topic, brokers, more,

@@ -23,7 +23,7 @@ use crate::consumer::partition_queue::{Entry, Queue, Record};
 use crate::health::{self, ClusterState, Names};
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, Ended, Owned};
-use crate::partition::position::Came;
+use crate::partition::position::Continuity;
 use crate::rebalance::committer::Committer;
 use crate::rebalance::ownership::Ownership;
 
@@ -45,15 +45,15 @@ pub(crate) enum End {
 }
 
 /// Counts what was deleted from a partition before it was read.
-struct Lost<'a> {
+struct LostRecords<'a> {
     queue: Option<&'a Queue>,
     first_kept: Option<i64>,
     records: u64,
 }
 
-impl<'a> Lost<'a> {
-    fn new(queue: Option<&'a Queue>) -> Lost<'a> {
-        Lost { queue, first_kept: None, records: 0 }
+impl<'a> LostRecords<'a> {
+    fn new(queue: Option<&'a Queue>) -> LostRecords<'a> {
+        LostRecords { queue, first_kept: None, records: 0 }
     }
 
     /// Nothing came of the offsets from `from` up to before `to`: they were deleted, or there is no record to be read (control
@@ -69,7 +69,7 @@ impl<'a> Lost<'a> {
 }
 
 /// One life of a Kafka consumer.
-pub(crate) struct Session<'a> {
+pub(crate) struct PollLoop<'a> {
     consumer: &'a Arc<BaseConsumer<KafkaContext>>,
     config: &'a Config,
     host: &'a ReceiverHost,
@@ -77,11 +77,11 @@ pub(crate) struct Session<'a> {
     metrics: Metrics,
     ownership: Ownership<'a>,
     stopping: bool,
-    next_look: Instant,
-    next_failures: Instant,
+    next_housekeeping: Instant,
+    next_failure_report: Instant,
 }
 
-impl<'a> Session<'a> {
+impl<'a> PollLoop<'a> {
     pub(crate) fn new(
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
@@ -89,9 +89,9 @@ impl<'a> Session<'a> {
         metrics: Metrics,
         assignment: Assignment,
         committer: Committer,
-    ) -> Session<'a> {
+    ) -> PollLoop<'a> {
         let now = Instant::now();
-        Session {
+        PollLoop {
             consumer,
             config,
             host,
@@ -99,8 +99,8 @@ impl<'a> Session<'a> {
             ownership: Ownership::new(consumer, config, host, metrics.clone(), assignment, committer),
             metrics,
             stopping: false,
-            next_look: now,
-            next_failures: now,
+            next_housekeeping: now,
+            next_failure_report: now,
         }
     }
 
@@ -124,10 +124,10 @@ impl<'a> Session<'a> {
                 taken |= self.take(partition, None);
             }
             let now = Instant::now();
-            if !taken || now >= self.next_look {
-                self.next_look = now + BUSY_WAIT;
+            if !taken || now >= self.next_housekeeping {
+                self.next_housekeeping = now + BUSY_WAIT;
                 self.stopping |= stop.is_cancelled();
-                if let Some(end) = self.look(now) {
+                if let Some(end) = self.run_housekeeping(now) {
                     return end;
                 }
             }
@@ -167,30 +167,30 @@ impl<'a> Session<'a> {
 
     /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether anything was there.
     fn take(&mut self, partition: i32, entry: Option<Entry<'_>>) -> bool {
-        let (high, _) = self.ownership.assignment.pressure();
+        let (high, _) = self.ownership.assignment.queue_limits();
         let owned = self.ownership.assignment.get_mut(partition);
         let Some(owned) = owned.filter(|owned| entry.map_or(owned.is_read(), |_| !owned.closing)) else {
             return false;
         };
-        let (mut records, mut bytes, mut at_end, mut anew) = (0, 0, false, None);
+        let (mut records, mut bytes, mut at_end, mut broken) = (0, 0, false, None);
         let most = self.config.max_record_bytes;
         let Owned { position, inbox, rejects, queue, .. } = &mut *owned;
-        let mut lost = Lost::new(queue.as_ref());
+        let mut lost = LostRecords::new(queue.as_ref());
         let mut filling = inbox.fill();
         let mut add = |entry: Entry<'_>| {
             let came = match entry {
                 Entry::Record(record) => position.read(record.offset, record.epoch),
                 Entry::End(Some(end)) => position.reach(end),
-                Entry::End(None) => Came::Next { gap: None },
+                Entry::End(None) => Continuity::Next { gap: None },
                 // The context has logged an error; librdkafka tries again.
                 Entry::Error => return true,
             };
             let gap = match came {
-                Came::Next { gap } => gap,
-                Came::Before => return true,
-                // It is begun anew, and what comes now comes again.
-                Came::Anew(seen) => {
-                    anew = Some(seen);
+                Continuity::Next { gap } => gap,
+                Continuity::AlreadyRead => return true,
+                // It is begun broken, and what comes now comes again.
+                Continuity::Broken(seen) => {
+                    broken = Some(seen);
                     return false;
                 }
             };
@@ -248,9 +248,9 @@ impl<'a> Session<'a> {
                 "records were deleted before they were read: the topic's retention is too short for how far behind this gateway is"
             );
         }
-        if let Some(seen) = anew {
+        if let Some(seen) = broken {
             owned.closing = true;
-            self.ownership.begin_again(partition, seen);
+            self.ownership.restart_lane(partition, seen);
             return true;
         }
         if at_end {
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
     }
 
     /// Everything that is not reading.
-    fn look(&mut self, now: Instant) -> Option<End> {
+    fn run_housekeeping(&mut self, now: Instant) -> Option<End> {
         for event in self.consumer.context().take_events() {
             match event {
                 Event::Statistics(cluster, states) => {
@@ -272,7 +272,7 @@ impl<'a> Session<'a> {
                     self.statistics(&states);
                 }
                 Event::TopicMissing => self.ownership.topic_missing(),
-                event => self.ownership.tell(event),
+                event => self.ownership.handle_event(event),
             }
         }
         match self.ownership.assignment.ended() {
@@ -293,16 +293,16 @@ impl<'a> Session<'a> {
             Err(error) => return Some(End::Failed(error)),
         }
         self.resume();
-        if now >= self.next_failures {
-            self.next_failures = now + FAILURES_EVERY;
-            self.failures();
+        if now >= self.next_failure_report {
+            self.next_failure_report = now + FAILURES_EVERY;
+            self.report_failures();
         }
         None
     }
 
     /// Goes on with the partitions whose pipelines have caught up.
     fn resume(&mut self) {
-        let (_, low) = self.ownership.assignment.pressure();
+        let (_, low) = self.ownership.assignment.queue_limits();
         for (_, owned) in self.ownership.assignment.iter_mut() {
             if owned.paused && owned.inbox.weight() <= low {
                 owned.paused = false;
@@ -312,7 +312,7 @@ impl<'a> Session<'a> {
     }
 
     /// Measures what waits, and tells, once, which partitions have failed input.
-    fn failures(&mut self) {
+    fn report_failures(&mut self) {
         for (partition, owned) in self.ownership.assignment.iter_mut() {
             let oldest = owned.position.ledger.tracker().oldest().unwrap_or_default().as_secs();
             owned.metrics.oldest.set(i64::try_from(oldest).unwrap_or(i64::MAX));
@@ -349,8 +349,8 @@ impl<'a> Session<'a> {
             }
             // Statistics may be of a moment when records were between librdkafka's queue and the lane's. Not of two such moments
             // that long apart.
-            let lasts = at_end.is_some() && at_end == owned.told_end;
-            owned.told_end = at_end;
+            let lasts = at_end.is_some() && at_end == owned.reported_end;
+            owned.reported_end = at_end;
             if lasts && state.at_end.is_some_and(|end| owned.position.lag(end) > 0) {
                 self.take(state.partition, Some(Entry::End(state.at_end)));
             }

@@ -19,7 +19,7 @@ use crate::partition::position::Position;
 use crate::partition::rejects::{PartitionRejects, TopicRejects};
 use crate::partition::task::LaneTask;
 use crate::rebalance::committer::Committer;
-use crate::rebalance::start_offsets::{Check, Start};
+use crate::rebalance::start_offsets::{Recheck, Start};
 
 /// The owned partitions.
 pub(crate) struct Assignment {
@@ -47,7 +47,7 @@ pub(crate) struct Owned {
     /// Its lane ends: nothing more is read.
     pub(crate) closing: bool,
     /// The end that the latest statistics told, when everything up to there had been taken.
-    pub(crate) told_end: Option<i64>,
+    pub(crate) reported_end: Option<i64>,
     task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
     /// The lanes that end with its own, until it has ended.
     set: Option<LaneSet>,
@@ -55,11 +55,11 @@ pub(crate) struct Owned {
 
 /// How the windows of partitions are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Windows {
+pub(crate) enum WindowScope {
     /// Over all partitions.
-    Whole,
+    AllPartitions,
     /// Each partition's apart.
-    Parts,
+    EachPartition,
 }
 
 /// A lane ended although nobody closed it.
@@ -128,7 +128,7 @@ impl Assignment {
         partition: i32,
         start: &Start,
         source: &Arc<str>,
-        windows: Windows,
+        windows: WindowScope,
         committer: &Committer,
         queue: Option<Queue>,
     ) {
@@ -140,10 +140,10 @@ impl Assignment {
         let spec = LedgerSpec {
             source: Arc::clone(source),
             number: partition,
-            shard: if windows == Windows::Whole { Shard::default() } else { own },
+            shard: if windows == WindowScope::AllPartitions { Shard::default() } else { own },
             own,
             // While the place is searched for where it begins, nothing is written down.
-            position: (!matches!(start.check, Check::From(_))).then_some(start.offset),
+            position: (!matches!(start.check, Recheck::From(_))).then_some(start.offset),
             metadata: start.metadata.clone(),
             wake: committer.wake(),
         };
@@ -180,7 +180,7 @@ impl Assignment {
             queue,
             paused: false,
             closing: false,
-            told_end: None,
+            reported_end: None,
             task,
             set: Some(set),
         };
@@ -191,7 +191,7 @@ impl Assignment {
 
     /// Ends the lanes of these partitions in an orderly way. Takes time: see [`drained`](Self::drained).
     pub(crate) fn close(&mut self, partitions: &[i32]) {
-        for owned in self.some(partitions) {
+        for owned in self.owned_of(partitions) {
             owned.closing = true;
             owned.inbox.close();
         }
@@ -199,37 +199,37 @@ impl Assignment {
 
     /// Whether the tasks of these partitions have ended, so that their lanes bring nothing more.
     pub(crate) fn stopped(&mut self, partitions: &[i32]) -> bool {
-        self.some(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
+        self.owned_of(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
     /// Closes these lanes. What is not finished is cancelled; the next owner reads it again. The pipelines let all of them go at one
     /// moment, when the last one has ended.
     pub(crate) fn release(&mut self, partitions: &[i32]) {
         let runtime = self.runtime.clone();
-        let tasks: Vec<_> = self.some(partitions).filter_map(|owned| owned.task.take()).collect();
+        let tasks: Vec<_> = self.owned_of(partitions).filter_map(|owned| owned.task.take()).collect();
         tasks.iter().for_each(JoinHandle::abort);
         // Each ends at its next await. A finished task gives its lane, which is dropped here.
         tasks.into_iter().for_each(|task| drop(runtime.block_on(task)));
-        self.some(partitions).for_each(|owned| owned.set = None);
+        self.owned_of(partitions).for_each(|owned| owned.set = None);
         if self.owned.values().all(|owned| owned.task.is_none()) {
             self.held.clear();
         }
     }
 
     /// The lanes with which the next one ends: with whole windows all that are open.
-    fn set(&self, windows: Windows) -> LaneSet {
-        let mut open = self.owned.values().filter(|_| windows == Windows::Whole);
+    fn set(&self, windows: WindowScope) -> LaneSet {
+        let mut open = self.owned.values().filter(|_| windows == WindowScope::AllPartitions);
         open.find_map(|owned| owned.set.clone()).unwrap_or_default()
     }
 
     /// Whether nothing that these lanes were given can still become committable.
     pub(crate) fn drained(&mut self, partitions: &[i32]) -> bool {
-        self.some(partitions).all(|owned| owned.task.is_none() && owned.position.ledger.is_final())
+        self.owned_of(partitions).all(|owned| owned.task.is_none() && owned.position.ledger.is_final())
     }
 
     /// Gives these partitions up. Nothing more is begun for any of them from the first moment on.
     pub(crate) fn drop_all(&mut self, partitions: &[i32], lost: bool) {
-        self.some(partitions).for_each(|owned| {
+        self.owned_of(partitions).for_each(|owned| {
             owned.closing = true;
             let ledger = &owned.position.ledger;
             if lost { ledger.lose() } else { ledger.close() }
@@ -271,20 +271,20 @@ impl Assignment {
     }
 
     /// Bytes of one partition that may wait: nothing more is taken at the first number, until it is at the second.
-    pub(crate) fn pressure(&self) -> (usize, usize) {
+    pub(crate) fn queue_limits(&self) -> (usize, usize) {
         let share = self.queue_bytes / self.owned.len().max(1);
         let high = share.max(self.limits.max_bytes);
         (high, high / 4)
     }
 
     /// How the windows of the open lanes are added up; `None` when there is no lane.
-    pub(crate) fn windows(&self) -> Option<Windows> {
+    pub(crate) fn windows(&self) -> Option<WindowScope> {
         let (_, owned) = self.owned.first_key_value()?;
         let whole = owned.position.ledger.shard() == Shard::default();
-        Some(if whole { Windows::Whole } else { Windows::Parts })
+        Some(if whole { WindowScope::AllPartitions } else { WindowScope::EachPartition })
     }
 
-    fn some(&mut self, partitions: &[i32]) -> impl Iterator<Item = &mut Owned> {
+    fn owned_of(&mut self, partitions: &[i32]) -> impl Iterator<Item = &mut Owned> {
         self.owned.iter_mut().filter(|(partition, _)| partitions.contains(partition)).map(|(_, owned)| owned)
     }
 }

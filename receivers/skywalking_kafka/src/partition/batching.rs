@@ -70,9 +70,9 @@ impl Batching {
         }
     }
 
-    /// Takes the next record. Returns whether the reader has to look: something came after nothing, or a batch is complete.
+    /// Takes the next record. Returns whether the reader has to wake: something came after nothing, or a batch is complete.
     pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8], now: Instant) -> bool {
-        let mut look = self.cut(offset) || self.open.is_none();
+        let mut wake = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {
             let too_large = chunk.arena.len() + record.len() > self.limits.max_bytes;
             let other_kind = chunk.arrivals.is_empty() == arrival.is_some();
@@ -80,7 +80,7 @@ impl Batching {
         };
         if self.open.as_ref().is_some_and(|(chunk, _)| full(chunk)) {
             self.complete_open();
-            look = true;
+            wake = true;
         }
         let likely = self.likely;
         let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, likely), now));
@@ -100,17 +100,17 @@ impl Batching {
         self.weight += record.len() + RECORD_OVERHEAD;
         if chunk.records.len() >= self.limits.max_records || chunk.arena.len() >= self.limits.max_bytes {
             self.complete_open();
-            look = true;
+            wake = true;
         }
-        look
+        wake
     }
 
     /// Takes the lane past a record that has nothing for it. Returns as [`push`](Self::push).
     pub(crate) fn skip(&mut self, offset: i64, now: Instant) -> bool {
-        let look = self.cut(offset) || self.open.is_none();
+        let wake = self.cut(offset) || self.open.is_none();
         let (chunk, _) = self.open.get_or_insert_with(|| (begin(offset, (0, 0)), now));
         chunk.end = offset.saturating_add(1);
-        look
+        wake
     }
 
     /// The oldest batch that is complete at `now`.
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_batch_is_complete_with_its_number_of_records() {
         let (mut batching, now) = batching(2, 1000);
-        assert!(batching.push(5, None, b"one", now), "the reader has to know when to look");
+        assert!(batching.push(5, None, b"one", now), "the reader has to know when to wake");
         assert_eq!(batching.take(now), None);
         assert!(batching.push(6, None, b"two!", now));
         let chunk = batching.take(now).unwrap();
@@ -242,7 +242,7 @@ mod tests {
     fn a_record_waits_no_longer_than_the_timeout() {
         let (mut batching, now) = batching(100, 1000);
         batching.push(0, None, b"a", now);
-        assert!(!batching.push(1, None, b"b", now + WAIT / 2), "the reader already knows when to look");
+        assert!(!batching.push(1, None, b"b", now + WAIT / 2), "the reader already knows when to wake");
         assert_eq!(batching.ready_at(), Some(now + WAIT));
         assert_eq!(batching.take(now + WAIT - Duration::from_millis(1)), None);
         assert_eq!(batching.take(now + WAIT).unwrap().records.len(), 2);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::partition::batching::{Batching, Chunk, Limits};
-use crate::partition::idle_timer::Quiet;
+use crate::partition::idle_timer::IdleTimer;
 
 /// The records of one partition that wait for its task.
 pub(crate) struct Inbox {
@@ -20,7 +20,7 @@ pub(crate) struct Inbox {
 
 struct State {
     batching: Batching,
-    quiet: Quiet,
+    idle_timer: IdleTimer,
     closed: bool,
 }
 
@@ -29,8 +29,8 @@ struct State {
 pub(crate) enum Next {
     /// Send these records.
     Chunk(Chunk),
-    /// Say that the partition has been quiet for this long.
-    Quiet(Duration),
+    /// Say that the partition has been idle for this long.
+    Idle(Duration),
     /// End the lane. What still waits is dropped; the next owner of the partition reads it again.
     Close,
 }
@@ -38,26 +38,29 @@ pub(crate) enum Next {
 impl Inbox {
     /// `cuts`: offsets that no batch may span, rising.
     pub(crate) fn new(limits: Limits, cuts: Vec<i64>) -> Inbox {
-        let state =
-            State { batching: Batching::new(limits, cuts), quiet: Quiet::new(Instant::now()), closed: false };
+        let state = State {
+            batching: Batching::new(limits, cuts),
+            idle_timer: IdleTimer::new(Instant::now()),
+            closed: false,
+        };
         Inbox { state: Mutex::new(state), weight: AtomicUsize::new(0), changed: Notify::new() }
     }
 
     /// Begins to add records that have come together.
-    pub(crate) fn fill(&self) -> Filling<'_> {
-        Filling { inbox: self, state: self.lock(), now: Instant::now(), look: false }
+    pub(crate) fn fill(&self) -> Filler<'_> {
+        Filler { inbox: self, state: self.lock(), now: Instant::now(), wake: false }
     }
 
     /// The partition is read to its end.
     pub(crate) fn end(&self) {
-        if self.lock().quiet.end(Instant::now()) {
+        if self.lock().idle_timer.reached_end(Instant::now()) {
             self.changed.notify_one();
         }
     }
 
     /// Whether the partition's broker answers.
     pub(crate) fn reachable(&self, reachable: bool) {
-        self.lock().quiet.reachable(reachable, Instant::now());
+        self.lock().idle_timer.set_reachable(reachable, Instant::now());
         self.changed.notify_one();
     }
 
@@ -83,7 +86,7 @@ impl Inbox {
 
     /// The task has just delivered what it took.
     pub(crate) fn delivered(&self) {
-        self.lock().quiet.delivered(Instant::now());
+        self.lock().idle_timer.delivered(Instant::now());
     }
 
     /// Waits for something to do. For one task.
@@ -100,15 +103,15 @@ impl Inbox {
                     return Next::Chunk(chunk);
                 }
                 if state.batching.is_empty() {
-                    if let Some(quiet) = state.quiet.tell(now) {
-                        return Next::Quiet(quiet);
+                    if let Some(idle) = state.idle_timer.report(now) {
+                        return Next::Idle(idle);
                     }
-                    state.quiet.tell_at()
+                    state.idle_timer.next_report()
                 } else {
                     state.batching.ready_at()
                 }
             };
-            // A notification between the look and the wait is kept by `Notify`.
+            // `Notify` keeps a notification that comes before the wait begins.
             match wake {
                 Some(wake) => {
                     let _ = tokio::time::timeout_at(wake.into(), self.changed.notified()).await;
@@ -124,15 +127,15 @@ impl Inbox {
 }
 
 /// Adds records. The task sees them when this is dropped.
-pub(crate) struct Filling<'a> {
+pub(crate) struct Filler<'a> {
     inbox: &'a Inbox,
     state: MutexGuard<'a, State>,
     now: Instant,
-    /// Whether the task has to look.
-    look: bool,
+    /// Whether the task has to be woken.
+    wake: bool,
 }
 
-impl Filling<'_> {
+impl Filler<'_> {
     /// A record, and when it was appended if the topic keeps that.
     pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8]) {
         self.add(|batching, now| batching.push(offset, arrival, record, now));
@@ -150,16 +153,16 @@ impl Filling<'_> {
 
     fn add(&mut self, add: impl FnOnce(&mut Batching, Instant) -> bool) {
         if !self.state.closed {
-            self.state.quiet.record();
-            self.look |= add(&mut self.state.batching, self.now);
+            self.state.idle_timer.got_record();
+            self.wake |= add(&mut self.state.batching, self.now);
         }
     }
 }
 
-impl Drop for Filling<'_> {
+impl Drop for Filler<'_> {
     fn drop(&mut self) {
         self.inbox.weight.store(self.state.batching.weight(), Ordering::Relaxed);
-        if self.look {
+        if self.wake {
             self.inbox.changed.notify_one();
         }
     }

@@ -2,7 +2,7 @@
 
 use weir_component::delivery::Ledger;
 
-use crate::rebalance::start_offsets::{Check, Seen, Start};
+use crate::rebalance::start_offsets::{LogChange, Recheck, Start};
 
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
 pub(crate) struct Position {
@@ -20,21 +20,21 @@ pub(crate) struct Position {
     before: Option<i32>,
     /// The latest epoch of what was read.
     epoch: i32,
-    failure_told: bool,
+    failure_reported: bool,
 }
 
 /// What a record, or the end of the partition, is to the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum Continuity {
     /// It comes next; offsets from `gap` on were left out before it.
     Next {
         /// The first offset that was left out.
         gap: Option<i64>,
     },
     /// It has been read before.
-    Before,
+    AlreadyRead,
     /// The partition is not what it was: its lane has to begin again.
-    Anew(Seen),
+    Broken(LogChange),
 }
 
 impl Position {
@@ -47,44 +47,48 @@ impl Position {
             ledger,
             next: start.read_from(),
             begin: start.offset,
-            search: matches!(start.check, Check::From(_)),
+            search: matches!(start.check, Recheck::From(_)),
             reached,
             before: known,
             epoch: known.unwrap_or(-1),
-            failure_told: false,
+            failure_reported: false,
         }
     }
 
     /// The record at `offset` came, written under this epoch (-1: nobody knows).
-    pub(crate) fn read(&mut self, offset: i64, epoch: i32) -> Came {
+    pub(crate) fn read(&mut self, offset: i64, epoch: i32) -> Continuity {
         if offset < self.next {
-            return Came::Anew(Seen::Changed);
+            return Continuity::Broken(LogChange::Unplaced);
         }
         if offset < self.reached && self.before.is_some_and(|known| epoch > known) {
             // Between what is only looked at and the last record before there may be more of the new ones.
             let found = self.search || offset >= self.begin;
-            return Came::Anew(if found { Seen::TruncatedAt(offset) } else { Seen::Changed });
+            return Continuity::Broken(if found {
+                LogChange::TruncatedAt(offset)
+            } else {
+                LogChange::Unplaced
+            });
         }
         let gap = self.gap(offset);
         self.next = offset.saturating_add(1);
         if offset < self.begin {
-            return Came::Before;
+            return Continuity::AlreadyRead;
         }
         self.epoch = self.epoch.max(epoch);
-        Came::Next { gap }
+        Continuity::Next { gap }
     }
 
     /// The partition is read up to `end`, before which there is nothing more to read.
-    pub(crate) fn reach(&mut self, end: i64) -> Came {
+    pub(crate) fn reach(&mut self, end: i64) -> Continuity {
         if self.search {
-            return Came::Anew(Seen::TruncatedAt(end));
+            return Continuity::Broken(LogChange::TruncatedAt(end));
         }
         if end < self.next || end < self.begin {
-            return Came::Anew(Seen::Changed);
+            return Continuity::Broken(LogChange::Unplaced);
         }
         let gap = self.gap(end);
         self.next = end;
-        Came::Next { gap }
+        Continuity::Next { gap }
     }
 
     fn gap(&self, to: i64) -> Option<i64> {
@@ -104,8 +108,8 @@ impl Position {
 
     /// Whether some input failed, the first time that it is asked.
     pub(crate) fn failure(&mut self) -> bool {
-        let news = !self.failure_told && self.ledger.tracker().has_failed();
-        self.failure_told |= news;
+        let news = !self.failure_reported && self.ledger.tracker().has_failed();
+        self.failure_reported |= news;
         news
     }
 }
@@ -136,12 +140,12 @@ pub(crate) mod tests {
         })
     }
 
-    fn position(offset: i64, check: Check, metadata: Metadata) -> Position {
+    fn position(offset: i64, check: Recheck, metadata: Metadata) -> Position {
         Position::new(ledger(offset), &Start { offset, check, metadata, trouble: None })
     }
 
     fn plain(offset: i64) -> Position {
-        position(offset, Check::Nothing, Metadata::default())
+        position(offset, Recheck::Nothing, Metadata::default())
     }
 
     /// Read up to 60 under epochs up to 3.
@@ -154,53 +158,57 @@ pub(crate) mod tests {
     fn lag_counts_from_the_next_record() {
         let mut position = plain(40);
         assert_eq!(position.lag(50), 10);
-        assert_eq!(position.read(49, 0), Came::Next { gap: Some(40) });
+        assert_eq!(position.read(49, 0), Continuity::Next { gap: Some(40) });
         assert_eq!((position.lag(50), position.lag(45)), (0, 0));
-        assert_eq!(position.read(0, 0), Came::Anew(Seen::Changed), "the topic was created again");
+        assert_eq!(
+            position.read(0, 0),
+            Continuity::Broken(LogChange::Unplaced),
+            "the topic was created again"
+        );
     }
 
     #[test]
     fn what_is_no_record_is_passed_at_the_end() {
         let mut position = plain(40);
-        assert_eq!(position.read(40, 0), Came::Next { gap: None });
-        assert_eq!(position.reach(50), Came::Next { gap: Some(41) });
+        assert_eq!(position.read(40, 0), Continuity::Next { gap: None });
+        assert_eq!(position.reach(50), Continuity::Next { gap: Some(41) });
         assert_eq!(position.lag(50), 0);
-        assert_eq!(position.reach(50), Came::Next { gap: None });
-        assert_eq!(position.read(50, 0), Came::Next { gap: None });
-        assert_eq!(position.reach(10), Came::Anew(Seen::Changed));
+        assert_eq!(position.reach(50), Continuity::Next { gap: None });
+        assert_eq!(position.read(50, 0), Continuity::Next { gap: None });
+        assert_eq!(position.reach(10), Continuity::Broken(LogChange::Unplaced));
     }
 
     #[test]
     fn a_record_that_was_written_after_what_was_read_before_tells_of_a_truncation() {
-        let mut position = position(50, Check::Last, read_before());
-        assert_eq!(position.read(49, 3), Came::Before);
-        assert_eq!(position.read(50, 3), Came::Next { gap: None });
-        assert_eq!(position.read(55, 4), Came::Anew(Seen::TruncatedAt(55)));
-        assert_eq!(position.read(60, 4), Came::Next { gap: Some(51) }, "nobody had read it");
+        let mut position = position(50, Recheck::Last, read_before());
+        assert_eq!(position.read(49, 3), Continuity::AlreadyRead);
+        assert_eq!(position.read(50, 3), Continuity::Next { gap: None });
+        assert_eq!(position.read(55, 4), Continuity::Broken(LogChange::TruncatedAt(55)));
+        assert_eq!(position.read(60, 4), Continuity::Next { gap: Some(51) }, "nobody had read it");
         assert_eq!(position.epoch(), 4);
     }
 
     #[test]
     fn a_truncation_below_the_committed_offset_is_searched_for() {
-        let mut last = position(50, Check::Last, read_before());
-        assert_eq!(last.read(49, 4), Came::Anew(Seen::Changed));
-        let mut search = position(i64::MAX, Check::From(10), read_before());
-        assert_eq!(search.read(10, 2), Came::Before);
-        assert_eq!(search.read(20, 3), Came::Before);
-        assert_eq!(search.read(21, 4), Came::Anew(Seen::TruncatedAt(21)));
-        let mut nothing_new = position(i64::MAX, Check::From(10), read_before());
-        assert_eq!(nothing_new.reach(30), Came::Anew(Seen::TruncatedAt(30)));
+        let mut last = position(50, Recheck::Last, read_before());
+        assert_eq!(last.read(49, 4), Continuity::Broken(LogChange::Unplaced));
+        let mut search = position(i64::MAX, Recheck::From(10), read_before());
+        assert_eq!(search.read(10, 2), Continuity::AlreadyRead);
+        assert_eq!(search.read(20, 3), Continuity::AlreadyRead);
+        assert_eq!(search.read(21, 4), Continuity::Broken(LogChange::TruncatedAt(21)));
+        let mut nothing_new = position(i64::MAX, Recheck::From(10), read_before());
+        assert_eq!(nothing_new.reach(30), Continuity::Broken(LogChange::TruncatedAt(30)));
     }
 
     #[test]
     fn an_epoch_counts_when_all_is_read_that_an_earlier_owner_read_without_writing_one_down() {
         // As an earlier version of the program left it.
-        let mut position = position(50, Check::Nothing, Metadata { epoch: None, ..read_before() });
-        assert_eq!(position.read(50, 5), Came::Next { gap: None });
+        let mut position = position(50, Recheck::Nothing, Metadata { epoch: None, ..read_before() });
+        assert_eq!(position.read(50, 5), Continuity::Next { gap: None });
         assert_eq!(position.epoch(), -1, "what comes before 60 may be of a later one");
-        assert_eq!(position.read(58, 6), Came::Next { gap: Some(51) });
+        assert_eq!(position.read(58, 6), Continuity::Next { gap: Some(51) });
         assert_eq!(position.epoch(), -1);
-        assert_eq!(position.read(59, 6), Came::Next { gap: None });
+        assert_eq!(position.read(59, 6), Continuity::Next { gap: None });
         assert_eq!(position.epoch(), 6);
     }
 
@@ -218,7 +226,8 @@ pub(crate) mod tests {
     #[test]
     fn the_end_of_an_ownership_closes_its_ledger() {
         let ledger = ledger(0);
-        let start = Start { offset: 0, check: Check::Nothing, metadata: Metadata::default(), trouble: None };
+        let start =
+            Start { offset: 0, check: Recheck::Nothing, metadata: Metadata::default(), trouble: None };
         drop(Position::new(ledger.clone(), &start));
         assert!(ledger.is_written(0).is_err());
     }

@@ -38,7 +38,7 @@ impl LaneTask {
                     if !self.has_begun().await {
                         continue; // the ownership ends, and the next owner reads it again
                     }
-                    // A lane that is held back is not quiet: this waits with the records in hand.
+                    // A lane that is held back is not idle: this waits with the records in hand.
                     if !chunk.records.is_empty() {
                         tokio::select! {
                             biased;
@@ -51,7 +51,7 @@ impl LaneTask {
                     }
                     self.inbox.delivered();
                 }
-                Next::Quiet(quiet) => self.lane.send(LaneMessage::Idle(quiet)).await?,
+                Next::Idle(idle) => self.lane.send(LaneMessage::Idle(idle)).await?,
                 Next::Close => return self.lane.send(LaneMessage::Drain).await.map(|()| self.lane),
             }
         }

@@ -42,7 +42,7 @@ impl Awaiting {
     /// These are ours from now on, and begin as soon as it is known where.
     pub(crate) fn assign(&mut self, partitions: &[i32], now: Instant) {
         self.ours.extend(partitions);
-        self.again(partitions, now);
+        self.restart(partitions, now);
     }
 
     /// These are not ours any more, and do not begin.
@@ -52,7 +52,7 @@ impl Awaiting {
     }
 
     /// Those of these that are still ours begin again.
-    pub(crate) fn again(&mut self, partitions: &[i32], now: Instant) {
+    pub(crate) fn restart(&mut self, partitions: &[i32], now: Instant) {
         let waiting = || Waiting { asked: None, next_try: now, alone: false, refused: false, facts: None };
         let ours = partitions.iter().filter(|partition| self.ours.contains(partition));
         self.partitions.extend(ours.map(|partition| (*partition, waiting())));
@@ -200,7 +200,7 @@ mod tests {
         [0, 1].into_iter().for_each(|partition| drop(awaiting.answer(good(1, partition), now)));
         assert_eq!(awaiting.ready(now).len(), 2);
         awaiting.revoke(&[1]);
-        awaiting.again(&[0, 1], now);
+        awaiting.restart(&[0, 1], now);
         assert_eq!(awaiting.due(now), [[0]]);
         awaiting.assign(&[1], now);
         assert_eq!(awaiting.partitions(), [0, 1]);

@@ -39,7 +39,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    lanes: BTreeMap<i32, Entry>,
+    lanes: BTreeMap<i32, CommittedLane>,
     /// The partitions of the request that is on its way.
     sending: BTreeSet<i32>,
     /// Somebody waits for a commit.
@@ -47,7 +47,7 @@ struct State {
     ended: bool,
 }
 
-struct Entry {
+struct CommittedLane {
     ledger: Ledger,
     gauge: Gauge,
     /// What Kafka has of this ownership.
@@ -55,7 +55,7 @@ struct Entry {
 }
 
 /// What the thread works with.
-struct Work {
+struct CommitThread {
     consumer: Weak<BaseConsumer<KafkaContext>>,
     topic: Arc<str>,
     context: Context,
@@ -94,8 +94,16 @@ impl Committer {
         let lease = Lease::new(session);
         let consumer = Arc::downgrade(consumer);
         let lease_of_work = lease.clone();
-        let work =
-            Work { consumer, topic, context, metrics, interval, lease: lease_of_work, log, known_length: 0 };
+        let work = CommitThread {
+            consumer,
+            topic,
+            context,
+            metrics,
+            interval,
+            lease: lease_of_work,
+            log,
+            known_length: 0,
+        };
         let mine = Arc::clone(&shared);
         std::thread::Builder::new().name("weir-commit".to_owned()).spawn(move || work.run(&mine))?;
         Ok(Committer(shared, lease))
@@ -123,7 +131,7 @@ impl Committer {
 
     /// From now on this partition is committed too. The gauge shows its offset.
     pub(crate) fn add(&self, partition: i32, ledger: Ledger, gauge: Gauge) {
-        self.0.lock().lanes.insert(partition, Entry { ledger, gauge, written: None });
+        self.0.lock().lanes.insert(partition, CommittedLane { ledger, gauge, written: None });
     }
 
     /// From now on this partition is not committed any more.
@@ -190,7 +198,7 @@ impl Shared {
     }
 }
 
-impl Work {
+impl CommitThread {
     fn run(mut self, shared: &Shared) {
         loop {
             let idle = |state: &mut State| !state.urgent && !state.ended;
@@ -386,7 +394,7 @@ mod tests {
         let (shared, short, long) = (Shared::default(), ledger(5), ledger(7));
         let mut written = long.resumed().unwrap();
         written.metadata.windows.insert("main/aggregate".to_owned(), 99);
-        let entry = Entry { ledger: long.clone(), gauge: Gauge::default(), written: Some(written) };
+        let entry = CommittedLane { ledger: long.clone(), gauge: Gauge::default(), written: Some(written) };
         shared.lock().lanes.insert(1, entry);
         let lanes = BTreeMap::from([(0, short), (1, long)]);
         let (partition, offset, text) = shared.shortest(&lanes).unwrap();

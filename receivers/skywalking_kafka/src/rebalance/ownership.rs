@@ -2,13 +2,13 @@
 //!
 //! * A lane begins where its last owner stopped, with what that one wrote down, before anything is read from it. Kafka is asked
 //!   beside the polling thread, and a partition of which it does not say where to begin does not keep the others waiting.
-//!   Windows that they share wait for it: its place is kept by a lane that says nothing.
+//!   WindowScope that they share wait for it: its place is kept by a lane that says nothing.
 //! * Lanes whose windows are added up end together: first nothing more is sent down any of them, then all are closed. So
 //!   none of them lets a window fire without the share of another. That holds for lost partitions, for a drain that was not finished
 //!   in time and for a panic, too: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
 //! * Then what is done is committed, and the rebalance is answered; both within `drain_timeout` and a bit. Partitions that
 //!   are *lost* are dropped: another member may have them already. A commit that is on its way is waited for in any case.
-//! * Windows are whole while this gateway has every partition of the topic. When that changes the lanes that stay end,
+//! * WindowScope are whole while this gateway has every partition of the topic. When that changes the lanes that stay end,
 //!   too, and begin again with windows of the other kind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,11 +25,11 @@ use crate::consumer::context::{Event, KafkaContext};
 use crate::consumer::partition_queue::Queue;
 use crate::consumer::wakeup::Wakeup;
 use crate::metrics::Metrics;
-use crate::partition::assignment::{Assignment, Windows};
+use crate::partition::assignment::{Assignment, WindowScope};
 use crate::rebalance::awaiting::Awaiting;
 use crate::rebalance::committer::Committer;
 use crate::rebalance::questions::{Asking, Facts, TOPIC};
-use crate::rebalance::start_offsets::{self, Known, Seen, Start, Trouble};
+use crate::rebalance::start_offsets::{self, KnownTopic, LogChange, Start, StartTrouble};
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,19 +49,19 @@ pub(crate) struct Ownership<'a> {
     awaiting: Awaiting,
     /// Partitions that librdkafka was told to read.
     assigned: BTreeSet<i32>,
-    known: Known,
+    known: KnownTopic,
     /// The id of the topic whose lanes are open.
     topic_id: Option<String>,
     /// When the topic's id is looked at next, and the question about it.
-    next_look: Instant,
+    next_topic_check: Instant,
     /// Rebalances that are not begun yet.
     rebalances: VecDeque<Rebalance>,
     /// The rebalance that waits for its answer.
     owed: Option<Rebalance>,
     /// Partitions whose lanes have to begin again.
-    again: BTreeSet<i32>,
+    restarting: BTreeSet<i32>,
     /// What was seen of partitions that begin again.
-    seen: BTreeMap<i32, Seen>,
+    log_changes: BTreeMap<i32, LogChange>,
     step: Step,
     log: LogLimit,
 }
@@ -114,20 +114,20 @@ impl<'a> Ownership<'a> {
             committer,
             awaiting: Awaiting::default(),
             assigned: BTreeSet::new(),
-            known: Known::default(),
+            known: KnownTopic::default(),
             topic_id: None,
-            next_look: Instant::now(),
+            next_topic_check: Instant::now(),
             rebalances: VecDeque::new(),
             owed: None,
-            again: BTreeSet::new(),
-            seen: BTreeMap::new(),
+            restarting: BTreeSet::new(),
+            log_changes: BTreeMap::new(),
             step: Step::Reading,
             log: LogLimit::every_ms(10_000),
         }
     }
 
     /// Something happened.
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn handle_event(&mut self, event: Event) {
         match event {
             Event::Assign(partitions) => self.rebalances.push_back(Rebalance::Assign(partitions)),
             Event::Revoke { partitions, lost } => {
@@ -138,9 +138,9 @@ impl<'a> Ownership<'a> {
     }
 
     /// This partition is not what it was: its lane has to begin again.
-    pub(crate) fn begin_again(&mut self, partition: i32, seen: Seen) {
-        self.again.insert(partition);
-        self.seen.insert(partition, seen);
+    pub(crate) fn restart_lane(&mut self, partition: i32, seen: LogChange) {
+        self.restarting.insert(partition);
+        self.log_changes.insert(partition, seen);
     }
 
     /// Nobody has created the topic, or somebody has deleted it.
@@ -155,7 +155,7 @@ impl<'a> Ownership<'a> {
 
     /// Whether something goes on beside reading.
     pub(crate) fn is_busy(&self) -> bool {
-        !matches!(self.step, Step::Reading) || !self.again.is_empty()
+        !matches!(self.step, Step::Reading) || !self.restarting.is_empty()
     }
 
     /// Does what can be done now. Returns whether everything has stopped.
@@ -163,9 +163,9 @@ impl<'a> Ownership<'a> {
     /// # Errors
     /// What no retry can cure.
     pub(crate) fn advance(&mut self, now: Instant, stopping: bool) -> Result<bool, ReceiverError> {
-        self.listen(now);
+        self.take_answers(now);
         if !stopping {
-            self.ask(now);
+            self.ask_questions(now);
         }
         match std::mem::replace(&mut self.step, Step::Reading) {
             Step::Reading => self.next_step(now, stopping)?,
@@ -210,7 +210,7 @@ impl<'a> Ownership<'a> {
         self.give_up(&self.assignment.partitions(), false);
         self.answer_owed();
         for event in self.consumer.context().take_events() {
-            self.tell(event);
+            self.handle_event(event);
         }
         for rebalance in std::mem::take(&mut self.rebalances) {
             self.answer(&rebalance);
@@ -219,13 +219,13 @@ impl<'a> Ownership<'a> {
     }
 
     /// Takes what Kafka has said.
-    fn listen(&mut self, now: Instant) {
+    fn take_answers(&mut self, now: Instant) {
         for answer in self.asking.answers() {
             if answer.partition == TOPIC {
                 // Under the same name there is another topic now: nothing of it has been read.
                 let id = answer.facts.ok().and_then(|facts| facts.topic.id.clone());
                 if id.is_some() && self.topic_id.is_some() && id != self.topic_id {
-                    self.again.extend(self.assignment.partitions());
+                    self.restarting.extend(self.assignment.partitions());
                 }
                 continue;
             }
@@ -243,13 +243,13 @@ impl<'a> Ownership<'a> {
     }
 
     /// Asks Kafka what is to be asked now.
-    fn ask(&mut self, now: Instant) {
+    fn ask_questions(&mut self, now: Instant) {
         for partitions in self.awaiting.due(now) {
             let number = self.asking.ask(&partitions);
             self.awaiting.asked(&partitions, number);
         }
-        if now >= self.next_look {
-            self.next_look = now + self.config.metadata_refresh.get();
+        if now >= self.next_topic_check {
+            self.next_topic_check = now + self.config.metadata_refresh.get();
             if self.topic_id.is_some() {
                 self.asking.ask(&[]);
             }
@@ -262,8 +262,8 @@ impl<'a> Ownership<'a> {
             self.end_lanes(self.assignment.partitions(), None, now);
             return Ok(());
         }
-        if !self.again.is_empty() {
-            let again: Vec<i32> = std::mem::take(&mut self.again).into_iter().collect();
+        if !self.restarting.is_empty() {
+            let again: Vec<i32> = std::mem::take(&mut self.restarting).into_iter().collect();
             let closing = self.together(&again);
             self.end_lanes(closing.clone(), Some(closing), now);
             return Ok(());
@@ -271,7 +271,7 @@ impl<'a> Ownership<'a> {
         // Before anything begins: what is to begin may have gone to somebody else meanwhile.
         let Some(rebalance) = self.rebalances.pop_front() else {
             let ready = self.awaiting.ready(now);
-            return if ready.is_empty() { Ok(()) } else { self.begin(&ready, now) };
+            return if ready.is_empty() { Ok(()) } else { self.open_lanes(&ready, now) };
         };
         let (receiver, topic) = (&self.host.context.id, &self.topic);
         match &rebalance {
@@ -279,12 +279,12 @@ impl<'a> Ownership<'a> {
                 tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
                 self.awaiting.assign(partitions, now);
                 self.answer(&rebalance);
-                self.told_ready();
+                self.report_ready();
             }
             Rebalance::Revoke { partitions, lost } => {
                 tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
                 self.awaiting.revoke(partitions);
-                self.seen.retain(|partition, _| !partitions.contains(partition));
+                self.log_changes.retain(|partition, _| !partitions.contains(partition));
                 let (lost, closing) = (*lost, self.together(partitions));
                 let stay: Vec<i32> =
                     closing.iter().filter(|partition| !partitions.contains(partition)).copied().collect();
@@ -305,7 +305,7 @@ impl<'a> Ownership<'a> {
     /// The partitions that end when these do: with whole windows all of them.
     fn together(&self, partitions: &[i32]) -> Vec<i32> {
         match self.assignment.windows() {
-            Some(Windows::Whole) => self.assignment.partitions(),
+            Some(WindowScope::AllPartitions) => self.assignment.partitions(),
             _ => partitions.to_vec(),
         }
     }
@@ -327,21 +327,21 @@ impl<'a> Ownership<'a> {
         };
         self.answer_owed();
         self.unassign(&again, "beginning partitions again");
-        self.awaiting.again(&again, now);
-        self.told_ready();
+        self.awaiting.restart(&again, now);
+        self.report_ready();
     }
 
     /// Says that every lane is open that there is for now, when none is waited for.
-    fn told_ready(&self) {
+    fn report_ready(&self) {
         if self.awaiting.len() == 0 {
             self.host.ready();
         }
     }
 
     /// Opens the lanes of these partitions and begins to read.
-    fn begin(&mut self, ready: &BTreeMap<i32, Facts>, now: Instant) -> Result<(), ReceiverError> {
+    fn open_lanes(&mut self, ready: &BTreeMap<i32, Facts>, now: Instant) -> Result<(), ReceiverError> {
         let Some(topic) = ready.values().next().map(|facts| Arc::clone(&facts.topic)) else { return Ok(()) };
-        self.known.look(&topic);
+        self.known.update(&topic);
         let windows = self.windows(self.assignment.len() + ready.len() + self.awaiting.len(), topic.count);
         let other = topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id;
         if let Some(before) = self.assignment.windows()
@@ -355,7 +355,7 @@ impl<'a> Ownership<'a> {
         }
         let mut starts = BTreeMap::new();
         for (partition, facts) in ready {
-            let (initial, seen) = (self.config.initial_offset, self.seen.remove(partition));
+            let (initial, seen) = (self.config.initial_offset, self.log_changes.remove(partition));
             let start = start_offsets::decide(*partition, facts, &self.known, initial, seen);
             starts.insert(*partition, start.map_err(|error| self.unreadable(*partition, &error))?);
         }
@@ -365,7 +365,7 @@ impl<'a> Ownership<'a> {
         })?;
         self.topic_id = topic.id.clone().or(self.topic_id.take());
         let source: Arc<str> = format!("{}/{}/{}", topic.cluster, self.config.group_id, self.topic).into();
-        if windows == Windows::Whole {
+        if windows == WindowScope::AllPartitions {
             // Before anything is read: windows do not fire without the share of those that are still waited for.
             let awaited = self.awaiting.partitions();
             awaited.iter().for_each(|partition| self.assignment.hold(*partition, &source, &self.committer));
@@ -381,7 +381,7 @@ impl<'a> Ownership<'a> {
         self.count_assigned();
         self.committer.flush();
         self.host.ready();
-        self.told(self.consumer.incremental_assign(&list), "assigning partitions");
+        self.log_client_error(self.consumer.incremental_assign(&list), "assigning partitions");
         Ok(())
     }
 
@@ -394,9 +394,9 @@ impl<'a> Ownership<'a> {
     }
 
     /// How windows are added up when this gateway has `owned` of `count` partitions.
-    fn windows(&self, owned: usize, count: i32) -> Windows {
+    fn windows(&self, owned: usize, count: i32) -> WindowScope {
         if self.config.windows == WindowsOver::Partition {
-            return Windows::Parts;
+            return WindowScope::EachPartition;
         }
         let all = i64::try_from(owned).unwrap_or(i64::MAX) >= i64::from(count);
         let news = self.metrics.partial.set(i64::from(!all)) != i64::from(!all);
@@ -408,33 +408,33 @@ impl<'a> Ownership<'a> {
                  parts: let one gateway read the topic, or set `windows: partition` to say that this is wanted"
             );
         }
-        if all { Windows::Whole } else { Windows::Parts }
+        if all { WindowScope::AllPartitions } else { WindowScope::EachPartition }
     }
 
     fn report(&self, partition: i32, start: &Start) {
         let (receiver, topic, offset) = (&self.host.context.id, &self.topic, start.offset);
         match &start.trouble {
             None => {}
-            Some(Trouble::Deleted(records)) => {
+            Some(StartTrouble::Deleted(records)) => {
                 self.metrics.lost.inc_by(records.unsigned_abs());
                 tracing::error!(
                     %receiver, %topic, partition, offset, records,
                     "records were deleted before they were read: the topic's retention is too short for this outage"
                 );
             }
-            Some(Trouble::CreatedAgain) => tracing::error!(
+            Some(StartTrouble::CreatedAgain) => tracing::error!(
                 %receiver, %topic, partition, offset,
                 "the topic was created again since its offset was committed: it is read from its beginning"
             ),
-            Some(Trouble::Truncated) => tracing::error!(
+            Some(StartTrouble::Truncated) => tracing::error!(
                 %receiver, %topic, partition,
                 "the partition lost records that had been read (unclean leader election): reading it to find out from where on"
             ),
-            Some(Trouble::TruncatedAt(place)) => tracing::error!(
+            Some(StartTrouble::TruncatedAt(place)) => tracing::error!(
                 %receiver, %topic, partition, offset, place,
                 "the partition lost records that had been read (unclean leader election): what was written from `place` on is new"
             ),
-            Some(Trouble::Foreign(text)) => tracing::warn!(
+            Some(StartTrouble::Foreign(text)) => tracing::warn!(
                 %receiver, %topic, partition, offset, text,
                 "another program wrote something beside the committed offset: reading begins there, and nothing is known of what \
                  was exported before"
@@ -467,14 +467,17 @@ impl<'a> Ownership<'a> {
                 self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read))
             }
         };
-        self.told(answer, "answering a rebalance");
+        self.log_client_error(answer, "answering a rebalance");
     }
 
     /// librdkafka is not to read these any more.
     fn unassign(&mut self, partitions: &[i32], why: &str) {
         let read = self.take_assigned(partitions);
         if !read.is_empty() {
-            self.told(self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read)), why);
+            self.log_client_error(
+                self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read)),
+                why,
+            );
         }
     }
 
@@ -483,7 +486,7 @@ impl<'a> Ownership<'a> {
         partitions.iter().copied().filter(|partition| self.assigned.remove(partition)).collect()
     }
 
-    fn told(&self, answer: Result<(), KafkaError>, what: &str) {
+    fn log_client_error(&self, answer: Result<(), KafkaError>, what: &str) {
         if let Err(error) = answer {
             let (receiver, topic) = (&self.host.context.id, &self.topic);
             tracing::warn!(%receiver, %topic, %error, "the Kafka client reports an error when {what}");

@@ -27,16 +27,16 @@ pub(crate) struct Start {
     /// The first offset that goes down the lane.
     pub(crate) offset: i64,
     /// What is read before it, only to see whether it is still what was read before.
-    pub(crate) check: Check,
+    pub(crate) check: Recheck,
     /// What an earlier owner wrote down.
     pub(crate) metadata: Metadata,
     /// What is wrong with the committed offset.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) trouble: Option<StartTrouble>,
 }
 
 /// What is read before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum Recheck {
     /// Nothing.
     Nothing,
     /// The record before it.
@@ -47,7 +47,7 @@ pub(crate) enum Check {
 
 /// Something happened to the partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum StartTrouble {
     /// So many records were deleted before they were read.
     Deleted(i64),
     /// The topic was created again.
@@ -62,25 +62,25 @@ pub(crate) enum Trouble {
 
 /// What was seen of a partition that has to begin again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum LogChange {
     /// Its positions went back, or a record was written after what was read before.
-    Changed,
+    Unplaced,
     /// It was truncated here.
     TruncatedAt(i64),
 }
 
 /// The topic as it was when it was first looked at: what has appeared since is new, and read from its beginning.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known(Option<(Option<String>, i32)>);
+pub(crate) struct KnownTopic(Option<(Option<String>, i32)>);
 
-impl Known {
+impl KnownTopic {
     /// The topic does not exist now.
     pub(crate) fn missing(&mut self) {
         self.0 = Some((None, 0));
     }
 
     /// The topic as it is now.
-    pub(crate) fn look(&mut self, topic: &Topic) {
+    pub(crate) fn update(&mut self, topic: &Topic) {
         match &mut self.0 {
             None => self.0 = Some((topic.id.clone(), topic.count)),
             Some((id, count)) => {
@@ -106,9 +106,9 @@ impl Known {
 pub(crate) fn decide(
     partition: i32,
     facts: &Facts,
-    known: &Known,
+    known: &KnownTopic,
     initial: InitialOffset,
-    seen: Option<Seen>,
+    seen: Option<LogChange>,
 ) -> Result<Start, Unreadable> {
     let topic = facts.topic.id.clone();
     let lanes = facts.first_count.or(Some(facts.topic.count));
@@ -118,11 +118,11 @@ pub(crate) fn decide(
         let offset = if from_beginning { facts.first } else { facts.end };
         let incarnation = topic.as_deref().map_or(0, incarnation);
         let metadata = Metadata { incarnation, topic, lanes, ..Metadata::default() };
-        return Ok(Start { offset, check: Check::Nothing, metadata, trouble: None });
+        return Ok(Start { offset, check: Recheck::Nothing, metadata, trouble: None });
     };
     let (metadata, foreign) = match Metadata::decode(text) {
         Ok(metadata) => (metadata.unwrap_or_default(), None),
-        Err(Unreadable::Foreign(text)) => (Metadata::default(), Some(Trouble::Foreign(text))),
+        Err(Unreadable::Foreign(text)) => (Metadata::default(), Some(StartTrouble::Foreign(text))),
         Err(error @ Unreadable::Version(_)) => return Err(error),
     };
     let same = match (&metadata.topic, &topic) {
@@ -140,7 +140,7 @@ fn from_committed(
     metadata: Metadata,
     same: Option<bool>,
     facts: &Facts,
-    seen: Option<Seen>,
+    seen: Option<LogChange>,
 ) -> Start {
     let (first, end) = (facts.first, facts.end);
     if same == Some(false) || (same.is_none() && (offset > end || seen.is_some())) {
@@ -148,23 +148,23 @@ fn from_committed(
         let incarnation = topic.as_deref().map_or(before.saturating_add(1), incarnation);
         let lanes = Some(facts.topic.count);
         let metadata = Metadata { generation, incarnation, topic, lanes, ..Metadata::default() };
-        let trouble = Some(Trouble::CreatedAgain);
-        return Start { offset: first, check: Check::Nothing, metadata, trouble };
+        let trouble = Some(StartTrouble::CreatedAgain);
+        return Start { offset: first, check: Recheck::Nothing, metadata, trouble };
     }
     match seen {
-        Some(Seen::TruncatedAt(place)) => return truncated(offset, metadata, place, first),
-        Some(Seen::Changed) | None => {}
+        Some(LogChange::TruncatedAt(place)) => return truncated(offset, metadata, place, first),
+        Some(LogChange::Unplaced) | None => {}
     }
     if offset > end || seen.is_some() {
         // Without an epoch nobody knows from where on the log is another one: what it has is what was read before.
         if metadata.epoch.is_none() {
             return truncated(offset, metadata, end, first);
         }
-        let check = Check::From(first);
-        return Start { offset: i64::MAX, check, metadata, trouble: Some(Trouble::Truncated) };
+        let check = Recheck::From(first);
+        return Start { offset: i64::MAX, check, metadata, trouble: Some(StartTrouble::Truncated) };
     }
-    let trouble = (offset < first).then(|| Trouble::Deleted(first - offset));
-    let check = if offset > first && metadata.epoch.is_some() { Check::Last } else { Check::Nothing };
+    let trouble = (offset < first).then(|| StartTrouble::Deleted(first - offset));
+    let check = if offset > first && metadata.epoch.is_some() { Recheck::Last } else { Recheck::Nothing };
     Start { offset: offset.max(first), check, metadata, trouble }
 }
 
@@ -185,17 +185,17 @@ fn truncated(offset: i64, mut metadata: Metadata, place: i64, first: i64) -> Sta
         splits.retain(|sink, _| pending.contains_key(sink));
     }
     let offset = offset.min(place).max(first);
-    let trouble = Some(Trouble::TruncatedAt(place));
-    Start { offset, check: Check::Nothing, metadata, trouble }
+    let trouble = Some(StartTrouble::TruncatedAt(place));
+    Start { offset, check: Recheck::Nothing, metadata, trouble }
 }
 
 impl Start {
     /// The first offset that is asked for.
     pub(crate) fn read_from(&self) -> i64 {
         match self.check {
-            Check::Nothing => self.offset,
-            Check::Last => self.offset - 1,
-            Check::From(first) => first,
+            Recheck::Nothing => self.offset,
+            Recheck::Last => self.offset - 1,
+            Recheck::From(first) => first,
         }
     }
 }
@@ -236,8 +236,8 @@ mod tests {
         Facts { topic: Arc::new(topic(id, 4)), first, end, committed, first_count: None }
     }
 
-    fn decided(facts: &Facts, seen: Option<Seen>) -> Start {
-        decide(0, facts, &Known::default(), InitialOffset::Latest, seen).unwrap()
+    fn decided(facts: &Facts, seen: Option<LogChange>) -> Start {
+        decide(0, facts, &KnownTopic::default(), InitialOffset::Latest, seen).unwrap()
     }
 
     /// Exported up to 60, and a range up to 70 on its way, when the offset 50 of topic `T` was committed.
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn a_partition_that_appears_later_begins_at_its_beginning() {
-        let mut known = Known::default();
+        let mut known = KnownTopic::default();
         assert!(!known.is_from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
-        known.look(&topic(Some("T"), 4));
-        known.look(&topic(Some("T"), 6));
+        known.update(&topic(Some("T"), 4));
+        known.update(&topic(Some("T"), 6));
         assert!(known.is_from_beginning(4, InitialOffset::Latest));
         assert!(!known.is_from_beginning(3, InitialOffset::Latest));
         assert!(known.is_from_beginning(3, InitialOffset::Earliest));
-        known.look(&topic(Some("U"), 4));
+        known.update(&topic(Some("U"), 4));
         assert!(known.is_from_beginning(0, InitialOffset::Latest), "another topic of this name");
     }
 
@@ -272,7 +272,8 @@ mod tests {
     fn a_partition_that_appeared_while_nobody_read_begins_at_its_beginning() {
         let start = |partition, first_count| {
             let facts = Facts { first_count, ..facts(Some("T"), 10, 90, None) };
-            let start = decide(partition, &facts, &Known::default(), InitialOffset::Latest, None).unwrap();
+            let start =
+                decide(partition, &facts, &KnownTopic::default(), InitialOffset::Latest, None).unwrap();
             (start.offset, start.metadata.lanes)
         };
         assert_eq!(start(3, None), (90, Some(4)), "the first start of the group");
@@ -282,9 +283,9 @@ mod tests {
 
     #[test]
     fn a_topic_that_appears_later_begins_at_its_beginning() {
-        let mut known = Known::default();
+        let mut known = KnownTopic::default();
         known.missing();
-        known.look(&topic(Some("T"), 4));
+        known.update(&topic(Some("T"), 4));
         assert!(known.is_from_beginning(0, InitialOffset::Latest));
     }
 
@@ -292,7 +293,7 @@ mod tests {
     fn a_group_goes_on_at_its_offset_with_what_was_written_down() {
         let metadata = Metadata { generation: 2, version: 1, lanes: Some(3), ..Metadata::default() };
         let start = decided(&facts(None, 0, 7, Some((7, &metadata))), None);
-        assert_eq!(start, Start { offset: 7, check: Check::Nothing, metadata, trouble: None });
+        assert_eq!(start, Start { offset: 7, check: Recheck::Nothing, metadata, trouble: None });
         let start = decided(&facts(Some("T"), 0, 100, Some((50, &written(Some(3))))), None);
         assert_eq!((start.offset, start.read_from(), start.trouble), (50, 49, None));
     }
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn deleted_records_are_told_and_passed() {
         let start = decided(&facts(None, 10, 20, Some((7, &Metadata::default()))), None);
-        assert_eq!((start.offset, start.trouble), (10, Some(Trouble::Deleted(3))));
+        assert_eq!((start.offset, start.trouble), (10, Some(StartTrouble::Deleted(3))));
     }
 
     #[test]
@@ -310,7 +311,7 @@ mod tests {
         let by_its_id = decided(&facts(Some("U"), 3, 1_000, Some((50, &written(Some(3))))), None);
         assert_eq!(by_its_end.metadata.incarnation, 1);
         for start in [by_its_end, by_its_id] {
-            assert_eq!((start.offset, start.trouble), (3, Some(Trouble::CreatedAgain)));
+            assert_eq!((start.offset, start.trouble), (3, Some(StartTrouble::CreatedAgain)));
             assert_eq!((start.metadata.windows.len(), start.metadata.exported.len()), (0, 0));
         }
         let of = |id| decided(&facts(Some(id), 0, 9, None), None).metadata.incarnation;
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn a_truncated_partition_is_looked_through_for_the_place() {
         let start = decided(&facts(Some("T"), 3, 10, Some((50, &written(Some(3))))), None);
-        assert_eq!((start.check, start.trouble), (Check::From(3), Some(Trouble::Truncated)));
+        assert_eq!((start.check, start.trouble), (Recheck::From(3), Some(StartTrouble::Truncated)));
         assert_eq!(start.metadata.incarnation, 0);
     }
 
@@ -329,7 +330,7 @@ mod tests {
         let committed = written(Some(3));
         let found = |place| {
             let facts = facts(Some("T"), 3, 90, Some((50, &committed)));
-            decided(&facts, Some(Seen::TruncatedAt(place)))
+            decided(&facts, Some(LogChange::TruncatedAt(place)))
         };
         let times = |start: &Start| [20, 21, 65, 66].map(|end| start.metadata.rewritten.times(end));
         let below = found(20);
@@ -350,8 +351,8 @@ mod tests {
         let mut facts = facts(Some("T"), 0, 100, None);
         facts.committed = Some((50, "consumer-1".to_owned()));
         let start = decided(&facts, None);
-        assert_eq!((start.offset, start.trouble), (50, Some(Trouble::Foreign("consumer-1".to_owned()))));
+        assert_eq!((start.offset, start.trouble), (50, Some(StartTrouble::Foreign("consumer-1".to_owned()))));
         facts.committed = Some((50, r#"{"v":9}"#.to_owned()));
-        assert!(decide(0, &facts, &Known::default(), InitialOffset::Latest, None).is_err());
+        assert!(decide(0, &facts, &KnownTopic::default(), InitialOffset::Latest, None).is_err());
     }
 }

@@ -157,5 +157,5 @@ async fn a_lane_that_is_held_back_goes_on_when_it_is_ready_and_ends_when_it_is_c
     running.finish().await;
     assert_eq!(running.committable(), Some(5), "what was in hand is read again by the next owner");
     let messages = &running.lanes.lanes()[0].messages;
-    assert!(matches!(messages.as_slice(), [LaneMessage::Drain]), "neither quiet nor a second batch");
+    assert!(matches!(messages.as_slice(), [LaneMessage::Drain]), "neither idle nor a second batch");
 }
