@@ -1,24 +1,23 @@
-//! Whose partitions these are: rebalances, and the beginning and end of lanes.
+//! Whose partitions these are: a state machine of rebalances, and of the beginning and end of lanes.
 //!
-//! * A lane begins where its last owner stopped, with what that one wrote down, before anything is read from it. Kafka is asked
-//!   beside the polling thread, and a partition of which it does not say where to begin does not keep the others waiting.
-//!   WindowScope that they share wait for it: its place is kept by a lane that says nothing.
-//! * Lanes whose windows are added up end together: first nothing more is sent down any of them, then all are closed. So
-//!   none of them lets a window fire without the share of another. That holds for lost partitions, for a drain that was not finished
-//!   in time and for a panic, too: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
-//! * Then what is done is committed, and the rebalance is answered; both within `drain_timeout` and a bit. Partitions that
-//!   are *lost* are dropped: another member may have them already. A commit that is on its way is waited for in any case.
-//! * WindowScope are whole while this gateway has every partition of the topic. When that changes the lanes that stay end,
-//!   too, and begin again with windows of the other kind.
+//! * A lane begins where the last owner of its partition stopped, with the metadata of that owner. Kafka is asked beside
+//!   the polling thread ([`questions`](crate::rebalance::questions)). A partition without an answer does not delay the
+//!   others, but windows that they share wait for it: a lane without records keeps its place.
+//! * Lanes whose windows are added up end together. First no more records are sent down any of them, then all are closed.
+//!   So no window fires without the share of one of them. The same holds for lost partitions, for a drain that took too
+//!   long and for a panic: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
+//! * Then the finished work is committed and the rebalance is answered, both within `drain_timeout` and five seconds. A
+//!   commit that is on its way is waited for in any case. *Lost* partitions are given up at once, because another member
+//!   may have them already.
+//! * Windows are over all partitions while this gateway has every partition of the topic. When that changes, the lanes
+//!   that stay end too, and begin again with windows of the other kind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use weir_component::delivery::Unreadable;
-use weir_component::{LogLimit, ReceiverError, ReceiverHost};
+use weir_component::{ReceiverError, ReceiverHost};
 
 use crate::config::{Config, WindowsOver};
 use crate::consumer::context::{Event, KafkaContext};
@@ -27,12 +26,16 @@ use crate::consumer::wakeup::Wakeup;
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, WindowScope};
 use crate::rebalance::awaiting::Awaiting;
+use crate::rebalance::client_assignment::{ClientAssignment, Rebalance};
 use crate::rebalance::committer::Committer;
+use crate::rebalance::known_topic::KnownTopic;
 use crate::rebalance::questions::{Asking, Facts, TOPIC};
-use crate::rebalance::start_offsets::{self, KnownTopic, LogChange, Start, StartTrouble};
+use crate::rebalance::reports::Reports;
+use crate::rebalance::start_offsets::{self, LogChange};
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The partitions of one consumer, and what happens to them.
 pub(crate) struct Ownership<'a> {
     consumer: &'a Arc<BaseConsumer<KafkaContext>>,
@@ -47,8 +50,9 @@ pub(crate) struct Ownership<'a> {
     asking: Asking,
     /// Partitions that are ours, and of which Kafka has not said yet where they begin.
     awaiting: Awaiting,
-    /// Partitions that librdkafka was told to read.
-    assigned: BTreeSet<i32>,
+    /// What librdkafka was told to read.
+    client: ClientAssignment<'a>,
+    reports: Reports<'a>,
     known: KnownTopic,
     /// The id of the topic whose lanes are open.
     topic_id: Option<String>,
@@ -63,13 +67,6 @@ pub(crate) struct Ownership<'a> {
     /// What was seen of partitions that begin again.
     log_changes: BTreeMap<i32, LogChange>,
     step: Step,
-    log: LogLimit,
-}
-
-#[derive(Clone)]
-enum Rebalance {
-    Assign(Vec<i32>),
-    Revoke { partitions: Vec<i32>, lost: bool },
 }
 
 /// What goes on beside reading.
@@ -108,12 +105,13 @@ impl<'a> Ownership<'a> {
             host,
             asking: Asking::new(consumer, Arc::clone(&topic), wakeup.clone()),
             wakeup,
-            topic,
-            metrics,
+            topic: Arc::clone(&topic),
+            metrics: metrics.clone(),
             assignment,
             committer,
             awaiting: Awaiting::default(),
-            assigned: BTreeSet::new(),
+            client: ClientAssignment::new(consumer, &host.context.id, Arc::clone(&topic)),
+            reports: Reports::new(config, host, topic, metrics),
             known: KnownTopic::default(),
             topic_id: None,
             next_topic_check: Instant::now(),
@@ -122,7 +120,6 @@ impl<'a> Ownership<'a> {
             restarting: BTreeSet::new(),
             log_changes: BTreeMap::new(),
             step: Step::Reading,
-            log: LogLimit::every_ms(10_000),
         }
     }
 
@@ -181,8 +178,7 @@ impl<'a> Ownership<'a> {
                 if now < closing.deadline && !self.assignment.drained(&closing.partitions) {
                     self.step = Step::Draining(closing);
                 } else {
-                    let (receiver, drained) = (&self.host.context.id, now < closing.deadline);
-                    tracing::debug!(%receiver, partitions = ?closing.partitions, drained, "lanes have ended: committing");
+                    self.reports.lanes_ended(&closing.partitions, now < closing.deadline);
                     self.committer.flush();
                     self.step = Step::Committing(Closing { deadline: now + COMMIT_PATIENCE, ..closing });
                 }
@@ -194,8 +190,7 @@ impl<'a> Ownership<'a> {
                 if waits || (goes_on && self.committer.is_sending(&closing.partitions)) {
                     self.step = Step::Committing(closing);
                 } else {
-                    let (receiver, committed) = (&self.host.context.id, now < closing.deadline);
-                    tracing::debug!(%receiver, partitions = ?closing.partitions, committed, "partitions given up");
+                    self.reports.given_up(&closing.partitions, now < closing.deadline);
                     self.closed(closing, now);
                 }
             }
@@ -213,7 +208,7 @@ impl<'a> Ownership<'a> {
             self.handle_event(event);
         }
         for rebalance in std::mem::take(&mut self.rebalances) {
-            self.answer(&rebalance);
+            self.client.answer(&rebalance);
         }
         self.consumer.context().close();
     }
@@ -230,14 +225,8 @@ impl<'a> Ownership<'a> {
                 continue;
             }
             let partition = answer.partition;
-            if let Some(error) = self.awaiting.answer(answer, now)
-                && let Some(more) = self.log.allow(self.host.context.clock.now_ms())
-            {
-                let (receiver, topic) = (&self.host.context.id, &self.topic);
-                tracing::warn!(
-                    %receiver, %topic, partition, %error, more,
-                    "Kafka does not say where to begin: retrying; windows wait for this partition"
-                );
+            if let Some(error) = self.awaiting.answer(answer, now) {
+                self.reports.no_answer(partition, &error);
             }
         }
     }
@@ -273,16 +262,15 @@ impl<'a> Ownership<'a> {
             let ready = self.awaiting.ready(now);
             return if ready.is_empty() { Ok(()) } else { self.open_lanes(&ready, now) };
         };
-        let (receiver, topic) = (&self.host.context.id, &self.topic);
         match &rebalance {
             Rebalance::Assign(partitions) => {
-                tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
+                self.reports.assigned(partitions);
                 self.awaiting.assign(partitions, now);
-                self.answer(&rebalance);
+                self.client.answer(&rebalance);
                 self.report_ready();
             }
             Rebalance::Revoke { partitions, lost } => {
-                tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
+                self.reports.revoked(partitions, *lost);
                 self.awaiting.revoke(partitions);
                 self.log_changes.retain(|partition, _| !partitions.contains(partition));
                 let (lost, closing) = (*lost, self.together(partitions));
@@ -326,7 +314,7 @@ impl<'a> Ownership<'a> {
             return;
         };
         self.answer_owed();
-        self.unassign(&again, "beginning partitions again");
+        self.client.unassign(&again, "beginning partitions again");
         self.awaiting.restart(&again, now);
         self.report_ready();
     }
@@ -342,7 +330,8 @@ impl<'a> Ownership<'a> {
     fn open_lanes(&mut self, ready: &BTreeMap<i32, Facts>, now: Instant) -> Result<(), ReceiverError> {
         let Some(topic) = ready.values().next().map(|facts| Arc::clone(&facts.topic)) else { return Ok(()) };
         self.known.update(&topic);
-        let windows = self.windows(self.assignment.len() + ready.len() + self.awaiting.len(), topic.count);
+        let windows =
+            self.window_scope(self.assignment.len() + ready.len() + self.awaiting.len(), topic.count);
         let other = topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id;
         if let Some(before) = self.assignment.windows()
             && (before != windows || other)
@@ -357,12 +346,10 @@ impl<'a> Ownership<'a> {
         for (partition, facts) in ready {
             let (initial, seen) = (self.config.initial_offset, self.log_changes.remove(partition));
             let start = start_offsets::decide(*partition, facts, &self.known, initial, seen);
-            starts.insert(*partition, start.map_err(|error| self.unreadable(*partition, &error))?);
+            starts.insert(*partition, start.map_err(|error| self.reports.unreadable(*partition, &error))?);
         }
-        let from = starts.iter().map(|(partition, start)| (*partition, start.read_from()));
-        let list = start_offsets::assignment(&self.topic, from).map_err(|error| {
-            ReceiverError::new(format!("receiver `{}`: assigning partitions: {error}", self.host.context.id))
-        })?;
+        let from: Vec<(i32, i64)> =
+            starts.iter().map(|(partition, start)| (*partition, start.read_from())).collect();
         self.topic_id = topic.id.clone().or(self.topic_id.take());
         let source: Arc<str> = format!("{}/{}/{}", topic.cluster, self.config.group_id, self.topic).into();
         if windows == WindowScope::AllPartitions {
@@ -371,75 +358,30 @@ impl<'a> Ownership<'a> {
             awaited.iter().for_each(|partition| self.assignment.hold(*partition, &source, &self.committer));
         }
         for (partition, start) in starts {
-            self.report(partition, &start);
+            self.reports.start(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
             let queue = Queue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
             self.assignment.open(partition, &start, &source, windows, &self.committer, queue);
-            self.assigned.insert(partition);
         }
         self.count_assigned();
         self.committer.flush();
         self.host.ready();
-        self.log_client_error(self.consumer.incremental_assign(&list), "assigning partitions");
+        self.client.assign(&from)?;
         Ok(())
     }
 
-    fn unreadable(&self, partition: i32, error: &Unreadable) -> ReceiverError {
-        ReceiverError::new(format!(
-            "receiver `{}`: group `{}` of topic `{}`: partition {partition}: {error}; run the version of Weir that wrote it, or \
-             give this one another group_id",
-            self.host.context.id, self.config.group_id, self.topic
-        ))
-    }
-
     /// How windows are added up when this gateway has `owned` of `count` partitions.
-    fn windows(&self, owned: usize, count: i32) -> WindowScope {
+    fn window_scope(&self, owned: usize, count: i32) -> WindowScope {
         if self.config.windows == WindowsOver::Partition {
             return WindowScope::EachPartition;
         }
         let all = i64::try_from(owned).unwrap_or(i64::MAX) >= i64::from(count);
         let news = self.metrics.partial.set(i64::from(!all)) != i64::from(!all);
         if !all && news {
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
-            tracing::error!(
-                %receiver, %topic, owned, partitions = count,
-                "this gateway has only part of the topic, so each partition's windows are apart (column `shard`) and thresholds see \
-                 parts: let one gateway read the topic, or set `windows: partition` to say that this is wanted"
-            );
+            self.reports.part_of_the_topic(owned, count);
         }
         if all { WindowScope::AllPartitions } else { WindowScope::EachPartition }
-    }
-
-    fn report(&self, partition: i32, start: &Start) {
-        let (receiver, topic, offset) = (&self.host.context.id, &self.topic, start.offset);
-        match &start.trouble {
-            None => {}
-            Some(StartTrouble::Deleted(records)) => {
-                self.metrics.lost.inc_by(records.unsigned_abs());
-                tracing::error!(
-                    %receiver, %topic, partition, offset, records,
-                    "records were deleted before they were read: the topic's retention is too short for this outage"
-                );
-            }
-            Some(StartTrouble::CreatedAgain) => tracing::error!(
-                %receiver, %topic, partition, offset,
-                "the topic was created again since its offset was committed: it is read from its beginning"
-            ),
-            Some(StartTrouble::Truncated) => tracing::error!(
-                %receiver, %topic, partition,
-                "the partition lost records that had been read (unclean leader election): reading it to find out from where on"
-            ),
-            Some(StartTrouble::TruncatedAt(place)) => tracing::error!(
-                %receiver, %topic, partition, offset, place,
-                "the partition lost records that had been read (unclean leader election): what was written from `place` on is new"
-            ),
-            Some(StartTrouble::Foreign(text)) => tracing::warn!(
-                %receiver, %topic, partition, offset, text,
-                "another program wrote something beside the committed offset: reading begins there, and nothing is known of what \
-                 was exported before"
-            ),
-        }
     }
 
     fn give_up(&mut self, partitions: &[i32], lost: bool) {
@@ -454,42 +396,7 @@ impl<'a> Ownership<'a> {
 
     fn answer_owed(&mut self) {
         if let Some(owed) = self.owed.take() {
-            self.answer(&owed);
-        }
-    }
-
-    /// Answers a rebalance; what is assigned is not read (yet).
-    fn answer(&mut self, rebalance: &Rebalance) {
-        let answer = match rebalance {
-            Rebalance::Assign(_) => self.consumer.incremental_assign(&start_offsets::list(&self.topic, [])),
-            Rebalance::Revoke { partitions, .. } => {
-                let read = self.take_assigned(partitions);
-                self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read))
-            }
-        };
-        self.log_client_error(answer, "answering a rebalance");
-    }
-
-    /// librdkafka is not to read these any more.
-    fn unassign(&mut self, partitions: &[i32], why: &str) {
-        let read = self.take_assigned(partitions);
-        if !read.is_empty() {
-            self.log_client_error(
-                self.consumer.incremental_unassign(&start_offsets::list(&self.topic, read)),
-                why,
-            );
-        }
-    }
-
-    /// Those of them that librdkafka reads; it does not know the others.
-    fn take_assigned(&mut self, partitions: &[i32]) -> Vec<i32> {
-        partitions.iter().copied().filter(|partition| self.assigned.remove(partition)).collect()
-    }
-
-    fn log_client_error(&self, answer: Result<(), KafkaError>, what: &str) {
-        if let Err(error) = answer {
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, "the Kafka client reports an error when {what}");
+            self.client.answer(&owed);
         }
     }
 }

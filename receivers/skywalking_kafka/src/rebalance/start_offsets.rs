@@ -14,12 +14,11 @@
 //!   under which it was written. So records that an earlier owner has read are not above the epoch that it wrote down, and
 //!   the first one that is above tells the place.
 
-use rdkafka::error::KafkaResult;
-use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::{Metadata, Unreadable};
 
 use crate::config::InitialOffset;
-use crate::rebalance::questions::{Facts, Topic};
+use crate::rebalance::known_topic::KnownTopic;
+use crate::rebalance::questions::Facts;
 
 /// Where reading begins in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,36 +66,6 @@ pub(crate) enum LogChange {
     Unplaced,
     /// It was truncated here.
     TruncatedAt(i64),
-}
-
-/// The topic as it was when it was first looked at: what has appeared since is new, and read from its beginning.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KnownTopic(Option<(Option<String>, i32)>);
-
-impl KnownTopic {
-    /// The topic does not exist now.
-    pub(crate) fn missing(&mut self) {
-        self.0 = Some((None, 0));
-    }
-
-    /// The topic as it is now.
-    pub(crate) fn update(&mut self, topic: &Topic) {
-        match &mut self.0 {
-            None => self.0 = Some((topic.id.clone(), topic.count)),
-            Some((id, count)) => {
-                if id.is_some() && topic.id.is_some() && *id != topic.id {
-                    *count = 0;
-                }
-                *id = topic.id.clone().or(id.take());
-            }
-        }
-    }
-
-    /// Whether a partition without committed offset begins at its beginning, and not at its end.
-    fn is_from_beginning(&self, partition: i32, initial: InitialOffset) -> bool {
-        let new = self.0.as_ref().is_some_and(|(_, count)| partition >= *count);
-        new || initial == InitialOffset::Earliest
-    }
 }
 
 /// Where the group goes on in a partition.
@@ -200,30 +169,10 @@ impl Start {
     }
 }
 
-/// These partitions and where they are read from, as librdkafka takes them.
-pub(crate) fn assignment(
-    topic: &str,
-    starts: impl IntoIterator<Item = (i32, i64)>,
-) -> KafkaResult<TopicPartitionList> {
-    let mut assignment = TopicPartitionList::new();
-    for (partition, offset) in starts {
-        assignment.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-    }
-    Ok(assignment)
-}
-
-/// These partitions, as librdkafka takes them.
-pub(crate) fn list(topic: &str, partitions: impl IntoIterator<Item = i32>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(topic, partition);
-    }
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rebalance::questions::Topic;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -256,19 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_appears_later_begins_at_its_beginning() {
-        let mut known = KnownTopic::default();
-        assert!(!known.is_from_beginning(9, InitialOffset::Latest), "nothing is known to be new");
-        known.update(&topic(Some("T"), 4));
-        known.update(&topic(Some("T"), 6));
-        assert!(known.is_from_beginning(4, InitialOffset::Latest));
-        assert!(!known.is_from_beginning(3, InitialOffset::Latest));
-        assert!(known.is_from_beginning(3, InitialOffset::Earliest));
-        known.update(&topic(Some("U"), 4));
-        assert!(known.is_from_beginning(0, InitialOffset::Latest), "another topic of this name");
-    }
-
-    #[test]
     fn a_partition_that_appeared_while_nobody_read_begins_at_its_beginning() {
         let start = |partition, first_count| {
             let facts = Facts { first_count, ..facts(Some("T"), 10, 90, None) };
@@ -279,14 +215,6 @@ mod tests {
         assert_eq!(start(3, None), (90, Some(4)), "the first start of the group");
         assert_eq!(start(3, Some(4)), (90, Some(4)), "it was there, though nobody could read it then");
         assert_eq!(start(3, Some(3)), (10, Some(3)));
-    }
-
-    #[test]
-    fn a_topic_that_appears_later_begins_at_its_beginning() {
-        let mut known = KnownTopic::default();
-        known.missing();
-        known.update(&topic(Some("T"), 4));
-        assert!(known.is_from_beginning(0, InitialOffset::Latest));
     }
 
     #[test]

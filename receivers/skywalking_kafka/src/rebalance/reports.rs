@@ -1,0 +1,115 @@
+//! Log lines and errors about partitions that come and go.
+
+use std::sync::Arc;
+
+use rdkafka::error::KafkaError;
+use weir_component::delivery::Unreadable;
+use weir_component::{LogLimit, ReceiverError, ReceiverHost};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::rebalance::start_offsets::{Start, StartTrouble};
+
+/// Reports of one receiver about its partitions.
+pub(crate) struct Reports<'a> {
+    config: &'a Config,
+    host: &'a ReceiverHost,
+    topic: Arc<str>,
+    metrics: Metrics,
+    log: LogLimit,
+}
+
+impl<'a> Reports<'a> {
+    pub(crate) fn new(
+        config: &'a Config,
+        host: &'a ReceiverHost,
+        topic: Arc<str>,
+        metrics: Metrics,
+    ) -> Reports<'a> {
+        Reports { config, host, topic, metrics, log: LogLimit::every_ms(10_000) }
+    }
+
+    pub(crate) fn assigned(&self, partitions: &[i32]) {
+        let (receiver, topic) = (&self.host.context.id, &self.topic);
+        tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
+    }
+
+    pub(crate) fn revoked(&self, partitions: &[i32], lost: bool) {
+        let (receiver, topic) = (&self.host.context.id, &self.topic);
+        tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
+    }
+
+    /// `drained`: within the deadline.
+    pub(crate) fn lanes_ended(&self, partitions: &[i32], drained: bool) {
+        let receiver = &self.host.context.id;
+        tracing::debug!(%receiver, ?partitions, drained, "lanes have ended: committing");
+    }
+
+    /// `committed`: within the deadline.
+    pub(crate) fn given_up(&self, partitions: &[i32], committed: bool) {
+        let receiver = &self.host.context.id;
+        tracing::debug!(%receiver, ?partitions, committed, "partitions given up");
+    }
+
+    /// Kafka does not say where to begin in a partition.
+    pub(crate) fn no_answer(&self, partition: i32, error: &KafkaError) {
+        if let Some(more) = self.log.allow(self.host.context.clock.now_ms()) {
+            let (receiver, topic) = (&self.host.context.id, &self.topic);
+            tracing::warn!(
+                %receiver, %topic, partition, %error, more,
+                "Kafka does not say where to begin: retrying; windows wait for this partition"
+            );
+        }
+    }
+
+    /// The gateway has only part of the topic, against the settings.
+    pub(crate) fn part_of_the_topic(&self, owned: usize, partitions: i32) {
+        let (receiver, topic) = (&self.host.context.id, &self.topic);
+        tracing::error!(
+            %receiver, %topic, owned, partitions,
+            "this gateway has only part of the topic, so each partition's windows are apart (column `shard`) and thresholds see \
+             parts: let one gateway read the topic, or set `windows: partition` to say that this is wanted"
+        );
+    }
+
+    /// The metadata of a partition are of another version of the program.
+    pub(crate) fn unreadable(&self, partition: i32, error: &Unreadable) -> ReceiverError {
+        ReceiverError::new(format!(
+            "receiver `{}`: group `{}` of topic `{}`: partition {partition}: {error}; run the version of Weir that wrote it, or \
+             give this one another group_id",
+            self.host.context.id, self.config.group_id, self.topic
+        ))
+    }
+
+    /// What is wrong with the committed offset of a partition, if anything. Counts lost records.
+    pub(crate) fn start(&self, partition: i32, start: &Start) {
+        let (receiver, topic, offset) = (&self.host.context.id, &self.topic, start.offset);
+        match &start.trouble {
+            None => {}
+            Some(StartTrouble::Deleted(records)) => {
+                self.metrics.lost.inc_by(records.unsigned_abs());
+                tracing::error!(
+                    %receiver, %topic, partition, offset, records,
+                    "records were deleted before they were read: the topic's retention is too short for this outage"
+                );
+            }
+            Some(StartTrouble::CreatedAgain) => tracing::error!(
+                %receiver, %topic, partition, offset,
+                "the topic was created again since its offset was committed: it is read from its beginning"
+            ),
+            Some(StartTrouble::Truncated) => tracing::error!(
+                %receiver, %topic, partition,
+                "the partition lost records that had been read (unclean leader election): reading it to find out from where on"
+            ),
+            Some(StartTrouble::TruncatedAt(place)) => tracing::error!(
+                %receiver, %topic, partition, offset, place,
+                "the partition lost records that had been read (unclean leader election): what was written from `place` on is new"
+            ),
+            Some(StartTrouble::Foreign(text)) => tracing::warn!(
+                %receiver, %topic, partition, offset, text,
+                "another program wrote something beside the committed offset: reading begins there, and nothing is known of what \
+                 was exported before"
+            ),
+        }
+    }
+}
