@@ -46,3 +46,4 @@ pub use values::duration::{Duration, DurationError};
 pub use values::listen::check_listen;
 pub use values::memory_limit::{MemoryLimit, MemoryLimitError};
 pub use values::secret::{Secret, is_secret_key};
+pub use values::tls::Tls;

@@ -7,21 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use native_tls::{Certificate, Identity, TlsConnector};
 use serde::Deserialize;
-use weir_config::Secret;
-
-/// `tls`: whom to trust, and how to be known.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// PEM file with the authorities to trust, in place of the system's.
-    pub ca_file: Option<String>,
-    /// PEM file with the client's certificate; together with `key_file`.
-    pub cert_file: Option<String>,
-    /// PEM file with the client's private key, PKCS #8; together with `cert_file`.
-    pub key_file: Option<String>,
-    /// Accept any certificate, for any host.
-    pub insecure_skip_verify: bool,
-}
+use weir_config::{Secret, Tls};
 
 /// `proxy`: through whom requests go.
 #[derive(Clone, Debug, Deserialize)]
@@ -134,14 +120,11 @@ fn connector(tls: &Tls, wrong: &mut dyn FnMut(&str, String)) -> Option<TlsConnec
                 fine = false;
             }
         },
-        (None, None) => {}
-        (Some(_), None) => {
-            wrong("tls.cert_file", "a certificate needs its key: add `key_file`".to_owned());
-            fine = false;
-        }
-        (None, Some(_)) => {
-            wrong("tls.key_file", "a key needs its certificate: add `cert_file`".to_owned());
-            fine = false;
+        _ => {
+            if let Some((key, why)) = tls.half_certificate() {
+                wrong(key, why.to_owned());
+                fine = false;
+            }
         }
     }
     builder.danger_accept_invalid_certs(tls.insecure_skip_verify);

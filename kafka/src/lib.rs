@@ -1,7 +1,7 @@
 //! What components that talk to Kafka share: the settings `brokers`, `tls`, `sasl` and `properties`, and
 //! librdkafka's log.
 //!
-//! * [`Security`] gives encryption and login to a client ([`Tls`], [`Sasl`]).
+//! * [`Security`] gives encryption and login to a client ([`Tls`](weir_config::Tls), [`Sasl`]).
 //! * [`Properties`] checks librdkafka properties that the user gives, and sets them.
 //! * [`broker_problems`] checks addresses of brokers.
 //! * [`log()`] brings what librdkafka says into the program's log.
@@ -19,7 +19,7 @@ mod security;
 pub use brokers::broker_problems;
 pub use log::{log, log_level};
 pub use properties::{Properties, problem};
-pub use security::{Mechanism, Sasl, Security, Tls};
+pub use security::{Mechanism, Sasl, Security};
 
 /// Compiles the README's example.
 #[cfg(doctest)]

@@ -2,7 +2,7 @@
 
 use rdkafka::ClientConfig;
 use serde::Deserialize;
-use weir_config::Secret;
+use weir_config::{Secret, Tls};
 
 /// How a client reaches the brokers: in plain text and unnamed, encrypted, logged in, or both.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,20 +11,6 @@ pub struct Security<'a> {
     pub tls: Option<&'a Tls>,
     /// Logs in when present.
     pub sasl: Option<&'a Sasl>,
-}
-
-/// `tls`: encrypted connections. Empty (`tls: {}`) is encryption with the system's authorities.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// PEM file with the authorities to trust; the system's when absent.
-    pub ca_file: Option<String>,
-    /// PEM file with the client's certificate; together with `key_file`.
-    pub cert_file: Option<String>,
-    /// PEM file with the client's private key; together with `cert_file`.
-    pub key_file: Option<String>,
-    /// Accept any certificate, for any host.
-    pub insecure_skip_verify: bool,
 }
 
 /// `sasl`: how to log in.
@@ -72,13 +58,8 @@ impl Security<'_> {
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));
-        if let Some(Tls { cert_file, key_file, .. }) = self.tls {
-            let both = "`cert_file` and `key_file` go together: give both or none";
-            match (cert_file, key_file) {
-                (Some(_), None) => wrong("tls.cert_file", both),
-                (None, Some(_)) => wrong("tls.key_file", both),
-                (Some(_), Some(_)) | (None, None) => {}
-            }
+        if let Some((key, why)) = self.tls.and_then(Tls::half_certificate) {
+            wrong(key, why);
         }
         if let Some(sasl) = self.sasl {
             if sasl.username.is_empty() {
@@ -101,7 +82,7 @@ impl Security<'_> {
         };
         client.set("security.protocol", protocol);
         if let Some(tls) = self.tls {
-            tls.apply(client);
+            apply_tls(tls, client);
         }
         if let Some(Sasl { mechanism, username, password }) = self.sasl {
             client.set("sasl.mechanism", mechanism.name());
@@ -111,22 +92,20 @@ impl Security<'_> {
     }
 }
 
-impl Tls {
-    fn apply(&self, client: &mut ClientConfig) {
-        let files = [
-            ("ssl.ca.location", &self.ca_file),
-            ("ssl.certificate.location", &self.cert_file),
-            ("ssl.key.location", &self.key_file),
-        ];
-        for (property, file) in files {
-            if let Some(file) = file {
-                client.set(property, file);
-            }
+fn apply_tls(tls: &Tls, client: &mut ClientConfig) {
+    let files = [
+        ("ssl.ca.location", &tls.ca_file),
+        ("ssl.certificate.location", &tls.cert_file),
+        ("ssl.key.location", &tls.key_file),
+    ];
+    for (property, file) in files {
+        if let Some(file) = file {
+            client.set(property, file);
         }
-        if self.insecure_skip_verify {
-            client.set("enable.ssl.certificate.verification", "false");
-            client.set("ssl.endpoint.identification.algorithm", "none");
-        }
+    }
+    if tls.insecure_skip_verify {
+        client.set("enable.ssl.certificate.verification", "false");
+        client.set("ssl.endpoint.identification.algorithm", "none");
     }
 }
 

@@ -6,3 +6,4 @@ pub(crate) mod duration;
 pub(crate) mod listen;
 pub(crate) mod memory_limit;
 pub(crate) mod secret;
+pub(crate) mod tls;

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryKeys,
 };
-use weir_config::{ByteSize, Duration, Secret};
-use weir_http::{Connection, Proxy, Tls};
+use weir_config::{ByteSize, Duration, Secret, Tls};
+use weir_http::{Connection, Proxy};
 
 /// More rows than this would be cut into several blocks by the server.
 const MAX_ROWS: usize = 1_000_000;

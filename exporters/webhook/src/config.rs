@@ -8,8 +8,8 @@ use serde::Deserialize;
 use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueKeys, RetryConfig, RetryKeys,
 };
-use weir_config::{ByteSize, Duration, Secret};
-use weir_http::{Connection, Proxy, Tls};
+use weir_config::{ByteSize, Duration, Secret, Tls};
+use weir_http::{Connection, Proxy};
 
 /// What stands below `webhook:`.
 #[derive(Clone, Debug, Deserialize)]

@@ -10,8 +10,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use weir_alarms::{Compared, Message, Severity};
 use weir_component::Settings;
-use weir_config::{ComponentId, Diagnostics};
-use weir_kafka::{Properties, Sasl, Security, Tls};
+use weir_config::{ComponentId, Diagnostics, Tls};
+use weir_kafka::{Properties, Sasl, Security};
 use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;

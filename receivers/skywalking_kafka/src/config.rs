@@ -1,8 +1,8 @@
 //! The settings of the receiver.
 
 use serde::Deserialize;
-use weir_config::{ByteSize, Duration};
-use weir_kafka::{Properties, Sasl, Security, Tls};
+use weir_config::{ByteSize, Duration, Tls};
+use weir_kafka::{Properties, Sasl, Security};
 
 /// The settings of a `skywalking_kafka` receiver, as written in YAML.
 #[derive(Clone, Debug, Deserialize)]

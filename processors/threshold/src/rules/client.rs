@@ -107,7 +107,8 @@ impl ConsumerContext for Logging {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_kafka::{Mechanism, Sasl, Tls};
+    use weir_config::Tls;
+    use weir_kafka::{Mechanism, Sasl};
 
     fn property(name: &str, value: &str) -> KafkaConfig {
         let properties = [(name.to_owned(), value.to_owned())].into_iter().collect();
