@@ -18,7 +18,7 @@ pub(crate) struct ClusterState {
 }
 
 impl ClusterState {
-    /// From the statistics, and the last error that the client has told.
+    /// From the statistics, and the last error of the client.
     pub(crate) fn of(statistics: &Statistics, last_error: Option<String>) -> ClusterState {
         let is_up = |state: &str| matches!(state, "UP" | "UPDATE");
         let joining = match &statistics.cgrp {

@@ -15,7 +15,7 @@ use weir_config::Diagnostics;
 use crate::config::Config;
 use crate::consumer::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
 use crate::consumer::context::KafkaContext;
-use crate::consumer::poll_loop::{End, PollLoop};
+use crate::consumer::poll_loop::{PollEnd, PollLoop};
 use crate::metrics::Metrics;
 use crate::partition::assignment::Assignment;
 use crate::partition::batching::Limits;
@@ -56,7 +56,7 @@ impl Receiver for SkyWalkingKafka {
         let id = host.context.id.clone();
         let thread = std::thread::Builder::new().name("weir-kafka".to_owned());
         let spawned = thread.spawn(move || {
-            // When nobody waits any more there is nobody to tell.
+            // The future that waits for it may be gone.
             let _ = done.send(work(&self.config, &host, &runtime, &stop));
         });
         if let Err(error) = spawned {
@@ -119,11 +119,11 @@ fn work(
             limits,
             config.queue.max_bytes.as_usize(),
         );
-        let session = PollLoop::new(&consumer, config, host, metrics.clone(), assignment, committer);
-        match session.run(stop) {
-            End::Stopped => break,
-            End::Failed(error) => return Err(error),
-            End::Fatal(error) => {
+        let poll_loop = PollLoop::new(&consumer, config, host, metrics.clone(), assignment, committer);
+        match poll_loop.run(stop) {
+            PollEnd::Stopped => break,
+            PollEnd::Failed(error) => return Err(error),
+            PollEnd::Fatal(error) => {
                 tracing::error!(receiver = %id, %topic, %error, "the Kafka client failed for good: starting a new one");
                 drop(consumer);
                 let _ =

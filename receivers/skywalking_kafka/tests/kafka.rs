@@ -259,31 +259,31 @@ async fn a_slow_pipeline_pauses_its_partition_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quiet_partition_says_so_and_a_held_up_one_does_not() {
+async fn an_idle_partition_says_so_and_a_held_up_one_does_not() {
     let cluster = Cluster::new(TOPIC, 2);
     let gate = GatedLanes::default();
     gate.shut("skywalking-segments/0");
     let receiver = RunningReceiver::start(&cluster, "initial_offset: earliest", gate.clone());
     cluster.produce(0, &numbered(0..1)).await;
     let idle = |lane: &RecordedLane| {
-        let quiet = lane.messages.iter().filter_map(|message| match message {
-            LaneMessage::Idle(quiet) => Some(*quiet),
+        let idle = lane.messages.iter().filter_map(|message| match message {
+            LaneMessage::Idle(idle) => Some(*idle),
             _ => None,
         });
-        quiet.collect::<Vec<_>>()
+        idle.collect::<Vec<_>>()
     };
     let named = |lanes: &[RecordedLane], name: &str| {
         lanes.iter().find(|lane| &*lane.name == name).map(idle).unwrap_or_default()
     };
     gate.recorded().wait_until(PATIENCE, |lanes| named(lanes, "skywalking-segments/1").len() >= 3).await;
     let lanes = gate.recorded().lanes();
-    let quiet = named(&lanes, "skywalking-segments/1");
-    assert!(quiet.is_sorted() && quiet[2] >= Duration::from_secs(2), "{quiet:?}");
+    let idle = named(&lanes, "skywalking-segments/1");
+    assert!(idle.is_sorted() && idle[2] >= Duration::from_secs(2), "{idle:?}");
     assert_eq!(named(&lanes, "skywalking-segments/0").len(), 0, "it waits for its pipeline");
     gate.open();
     gate.recorded().wait_until(PATIENCE, |lanes| !named(lanes, "skywalking-segments/0").is_empty()).await;
-    let quiet = named(&gate.recorded().lanes(), "skywalking-segments/0");
-    assert!(quiet[0] < Duration::from_secs(3), "the time of waiting does not count: {quiet:?}");
+    let idle = named(&gate.recorded().lanes(), "skywalking-segments/0");
+    assert!(idle[0] < Duration::from_secs(3), "the time of waiting does not count: {idle:?}");
     receiver.stop().await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! What librdkafka tells: rebalances, statistics, errors, its log.
+//! Callbacks of librdkafka: rebalances, statistics, errors, its log.
 //!
 //! librdkafka calls back while it is polled. Nothing is decided there: what happened is kept as an [`Event`] for the
 //! polling thread, which may take its time to answer a rebalance. Only while the consumer closes is a rebalance
@@ -18,12 +18,12 @@ use weir_component::{Context, LogLimit};
 use crate::health::ClusterState;
 use crate::metrics::Metrics;
 
-/// What librdkafka told.
+/// A message of librdkafka.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// These partitions are ours from now on. To be answered.
     Assign(Vec<i32>),
-    /// These partitions go to somebody else. To be answered. `lost`: they have gone already.
+    /// These partitions go to another member. To be answered. `lost`: they have gone already.
     Revoke { partitions: Vec<i32>, lost: bool },
     /// The state of brokers and group, and of the partitions.
     Statistics(ClusterState, Vec<PartitionState>),
@@ -50,7 +50,7 @@ pub(crate) struct KafkaContext {
     brokers: String,
     topic: Arc<str>,
     events: Mutex<Vec<Event>>,
-    /// What the client has told last, for the receiver's status.
+    /// The last error of the client, for the receiver's status.
     last_error: Mutex<Option<String>>,
     closing: AtomicBool,
     login: LogLimit,
@@ -76,7 +76,7 @@ impl KafkaContext {
         }
     }
 
-    /// What was told since the last call, in order.
+    /// The events since the last call, in order.
     pub(crate) fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -86,7 +86,7 @@ impl KafkaContext {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// Adds what happened.
+    /// Adds an event.
     pub(crate) fn push_event(&self, event: Event) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
@@ -135,16 +135,16 @@ impl ClientContext for KafkaContext {
         match code {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 self.push_event(Event::TopicMissing);
-                if let Some(more) = self.unknown_topic.allow(now) {
+                if let Some(suppressed) = self.unknown_topic.allow(now) {
                     tracing::warn!(
-                        %receiver, %topic, brokers, more,
+                        %receiver, %topic, brokers, suppressed,
                         "the topic does not exist: waiting until somebody creates it"
                     );
                 }
             }
             Some(RDKafkaErrorCode::Authentication) => {
-                if let Some(more) = self.login.allow(now) {
-                    tracing::warn!(%receiver, brokers, reason, more, "Kafka refuses the login: check `sasl`; retrying");
+                if let Some(suppressed) = self.login.allow(now) {
+                    tracing::warn!(%receiver, brokers, reason, suppressed, "Kafka refuses the login: check `sasl`; retrying");
                 }
             }
             Some(
@@ -154,13 +154,13 @@ impl ClientContext for KafkaContext {
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::SSL,
             ) => {
-                if let Some(more) = self.unreachable.allow(now) {
-                    tracing::warn!(%receiver, brokers, reason, more, "Kafka cannot be reached: retrying");
+                if let Some(suppressed) = self.unreachable.allow(now) {
+                    tracing::warn!(%receiver, brokers, reason, suppressed, "Kafka cannot be reached: retrying");
                 }
             }
             _ => {
-                if let Some(more) = self.others.allow(now) {
-                    tracing::warn!(%receiver, brokers, %topic, %error, reason, more, "Kafka reports an error: retrying");
+                if let Some(suppressed) = self.others.allow(now) {
+                    tracing::warn!(%receiver, brokers, %topic, %error, reason, suppressed, "Kafka reports an error: retrying");
                 }
             }
         }

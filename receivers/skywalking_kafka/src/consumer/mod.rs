@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod context;
+pub(crate) mod lost_records;
 pub(crate) mod native;
 pub(crate) mod partition_queue;
 pub(crate) mod poll_loop;

@@ -45,7 +45,7 @@ pub(crate) enum Entry<'a> {
     /// The partition is read to its end: up to before this offset, where it is known. What came before it and was no record
     /// (control records, aborted transactions) is passed.
     End(Option<i64>),
-    /// An error, which librdkafka has told the context about.
+    /// An error, which the context has from librdkafka.
     Error,
 }
 
@@ -121,7 +121,7 @@ struct Taking<F> {
 /// Called by librdkafka for each message.
 ///
 /// # Safety
-/// `opaque` is a `Taking<F>` that nobody else uses meanwhile, and `message` a message.
+/// `opaque` is a `Taking<F>` that has no other user during the call, and `message` a message.
 unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
     message: *mut rd_kafka_message_t,
     opaque: *mut c_void,

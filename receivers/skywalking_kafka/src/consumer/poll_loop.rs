@@ -1,11 +1,11 @@
 //! The thread that polls Kafka.
 //!
-//! It hands records to the partitions' tasks, and lets [`Ownership`] answer rebalances. It never waits for a pipeline:
-//! while lanes drain it goes on polling.
+//! It hands records to the tasks of their partitions, and [`Ownership`] answers rebalances. It never waits for a pipeline:
+//! it goes on polling while lanes drain.
 //!
-//! Each partition has a queue of its own in librdkafka. From one whose pipeline is behind nothing is taken: it fills up,
-//! and nothing more is fetched. (Pausing a partition would throw away what was fetched, and when all partitions of a broker are
-//! paused, librdkafka looks only once a second whether to go on.)
+//! Each partition has a queue of its own in librdkafka. No records are taken from the queue of a partition whose pipeline
+//! is behind, so it fills up and librdkafka fetches no more. (A pause would throw away the fetched records. And when all
+//! partitions of a broker are paused, librdkafka checks only once a second whether to go on.)
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use weir_component::{ReceiverError, ReceiverHost, Status};
 
 use crate::config::Config;
 use crate::consumer::context::{Event, KafkaContext, PartitionState};
-use crate::consumer::partition_queue::{Entry, Queue, Record};
+use crate::consumer::lost_records::LostRecords;
+use crate::consumer::partition_queue::{Entry, Record};
 use crate::health::{self, ClusterState, Names};
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, Ended, Owned};
@@ -27,45 +28,21 @@ use crate::partition::position::Continuity;
 use crate::rebalance::committer::Committer;
 use crate::rebalance::ownership::Ownership;
 
-/// The longest wait when nothing is going on: what comes beside records (rebalances, errors) is seen after it.
+/// The longest wait when there is nothing to do. Rebalances and errors are seen after it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait while something is going on, and between two looks at what is.
+/// The longest wait while lanes begin or end, and the longest time between two rounds of housekeeping.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// Between two looks at what waits, and for partitions with failed input.
+/// The time between two reports of failed input, and of how long records have waited.
 const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
-/// How a session with Kafka ended.
-pub(crate) enum End {
+/// How the loop ended.
+pub(crate) enum PollEnd {
     /// The receiver was stopped, or the pipeline below it.
     Stopped,
     /// The Kafka client cannot go on; a new one can.
     Fatal(KafkaError),
     /// A restart of the program is needed.
     Failed(ReceiverError),
-}
-
-/// Counts what was deleted from a partition before it was read.
-struct LostRecords<'a> {
-    queue: Option<&'a Queue>,
-    first_kept: Option<i64>,
-    records: u64,
-}
-
-impl<'a> LostRecords<'a> {
-    fn new(queue: Option<&'a Queue>) -> LostRecords<'a> {
-        LostRecords { queue, first_kept: None, records: 0 }
-    }
-
-    /// Nothing came of the offsets from `from` up to before `to`: they were deleted, or there is no record to be read (control
-    /// records, aborted transactions, compaction).
-    fn passed(&mut self, from: i64, to: i64) {
-        if self.first_kept.is_none() {
-            self.first_kept = self.queue.and_then(Queue::first_kept);
-        }
-        if let Some(first) = self.first_kept {
-            self.records += u64::try_from(first.min(to) - from).unwrap_or(0);
-        }
-    }
 }
 
 /// One life of a Kafka consumer.
@@ -105,13 +82,13 @@ impl<'a> PollLoop<'a> {
     }
 
     /// Reads until `stop`. At the end every lane has ended and what was acknowledged is committed, as far as possible.
-    pub(crate) fn run(mut self, stop: &CancellationToken) -> End {
+    pub(crate) fn run(mut self, stop: &CancellationToken) -> PollEnd {
         let end = self.read(stop);
         self.ownership.close();
         end
     }
 
-    fn read(&mut self, stop: &CancellationToken) -> End {
+    fn read(&mut self, stop: &CancellationToken) -> PollEnd {
         loop {
             // Rebalances, statistics, errors.
             while let Some(message) = self.consumer.poll(Duration::ZERO) {
@@ -138,7 +115,7 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    fn polled(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<End> {
+    fn polled(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<PollEnd> {
         match message {
             // Of a partition that librdkafka could not set apart.
             Ok(message) => {
@@ -151,7 +128,7 @@ impl<'a> PollLoop<'a> {
                 self.take(message.partition(), Some(Entry::Record(record)));
             }
             Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End(None)))),
-            Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(End::Fatal(error)),
+            Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(PollEnd::Fatal(error)),
             // The context has logged it; librdkafka tries again.
             Err(_) => {}
         }
@@ -200,7 +177,7 @@ impl<'a> PollLoop<'a> {
                 }
                 Entry::End(end) => {
                     if let (Some(from), Some(end)) = (gap, end) {
-                        lost.passed(from, end);
+                        lost.skip(from, end);
                         filling.skip(end - 1);
                     }
                     at_end = true;
@@ -209,7 +186,7 @@ impl<'a> PollLoop<'a> {
                 Entry::Error => return true,
             };
             if let Some(from) = gap {
-                lost.passed(from, offset);
+                lost.skip(from, offset);
             }
             at_end = false;
             records += 1;
@@ -263,8 +240,8 @@ impl<'a> PollLoop<'a> {
         taken
     }
 
-    /// Everything that is not reading.
-    fn run_housekeeping(&mut self, now: Instant) -> Option<End> {
+    /// Everything beside reading: events of the client, lanes that begin and end, paused partitions, reports.
+    fn run_housekeeping(&mut self, now: Instant) -> Option<PollEnd> {
         for event in self.consumer.context().take_events() {
             match event {
                 Event::Statistics(cluster, states) => {
@@ -279,7 +256,7 @@ impl<'a> PollLoop<'a> {
             // The other lanes end in an orderly way.
             Some(Ended::Closed) => self.stopping = true,
             Some(Ended::Panicked(partition)) => {
-                return Some(End::Failed(ReceiverError::new(format!(
+                return Some(PollEnd::Failed(ReceiverError::new(format!(
                     "the pipeline panicked on records of partition {partition} of topic `{}`: nothing of what was open is \
                      committed, a restart reads it again",
                     self.topic
@@ -289,8 +266,8 @@ impl<'a> PollLoop<'a> {
         }
         match self.ownership.advance(now, self.stopping) {
             Ok(false) => {}
-            Ok(true) => return Some(End::Stopped),
-            Err(error) => return Some(End::Failed(error)),
+            Ok(true) => return Some(PollEnd::Stopped),
+            Err(error) => return Some(PollEnd::Failed(error)),
         }
         self.resume();
         if now >= self.next_failure_report {

@@ -46,7 +46,7 @@ pub(crate) struct Owned {
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
     pub(crate) closing: bool,
-    /// The end that the latest statistics told, when everything up to there had been taken.
+    /// The end of the partition in the latest statistics, when everything up to there had been taken.
     pub(crate) reported_end: Option<i64>,
     task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
     /// The lanes that end with its own, until it has ended.
@@ -62,7 +62,7 @@ pub(crate) enum WindowScope {
     EachPartition,
 }
 
-/// A lane ended although nobody closed it.
+/// A lane that ended without being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The pipeline has stopped.

@@ -55,7 +55,7 @@ impl Position {
         }
     }
 
-    /// The record at `offset` came, written under this epoch (-1: nobody knows).
+    /// The record at `offset` came, written under this epoch (-1: not known).
     pub(crate) fn read(&mut self, offset: i64, epoch: i32) -> Continuity {
         if offset < self.next {
             return Continuity::Broken(LogChange::Unplaced);
@@ -96,7 +96,7 @@ impl Position {
         (to > from).then_some(from)
     }
 
-    /// The latest epoch of what was read, here and by earlier owners; -1 when nobody knows.
+    /// The latest epoch of what was read, here and by earlier owners; -1 when not known.
     pub(crate) fn epoch(&self) -> i32 {
         if self.before.is_none() && self.next < self.reached { -1 } else { self.epoch }
     }
@@ -127,7 +127,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use weir_component::delivery::{LedgerSpec, Metadata, Shard};
 
-    /// A ledger that nobody writes down.
+    /// A ledger that is not written down.
     pub(crate) fn ledger(position: i64) -> Ledger {
         Ledger::new(LedgerSpec {
             source: "cluster/group/t".into(),
@@ -184,7 +184,7 @@ pub(crate) mod tests {
         assert_eq!(position.read(49, 3), Continuity::AlreadyRead);
         assert_eq!(position.read(50, 3), Continuity::Next { gap: None });
         assert_eq!(position.read(55, 4), Continuity::Broken(LogChange::TruncatedAt(55)));
-        assert_eq!(position.read(60, 4), Continuity::Next { gap: Some(51) }, "nobody had read it");
+        assert_eq!(position.read(60, 4), Continuity::Next { gap: Some(51) }, "it had not been read");
         assert_eq!(position.epoch(), 4);
     }
 

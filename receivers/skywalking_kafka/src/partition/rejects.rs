@@ -51,10 +51,10 @@ impl TopicRejects {
             ("data".to_owned(), Value::from(STANDARD.encode(record))),
         ]);
         self.context.dead_letters.write(&self.context.id, reason, fields);
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let (receiver, topic) = (&self.context.id, &self.topic);
             tracing::warn!(
-                %receiver, %topic, partition, offset, reason, more,
+                %receiver, %topic, partition, offset, reason, suppressed,
                 "a record was rejected; it is kept in the dead letters"
             );
         }
@@ -102,11 +102,11 @@ impl Rejects for PartitionRejects {
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
         let of_topic = &self.topic;
         of_topic.metrics.escaped.inc();
-        if let Some(more) = of_topic.escapes.allow(of_topic.context.clock.now_ms()) {
+        if let Some(suppressed) = of_topic.escapes.allow(of_topic.context.clock.now_ms()) {
             let (receiver, topic, partition) = (&of_topic.context.id, &of_topic.topic, self.partition);
             let offset = self.offset(encoded, index).unwrap_or(position);
             tracing::warn!(
-                %receiver, %topic, partition, offset, key, more,
+                %receiver, %topic, partition, offset, key, suppressed,
                 "a text is not UTF-8: it is stored with the bytes in question escaped (\\xHH)"
             );
         }

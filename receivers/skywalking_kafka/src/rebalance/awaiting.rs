@@ -31,7 +31,7 @@ struct Waiting {
     /// The question that is being asked.
     asked: Option<u64>,
     next_try: Instant,
-    /// To be asked without others: together nobody was answered.
+    /// To be asked without others, because a question about all of them failed.
     alone: bool,
     /// Kafka has refused to say.
     refused: bool,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_went_to_somebody_else_does_not_begin_again() {
+    fn a_partition_that_went_to_another_member_does_not_begin_again() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
         awaiting.assign(&[0, 1], now);
         awaiting.asked(&[0, 1], 1);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_question_is_nobodys() {
+    fn an_answer_to_an_earlier_question_is_ignored() {
         let (mut awaiting, now) = (Awaiting::default(), Instant::now());
         awaiting.assign(&[0], now);
         awaiting.asked(&[0], 1);

@@ -334,10 +334,10 @@ impl CommitThread {
     }
 
     fn report_too_long(&self, bytes: usize) {
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let (receiver, topic) = (&self.context.id, &self.topic);
             tracing::error!(
-                %receiver, %topic, bytes, more,
+                %receiver, %topic, bytes, suppressed,
                 "what belongs to an offset is larger than the brokers keep (offset.metadata.max.bytes), and nothing goes on \
                  without it: give the group fewer aggregates and exporters, or raise that setting"
             );
@@ -346,9 +346,9 @@ impl CommitThread {
 
     fn refused(&self, error: &KafkaError) {
         self.metrics.commit_failures.inc();
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let (receiver, topic) = (&self.context.id, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, more, "offsets were not committed: trying again");
+            tracing::warn!(%receiver, %topic, %error, suppressed, "offsets were not committed: trying again");
         }
     }
 }
@@ -366,40 +366,4 @@ fn is_too_long(error: &KafkaError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::partition::position::tests::ledger;
-
-    #[test]
-    fn a_request_for_partitions_that_have_gone_is_not_sent_and_while_one_is_sent_they_do_not_go() {
-        let shared = Arc::new(Shared::default());
-        let committer = Committer(Arc::clone(&shared), Lease::default());
-        let lanes: Vec<(i32, Ledger)> = (0..2).map(|partition| (partition, ledger(5))).collect();
-        lanes.iter().for_each(|(at, ledger)| committer.add(*at, ledger.clone(), Gauge::default()));
-        let sending = shared.begin_sending(&lanes).expect("both are owned");
-        committer.remove(1);
-        assert!(committer.is_sending(&[1]) && committer.is_sending(&[0, 7]) && !committer.is_sending(&[7]));
-        drop(sending);
-        assert!(!committer.is_sending(&[0, 1]));
-        assert!(shared.begin_sending(&lanes).is_none(), "one of them has gone");
-        committer.add(1, ledger(5), Gauge::default());
-        assert!(shared.begin_sending(&lanes).is_none(), "it has come back under another ownership");
-        assert!(shared.begin_sending(&lanes[..1]).is_some());
-        committer.0.lock().ended = true;
-        assert!(shared.begin_sending(&lanes[..1]).is_none());
-    }
-
-    #[test]
-    fn what_a_length_is_tried_on_with_is_read_as_what_was_there() {
-        let (shared, short, long) = (Shared::default(), ledger(5), ledger(7));
-        let mut written = long.resumed().unwrap();
-        written.metadata.windows.insert("main/aggregate".to_owned(), 99);
-        let entry = CommittedLane { ledger: long.clone(), gauge: Gauge::default(), written: Some(written) };
-        shared.lock().lanes.insert(1, entry);
-        let lanes = BTreeMap::from([(0, short), (1, long)]);
-        let (partition, offset, text) = shared.shortest(&lanes).unwrap();
-        assert_eq!((partition, offset), (0, 5), "what was there when the ownership began");
-        let metadata = weir_component::delivery::Metadata::decode(&format!("{text:300}")).unwrap().unwrap();
-        assert_eq!(metadata.encode(), text);
-    }
-}
+mod tests;

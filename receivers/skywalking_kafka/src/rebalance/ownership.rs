@@ -50,7 +50,7 @@ pub(crate) struct Ownership<'a> {
     asking: Asking,
     /// Partitions that are ours, and of which Kafka has not said yet where they begin.
     awaiting: Awaiting,
-    /// What librdkafka was told to read.
+    /// The partitions that librdkafka reads.
     client: ClientAssignment<'a>,
     reports: Reports<'a>,
     known: KnownTopic,
@@ -64,7 +64,7 @@ pub(crate) struct Ownership<'a> {
     owed: Option<Rebalance>,
     /// Partitions whose lanes have to begin again.
     restarting: BTreeSet<i32>,
-    /// What was seen of partitions that begin again.
+    /// What has happened to the logs of partitions that begin again.
     log_changes: BTreeMap<i32, LogChange>,
     step: Step,
 }
@@ -123,7 +123,7 @@ impl<'a> Ownership<'a> {
         }
     }
 
-    /// Something happened.
+    /// Takes an event of the client.
     pub(crate) fn handle_event(&mut self, event: Event) {
         match event {
             Event::Assign(partitions) => self.rebalances.push_back(Rebalance::Assign(partitions)),
@@ -140,7 +140,7 @@ impl<'a> Ownership<'a> {
         self.log_changes.insert(partition, seen);
     }
 
-    /// Nobody has created the topic, or somebody has deleted it.
+    /// The topic does not exist.
     pub(crate) fn topic_missing(&mut self) {
         self.known.missing();
     }
@@ -155,10 +155,10 @@ impl<'a> Ownership<'a> {
         !matches!(self.step, Step::Reading) || !self.restarting.is_empty()
     }
 
-    /// Does what can be done now. Returns whether everything has stopped.
+    /// Goes on as far as possible now. Returns whether everything has stopped.
     ///
     /// # Errors
-    /// What no retry can cure.
+    /// A fault that no retry can cure.
     pub(crate) fn advance(&mut self, now: Instant, stopping: bool) -> Result<bool, ReceiverError> {
         self.take_answers(now);
         if !stopping {
@@ -213,7 +213,7 @@ impl<'a> Ownership<'a> {
         self.consumer.context().close();
     }
 
-    /// Takes what Kafka has said.
+    /// Takes the answers of Kafka.
     fn take_answers(&mut self, now: Instant) {
         for answer in self.asking.answers() {
             if answer.partition == TOPIC {
@@ -231,7 +231,7 @@ impl<'a> Ownership<'a> {
         }
     }
 
-    /// Asks Kafka what is to be asked now.
+    /// Asks Kafka the questions that are due.
     fn ask_questions(&mut self, now: Instant) {
         for partitions in self.awaiting.due(now) {
             let number = self.asking.ask(&partitions);
@@ -245,7 +245,7 @@ impl<'a> Ownership<'a> {
         }
     }
 
-    /// Begins what is next, when something is.
+    /// Begins the next thing to do, if there is one.
     fn next_step(&mut self, now: Instant, stopping: bool) -> Result<(), ReceiverError> {
         if stopping {
             self.end_lanes(self.assignment.partitions(), None, now);
@@ -257,7 +257,7 @@ impl<'a> Ownership<'a> {
             self.end_lanes(closing.clone(), Some(closing), now);
             return Ok(());
         }
-        // Before anything begins: what is to begin may have gone to somebody else meanwhile.
+        // Rebalances come first: a partition that could begin may have gone to another member.
         let Some(rebalance) = self.rebalances.pop_front() else {
             let ready = self.awaiting.ready(now);
             return if ready.is_empty() { Ok(()) } else { self.open_lanes(&ready, now) };
@@ -278,7 +278,7 @@ impl<'a> Ownership<'a> {
                     closing.iter().filter(|partition| !partitions.contains(partition)).copied().collect();
                 self.owed = Some(rebalance);
                 if lost {
-                    // Nothing is drained or committed: somebody else may have begun.
+                    // Nothing is drained or committed: another member may have begun.
                     self.give_up(&closing, true);
                     let closing = Closing { partitions: closing, deadline: now, then: Some(stay) };
                     self.step = Step::Committing(closing);

@@ -123,7 +123,7 @@ impl Asking {
         self.answers.try_iter()
     }
 
-    /// Asks nothing more, and waits for what is being asked: the consumer can only close when nobody uses it.
+    /// Asks nothing more, and waits for what is being asked: the consumer can only close when it has no other user.
     pub(crate) fn end(&mut self) {
         self.ended.store(true, Ordering::Release);
         for thread in self.threads.drain(..) {
@@ -150,7 +150,7 @@ struct Question {
 
 /// The partitions of a question by the broker that leads them.
 type Leaders = BTreeMap<i32, Vec<i32>>;
-/// Those that nobody leads, and why.
+/// Those without a leader, and why.
 type Leaderless = Vec<(i32, RDKafkaErrorCode)>;
 
 impl Question {
@@ -310,7 +310,7 @@ impl Question {
     }
 
     fn answer(&self, partition: i32, facts: Result<Facts, Refused>) {
-        // When the receiver has ended nobody listens.
+        // The receiver may have ended.
         let _ = self.sender.send(Answer { number: self.number, partition, facts });
         self.wakeup.wake();
     }

@@ -53,10 +53,10 @@ impl<'a> Reports<'a> {
 
     /// Kafka does not say where to begin in a partition.
     pub(crate) fn no_answer(&self, partition: i32, error: &KafkaError) {
-        if let Some(more) = self.log.allow(self.host.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.host.context.clock.now_ms()) {
             let (receiver, topic) = (&self.host.context.id, &self.topic);
             tracing::warn!(
-                %receiver, %topic, partition, %error, more,
+                %receiver, %topic, partition, %error, suppressed,
                 "Kafka does not say where to begin: retrying; windows wait for this partition"
             );
         }

@@ -8,9 +8,9 @@
 //!
 //! * Records were deleted before they were read: its first offset is above the committed one.
 //! * The topic was created again: its id is another one. (Brokers without topic ids: its end is below the committed offset.)
-//!   Positions count anew, so everything has new identities.
+//!   Offsets begin at 0 again, so everything has new identities.
 //! * The log was truncated: a replica that lacked its last records became the leader. The topic is the same, but offsets from
-//!   some place on were written anew. Every leadership has a higher epoch than the one before, and Kafka keeps with each record
+//!   some place on were written again. Every leadership has a higher epoch than the one before, and Kafka keeps with each record
 //!   under which it was written. So records that an earlier owner has read are not above the epoch that it wrote down, and
 //!   the first one that is above tells the place.
 
@@ -53,7 +53,7 @@ pub(crate) enum StartTrouble {
     CreatedAgain,
     /// The log was truncated somewhere below the committed offset.
     Truncated,
-    /// The log was truncated here, and written anew from here on.
+    /// The log was truncated here, and written again from here on.
     TruncatedAt(i64),
     /// The text beside the offset is another program's.
     Foreign(String),
@@ -125,7 +125,7 @@ fn from_committed(
         Some(LogChange::Unplaced) | None => {}
     }
     if offset > end || seen.is_some() {
-        // Without an epoch nobody knows from where on the log is another one: what it has is what was read before.
+        // Without an epoch it is not known where the log differs: its records count as read before.
         if metadata.epoch.is_none() {
             return truncated(offset, metadata, end, first);
         }
@@ -143,7 +143,7 @@ fn incarnation(id: &str) -> u32 {
     id.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
-/// The log was written anew from `place` on. What was exported before that place stays exported; what comes after it is new.
+/// The log was written again from `place` on. Exports before that place stand; records after it are new.
 fn truncated(offset: i64, mut metadata: Metadata, place: i64, first: i64) -> Start {
     let reached = metadata.exported.values().chain(metadata.pending.values()).copied().max();
     if reached.is_some_and(|reached| reached > place) {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_appeared_while_nobody_read_begins_at_its_beginning() {
+    fn a_partition_that_appeared_while_no_gateway_read_begins_at_its_beginning() {
         let start = |partition, first_count| {
             let facts = Facts { first_count, ..facts(Some("T"), 10, 90, None) };
             let start =
@@ -213,7 +213,7 @@ mod tests {
             (start.offset, start.metadata.lanes)
         };
         assert_eq!(start(3, None), (90, Some(4)), "the first start of the group");
-        assert_eq!(start(3, Some(4)), (90, Some(4)), "it was there, though nobody could read it then");
+        assert_eq!(start(3, Some(4)), (90, Some(4)), "it was there, though it had no leader then");
         assert_eq!(start(3, Some(3)), (10, Some(3)));
     }
 
