@@ -149,6 +149,22 @@ const MAX_BATCH: ByteSize = ByteSize::mib(512);
 /// Kafka's longest topic name.
 const MAX_TOPIC_NAME: usize = 249;
 
+/// librdkafka's properties that the receiver sets, and what to do instead.
+pub(crate) const OWNED: &[(&str, &str)] = &[
+    ("group.id", "use `group_id`"),
+    ("client.id", "use `client_id`"),
+    ("auto.offset.reset", "use `initial_offset`"),
+    ("topic.metadata.refresh.interval.ms", "use `metadata_refresh`"),
+    ("enable.auto.commit", "Weir commits an offset when its records are safe"),
+    ("auto.commit.enable", "Weir commits an offset when its records are safe"),
+    ("auto.commit.interval.ms", "use `commit_interval`"),
+    ("enable.auto.offset.store", "Weir commits an offset when its records are safe"),
+    ("enable.partition.eof", "Weir needs it to know when a partition is idle"),
+    ("partition.assignment.strategy", "Weir needs `cooperative-sticky`"),
+    ("group.protocol", "Weir needs the `classic` protocol"),
+    ("statistics.interval.ms", "Weir reads the statistics for lag and idle partitions"),
+];
+
 impl Config {
     /// The name of the topic with segments.
     pub(crate) fn segments_topic(&self) -> String {
@@ -200,7 +216,7 @@ impl Config {
             }
         }
         problems.extend(self.security().problems());
-        problems.extend(self.properties.problems(crate::consumer::client::OWNED));
+        problems.extend(self.properties.problems(OWNED));
         problems
     }
 }

@@ -2,37 +2,7 @@
 //!
 //! It cannot read without a broker, without the topic, outside its group, and what it has cannot be read while no broker leads it.
 
-use rdkafka::Statistics;
-
-use crate::consumer::context::PartitionState;
-
-/// What the statistics say about brokers and group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClusterState {
-    /// Some broker answers.
-    pub(crate) is_connected: bool,
-    /// The client's states of the group and of joining it, while it is not a member.
-    pub(crate) joining: Option<String>,
-    /// The last error of the client, if there was one.
-    pub(crate) last_error: Option<String>,
-}
-
-impl ClusterState {
-    /// From the statistics, and the last error of the client.
-    pub(crate) fn of(statistics: &Statistics, last_error: Option<String>) -> ClusterState {
-        let is_up = |state: &str| matches!(state, "UP" | "UPDATE");
-        let joining = match &statistics.cgrp {
-            Some(group) if group.state == "up" && group.join_state == "steady" => None,
-            Some(group) => Some(format!("{}, {}", group.state, group.join_state)),
-            None => Some("not begun".to_owned()),
-        };
-        ClusterState {
-            is_connected: statistics.brokers.values().any(|broker| is_up(&broker.state)),
-            joining,
-            last_error,
-        }
-    }
-}
+use crate::consumer::statistics::{ClusterState, PartitionState};
 
 /// Whose reading it is.
 pub(crate) struct Names<'a> {

@@ -20,22 +20,6 @@ const FETCH_MAX_BYTES: u64 = 8 << 20;
 /// About what librdkafka holds: for each of eight partitions its queue and what was fetched for it, and a response that is read.
 pub(crate) const LIBRDKAFKA_BYTES: u64 = (8 << 20) + FETCH_MAX_BYTES;
 
-/// Properties that the receiver sets, and what to do instead.
-pub(crate) const OWNED: &[(&str, &str)] = &[
-    ("group.id", "use `group_id`"),
-    ("client.id", "use `client_id`"),
-    ("auto.offset.reset", "use `initial_offset`"),
-    ("topic.metadata.refresh.interval.ms", "use `metadata_refresh`"),
-    ("enable.auto.commit", "Weir commits an offset when its records are safe"),
-    ("auto.commit.enable", "Weir commits an offset when its records are safe"),
-    ("auto.commit.interval.ms", "use `commit_interval`"),
-    ("enable.auto.offset.store", "Weir commits an offset when its records are safe"),
-    ("enable.partition.eof", "Weir needs it to know when a partition is idle"),
-    ("partition.assignment.strategy", "Weir needs `cooperative-sticky`"),
-    ("group.protocol", "Weir needs the `classic` protocol"),
-    ("statistics.interval.ms", "Weir reads the statistics for lag and idle partitions"),
-];
-
 /// The consumer's properties.
 pub(crate) fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -154,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_owned_property_exists() {
-        for (name, _) in OWNED {
+        for (name, _) in crate::config::OWNED {
             let why = weir_kafka::problem(ClientConfig::new().set(*name, "x")).unwrap_or_default();
             assert!(!why.contains("No such configuration property"), "{name}: {why}");
         }

@@ -6,4 +6,5 @@ pub(crate) mod lost_records;
 pub(crate) mod native;
 pub(crate) mod partition_queue;
 pub(crate) mod poll_loop;
+pub(crate) mod statistics;
 pub(crate) mod wakeup;

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use weir_component::{ReceiverError, ReceiverHost, Status};
 
 use crate::config::Config;
-use crate::consumer::context::{Event, KafkaContext, PartitionState};
+use crate::consumer::context::{Event, KafkaContext};
 use crate::consumer::lost_records::LostRecords;
 use crate::consumer::partition_queue::{Entry, Record};
-use crate::health::{self, ClusterState, Names};
+use crate::consumer::statistics::{ClusterState, PartitionState};
+use crate::health::{self, Names};
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, Ended, Owned};
 use crate::partition::position::Continuity;
