@@ -1,6 +1,7 @@
 //! Whether the receiver can read, from the statistics of librdkafka. Sans-IO.
 //!
-//! It cannot read without a broker, without the topic, outside its group, and what it has cannot be read while no broker leads it.
+//! It cannot read without a broker, without the topic, outside its group, and what it has cannot be read
+//! while no broker leads it.
 
 use crate::consumer::statistics::{ClusterState, PartitionState};
 
@@ -11,8 +12,8 @@ pub(crate) struct Names<'a> {
     pub(crate) group: &'a str,
 }
 
-/// Why nothing, or not everything, can be read. `owned`: the partitions of this gateway; `unplaced`: those of which Kafka does
-/// not say where to begin.
+/// Why nothing, or not everything, can be read. `owned`: the partitions of this gateway; `unplaced`: those of
+/// which Kafka does not say where to begin.
 pub(crate) fn trouble(
     cluster: &ClusterState,
     partitions: &[PartitionState],

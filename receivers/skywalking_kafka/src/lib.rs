@@ -1,14 +1,17 @@
 //! The `skywalking_kafka` receiver: SkyWalking segments from a Kafka topic, one `SegmentObject` a record.
 //!
 //! * Each assigned partition is one lane, opened before anything is read from it.
-//! * An offset is committed only when everything before it is acknowledged; nothing is committed past a failure.
+//! * An offset is committed when everything before it is acknowledged. Nothing is committed past a failure.
 //! * A slow pipeline pauses its partitions. The thread that polls Kafka never waits for a pipeline, so the
 //!   group membership stays alive.
-//! * Kafka that cannot be reached, and a topic that does not exist, are waited for.
+//! * A Kafka that cannot be reached is waited for, and so is a topic that does not exist.
 //! * Records that cannot be decoded or are too large are counted and dead-lettered, never fatal.
 //!
-//! After a restart everything past the committed offset is read again. With an exporter that knows what it has, nothing is
-//! stored twice: `docs/delivery.md`.
+//! After a restart everything past the committed offset is read again. With an exporter that knows what it
+//! has, nothing is stored twice: `docs/delivery.md`.
+//!
+//! The way of a record: [`consumer`] polls Kafka, [`partition`] makes batches and sends them down a lane, and
+//! [`rebalance`] begins and ends lanes and commits their offsets.
 
 mod config;
 mod consumer;

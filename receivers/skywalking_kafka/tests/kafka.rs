@@ -297,8 +297,8 @@ async fn a_second_gateway_takes_over_partitions_without_loss() {
     let first = RunningReceiver::start(&cluster, yaml, one.clone());
     one.wait_until(PATIENCE, |lanes| count(lanes) == 40).await;
     drop(one.take_batches());
-    // A commit that meets the new generation of the group halfway loses every partition: nothing is lost by it, but this
-    // test is about partitions that move.
+    // A commit that meets the new generation of the group halfway loses every partition: nothing is lost by
+    // it, but this test is about partitions that move.
     cluster.until(|| (cluster.committed(0), cluster.committed(1)) == (Some(20), Some(20))).await;
     let second = RunningReceiver::start(&cluster, yaml, two.clone());
     two.wait_until(PATIENCE, |lanes| !lanes.is_empty()).await;

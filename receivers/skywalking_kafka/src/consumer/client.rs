@@ -1,6 +1,6 @@
 //! From the receiver's settings to librdkafka's properties.
 //!
-//! Properties that the user gives come last and win, except for those that Weir must set: these are refused.
+//! The user's properties come last and win. Properties that Weir must set are refused.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bytes of one fetch response, unless a single record is larger.
 const FETCH_MAX_BYTES: u64 = 8 << 20;
 
-/// About what librdkafka holds: for each of eight partitions its queue and what was fetched for it, and a response that is read.
+/// About what librdkafka holds: for each of eight partitions its queue and what was fetched for it, and a
+/// response that is read.
 pub(crate) const LIBRDKAFKA_BYTES: u64 = (8 << 20) + FETCH_MAX_BYTES;
 
 /// The consumer's properties.
@@ -32,20 +33,20 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("enable.partition.eof", "true")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
-        // Start positions are always given (see `start`). This is for offsets that Kafka no longer has: go on at the
-        // oldest record that it does have, so that no more is lost than must be.
+        // Start positions are always given (see `start_offsets`). This is for offsets that Kafka no longer has: go on
+        // at the oldest record that it does have, so that no more is lost than must be.
         .set("auto.offset.reset", "earliest")
         .set("topic.metadata.refresh.interval.ms", config.metadata_refresh.as_millis().to_string())
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false")
-        // For each partition. The receiver has its own bounded queues: what librdkafka holds beside them is small, a queue and
-        // a fetch of half a MiB.
+        // For each partition. The receiver has its own bounded queues: what librdkafka holds beside them is
+        // small, a queue and a fetch of half a MiB.
         .set("queued.max.messages.kbytes", "512")
         .set("max.partition.fetch.bytes", "524288")
         .set("queued.min.messages", "4096")
         .set("fetch.queue.backoff.ms", "10")
-        // A fetch asks for the partitions whose queues have room just then. While it waits at the broker for some that have nothing new,
-        // nothing is fetched for the others.
+        // A fetch asks for the partitions whose queues have room just then. While it waits at the broker for
+        // some that have nothing new, nothing is fetched for the others.
         .set("fetch.wait.max.ms", "20")
         .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string());
     config.security().apply(&mut client);
@@ -63,8 +64,8 @@ pub(crate) fn session_timeout(client: &ClientConfig) -> Duration {
     set.map_or(SESSION_TIMEOUT, Duration::from_millis)
 }
 
-/// The largest response that is taken from a broker, in bytes. A record above `max_record_bytes` must still come in, or
-/// it could not be set aside and its partition would stand still.
+/// The largest response that is taken from a broker, in bytes. A record above `max_record_bytes` must still
+/// come in, or it could not be set aside and its partition would stand still.
 fn response_limit(config: &Config, client: &ClientConfig) -> u64 {
     let fetch =
         client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(FETCH_MAX_BYTES);

@@ -1,8 +1,8 @@
 //! Callbacks of librdkafka: rebalances, statistics, errors, its log.
 //!
-//! librdkafka calls back while it is polled. Nothing is decided there: what happened is kept as an [`Event`] for the
-//! polling thread, which may take its time to answer a rebalance. Only while the consumer closes is a rebalance
-//! answered at once.
+//! librdkafka calls back while it is polled. The callbacks decide nothing: they keep an [`Event`] for the
+//! polling thread, which may take its time to answer a rebalance. A rebalance is answered at once only while
+//! the consumer closes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -14,8 +14,8 @@ impl<'a> LostRecords<'a> {
         LostRecords { queue, first_kept: None, records: 0 }
     }
 
-    /// No record came of the offsets from `from` up to before `to`: they were deleted, or there is no record to be read (control
-    /// records, aborted transactions, compaction).
+    /// No record came of the offsets from `from` up to before `to`: they were deleted, or there is no record
+    /// to be read (control records, aborted transactions, compaction).
     pub(crate) fn skip(&mut self, from: i64, to: i64) {
         if self.first_kept.is_none() {
             self.first_kept = self.queue.and_then(Queue::first_kept);

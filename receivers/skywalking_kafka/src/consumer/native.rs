@@ -1,7 +1,7 @@
-//! What librdkafka gives and rdkafka's safe interface does not: a topic's id, and the texts beside offsets as they are.
+//! Calls of librdkafka that rdkafka's safe interface lacks: a topic's id, and the metadata texts as they are.
 //!
-//! The invariants: everything that librdkafka hands out is copied before it is given back, each is given back once, and the
-//! consumer lives as long as the call.
+//! The invariants: everything that librdkafka hands out is copied before it is given back, each is given back
+//! once, and the consumer lives as long as the call.
 #![allow(unsafe_code, reason = "the calls are in no safe interface; the invariants are above")]
 
 use std::ffi::{CString, c_char, c_int};
@@ -15,8 +15,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaAdminOp, RDKafkaRespErr};
 
-/// The id of a topic, as Kafka's own tools write it, asked of this broker: another one whenever a topic of this name is created.
-/// `None`: the broker is older than topic ids (2.8), or does not tell.
+/// The id of a topic, as Kafka's own tools write it, asked of this broker: another one whenever a topic of
+/// this name is created. `None`: the broker is older than topic ids (2.8), or does not tell.
 ///
 /// # Errors
 /// Kafka did not answer.

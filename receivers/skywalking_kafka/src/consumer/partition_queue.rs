@@ -1,10 +1,12 @@
-//! Taking what librdkafka has fetched for a partition, all of it with one call.
+//! All records that librdkafka has fetched for a partition, taken with one call.
 //!
-//! rdkafka's safe interface gives one record a call, each as an event with an allocation. (librdkafka's other call for many records,
-//! `rd_kafka_consume_batch_queue`, takes the end of a partition for a record: after a pause it goes on behind the next one.)
+//! rdkafka's safe interface gives one record a call, each as an event with an allocation. (librdkafka has
+//! another call for many records, `rd_kafka_consume_batch_queue`. It counts the end of a partition as a
+//! record, so after a pause it goes on one offset too late.)
 //!
-//! The invariants: librdkafka calls [`called`] only within [`Queue::take`], on its thread, with a message that lives as long as the call;
-//! no panic crosses librdkafka; and [`PartitionQueue`] keeps the consumer, whose queue this is.
+//! The invariants: librdkafka calls [`called`] only within [`Queue::take`], on its thread, with a message
+//! that lives as long as the call; no panic crosses librdkafka; and [`PartitionQueue`] keeps the consumer,
+//! which has this queue.
 #![allow(unsafe_code, reason = "the call is in no safe interface; the invariants are above")]
 
 use std::any::Any;
@@ -42,8 +44,8 @@ unsafe impl Send for Queue {}
 pub(crate) enum Entry<'a> {
     /// A record.
     Record(Record<'a>),
-    /// The partition is read to its end: up to before this offset, where it is known. What came before it and was no record
-    /// (control records, aborted transactions) is passed.
+    /// The partition is read to its end: up to before this offset, where it is known. What came before it and
+    /// was no record (control records, aborted transactions) is passed.
     End(Option<i64>),
     /// An error, which the context has from librdkafka.
     Error,
@@ -55,14 +57,15 @@ pub(crate) struct Record<'a> {
     pub(crate) offset: i64,
     /// The epoch of the leader under which it was written; -1: unknown.
     pub(crate) epoch: i32,
-    /// When the broker appended it, in milliseconds since 1970, where the topic keeps that time instead of the producer's.
+    /// When the broker appended it, in milliseconds since 1970, where the topic keeps that time instead of
+    /// the producer's.
     pub(crate) arrival: Option<i64>,
     pub(crate) value: Option<&'a [u8]>,
 }
 
 impl Queue {
-    /// The queue of a partition; `nonempty` is called whenever something comes after nothing. `None` when librdkafka cannot set the
-    /// partition apart.
+    /// The queue of a partition; `nonempty` is called whenever something comes after nothing. `None` when
+    /// librdkafka cannot set the partition apart.
     pub(crate) fn new(
         consumer: &Arc<BaseConsumer<KafkaContext>>,
         topic: &str,
@@ -73,15 +76,18 @@ impl Queue {
         apart.set_nonempty_callback(nonempty);
         let topic = CString::new(topic).ok()?;
         let client = consumer.client().native_ptr();
-        // SAFETY: the client lives as long as `consumer`, and the topic is a C string. The reference is given back in `drop`.
+        // SAFETY: the client lives as long as `consumer`, and the topic is a C string. The reference is given
+        // back in `drop`.
         let native = unsafe { rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
         Some(Queue { native: NonNull::new(native)?, client, topic, partition, _apart: apart })
     }
 
-    /// The first offset that the partition still has, as the broker said with its latest answer. `None`: it has not said yet.
+    /// The first offset that the partition still has, as the broker said with its latest answer. `None`: it
+    /// has not said yet.
     pub(crate) fn first_kept(&self) -> Option<i64> {
         let (mut first, mut end) = (-1, -1);
-        // SAFETY: the client lives as long as the consumer, and the topic is a C string. Nothing is asked for: it is in memory.
+        // SAFETY: the client lives as long as the consumer, and the topic is a C string. Nothing is asked
+        // for: it is in memory.
         let code = unsafe {
             let topic = self.topic.as_ptr();
             rd_kafka_get_watermark_offsets(self.client, topic, self.partition, &raw mut first, &raw mut end)
@@ -89,7 +95,8 @@ impl Queue {
         (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && first >= 0).then_some(first)
     }
 
-    /// Takes what is there, in order, as long as `each` answers that it wants more. Does not wait. Returns whether something was there.
+    /// Takes what is there, in order, as long as `each` answers that it wants more. Does not wait. Returns
+    /// whether something was there.
     pub(crate) fn take<F: FnMut(Entry<'_>) -> bool>(&self, each: F) -> bool {
         let mut taking = Taking { each, client: self.client, panic: None };
         let opaque = ptr::from_mut(&mut taking).cast::<c_void>();

@@ -1,11 +1,12 @@
 //! The thread that polls Kafka.
 //!
-//! It hands records to the tasks of their partitions, and [`Ownership`] answers rebalances. It never waits for a pipeline:
-//! it goes on polling while lanes drain.
+//! It hands records to the tasks of their partitions, and [`Ownership`] answers rebalances. It never waits
+//! for a pipeline: it goes on polling while lanes drain.
 //!
-//! Each partition has a queue of its own in librdkafka. No records are taken from the queue of a partition whose pipeline
-//! is behind, so it fills up and librdkafka fetches no more. (A pause would throw away the fetched records. And when all
-//! partitions of a broker are paused, librdkafka checks only once a second whether to go on.)
+//! Each partition has a queue of its own in librdkafka. No records are taken from the queue of a partition
+//! whose pipeline is behind, so it fills up and librdkafka fetches no more. (A pause would throw away the
+//! fetched records. And when all partitions of a broker are paused, librdkafka checks only once a second
+//! whether to go on.)
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +83,8 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    /// Reads until `stop`. At the end every lane has ended and what was acknowledged is committed, as far as possible.
+    /// Reads until `stop`. At the end every lane has ended and what was acknowledged is committed, as far as
+    /// possible.
     pub(crate) fn run(mut self, stop: &CancellationToken) -> PollEnd {
         let end = self.read(stop);
         self.ownership.close();
@@ -143,7 +145,8 @@ impl<'a> PollLoop<'a> {
         if busy { BUSY_WAIT } else { IDLE_WAIT }
     }
 
-    /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether anything was there.
+    /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether
+    /// anything was there.
     fn take(&mut self, partition: i32, entry: Option<Entry<'_>>) -> bool {
         let (high, _) = self.ownership.assignment.queue_limits();
         let owned = self.ownership.assignment.get_mut(partition);
@@ -325,8 +328,8 @@ impl<'a> PollLoop<'a> {
             if at_end.is_some() {
                 owned.inbox.end();
             }
-            // Statistics may be of a moment when records were between librdkafka's queue and the lane's. Not of two such moments
-            // that long apart.
+            // Statistics may be of a moment when records were between librdkafka's queue and the lane's. Not
+            // of two such moments that long apart.
             let lasts = at_end.is_some() && at_end == owned.reported_end;
             owned.reported_end = at_end;
             if lasts && state.at_end.is_some_and(|end| owned.position.lag(end) > 0) {

@@ -1,7 +1,7 @@
 //! The partitions that this receiver owns, each with its lane.
 //!
-//! An ownership lasts from assignment to revocation. Its offset tracker goes with it, so that what is acknowledged
-//! later is never committed by the next one.
+//! An ownership lasts from assignment to revocation. Its offset tracker ends with it, so an acknowledgement
+//! that comes later is never committed by the next ownership.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub(crate) struct Owned {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) rejects: Arc<PartitionRejects>,
     pub(crate) metrics: PartitionMetrics,
-    /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no more is fetched.
+    /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no
+    /// more is fetched.
     pub(crate) queue: Option<Queue>,
     /// Waits for its pipeline: nothing is taken from the queue.
     pub(crate) paused: bool,
@@ -163,7 +164,8 @@ impl Assignment {
             lane,
             inbox: inbox.clone(),
             ledger: ledger.clone(),
-            // Before anything is made of the records: else the next owner would not know that there has been this one.
+            // Before anything is made of the records: else the next owner would not know that there has been
+            // this one.
             begun: Some(ledger.request_write()),
             rejects: rejects.clone(),
             name: Arc::from(format!("{receiver}/{name}")),
@@ -202,8 +204,8 @@ impl Assignment {
         self.owned_of(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
-    /// Closes these lanes. What is not finished is cancelled; the next owner reads it again. The pipelines let all of them go at one
-    /// moment, when the last one has ended.
+    /// Closes these lanes. What is not finished is cancelled; the next owner reads it again. The pipelines
+    /// let all of them go at one moment, when the last one has ended.
     pub(crate) fn release(&mut self, partitions: &[i32]) {
         let runtime = self.runtime.clone();
         let tasks: Vec<_> = self.owned_of(partitions).filter_map(|owned| owned.task.take()).collect();
@@ -270,7 +272,8 @@ impl Assignment {
         })
     }
 
-    /// Bytes of one partition that may wait: nothing more is taken at the first number, until it is at the second.
+    /// Bytes of one partition that may wait: nothing more is taken at the first number, until it is at the
+    /// second.
     pub(crate) fn queue_limits(&self) -> (usize, usize) {
         let share = self.queue_bytes / self.owned.len().max(1);
         let high = share.max(self.limits.max_bytes);

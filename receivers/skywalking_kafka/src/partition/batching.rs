@@ -1,7 +1,8 @@
-//! Which records of a partition go down its lane together. Sans-IO: time is an argument.
+//! Which records of a partition go down its lane in one batch. Sans-IO: time is an argument.
 //!
-//! A record is copied once, into the arena of its batch. A batch is complete with `max_records` records, when the next
-//! record would take it past `max_bytes`, or when its first record has waited for `timeout`.
+//! A record is copied once, into the arena of its batch. A batch is complete in three cases: it has
+//! `max_records` records, the next record would make it larger than `max_bytes`, or its first record has
+//! waited for `timeout`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -70,7 +71,8 @@ impl Batching {
         }
     }
 
-    /// Takes the next record. Returns whether the reader has to wake: something came after nothing, or a batch is complete.
+    /// Takes the next record. Returns whether the reader has to be woken: the first record came, or a
+    /// batch is complete.
     pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8], now: Instant) -> bool {
         let mut wake = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {

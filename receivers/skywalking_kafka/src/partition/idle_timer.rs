@@ -1,7 +1,8 @@
 //! How long a partition has been idle. Sans-IO: time is an argument.
 //!
-//! A partition is idle when it is read to its end, its lane has taken everything, and its broker answers. Time in which
-//! the pipeline holds the lane up does not count, nor time without the broker: records may be waiting then.
+//! A partition is idle when it is read to its end, its lane has taken everything, and its broker answers.
+//! Time in which the pipeline holds the lane up does not count, nor time without the broker: records may be
+//! waiting then.
 
 use std::time::{Duration, Instant};
 

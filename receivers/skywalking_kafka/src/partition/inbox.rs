@@ -1,6 +1,7 @@
-//! Between the thread that polls Kafka and the task of one partition.
+//! The queue between the thread that polls Kafka and the task of one partition.
 //!
-//! The thread never waits here. It watches [`Inbox::weight`] and takes nothing more of the partition instead.
+//! The thread never waits here. When [`Inbox::weight`] is too high, it takes no more records of the
+//! partition.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! One partition that this gateway owns: from the records that were fetched down its lane.
+//! One partition that this gateway owns: the way of its records from librdkafka's queue to its lane.
 
 pub(crate) mod assignment;
 pub(crate) mod batching;

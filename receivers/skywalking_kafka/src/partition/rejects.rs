@@ -25,7 +25,8 @@ pub(crate) struct PartitionRejects {
     partition: i32,
     /// Records before this offset have been rejected by an earlier owner.
     read: i64,
-    /// The batch that went down the lane last. Offsets may have holes, so that they cannot be counted from the first.
+    /// The batch that went down the lane last. Offsets may have holes, so that they cannot be counted from
+    /// the first.
     last: Mutex<Last>,
 }
 

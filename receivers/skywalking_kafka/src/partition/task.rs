@@ -26,8 +26,8 @@ pub(crate) struct LaneTask {
 }
 
 impl LaneTask {
-    /// Sends until the inbox is closed, then gives the lane back. It is open until it is dropped, so that lanes that end
-    /// together end at one moment.
+    /// Sends until the inbox is closed, then gives the lane back. It is open until it is dropped, so that
+    /// lanes that end together end at one moment.
     ///
     /// # Errors
     /// The pipeline has stopped.
@@ -71,8 +71,9 @@ impl LaneTask {
         written
     }
 
-    /// The batch of a chunk. A chunk of skipped records has none and is done at once, but where an earlier owner had
-    /// begun a range: that is repeated when everything up to its end has come, and this may be the last of it.
+    /// The batch of a chunk. A chunk of skipped records has none and is done at once, but where an earlier
+    /// owner had begun a range: that is repeated when everything up to its end has come, and this may be the
+    /// last of it.
     fn batch(&self, chunk: Chunk) -> Option<EventBatch> {
         let ack = self.ledger.tracker().track(chunk.end);
         if chunk.records.is_empty() && chunk.end > self.unfinished {

@@ -1,7 +1,7 @@
 //! Partitions that wait until Kafka has said where they begin. Sans-IO: time is an argument.
 //!
-//! Those that are known begin together, as soon as each has been answered once, or a little later without those that take
-//! longer: these are asked again and again, and begin by themselves.
+//! Partitions begin together, as soon as each has an answer, or one second after the first answer without the
+//! others. Those are asked for again and again, and begin by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The partitions that librdkafka was told to read, and the answers to its rebalances.
+//! The partitions that librdkafka reads, and the answers to its rebalances.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,13 +1,16 @@
-//! The thread that commits: offsets, and what is known beside them, all partitions in one request.
+//! The thread that commits offsets with their metadata, all partitions in one request.
 //!
-//! rdkafka 0.39 never calls back for an asynchronous commit, so that a refused one would go unnoticed. A synchronous one
-//! waits for Kafka, up to the session timeout when the coordinator is away: therefore here, and not where Kafka is polled.
-//! It commits at once when a ledger has something to write down before it can go on, else every `commit_interval`.
+//! rdkafka 0.39 never calls back for an asynchronous commit, so a refused one would go unnoticed. A
+//! synchronous commit waits for Kafka, up to the session timeout when the coordinator is away. So it has a
+//! thread of its own. It commits at once when a ledger needs a write before it can go on, else every
+//! `commit_interval`.
 //!
-//! * A request is not sent for partitions that have gone, and while one is on its way its partitions do not go: librdkafka
-//!   would send it under the new generation of the group, and it would overwrite what their next owner has committed.
-//! * A request is written for all of its partitions or for none, so that they agree on the windows they share. Kafka checks the
-//!   length of the text beside each offset by itself. So a length that is new is tried on before, with what is there already.
+//! * No request is sent for partitions that have gone. While a request is on its way, its partitions do not
+//!   go: librdkafka would send it under the new generation of the group, and it would overwrite the commit of
+//!   their next owner.
+//! * A request is accepted for all of its partitions or for none, so that they agree on the windows they
+//!   share. Kafka checks the length of each metadata text on its own. So a new length is first tried on one
+//!   partition, with the metadata that Kafka already has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -139,8 +142,8 @@ impl Committer {
         self.0.lock().lanes.remove(&partition);
     }
 
-    /// Whether a request is on its way that commits one of these partitions. They must not go to another owner before it
-    /// is answered.
+    /// Whether a request is on its way that commits one of these partitions. They must not go to another
+    /// owner before it is answered.
     pub(crate) fn is_sending(&self, partitions: &[i32]) -> bool {
         let state = self.0.lock();
         partitions.iter().any(|partition| state.sending.contains(partition))
@@ -186,7 +189,8 @@ impl Shared {
         Some(Sending(self))
     }
 
-    /// A position that Kafka has, or that it can have without anything being lost: that with the shortest text.
+    /// A position that Kafka has, or that it can have without anything being lost: that with the shortest
+    /// text.
     fn shortest(&self, partitions: &BTreeMap<i32, Ledger>) -> Option<(i32, i64, String)> {
         let state = self.lock();
         let known = |(partition, ledger): (&i32, &Ledger)| {
@@ -297,8 +301,8 @@ impl CommitThread {
         Ok(())
     }
 
-    /// Sees that Kafka keeps a text of this length, when that is not known and the request is for several partitions: commits
-    /// what is there already once more, with a text that blanks make so long.
+    /// Sees that Kafka keeps a text of this length, when that is not known and the request is for several
+    /// partitions: commits what is there already once more, with a text that blanks make so long.
     fn try_length(
         &mut self,
         shared: &Shared,

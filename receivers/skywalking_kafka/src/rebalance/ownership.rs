@@ -1,16 +1,18 @@
 //! Whose partitions these are: a state machine of rebalances, and of the beginning and end of lanes.
 //!
-//! * A lane begins where the last owner of its partition stopped, with the metadata of that owner. Kafka is asked beside
-//!   the polling thread ([`questions`](crate::rebalance::questions)). A partition without an answer does not delay the
-//!   others, but windows that they share wait for it: a lane without records keeps its place.
-//! * Lanes whose windows are added up end together. First no more records are sent down any of them, then all are closed.
-//!   So no window fires without the share of one of them. The same holds for lost partitions, for a drain that took too
-//!   long and for a panic: the pipelines let a [`LaneSet`](weir_component::LaneSet) go as a whole.
-//! * Then the finished work is committed and the rebalance is answered, both within `drain_timeout` and five seconds. A
-//!   commit that is on its way is waited for in any case. *Lost* partitions are given up at once, because another member
-//!   may have them already.
-//! * Windows are over all partitions while this gateway has every partition of the topic. When that changes, the lanes
-//!   that stay end too, and begin again with windows of the other kind.
+//! * A lane begins where the last owner of its partition stopped, with the metadata of that owner. Kafka is
+//!   asked beside the polling thread ([`questions`](crate::rebalance::questions)). A partition without an
+//!   answer does not delay the others, but windows that they share wait for it: a lane without records keeps
+//!   its place.
+//! * Lanes whose windows are added up end together. First no more records are sent down any of them, then all
+//!   are closed. So no window fires without the share of one of them. The same holds for lost partitions, for
+//!   a drain that took too long and for a panic: the pipelines let a [`LaneSet`](weir_component::LaneSet) go
+//!   as a whole.
+//! * Then the finished work is committed and the rebalance is answered, both within `drain_timeout` and five
+//!   seconds. Before an answer, a commit that is on its way is waited for in any case. *Lost* partitions are
+//!   given up at once, because another member may have them already.
+//! * Windows are over all partitions while this gateway has every partition of the topic. When that changes,
+//!   the lanes that stay end too, and begin again with windows of the other kind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -336,7 +338,8 @@ impl<'a> Ownership<'a> {
         if let Some(before) = self.assignment.windows()
             && (before != windows || other)
         {
-            // The lanes that are open begin again, with windows of the other kind, or of the other topic; these begin with them.
+            // The lanes that are open begin again, with windows of the other kind, or of the other topic;
+            // these begin with them.
             let open = self.assignment.partitions();
             let all = open.iter().chain(ready.keys()).copied().collect();
             self.end_lanes(open, Some(all), now);
@@ -353,7 +356,8 @@ impl<'a> Ownership<'a> {
         self.topic_id = topic.id.clone().or(self.topic_id.take());
         let source: Arc<str> = format!("{}/{}/{}", topic.cluster, self.config.group_id, self.topic).into();
         if windows == WindowScope::AllPartitions {
-            // Before anything is read: windows do not fire without the share of those that are still waited for.
+            // Before anything is read: windows do not fire without the share of those that are still waited
+            // for.
             let awaited = self.awaiting.partitions();
             awaited.iter().for_each(|partition| self.assignment.hold(*partition, &source, &self.committer));
         }

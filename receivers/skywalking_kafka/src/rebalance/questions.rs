@@ -1,8 +1,9 @@
-//! Asks Kafka about partitions: which topic it is, what the group has committed, what the log has.
+//! Questions to Kafka about partitions: which topic it is, what the group has committed, which offsets the
+//! log has.
 //!
-//! Every question may take as long as Kafka likes, so threads of their own ask, and the polling thread takes the answers when
-//! they are there. Partitions are answered apart: one whose broker is away, or whose leader is being elected, does not
-//! keep the others waiting.
+//! A question may take long, so it is asked on a thread of its own, and the polling thread collects the
+//! answers. Each partition has its own answer: a partition whose broker is away, or that has no leader, does
+//! not delay the others.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,8 +92,8 @@ impl Asking {
         Asking { consumer: Arc::clone(consumer), topic, wakeup, sender, answers, threads, ended, number: 0 }
     }
 
-    /// Asks about these partitions together, or about the topic ([`TOPIC`]) when there are none. Each is answered under the
-    /// number that this returns.
+    /// Asks about these partitions together, or about the topic ([`TOPIC`]) when there are none. Each is
+    /// answered under the number that this returns.
     pub(crate) fn ask(&mut self, partitions: &[i32]) -> u64 {
         self.number += 1;
         self.threads.retain(|thread| !thread.is_finished());
@@ -123,7 +124,8 @@ impl Asking {
         self.answers.try_iter()
     }
 
-    /// Asks nothing more, and waits for what is being asked: the consumer can only close when it has no other user.
+    /// Asks nothing more, and waits for what is being asked: the consumer can only close when it has no other
+    /// user.
     pub(crate) fn end(&mut self) {
         self.ended.store(true, Ordering::Release);
         for thread in self.threads.drain(..) {
@@ -203,7 +205,8 @@ impl Question {
         if self.ended.load(Ordering::Acquire) { Err(KafkaError::Canceled) } else { ask() }
     }
 
-    /// A broker that answers; how many partitions the topic has; who leads those that are asked for; those without a leader.
+    /// A broker that answers; how many partitions the topic has; who leads those that are asked for; those
+    /// without a leader.
     fn leaders(&self, partitions: &[i32]) -> KafkaResult<(i32, i32, Leaders, Leaderless)> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), PATIENCE)?;
         let found = metadata.topics().iter().find(|found| found.name() == &*self.topic);
@@ -285,7 +288,8 @@ impl Question {
         }
     }
 
-    /// The first offset of each partition, or one past its last. A "time" of `Beginning` or `End` asks for it (ListOffsets).
+    /// The first offset of each partition, or one past its last. A "time" of `Beginning` or `End` asks for it
+    /// (ListOffsets).
     fn ends(&self, partitions: &[i32], which: Offset) -> KafkaResult<BTreeMap<i32, KafkaResult<i64>>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
@@ -319,7 +323,8 @@ impl Question {
 /// What a group has committed for a partition, if anything: the offset and the text beside it.
 type Committed = KafkaResult<Option<(i64, String)>>;
 
-/// How many partitions the topic with this id had when the group began to read it, as it wrote down for any of them.
+/// How many partitions the topic with this id had when the group began to read it, as it wrote down for any
+/// of them.
 fn first_count(id: Option<&str>, committed: &BTreeMap<i32, Committed>) -> Option<i32> {
     let texts = committed.values().filter_map(|committed| committed.as_ref().ok()?.as_ref());
     let written = texts.filter_map(|(_, text)| Metadata::decode(text).ok().flatten());

@@ -1,18 +1,19 @@
-//! Where reading begins in a partition, and what earlier owners wrote down about it. Sans-IO: see [`questions`](crate::rebalance::questions).
+//! Where reading begins in a partition, and the metadata of its earlier owners. Sans-IO: see
+//! [`questions`](crate::rebalance::questions).
 //!
-//! At the committed offset. Where there is none: a partition that appeared after the group began to read the topic, while this
-//! receiver ran or none did, begins at its beginning, so that nothing is missed between its creation and its discovery; any other
-//! begins at `initial_offset`.
+//! Reading begins at the committed offset. A partition without one begins at `initial_offset`, unless it
+//! appeared after the group began to read the topic. Then it begins at its oldest record, so that no record
+//! is missed between its creation and its discovery.
 //!
-//! What may have happened to a partition since its offset was committed:
+//! A partition can have changed since its offset was committed:
 //!
-//! * Records were deleted before they were read: its first offset is above the committed one.
-//! * The topic was created again: its id is another one. (Brokers without topic ids: its end is below the committed offset.)
-//!   Offsets begin at 0 again, so everything has new identities.
-//! * The log was truncated: a replica that lacked its last records became the leader. The topic is the same, but offsets from
-//!   some place on were written again. Every leadership has a higher epoch than the one before, and Kafka keeps with each record
-//!   under which it was written. So records that an earlier owner has read are not above the epoch that it wrote down, and
-//!   the first one that is above tells the place.
+//! * Records were deleted before they were read. Then its first offset is above the committed one.
+//! * The topic was created again. Then it has another id. (With brokers that have no topic ids, its end is
+//!   below the committed offset.) Offsets begin at 0 again, so everything has new identities.
+//! * The log was truncated, because a replica without its last records became the leader. The topic is the
+//!   same, but the offsets from some position on were used again. Each leadership has a higher epoch than the
+//!   one before, and Kafka keeps the epoch of each record. Records that an earlier owner has read are not
+//!   above the epoch in its metadata, so the first record above that epoch shows the position.
 
 use weir_component::delivery::{Metadata, Unreadable};
 
@@ -137,7 +138,8 @@ fn from_committed(
     Start { offset: offset.max(first), check, metadata, trouble }
 }
 
-/// What tells a topic from others of its name: made of its id, since Kafka forgets what was committed for a topic that is deleted.
+/// What tells a topic from others of its name: made of its id, since Kafka forgets what was committed for a
+/// topic that is deleted.
 fn incarnation(id: &str) -> u32 {
     // FNV-1a.
     id.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
