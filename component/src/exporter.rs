@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use weir_pdata::{Demand, EventBatch, SignalSet};
 
+use crate::Outgoing;
+
 /// Delivers batches to one destination. The [exporter helper](crate::exporter_helper) calls it.
 #[async_trait]
 pub trait Exporter: Send + Sync + 'static {
@@ -34,11 +36,11 @@ pub trait Exporter: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Brings a batch with columns into the form in which it waits for [`export`](Self::export), while the
-    /// columns are in the cache. Only the result is kept. The lane calls this, so it must not wait for
-    /// anything.
-    fn prepare(&self, batch: EventBatch) -> EventBatch {
-        batch
+    /// Brings a batch with columns into the form in which it waits for [`export_outgoing`](Self::export_outgoing),
+    /// while the columns are in the cache: only the result is kept. The lane calls this, so it must not wait
+    /// for anything.
+    fn prepare(&self, batch: EventBatch) -> Outgoing {
+        batch.into()
     }
 
     /// The rows of a batch that [`prepare`](Self::prepare) has made, as columns again: asked for when the
@@ -46,17 +48,27 @@ pub trait Exporter: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why they cannot be read.
-    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
-        Ok(batch.clone())
+    fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
+        batch.events().ok_or_else(|| "its exporter cannot read what it has prepared".to_owned())
     }
 
-    /// Delivers these batches, all of one signal, with columns or prepared. When it returns `Ok` they are
-    /// safe.
+    /// Delivers these batches, all of one signal, with columns. When it returns `Ok` they are safe.
     ///
     /// # Errors
     /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the
     /// same batches, or with parts of them.
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError>;
+
+    /// Delivers batches as [`export`](Self::export) does, some of which may be prepared. An exporter that
+    /// prepares batches implements it.
+    ///
+    /// # Errors
+    /// As `export`.
+    async fn export_outgoing(&self, batches: &[Outgoing]) -> Result<(), ExportError> {
+        let events: Result<Vec<EventBatch>, String> =
+            batches.iter().map(|batch| self.restore(batch)).collect();
+        self.export(&events.map_err(ExportError::permanent)?).await
+    }
 
     /// Called once after the last export.
     async fn stop(&self) {}

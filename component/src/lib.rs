@@ -25,6 +25,7 @@ pub mod failpoint;
 pub mod health;
 mod lane;
 mod log_limit;
+mod outgoing;
 mod processor;
 mod receiver;
 pub mod storage;
@@ -52,6 +53,7 @@ pub use lane::{
     TrunkMessage,
 };
 pub use log_limit::LogLimit;
+pub use outgoing::Outgoing;
 pub use processor::{Outlet, Processor, Stage};
 pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};
 pub use storage::{Appending, DiskQueue, Storage, StorageError, Storages};

@@ -11,9 +11,9 @@ use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, QueueConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, check_exporter, context};
-use weir_component::{ExportError, Exporter};
+use weir_component::{ExportError, Exporter, Outgoing};
 use weir_config::ByteSize;
-use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Payload, Prepared, Signal, SignalSet};
+use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
 
 /// Batches of rows numbered from 0: `sizes[0]` rows, then `sizes[1]`, …
 fn batches(sizes: &[i64]) -> Vec<EventBatch> {
@@ -105,26 +105,28 @@ impl Exporter for Preparing {
         self.0.demand()
     }
 
-    fn prepare(&self, batch: EventBatch) -> EventBatch {
-        let prepared = Prepared::new(batch.as_columns().unwrap().clone(), batch.len(), 8 * batch.len());
-        batch.prepared(prepared)
+    fn prepare(&self, batch: EventBatch) -> Outgoing {
+        let (columns, bytes) = (batch.as_columns().unwrap().clone(), 8 * batch.len());
+        Outgoing::prepared(batch, columns, bytes)
     }
 
-    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
+    fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
         self.1.clone().map(|()| columns_of(batch))
     }
 
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        self.0.export(&batches.iter().map(columns_of).collect::<Vec<_>>()).await
+        self.0.export(batches).await
+    }
+
+    async fn export_outgoing(&self, batches: &[Outgoing]) -> Result<(), ExportError> {
+        self.export(&batches.iter().map(columns_of).collect::<Vec<_>>()).await
     }
 }
 
-fn columns_of(batch: &EventBatch) -> EventBatch {
-    match &batch.payload {
-        Payload::Prepared(prepared) => {
-            batch.clone().with_columns(prepared.content::<RecordBatch>().unwrap().clone())
-        }
-        _ => batch.clone(),
+fn columns_of(batch: &Outgoing) -> EventBatch {
+    match batch.content::<RecordBatch>() {
+        Some(columns) => batch.with_columns(columns.clone()),
+        None => batch.events().unwrap(),
     }
 }
 

@@ -45,42 +45,38 @@ impl std::fmt::Debug for MemoryPermit {
     }
 }
 
-/// The events of a batch: as received, as columns, or as they leave.
+/// The events of a batch: as received, or as columns.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Wire bytes, not yet decoded.
     Encoded(Encoded),
     /// Arrow columns named as in [`schema`](crate::schema).
     Columns(RecordBatch),
-    /// What an exporter made of columns, for itself.
-    Prepared(Prepared),
 }
 
-/// Rows as a destination takes them. Only the exporter that made them can read them.
-#[derive(Clone)]
-pub struct Prepared {
-    rows: usize,
-    bytes: usize,
-    content: Arc<dyn Any + Send + Sync>,
-}
-
-impl Prepared {
-    /// A prepared batch of this many rows and bytes of memory.
+impl Payload {
+    /// Rows when decoded, records when not.
     #[must_use]
-    pub fn new(content: impl Any + Send + Sync, rows: usize, bytes: usize) -> Prepared {
-        Prepared { rows, bytes, content: Arc::new(content) }
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Columns(columns) => columns.num_rows(),
+            Payload::Encoded(encoded) => encoded.records.len(),
+        }
     }
 
-    /// The content, when it is of this type.
+    /// Whether there is no row or record.
     #[must_use]
-    pub fn content<T: Any>(&self) -> Option<&T> {
-        self.content.downcast_ref()
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
-}
 
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} rows in {} bytes", self.rows, self.bytes)
+    /// Memory that the events keep alive, in bytes: each buffer once, however many columns share it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match self {
+            Payload::Columns(columns) => memory::of(columns),
+            Payload::Encoded(encoded) => encoded.arena.len(),
+        }
     }
 }
 
@@ -176,7 +172,7 @@ impl EventBatch {
     pub fn as_columns(&self) -> Option<&RecordBatch> {
         match &self.payload {
             Payload::Columns(columns) => Some(columns),
-            Payload::Encoded(_) | Payload::Prepared(_) => None,
+            Payload::Encoded(_) => None,
         }
     }
 
@@ -186,20 +182,10 @@ impl EventBatch {
         EventBatch { payload: Payload::Columns(columns), ..self }
     }
 
-    /// The same events as a destination takes them: same signal, origin, ack and memory permit.
-    #[must_use]
-    pub fn prepared(self, prepared: Prepared) -> EventBatch {
-        EventBatch { payload: Payload::Prepared(prepared), ..self }
-    }
-
     /// Rows when decoded, records when not.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.payload {
-            Payload::Columns(columns) => columns.num_rows(),
-            Payload::Encoded(encoded) => encoded.records.len(),
-            Payload::Prepared(prepared) => prepared.rows,
-        }
+        self.payload.len()
     }
 
     /// Whether there is no row or record.
@@ -212,10 +198,6 @@ impl EventBatch {
     /// that several batches share are counted in each.
     #[must_use]
     pub fn memory(&self) -> usize {
-        match &self.payload {
-            Payload::Columns(columns) => memory::of(columns),
-            Payload::Encoded(encoded) => encoded.arena.len(),
-            Payload::Prepared(prepared) => prepared.bytes,
-        }
+        self.payload.memory()
     }
 }

@@ -32,7 +32,7 @@ pub mod text;
 pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
 pub use arrivals::Arrivals;
-pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Prepared};
+pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload};
 pub use decode::{DecodeError, Decoded, Escaped, Rejected, decode};
 pub use fence::Fence;
 pub use projection::{Demand, Projection, SharedProjection, SpanIds, Wanted};

@@ -908,9 +908,9 @@ async fn large_batches_wait_as_blocks_and_go_together_with_small_ones() -> Resul
     let other = exporter.prepare(many_spans(600, ("status_message", "late")));
     assert!(large.as_columns().is_none() && other.as_columns().is_none());
     assert_eq!((large.len(), large.memory() < 50_000), (1_000, true), "{} bytes", large.memory());
-    let together = [spans_at(&[1]), spans_at(&[2]), large, other, spans_at(&[3])];
+    let together = [spans_at(&[1]).into(), spans_at(&[2]).into(), large, other, spans_at(&[3]).into()];
     for _ in 0..2 {
-        exporter.export(&together).await?;
+        exporter.export_outgoing(&together).await?;
     }
     let count = format!("SELECT count() FROM {database}.events");
     assert_eq!(clickhouse.number(&count).await?, 2 + 1_603, "a repeated insert is left out");
@@ -937,8 +937,8 @@ async fn an_insert_that_is_repeated_in_other_blocks_is_left_out() -> Result<()> 
         batch.origin.identity = Some("main/0-3000".into());
         exporter.prepare(batch)
     };
-    exporter.export(&[part(0, 1_000), part(1_000, 100), part(1_100, 1_900)]).await?;
-    exporter.export(&[part(0, 600), part(600, 2_400)]).await?;
+    exporter.export_outgoing(&[part(0, 1_000), part(1_000, 100), part(1_100, 1_900)]).await?;
+    exporter.export_outgoing(&[part(0, 600), part(600, 2_400)]).await?;
     assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, 1 + 3_000);
     Ok(())
 }
@@ -951,7 +951,7 @@ async fn blocks_of_a_table_that_changed_are_made_again() -> Result<()> {
     exporter.export(&[spans_at(&[NOON])]).await?;
     let large = exporter.prepare(many_spans(1_000, ("peer", "db:3306")));
     clickhouse.query(&format!("ALTER TABLE {database}.events DROP COLUMN peer")).await?;
-    exporter.export(&[large]).await?;
+    exporter.export_outgoing(&[large]).await?;
     let peers = format!("SELECT count() FROM {database}.events WHERE attributes['peer'] = 'db:3306'");
     assert_eq!(clickhouse.number(&peers).await?, 1_000);
     Ok(())
@@ -1149,7 +1149,7 @@ async fn an_attribute_with_a_column_goes_there_from_the_first_batch_on_and_when_
     // Of the first batches of a program nobody knows the table, later ones are prepared for it.
     let BuiltExporter { exporter, .. } = exporter(clickhouse.url(), &database, "");
     exporter.export(&[spans(600)]).await?;
-    exporter.export(&[exporter.prepare(spans(600))]).await?;
+    exporter.export_outgoing(&[exporter.prepare(spans(600))]).await?;
     let rows = format!(
         "SELECT `http.status_code` AS code, `attr.status` AS status, unit, `resource.host.name` AS host, mapKeys(attributes) AS keys, \
          attributes['http.status_code'] AS second, mapKeys(resource) AS resource, count() AS n \

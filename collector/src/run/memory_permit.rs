@@ -40,7 +40,7 @@ impl DecodedSize {
     pub(super) fn guess(&self, batch: &EventBatch) -> usize {
         match &batch.payload {
             Payload::Encoded(encoded) => encoded.arena.len().saturating_mul(self.times) / 100,
-            Payload::Columns(_) | Payload::Prepared(_) => batch.memory(),
+            Payload::Columns(_) => batch.memory(),
         }
     }
 

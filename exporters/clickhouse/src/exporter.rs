@@ -9,9 +9,9 @@ use arrow::datatypes::TimestampNanosecondType;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use weir_component::telemetry::{Metric, MetricKind};
-use weir_component::{Context, ExportError, Exporter, LogLimit, StartError};
+use weir_component::{Context, ExportError, Exporter, LogLimit, Outgoing, StartError};
 use weir_http::Connection;
-use weir_pdata::{Demand, EventBatch, Payload, Prepared, Signal, SignalSet};
+use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
 use crate::bad_rows::Refused;
 use crate::client::dedup_token::token;
@@ -231,7 +231,7 @@ impl ClickHouseExporter {
         Ok(table.know(columns))
     }
 
-    async fn insert(&self, table: &Table, batches: &[EventBatch]) -> Result<(), ExportError> {
+    async fn insert(&self, table: &Table, batches: &[Outgoing]) -> Result<(), ExportError> {
         let mut schema_refreshed = false;
         let mut by_view: Option<Failure> = None;
         // Of an insert that was made in part.
@@ -301,7 +301,7 @@ impl ClickHouseExporter {
     }
 
     /// Counts rows that a view goes without, and says so.
-    fn refused_by_view(&self, table: &Table, batches: &[EventBatch], token: &str, failure: &Failure) {
+    fn refused_by_view(&self, table: &Table, batches: &[Outgoing], token: &str, failure: &Failure) {
         self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         if let Some(more) = table.views_log.allow(self.context.clock.now_ms()) {
             let (exporter, table, view) = (&self.context.id, &table.name, failure.view());
@@ -314,7 +314,7 @@ impl ClickHouseExporter {
     }
 
     /// Whether these may have been stored longer ago than the table remembers.
-    fn may_be_forgotten(&self, batches: &[EventBatch]) -> bool {
+    fn may_be_forgotten(&self, batches: &[Outgoing]) -> bool {
         let Some(first) = batches.first().filter(|batch| batch.origin.identity.is_some()) else {
             return false;
         };
@@ -326,7 +326,7 @@ impl ClickHouseExporter {
             }
         };
         let old = self.context.clock.now_ms().saturating_sub(FORGOTTEN_AFTER_MS).saturating_mul(1_000_000);
-        let begun = |batch: &EventBatch| {
+        let begun = |batch: &Outgoing| {
             let ends =
                 batch.as_columns()?.column_by_name(ended)?.as_primitive_opt::<TimestampNanosecondType>()?;
             arrow::compute::min(ends)
@@ -338,7 +338,7 @@ impl ClickHouseExporter {
     async fn unstored(
         &self,
         table: &Table,
-        batches: &[EventBatch],
+        batches: &[Outgoing],
         columns: &TableColumns,
         body: &Body,
     ) -> Result<Unstored, ExportError> {
@@ -404,15 +404,12 @@ impl ClickHouseExporter {
     fn rows(
         &self,
         table: &Table,
-        batches: &[EventBatch],
+        batches: &[Outgoing],
         columns: &Arc<TableColumns>,
     ) -> Result<Vec<Arc<InsertRows>>, ExportError> {
         let (mut all, mut others) = (Vec::new(), Vec::new());
         for batch in batches {
-            let ready = match &batch.payload {
-                Payload::Prepared(prepared) => prepared.content::<PreparedRows>(),
-                _ => None,
-            };
+            let ready = batch.content::<PreparedRows>();
             if let Some(ready) = ready.filter(|ready| ready.columns == *columns) {
                 all.extend(self.convert_batches(table, &others, columns)?);
                 others.clear();
@@ -504,28 +501,30 @@ impl Exporter for ClickHouseExporter {
     }
 
     /// Part of a block, when the batch is large enough and the table is known.
-    fn prepare(&self, batch: EventBatch) -> EventBatch {
+    fn prepare(&self, batch: EventBatch) -> Outgoing {
         let table = self.table(batch.signal).filter(|table| PREPARED.contains(&table.signal));
         let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= MIN_PREPARED_ROWS) else {
-            return batch;
+            return batch.into();
         };
-        let Some(rows) = with_table_columns(&batch, &columns) else { return batch };
+        let Some(rows) = with_table_columns(&batch, &columns) else { return batch.into() };
         match self.scratch_pool.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
             Ok(rows) => {
-                let (count, bytes) = (batch.len(), rows.encoded.memory());
-                batch.prepared(Prepared::new(PreparedRows { columns, rows: Arc::new(rows) }, count, bytes))
+                let bytes = rows.encoded.memory();
+                Outgoing::prepared(batch, PreparedRows { columns, rows: Arc::new(rows) }, bytes)
             }
             // The export says so.
-            Err(NoMatchingColumn) => batch,
+            Err(NoMatchingColumn) => batch.into(),
         }
     }
 
-    fn restore(&self, batch: &EventBatch) -> Result<EventBatch, String> {
-        let Payload::Prepared(prepared) = &batch.payload else { return Ok(batch.clone()) };
-        let ready = prepared.content::<PreparedRows>().ok_or("another exporter has prepared it")?;
-        let body = self.scratch_pool.with(|scratch| block(&[&ready.rows.encoded], scratch));
+    fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
+        if let Some(events) = batch.events() {
+            return Ok(events);
+        }
+        let prepared = batch.content::<PreparedRows>().ok_or("another exporter has prepared it")?;
+        let body = self.scratch_pool.with(|scratch| block(&[&prepared.rows.encoded], scratch));
         let rows = read(&body, self.scratch_pool.compresses()).map_err(|error| error.to_string())?;
-        Ok(batch.clone().with_columns(rows))
+        Ok(batch.with_columns(rows))
     }
 
     /// The server leaves out an insert whose token it knows.
@@ -563,6 +562,11 @@ impl Exporter for ClickHouseExporter {
     }
 
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
+        let batches: Vec<Outgoing> = batches.iter().cloned().map(Outgoing::from).collect();
+        self.export_outgoing(&batches).await
+    }
+
+    async fn export_outgoing(&self, batches: &[Outgoing]) -> Result<(), ExportError> {
         let Some(first) = batches.iter().find(|batch| !batch.is_empty()) else { return Ok(()) };
         match self.table(first.signal) {
             Some(table) => self.insert(table, batches).await,

@@ -12,10 +12,11 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use weir_component::Outgoing;
+use weir_pdata::Signal;
 use weir_pdata::attributes::AttributeColumn;
 use weir_pdata::schema::{OFFSET, SOURCE};
 use weir_pdata::span_ids::OWN_SPAN_ID;
-use weir_pdata::{EventBatch, Signal};
 
 use crate::convert::cell::{Cell, ColumnReader};
 use crate::schema::columns::{Kind, TableColumns};
@@ -83,7 +84,7 @@ pub(crate) struct Question {
 pub(crate) fn question(
     table: &str,
     columns: &TableColumns,
-    batches: &[EventBatch],
+    batches: &[Outgoing],
     rows: &RecordBatch,
 ) -> Option<Question> {
     let signal = batches.first()?.signal;
@@ -154,8 +155,8 @@ impl Question {
 }
 
 /// The positions of all of these.
-fn positions(batches: &[EventBatch]) -> Range<i64> {
-    let of = |batch: &EventBatch| batch.origin.positions.clone();
+fn positions(batches: &[Outgoing]) -> Range<i64> {
+    let of = |batch: &Outgoing| batch.origin.positions.clone();
     let start = batches.iter().map(|batch| of(batch).start).min().unwrap_or_default();
     start..batches.iter().map(|batch| of(batch).end).max().unwrap_or_default()
 }
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
     use arrow::array::{Int64Array, StringViewArray, TimestampNanosecondArray};
     use std::sync::Arc;
-    use weir_pdata::{Ack, Origin};
+    use weir_pdata::{Ack, EventBatch, Origin};
 
     const TABLE: &str = "{\"name\":\"time\",\"type\":\"DateTime64(3)\"}\n{\"name\":\"span_id\",\"type\":\"String\"}\n\
         {\"name\":\"_source\",\"type\":\"LowCardinality(String)\"}\n{\"name\":\"_offset\",\"type\":\"Int64\"}";
@@ -252,10 +253,10 @@ mod tests {
         .unwrap()
     }
 
-    fn batch(source: Option<&str>) -> EventBatch {
+    fn batch(source: Option<&str>) -> Outgoing {
         let mut origin = Origin::lane("kafka/t/0".into(), 7..10);
         origin.source = source.map(Into::into);
-        EventBatch::columns(Signal::Traces, rows(), origin, Ack::none())
+        EventBatch::columns(Signal::Traces, rows(), origin, Ack::none()).into()
     }
 
     fn asked(table: &str, source: Option<&str>) -> Option<Question> {

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use serde_json::{Map, Value};
-use weir_pdata::{EventBatch, Held, Payload};
+use weir_pdata::{EventBatch, Held, Origin, Payload};
 
 use super::ExportRunner;
+use crate::Outgoing;
 use crate::exporter_helper::queue::Queued;
 
 impl ExportRunner {
@@ -19,8 +20,8 @@ impl ExportRunner {
 
     /// Gives up rows because the program or their lane ends: their inputs fail. Rows whose input is not read
     /// again go to the dead letters.
-    pub(crate) fn abandon(&self, batches: Vec<EventBatch>, inputs: Vec<Held>) {
-        let rows = batches.iter().map(EventBatch::len).sum::<usize>() as u64;
+    pub(crate) fn abandon(&self, batches: Vec<Outgoing>, inputs: Vec<Held>) {
+        let rows = batches.iter().map(Outgoing::len).sum::<usize>() as u64;
         if inputs.iter().any(Held::is_read_again) {
             self.condition.left_to_input(rows);
             return; // dropping what is held fails the inputs
@@ -46,11 +47,13 @@ impl ExportRunner {
     }
 
     /// The batches as columns. One whose rows cannot be read again goes to the dead letters without them.
-    pub(super) fn restored(&self, batches: Vec<EventBatch>, reason: &str) -> Vec<EventBatch> {
-        let restored = |batch: EventBatch| match self.exporter.restore(&batch) {
+    pub(crate) fn restored(&self, batches: Vec<Outgoing>, reason: &str) -> Vec<EventBatch> {
+        let restored = |batch: Outgoing| match self.exporter.restore(&batch) {
             Ok(batch) => Some(batch),
             Err(error) => {
-                self.dead_letter(&[batch], &format!("{reason}; its rows cannot be read again: {error}"));
+                let reason = format!("{reason}; its rows cannot be read again: {error}");
+                self.write_without_rows(&batch.origin, batch.len(), &reason);
+                self.log_dead_letters(&reason);
                 None
             }
         };
@@ -62,9 +65,7 @@ impl ExportRunner {
     pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
-                let Range { start, end } = &batch.origin.positions;
-                let what = [("positions", format!("{start}-{end}").into()), ("rows", batch.len().into())];
-                self.write_dead_letter(batch, reason, what, batch.len());
+                self.write_without_rows(&batch.origin, batch.len(), reason);
                 continue;
             };
             let mut lines = Vec::new();
@@ -72,25 +73,36 @@ impl ExportRunner {
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 // As text: an object with a repeated attribute key would not survive being parsed.
                 let row = String::from_utf8_lossy(line).into_owned();
-                self.write_dead_letter(batch, reason, [("row", row.into())], 1);
+                self.write_dead_letter(&batch.origin, reason, [("row", row.into())], 1);
             }
         }
+        self.log_dead_letters(reason);
+    }
+
+    fn log_dead_letters(&self, reason: &str) {
         if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let exporter = self.context.id.to_string();
             tracing::error!(exporter, reason, suppressed, "a row was rejected and is in the dead letters");
         }
     }
 
+    /// Writes one dead letter about a batch whose rows cannot be shown.
+    fn write_without_rows(&self, origin: &Origin, rows: usize, reason: &str) {
+        let Range { start, end } = &origin.positions;
+        let what = [("positions", format!("{start}-{end}").into()), ("rows", rows.into())];
+        self.write_dead_letter(origin, reason, what, rows);
+    }
+
     /// Writes one dead letter about this many rows of a batch.
     fn write_dead_letter<const N: usize>(
         &self,
-        batch: &EventBatch,
+        origin: &Origin,
         reason: &str,
         what: [(&str, Value); N],
         rows: usize,
     ) {
         let mut fields = Map::new();
-        fields.insert("lane".into(), batch.origin.lane.as_ref().into());
+        fields.insert("lane".into(), origin.lane.as_ref().into());
         fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
         self.context.dead_letters.write(&self.context.id, reason, fields);
         self.metrics.rejected.inc_by(rows as u64);

@@ -24,7 +24,7 @@ use super::queue::delay::PendingDelay;
 use super::queue::{Queued, Route};
 use super::unfinished::Condition;
 use crate::delivery::{Ledger, Split};
-use crate::{Context, ExportError, Exporter, LogLimit, failpoint};
+use crate::{Context, ExportError, Exporter, LogLimit, Outgoing, failpoint};
 use isolation::{Refusal, RowIsolation, Step};
 use rows::{name_part, pick};
 
@@ -49,7 +49,7 @@ pub(crate) struct ExportRunner {
 }
 
 /// The exporter was told to give up, or what it exports has another owner: what is not delivered.
-struct Aborted(Vec<EventBatch>);
+struct Aborted(Vec<Outgoing>);
 
 /// The result of an attempt.
 enum Verdict {
@@ -127,7 +127,7 @@ impl ExportRunner {
             route.sink
         ));
         let repeated = route.unfinished.as_ref() == Some(&range);
-        let mut by_signal: [Vec<EventBatch>; Signal::ALL.len()] = Default::default();
+        let mut by_signal: [Vec<Outgoing>; Signal::ALL.len()] = Default::default();
         let mut rest = Vec::with_capacity(group.len());
         let mut delays = Vec::new();
         for Queued { mut batch, held, slot, delay, .. } in group {
@@ -161,13 +161,13 @@ impl ExportRunner {
         &self,
         route: &Route,
         range: &Range<i64>,
-        by_signal: [Vec<EventBatch>; Signal::ALL.len()],
+        by_signal: [Vec<Outgoing>; Signal::ALL.len()],
     ) -> Result<(), Aborted> {
         if !self.written(route, route.ledger.record_pending(&route.sink, range)).await {
             return Err(Aborted(by_signal.into_iter().flatten().collect()));
         }
         failpoint::reach("before-export");
-        let all: usize = by_signal.iter().flatten().map(EventBatch::len).sum();
+        let all: usize = by_signal.iter().flatten().map(Outgoing::len).sum();
         // Rows are known by their numbers. Where these are not valid any more, the whole range is repeated, and the
         // destination looks for the rows that it has.
         let split = route.ledger.split(&route.sink).filter(|split| {
@@ -181,7 +181,7 @@ impl ExportRunner {
         let mut by_signal = by_signal.into_iter().filter(|batches| !batches.is_empty());
         while let Some(batches) = by_signal.next() {
             let start = end;
-            end += batches.iter().map(EventBatch::len).sum::<usize>();
+            end += batches.iter().map(Outgoing::len).sum::<usize>();
             let begun = split.as_ref().map(|split| split.rows.start);
             if begun.is_some_and(|begun| begun >= end) {
                 continue; // an earlier owner has delivered them
@@ -214,12 +214,12 @@ impl ExportRunner {
     /// `retry.max_elapsed_time`; `None`: each attempt starts its own.
     async fn deliver(
         &self,
-        mut batches: Vec<EventBatch>,
+        mut batches: Vec<Outgoing>,
         in_range: Option<RangeRows<'_>>,
         since: Option<Instant>,
     ) -> Result<(), Aborted> {
         let ledger = in_range.as_ref().map(|in_range| &in_range.route.ledger);
-        let count: usize = batches.iter().map(EventBatch::len).sum();
+        let count: usize = batches.iter().map(Outgoing::len).sum();
         let (rows, of) =
             in_range.as_ref().map_or((0..count, count), |in_range| (in_range.rows.clone(), in_range.of));
         let (batches, mut isolation) = match in_range.as_ref().and_then(|in_range| in_range.resumed.clone()) {
@@ -267,19 +267,19 @@ impl ExportRunner {
                 }
                 Step::Try(part) => part,
             };
-            let mut tried = pick(&batches, rows.start, &part.rows, &part.without);
-            let count: usize = tried.iter().map(EventBatch::len).sum();
+            let mut tried = outgoing(pick(&batches, rows.start, &part.rows, &part.without));
+            let count: usize = tried.iter().map(Outgoing::len).sum();
             let left = || pick(&batches, rows.start, &(part.rows.start..rows.end), &[]);
             if count > 0 {
                 name_part(&mut tried, &part);
                 if let Some(RangeRows { route, .. }) = in_range
                     && !self.written(route, route.ledger.record_pending_part(&route.sink, &part)).await
                 {
-                    return Err(Aborted(left()));
+                    return Err(Aborted(outgoing(left())));
                 }
                 failpoint::reach("before-part");
                 match self.attempt(&mut tried, since, ledger).await {
-                    None => return Err(Aborted(left())),
+                    None => return Err(Aborted(outgoing(left()))),
                     Some(Verdict::Taken) => {
                         self.metrics.sent.inc_by(count as u64);
                         failpoint::reach("after-part");
@@ -304,7 +304,7 @@ impl ExportRunner {
     /// `None`: told to give up, or the ownership of what it exports is over.
     async fn attempt(
         &self,
-        batches: &mut [EventBatch],
+        batches: &mut [Outgoing],
         since: Option<Instant>,
         ledger: Option<&Ledger>,
     ) -> Option<Verdict> {
@@ -339,7 +339,7 @@ impl ExportRunner {
             let result = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return None,
-                result = tokio::time::timeout(timeout, self.exporter.export(batches)) => result,
+                result = tokio::time::timeout(timeout, self.exporter.export_outgoing(batches)) => result,
             };
             let (reason, after) = match result {
                 Ok(Ok(())) => {
@@ -390,4 +390,8 @@ impl ExportRunner {
             }
         }
     }
+}
+
+fn outgoing(batches: Vec<EventBatch>) -> Vec<Outgoing> {
+    batches.into_iter().map(Outgoing::from).collect()
 }

@@ -7,11 +7,12 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use weir_pdata::{EventBatch, Payload};
 
+use crate::Outgoing;
 use crate::delivery::Split;
 
 /// Gives a part of an export its own identity, made from that of the whole.
 /// The number of rows is in it: in another number of rows the same numbers are of other rows.
-pub(super) fn name_part(batches: &mut [EventBatch], part: &Split) {
+pub(super) fn name_part(batches: &mut [Outgoing], part: &Split) {
     for batch in batches {
         let identity = batch.origin.identity.take();
         let named = identity.map(|identity| format!("{identity}.{}", part.encode()));

@@ -16,11 +16,12 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use weir_pdata::{Ack, AckSink, EventBatch, Held, Outcome};
+use weir_pdata::{Ack, AckSink, Held, Outcome};
 
 use super::capacity::QueueCapacity;
 use super::disk_record;
 use super::{Item, QueueSlot, Queued, Route};
+use crate::Outgoing;
 use crate::exporter_helper::attempt::ExportRunner;
 use crate::exporter_helper::schedule::ranges::Amount;
 use crate::storage::{Appending, DiskQueue, StorageError};
@@ -39,7 +40,7 @@ struct PendingAppend {
     slot: QueueSlot,
     route: Option<Arc<Route>>,
     /// The batch, if its input is not read again.
-    batch: Option<EventBatch>,
+    batch: Option<Outgoing>,
 }
 
 /// Writes batches until all senders are gone and everything is safe, or the exporter is closed.
@@ -78,7 +79,8 @@ pub(crate) async fn write(
             // never.
             () = until(due) => {
                 if let Some(PendingAppend { batch: Some(batch), held, .. }) = pending.pop_front() {
-                    runner.dead_letter(&[batch], "the queue on disk takes nothing");
+                    let reason = "the queue on disk takes nothing";
+                    runner.dead_letter(&runner.restored(vec![batch], reason), reason);
                     drop(held.release());
                 }
             }
@@ -145,7 +147,7 @@ fn append(
     let (mut records, mut hopeless) = (Vec::new(), Vec::new());
     let mut todo = vec![columns.clone()];
     while let Some(columns) = todo.pop() {
-        let part = EventBatch { ack: Ack::none(), ..queued.batch.clone() }.with_columns(columns.clone());
+        let part = queued.batch.with_columns(columns.clone());
         match disk_record::encode(&part, queued_ms) {
             Ok(record) if record.len() as u64 <= disk.max_record() => records.push(record),
             Ok(record) if part.len() <= 1 => {
@@ -224,8 +226,16 @@ pub(crate) async fn read(
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
-        let queued =
-            Queued { batch, held, slot, route: None, delay: None, since, refused: false, on_disk: true };
+        let queued = Queued {
+            batch: batch.into(),
+            held,
+            slot,
+            route: None,
+            delay: None,
+            since,
+            refused: false,
+            on_disk: true,
+        };
         if sender.send(Item::Batch(Box::new(queued))).is_err() {
             return;
         }

@@ -16,7 +16,7 @@ use weir_pdata::{Demand, EventBatch, Held, SignalSet};
 use super::metrics::HelperMetrics;
 use super::schedule::ranges::{Amount, RangeBatch};
 use crate::delivery::{InFlight, Ledger};
-use crate::{Context, Exporter, LaneClosed};
+use crate::{Context, Exporter, LaneClosed, Outgoing};
 use capacity::{QueueCapacity, QueuePermit};
 use delay::{Delays, PendingDelay};
 
@@ -89,7 +89,7 @@ pub(crate) enum Item {
 
 /// A batch that waits. Its ack is held: dropping it fails the inputs.
 pub(crate) struct Queued {
-    pub batch: EventBatch,
+    pub batch: Outgoing,
     pub held: Held,
     pub slot: QueueSlot,
     pub route: Option<Arc<Route>>,
@@ -213,9 +213,10 @@ impl Queue {
         // Read while there are columns.
         let delay = delays.and_then(|delays| delays.start(&batch));
         let held = Held::new(std::mem::take(&mut batch.ack));
-        if let Some(exporter) = self.prepares.as_ref().filter(|_| !batch.is_empty()) {
-            batch = exporter.prepare(batch);
-        }
+        let batch = match self.prepares.as_ref().filter(|_| !batch.is_empty()) {
+            Some(exporter) => exporter.prepare(batch),
+            None => Outgoing::from(batch),
+        };
         let bytes = batch.memory();
         let amount = Amount { rows: batch.len(), bytes: bytes as u64 };
         let lane = route.as_ref().filter(|route| route.exact).map(|route| route.id);

@@ -14,12 +14,12 @@ use std::hash::{BuildHasher, Hasher};
 
 use arrow::array::{Array, RecordBatch};
 use foldhash::quality::FixedState;
-use weir_pdata::EventBatch;
+use weir_component::Outgoing;
 
 use crate::native::block::Body;
 
 /// The token of an insert of `body`, converted from `batches`, into `table`.
-pub(crate) fn token(table: &str, batches: &[EventBatch], body: &Body) -> String {
+pub(crate) fn token(table: &str, batches: &[Outgoing], body: &Body) -> String {
     if let Some(identity) = identity(batches) {
         return format!("{table}:{identity}");
     }
@@ -42,7 +42,7 @@ pub(crate) fn token(table: &str, batches: &[EventBatch], body: &Body) -> String 
 }
 
 /// What all of these batches are.
-fn identity(batches: &[EventBatch]) -> Option<&str> {
+fn identity(batches: &[Outgoing]) -> Option<&str> {
     let first = batches.first()?.origin.identity.as_deref()?;
     batches.iter().all(|batch| batch.origin.identity.as_deref() == Some(first)).then_some(first)
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use std::sync::Arc;
-    use weir_pdata::{Ack, Origin, Signal};
+    use weir_pdata::{Ack, EventBatch, Origin, Signal};
 
     use crate::convert::convert;
     use crate::native::block::block;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn token_of(batch: &EventBatch) -> String {
-        token("events", std::slice::from_ref(batch), &body(batch))
+        token("events", &[batch.clone().into()], &body(batch))
     }
 
     fn part(batch: &EventBatch, from: usize, rows: usize) -> EventBatch {
@@ -125,7 +125,7 @@ mod tests {
         let mut one = batch(0..2, &["a", "b"]);
         one.origin.identity = Some("c/g/t/0/0-2".into());
         assert_eq!(token_of(&one), "events:c/g/t/0/0-2");
-        let two = [one.clone(), batch(2..4, &["a"])];
+        let two = [one.clone().into(), batch(2..4, &["a"]).into()];
         assert_eq!(token("events", &two, &body(&one)).len(), 32, "not all of them have it");
     }
 
