@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use weir_component::delivery::{Ledger, Split};
-use weir_component::exporter_helper::isolation::{RowIsolation, Step};
+use weir_component::exporter_helper::isolation::{Refusal, RowIsolation, Step};
 use weir_component::exporter_helper::ranges::{Amount, BatchRange, RangeBatch, Ranges};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{EventBatch, Fence, Held, Signal};
@@ -287,13 +287,13 @@ impl Export {
             (None, Answer::Taken) => self.finish(),
             (None, Answer::Refused(rows)) => {
                 let count = self.insert.events.len();
-                self.parts = Some((RowIsolation::new(0..count, count, "refused", rows), None));
+                self.parts = Some((RowIsolation::new(0..count, count, &refusal(rows)), None));
             }
             (Some((isolation, part)), answer) => {
                 let Some((part, _)) = part.take() else { return };
                 match answer {
                     Answer::Taken => isolation.taken(&part),
-                    Answer::Refused(rows) => isolation.refused(&part, "refused", rows),
+                    Answer::Refused(rows) => isolation.refused(&part, &refusal(rows)),
                 }
             }
         }
@@ -336,4 +336,9 @@ fn rows(batch: &EventBatch) -> Vec<Row> {
         measures: Measures { count: counts[row], least: least[row], most: most[row] },
     };
     (0..columns.num_rows()).map(row).collect()
+}
+
+/// The store refuses these rows.
+fn refusal(rows: &[usize]) -> Refusal {
+    Refusal { reason: "refused".to_owned(), rejected: rows.to_vec(), too_large: false }
 }
