@@ -218,12 +218,12 @@ impl ClickHouseExporter {
         // Not being allowed to look is no reason not to insert.
         let keeping = self.server.keeps_repeats(&table.name).await.unwrap_or_default();
         if !keeping.is_empty()
-            && let Some(more) = table.repeats_log.allow(self.context.clock.now_ms())
+            && let Some(suppressed) = table.repeats_log.allow(self.context.clock.now_ms())
         {
             let exporter = &self.context.id;
             for (table, why) in keeping {
                 tracing::warn!(
-                    %exporter, table, why, more,
+                    %exporter, table, why, suppressed,
                     "the table keeps inserts that come twice: after a failure rows may be stored twice"
                 );
             }
@@ -303,10 +303,10 @@ impl ClickHouseExporter {
     /// Counts rows that a view goes without, and says so.
     fn refused_by_view(&self, table: &Table, batches: &[Outgoing], token: &str, failure: &Failure) {
         self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
-        if let Some(more) = table.views_log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = table.views_log.allow(self.context.clock.now_ms()) {
             let (exporter, table, view) = (&self.context.id, &table.name, failure.view());
             tracing::error!(
-                %exporter, table, view, token, %failure, more,
+                %exporter, table, view, token, %failure, suppressed,
                 "a materialized view refuses rows that the table has taken: the view goes without all rows of this insert. \
                  Mend the view, and insert into its target what is missing, from the table"
             );
@@ -391,9 +391,9 @@ impl ClickHouseExporter {
 
     /// Says that rows that are repeated late may be there twice.
     fn warn_not_searchable(&self, table: &Table, why: &str) {
-        if let Some(more) = table.lookup_log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = table.lookup_log.allow(self.context.clock.now_ms()) {
             tracing::warn!(
-                exporter = %self.context.id, table = table.name, why, more,
+                exporter = %self.context.id, table = table.name, why, suppressed,
                 "rows that were perhaps stored some time ago cannot be looked for in the table: when it has forgotten them they are \
                  stored twice; give it the columns `_source LowCardinality(String)` and `_offset Int64`, and the user the right to read it"
             );
@@ -458,7 +458,7 @@ impl ClickHouseExporter {
         if moved + unplaced == 0 {
             return;
         }
-        if let Some(more) = self.log.allow(self.context.clock.now_ms()) {
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let exporter = self.context.id.to_string();
             let table = &table.name;
             if unplaced > 0 {
@@ -467,7 +467,7 @@ impl ClickHouseExporter {
                     table,
                     unplaced,
                     moved,
-                    more,
+                    suppressed,
                     "values found no place in the table: add columns, or a map `attributes` (`labels` for windows and alarms)"
                 );
             } else {
@@ -475,7 +475,7 @@ impl ClickHouseExporter {
                     exporter,
                     table,
                     moved,
-                    more,
+                    suppressed,
                     "values did not fit their columns and are in the table's map as text"
                 );
             }

@@ -114,9 +114,9 @@ impl Operator {
             return;
         }
         self.metrics.late.inc_by(events);
-        if let Some(held_back) = self.logs.late.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.logs.late.allow(self.clock.now_ms()) {
             tracing::warn!(
-                processor = %self.id, events, window_start = window.start, %watermark, held_back,
+                processor = %self.id, events, window_start = window.start, %watermark, suppressed,
                 "events came after their last window was closed and are in none; \
                  raise out_of_orderness or allowed_lateness if this is common"
             );
@@ -129,9 +129,9 @@ impl Operator {
             return;
         }
         self.metrics.overflow.inc_by(events);
-        if let Some(held_back) = self.logs.overflow.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.logs.overflow.allow(self.clock.now_ms()) {
             tracing::warn!(
-                processor = %self.id, events, max_groups = self.max_groups, held_back,
+                processor = %self.id, events, max_groups = self.max_groups, suppressed,
                 "more groups than max_groups: new ones are counted together as __overflow__; \
                  raise max_groups or group by fewer columns"
             );

@@ -62,8 +62,8 @@ fn text(alarm: &Alarm, found: &FoundMatch, operator: &Operator) -> String {
         .render(|| context_of(alarm, found, operator), || default_text(alarm, &operator.alarm.steps));
     if let Some(problem) = rendered.problem {
         operator.metrics.template_errors.inc();
-        if let Some(held_back) = operator.logs.templates.allow(operator.clock.now_ms()) {
-            tracing::warn!(processor = %operator.id, held_back, "the message template fails: {problem}");
+        if let Some(suppressed) = operator.logs.templates.allow(operator.clock.now_ms()) {
+            tracing::warn!(processor = %operator.id, suppressed, "the message template fails: {problem}");
         }
     }
     rendered.text

@@ -114,10 +114,10 @@ impl Operator {
     pub(crate) fn note_late(&self, events: usize, watermark: Watermark) {
         self.metrics.late.inc_by(events as u64);
         if events > 0
-            && let Some(held_back) = self.logs.late.allow(self.clock.now_ms())
+            && let Some(suppressed) = self.logs.late.allow(self.clock.now_ms())
         {
             tracing::warn!(
-                processor = %self.id, events, %watermark, held_back,
+                processor = %self.id, events, %watermark, suppressed,
                 "events came after their time had passed and are in no match"
             );
         }
@@ -127,9 +127,9 @@ impl Operator {
     pub(crate) fn note_failures(&self, failures: &Failures) {
         let Failures { rows: events, first: Some(error) } = failures else { return };
         self.metrics.failed.inc_by(*events as u64);
-        if let Some(held_back) = self.logs.failed.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.logs.failed.allow(self.clock.now_ms()) {
             tracing::error!(
-                processor = %self.id, events, held_back, "an expression failed on events, and is false for them: {error}"
+                processor = %self.id, events, suppressed, "an expression failed on events, and is false for them: {error}"
             );
         }
     }
@@ -137,9 +137,9 @@ impl Operator {
     /// `events` were left out because an expression does not fit their columns.
     pub(crate) fn note_failed(&self, events: usize, error: &ExprError) {
         self.metrics.failed.inc_by(events as u64);
-        if let Some(held_back) = self.logs.failed.allow(self.clock.now_ms()) {
+        if let Some(suppressed) = self.logs.failed.allow(self.clock.now_ms()) {
             tracing::error!(
-                processor = %self.id, events, held_back, "an expression failed on a batch, which is left out: {error}"
+                processor = %self.id, events, suppressed, "an expression failed on a batch, which is left out: {error}"
             );
         }
     }

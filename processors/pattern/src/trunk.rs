@@ -152,10 +152,10 @@ impl TrunkHalf {
         operator.metrics.timed_out.inc_by(advanced.expired);
         operator.metrics.dropped.inc_by(advanced.dropped);
         if advanced.dropped > 0
-            && let Some(held_back) = operator.logs.dropped.allow(operator.clock.now_ms())
+            && let Some(suppressed) = operator.logs.dropped.allow(operator.clock.now_ms())
         {
             tracing::warn!(
-                processor = %operator.id, dropped = advanced.dropped, held_back,
+                processor = %operator.id, dropped = advanced.dropped, suppressed,
                 max_partial_matches = operator.limits.partials,
                 "a key has too many partial matches: the oldest are dropped; shorten `within` or raise max_partial_matches"
             );
@@ -219,20 +219,20 @@ impl LeftOut {
         metrics.refused_keys.inc_by(self.refused_keys);
         metrics.refused_buffer.inc_by(self.refused_buffer);
         if self.timeless > 0
-            && let Some(held_back) = logs.timeless.allow(now)
+            && let Some(suppressed) = logs.timeless.allow(now)
         {
             tracing::warn!(
-                processor = %id, events = self.timeless, column = operator.time, held_back,
+                processor = %id, events = self.timeless, column = operator.time, suppressed,
                 "events without a time are in no match"
             );
         }
         let refused = self.refused_keys + self.refused_buffer;
         if refused > 0
-            && let Some(held_back) = logs.refused.allow(now)
+            && let Some(suppressed) = logs.refused.allow(now)
         {
             let (by_keys, by_buffer) = (self.refused_keys, self.refused_buffer);
             tracing::error!(
-                processor = %id, by_keys, by_buffer, held_back,
+                processor = %id, by_keys, by_buffer, suppressed,
                 "events are left out because max_keys or max_buffered_events is reached; raise it or use fewer keys"
             );
         }

@@ -189,10 +189,10 @@ impl LaneHalf {
         left_out.report(&operator, now);
         if let Failures { rows, first: Some(error) } = events.failures() {
             operator.metrics.failed.inc_by(*rows as u64);
-            if let Some(held_back) = operator.logs.failed.allow(now) {
+            if let Some(suppressed) = operator.logs.failed.allow(now) {
                 tracing::error!(
                     processor = %operator.id, lane = %batch.origin.lane, positions = ?batch.origin.positions,
-                    events = rows, held_back, "an expression failed on events, and counts as NULL for them: {error}"
+                    events = rows, suppressed, "an expression failed on events, and counts as NULL for them: {error}"
                 );
             }
         }
@@ -323,9 +323,9 @@ impl LeftOut {
         operator.metrics.repeated.inc_by(self.repeated);
         if self.timeless > 0 {
             operator.metrics.timeless.inc_by(self.timeless);
-            if let Some(held_back) = operator.logs.timeless.allow(now) {
+            if let Some(suppressed) = operator.logs.timeless.allow(now) {
                 tracing::warn!(
-                    processor = %operator.id, events = self.timeless, column = %operator.time, held_back,
+                    processor = %operator.id, events = self.timeless, column = %operator.time, suppressed,
                     "events without a usable time are kept out of windows"
                 );
             }
