@@ -277,7 +277,7 @@ impl Export {
         let (part, _) = part.as_ref()?;
         let rows = part.rows.clone().filter(|row| !part.without.contains(row));
         let events: Vec<i64> = rows.map(|row| self.insert.events[row]).collect();
-        let token = format!("{}.{}{}", self.insert.token, part.name(), part.left_out());
+        let token = format!("{}.{}", self.insert.token, part.encode());
         Some(Insert { token, events, ..self.insert.clone() })
     }
 
