@@ -99,6 +99,15 @@ impl Health {
         self.lock().set(status, since, Instant::now());
     }
 
+    /// A recoverable error is over. Any other status stays.
+    pub fn recovered(&self) {
+        let now = Instant::now();
+        let mut reading = self.lock();
+        if matches!(reading.status, Status::RecoverableError(_)) {
+            reading.set(Status::Ok, now, now);
+        }
+    }
+
     /// The component works, if it was starting.
     pub fn started(&self) {
         let now = Instant::now();
@@ -121,8 +130,14 @@ impl Health {
 
 impl Reading {
     fn set(&mut self, status: Status, since: Instant, now: Instant) {
-        if matches!(self.status, Status::FatalError(_)) {
-            return; // it does not come back from that
+        // A fatal error stays. The worse of two others is shown until the component says that it works.
+        let stays = match self.status {
+            Status::FatalError(_) => true,
+            Status::PermanentError(_) => matches!(status, Status::RecoverableError(_)),
+            _ => false,
+        };
+        if stays {
+            return;
         }
         self.has_worked |= status == Status::Ok;
         if let Some(error) = status.error() {

@@ -45,3 +45,18 @@ fn no_status_follows_a_fatal_error() {
     health.report(Status::Ok);
     assert_eq!(health.read().status, Status::FatalError("panicked".to_owned()));
 }
+
+#[test]
+fn a_recoverable_error_beside_a_permanent_one_hides_it_neither_before_nor_after() {
+    let health = Health::default();
+    let permanent = Status::PermanentError("the reader ended".to_owned());
+    health.report(permanent.clone());
+    health.report(recoverable("the disk is full"));
+    assert_eq!(health.read().status, permanent);
+    health.recovered();
+    assert_eq!(health.read().status, permanent);
+    health.report(Status::Ok);
+    health.report(recoverable("the disk is full"));
+    health.recovered();
+    assert_eq!(health.read().status, Status::Ok);
+}

@@ -33,7 +33,7 @@ impl StorageReports {
                 confirmed = &mut appending => match confirmed {
                     Ok(number) => {
                         if self.is_stuck.swap(false, Ordering::Relaxed) {
-                            self.context.health.report(Status::Ok);
+                            self.context.health.recovered();
                         }
                         return Some(number);
                     }
