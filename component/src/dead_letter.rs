@@ -47,12 +47,12 @@ struct Shared {
     max_bytes: u64,
     telemetry: Telemetry,
     clock: Arc<dyn Clock>,
-    open: Mutex<Open>,
+    open: Mutex<OpenFiles>,
     log: LogLimit,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenFiles {
     files: HashMap<String, Letters>,
     /// Bytes in the directory; `None` when they must be counted.
     bytes: Option<u64>,
@@ -120,7 +120,7 @@ impl DeadLetters {
     }
 }
 
-impl Open {
+impl OpenFiles {
     fn append(&mut self, directory: &Path, max_bytes: u64, id: &str, line: &[u8]) -> io::Result<()> {
         let path = directory.join(format!("{}.jsonl", id.replace('/', "-")));
         let is_open = |letters: &Letters| {

@@ -18,11 +18,11 @@ use crate::config::FileConfig;
 /// Writes JSON lines to a file.
 pub(crate) struct LineFile {
     config: FileConfig,
-    open: Arc<Mutex<Option<Open>>>,
+    open: Arc<Mutex<Option<OpenFile>>>,
 }
 
 /// The file and how many bytes of it are whole, delivered lines.
-struct Open {
+struct OpenFile {
     file: File,
     length: u64,
 }
@@ -79,9 +79,9 @@ impl Exporter for LineFile {
     }
 }
 
-fn append(config: &FileConfig, slot: &mut Option<Open>, lines: &[u8]) -> io::Result<()> {
+fn append(config: &FileConfig, slot: &mut Option<OpenFile>, lines: &[u8]) -> io::Result<()> {
     let limit = config.max_bytes.get();
-    let full = |open: &Open| limit > 0 && open.length > 0 && open.length + lines.len() as u64 > limit;
+    let full = |open: &OpenFile| limit > 0 && open.length > 0 && open.length + lines.len() as u64 > limit;
     if slot.as_ref().is_some_and(full) {
         *slot = None;
         rotate(&config.path, config.max_files)?;
@@ -91,7 +91,7 @@ fn append(config: &FileConfig, slot: &mut Option<Open>, lines: &[u8]) -> io::Res
         None => {
             let file = OpenOptions::new().create(true).append(true).open(&config.path)?;
             let length = file.metadata()?.len();
-            slot.insert(Open { file, length })
+            slot.insert(OpenFile { file, length })
         }
     };
     let written =

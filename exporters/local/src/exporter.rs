@@ -17,7 +17,7 @@ use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
 use crate::config::Config;
 use crate::error::LocalError;
-use crate::files::{Directory, Unfinished, publish};
+use crate::files::{Directory, UnfinishedFile, publish};
 use crate::flatten::Layout;
 use crate::hours::{Hour, Hours};
 
@@ -159,17 +159,17 @@ struct Export {
 
 impl Export {
     /// Writes the files, complete and on disk, but not yet in place.
-    fn write(&self) -> Result<Vec<Unfinished>, LocalError> {
+    fn write(&self) -> Result<Vec<UnfinishedFile>, LocalError> {
         let batches = join_small(&self.batches);
         let layout = Layout::of(self.signal, &batches, self.max_columns);
         let hours = Hours::of(self.signal, &batches);
-        let mut writers: BTreeMap<Hour, (Unfinished, ArrowWriter<File>)> = BTreeMap::new();
+        let mut writers: BTreeMap<Hour, (UnfinishedFile, ArrowWriter<File>)> = BTreeMap::new();
         for batch in &batches {
             for (hour, rows) in hours.split(&layout.flatten(batch)?)? {
                 let (unfinished, writer) = match writers.entry(hour) {
                     std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
                     std::collections::btree_map::Entry::Vacant(place) => {
-                        let (unfinished, file) = self.directory.begin(self.signal, hour, self.now_ms)?;
+                        let (unfinished, file) = self.directory.create(self.signal, hour, self.now_ms)?;
                         let writer = ArrowWriter::try_new(file, layout.schema(), Some(properties()))
                             .map_err(LocalError::write(unfinished.path()))?;
                         place.insert((unfinished, writer))

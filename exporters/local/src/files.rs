@@ -24,7 +24,7 @@ pub(crate) struct Directory(PathBuf);
 
 /// A file that is being written. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
+pub(crate) struct UnfinishedFile {
     writing: PathBuf,
     done: PathBuf,
 }
@@ -63,12 +63,12 @@ impl Directory {
     }
 
     /// Starts a file. `now_ms` is part of its name, so that names sort by age.
-    pub(crate) fn begin(
+    pub(crate) fn create(
         &self,
         signal: Signal,
         hour: Hour,
         now_ms: i64,
-    ) -> Result<(Unfinished, File), LocalError> {
+    ) -> Result<(UnfinishedFile, File), LocalError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = self.0.join(signal.name()).join(hour.folder());
         fs::create_dir_all(&folder).map_err(LocalError::file("make the directory", &folder))?;
@@ -81,7 +81,7 @@ impl Directory {
             // An earlier program may have had the same process id and clock.
             if !done.exists() {
                 let file = File::create_new(&path).map_err(LocalError::file("create", &path))?;
-                return Ok((Unfinished { writing: path, done }, file));
+                return Ok((UnfinishedFile { writing: path, done }, file));
             }
         }
     }
@@ -112,7 +112,7 @@ impl Directory {
 }
 
 /// Puts all files in place, or none. The files must be closed and on disk.
-pub(crate) fn publish(files: &[Unfinished]) -> Result<(), LocalError> {
+pub(crate) fn publish(files: &[UnfinishedFile]) -> Result<(), LocalError> {
     for (count, file) in files.iter().enumerate() {
         if let Err(source) = fs::rename(&file.writing, &file.done) {
             for done in &files[..count] {
@@ -134,14 +134,14 @@ pub(crate) fn publish(files: &[Unfinished]) -> Result<(), LocalError> {
     Ok(())
 }
 
-impl Unfinished {
+impl UnfinishedFile {
     /// Where the file is until it is published.
     pub(crate) fn path(&self) -> &Path {
         &self.writing
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         // Fails when the file has been published: it is no longer there.
         let _ = fs::remove_file(&self.writing);

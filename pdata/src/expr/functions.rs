@@ -21,13 +21,13 @@ pub(super) struct Functions {
 }
 
 /// What a function's name stands for.
-pub(super) enum Found {
+pub(super) enum FunctionKind {
     /// A function of the values of one row.
     Scalar,
     /// Something that an expression cannot call, and why not.
     Forbidden(String, &'static str),
-    /// Nothing; with the nearest name of a scalar function.
-    Nothing(Option<String>),
+    /// There is none; with the nearest name of a scalar function.
+    Unknown(Option<String>),
 }
 
 /// Functions that make lists of any length.
@@ -65,32 +65,32 @@ impl Functions {
     }
 
     /// Finds a function by its name, in any case.
-    pub(super) fn find(&self, name: &str) -> Found {
+    pub(super) fn find(&self, name: &str) -> FunctionKind {
         let lower = name.to_lowercase();
         if ENDLESS.contains(&lower.as_str()) {
-            return Found::Forbidden(
+            return FunctionKind::Forbidden(
                 format!("the function `{lower}`"),
                 "it makes a list as long as an argument says; an expression gives one value",
             );
         }
         if let Some(function) = self.scalar.get(&lower) {
             return match function.signature().volatility {
-                Volatility::Immutable => Found::Scalar,
-                Volatility::Stable | Volatility::Volatile => Found::Forbidden(
+                Volatility::Immutable => FunctionKind::Scalar,
+                Volatility::Stable | Volatility::Volatile => FunctionKind::Forbidden(
                     format!("the function `{lower}`"),
                     "its result depends on when it is called, so a replay would give other results",
                 ),
             };
         }
         if let Some(kind) = self.others.get(&lower) {
-            return Found::Forbidden(
+            return FunctionKind::Forbidden(
                 format!("the {kind} `{lower}`"),
                 "an expression sees one event at a time; sums over events are measures of `aggregate`",
             );
         }
         let near = |candidate: &str| (levenshtein(&lower, candidate), candidate.to_owned());
         let best = self.scalar.keys().map(|candidate| near(candidate)).min();
-        Found::Nothing(
+        FunctionKind::Unknown(
             best.filter(|(edits, _)| *edits <= (lower.len() / 3).clamp(1, 3)).map(|(_, name)| name),
         )
     }

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::error::ExprError;
-use super::functions::{Found, functions};
+use super::functions::{FunctionKind, functions};
 use super::grammar::Grammar;
 
 /// Nesting beyond this is an error: planning is recursive.
@@ -216,16 +216,16 @@ impl Visitor for Check<'_> {
                     || matches!(&function.args, FunctionArguments::List(list) if !list.clauses.is_empty() || list.duplicate_treatment.is_some());
                 let name = function.name.to_string().trim_matches('"').to_owned();
                 match functions().find(&name) {
-                    Found::Forbidden(what, why) => return self.forbid(what, why),
-                    Found::Nothing(nearest) => {
+                    FunctionKind::Forbidden(what, why) => return self.forbid(what, why),
+                    FunctionKind::Unknown(nearest) => {
                         let expression = self.text.to_owned();
                         return ControlFlow::Break(ExprError::UnknownFunction { expression, name, nearest });
                     }
-                    Found::Scalar if aggregate => {
+                    FunctionKind::Scalar if aggregate => {
                         let what = format!("OVER, FILTER, DISTINCT or ORDER BY in `{name}`");
                         return self.forbid(what, "an expression sees one event at a time");
                     }
-                    Found::Scalar => {}
+                    FunctionKind::Scalar => {}
                 }
             }
             _ => {}

@@ -141,11 +141,11 @@ struct Input {
 }
 
 /// What a blocking thread made.
-enum Made {
+enum FileBatches {
     /// The lines and what they hold; whether the file is at its end.
-    Batches { chunk: Chunk, batches: Batches, ended: bool },
+    Read { chunk: Chunk, batches: Batches, ended: bool },
     /// A followed file has nothing new.
-    Quiet,
+    NothingNew,
 }
 
 /// Why a lane ends.
@@ -209,7 +209,7 @@ impl FileLane {
         loop {
             let Some(made) = self.make().await? else { return Ok(Ok(End::Stopped)) };
             match made {
-                Ok(Made::Batches { chunk, batches, ended }) => {
+                Ok(FileBatches::Read { chunk, batches, ended }) => {
                     quiet = None;
                     tokio::select! {
                         biased;
@@ -224,7 +224,7 @@ impl FileLane {
                     }
                     continue;
                 }
-                Ok(Made::Quiet) => {
+                Ok(FileBatches::NothingNew) => {
                     if let Some(idle) = quiet.get_or_insert_with(Silence::begin).due()
                         && self.lane.send(LaneMessage::Idle(idle)).await.is_err()
                     {
@@ -254,7 +254,7 @@ impl FileLane {
     }
 
     /// Reads and decodes on a blocking thread. `None`: the program stops.
-    async fn make(&mut self) -> Result<Option<io::Result<Made>>, ReceiverError> {
+    async fn make(&mut self) -> Result<Option<io::Result<FileBatches>>, ReceiverError> {
         let Some(mut input) = self.input.take().filter(|_| !self.stop.is_cancelled()) else {
             return Ok(None);
         };
@@ -294,14 +294,14 @@ impl FileLane {
 }
 
 impl Input {
-    fn make(&mut self) -> io::Result<Made> {
+    fn make(&mut self) -> io::Result<FileBatches> {
         let (chunk, ended) = match self.source.read()? {
             FileRead::Lines(chunk) => (chunk, false),
             FileRead::End(chunk) => (chunk, true),
-            FileRead::NothingNew => return Ok(Made::Quiet),
+            FileRead::NothingNew => return Ok(FileBatches::NothingNew),
         };
         let batches = self.reader.read(&chunk, &self.projection.load());
-        Ok(Made::Batches { chunk, batches, ended })
+        Ok(FileBatches::Read { chunk, batches, ended })
     }
 }
 

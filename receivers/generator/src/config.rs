@@ -7,7 +7,7 @@ use weir_config::{ByteSize, Diagnostics, Duration, nearest};
 use crate::incident::Incident;
 use crate::shape::{operation_name, service_name};
 use crate::template::MAX_TIME;
-use crate::written::{Named, Rate, StartTime};
+use crate::written::{NamesOrCount, Rate, StartTime};
 
 /// The settings of a `generator` receiver. Its README describes the keys.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,9 +18,9 @@ pub(crate) struct Config {
     /// The form of a segment.
     pub segment: SegmentConfig,
     /// The services: each segment is of one, and each calls the next.
-    pub services: Named,
+    pub services: NamesOrCount,
     /// The operations of every service.
-    pub operations: Named,
+    pub operations: NamesOrCount,
     /// The share of segments that fail.
     pub error_rate: f64,
     /// Durations of entry spans.
@@ -70,8 +70,8 @@ impl Default for Config {
         Config {
             rate: Rate::PerSecond(200.0),
             segment: SegmentConfig::default(),
-            services: Named::Count(4),
-            operations: Named::Count(3),
+            services: NamesOrCount::Count(4),
+            operations: NamesOrCount::Count(3),
             error_rate: 0.01,
             latency: Latency::default(),
             disorder: Duration::from_secs(2),
@@ -112,16 +112,18 @@ impl Config {
     /// The names of the services.
     pub(crate) fn service_names(&self) -> Vec<String> {
         match &self.services {
-            Named::Names(names) => names.clone(),
-            Named::Count(_) => (0..self.services.len()).map(service_name).collect(),
+            NamesOrCount::Names(names) => names.clone(),
+            NamesOrCount::Count(_) => (0..self.services.len()).map(service_name).collect(),
         }
     }
 
     /// The names of the operations of each service.
     pub(crate) fn operation_names(&self) -> Vec<Vec<String>> {
         let of = |service: &String| match &self.operations {
-            Named::Names(names) => names.clone(),
-            Named::Count(_) => (0..self.operations.len()).map(|at| operation_name(service, at)).collect(),
+            NamesOrCount::Names(names) => names.clone(),
+            NamesOrCount::Count(_) => {
+                (0..self.operations.len()).map(|at| operation_name(service, at)).collect()
+            }
         };
         self.service_names().iter().map(of).collect()
     }
@@ -158,9 +160,9 @@ impl Config {
 
     /// No segment has more bytes.
     fn largest(&self) -> u64 {
-        let longest = |named: &Named| match named {
-            Named::Names(names) => names.iter().map(String::len).max().unwrap_or_default(),
-            Named::Count(_) => 40,
+        let longest = |named: &NamesOrCount| match named {
+            NamesOrCount::Names(names) => names.iter().map(String::len).max().unwrap_or_default(),
+            NamesOrCount::Count(_) => 40,
         };
         let names = longest(&self.services) + longest(&self.operations);
         let built = self.segment.spans.min(MAX_SPANS) * (320 + 5 * names)
@@ -204,7 +206,7 @@ impl Config {
         check(in_range, "start_time", "must be between 1972 and 2039");
         for (key, named) in [("services", &self.services), ("operations", &self.operations)] {
             check((1..=MAX_NAMES).contains(&named.len()), key, "must be at least 1 and at most 10000");
-            if let Named::Names(names) = named {
+            if let NamesOrCount::Names(names) = named {
                 let mut sorted = names.clone();
                 sorted.sort_unstable();
                 sorted.dedup();

@@ -54,59 +54,59 @@ impl<'de> Deserialize<'de> for Rate {
 
 /// `services` and `operations`: how many, or their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum NamesOrCount {
     /// This many, with names of the generator's choice.
     Count(u64),
     /// These.
     Names(Vec<String>),
 }
 
-impl Named {
+impl NamesOrCount {
     /// How many.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Named::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
-            Named::Names(names) => names.len(),
+            NamesOrCount::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
+            NamesOrCount::Names(names) => names.len(),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Named {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Named, D::Error> {
+impl<'de> Deserialize<'de> for NamesOrCount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamesOrCount, D::Error> {
         struct Written;
         impl<'de> Visitor<'de> for Written {
-            type Value = Named;
+            type Value = NamesOrCount;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a number, or a list of names")
             }
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Named, E> {
-                Ok(Named::Count(number))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<NamesOrCount, E> {
+                Ok(NamesOrCount::Count(number))
             }
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Named, E> {
+            fn visit_i64<E: Error>(self, number: i64) -> Result<NamesOrCount, E> {
                 let wrong = |_| {
                     E::custom(format!("`{number}` is negative; write a number from 1, or a list of names"))
                 };
-                u64::try_from(number).map(Named::Count).map_err(wrong)
+                u64::try_from(number).map(NamesOrCount::Count).map_err(wrong)
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Named, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<NamesOrCount, E> {
                 let wrong = |_| {
                     E::custom(format!(
                         "`{text}` is not a number; write a number from 1, or a list such as `[{text}]`"
                     ))
                 };
-                text.parse().map(Named::Count).map_err(wrong)
+                text.parse().map(NamesOrCount::Count).map_err(wrong)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Named, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NamesOrCount, A::Error> {
                 let mut names = Vec::new();
                 while let Some(name) = list.next_element()? {
                     names.push(name);
                 }
-                Ok(Named::Names(names))
+                Ok(NamesOrCount::Names(names))
             }
         }
         deserializer.deserialize_any(Written)
