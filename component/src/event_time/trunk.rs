@@ -5,9 +5,9 @@
 //! * The watermark that the stage forwards says that nothing more is forwarded at or before it. It is the
 //!   least of those of the stage's own lanes and that of the stage before it, when there is one that tells a
 //!   watermark. It never goes back.
-//! * Lanes do not count beside a stage before while all of them are idle. Neither do they when the stage's
-//!   input comes from there ([`LanesHold::OnceTheyTell`]), until one of them tells a watermark: then it
-//!   brings input of its own.
+//! * Lanes do not count beside a stage before while all of them are idle or have ended. Neither do they when
+//!   the stage's input comes from there ([`LanesHold::OnceTheyTell`]), until one of them tells a watermark:
+//!   then it brings input of its own.
 //! * A shard begins with its first lane and is over with its last one, unless the stream of a lane has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,13 +275,15 @@ mod tests {
 
     #[test]
     fn a_lane_that_has_ended_does_not_hold_the_stage_before() {
-        let mut stage = stage(LanesHold::OnceTheyTell, &[], &[A, B]);
-        stage.set_stage_before(Watermark(7));
-        stage.set_lane_idle(B);
-        stage.set_lane(A, Watermark(3));
-        assert_eq!(moved(&mut stage), (Some(3), Some(3)));
-        stage.set_lane(A, Watermark::MAX);
-        assert_eq!(moved(&mut stage), (None, Some(7)));
+        for hold in [LanesHold::FromTheStart, LanesHold::OnceTheyTell] {
+            let mut stage = stage(hold, &[], &[A, B]);
+            stage.set_stage_before(Watermark(7));
+            stage.set_lane(A, Watermark(3));
+            stage.set_lane_idle(B);
+            assert_eq!(moved(&mut stage), (Some(3), Some(3)));
+            stage.set_lane(A, Watermark::MAX);
+            assert_eq!(moved(&mut stage), (None, Some(7)), "{hold:?}: it counts as idle");
+        }
     }
 
     #[test]

@@ -133,10 +133,10 @@ impl LaneWatermarks {
         self.combined
     }
 
-    /// Whether no lane has anything to say for now: all are idle, or there is none.
+    /// Whether no lane has anything to say for now: all are idle or have ended, or there is none.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.lanes.values().all(|lane| lane.idle)
+        self.lanes.values().all(|lane| lane.idle || lane.watermark == Watermark::MAX)
     }
 
     /// Combines the lanes again. `Some` when the watermark moved on.
@@ -241,6 +241,8 @@ mod tests {
         assert!(all.is_idle());
         all.set(A, Watermark(1));
         assert!(!all.is_idle());
+        all.set(A, Watermark::MAX);
+        assert!(all.is_idle(), "A has ended");
         assert!(lanes(&[]).is_idle(), "without lanes there is nothing to wait for");
     }
 
