@@ -15,6 +15,9 @@ use crate::Watermark;
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
+/// The mark of each operator, with the fingerprint of the inputs that had a share when they are several.
+pub(super) type SharedMarks = BTreeMap<String, (i64, Option<Arc<str>>)>;
+
 #[derive(Debug, Default)]
 struct State(Mutex<Inner>);
 
@@ -33,6 +36,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Operator {
     delivered: Option<i64>,
+    /// Which inputs had a share in what was delivered last, when they are several.
+    inputs: Option<Arc<str>>,
     /// The latest that was emitted.
     latest: Option<i64>,
     /// In order of emission.
@@ -43,6 +48,7 @@ struct Operator {
 struct Emitted {
     id: u64,
     watermark: i64,
+    inputs: Option<Arc<str>>,
     outcome: Option<Outcome>,
 }
 
@@ -50,12 +56,25 @@ impl Marks {
     /// Windows of this operator and shard that end at or before `watermark` fire now, and keep the ack.
     #[must_use]
     pub fn emit(&self, operator: &Arc<str>, shard: Shard, watermark: Watermark) -> Ack {
+        self.emit_shared(operator, shard, watermark, None)
+    }
+
+    /// As [`emit`](Self::emit), for windows in which several inputs have a share, each of which commits for
+    /// itself. `inputs`: a fingerprint of them.
+    #[must_use]
+    pub fn emit_shared(
+        &self,
+        operator: &Arc<str>,
+        shard: Shard,
+        watermark: Watermark,
+        inputs: Option<Arc<str>>,
+    ) -> Ack {
         let mut inner = self.0.lock();
         let id = inner.next_id;
         inner.next_id += 1;
         let key = (Arc::clone(operator), shard);
         inner.open.insert(id, key.clone());
-        let emitted = Emitted { id, watermark: watermark.0, outcome: None };
+        let emitted = Emitted { id, watermark: watermark.0, inputs, outcome: None };
         let state = inner.operators.entry(key).or_default();
         if watermark < Watermark::MAX {
             state.latest = state.latest.max(Some(watermark.0));
@@ -127,9 +146,17 @@ impl Marks {
     /// Every mark of a shard: operator and watermark.
     #[must_use]
     pub fn delivered(&self, shard: Shard) -> BTreeMap<String, i64> {
+        self.delivered_shared(shard).into_iter().map(|(name, (mark, _))| (name, mark)).collect()
+    }
+
+    /// The same, each with the fingerprint of the inputs that had a share, when they are several.
+    pub(super) fn delivered_shared(&self, shard: Shard) -> SharedMarks {
         let inner = self.0.lock();
         let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
-        marks.filter_map(|((name, _), operator)| Some((name.to_string(), operator.delivered?))).collect()
+        let both = marks.filter_map(|((name, _), operator)| {
+            Some((name.to_string(), (operator.delivered?, operator.inputs.clone())))
+        });
+        both.collect()
     }
 }
 
@@ -152,10 +179,13 @@ impl AckSink for State {
         if let Some(emitted) = operator.emitted.iter_mut().find(|emitted| emitted.id == id) {
             emitted.outcome = Some(outcome);
         }
-        while let Some(Emitted { watermark, outcome: Some(Outcome::Done), .. }) = operator.emitted.front() {
+        while let Some(first) = operator.emitted.front_mut()
+            && first.outcome == Some(Outcome::Done)
+        {
             // The end of a stream is not a time from which a restart could continue.
-            if *watermark < Watermark::MAX.0 {
-                operator.delivered = operator.delivered.max(Some(*watermark));
+            if first.watermark < Watermark::MAX.0 && operator.delivered <= Some(first.watermark) {
+                operator.delivered = Some(first.watermark);
+                operator.inputs = first.inputs.take();
             }
             operator.emitted.pop_front();
         }

@@ -7,9 +7,10 @@
 //! were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of that
 //! range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
 //! operator the watermark up to which windows are delivered. What follows `#` is a fingerprint of what the
-//! operator's windows mean; earlier programs wrote none. `t` the topic's id; `e` the latest epoch of the
-//! leaders under which what was read had been written; `r` the positions from which on positions were
-//! reused, and how often each; `n` how many lanes the input had when its first owner began.
+//! operator's windows mean; earlier programs wrote none. What follows `+` is a fingerprint of the inputs that
+//! had a share in them, when they were several, each of which commits for itself. `t` the topic's id; `e` the
+//! latest epoch of the leaders under which what was read had been written; `r` the positions from which on
+//! positions were reused, and how often each; `n` how many lanes the input had when its first owner began.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +25,18 @@ const VERSION: u32 = 1;
 /// Between the name of an operator and the fingerprint of its configuration.
 const FINGERPRINT: char = '#';
 
+/// Between that and the fingerprint of the inputs.
+const INPUTS: char = '+';
+
 /// The name of an operator without the fingerprint, and the fingerprint.
 pub(super) fn operator_of(name: &str) -> (&str, Option<&str>) {
-    name.split_once(FINGERPRINT).map_or((name, None), |(operator, fingerprint)| (operator, Some(fingerprint)))
+    let Some((operator, rest)) = name.split_once(FINGERPRINT) else { return (name, None) };
+    (operator, Some(rest.split_once(INPUTS).map_or(rest, |(fingerprint, _)| fingerprint)))
+}
+
+/// The fingerprint of the inputs in the name of an operator.
+pub(super) fn inputs_of(name: &str) -> Option<&str> {
+    Some(name.split_once(FINGERPRINT)?.1.split_once(INPUTS)?.1)
 }
 
 /// What is known about a lane beside its position.
@@ -189,14 +199,14 @@ impl Metadata {
         all.filter_map(move |(name, mark)| Some((name.strip_prefix(pipeline)?.strip_prefix('/')?, *mark)))
     }
 
-    /// Puts down the watermark of an operator of a pipeline. What an earlier configuration of it had is
-    /// forgotten then.
+    /// Puts down the watermark of an operator of a pipeline, and the fingerprint of its inputs when they are
+    /// several. What an earlier configuration of it had is forgotten then.
     pub(super) fn set_window(
         &mut self,
         pipeline: &str,
         operator: &str,
         fingerprint: Option<&str>,
-        mark: i64,
+        (mark, inputs): (i64, Option<&str>),
     ) {
         let plain = format!("{pipeline}/{operator}");
         let name = match fingerprint {
@@ -204,9 +214,20 @@ impl Metadata {
             None => plain.clone(),
         };
         // A mark without a fingerprint is of the configuration that goes on from it.
-        let known = self.windows.get(&name).or_else(|| self.windows.get(&plain)).copied();
+        let is_same = |other: &str| {
+            let (operator, meaning) = operator_of(other);
+            operator == plain && (meaning.is_none() || meaning == fingerprint)
+        };
+        let known = self.windows.iter().filter(|(other, _)| is_same(other)).max_by_key(|(_, mark)| **mark);
+        let known = known.map(|(other, known)| (inputs_of(other).map(str::to_owned), *known));
+        let (inputs, mark) = match known {
+            Some((inputs, known)) if known > mark => (inputs, known),
+            _ => (inputs.map(str::to_owned), mark),
+        };
         self.windows.retain(|other, _| operator_of(other).0 != plain);
-        self.windows.insert(name, known.map_or(mark, |known| known.max(mark)));
+        let inputs = inputs.filter(|_| fingerprint.is_some());
+        let name = inputs.map_or_else(|| name.clone(), |inputs| format!("{name}{INPUTS}{inputs}"));
+        self.windows.insert(name, mark);
     }
 
     /// The range that `sink` was about to export.
@@ -256,7 +277,7 @@ mod tests {
     fn a_mark_of_another_configuration_is_forgotten_once_there_is_one_of_this() {
         let mut metadata = example();
         metadata.windows.insert("main/aggregate/other".to_owned(), 1);
-        metadata.set_window("main", "aggregate", Some("aa"), 5);
+        metadata.set_window("main", "aggregate", Some("aa"), (5, None));
         let marks = |metadata: &Metadata| {
             metadata.windows.iter().map(|(name, mark)| (name.clone(), *mark)).collect::<Vec<_>>()
         };
@@ -264,8 +285,22 @@ mod tests {
         // The one without a fingerprint was of the same configuration, as far as anybody knows.
         let first = ("main/aggregate#aa".to_owned(), 1_763_700_000_000);
         assert_eq!(marks(&metadata), [first, other.clone()]);
-        metadata.set_window("main", "aggregate", Some("bb"), 7);
+        metadata.set_window("main", "aggregate", Some("bb"), (7, None));
         assert_eq!(marks(&metadata), [("main/aggregate#bb".to_owned(), 7), other]);
+    }
+
+    #[test]
+    fn the_inputs_of_several_are_written_with_the_mark_that_they_shared() {
+        let mut metadata = Metadata::default();
+        let names = |metadata: &Metadata| metadata.windows.keys().cloned().collect::<Vec<_>>();
+        metadata.set_window("main", "aggregate", Some("aa"), (5, Some("12")));
+        assert_eq!(names(&metadata), ["main/aggregate#aa+12"]);
+        let name = &names(&metadata)[0];
+        assert_eq!((operator_of(name), inputs_of(name)), (("main/aggregate", Some("aa")), Some("12")));
+        metadata.set_window("main", "aggregate", Some("aa"), (4, None));
+        assert_eq!(metadata.windows, BTreeMap::from([("main/aggregate#aa+12".to_owned(), 5)]), "it is later");
+        metadata.set_window("main", "aggregate", Some("aa"), (6, None));
+        assert_eq!(metadata.windows, BTreeMap::from([("main/aggregate#aa".to_owned(), 6)]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_pdata::Fence;
 
-use super::metadata::operator_of;
+use super::metadata::{inputs_of, operator_of};
 use super::{Marks, Shard};
 use crate::{LaneId, Watermark};
 
@@ -48,6 +48,14 @@ impl LaneStart {
     pub fn of_another(&self, operator: &str, fingerprint: &str) -> Option<Watermark> {
         let (known, mark) = self.latest(operator)?;
         known.is_some_and(|known| known != fingerprint).then_some(mark)
+    }
+
+    /// The fingerprint of the inputs that had a share in the windows of `operator` that were delivered last, when
+    /// they were several.
+    #[must_use]
+    pub fn inputs(&self, operator: &str) -> Option<&str> {
+        let own = self.windows.iter().filter(|(name, _)| operator_of(name).0 == operator);
+        inputs_of(own.max_by_key(|(_, mark)| **mark)?.0)
     }
 
     /// The operators that have a mark.

@@ -41,8 +41,15 @@ impl Meaning<'_> {
         let mut signals: Vec<String> = self.signals.iter().map(Signal::to_string).collect();
         signals.sort_unstable();
         hash.list(signals.iter().map(String::as_str));
-        Arc::from(format!("{:08x}", (hash.0 ^ hash.0 >> 32) & 0xffff_ffff))
+        hash.text()
     }
+}
+
+/// Eight hexadecimal digits for a set of inputs.
+pub fn of_inputs<'a>(inputs: impl Iterator<Item = &'a str>) -> Arc<str> {
+    let mut hash = Hash::default();
+    hash.list(inputs);
+    hash.text()
 }
 
 fn window(window: &Windows) -> String {
@@ -77,6 +84,10 @@ impl Hash {
         for byte in length.iter().chain(text.as_bytes()) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    fn text(&self) -> Arc<str> {
+        Arc::from(format!("{:08x}", (self.0 ^ self.0 >> 32) & 0xffff_ffff))
     }
 
     fn list<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {

@@ -13,7 +13,7 @@ mod points;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_tests::stream::{Key, Stream, Value};
@@ -218,15 +218,13 @@ service:
         let refused = self.refused.lock().unwrap().clone();
         let expected = stream.total() - refused.len() as u64;
         let count = format!("SELECT count() AS n FROM {database}.events");
-        wait_until("every segment", TIMEOUT, async || {
-            Ok((clickhouse.number(&count).await.unwrap_or(0) >= expected).then_some(()))
-        })
-        .await
-        .with_context(|| format!("seed {seed}: not every segment is stored; {}", log()))?;
-        let complete = wait_until("every window", TIMEOUT, async || {
-            Ok(self.differences().await?.is_empty().then_some(()))
+        let left = wait_while_less_is_left(async || {
+            Ok(expected.saturating_sub(clickhouse.number(&count).await.unwrap_or(0)))
         });
-        if complete.await.is_err() {
+        let left = left.await?;
+        ensure!(left == 0, "seed {seed}: {left} of {expected} segments are not stored; {}", log());
+        let wrong = wait_while_less_is_left(async || Ok(self.differences().await?.len() as u64));
+        if wrong.await? > 0 {
             let wrong = self.differences().await?;
             let first = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
             bail!(
@@ -321,6 +319,22 @@ service:
         let say =
             |key: &Key| format!("{key:?}: expected {:?}, stored {:?}", reference.get(key), found.get(key));
         Ok(keys.into_iter().filter(differs).map(say).collect())
+    }
+}
+
+/// Waits until nothing is left, for as long as it gets less within [`TIMEOUT`]: a long run on a slow machine is no failure. What is
+/// left then.
+async fn wait_while_less_is_left(mut left: impl AsyncFnMut() -> Result<u64>) -> Result<u64> {
+    let (mut least, mut since) = (u64::MAX, Instant::now());
+    loop {
+        let now = left().await?;
+        if now < least {
+            (least, since) = (now, Instant::now());
+        }
+        if now == 0 || since.elapsed() >= TIMEOUT {
+            return Ok(now);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

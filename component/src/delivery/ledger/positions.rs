@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Ledger;
+use crate::delivery::marks::SharedMarks;
 use crate::delivery::metadata::{MAX_BYTES, operator_of};
 use crate::delivery::{Marks, Metadata, Shard};
 
@@ -38,11 +39,11 @@ impl Ledger {
 pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
     let offsets: Vec<Option<i64>> =
         ledgers.iter().map(|ledger| ledger.0.tracker.committable().or_else(|| ledger.lock().begin)).collect();
-    let mut marks: BTreeMap<(Arc<str>, Shard), BTreeMap<String, i64>> = BTreeMap::new();
+    let mut marks: BTreeMap<(Arc<str>, Shard), SharedMarks> = BTreeMap::new();
     for ledger in ledgers {
         for (pipeline, source) in ledger.lock().pipelines.clone() {
             let shard = ledger.0.shard;
-            marks.entry((pipeline, shard)).or_insert_with(|| source.delivered(shard));
+            marks.entry((pipeline, shard)).or_insert_with(|| source.delivered_shared(shard));
         }
     }
     let both = ledgers.iter().zip(offsets);
@@ -63,10 +64,17 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
         for (pipeline, source) in &state.pipelines {
             let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
             let closed = state.closed.get(pipeline);
-            for (operator, mark) in found.into_iter().flatten() {
+            for (operator, (mark, inputs)) in found.into_iter().flatten() {
                 let shared = closed.map_or(Some(mark), |latest| latest.get(operator));
-                let Some(mark) = shared.map(|shared| shared.min(mark)) else { continue };
-                metadata.set_window(pipeline, operator, source.fingerprint(operator).as_deref(), *mark);
+                let Some(shared) = shared.map(|shared| shared.min(mark)) else { continue };
+                // Which inputs had a share is known of the latest only.
+                let inputs = inputs.as_deref().filter(|_| shared == mark);
+                metadata.set_window(
+                    pipeline,
+                    operator,
+                    source.fingerprint(operator).as_deref(),
+                    (*shared, inputs),
+                );
             }
         }
         for (name, sink) in &state.sinks {

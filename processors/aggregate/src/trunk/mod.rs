@@ -20,6 +20,7 @@
 //! * Messages of earlier stages pass. The watermark that goes on is the least of theirs and the own one.
 
 mod firing;
+mod inputs;
 mod key_table;
 mod lane_history;
 mod results;
@@ -131,7 +132,7 @@ impl TrunkHalf {
                 .reconfigured_at()
                 .is_none_or(|mark| combined.0 > mark.0.saturating_add(self.operator.reach()));
             let mark = match goes_on {
-                true => self.trunk.marks.emit(&self.operator.id, shard, combined),
+                true => self.trunk.marks.emit_shared(&self.operator.id, shard, combined, windows.inputs()),
                 false => Ack::none(),
             };
             let windows = &*windows;

@@ -11,6 +11,7 @@ use weir_pdata::{EventBatch, Fence, Held};
 use crate::operator::Operator;
 use crate::partial::Partial;
 use crate::state::codec::Malformed;
+use crate::trunk::inputs::Inputs;
 use crate::trunk::lane_history::LaneHistory;
 use crate::trunk::results::{Fired, Head};
 use crate::trunk::session::Sessions;
@@ -25,6 +26,8 @@ pub(crate) struct ShardWindows {
     /// The sources of its lanes. `None`: the positions of one of them are not kept, so nothing of it comes
     /// again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
+    /// Those of the lanes that are open now.
+    inputs: Inputs,
     /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were
     /// delivered. Sessions that were open then end only when all of them have come so far.
     behind: BTreeMap<LaneId, (Watermark, Watermark)>,
@@ -57,6 +60,7 @@ impl ShardWindows {
             shard,
             run,
             sources: Some(BTreeSet::new()),
+            inputs: Inputs::default(),
             behind: BTreeMap::new(),
             reconfigured_at: None,
             fences: BTreeMap::new(),
@@ -78,6 +82,12 @@ impl ShardWindows {
         let history =
             LaneHistory { delivered, reconfigured_at, generation: start.generation, own_shard: start.own };
         self.store.open_lane(start.lane, history);
+        for (lane, history) in self.inputs.open(start, &operator.id, history) {
+            if matches!(self.store, Store::Sessions(_)) {
+                self.behind.entry(lane).or_insert((Watermark::MIN, history.delivered)).1 = history.delivered;
+            }
+            self.store.open_lane(lane, history);
+        }
         if let Some(mark) = reconfigured_at.filter(|mark| Some(*mark) > self.reconfigured_at) {
             self.reconfigured_at = Some(mark);
             tracing::warn!(
@@ -108,6 +118,11 @@ impl ShardWindows {
         self.store.fire(self.reached(lanes), layout)
     }
 
+    /// A fingerprint of the inputs that have a share, when they are several that are committed each by itself.
+    pub fn inputs(&self) -> Option<Arc<str>> {
+        self.inputs.several()
+    }
+
     /// The shard.
     pub(crate) fn shard(&self) -> Shard {
         self.shard
@@ -136,6 +151,7 @@ impl ShardWindows {
             self.combine_fences();
         }
         if !has_ended {
+            self.inputs.close(lane);
             self.store.remove_lane(lane);
         }
     }

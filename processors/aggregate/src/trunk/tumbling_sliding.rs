@@ -279,22 +279,23 @@ impl FixedWindows {
     /// A window of one slice that is not needed any more is taken, else the slices stay.
     fn add_up(&mut self, window: Span, gone: bool, inputs: &mut Held) -> Option<RunningSums> {
         let mut sums = RunningSums::default();
-        if gone && self.slices.per_window() == 1 {
-            // Its keys are still needed to write it: the slice itself goes with `clean`.
-            for lane_slice in
-                self.kept.get_mut(&window.start).into_iter().flat_map(|slice| slice.lanes.values_mut())
-            {
-                inputs.absorb(std::mem::take(&mut lane_slice.inputs));
-                sums.take(lane_slice);
-            }
-            return Some(sums);
-        }
         let lanes = self.operator.allowed_lateness == 0;
         let lanes = lanes.then_some(&self.lanes);
         let is_delivered = |lane: &LaneId| {
             let history = lanes.and_then(|lanes| lanes.get(lane));
             history.is_some_and(|history| window.is_over(history.delivered))
         };
+        if gone && self.slices.per_window() == 1 {
+            // Its keys are still needed to write it: the slice itself goes with `clean`.
+            let slice = self.kept.get_mut(&window.start);
+            for (of, lane_slice) in slice.into_iter().flat_map(|slice| &mut slice.lanes) {
+                inputs.absorb(std::mem::take(&mut lane_slice.inputs));
+                if !is_delivered(&of.lane) {
+                    sums.take(lane_slice);
+                }
+            }
+            return Some(sums);
+        }
         let mut whole = self.slices.per_window() > 1;
         for (_, slice) in self.kept.range_mut(window.start..window.end) {
             for (of, lane_slice) in &mut slice.lanes {

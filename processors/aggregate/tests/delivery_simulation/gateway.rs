@@ -39,6 +39,9 @@ pub struct Gateway {
     /// Something is to be committed again, to hear from it.
     asked: bool,
     ownerships: u64,
+    receivers: usize,
+    /// The receiver that commits next.
+    turn: usize,
     between: Arc<Between>,
 }
 
@@ -82,7 +85,7 @@ struct Closing {
 impl Gateway {
     pub fn new(
         session: Session,
-        mode: Mode,
+        (mode, receivers): (Mode, usize),
         processors: Vec<Box<dyn Processor>>,
         fault: Option<Fault>,
     ) -> Gateway {
@@ -100,6 +103,8 @@ impl Gateway {
             leased: false,
             asked: false,
             ownerships: 0,
+            receivers,
+            turn: 0,
             between: Arc::default(),
         }
     }
@@ -181,8 +186,11 @@ impl Gateway {
         if self.committing.is_some() || matches!(self.doing, Doing::Losing | Doing::Lost) {
             return false;
         }
-        let ledgers: Vec<&Ledger> = self.owned.values().map(|owned| &owned.ledger).collect();
-        let now = self.owned.iter().zip(positions(&ledgers));
+        let (receivers, turn) = (self.receivers, self.turn);
+        self.turn = (turn + 1) % receivers;
+        let own = || self.owned.iter().filter(|(partition, _)| *partition % receivers == turn);
+        let ledgers: Vec<&Ledger> = own().map(|(_, owned)| &owned.ledger).collect();
+        let now = own().zip(positions(&ledgers));
         let now: Vec<(usize, u64, Position)> =
             now.filter_map(|((partition, owned), at)| Some((*partition, owned.number, at?))).collect();
         let same = |(partition, _, position): &(usize, u64, Position)| {
@@ -338,7 +346,7 @@ impl Gateway {
             };
             let own = Shard(*partition as u32 + 1);
             let ledger = Ledger::new(LedgerSpec {
-                source: "cluster/group/topic".into(),
+                source: format!("cluster/group/topic{}", partition % self.receivers).into(),
                 number: *partition as i32,
                 shard: if whole { Shard::default() } else { own },
                 own,

@@ -106,6 +106,8 @@ pub struct Table {
 pub struct Plan {
     pub mode: Mode,
     pub sliding: bool,
+    /// Receivers that share the partitions, and commit each its own.
+    pub receivers: usize,
     pub table: Table,
     pub partitions: Vec<Vec<Record>>,
     pub steps: Vec<Step>,
@@ -153,7 +155,8 @@ impl Plan {
         let steps = (0..steps).map(|_| step(&mut random, mode)).collect();
         let refuses = (random.below(3) == 0).then(|| 2 + random.below(3) as i64);
         let table = Table { refuses, names: random.below(2) == 0, blind: random.below(4) == 0 };
-        Plan { mode, sliding, table, partitions, steps }
+        let receivers = if mode == Mode::One { 1 + random.below(2) as usize } else { 1 };
+        Plan { mode, sliding, receivers, table, partitions, steps }
     }
 
     /// The same input with these steps.
