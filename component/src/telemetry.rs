@@ -2,8 +2,7 @@
 //!
 //! A metric is declared once, as a `const` [`Metric`] beside the code that counts it, and listed in its
 //! component's factory. `docs/metrics.md` is generated from these declarations.
-//! Names follow the OpenTelemetry Collector where the meaning is the same (`otelcol_…`), else `weir_…`;
-//! counters end in `_total` on the wire, as OpenMetrics wants.
+//! Names begin with `weir_`. Counters end in `_total` on the wire, as OpenMetrics wants.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
