@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn fingerprints_are_fnv_1a() {
-        // Offset basis and test vector of the reference: https://datatracker.ietf.org/doc/html/draft-eastlake-fnv
+        // Offset basis and test vector of the reference:
+        // https://datatracker.ietf.org/doc/html/draft-eastlake-fnv
         assert_eq!(fingerprint([]), "cbf29ce484222325");
         assert_eq!(fingerprint(*b"foobar"), "85944171f73967e8");
     }

@@ -3,9 +3,11 @@
 //! * [`Alarm`] is a row, and [`to_batch`] the batch of rows; [`Severity`] says how bad it is.
 //! * [`Compared`] reads `measure` and `threshold` out of a condition.
 //! * [`series_key`] and [`fingerprint()`] tell alarms apart, the same in every run.
-//! * [`Message`] is the template of the text; [`Alarm::template_context`] and [`template_context`] are the names that it knows.
+//! * [`Message`] is the template of the text; [`Alarm::template_context`] and [`template_context`] are the
+//!   names that it knows.
 //!
-//! Guaranteed: a template means the same in every processor, and none of them can keep an alarm from going out.
+//! Guaranteed: a template means the same in every processor, and none of them can keep an alarm from going
+//! out.
 //!
 //! Not here: when an alarm is raised, and which further names its template knows.
 

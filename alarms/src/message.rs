@@ -2,10 +2,10 @@
 //!
 //! * `{{ service }}` is Jinja; the classic `${service}` means the same.
 //! * A name that is not there makes the template fail in the strict mode that is tried first; then it is
-//!   rendered with nothing in that place. A template that fails even so gives the default text. The alarm goes
-//!   out in any case, and the caller is told what was wrong.
-//! * Steps, what a template makes on the way, and the lengths of the template and of the message are bounded: see
-//!   [`template`]. A template is tried before it is accepted.
+//!   rendered with nothing in that place. A template that fails even so gives the default text. The alarm
+//!   goes out in any case, and the caller is told what was wrong.
+//! * Steps, what a template makes on the way, and the lengths of the template and of the message are bounded:
+//!   see [`template`]. A template is tried before it is accepted.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! Templates that are written to hurt: whoever may write a rule must not be able to stop the program.
 //!
-//! The test runs itself again in a process with an address space of 600 MB, where what takes too much memory ends the process.
+//! The test runs itself again in a process with an address space of 600 MB, where what takes too much memory
+//! ends the process.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::process::Command;

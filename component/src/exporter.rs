@@ -36,9 +36,9 @@ pub trait Exporter: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Brings a batch with columns into the form in which it waits for [`export_outgoing`](Self::export_outgoing),
-    /// while the columns are in the cache: only the result is kept. The lane calls this, so it must not wait
-    /// for anything.
+    /// Brings a batch with columns into the form in which it waits for
+    /// [`export_outgoing`](Self::export_outgoing), while the columns are in the cache: only the result is
+    /// kept. The lane calls this, so it must not wait for anything.
     fn prepare(&self, batch: EventBatch) -> Outgoing {
         batch.into()
     }
@@ -95,8 +95,8 @@ pub enum ExportError {
         /// the others may be taken. Empty: unknown.
         rows: Vec<usize>,
     },
-    /// There are more rows or bytes than the destination takes at once. The helper halves them. Of a row that is alone the data is at
-    /// fault.
+    /// There are more rows or bytes than the destination takes at once. The helper halves them. Of a row that
+    /// is alone the data is at fault.
     #[error("{reason}")]
     TooLarge {
         /// What is too large.

@@ -214,7 +214,8 @@ fn numbered(positions: std::ops::Range<i64>, numbers: impl IntoIterator<Item = i
 #[tokio::test]
 async fn a_part_is_not_resumed_by_numbers_when_the_range_has_other_rows_now() {
     let every_fifth: fn(i64) -> bool = |row| row % 5 == 0;
-    // What the next configuration makes of the first batch: a record is rejected now, or is not rejected any more.
+    // What the next configuration makes of the first batch: a record is rejected now, or is not rejected any
+    // more.
     let without: Vec<i64> = (0..40).filter(|row| *row != 21).collect();
     let with: Vec<i64> = (0..21).chain([1_001]).chain(21..40).collect();
     for (names, stores, first) in [true, false].into_iter().flat_map(|names| {

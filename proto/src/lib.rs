@@ -1,6 +1,7 @@
 //! SkyWalking protobuf types and a zero-copy wire reader.
 //!
-//! * [`skywalking`]: the messages as Rust structs. They are what the generator encodes and what tests compare with.
+//! * [`skywalking`]: the messages as Rust structs. They are what the generator encodes and what tests compare
+//!   with.
 //! * [`wire`]: a reader that walks protobuf bytes in place. It is what decoders use.
 
 pub mod wire;

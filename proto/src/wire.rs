@@ -1,8 +1,8 @@
 //! Reading protobuf bytes in place, without copying and without types.
 //!
-//! [`Reader`] walks the fields of one message. It accepts and rejects exactly what prost does, reads nothing outside
-//! its bytes, and never recurses deeper than [`MAX_DEPTH`]. Fields are matched by whole tags (number and wire type in
-//! one integer, see [`varint`], [`message`]), so that one comparison tells both.
+//! [`Reader`] walks the fields of one message. It accepts and rejects exactly what prost does, reads nothing
+//! outside its bytes, and never recurses deeper than [`MAX_DEPTH`]. Fields are matched by whole tags (number
+//! and wire type in one integer, see [`varint`], [`message`]), so that one comparison tells both.
 //!
 //! ```
 //! use weir_proto::wire::{self, Reader};
@@ -98,8 +98,8 @@ impl<'a> Reader<'a> {
         Reader { bytes, at: 0, depth: MAX_DEPTH }
     }
 
-    /// Where the next field, or the value of the field just begun, starts. Offsets of nested readers count from the
-    /// beginning of the outermost message.
+    /// Where the next field, or the value of the field just begun, starts. Offsets of nested readers count
+    /// from the beginning of the outermost message.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.at
@@ -198,8 +198,8 @@ impl<'a> Reader<'a> {
         Ok(nested)
     }
 
-    /// Skips the value of a field that the message's type does not have. The type's own fields are numbered 1 to
-    /// `known`: to come here with one of them means that its wire type is wrong.
+    /// Skips the value of a field that the message's type does not have. The type's own fields are numbered 1
+    /// to `known`: to come here with one of them means that its wire type is wrong.
     ///
     /// # Errors
     /// The field is a known one, or its value is malformed.

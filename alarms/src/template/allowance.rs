@@ -5,7 +5,8 @@ use minijinja::value::ValueKind;
 
 /// Most steps of one rendering: statements and parts of expressions.
 const STEPS: usize = 10_000;
-/// Most bytes of texts and lists that one rendering makes, all together; and that it compares or looks through.
+/// Most bytes of texts and lists that one rendering makes, all together; and that it compares or looks
+/// through.
 const MADE: usize = 256 << 10;
 /// What an item of a list or a map weighs, without what it holds.
 pub(crate) const ITEM: usize = 16;

@@ -19,7 +19,8 @@ pub(crate) enum Undefined {
     IsEmpty,
 }
 
-/// Writes what the template gives to `out`. A text that is full is no problem. With the problem comes its line.
+/// Writes what the template gives to `out`. A text that is full is no problem. With the problem comes its
+/// line.
 pub(crate) fn evaluate(
     template: &Stmt<'_>,
     values: &Value,

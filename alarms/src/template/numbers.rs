@@ -52,7 +52,8 @@ pub(crate) fn arithmetic(op: BinOpKind, left: &Value, right: &Value) -> Result<V
     .map(Value::from)
 }
 
-/// The whole result of two whole numbers, `Some(None)` when it is too large. `None`: the operation gives no whole number.
+/// The whole result of two whole numbers, `Some(None)` when it is too large. `None`: the operation gives no
+/// whole number.
 fn whole(op: BinOpKind, one: i128, other: i128) -> Option<Option<i128>> {
     match op {
         BinOpKind::Add => Some(one.checked_add(other)),

@@ -80,10 +80,11 @@ pub struct Metadata {
     pub rewritten: Rewritten,
 }
 
-/// From where on positions of an input stand for other records than they once did, and how often that has happened.
+/// From where on positions of an input stand for other records than they once did, and how often that has
+/// happened.
 ///
-/// What an input has before some position changes exactly when it is written again from a position below that one. So
-/// the number of these times tells the contents of a range from those that it had before.
+/// What an input has before some position changes exactly when it is written again from a position below that
+/// one. So the number of these times tells the contents of a range from those that it had before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<i64>", into = "Vec<i64>")]
 pub struct Rewritten(Vec<(i64, u32)>);
@@ -314,7 +315,8 @@ mod tests {
         assert_eq!(Metadata::decode(&text).unwrap(), Some(written));
     }
 
-    /// Every order of places at which an input is written again, some of them twice; the reference is the definition.
+    /// Every order of places at which an input is written again, some of them twice; the reference is the
+    /// definition.
     #[test]
     fn the_times_that_something_before_a_position_was_written_again_are_known_however_often_it_happens() {
         let places = [20, 40, 60];

@@ -50,8 +50,8 @@ impl LaneStart {
         known.is_some_and(|known| known != fingerprint).then_some(mark)
     }
 
-    /// The fingerprint of the inputs that had a share in the windows of `operator` that were delivered last, when
-    /// they were several.
+    /// The fingerprint of the inputs that had a share in the windows of `operator` that were delivered last,
+    /// when they were several.
     #[must_use]
     pub fn inputs(&self, operator: &str) -> Option<&str> {
         let own = self.windows.iter().filter(|(name, _)| operator_of(name).0 == operator);

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::{Health, Status};
 
-/// The errors of a component that are not over. The component has a recoverable error since the oldest of them began; without
-/// any it works. Clones share the errors.
+/// The errors of a component that are not over. The component has a recoverable error since the oldest of
+/// them began; without any it works. Clones share the errors.
 #[derive(Clone, Debug)]
 pub struct Troubles {
     health: Health,

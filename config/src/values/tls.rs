@@ -17,8 +17,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// The key that has half of a certificate, and what is wrong with it. Files are not opened: they may be on another
-    /// machine.
+    /// The key that has half of a certificate, and what is wrong with it. Files are not opened: they may be
+    /// on another machine.
     #[must_use]
     pub fn half_certificate(&self) -> Option<(&'static str, &'static str)> {
         let both = "`cert_file` and `key_file` go together: give both or none";

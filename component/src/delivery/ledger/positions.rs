@@ -21,8 +21,8 @@ pub struct Position {
 }
 
 impl Ledger {
-    /// What had been written down when the ownership began, at the position where reading began. `None` while that is
-    /// not known.
+    /// What had been written down when the ownership began, at the position where reading began. `None` while
+    /// that is not known.
     #[must_use]
     pub fn resumed(&self) -> Option<Position> {
         let offset = self.lock().begin?;

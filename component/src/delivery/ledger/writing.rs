@@ -75,8 +75,8 @@ impl Ledger {
         let _ = self.0.progress.subscribe().wait_for(|now| now.closed).await;
     }
 
-    /// Asks for a write, if only to see whether it succeeds. When it [has](Self::is_written), the next owner knows of
-    /// this ownership.
+    /// Asks for a write, if only to see whether it succeeds. When it [has](Self::is_written), the next owner
+    /// knows of this ownership.
     #[must_use]
     pub fn request_write(&self) -> u64 {
         let mut state = self.lock();

@@ -142,8 +142,8 @@ mod tests {
         Refusal { too_large: true, ..refusal(&[]) }
     }
 
-    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and the
-    /// rows that were taken and dead-lettered.
+    /// Runs against a destination that refuses these rows and names them or not: how often it was asked, and
+    /// the rows that were taken and dead-lettered.
     fn run(isolation: RowIsolation, bad: fn(usize) -> bool, named: bool) -> (usize, Vec<usize>, Vec<usize>) {
         run_small(isolation, bad, named, usize::MAX)
     }

@@ -168,8 +168,8 @@ impl ExportRunner {
         }
         failpoint::reach("before-export");
         let all: usize = by_signal.iter().flatten().map(Outgoing::len).sum();
-        // Rows are known by their numbers. Where these are not valid any more, the whole range is repeated, and the
-        // destination looks for the rows that it has.
+        // Rows are known by their numbers. Where these are not valid any more, the whole range is repeated,
+        // and the destination looks for the rows that it has.
         let split = route.ledger.split(&route.sink).filter(|split| {
             let first = by_signal.iter().flatten().map(|batch| batch.origin.positions.start).min();
             let is_cut = first.is_none_or(|first| first > range.start);
