@@ -1,30 +1,12 @@
 //! Private authorities, client certificates and proxies, against a real HTTPS server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../http/tests/support/mod.rs"]
+#[path = "../../../http/tests/support/exporter.rs"]
 mod support;
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use support::{Certificates, https_server, proxy};
-use weir_component::testkit::context;
-use weir_component::{Exporter, Settings};
-use weir_config::{Document, SourceText, Topology};
+use support::Tried;
 use weir_exporter_clickhouse::FACTORY;
-use weir_pdata::{Ack, EventBatch, Origin, Signal};
-
-fn exporter(url: &str, more: &str) -> Result<Box<dyn Exporter>, String> {
-    let text = format!(
-        "receivers: {{r: }}\nexporters:\n  clickhouse: {{endpoint: \"{url}\"{more}}}\n\
-         service: {{pipelines: {{main: {{receivers: [r], exporters: [clickhouse]}}}}}}\n"
-    );
-    let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
-    let topology = Topology::read(&document).unwrap();
-    let context = context("clickhouse", &std::env::temp_dir());
-    let built = (FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context);
-    built.map(|built| built.exporter).map_err(|errors| errors.to_string())
-}
+use weir_pdata::Signal;
 
 /// Every table has one column, and remembers inserts.
 fn answer(body: &str) -> &'static str {
@@ -35,61 +17,26 @@ fn answer(body: &str) -> &'static str {
     }
 }
 
-async fn send(exporter: &dyn Exporter) -> Result<(), String> {
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-    let columns = RecordBatch::try_from_iter([("service", text("pay"))]).unwrap();
-    let span = EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none());
-    exporter.export(&[span]).await.map_err(|error| error.to_string())
-}
-
-fn inserts(seen: &support::Seen) -> usize {
-    seen.lock().unwrap().iter().filter(|(head, _)| head.contains("INSERT")).count()
-}
+const CLICKHOUSE: Tried = Tried {
+    factory: FACTORY,
+    address: ("endpoint", ""),
+    signal: Signal::Traces,
+    row: &[("service", "pay")],
+    answer,
+    delivers: |head| head.contains("INSERT"),
+};
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_when_it_is_named_and_not_before() {
-    let certificates = Certificates::make("clickhouse-ca");
-    let (port, seen) = https_server(&certificates, false, answer);
-    let url = format!("https://localhost:{port}");
-    let ca = certificates.path("ca.pem");
-    let refused = send(&*exporter(&url, "").unwrap()).await.unwrap_err();
-    assert!(refused.contains("certificate"), "{refused}");
-    assert!(seen.lock().unwrap().is_empty());
-    send(&*exporter(&url, &format!(", tls: {{ca_file: {ca}}}")).unwrap()).await.unwrap();
-    send(&*exporter(&url, ", tls: {insecure_skip_verify: true}").unwrap()).await.unwrap();
-    assert_eq!(inserts(&seen), 2);
+    CLICKHOUSE.trusts_a_private_authority_that_is_named().await;
 }
 
 #[tokio::test]
 async fn a_client_shows_its_certificate() {
-    let certificates = Certificates::make("clickhouse-client");
-    let (port, seen) = https_server(&certificates, true, answer);
-    let url = format!("https://localhost:{port}");
-    let [ca, pem, key] = ["ca.pem", "client.pem", "client.key"].map(|file| certificates.path(file));
-    assert!(send(&*exporter(&url, &format!(", tls: {{ca_file: {ca}}}")).unwrap()).await.is_err());
-    let tls = format!(", tls: {{ca_file: {ca}, cert_file: {pem}, key_file: {key}}}");
-    send(&*exporter(&url, &tls).unwrap()).await.unwrap();
-    let seen = seen.lock().unwrap();
-    assert!(!seen.is_empty() && seen.iter().all(|(_, name)| name.as_deref() == Some("client")), "{seen:?}");
-    let swapped = exporter(&url, &format!(", tls: {{cert_file: {pem}, key_file: {ca}}}")).err().unwrap();
-    assert!(swapped.contains("no unencrypted key in PKCS #8"), "{swapped}");
+    CLICKHOUSE.shows_its_certificate().await;
 }
 
 #[tokio::test]
 async fn requests_go_through_the_proxy() {
-    let certificates = Certificates::make("clickhouse-proxy");
-    let (port, seen) = https_server(&certificates, false, answer);
-    let (proxy_port, tunnels) = proxy();
-    let (url, ca) = (format!("https://localhost:{port}"), certificates.path("ca.pem"));
-    let proxy = |login: &str| {
-        format!(", tls: {{ca_file: {ca}}}, proxy: {{url: \"http://127.0.0.1:{proxy_port}\"{login}}}")
-    };
-    assert!(send(&*exporter(&url, &proxy("")).unwrap()).await.is_err(), "the proxy wants a login");
-    send(&*exporter(&url, &proxy(", username: weir, password: s3cret")).unwrap()).await.unwrap();
-    assert_eq!(inserts(&seen), 1);
-    let tunnels = tunnels.lock().unwrap();
-    assert!(
-        tunnels.iter().all(|head| head.starts_with(&format!("CONNECT localhost:{port} "))),
-        "{tunnels:?}"
-    );
+    CLICKHOUSE.goes_through_the_proxy().await;
 }
