@@ -1,6 +1,6 @@
 //! The exporter: prepares tables when they are first needed, converts, inserts.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -8,7 +8,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampNanosecondType;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
-use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{Context, ExportError, Exporter, LogLimit, Outgoing, StartError};
 use weir_http::Connection;
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
@@ -23,44 +22,16 @@ use crate::convert::provenance::{LOCATED, located};
 use crate::convert::span_ids::with_table_ids;
 use crate::convert::{InsertRows, NoMatchingColumn, convert};
 use crate::lookup::question;
+use crate::metrics::Metrics;
 use crate::native::block::{Body, block};
 use crate::native::decode::read;
 use crate::native::encoded_rows::EncodedRows;
 use crate::native::scratch::ScratchPool;
 use crate::schema::columns::TableColumns;
 use crate::schema::ddl::SIGNALS;
+use crate::table::Table;
 
-const MOVED: Metric = Metric {
-    name: "weir_clickhouse_moved_values",
-    help: "Values that do not fit their column (type, range, time before 1970 or after 2106) and are in the table's map as text.",
-    kind: MetricKind::Counter,
-    labels: &["exporter"],
-};
-const UNPLACED: Metric = Metric {
-    name: "weir_clickhouse_unplaced_values",
-    help: "Values that found no place in the table: it has neither a column nor a map for them.",
-    kind: MetricKind::Counter,
-    labels: &["exporter"],
-};
-
-const REFUSED_BY_VIEWS: Metric = Metric {
-    name: "weir_clickhouse_rows_refused_by_views",
-    help: "Rows that are in the table, and missing behind it: a materialized view refused an insert that they were in.",
-    kind: MetricKind::Counter,
-    labels: &["exporter"],
-};
-
-const FOUND: Metric = Metric {
-    name: "weir_clickhouse_found_rows",
-    help: "Rows of inserts that were repeated late, and that the table was found to have already.",
-    kind: MetricKind::Counter,
-    labels: &["exporter"],
-};
-
-/// The metrics that this exporter adds.
-pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND];
-
-/// Rows from which on a batch is prepared: each has frames and words of its own for every column.
+/// Rows from which on a batch is prepared: each has frames and dictionaries of its own for every column.
 const MIN_PREPARED_ROWS: usize = 512;
 /// The signals whose batches are.
 const PREPARED: [Signal; 2] = LOCATED;
@@ -91,42 +62,9 @@ pub(crate) struct ClickHouseExporter {
     /// How long rows of an insert that was refused are tried one by one.
     budget: Duration,
     context: Context,
-    moved: prometheus_client::metrics::counter::Counter,
-    unplaced: prometheus_client::metrics::counter::Counter,
-    refused_by_views: prometheus_client::metrics::counter::Counter,
-    found: prometheus_client::metrics::counter::Counter,
+    metrics: Metrics,
     log: LogLimit,
     first_contact: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Table {
-    signal: Signal,
-    name: String,
-    /// Its columns, once they are known. Forgotten when the server says that they are not these.
-    columns: RwLock<Option<Arc<TableColumns>>>,
-    /// When they were last asked for.
-    refreshed: tokio::sync::Mutex<Option<Instant>>,
-    /// Told that it keeps repeats.
-    repeats_log: LogLimit,
-    /// Told that a view refuses rows.
-    views_log: LogLimit,
-    /// Told that what is repeated late is not found in it.
-    lookup_log: LogLimit,
-}
-
-impl Table {
-    fn known(&self) -> Option<Arc<TableColumns>> {
-        self.columns.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn know(&self, columns: Arc<TableColumns>) -> Arc<TableColumns> {
-        *self.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
-        columns
-    }
-
-    fn forget(&self) {
-        *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 /// What of an insert is not in its table.
@@ -147,21 +85,15 @@ struct PreparedRows {
 impl ClickHouseExporter {
     pub fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let names = &config.tables;
-        let tables = SIGNALS.map(|signal| Table {
-            signal,
-            name: match signal {
-                Signal::Traces | Signal::Metrics => names.traces.clone(),
-                Signal::Logs => names.logs.clone(),
-                Signal::Windows => names.windows.clone(),
-                Signal::Alarms => names.alarms.clone(),
-            },
-            columns: RwLock::default(),
-            refreshed: tokio::sync::Mutex::default(),
-            repeats_log: LogLimit::every_ms(600_000),
-            views_log: LogLimit::every_ms(10_000),
-            lookup_log: LogLimit::every_ms(600_000),
+        let tables = SIGNALS.map(|signal| {
+            let name = match signal {
+                Signal::Traces | Signal::Metrics => &names.traces,
+                Signal::Logs => &names.logs,
+                Signal::Windows => &names.windows,
+                Signal::Alarms => &names.alarms,
+            };
+            Table::new(signal, name)
         });
-        let id = context.id.to_string();
         let budget = config.helper().timeout.get() / BUDGET;
         ClickHouseExporter {
             budget,
@@ -170,10 +102,7 @@ impl ClickHouseExporter {
             tables,
             endpoint: config.endpoint,
             create_schema: config.create_schema,
-            moved: context.telemetry.counter(&MOVED, &[&id]),
-            unplaced: context.telemetry.counter(&UNPLACED, &[&id]),
-            refused_by_views: context.telemetry.counter(&REFUSED_BY_VIEWS, &[&id]),
-            found: context.telemetry.counter(&FOUND, &[&id]),
+            metrics: Metrics::new(&context),
             context,
             log: LogLimit::every_ms(10_000),
             first_contact: Mutex::new(None),
@@ -302,7 +231,7 @@ impl ClickHouseExporter {
 
     /// Counts rows that a view goes without, and says so.
     fn refused_by_view(&self, table: &Table, batches: &[Outgoing], token: &str, failure: &Failure) {
-        self.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+        self.metrics.refused_by_views.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         if let Some(suppressed) = table.views_log.allow(self.context.clock.now_ms()) {
             let (exporter, table, view) = (&self.context.id, &table.name, failure.view());
             tracing::error!(
@@ -365,7 +294,7 @@ impl ClickHouseExporter {
         if there == 0 {
             return Ok(Unstored::All);
         }
-        self.found.inc_by(there as u64);
+        self.metrics.found.inc_by(there as u64);
         tracing::info!(
             exporter = %self.context.id, table = table.name, there, rows = rows.num_rows(),
             "rows of an insert that may have been made before are in the table already"
@@ -453,8 +382,8 @@ impl ClickHouseExporter {
     fn count_moved(&self, table: &Table, rows: &[Arc<InsertRows>]) {
         let moved: u64 = rows.iter().map(|rows| rows.moved).sum();
         let unplaced: u64 = rows.iter().map(|rows| rows.unplaced).sum();
-        self.moved.inc_by(moved);
-        self.unplaced.inc_by(unplaced);
+        self.metrics.moved.inc_by(moved);
+        self.metrics.unplaced.inc_by(unplaced);
         if moved + unplaced == 0 {
             return;
         }

@@ -15,8 +15,10 @@ mod config;
 mod convert;
 mod exporter;
 mod lookup;
+mod metrics;
 mod native;
 mod schema;
+mod table;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
@@ -29,7 +31,7 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
         kind: "clickhouse",
         summary: "Traces, logs, windows and alarms in ClickHouse tables, each row once",
-        metrics: exporter::METRICS,
+        metrics: metrics::METRICS,
     },
     create,
 };

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    StringArray, StringViewArray, StructArray, TimestampNanosecondArray, UInt8Array,
+    AsArray, BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, StringArray, StringViewArray, StructArray, TimestampNanosecondArray, UInt8Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Int32Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use weir_pdata::json::JsonLines;
 use weir_pdata::{Demand, Projection};
 
