@@ -19,7 +19,7 @@ use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, context}
 use weir_component::{Context, ExportError, Extension};
 use weir_config::ComponentId;
 use weir_extension_storage::{Fsync, Limits, StorageConfig, StorageExtension};
-use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
+use weir_pdata::{Ack, EventBatch, Fence, Origin, Outcome, Signal};
 
 const LARGE: Limits = Limits { max_bytes: 1 << 20, segment_bytes: 8 << 10, fsync: Fsync::Always };
 
@@ -233,6 +233,21 @@ async fn a_record_that_is_no_batch_is_quarantined_and_the_others_are_delivered()
     );
     let kept = directory.path().join("storage/queues/test/00000000000000000001-record.corrupt");
     assert_eq!(std::fs::read(kept).unwrap(), b"nonsense");
+}
+
+#[tokio::test]
+async fn a_batch_whose_inputs_have_another_owner_is_not_put_into_the_queue() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = start(directory.path(), LARGE, Regime::AlwaysOk, 1).await;
+    let (probe, lost) = (Probe::default(), Fence::default());
+    lost.close();
+    for (rows, fence) in [(0..1, &lost), (1..2, &Fence::default())] {
+        let origin = Origin::derived("aggregate".into(), None).behind(Some(fence.clone()));
+        program.queue.send(EventBatch { origin, ..batch(rows, probe.ack()) }).await.unwrap();
+    }
+    let (taken, _) = program.stop(Duration::from_secs(60)).await;
+    assert_eq!(numbers(&taken), [1]);
+    assert_eq!((probe.outcome(0), probe.outcome(1)), (Some(Outcome::Failed), Some(Outcome::Done)));
 }
 
 #[tokio::test]

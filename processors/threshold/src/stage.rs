@@ -5,7 +5,7 @@
 //!   from a receiver are evaluated like those of an `aggregate`. The watermark of a lane without windows says
 //!   nothing about windows.
 //! * On the trunk every batch of windows is forwarded once, and its alarms follow it. The alarms hold a clone
-//!   of the batch's ack.
+//!   of the batch's ack, and are behind its fence.
 //! * Alarms that resolve because their rule is gone are remembered until they are delivered.
 //! * When windows come again after a failure or a restart, the evaluator returns to its state before them.
 
@@ -99,7 +99,7 @@ impl TrunkHalf {
             .identity
             .as_ref()
             .map(|window| Arc::from(format!("{window}/{}/{}", self.id, content(&evaluated.alarms))));
-        let origin = Origin::derived(batch.origin.lane.clone(), identity);
+        let origin = Origin::derived(batch.origin.lane.clone(), identity).behind(batch.origin.fence.clone());
         let ack = batch.ack.clone();
         out.forward(LaneMessage::Batch(batch));
         self.alarms(&evaluated.alarms, origin, ack, out);

@@ -137,6 +137,10 @@ fn append(
         runner.dead_letter_queued(queued, NO_ROOM);
         return None;
     }
+    // Another owner computes it, too. From the disk it would leave whoever owns its inputs then.
+    if queued.batch.origin.is_fenced() {
+        return None; // dropping it fails its inputs
+    }
     let Some(columns) = queued.batch.as_columns() else {
         let exporter = &runner.context.id;
         tracing::error!(%exporter, "a batch that is not decoded cannot be kept on disk; its input fails");

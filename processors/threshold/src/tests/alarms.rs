@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneMessage, Outlet, TrunkMessage, Watermark};
-use weir_pdata::{Ack, EventBatch, Origin, Outcome, Signal};
+use weir_pdata::{Ack, EventBatch, Fence, Origin, Outcome, Signal};
 
 use super::{LANE, Trunk, rows, test_context, window, windows, with, with_context};
 
@@ -362,27 +362,34 @@ fn rows_without_service_or_with_odd_columns_are_evaluated() {
     assert_eq!(fired[0].get("service"), None);
 }
 
-/// The identity of the alarms that rules raise on a window.
-fn identity(rules: &str, line: &Value) -> String {
+/// Where the alarms come from that rules raise on a window.
+fn origin(rules: &str, line: &Value, fence: &Fence) -> Origin {
     let mut trunk = Trunk::of(&*with(rules));
     let batch = windows(std::slice::from_ref(line), Ack::none());
-    let origin = Origin::derived("aggregate".into(), Some("aggregate/7".into()));
+    let origin = Origin::derived("aggregate".into(), Some("aggregate/7".into())).behind(Some(fence.clone()));
     let messages = trunk.send(TrunkMessage::Derived(LaneMessage::Batch(EventBatch { origin, ..batch })));
-    let alarms = messages.iter().find_map(|message| match message {
-        LaneMessage::Batch(batch) if batch.signal == Signal::Alarms => batch.origin.identity.clone(),
+    let alarms = messages.into_iter().find_map(|message| match message {
+        LaneMessage::Batch(batch) if batch.signal == Signal::Alarms => Some(batch.origin),
         _ => None,
     });
-    alarms.unwrap().to_string()
+    alarms.unwrap()
 }
 
 #[test]
 fn other_alarms_on_a_window_that_comes_again_have_another_identity() {
-    let (slow, slower) = (
-        "rules: [{name: slow, when: {low: max_duration_ns > 1}}]",
-        "rules: [{name: slower, when: {low: max_duration_ns > 1}}]",
-    );
+    let rules = |name: &str| format!("rules: [{{name: {name}, when: {{low: max_duration_ns > 1}}}}]");
     let line = window("pay", 7, 3000, 1);
-    assert_eq!(identity(slow, &line), identity(slow, &line));
-    assert_ne!(identity(slow, &line), identity(slower, &line), "the destination would leave them out");
-    assert!(identity(slow, &line).starts_with("aggregate/7/threshold/"));
+    let identity = |name: &str| origin(&rules(name), &line, &Fence::default()).identity.unwrap().to_string();
+    assert_eq!(identity("slow"), identity("slow"));
+    assert_ne!(identity("slow"), identity("slower"), "the destination would leave them out");
+    assert!(identity("slow").starts_with("aggregate/7/threshold/"));
+}
+
+#[test]
+fn alarms_on_a_window_whose_inputs_go_to_another_owner_do_not_leave() {
+    let (rules, fence) = ("rules: [{name: slow, when: {low: max_duration_ns > 1}}]", Fence::default());
+    let alarms = origin(rules, &window("pay", 7, 3000, 1), &fence);
+    assert!(!alarms.is_fenced());
+    fence.close();
+    assert!(alarms.is_fenced());
 }
