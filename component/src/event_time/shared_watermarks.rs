@@ -70,7 +70,7 @@ pub struct LaneWatermark {
     lane: LaneId,
     shard: Shard,
     watermark: Watermark,
-    /// It has said that it is idle, and nothing since.
+    /// It has sent `Idle`, and nothing since.
     idle: bool,
     life: Arc<ShardLife>,
     shards: ShardWatermarks,
@@ -109,7 +109,7 @@ impl LaneWatermark {
         self.watermark
     }
 
-    /// Whether the lane has said that it is idle, and nothing since.
+    /// Whether the lane has sent `Idle`, and nothing since.
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
@@ -129,7 +129,7 @@ impl LaneWatermark {
     /// The lane is about to tell the trunk that it is idle.
     pub fn become_idle(&mut self) {
         self.idle = true;
-        self.life.0.lock().say_idle(self.lane);
+        self.life.0.lock().send_idle(self.lane);
     }
 
     /// The lane is idle no more. Its watermark is that of the trunk at least, and holds the trunk.

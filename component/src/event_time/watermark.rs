@@ -49,18 +49,18 @@ struct LaneState {
     /// The highest before its end, which is [`Watermark::MAX`].
     before_end: Watermark,
     idle: bool,
-    /// How often the lane has said that it is idle.
-    said: u64,
-    /// How many of these have been heard.
-    heard: u64,
-    /// How many it had said when it woke last: they say nothing any more.
-    woken: u64,
+    /// The `Idle` messages that the lane has sent.
+    idle_sent: u64,
+    /// Those of them that the trunk has received.
+    idle_received: u64,
+    /// Those that it had sent when it woke last: they are void.
+    idle_void: u64,
 }
 
 impl LaneState {
     fn at(watermark: Watermark) -> LaneState {
         let before_end = if watermark < Watermark::MAX { watermark } else { Watermark::MIN };
-        LaneState { watermark, before_end, idle: false, said: 0, heard: 0, woken: 0 }
+        LaneState { watermark, before_end, idle: false, idle_sent: 0, idle_received: 0, idle_void: 0 }
     }
 }
 
@@ -84,10 +84,10 @@ impl LaneWatermarks {
         watermark
     }
 
-    /// A lane is about to say that it is idle. That counts when it is [heard](Self::set_idle).
-    pub fn say_idle(&mut self, lane: LaneId) {
+    /// A lane is about to send `Idle`. It counts when the trunk [receives](Self::set_idle) it.
+    pub fn send_idle(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.said += 1;
+            state.idle_sent += 1;
         }
     }
 
@@ -95,7 +95,7 @@ impl LaneWatermarks {
     pub fn wake(&mut self, lane: LaneId) -> Watermark {
         let combined = self.combined;
         self.lanes.get_mut(&lane).map_or(combined, |state| {
-            state.woken = state.said;
+            state.idle_void = state.idle_sent;
             state.idle = false;
             state.watermark = state.watermark.max(combined);
             state.watermark
@@ -118,12 +118,12 @@ impl LaneWatermarks {
         }
     }
 
-    /// A lane has nothing to say for now: it does not hold the others. Unless it has [woken](Self::wake)
-    /// since it said so.
+    /// The trunk has received `Idle` from a lane, which does not hold the others any more. The message is
+    /// void when the lane has [woken](Self::wake) since it sent it.
     pub fn set_idle(&mut self, lane: LaneId) {
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.heard += 1;
-            state.idle |= state.heard > state.woken;
+            state.idle_received += 1;
+            state.idle |= state.idle_received > state.idle_void;
         }
     }
 

@@ -99,8 +99,8 @@ impl Operator {
         self.max_groups.saturating_mul(usize::try_from(slices).unwrap_or(1))
     }
 
-    /// Windows that began until a time are over so many milliseconds later. Of sessions: those that are left
-    /// out because a part of them may be missing.
+    /// In milliseconds, how long after a time the windows that had begun by then are over. For sessions:
+    /// those that are left out because a part of them may be missing.
     pub(crate) fn reach(&self) -> i64 {
         match &self.window {
             Windows::Event(slices) | Windows::Processing(slices) => slices.longest(),

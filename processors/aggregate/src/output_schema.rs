@@ -43,7 +43,7 @@ pub(crate) fn layout(group_by: &[String], measures: &[(String, Measure)]) -> Sch
     Arc::new(Schema::new(fields))
 }
 
-/// Whether results have this column whatever the configuration.
+/// Whether results have this column with every configuration.
 pub(crate) fn is_reserved(name: &str) -> bool {
     schema::is_fixed(Signal::Windows, name) || DEFAULT_MEASURES.contains(&name) || RESERVED.contains(&name)
 }

@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Drift {
                 length.map(Drift::AtMost).map_err(|error| E::custom(format_args!("{error}, or `off`")))
             }
 
-            // YAML 1.1 reads `off` as false; whatever the reader makes of it, it means the same.
+            // YAML 1.1 reads `off` as false. It means the same with any reader.
             fn visit_bool<E: de::Error>(self, on: bool) -> Result<Drift, E> {
                 if on { Err(E::invalid_type(de::Unexpected::Bool(on), &self)) } else { Ok(Drift::Off) }
             }

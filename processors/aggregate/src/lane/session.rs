@@ -203,7 +203,7 @@ mod tests {
     /// Cells that no test crosses but one.
     const WIDE: Cells = Cells::new(2_000);
 
-    /// What becomes of each of these spans, and what is there at last. Each counts as one event.
+    /// The fragment of each of these spans, and the fragments at the end. Each span counts as one event.
     fn joined(spans: &[Bounds]) -> (Vec<Bounds>, Vec<Counted>) {
         let mut held = Fragments::new();
         let becomes = spans.iter().map(|(start, end)| {

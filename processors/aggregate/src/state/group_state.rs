@@ -15,7 +15,7 @@ pub(crate) const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
 pub(crate) struct GroupState {
     /// Events.
     pub(crate) count: u64,
-    /// Events of a signal that has `status`. `error_count` and `success_rate` speak of these.
+    /// Events of a signal that has `status`. `error_count` and `success_rate` count these.
     pub(crate) with_status: u64,
     /// Events with `status` = `error`.
     pub(crate) errors: u64,

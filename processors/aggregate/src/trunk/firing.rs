@@ -29,7 +29,7 @@ pub(crate) struct Firing {
 }
 
 impl Firing {
-    /// The first one, after so many owners.
+    /// The first one, after this number of owners.
     pub(crate) fn first(owners: u32) -> Firing {
         Firing { owners, ..Firing::default() }
     }

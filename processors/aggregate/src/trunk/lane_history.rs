@@ -20,8 +20,8 @@ pub(crate) struct LaneHistory {
 }
 
 impl LaneHistory {
-    /// How many owners may have let this window fire before, each with other contents. None, when it fires
-    /// once: whoever computes it has the same.
+    /// How many owners may have let this window fire before, each with other contents. 0 for a window that
+    /// fires once: every owner computes the same.
     pub(crate) fn owners_that_fired(self, window: Span, lateness: i64) -> u32 {
         if lateness > 0 || window.is_over(self.delivered) { self.generation } else { 0 }
     }

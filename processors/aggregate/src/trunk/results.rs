@@ -21,7 +21,7 @@ use crate::state::{GroupState, PERCENTILES};
 use crate::trunk::firing::Firing;
 use crate::window::{NANOS, Span};
 
-/// What the rows of one batch are of.
+/// The window of the rows of one batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     /// The window; of sessions that of the first row.
@@ -167,7 +167,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The same rows, with the shard that they are of. Only windows of part of the input say of which.
+/// The same rows, with a column `shard` when their window is one of a part of the input.
 ///
 /// # Errors
 /// When Arrow does not take the columns.
