@@ -17,7 +17,7 @@ pub enum LaneMessage {
     /// No more events at or before this time are expected. Sources that know (the end of a file) send it;
     /// `aggregate` derives its own from the events.
     Watermark(Watermark),
-    /// The source is read to its end and gave nothing for this long. Sent about once a second while quiet,
+    /// The source is read to its end and gave nothing for this long. Sent about once a second while idle,
     /// not while the source waits for back-pressure.
     Idle(Duration),
     /// The lane ends: hand on what can be handed on now. What is still open is given up, its inputs fail

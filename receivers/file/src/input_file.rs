@@ -152,7 +152,7 @@ mod tests {
         fs::OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    /// The lines up to the next quiet moment or the end, with their numbers.
+    /// The lines up to the next pause or the end, with their numbers.
     fn drain(source: &mut InputFile) -> Vec<String> {
         let mut all = Vec::new();
         loop {

@@ -26,8 +26,8 @@ use crate::rejects::FileRejects;
 
 /// How often a followed file is looked at.
 const POLL: Duration = Duration::from_millis(200);
-/// How long a lane is quiet before it says so, and how often it says so again.
-const QUIET: Duration = Duration::from_secs(1);
+/// How long a lane is idle before it says so, and how often it says so again.
+const IDLE_REPORT: Duration = Duration::from_secs(1);
 
 /// Reads files.
 pub(crate) struct FileReceiver {
@@ -205,12 +205,12 @@ impl FileLane {
 
     async fn read_to_end(&mut self) -> Result<Result<End, LaneClosed>, ReceiverError> {
         let log = LogLimit::every_ms(10_000);
-        let mut quiet: Option<Silence> = None;
+        let mut silence: Option<Silence> = None;
         loop {
             let Some(made) = self.make().await? else { return Ok(Ok(End::Stopped)) };
             match made {
                 Ok(FileBatches::Read { chunk, batches, ended }) => {
-                    quiet = None;
+                    silence = None;
                     tokio::select! {
                         biased;
                         () = self.stop.cancelled() => return Ok(Ok(End::Stopped)),
@@ -225,7 +225,7 @@ impl FileLane {
                     continue;
                 }
                 Ok(FileBatches::NothingNew) => {
-                    if let Some(idle) = quiet.get_or_insert_with(Silence::begin).due()
+                    if let Some(idle) = silence.get_or_insert_with(Silence::begin).due()
                         && self.lane.send(LaneMessage::Idle(idle)).await.is_err()
                     {
                         return Ok(Err(LaneClosed));
@@ -319,7 +319,7 @@ impl Silence {
     /// The length of the silence, about once a second.
     fn due(&mut self) -> Option<Duration> {
         let idle = self.since.elapsed();
-        if idle < self.said + QUIET {
+        if idle < self.said + IDLE_REPORT {
             return None;
         }
         self.said = idle;

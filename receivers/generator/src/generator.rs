@@ -32,8 +32,8 @@ const GENERATED: Metric = Metric {
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] = &[GENERATED];
 
-/// How long a lane is quiet before it says so, and how often it says so again.
-const QUIET: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a lane is idle before it says so, and how often it says so again.
+const IDLE_REPORT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Sends generated segments.
 pub(crate) struct Generator {
@@ -244,7 +244,7 @@ impl Shard {
             let due = self.pool.pace.due(self.number, number);
             if due.is_empty() {
                 let now = Instant::now();
-                if now.duration_since(last_word) >= QUIET {
+                if now.duration_since(last_word) >= IDLE_REPORT {
                     last_word = now;
                     self.lane.send(LaneMessage::Idle(now.duration_since(last_batch))).await?;
                 }

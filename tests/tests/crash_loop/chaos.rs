@@ -51,7 +51,7 @@ pub struct Trouble {
     /// ClickHouse refuses some rows for ever.
     pub refused: bool,
     /// A partition never has a record, and lanes go idle when nothing comes.
-    pub quiet: bool,
+    pub idle_lane: bool,
 }
 
 /// Longer than the session of a gateway, which is 2 s.

@@ -102,7 +102,7 @@ impl<'a> Case<'a> {
     ) -> Result<Case<'a>> {
         let (topic, database) = (unique(name), clickhouse.database().await?);
         // The records are of 2023: by default Kafka would delete them while they are read.
-        let partitions = PARTITIONS + i32::from(trouble.quiet);
+        let partitions = PARTITIONS + i32::from(trouble.idle_lane);
         kafka.create_topic(&topic, partitions, &[("retention.ms", "-1")]).await?;
         // A merge would hide a row that is stored twice.
         clickhouse.query(&format!("SYSTEM STOP MERGES {database}.window_results")).await?;
@@ -151,7 +151,7 @@ impl<'a> Case<'a> {
 
     fn config(&self) -> String {
         let Case { kafka, clickhouse, webhook, topic, database, mode, limits, .. } = self;
-        let idle = if self.trouble.quiet { "3s" } else { "1h" };
+        let idle = if self.trouble.idle_lane { "3s" } else { "1h" };
         let rules: Vec<String> = limits
             .iter()
             .map(|(operator, limit)| {
@@ -407,6 +407,6 @@ async fn two_gateways_that_are_killed_store_every_segment_once_and_windows_that_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_and_lanes_that_go_idle_lose_and_double_nothing() -> Result<()> {
-    let trouble = Trouble { broker: true, quiet: true, ..Trouble::default() };
+    let trouble = Trouble { broker: true, idle_lane: true, ..Trouble::default() };
     crash_loop("crash3", 1, Plan::new(60_000, 4)?, "all", trouble).await
 }

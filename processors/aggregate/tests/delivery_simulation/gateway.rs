@@ -19,7 +19,7 @@ use crate::plan::{Fate, Mode, Plan};
 use crate::store::{Insert, Store};
 
 /// Longer than any `idle_timeout`.
-const QUIET: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// A gateway.
 pub struct Gateway {
@@ -147,7 +147,7 @@ impl Gateway {
         let all = &plan.partitions[*partition];
         let from = usize::try_from(owned.read).unwrap();
         if from == all.len() {
-            self.pipeline.send(open, LaneMessage::Idle(QUIET), &mut self.exporter);
+            self.pipeline.send(open, LaneMessage::Idle(IDLE), &mut self.exporter);
             return false;
         }
         while owned.cuts.front().is_some_and(|cut| *cut <= owned.read) {

@@ -176,7 +176,7 @@ async fn a_followed_file_gives_new_lines_says_when_it_is_quiet_and_drains_when_s
     let bench = bench();
     let path = bench.write("events.jsonl", &[span(1)]);
     let running = bench.start(&[&path], r#"{"follow": true}"#);
-    let idle = |message: &LaneMessage| matches!(message, LaneMessage::Idle(idle) if *idle >= QUIET);
+    let idle = |message: &LaneMessage| matches!(message, LaneMessage::Idle(idle) if *idle >= IDLE_REPORT);
     bench
         .lanes
         .wait_until(PATIENCE, |lanes| lanes.first().is_some_and(|lane| lane.messages.iter().any(idle)))

@@ -4,7 +4,7 @@
 //! another call for many records, `rd_kafka_consume_batch_queue`. It counts the end of a partition as a
 //! record, so after a pause it goes on one offset too late.)
 //!
-//! The invariants: librdkafka calls [`called`] only within [`Queue::take`], on its thread, with a message
+//! The invariants: librdkafka calls [`called`] only within [`FetchQueue::take`], on its thread, with a message
 //! that lives as long as the call; no panic crosses librdkafka; and [`PartitionQueue`] keeps the consumer,
 //! which has this queue.
 #![allow(unsafe_code, reason = "the call is in no safe interface; the invariants are above")]
@@ -27,7 +27,7 @@ use rdkafka::types::RDKafkaRespErr;
 use crate::consumer::context::KafkaContext;
 
 /// What librdkafka has fetched for one partition, apart from other partitions.
-pub(crate) struct Queue {
+pub(crate) struct FetchQueue {
     native: NonNull<rd_kafka_queue_t>,
     client: *mut rd_kafka_t,
     topic: CString,
@@ -37,11 +37,11 @@ pub(crate) struct Queue {
 }
 
 // SAFETY: librdkafka's clients and queues may be used from any thread.
-unsafe impl Send for Queue {}
+unsafe impl Send for FetchQueue {}
 
 /// One thing that came.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Entry<'a> {
+pub(crate) enum Fetched<'a> {
     /// A record.
     Record(Record<'a>),
     /// The partition is read to its end: up to before this offset, where it is known. What came before it and
@@ -63,7 +63,7 @@ pub(crate) struct Record<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
-impl Queue {
+impl FetchQueue {
     /// The queue of a partition; `nonempty` is called whenever something comes after nothing. `None` when
     /// librdkafka cannot set the partition apart.
     pub(crate) fn new(
@@ -71,7 +71,7 @@ impl Queue {
         topic: &str,
         partition: i32,
         nonempty: impl Fn() + Send + Sync + 'static,
-    ) -> Option<Queue> {
+    ) -> Option<FetchQueue> {
         let mut apart = consumer.split_partition_queue(topic, partition)?;
         apart.set_nonempty_callback(nonempty);
         let topic = CString::new(topic).ok()?;
@@ -79,7 +79,7 @@ impl Queue {
         // SAFETY: the client lives as long as `consumer`, and the topic is a C string. The reference is given
         // back in `drop`.
         let native = unsafe { rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
-        Some(Queue { native: NonNull::new(native)?, client, topic, partition, _apart: apart })
+        Some(FetchQueue { native: NonNull::new(native)?, client, topic, partition, _apart: apart })
     }
 
     /// The first offset that the partition still has, as the broker said with its latest answer. `None`: it
@@ -97,7 +97,7 @@ impl Queue {
 
     /// Takes what is there, in order, as long as `each` answers that it wants more. Does not wait. Returns
     /// whether something was there.
-    pub(crate) fn take<F: FnMut(Entry<'_>) -> bool>(&self, each: F) -> bool {
+    pub(crate) fn take<F: FnMut(Fetched<'_>) -> bool>(&self, each: F) -> bool {
         let mut taking = Taking { each, client: self.client, panic: None };
         let opaque = ptr::from_mut(&mut taking).cast::<c_void>();
         // SAFETY: the queue lives, and `opaque` is what `called::<F>` takes it for until the call returns.
@@ -110,14 +110,14 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
+impl Drop for FetchQueue {
     fn drop(&mut self) {
         // SAFETY: the reference is this one's own, and the consumer still lives.
         unsafe { rd_kafka_queue_destroy(self.native.as_ptr()) };
     }
 }
 
-/// A call of [`Queue::take`].
+/// A call of [`FetchQueue::take`].
 struct Taking<F> {
     each: F,
     client: *mut rd_kafka_t,
@@ -129,7 +129,7 @@ struct Taking<F> {
 ///
 /// # Safety
 /// `opaque` is a `Taking<F>` that has no other user during the call, and `message` a message.
-unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
+unsafe extern "C" fn called<F: FnMut(Fetched<'_>) -> bool>(
     message: *mut rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
@@ -148,10 +148,10 @@ unsafe extern "C" fn called<F: FnMut(Entry<'_>) -> bool>(
             };
             let is_appended = kind == rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
             let arrival = (is_appended && time >= 0).then_some(time);
-            Entry::Record(Record { offset: message.offset, epoch, arrival, value })
+            Fetched::Record(Record { offset: message.offset, epoch, arrival, value })
         }
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Entry::End(Some(message.offset)),
-        _ => Entry::Error,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End(Some(message.offset)),
+        _ => Fetched::Error,
     };
     let more = catch_unwind(AssertUnwindSafe(|| (taking.each)(entry))).unwrap_or_else(|panic| {
         taking.panic = Some(panic);

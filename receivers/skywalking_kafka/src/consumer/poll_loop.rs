@@ -21,7 +21,7 @@ use weir_component::{ReceiverError, ReceiverHost, Status};
 use crate::config::Config;
 use crate::consumer::context::{Event, KafkaContext};
 use crate::consumer::lost_records::LostRecords;
-use crate::consumer::partition_queue::{Entry, Record};
+use crate::consumer::partition_queue::{Fetched, Record};
 use crate::consumer::statistics::{ClusterState, PartitionState};
 use crate::health::{self, Names};
 use crate::metrics::Metrics;
@@ -128,9 +128,9 @@ impl<'a> PollLoop<'a> {
                 };
                 let (offset, value) = (message.offset(), message.payload());
                 let record = Record { offset, epoch: -1, arrival, value };
-                self.take(message.partition(), Some(Entry::Record(record)));
+                self.take(message.partition(), Some(Fetched::Record(record)));
             }
-            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Entry::End(None)))),
+            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Fetched::End(None)))),
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(PollEnd::Fatal(error)),
             // The context has logged it; librdkafka tries again.
             Err(_) => {}
@@ -147,7 +147,7 @@ impl<'a> PollLoop<'a> {
 
     /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether
     /// anything was there.
-    fn take(&mut self, partition: i32, entry: Option<Entry<'_>>) -> bool {
+    fn take(&mut self, partition: i32, entry: Option<Fetched<'_>>) -> bool {
         let (high, _) = self.ownership.assignment.queue_limits();
         let owned = self.ownership.assignment.get_mut(partition);
         let Some(owned) = owned.filter(|owned| entry.map_or(owned.is_read(), |_| !owned.closing)) else {
@@ -158,13 +158,13 @@ impl<'a> PollLoop<'a> {
         let Owned { position, inbox, rejects, queue, .. } = &mut *owned;
         let mut lost = LostRecords::new(queue.as_ref());
         let mut filling = inbox.fill();
-        let mut add = |entry: Entry<'_>| {
+        let mut add = |entry: Fetched<'_>| {
             let came = match entry {
-                Entry::Record(record) => position.read(record.offset, record.epoch),
-                Entry::End(Some(end)) => position.reach(end),
-                Entry::End(None) => Continuity::Next { gap: None },
+                Fetched::Record(record) => position.read(record.offset, record.epoch),
+                Fetched::End(Some(end)) => position.reach(end),
+                Fetched::End(None) => Continuity::Next { gap: None },
                 // The context has logged an error; librdkafka tries again.
-                Entry::Error => return true,
+                Fetched::Error => return true,
             };
             let gap = match came {
                 Continuity::Next { gap } => gap,
@@ -176,10 +176,10 @@ impl<'a> PollLoop<'a> {
                 }
             };
             let (offset, arrival, record) = match entry {
-                Entry::Record(Record { offset, arrival, value, .. }) => {
+                Fetched::Record(Record { offset, arrival, value, .. }) => {
                     (offset, arrival, value.unwrap_or_default())
                 }
-                Entry::End(end) => {
+                Fetched::End(end) => {
                     if let (Some(from), Some(end)) = (gap, end) {
                         lost.skip(from, end);
                         filling.skip(end - 1);
@@ -187,7 +187,7 @@ impl<'a> PollLoop<'a> {
                     at_end = true;
                     return true;
                 }
-                Entry::Error => return true,
+                Fetched::Error => return true,
             };
             if let Some(from) = gap {
                 lost.skip(from, offset);
@@ -333,7 +333,7 @@ impl<'a> PollLoop<'a> {
             let lasts = at_end.is_some() && at_end == owned.reported_end;
             owned.reported_end = at_end;
             if lasts && state.at_end.is_some_and(|end| owned.position.lag(end) > 0) {
-                self.take(state.partition, Some(Entry::End(state.at_end)));
+                self.take(state.partition, Some(Fetched::End(state.at_end)));
             }
             let owned = self.ownership.assignment.get_mut(state.partition);
             if let (Some(owned), Some(end)) = (owned, state.end) {

@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
 use weir_component::{Lane, LaneClosed, LaneSet, LaneSpec, ReceiverHost};
 
-use crate::consumer::partition_queue::Queue;
+use crate::consumer::partition_queue::FetchQueue;
 use crate::metrics::PartitionMetrics;
 use crate::partition::batching::Limits;
 use crate::partition::inbox::Inbox;
-use crate::partition::position::Position;
+use crate::partition::position::ReadPosition;
 use crate::partition::rejects::{PartitionRejects, TopicRejects};
 use crate::partition::task::LaneTask;
 use crate::rebalance::committer::Committer;
@@ -36,13 +36,13 @@ pub(crate) struct Assignment {
 
 /// One ownership of one partition.
 pub(crate) struct Owned {
-    pub(crate) position: Position,
+    pub(crate) position: ReadPosition,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) rejects: Arc<PartitionRejects>,
     pub(crate) metrics: PartitionMetrics,
     /// The records that librdkafka has fetched. What is not taken from it stays there, and when it is full no
     /// more is fetched.
-    pub(crate) queue: Option<Queue>,
+    pub(crate) queue: Option<FetchQueue>,
     /// Waits for its pipeline: nothing is taken from the queue.
     pub(crate) paused: bool,
     /// Its lane ends: nothing more is read.
@@ -131,7 +131,7 @@ impl Assignment {
         source: &Arc<str>,
         windows: WindowScope,
         committer: &Committer,
-        queue: Option<Queue>,
+        queue: Option<FetchQueue>,
     ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
@@ -159,7 +159,7 @@ impl Assignment {
         };
         let lane = self.host.open_lane(spec);
         let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
-        let position = Position::new(ledger.clone(), start);
+        let position = ReadPosition::new(ledger.clone(), start);
         let task = LaneTask {
             lane,
             inbox: inbox.clone(),

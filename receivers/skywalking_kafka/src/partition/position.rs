@@ -5,7 +5,7 @@ use weir_component::delivery::Ledger;
 use crate::rebalance::start_offsets::{LogChange, Recheck, Start};
 
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
-pub(crate) struct Position {
+pub(crate) struct ReadPosition {
     /// What of the lane is done, and what of it is on its way.
     pub(crate) ledger: Ledger,
     /// One past the last record that came.
@@ -37,13 +37,13 @@ pub(crate) enum Continuity {
     Broken(LogChange),
 }
 
-impl Position {
+impl ReadPosition {
     /// Reading begins at `start`.
-    pub(crate) fn new(ledger: Ledger, start: &Start) -> Position {
+    pub(crate) fn new(ledger: Ledger, start: &Start) -> ReadPosition {
         let known = start.metadata.epoch;
         let reached = start.metadata.exported.values().chain(start.metadata.pending.values()).copied().max();
         let reached = reached.unwrap_or(i64::MIN).max(start.offset);
-        Position {
+        ReadPosition {
             ledger,
             next: start.read_from(),
             begin: start.offset,
@@ -114,7 +114,7 @@ impl Position {
     }
 }
 
-impl Drop for Position {
+impl Drop for ReadPosition {
     fn drop(&mut self) {
         self.ledger.close();
     }
@@ -140,11 +140,11 @@ pub(crate) mod tests {
         })
     }
 
-    fn position(offset: i64, check: Recheck, metadata: Metadata) -> Position {
-        Position::new(ledger(offset), &Start { offset, check, metadata, trouble: None })
+    fn position(offset: i64, check: Recheck, metadata: Metadata) -> ReadPosition {
+        ReadPosition::new(ledger(offset), &Start { offset, check, metadata, trouble: None })
     }
 
-    fn plain(offset: i64) -> Position {
+    fn plain(offset: i64) -> ReadPosition {
         position(offset, Recheck::Nothing, Metadata::default())
     }
 
@@ -228,7 +228,7 @@ pub(crate) mod tests {
         let ledger = ledger(0);
         let start =
             Start { offset: 0, check: Recheck::Nothing, metadata: Metadata::default(), trouble: None };
-        drop(Position::new(ledger.clone(), &start));
+        drop(ReadPosition::new(ledger.clone(), &start));
         assert!(ledger.is_written(0).is_err());
     }
 }

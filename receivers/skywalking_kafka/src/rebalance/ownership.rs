@@ -23,7 +23,7 @@ use weir_component::{ReceiverError, ReceiverHost};
 
 use crate::config::{Config, WindowsOver};
 use crate::consumer::context::{Event, KafkaContext};
-use crate::consumer::partition_queue::Queue;
+use crate::consumer::partition_queue::FetchQueue;
 use crate::consumer::wakeup::Wakeup;
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, WindowScope};
@@ -365,7 +365,7 @@ impl<'a> Ownership<'a> {
             self.reports.start(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
-            let queue = Queue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
+            let queue = FetchQueue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
             self.assignment.open(partition, &start, &source, windows, &self.committer, queue);
         }
         self.count_assigned();
