@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_says_everything_when_somebody_wants_it() {
+    fn librdkafka_logs_everything_when_the_level_asks_for_it() {
         let none = Properties::default();
         let debug: Properties = [("debug".to_owned(), "broker".to_owned())].into_iter().collect();
         tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || {

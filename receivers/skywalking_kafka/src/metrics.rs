@@ -132,7 +132,7 @@ impl PartitionMetrics {
 }
 
 impl Drop for PartitionMetrics {
-    /// Another gateway tells about the partition from now on.
+    /// Another gateway reports on the partition from now on.
     fn drop(&mut self) {
         self.lag.set(0);
         self.paused.set(0);

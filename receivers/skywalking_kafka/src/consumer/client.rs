@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 
 use crate::config::Config;
 
-/// How often librdkafka tells lag, ends of partitions and broker states.
+/// How often librdkafka gives lag, ends of partitions and broker states.
 const STATISTICS_INTERVAL_MS: &str = "5000";
 
 /// librdkafka's `session.timeout.ms`, unless `properties` has another.

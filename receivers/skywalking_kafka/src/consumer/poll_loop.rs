@@ -292,7 +292,7 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    /// Measures what waits, and tells, once, which partitions have failed input.
+    /// Measures how long records have waited, and reports each partition with failed input once.
     fn report_failures(&mut self) {
         for (partition, owned) in self.ownership.assignment.iter_mut() {
             let oldest = owned.position.ledger.tracker().oldest().unwrap_or_default().as_secs();

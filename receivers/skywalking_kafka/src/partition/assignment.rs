@@ -259,7 +259,7 @@ impl Assignment {
         self.owned.len()
     }
 
-    /// A lane that ended by itself. Each is told once.
+    /// A lane that ended by itself. Each is returned once.
     pub(crate) fn ended(&mut self) -> Option<Ended> {
         let finished = |owned: &Owned| owned.task.as_ref().is_some_and(JoinHandle::is_finished);
         let (partition, owned) =

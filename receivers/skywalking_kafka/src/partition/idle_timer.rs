@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How often the lane is told.
+/// How often the lane gets a report.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether and since when a partition is idle.
@@ -52,12 +52,12 @@ impl IdleTimer {
         self.restart(now);
     }
 
-    /// When the lane is to be told next; `None` while not idle.
+    /// When the next report is due; `None` while not idle.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         (self.at_end && self.reachable).then(|| self.reported + REPORT_EVERY)
     }
 
-    /// How long it has been idle, when the lane is to be told now.
+    /// How long it has been idle, when a report is due now.
     pub(crate) fn report(&mut self, now: Instant) -> Option<Duration> {
         if self.next_report()? > now {
             return None;
