@@ -339,14 +339,20 @@ async fn a_commit_that_is_delayed_across_a_rebalance_overwrites_nothing() -> Res
     );
     // Longer than a gateway waits for its last commit.
     let first = Weir::start(&config, &[], &[("WEIR_FAILPOINT", "before-commit:4:25000")])?;
-    let (begin, mut second, mut number) = (Instant::now(), None, 0);
-    while begin.elapsed() < Duration::from_secs(15) {
+    let (mut second, mut number) = (None, 0);
+    // Since when the first has both partitions.
+    let mut owned: Option<Instant> = None;
+    let since = |owned: Option<Instant>| owned.map_or(Duration::ZERO, |owned| owned.elapsed());
+    while since(owned) < Duration::from_secs(15) {
         let records = (0..2).map(|partition| {
             entry(format!("{partition}-{number}"), START + number * 100).record(&topic, partition)
         });
         kafka.produce_all(&records.collect::<Vec<_>>()).await?;
         number += 1;
-        if second.is_none() && number == 20 {
+        if owned.is_none() && kafka.committed(&topic, &topic)?.iter().all(Option::is_some) {
+            owned = Some(Instant::now());
+        }
+        if second.is_none() && since(owned) > Duration::from_secs(3) {
             second = Some(Weir::start(&config, &[], &[])?);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -360,7 +366,7 @@ async fn a_commit_that_is_delayed_across_a_rebalance_overwrites_nothing() -> Res
     let all = clickhouse.number(&format!("SELECT count() AS n FROM {database}.events")).await?;
     ensure!(all == wanted, "{all} rows of {wanted} segments");
     // The delayed commit has come by then: what it overwrote would stay, as nothing more is read.
-    tokio::time::sleep(Duration::from_secs(35).saturating_sub(begin.elapsed())).await;
+    tokio::time::sleep(Duration::from_secs(35).saturating_sub(since(owned))).await;
     wait_until("every offset to be committed", TIMEOUT, async || {
         Ok((kafka.committed(&topic, &topic)? == [Some(number), Some(number)]).then_some(()))
     })
