@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use weir_alarms::{Alarm, Compared, Severity, series_key};
 use weir_component::{Clock, Context, LogLimit};
-use weir_pdata::expr::{ExprError, Failures};
+use weir_pdata::expr::Failures;
 
 use crate::evaluation::alarm_state::Change;
 use crate::evaluation::last_windows::LastWindows;
@@ -273,18 +273,7 @@ impl Evaluator {
         batch: &RecordBatch,
     ) -> Option<PerSeverity<Option<BooleanArray>>> {
         let mut failures = Failures::default();
-        let mut condition = |severity: Severity| {
-            let clause = inline.when.get(severity).as_ref();
-            clause.map(|clause| clause.condition.filter(batch, &mut failures)).transpose()
-        };
-        let mut all = || {
-            Ok::<_, ExprError>(PerSeverity {
-                high: condition(Severity::High)?,
-                mid: condition(Severity::Mid)?,
-                low: condition(Severity::Low)?,
-            })
-        };
-        let truth = all();
+        let truth = inline.held(batch, &mut failures);
         let (windows, error, what) = match (&truth, &failures) {
             (Err(error), _) => (batch.num_rows(), error, "did not evaluate"),
             (Ok(_), Failures { rows, first: Some(error) }) => (*rows, error, "is false for"),
