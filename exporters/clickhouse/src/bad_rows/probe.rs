@@ -1,10 +1,11 @@
-//! Which rows of a refused insert fail, when only the server can tell: it is asked with rows that are stored nowhere.
+//! Finding bad rows by trying rows without storing them.
 //!
-//! `INSERT INTO FUNCTION null('…')` takes a table's columns with their `DEFAULT` and `MATERIALIZED` expressions, evaluates them as the table
-//! would, and forgets the rows. There are no parts, no tokens and no limit on inserts a second, so groups of rows are tried, several
-//! at a time, and those that fail are halved. Constraints are columns that fail where one is violated.
+//! `INSERT INTO FUNCTION null('…')` takes the columns of a table with their `DEFAULT` and `MATERIALIZED`
+//! expressions, evaluates these as the table would, and drops the rows. It makes no parts, uses no tokens,
+//! and needs no limit on inserts a second. So groups of rows are tried, several at a time, and those that
+//! fail are halved. A constraint is a column that fails where the constraint is violated.
 //!
-//! Rows that are equal in all columns that matter fail together, so only one of them is tried.
+//! Rows that are equal in all columns that matter fail together: only one of them is tried.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -29,9 +30,12 @@ use crate::schema::ddl::quoted;
 
 /// Rows that are tried together at first. With one bad row in ten about a half of the groups of so many pass.
 const GROUP: usize = 8;
+/// While nothing fails, the groups grow to this.
+const LARGEST_GROUP: usize = 512;
 /// Groups that are tried at the same time.
 const WORKERS: usize = 4;
-/// When so many rows, from all over the insert, all fail, the table refuses every row as it seems: there is nothing to tell apart.
+/// When so many rows, from all over the insert, all fail, the table refuses every row as it seems: there is
+/// nothing to tell apart.
 const SAMPLE: usize = 12;
 
 /// Rows, and the columns of the table that decide whether they fail.
@@ -49,8 +53,8 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Rows of a table with these columns and constraints. `by_type`: a type may be the cause, so every column matters. `None`: nothing
-    /// of the table can fail.
+    /// Rows of a table with these columns and constraints. `by_type`: a type may be the cause, so every
+    /// column matters. `None`: nothing of the table can fail.
     pub fn new(
         server: &Arc<Server>,
         refused: &Refused<'_>,
@@ -105,7 +109,8 @@ impl Probe {
         })
     }
 
-    /// The rows that fail, rising, as far as they are found in the time that there is. Empty: they are not known.
+    /// The rows that fail, rising, as far as they are found in the time that there is. Empty: they are not
+    /// known.
     pub async fn failing(self) -> Vec<usize> {
         let all: Vec<usize> = (0..self.equal.len()).collect();
         // Could the failure not be seen like this, everything would pass.
@@ -136,13 +141,16 @@ impl Probe {
         for _ in 0..WORKERS {
             let (probe, rows, next) = (Arc::clone(&self), Arc::clone(&rows), Arc::clone(&next));
             workers.spawn(async move {
-                let mut failing = Vec::new();
+                let (mut failing, mut size) = (Vec::new(), group);
                 loop {
-                    let begin = next.fetch_add(group, Ordering::Relaxed);
-                    let Some(part) = rows.get(begin..rows.len().min(begin + group)) else { break };
+                    let begin = next.fetch_add(size, Ordering::Relaxed);
+                    let Some(part) = rows.get(begin..rows.len().min(begin + size)) else { break };
+                    let before = failing.len();
                     if part.is_empty() || probe.halve(part, &mut failing).await.is_err() {
                         break;
                     }
+                    // Rows that an earlier round has found to be good pass quickly again.
+                    size = if failing.len() == before { LARGEST_GROUP.min(2 * size) } else { group };
                 }
                 failing
             });
