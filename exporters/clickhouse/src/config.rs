@@ -40,7 +40,8 @@ pub struct Config {
     pub settings: BTreeMap<String, String>,
     /// Rows older than this are deleted by the server, in tables that the exporter creates. `0s`: never.
     pub ttl: Duration,
-    /// Inserts into one table that start in a second, at most; 0: no limit. What waits longer goes in together.
+    /// Inserts into one table that start in a second, at most; 0: no limit. What waits longer goes in
+    /// together.
     pub max_inserts_per_second: u32,
     /// Whether the server merges small inserts before it writes them. It answers when they are written.
     pub async_insert: bool,

@@ -31,13 +31,13 @@ use crate::schema::columns::TableColumns;
 use crate::schema::ddl::SIGNALS;
 use crate::table::Table;
 
-/// Rows from which on a batch is prepared: each has frames and dictionaries of its own for every column.
+/// Smaller batches are not prepared, since each has its own frames and dictionaries for every column.
 const MIN_PREPARED_ROWS: usize = 512;
-/// The signals whose batches are.
+/// The signals whose batches are prepared.
 const PREPARED: [Signal; 2] = LOCATED;
 
-/// How old windows and alarms are, in milliseconds, when they may have been stored longer ago than a table remembers. They are not
-/// stored before they are over.
+/// Windows and alarms that are older than this many milliseconds may have been stored longer ago than a table
+/// remembers. They are stored after their end.
 const FORGOTTEN_AFTER_MS: i64 = 120_000;
 
 /// How often the columns of a table that is written to are asked for again.
@@ -45,11 +45,12 @@ const REFRESH_SCHEMA: Duration = Duration::from_secs(5);
 
 /// How long the start waits for the server.
 const START_WAIT: Duration = Duration::from_secs(2);
-/// Rows that were refused are told apart for this part of an export's `timeout`: what is not found then is found next time.
+/// The search for bad rows takes at most the `timeout` of an export divided by this. The next round finds the
+/// rest.
 const BUDGET: u32 = 4;
-/// Rows that are found sooner by trying than by asking.
+/// Up to this many rows, inserting halves is faster than a search.
 const MAX_ROWS_TRIED_FIRST: usize = 4;
-/// How long the first look at the server may take.
+/// How long the background task waits for the server after the start.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// Inserts batches into the tables of one database.
@@ -59,7 +60,7 @@ pub(crate) struct ClickHouseExporter {
     tables: [Table; SIGNALS.len()],
     endpoint: String,
     create_schema: bool,
-    /// How long rows of an insert that was refused are tried one by one.
+    /// How long the search for bad rows may take.
     budget: Duration,
     context: Context,
     metrics: Metrics,
@@ -67,7 +68,7 @@ pub(crate) struct ClickHouseExporter {
     first_contact: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What of an insert is not in its table.
+/// The rows of an insert that are not in its table.
 enum Unstored {
     All,
     /// This block.
@@ -75,7 +76,7 @@ enum Unstored {
     Nothing,
 }
 
-/// A batch as a part of a block.
+/// A batch that is encoded for a block.
 struct PreparedRows {
     /// The columns of the table that it was made for.
     columns: Arc<TableColumns>,
@@ -109,8 +110,8 @@ impl ClickHouseExporter {
         }
     }
 
-    /// The columns of a table. Creates the table when it does not exist and that is configured. Columns that are known are asked for again
-    /// from time to time, since others may have been added.
+    /// The columns of a table. Creates the table when it does not exist and that is configured. Columns that
+    /// are known are asked for again from time to time, since others may have been added.
     async fn refresh_schema(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
         // Of several exports one asks, the others wait for its answer.
         let mut refreshed = table.refreshed.lock().await;
@@ -195,12 +196,14 @@ impl ClickHouseExporter {
             };
             if failure.view().is_some() && by_view.is_none() {
                 left = in_part.then_some(body);
-                // The table has the rows. The same insert again, which it leaves out, gives them to the views that take them.
+                // The table has the rows. The same insert again, which it leaves out, gives them to the views
+                // that take them.
                 by_view = Some(failure);
                 continue;
             }
             if queued && failure.is_of_rows() {
-                // The server has refused what it had put together, and the rows at fault may be of another insert. So this one alone.
+                // The server has refused what it had put together, and the rows at fault may be of another
+                // insert. So this one alone.
                 left = in_part.then_some(body);
                 queued = false;
                 continue;
@@ -329,7 +332,8 @@ impl ClickHouseExporter {
         }
     }
 
-    /// The rows of one insert: those that were prepared for these columns, and together those between them that were not.
+    /// The rows of one insert: those that were prepared for these columns, and together those between them
+    /// that were not.
     fn rows(
         &self,
         table: &Table,
@@ -412,8 +416,8 @@ impl ClickHouseExporter {
     }
 }
 
-/// The columns of a batch, with those that the table has beside: for single attributes, for where the rows came from, and for
-/// span ids.
+/// The columns of a batch, with those that the table has beside: for single attributes, for where the rows
+/// came from, and for span ids.
 fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
     let rows = with_table_ids(batch.signal, located(batch, columns)?, columns);
     Some(with_own_columns(batch.signal, rows, columns))
@@ -461,8 +465,8 @@ impl Exporter for ClickHouseExporter {
         true
     }
 
-    /// Asks the server what it is. When it does not answer, goes on asking in the background: if it is not there, the log says so
-    /// before the first batch comes.
+    /// Asks the server what it is. When it does not answer, goes on asking in the background: if it is not
+    /// there, the log says so before the first batch comes.
     async fn start(&self) -> Result<(), StartError> {
         let server = self.server.clone();
         if let Ok(Ok(info)) = tokio::time::timeout(START_WAIT, server.info()).await {

@@ -1,13 +1,15 @@
-//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, in the `Native` format over HTTP.
+//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, in the `Native` format
+//! over HTTP.
 //!
 //! Guaranteed:
-//! * No value is dropped silently. What has no column, or does not fit its column, goes into the table's map as
-//!   text; what finds no map either is counted and logged.
-//! * The same export tried again carries the same deduplication token, so a lost answer does not double rows in
-//!   tables that deduplicate (the ones it creates do).
-//! * A server that cannot be reached, is overloaded or lacks the tables never costs rows: the export is tried again.
-//! * What has an identity (a range of a Kafka partition, a window) has the same token after a restart too. Other batches are
-//!   then cut anew and get other tokens.
+//! * No value is dropped silently. A value without a column, or one that does not fit its column, goes into
+//!   the table's map as text. Without a map it is counted and logged.
+//! * A repeated export has the same deduplication token. So a lost answer does not double rows in tables that
+//!   deduplicate, such as those that the exporter creates.
+//! * A server that cannot be reached, is overloaded or lacks the tables costs no rows: the export is
+//!   repeated.
+//! * Rows with an identity (a range of a Kafka partition, a window) have the same token after a restart, too.
+//!   Other rows are then in other batches with other tokens.
 
 mod bad_rows;
 mod client;

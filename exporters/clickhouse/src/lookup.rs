@@ -1,11 +1,12 @@
-//! What of an insert that may have been made before is in its table already.
+//! Which rows of an insert are in its table already.
 //!
-//! The server remembers the tokens of so many parts, and not for how long. An insert that may have been made longer ago is
-//! looked for: a query gives what tells its rows apart, of those that are there, and how often each is. A row is missing when
-//! it is not there as often as in the insert. So it does not matter that an insert into several partitions may have been made
-//! in some of them only. What is still on its way to the server meanwhile is left to the token.
+//! The server remembers a number of tokens, for no fixed time. An insert that may have been made before that
+//! is looked for: a query returns the keys of those of its rows that are in the table, and how often each is
+//! there. A row is missing when it is there less often than in the insert. So an insert into several
+//! partitions may have been made in some of them only. Rows that are still on their way to the server are
+//! left to the token.
 //!
-//! Times are compared in whole seconds: a column may have any precision.
+//! Times are compared in whole seconds, because a column may have any precision.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -79,8 +80,8 @@ pub(crate) struct Question {
     keys: Vec<String>,
 }
 
-/// How an insert is found in `table`, whose columns are these: `rows` are what it would insert, as the table has them. `None`
-/// when the table has too little to find them by.
+/// How an insert is found in `table`, whose columns are these: `rows` are what it would insert, as the table
+/// has them. `None` when the table has too little to find them by.
 pub(crate) fn question(
     table: &str,
     columns: &TableColumns,
@@ -182,7 +183,8 @@ fn bound(name: &str, columns: &TableColumns, rows: &RecordBatch) -> Option<Strin
                 .fold((i64::MAX, i64::MIN), |(least, most), second| (least.min(second), most.max(second)));
             let name = quoted(name);
             let from = format!("{name} >= toDateTime({least}, 'UTC')");
-            // There is no second after the last. With `<` engines leave out the last partition (26.9, a `DateTime64` by days).
+            // There is no second after the last. With `<` engines leave out the last partition (26.9, a
+            // `DateTime64` by days).
             let last = most >= i64::from(u32::MAX);
             Some(if last { from } else { format!("{from} AND {name} <= toDateTime({}, 'UTC')", most + 1) })
         }

@@ -1,4 +1,4 @@
-//! One table that the exporter writes to.
+//! A table that the exporter writes to.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use weir_pdata::Signal;
 
 use crate::schema::columns::TableColumns;
 
-/// A table, and what is known of it.
+/// A table, and its columns as far as they are known.
 pub(crate) struct Table {
     pub signal: Signal,
     pub name: String,

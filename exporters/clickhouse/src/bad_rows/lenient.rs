@@ -1,9 +1,11 @@
-//! Expressions of a table that give NULL where the table's own fail.
+//! Expressions that give NULL where an expression of a table fails.
 //!
-//! Functions that fail on some values are replaced by others that give NULL for them. `exact`: they give NULL for these values
-//! and for no others, so that a row of which the new expression is NULL is a row of which the table's own fails.
+//! Functions that fail on some values are replaced by functions that give NULL for them. A new expression is
+//! `exact` when it gives NULL for no other values: then the table's expression fails for exactly the rows
+//! where the new one is NULL.
 
-/// Functions that fail on a text that they cannot read, and have a sister `…OrNull` that may be stricter than they are.
+/// Functions that fail on a text that they cannot read, and have a sister `…OrNull` that may be stricter than
+/// they are.
 const READING: [&str; 14] = [
     "parseDateTime",
     "parseDateTime64BestEffort",
@@ -21,8 +23,8 @@ const READING: [&str; 14] = [
     "toUUID",
 ];
 
-/// Integer types. A number in a text that is too large for one wraps around, and `…OrNull` gives NULL for it; so it is read as the
-/// largest type first.
+/// Integer types. A number in a text that is too large for one wraps around, and `…OrNull` gives NULL for it;
+/// so it is read as the largest type first.
 const INTEGERS: [&str; 12] = [
     "Int8", "Int16", "Int32", "Int64", "Int128", "Int256", "UInt8", "UInt16", "UInt32", "UInt64", "UInt128",
     "UInt256",

@@ -1,12 +1,12 @@
-//! Which rows of a refused insert are at fault.
+//! The bad rows of a refused insert.
 //!
-//! The server names one of them, or none. Three ways find all, the cheapest first:
-//! * A text that is no element of an `Enum` or too long for a `FixedString` is seen here.
-//! * The server is asked in one question, with the columns that matter: which rows violate the constraint; for which rows an expression
-//!   of the table fails that has a [lenient] form.
+//! The server names one of them, or none. There are three ways to find all, the cheapest first:
+//! * The exporter itself sees a text that is not in an `Enum`, or too long for a `FixedString`.
+//! * One question to the server, with the columns that matter, returns the rows that violate the constraint,
+//!   or for which an expression fails that has a [lenient] form.
 //! * Groups of rows are tried without being stored: see [`probe`](crate::bad_rows::probe).
 //!
-//! When none of them tells anything the helper tries halves, which are stored.
+//! When all of them find nothing, the helper inserts halves.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! Sending an insert, and what was answered: status, ClickHouse's code, text.
+//! Sending an insert, and its answer: status, ClickHouse's code, text.
 //!
-//! Of the `clickhouse` crate's errors the status is gone when the answer has a body, and a proxy's page is not told from a server's
-//! words. So inserts are sent from here.
+//! The errors of the `clickhouse` crate lack the status when the answer has a body, and do not tell a proxy's
+//! page from a server's message. So inserts are sent from here.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,9 +31,10 @@ pub(crate) struct Refusal {
 
 /// The bytes of a request, in chunks.
 ///
-/// They are an error, which ends the connection, when the first is to leave after [`owned_until`](weir_pdata::Origin::owned_until). That
-/// is asked here, and not before, because a program may be stopped at any moment, and a connection may take its time. How long the rest
-/// takes depends on the network; it is not broken off.
+/// They are an error, which ends the connection, when the first is to leave after
+/// [`owned_until`](weir_pdata::Origin::owned_until). That is asked here, and not before, because a program
+/// may be stopped at any moment, and a connection may take its time. How long the rest takes depends on the
+/// network; it is not broken off.
 pub(crate) struct BodyChunks {
     chunks: VecDeque<Bytes>,
     left: u64,

@@ -17,8 +17,8 @@ use weir_http::Connection;
 /// How long a connection is idle before the system asks whether the server is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Makes connections that send at once. By default the last bytes of an insert wait until the server has confirmed those before,
-/// which it does after 40 ms.
+/// Makes connections that send at once. By default the last bytes of an insert wait until the server has
+/// confirmed those before, which it does after 40 ms.
 #[derive(Clone, Debug)]
 pub(crate) enum Connector {
     /// To the server itself.

@@ -1,14 +1,15 @@
 //! The deduplication token of an insert: equal for the same rows of the same inputs, different for others.
 //!
-//! Batches with an identity (a range of a lane, a window) have a token made of it and the table's name. It can be read in
-//! `system.part_log` and the server's log, and whoever repeats the insert after a crash gives it the same one.
+//! The token of batches with an identity (a range of a lane, a window) is made of the identity and the
+//! table's name. It is readable in `system.part_log` and in the server's log, and is the same when another
+//! process repeats the insert after a crash.
 //!
-//! For others it is a hash of the table's name, of each batch's lane and positions, of where the rows lie in their buffers,
-//! and of the bytes that are sent. So:
-//! * the helper's retry of an export repeats the token, whatever became of the first try;
-//! * the halves of a split export have tokens of their own, even if their rows are equal;
-//! * equal rows from other positions have another token and are kept. Batches without positions (windows, alarms) are
-//!   told apart by their rows alone: those are never equal by intent.
+//! The token of other batches is a hash: of the table's name, the lane and positions of each batch, the place
+//! of the rows in their buffers, and the bytes that are sent. So:
+//! * the helper's retry of an export repeats the token, whatever became of the first attempt;
+//! * the halves of a split export have their own tokens, even if their rows are equal;
+//! * equal rows from other positions have another token and are kept. Batches without positions (windows,
+//!   alarms) differ by their rows alone, which are never equal by intent.
 
 use std::hash::{BuildHasher, Hasher};
 

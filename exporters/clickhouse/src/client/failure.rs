@@ -134,7 +134,8 @@ impl Failure {
     /// Whether it can mean that the table's columns have changed.
     pub fn asks_for_columns(&self) -> bool {
         let Some(code) = self.code.filter(|_| self.meaning != Meaning::View) else { return false };
-        // A text that is no number, say. What an `Enum` or a `FixedString` cannot hold is known from the rows.
+        // A text that is no number, say. What an `Enum` or a `FixedString` cannot hold is known from the
+        // rows.
         let of_another_type = self.text.contains(CONVERTING) && !TEXTS_OF_A_TYPE.contains(&code);
         OTHER_COLUMNS.contains(&code) || of_another_type
     }
@@ -238,7 +239,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// The expression in `Constraint … is violated at row 4. Expression: (length(a) < 3). Column values: a = 'abc'`. Values come after it.
+/// The expression in `Constraint … is violated at row 4. Expression: (length(a) < 3). Column values: a =
+/// 'abc'`. Values come after it.
 fn expression(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("Expression: (")?;
     let (expression, _) = rest.split_once("). Column values: ")?;

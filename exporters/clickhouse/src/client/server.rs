@@ -34,7 +34,8 @@ pub(crate) struct Server {
     url: String,
     user: Option<HeaderValue>,
     password: Option<HeaderValue>,
-    /// What it is, as far as it was asked since it last failed: then another may have taken its place.
+    /// Its version and settings. Forgotten when it cannot be reached, since another server may take its
+    /// place.
     info: RwLock<Option<Arc<ServerInfo>>>,
     async_insert: bool,
     /// Names of the user's settings.
@@ -124,7 +125,8 @@ impl Server {
         }
     }
 
-    /// What the server is. It is asked again after a failure that may mean that it is another one.
+    /// The server's version and settings. They are asked for again after a failure that may mean another
+    /// server.
     pub async fn info(&self) -> Result<Arc<ServerInfo>, Failure> {
         if let Some(info) = self.info.read().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(info);
@@ -215,7 +217,7 @@ impl Server {
     pub async fn keeps_repeats(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
         let mut found = Vec::new();
         let mut todo = vec![(self.database.clone(), table.to_owned(), table.to_owned())];
-        // Views of views of views: no more than somebody would have made.
+        // Views may have views behind them. The bound ends a circle.
         for _ in 0..MOST_VIEWS {
             let Some((database, name, shown)) = todo.pop() else { break };
             let Some(known) = self.table_info(&database, &name).await? else { continue };
@@ -242,7 +244,7 @@ impl Server {
         Ok(found)
     }
 
-    /// What the server tells about a table or view. `None`: it does not exist, or may not be seen.
+    /// A table or view in `system.tables`. `None`: it does not exist, or the user may not see it.
     async fn table_info(&self, database: &str, name: &str) -> Result<Option<TableInfo>, Failure> {
         let sql = format!(
             "SELECT engine, engine_full, create_table_query, dependencies_database, dependencies_table \
@@ -260,8 +262,8 @@ impl Server {
             .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
     }
 
-    /// Creates the table of a signal where it does not exist, and its database when the server does not know that.
-    /// (Whoever may create tables may not always create databases, not even one that is there.)
+    /// Creates the table of a signal where it does not exist, and its database when the server does not know
+    /// that. (Whoever may create tables may not always create databases, not even one that is there.)
     pub async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
         let Some(sql) = create_table(signal, &self.database, table, self.ttl_seconds) else { return Ok(()) };
         match self.run(&sql).await {

@@ -1,4 +1,4 @@
-//! What a server is: its version, and which settings it knows.
+//! The version of a server, and the settings that it knows.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -11,10 +11,11 @@ pub(crate) struct Version(pub u32, pub u32);
 
 /// The oldest that takes what the exporter sends: blocks whose types are not those of the table.
 const OLDEST: Version = Version(23, 3);
-/// The first that leaves out an asynchronous insert that comes twice, in the table and in materialized views. Before it the server refuses
-/// `async_insert` together with `deduplicate_blocks_in_dependent_materialized_views` (error 344, seen with 24.8 and 25.5). Without the
-/// latter their queues lose rows or store them twice when a repeated insert is written together with others, in tables that are not
-/// replicated.
+/// The first that leaves out an asynchronous insert that comes twice, in the table and in materialized views.
+/// Before it the server refuses `async_insert` together with
+/// `deduplicate_blocks_in_dependent_materialized_views` (error 344, seen with 24.8 and 25.5). Without the
+/// latter their queues lose rows or store them twice when a repeated insert is written together with others,
+/// in tables that are not replicated.
 const ASYNC_INSERTS: Version = Version(26, 2);
 
 impl Display for Version {

@@ -1,7 +1,7 @@
 //! Writing map columns: `attributes`, `resource`, `labels`, `measures`.
 //!
-//! Keys are in a dictionary, so a key's text is sent once an insert. Repeated keys are kept, in order: a ClickHouse map
-//! holds them all, and `map['key']` gives the first.
+//! Keys are in a dictionary, so a key's text is sent once an insert. Repeated keys are kept, in order: a
+//! ClickHouse map holds them all, and `map['key']` gives the first.
 //!
 //! A map has all its keys before all its values, so whatever has entries is read twice.
 

@@ -146,7 +146,8 @@ impl<'a> Maps<'a> {
         (schema::ATTRIBUTES, if scoped { format!("scope.{key}") } else { key.to_owned() })
     }
 
-    /// Marks the rows without a value for a group-by key, so that they stay apart from rows with an empty one.
+    /// Marks the rows without a value for a group-by key, so that they stay apart from rows with an empty
+    /// one.
     pub fn mark_missing_keys(&mut self, name: &'a str, arrays: &[Option<&ArrayRef>]) {
         let mut before = 0;
         for (array, rows) in arrays.iter().zip(self.counts) {

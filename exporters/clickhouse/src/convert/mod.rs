@@ -9,10 +9,11 @@
 //! | windows | numbers | `measures`, else `labels` | the column's name |
 //! | windows, alarms | anything else | `labels` | the column's name |
 //!
-//! An attribute that has a column for the sake of an expression only, and is more than text, is stored as it was received.
+//! An attribute that has a column for the sake of an expression only, and is more than text, is stored as it
+//! was received.
 //!
-//! So do values that do not fit their column, as text under the column's name. Without a map they are counted.
-//! A column that is NULL in every row is left out: the table's default applies.
+//! So do values that do not fit their column, as text under the column's name. Without a map they are
+//! counted. A column that is NULL in every row is left out: the table's default applies.
 
 mod batch_columns;
 pub(crate) mod cell;
@@ -92,7 +93,8 @@ pub(crate) fn convert(
     Ok(InsertRows { encoded, moved, unplaced })
 }
 
-/// Writes the values of one table column. Says whether it did: not when the column cannot take values of these types.
+/// Writes the values of one table column. Says whether it did: not when the column cannot take values of
+/// these types.
 fn write<'a>(
     column: &Column,
     arrays: &[Option<&'a ArrayRef>],

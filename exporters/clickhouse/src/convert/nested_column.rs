@@ -37,7 +37,8 @@ pub(crate) fn write_links(name: &Arc<str>, batches: &[ListBatch<'_>], writer: &m
     }
 }
 
-/// Writes `events` from the lists of all batches. A time out of range is clamped, and stays among the attributes.
+/// Writes `events` from the lists of all batches. A time out of range is clamped, and stays among the
+/// attributes.
 pub(crate) fn write_span_events(name: &Arc<str>, batches: &[ListBatch<'_>], writer: &mut Writer<'_>) {
     let RowLists { ends, entries } = RowLists::of(batches);
     writer.column(name, SPAN_EVENTS_TYPE);

@@ -1,7 +1,8 @@
-//! Attributes that the table has a column of their own for: they go from the lists of attributes into columns, as those do
-//! that something in the pipeline reads. The first value of a key; more of the same key stay where they are.
+//! Attributes for which the table has a column: they move from the lists of attributes into columns, like
+//! attributes that something in the pipeline reads. The first value of a key moves; further values of the key
+//! stay in the list.
 //!
-//! A batch whose lists have none of these keys is left as it is, as the dictionary of its keys shows.
+//! A batch whose lists have none of these keys is left as it is. The dictionary of its keys shows that.
 
 use std::collections::HashMap;
 use std::sync::Arc;

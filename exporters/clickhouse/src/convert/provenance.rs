@@ -1,5 +1,5 @@
-//! Where rows came from, in two columns: `_source` is what the lane is, for every owner the same, and `_offset` the position
-//! in it of the record. A table that lacks them does without.
+//! Where rows came from, in two columns: `_source` is what the lane is, for every owner the same, and
+//! `_offset` the position in it of the record. A table that lacks them does without.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::schema::columns::TableColumns;
 /// The signals whose tables say where rows came from. Others are derived from the rows of many lanes.
 pub(crate) const LOCATED: [Signal; 2] = [Signal::Traces, Signal::Logs];
 
-/// The columns of a batch, with those of where its rows came from that the table has, and without those that it lacks.
+/// The columns of a batch, with those of where its rows came from that the table has, and without those that
+/// it lacks.
 pub(crate) fn located(batch: &EventBatch, table: &TableColumns) -> Option<RecordBatch> {
     let rows = batch.as_columns()?;
     if !LOCATED.contains(&batch.signal) {

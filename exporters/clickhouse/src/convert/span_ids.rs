@@ -1,4 +1,5 @@
-//! Span ids in the form that the table has: as texts, in [parts](weir_pdata::span_ids) from which it computes them, or both.
+//! Span ids in the form that the table has: as texts, in [parts](weir_pdata::span_ids) from which it computes
+//! them, or both.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! What becomes of each kind of value. Rows are compared as text: `column=value`, in the order sent; a text without a value is NULL.
+//! What becomes of each kind of value. Rows are compared as text: `column=value`, in the order sent; a text
+//! without a value is NULL.
 
 use super::*;
 use std::collections::HashMap;
@@ -189,7 +190,8 @@ fn what_is_read_back_makes_the_same_rows() {
     assert_eq!(attributes(&moved), attributes(&direct));
 }
 
-/// The block of rows that were encoded batch by batch is that of the batches together, whatever columns each has.
+/// The block of rows that were encoded batch by batch is that of the batches together, whatever columns each
+/// has.
 #[test]
 fn encoded_rows_make_the_block_that_their_batches_make() {
     let plain = batch(vec![
@@ -408,7 +410,8 @@ fn a_table_of_something_else_is_not_written() {
     assert_eq!(error, NoMatchingColumn);
 }
 
-/// Rows of JSON lines as a server reads them, the entries of their maps in any order, when these keys are named.
+/// Rows of JSON lines as a server reads them, the entries of their maps in any order, when these keys are
+/// named.
 fn stored(lines: &str, names: &[&str], table: &TableColumns) -> Vec<Vec<String>> {
     let demand = Demand::everything().and(Demand::names(names.iter().copied()));
     let lines = JsonLines::read(lines.lines().map(str::as_bytes), &Projection::of(&demand));

@@ -1,8 +1,8 @@
 //! Writing columns of single values: text, numbers, times.
 //!
 //! A value that does not fit its column (text in a number, a number out of range, a time before 1970 or after
-//! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The server
-//! would store something arbitrary instead.
+//! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The
+//! server would store something arbitrary instead.
 
 use arrow::array::{
     Array, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, StringViewArray,
@@ -34,7 +34,8 @@ pub(crate) struct Misfit {
 
 /// The first time that a `DateTime` holds, in nanoseconds: 1970-01-01.
 const FIRST_TIME: i64 = 0;
-/// The last: 2106-02-07 06:28:15.999999999. Days, minutes and TTL are computed as `Date` and `DateTime`, and wrap beyond.
+/// The last: 2106-02-07 06:28:15.999999999. Days, minutes and TTL are computed as `Date` and `DateTime`, and
+/// wrap beyond.
 const LAST_TIME: i64 = u32::MAX as i64 * 1_000_000_000 + 999_999_999;
 
 /// The nearest time that tables can be ordered and partitioned by.
@@ -42,7 +43,8 @@ pub(crate) fn clamped(nanos: i64) -> i64 {
     nanos.clamp(FIRST_TIME, LAST_TIME)
 }
 
-/// Writes the values of `column` from those of all batches. Says whether it did: not for kinds that hold more than a single value.
+/// Writes the values of `column` from those of all batches. Says whether it did: not for kinds that hold more
+/// than a single value.
 pub(crate) fn write(
     column: &Column,
     column_batches: &[ColumnBatch<'_>],
@@ -295,7 +297,8 @@ fn add_texts(column_batches: &[ColumnBatch<'_>], dictionary: &mut Dictionary) {
     }
 }
 
-/// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing was added.
+/// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing
+/// was added.
 fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary) -> Option<()> {
     const UNUSED: u32 = u32::MAX;
     const USED: u32 = u32::MAX - 1;

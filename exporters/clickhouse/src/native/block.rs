@@ -1,11 +1,14 @@
 //! A block of ClickHouse's `Native` format: the rows of one insert, column after column.
 //!
-//! A block is the number of its columns, the number of its rows, and for each column its name, its type and its values. Numbers of fixed
-//! size are little endian; a text has its length before it; a nullable column has a byte a row that is 1 for NULL before its values; lists
-//! have where each ends among the entries of all rows, then the entries as columns; `LowCardinality` is described in [`dictionary`](crate::native::dictionary).
-//! See "Native" among the formats in ClickHouse's documentation. The server casts a column whose type is not the table's.
+//! A block is the number of its columns, the number of its rows, and for each column its name, its type and
+//! its values. Numbers of fixed size are little endian; a text has its length before it; a nullable column
+//! has a byte a row that is 1 for NULL before its values; lists have where each ends among the entries of all
+//! rows, then the entries as columns; `LowCardinality` is described in
+//! [`dictionary`](crate::native::dictionary). See "Native" among the formats in ClickHouse's documentation.
+//! The server casts a column whose type is not the table's.
 //!
-//! An insert has one block, whatever it is made of: the server would not recognise it when it comes again in other blocks.
+//! An insert has one block, whatever it is made of: the server would not recognise it when it comes again in
+//! other blocks.
 
 use std::sync::Arc;
 
@@ -80,8 +83,8 @@ pub(crate) fn block_of(
     Body { columns: columns.into_iter().map(|(column, _)| Arc::clone(&column.name)).collect(), chunks: ready }
 }
 
-/// All columns, each with the substreams that it is written as. A column that has a dictionary in some rows and plain texts in others is
-/// written as plain texts.
+/// All columns, each with the substreams that it is written as. A column that has a dictionary in some rows
+/// and plain texts in others is written as plain texts.
 fn columns<'a>(encoded: &[&'a EncodedRows]) -> Vec<(&'a EncodedColumn, &'a [Substream])> {
     let mut columns: Vec<(&EncodedColumn, &[Substream])> = Vec::new();
     for (column, substreams) in encoded.iter().flat_map(|rows| rows.columns()) {

@@ -1,7 +1,8 @@
 //! Reading blocks that the exporter has written as columns again, when rows of a block have to be told apart.
 //!
-//! What comes back are columns that [`convert`](crate::convert::convert) makes the same rows of. They are those of the table, so what the
-//! batch had no column for is among its attributes; and a text without a value is NULL, as no value is the empty text in a table.
+//! What comes back are columns that [`convert`](crate::convert::convert) makes the same rows of. They are
+//! those of the table, so what the batch had no column for is among its attributes; and a text without a
+//! value is NULL, as no value is the empty text in a table.
 //!
 
 use std::sync::Arc;

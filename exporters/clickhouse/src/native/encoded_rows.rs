@@ -1,7 +1,7 @@
 //! The rows of some batches, encoded as the columns of a table have them. Blocks are put together from them.
 //!
-//! Values of fixed size and texts are in frames, as a block has them. What depends on earlier rows of the block is not: where lists end,
-//! and the numbers of a dictionary's texts.
+//! Values of fixed size and texts are in frames, as a block has them. What depends on earlier rows of the
+//! block is not: where lists end, and the numbers of a dictionary's texts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -41,7 +41,8 @@ pub(crate) struct EncodedColumn {
 pub(crate) enum Substream {
     /// Frames of values, and the bytes of a value that is missing.
     Values(Range<usize>, Filler),
-    /// Where the list of each row ends, in four bytes. The following substreams hold the entries of all lists.
+    /// Where the list of each row ends, in four bytes. The following substreams hold the entries of all
+    /// lists.
     Ends(Range<usize>),
     /// The values of a `LowCardinality(String)`.
     Dictionary(PackedDictionary),
@@ -70,7 +71,8 @@ impl EncodedRows {
         self.bytes.len() + size_of_val(&self.columns[..]) + size_of_val(&self.substreams[..])
     }
 
-    /// The columns and their substreams. A column that is not among them has the table's default, or that of its type.
+    /// The columns and their substreams. A column that is not among them has the table's default, or that of
+    /// its type.
     pub fn columns(&self) -> impl Iterator<Item = (&EncodedColumn, &[Substream])> {
         self.columns.iter().map(|column| (column, &self.substreams[column.substreams.clone()]))
     }

@@ -1,13 +1,13 @@
 //! The bytes of an insert's body, in the frames that ClickHouse takes under `decompress=1`, or plain.
 //!
-//! A frame is the checksum of what follows (16 bytes, CityHash128 of version 1.0.2), the method (1 byte), the frame's size without the
-//! checksum (4 bytes), the size of its data (4 bytes), and the data compressed; numbers are little endian. See "Native format, frame
-//! format" in ClickHouse's documentation.
+//! A frame is the checksum of what follows (16 bytes, CityHash128 of version 1.0.2), the method (1 byte), the
+//! frame's size without the checksum (4 bytes), the size of its data (4 bytes), and the data compressed;
+//! numbers are little endian. See "Native format, frame format" in ClickHouse's documentation.
 //!
 //! What is written is compressed as soon as there is enough for a frame, while it is in the cache.
 //!
-//! Texts are gathered out of views in copies of a fixed length, and what is beyond a text's end is written over by the next: most texts
-//! are short, and such a copy is a load and a store.
+//! Texts are gathered out of views in copies of a fixed length, and what is beyond a text's end is written
+//! over by the next: most texts are short, and such a copy is a load and a store.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -61,7 +61,8 @@ impl Frames {
         taken
     }
 
-    /// Gives the frames of everything that was added since the last time away with their memory, when they are so many bytes.
+    /// Gives the frames of everything that was added since the last time away with their memory, when they
+    /// are so many bytes.
     pub fn take_if(&mut self, bytes: usize) -> Option<Bytes> {
         (self.cut() >= bytes).then(|| std::mem::take(&mut self.ready).into())
     }
@@ -80,7 +81,8 @@ impl Frames {
         }
     }
 
-    /// Adds a number in as many bytes as it needs, seven bits in each: what the format has for lengths and counts.
+    /// Adds a number in as many bytes as it needs, seven bits in each: what the format has for lengths and
+    /// counts.
     pub fn length(&mut self, mut number: usize) {
         let mut bytes = [0; LENGTH];
         let mut count = 0;
@@ -324,7 +326,8 @@ mod tests {
         }
     }
 
-    /// Views of texts of every length, the last of which ends where its buffer ends, at every place of a frame.
+    /// Views of texts of every length, the last of which ends where its buffer ends, at every place of a
+    /// frame.
     #[test]
     fn texts_are_gathered_whatever_their_length_and_place() {
         let text = |len: usize| "abcdefghij".repeat(1 + len / 10)[..len].to_owned();

@@ -72,7 +72,8 @@ struct Described {
 }
 
 impl TableColumns {
-    /// Reads the answer to `DESCRIBE TABLE … FORMAT JSONEachRow`. Computed columns, which take no values, are left out.
+    /// Reads the answer to `DESCRIBE TABLE … FORMAT JSONEachRow`. Computed columns, which take no values, are
+    /// left out.
     pub fn parse(lines: &[u8]) -> Result<TableColumns, serde_json::Error> {
         let mut columns = Vec::new();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

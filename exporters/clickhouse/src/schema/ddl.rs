@@ -1,13 +1,13 @@
 //! The tables that the exporter creates.
 //!
-//! * Text columns are not Nullable: no value is the empty text. Nullable are only measures and alarm values, where
-//!   NULL and 0 mean different things.
+//! * Text columns are not Nullable: no value is the empty text. Nullable are only measures and alarm values,
+//!   where NULL and 0 mean different things.
 //! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
 //!   (see [`value_column`](crate::convert::value_column)): unclamped they would land in arbitrary partitions.
-//! * Span ids are computed from the ids and numbers of segments where they are made of them: stored they would be a third
-//!   of a span.
-//! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service` and
-//!   `operation` have columns, the others are in `labels`.
+//! * Span ids are computed from the ids and numbers of segments where they are made of them: stored they
+//!   would be a third of a span.
+//! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service`
+//!   and `operation` have columns, the others are in `labels`.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -180,8 +180,9 @@ const ALARMS: Layout = Layout {
     time: "time",
 };
 
-/// How many parts a table remembers to recognise a repeated insert, which makes one for each day that it has rows of. What is
-/// repeated after more than a few minutes is [looked for](crate::lookup); until then this has to last.
+/// How many parts a table remembers to recognise a repeated insert, which makes one for each day that it has
+/// rows of. What is repeated after more than a few minutes is [looked for](crate::lookup); until then this
+/// has to last.
 const REMEMBERED_PARTS: u32 = 100_000;
 
 /// The statement that creates the table of a signal; `None` for signals without one. Rows older than

@@ -1,7 +1,8 @@
 //! Materialized views behind a table: where an insert that is repeated may count twice.
 //!
-//! An insert whose token the table knows is left out there. What views give of it is left out where their targets remember inserts
-//! (`deduplicate_blocks_in_dependent_materialized_views`); other targets take it again.
+//! An insert whose token the table knows is left out there. What views give of it is left out where their
+//! targets remember inserts (`deduplicate_blocks_in_dependent_materialized_views`); other targets take it
+//! again.
 
 use serde::Deserialize;
 
