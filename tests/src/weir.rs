@@ -22,8 +22,8 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// A running `weir run`, in a temporary folder of its own. Killed on drop, and by the kernel if the thread that
-/// started it ends first: start it from the test itself, not from a spawned task.
+/// A running `weir run`, in a temporary folder of its own. Killed on drop, and by the kernel if the thread
+/// that started it ends first: start it from the test itself, not from a spawned task.
 #[derive(Debug)]
 pub struct Weir {
     child: Child,
@@ -94,8 +94,8 @@ impl Weir {
         lines(&self.stdout)
     }
 
-    /// Waits for a log line that contains `text`, and returns it: the first one, however long ago it was. Fails at once if the
-    /// program ends without one.
+    /// Waits for a log line that contains `text`, and returns it: the first one, however long ago it was.
+    /// Fails at once if the program ends without one.
     pub async fn wait_for_log(&mut self, text: &str, timeout: Duration) -> Result<String> {
         self.wait_for_log_after(0, text, timeout).await
     }

@@ -1,6 +1,7 @@
 //! Gateways that are killed while they work: every segment is stored once, every window is right once.
 //!
-//! The seed is printed; `WEIR_SEED=N` repeats the choices of a run (not its timing). `make soak SECONDS=N` runs longer.
+//! The seed is printed; `WEIR_SEED=N` repeats the choices of a run (not its timing). `make soak SECONDS=N`
+//! runs longer.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -29,7 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// The operators of the configuration: name, size, slide.
 const OPERATORS: [(&str, i64, i64); 3] =
     [("aggregate", 7_000, 7_000), ("aggregate/sliding", 30_000, 10_000), (LATE, 7_000, 7_000)];
-/// The operator whose watermark runs ahead of the disorder, so that its windows fire again with what is late. Rules do not read it.
+/// The operator whose watermark runs ahead of the disorder, so that its windows fire again with what is
+/// late. Rules do not read it.
 const LATE: &str = "aggregate/late";
 /// One segment in so many is refused, where some are.
 const REFUSED_EVERY: i64 = 50;
@@ -202,8 +204,8 @@ service:
         )
     }
 
-    /// Everything is produced and the last gateways run undisturbed: waits until all is stored, ends them, and checks that it
-    /// is all and no more.
+    /// Everything is produced and the last gateways run undisturbed: waits until all is stored, ends them,
+    /// and checks that it is all and no more.
     async fn verify(&self, gateways: Vec<Weir>, killed: &str) -> Result<()> {
         // For the error: the whole log in a file, its path in the text.
         let log = || {
@@ -322,8 +324,8 @@ service:
     }
 }
 
-/// Waits until nothing is left, for as long as it gets less within [`TIMEOUT`]: a long run on a slow machine is no failure. What is
-/// left then.
+/// Waits until nothing is left, for as long as it gets less within [`TIMEOUT`]: a long run on a slow
+/// machine is no failure. What is left then.
 async fn wait_while_less_is_left(mut left: impl AsyncFnMut() -> Result<u64>) -> Result<u64> {
     let (mut least, mut since) = (u64::MAX, Instant::now());
     loop {

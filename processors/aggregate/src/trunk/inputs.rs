@@ -1,8 +1,9 @@
 //! Which inputs have a share in the windows of one shard, and what of it was delivered before.
 //!
-//! Each receiver commits the marks of its own lanes, so a crash may come between two commits. Then a mark of one
-//! input says that a window was delivered, and no mark of another does, though its share was in the window, too.
-//! So a mark names the inputs that the windows had. When they are the present ones, it counts for all of them.
+//! Each receiver commits the marks of its own lanes, so a crash may come between two commits. Then a mark
+//! of one input says that a window was delivered, and no mark of another does, though its share was in the
+//! window, too. So a mark names the inputs that the windows had. When they are the present ones, it counts
+//! for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
