@@ -2,22 +2,19 @@
 //!
 //! * [`graph`]: from a configuration to built components.
 //! * [`mod@run`]: starts a graph, runs lanes and trunks, stops in order.
-//! * [`cli`]: the commands.
+//! * `commands`: the command line, a file for each command that is more than a few lines.
 //!
 //! The program assembles; what components do is in their own crates.
 
-pub mod cli;
+mod commands;
 pub mod components;
-mod config_args;
 pub mod graph;
 mod logging;
 mod memory;
 mod program;
-pub mod query;
-mod quickstart;
-pub mod reference;
-mod replay;
 pub mod run;
 mod shutdown;
 mod telemetry_server;
 mod undelivered;
+
+pub use commands::{main, query, reference};

@@ -12,7 +12,7 @@ static ALLOCATOR: weir_allocations::Counting<mimalloc::MiMalloc> =
     weir_allocations::Counting::new(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
-    let code = weir::cli::main(&weir::components::STANDARD);
+    let code = weir::main(&weir::components::STANDARD);
     #[cfg(feature = "count-allocations")]
     #[allow(clippy::print_stderr, reason = "a measurement")]
     {

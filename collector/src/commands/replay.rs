@@ -20,7 +20,7 @@ use weir_config::ComponentId;
 use weir_pdata::json::JsonLines;
 use weir_pdata::{Ack, EventBatch, Origin, Projection};
 
-use crate::config_args::ConfigArgs;
+use crate::commands::config_args::ConfigArgs;
 use crate::graph::Graph;
 
 /// What `weir replay` takes.

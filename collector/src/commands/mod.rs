@@ -1,5 +1,11 @@
 //! The commands of the program.
 
+mod config_args;
+pub mod query;
+mod quickstart;
+pub mod reference;
+mod replay;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,13 +16,13 @@ use tokio::runtime::Runtime;
 use weir_component::Registry;
 use weir_config::print_config;
 
-use crate::config_args::ConfigArgs;
+use crate::logging;
 use crate::program::{build, complain, start};
-use crate::query::{self, QueryArgs};
-use crate::quickstart::{self, QuickstartArgs};
-use crate::replay::{self, ReplayArgs};
 use crate::run::Options;
-use crate::{logging, reference};
+use config_args::ConfigArgs;
+use query::QueryArgs;
+use quickstart::QuickstartArgs;
+use replay::ReplayArgs;
 
 /// Receives telemetry, computes exact event-time windows, evaluates them against rules, delivers the results.
 #[derive(Parser)]

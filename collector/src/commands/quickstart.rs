@@ -11,7 +11,7 @@ use crate::program;
 use crate::run::Options;
 
 /// The configuration that runs: `examples/quickstart.yaml`.
-const CONFIG: &str = include_str!("../../examples/quickstart.yaml");
+const CONFIG: &str = include_str!("../../../examples/quickstart.yaml");
 
 /// Options of `weir quickstart`.
 #[derive(Args, Debug)]
