@@ -111,6 +111,12 @@ impl BatchClocks<'_> {
         }
     }
 
+    /// Whether all events of the batch count as having arrived at the same time.
+    #[inline]
+    pub fn is_same_arrival(&self) -> bool {
+        self.arrivals.is_none()
+    }
+
     /// Whether the event of this row is from the future, and left out.
     #[inline]
     pub fn is_future(&mut self, row: usize, time_ms: i64) -> bool {

@@ -138,6 +138,9 @@ impl LaneHalf {
         let mut summary = BatchSummary::nothing(self.watermark.get());
         self.open.start_batch();
         let mut watermark = self.watermark.get();
+        let mut idle = self.watermark.is_idle();
+        // How far events of this batch have moved the watermark.
+        let mut reached = i64::MIN;
         for row in 0..columns.num_rows() {
             let (time, nanos) = match (arrival, events.time(row)) {
                 (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
@@ -150,8 +153,9 @@ impl LaneHalf {
             if arrival.is_none() && clocks.is_future(row, time) {
                 continue;
             }
-            if self.watermark.is_idle() {
+            if idle {
                 watermark = watermark.max(self.watermark.wake());
+                idle = false;
             }
             let assignment = self.open.assign(time, watermark);
             if assignment == Assignment::OutOfRange {
@@ -159,9 +163,11 @@ impl LaneHalf {
                 continue;
             }
             summary.usable = true;
-            if arrival.is_none() {
+            // An earlier event than one that arrived at the same time moves nothing.
+            if arrival.is_none() && !(time <= reached && clocks.is_same_arrival()) {
                 // One fast clock must not close the windows of all others.
                 let reach = clocks.reach(row, time);
+                reached = reached.max(reach);
                 watermark = watermark.max(Watermark::after(reach, operator.out_of_orderness));
             }
             if !events.is_selected(row) {

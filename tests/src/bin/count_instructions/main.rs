@@ -20,7 +20,7 @@ use std::sync::mpsc;
 use anyhow::{Result, bail, ensure};
 use arrow::array::RecordBatch;
 use mimalloc::MiMalloc;
-use weir_pdata::{Encoded, Projection, decode};
+use weir_pdata::{Demand, Encoded, Projection, decode};
 use weir_tests::{Pace, generate};
 
 #[global_allocator]
@@ -40,7 +40,8 @@ async fn main() -> Result<()> {
     let (keep, kept) = mpsc::channel();
     generate(KEPT, Pace::Fixed, move |encoded| Ok(keep.send(encoded.clone())?)).await?;
     let encoded: Vec<Encoded> = kept.iter().collect();
-    let projection = Projection::everything();
+    // As the ClickHouse exporter asks for them.
+    let projection = Projection::of(&Demand { id_parts: true, ..Demand::everything() });
     let columns =
         || encoded.iter().map(|batch| decode(batch, &projection).columns).collect::<Vec<RecordBatch>>();
     match stage.as_str() {

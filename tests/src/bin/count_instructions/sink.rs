@@ -40,10 +40,10 @@ async fn answer(State(table): State<Table>, body: Bytes) -> (StatusCode, String)
     (StatusCode::OK, String::new())
 }
 
-/// The lines `    `name` type CODEC(…),` of the statement.
+/// The lines `    `name` type CODEC(…),` of the statement, without columns that the server computes.
 fn described(create: &str) -> String {
     let columns = create.lines().filter_map(|line| line.strip_prefix("    `")?.split_once("` "));
-    let lines = columns.map(|(name, kind)| {
+    let lines = columns.filter(|(_, kind)| !kind.contains(" ALIAS ")).map(|(name, kind)| {
         let kind = kind.trim_end_matches(',').split(" CODEC").next().unwrap_or_default();
         format!("{}\n", json!({"name": name, "type": kind}))
     });
