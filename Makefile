@@ -74,7 +74,7 @@ guard: ## Compare the instruction counts of decode, aggregate and encode with th
 	@scripts/setup test
 	@scripts/guard
 
-guard-baseline: ## Count them anew and write the baseline, tests/bench/instructions.json
+guard-baseline: ## Count them again and write the baseline, tests/bench/instructions.json
 	@scripts/setup test
 	@scripts/guard --write
 

@@ -1,7 +1,7 @@
 //! Places where a test ends the program as `kill -9` would, or delays a thread. In debug builds only.
 //!
 //! `WEIR_FAILPOINT=NAME:N` ends the process when the place `NAME` is reached for the `N`th time (from 1).
-//! `WEIR_FAILPOINT=NAME:N:MS` keeps the thread there for so many milliseconds, once. The places, in the order
+//! `WEIR_FAILPOINT=NAME:N:MS` keeps the thread there for `MS` milliseconds, once. The places, in the order
 //! in which an export comes to them:
 //!
 //! | place | what has happened |

@@ -32,7 +32,7 @@ pub struct EventBatch {
 pub struct MemoryPermit(Option<Arc<dyn Any + Send + Sync>>);
 
 impl MemoryPermit {
-    /// Keeps this as long as a clone of the share.
+    /// Keeps this as long as a clone of the permit.
     #[must_use]
     pub fn new(kept: impl Send + Sync + 'static) -> MemoryPermit {
         MemoryPermit(Some(Arc::new(kept)))
@@ -41,7 +41,7 @@ impl MemoryPermit {
 
 impl std::fmt::Debug for MemoryPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "a share" } else { "none" })
+        f.write_str(if self.0.is_some() { "a permit" } else { "none" })
     }
 }
 

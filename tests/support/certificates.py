@@ -1,6 +1,6 @@
 """A certificate authority and a server's certificate for 127.0.0.1 and localhost, made with the JDK's keytool.
 
-They are made anew for every broker folder and are worth nothing outside it, so the password is no secret.
+New ones are made for every broker folder and are worth nothing outside it, so the password is no secret.
 """
 
 import os

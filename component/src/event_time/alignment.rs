@@ -86,7 +86,7 @@ impl Alignment {
         if !self.holds(lane) {
             return;
         }
-        let _held = Held::new(&self.held);
+        let _waiting = WaitingLane::new(&self.held);
         loop {
             // Made before the lanes are read, so that a change in between wakes it.
             let raised = self.raised.notified();
@@ -198,16 +198,16 @@ impl Drop for Elsewhere<'_> {
 }
 
 /// One lane more that waits, until dropped.
-struct Held<'a>(&'a Gauge);
+struct WaitingLane<'a>(&'a Gauge);
 
-impl<'a> Held<'a> {
-    fn new(gauge: &'a Gauge) -> Held<'a> {
+impl<'a> WaitingLane<'a> {
+    fn new(gauge: &'a Gauge) -> WaitingLane<'a> {
         gauge.inc();
-        Held(gauge)
+        WaitingLane(gauge)
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for WaitingLane<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

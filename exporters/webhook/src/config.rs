@@ -77,7 +77,7 @@ impl Config {
                 max_bytes: ByteSize::mib(1),
                 timeout: Duration::from_millis(100),
             },
-            // An alarm that is older helps nobody at once; it can be replayed.
+            // An older alarm needs no answer at once; it can be replayed.
             retry: RetryConfig { max_elapsed_time: Duration::from_secs(15 * 60), ..RetryConfig::default() },
             timeout: Duration::from_secs(10),
             // No event waits for who wants to hear of alarms.

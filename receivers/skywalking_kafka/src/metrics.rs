@@ -31,8 +31,10 @@ const LAG: Metric = partition_gauge(
     "weir_kafka_lag",
     "Records between the last one that was read and the end of the partition.",
 );
-const PAUSED: Metric =
-    partition_gauge("weir_kafka_paused", "1 while the partition is paused because its pipeline is slow.");
+const PAUSED: Metric = partition_gauge(
+    "weir_kafka_paused",
+    "1 while nothing is taken of the partition because its pipeline is behind.",
+);
 const OLDEST: Metric = partition_gauge(
     "weir_kafka_oldest_unacknowledged_seconds",
     "How long the oldest record that was read has been waiting for its exports and windows.",

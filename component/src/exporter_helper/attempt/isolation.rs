@@ -148,7 +148,7 @@ mod tests {
         run_small(isolation, bad, named, usize::MAX)
     }
 
-    /// The same, where it takes at most so many rows.
+    /// The same, where it takes at most `most` rows.
     fn run_small(
         mut isolation: RowIsolation,
         bad: fn(usize) -> bool,

@@ -20,7 +20,7 @@ pub(crate) const TEXT_MAP: &str = "Map(LowCardinality(String), String)";
 /// The type of a map of numbers.
 pub(crate) const NUMBER_MAP: &str = "Map(LowCardinality(String), Float64)";
 
-/// A batch has about so many keys.
+/// How many keys a batch has, about.
 const LIKELY: usize = 64;
 
 /// The keys of a map column, and where its rows end.

@@ -48,7 +48,7 @@ fn source(batch: &EventBatch, rows: usize) -> Option<ArrayRef> {
     Some(Arc::new(DictionaryArray::try_new(numbers, dictionary).ok()?))
 }
 
-/// The positions of the rows' records; where nobody knows them, that of the first record of the batch.
+/// The positions of the rows' records; where they are not known, that of the first record of the batch.
 fn offsets(batch: &EventBatch, rows: &RecordBatch) -> ArrayRef {
     let known = rows.column_by_name(OFFSET).and_then(|known| {
         if known.as_primitive_opt::<Int64Type>().is_some() {

@@ -131,7 +131,7 @@ impl<'a> BlockReader<'a> {
         if numbers.iter().all(known) { Ok((numbers, distinct)) } else { Err(DecodeError::Range) }
     }
 
-    /// Where the lists of so many rows end, as Arrow has it.
+    /// Where the lists of `rows` rows end, as Arrow has it.
     fn ends(&mut self, rows: usize) -> Result<OffsetBuffer<i32>, DecodeError> {
         let ends = self.fixed(rows, u64::from_le_bytes)?;
         let ends = ends.into_iter().map(|end| i32::try_from(end).map_err(|_| DecodeError::Range));

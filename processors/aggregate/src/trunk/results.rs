@@ -57,11 +57,11 @@ pub(crate) struct Rows<'a> {
     least: Int64Builder,
     percentiles: [Int64Builder; PERCENTILES.len()],
     rate: Vec<f64>,
-    named: Vec<(Function, Named)>,
+    named: Vec<(Function, MeasureColumn)>,
 }
 
 /// The column of a named measure.
-enum Named {
+enum MeasureColumn {
     Integers(Int64Builder),
     Floats(Float64Builder),
 }
@@ -72,8 +72,8 @@ impl<'a> Rows<'a> {
         let integers = || Int64Builder::with_capacity(rows);
         let floats = || Float64Builder::with_capacity(rows);
         let named = operator.measures.iter().map(|(_, measure)| match measure.function {
-            Function::Count => (Function::Count, Named::Integers(integers())),
-            other => (other, Named::Floats(floats())),
+            Function::Count => (Function::Count, MeasureColumn::Integers(integers())),
+            other => (other, MeasureColumn::Floats(floats())),
         });
         Rows {
             operator,
@@ -123,10 +123,12 @@ impl<'a> Rows<'a> {
             let measure = state.measures.get(at);
             let result = measure.map_or(Measured::Float(None), |measure| measure.result(*function, seconds));
             match (column, result) {
-                (Named::Integers(column), Measured::Integer(integer)) => column.append_value(integer),
-                (Named::Integers(column), Measured::Float(_)) => column.append_null(),
-                (Named::Floats(column), Measured::Integer(integer)) => column.append_value(integer as f64),
-                (Named::Floats(column), Measured::Float(float)) => column.append_option(float),
+                (MeasureColumn::Integers(column), Measured::Integer(integer)) => column.append_value(integer),
+                (MeasureColumn::Integers(column), Measured::Float(_)) => column.append_null(),
+                (MeasureColumn::Floats(column), Measured::Integer(integer)) => {
+                    column.append_value(integer as f64)
+                }
+                (MeasureColumn::Floats(column), Measured::Float(float)) => column.append_option(float),
             }
         }
     }
@@ -159,8 +161,8 @@ impl<'a> Rows<'a> {
         columns.push(Arc::new(Float64Array::from(self.rate)));
         columns.extend(self.named.into_iter().map(|(_, column)| -> ArrayRef {
             match column {
-                Named::Integers(mut column) => Arc::new(column.finish()),
-                Named::Floats(mut column) => Arc::new(column.finish()),
+                MeasureColumn::Integers(mut column) => Arc::new(column.finish()),
+                MeasureColumn::Floats(mut column) => Arc::new(column.finish()),
             }
         }));
         RecordBatch::try_new(layout.clone(), columns)

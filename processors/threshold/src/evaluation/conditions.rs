@@ -4,7 +4,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use weir_alarms::{Compared, Severity};
 use weir_pdata::expr::{ExprError, Failures};
 
-use crate::evaluation::windows::{Window, Windows};
+use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::{Classic, InlineRule, PerSeverity};
 
 impl InlineRule {
@@ -27,7 +27,7 @@ impl InlineRule {
 
 impl Classic {
     /// The worst severity that holds: the longest or the mean duration is above its threshold.
-    pub(crate) fn held(&self, windows: &Windows<'_>, window: &Window) -> Option<(Severity, Compared)> {
+    pub(crate) fn held(&self, windows: &WindowRows<'_>, window: &Window) -> Option<(Severity, Compared)> {
         let above = |measure: &str, threshold: Option<f64>| {
             let threshold =
                 threshold.filter(|threshold| windows.number(measure, window.row) > Some(*threshold))?;

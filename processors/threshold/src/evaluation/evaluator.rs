@@ -25,7 +25,7 @@ use crate::evaluation::last_windows::LastWindows;
 use crate::evaluation::series::{Earlier, Series};
 use crate::evaluation::template_context::{default_message, template_context};
 use crate::evaluation::windows::WindowStream;
-use crate::evaluation::windows::{Window, Windows};
+use crate::evaluation::windows::{Window, WindowRows};
 use crate::metrics::EvaluationMetrics;
 use crate::rule::PerSeverity;
 use crate::rule::{InlineRule, Rule};
@@ -123,7 +123,7 @@ impl Evaluator {
 
     /// Evaluates a batch of windows.
     pub(crate) fn evaluate(&mut self, batch: &RecordBatch) -> Evaluated {
-        let windows = Windows::new(batch);
+        let windows = WindowRows::new(batch);
         let mut found = windows.find();
         self.metrics.skipped_endless.inc_by(found.endless);
         let before = found.windows.len();
@@ -230,7 +230,7 @@ impl Evaluator {
 
     fn evaluate_by_current_rules(
         &mut self,
-        windows: &Windows<'_>,
+        windows: &WindowRows<'_>,
         found: &[Window],
         alarms: &mut Vec<Alarm>,
     ) {
@@ -290,7 +290,7 @@ impl Evaluator {
     fn step(
         &mut self,
         rule: &Arc<Rule>,
-        windows: &Windows<'_>,
+        windows: &WindowRows<'_>,
         window: &Window,
         held: Option<(Severity, Compared)>,
         alarms: &mut Vec<Alarm>,
@@ -383,7 +383,7 @@ impl Evaluator {
         alarms.push(alarm);
     }
 
-    fn write_message(&self, rule: &Rule, windows: &Windows<'_>, window: &Window, alarm: &mut Alarm) {
+    fn write_message(&self, rule: &Rule, windows: &WindowRows<'_>, window: &Window, alarm: &mut Alarm) {
         let context = || template_context(rule, alarm, windows, window);
         let rendered = rule.message.render(context, || default_message(alarm));
         if let Some(problem) = rendered.problem {
@@ -398,7 +398,7 @@ impl Evaluator {
 }
 
 /// What a window says of the measure.
-fn value_of(compared: &Compared, windows: &Windows<'_>, window: &Window) -> Option<f64> {
+fn value_of(compared: &Compared, windows: &WindowRows<'_>, window: &Window) -> Option<f64> {
     compared.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use weir_alarms::Alarm;
 use weir_alarms::template_context::{insert, number, rfc3339};
 
-use crate::evaluation::windows::{Window, Windows};
+use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::Rule;
 
 /// Every column of the window by name (`a.b` for dotted ones, and `labels['a.b']`), and above them what the
@@ -17,7 +17,7 @@ use crate::rule::Rule;
 pub(crate) fn template_context(
     rule: &Rule,
     alarm: &Alarm,
-    windows: &Windows<'_>,
+    windows: &WindowRows<'_>,
     window: &Window,
 ) -> Map<String, Value> {
     let mut context = Map::new();

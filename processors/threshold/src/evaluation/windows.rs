@@ -12,7 +12,7 @@ use weir_pdata::text::TextColumn;
 
 /// Reads a batch of windows by column name. Group-by columns are the text columns besides `operator`. Windows
 /// of a part of the input are series of their own: their `shard` is a label.
-pub(crate) struct Windows<'a> {
+pub(crate) struct WindowRows<'a> {
     pub(crate) batch: &'a RecordBatch,
     operator: Option<TextColumn<'a>>,
     start: Option<TimestampNanosecondArray>,
@@ -54,9 +54,9 @@ pub(crate) struct Found {
     pub(crate) endless: u64,
 }
 
-impl<'a> Windows<'a> {
-    pub(crate) fn new(batch: &'a RecordBatch) -> Windows<'a> {
-        let mut windows = Windows {
+impl<'a> WindowRows<'a> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> WindowRows<'a> {
+        let mut windows = WindowRows {
             batch,
             operator: None,
             start: None,

@@ -27,7 +27,7 @@ use weir_pdata::{Ack, Held};
 
 use crate::evaluation::windows::WindowStream;
 use crate::state::journal::encode::{Limits, bytes, encode, encode_whole};
-use crate::state::journal::queue::{JournalQueue, State, Windows, Write};
+use crate::state::journal::queue::{JournalQueue, State, WaitingWindows, Write};
 use crate::state::journal::reports::StorageReports;
 use crate::state::remembered::{LogEntry, RememberedSeries};
 
@@ -58,7 +58,7 @@ impl Journal {
         if records.is_empty() && (ends.is_empty() || state.writes.is_empty()) {
             return;
         }
-        let windows = Windows { ends, held: Held::new(ack) };
+        let windows = WaitingWindows { ends, held: Held::new(ack) };
         if state.stopped {
             return; // dropping what is held fails the inputs, and they are read again
         }
@@ -84,10 +84,11 @@ impl Journal {
     fn replace(
         &mut self,
         mut state: MutexGuard<'_, State>,
-        newest: Windows,
+        newest: WaitingWindows,
         remembered: &mut RememberedSeries,
     ) {
-        let mut windows: Vec<Windows> = state.writes.drain(..).flat_map(|write| write.windows).collect();
+        let mut windows: Vec<WaitingWindows> =
+            state.writes.drain(..).flat_map(|write| write.windows).collect();
         windows.push(newest);
         for (stream, ends) in acknowledged_together(&windows) {
             remembered.merge(&stream, ends);
@@ -116,10 +117,10 @@ impl Drop for Journal {
 
 /// For each stream the ends of windows that are acknowledged at one moment, when these windows are released:
 /// nothing but the storage keeps them, and the first of them keeps the mark of all.
-fn acknowledged_together(windows: &[Windows]) -> BTreeMap<WindowStream, RangeInclusive<i64>> {
+fn acknowledged_together(windows: &[WaitingWindows]) -> BTreeMap<WindowStream, RangeInclusive<i64>> {
     let mut found: BTreeMap<WindowStream, Vec<i64>> = BTreeMap::new();
     let mut closed: BTreeSet<&WindowStream> = BTreeSet::new();
-    for Windows { ends, held } in windows {
+    for WaitingWindows { ends, held } in windows {
         let is_last = held.is_last();
         for (stream, end) in ends {
             if closed.contains(stream) {

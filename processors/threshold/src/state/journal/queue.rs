@@ -29,13 +29,13 @@ pub(crate) struct State {
 pub(crate) struct Write {
     pub(crate) records: Vec<Vec<u8>>,
     /// The windows that wait for it, in their order.
-    pub(crate) windows: Vec<Windows>,
+    pub(crate) windows: Vec<WaitingWindows>,
     /// What was before is not needed when this is safe.
     pub(crate) replaces: bool,
 }
 
 /// A batch of windows whose inputs wait.
-pub(crate) struct Windows {
+pub(crate) struct WaitingWindows {
     /// The end of the last window of each stream.
     pub(crate) ends: BTreeMap<WindowStream, i64>,
     pub(crate) held: Held,
