@@ -1,13 +1,13 @@
 //! The `file` exporter: JSON lines, one object a row, in the form that the `file` receiver reads.
 
 mod config;
-mod lines;
+mod exporter;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Context, Settings};
 use weir_config::Diagnostics;
 
-use crate::lines::LineFile;
+use crate::exporter::LineFile;
 
 /// Makes `file` exporters.
 pub const FACTORY: ExporterFactory = ExporterFactory {

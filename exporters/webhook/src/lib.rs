@@ -10,8 +10,8 @@
 
 mod answer;
 mod config;
+mod exporter;
 mod payload;
-mod webhook;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
@@ -32,7 +32,7 @@ fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Dia
     check.helper(&helper);
     let target = config.target().map_err(|problems| check.all(problems)).ok();
     let target = check.finish_some(target)?;
-    let webhook = webhook::Webhook::new(target, &config, context)
+    let webhook = exporter::Webhook::new(target, &config, context)
         .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;
     Ok(BuiltExporter { exporter: Box::new(webhook), helper })
 }

@@ -7,11 +7,11 @@
 //! read again.
 
 mod config;
-mod generator;
 mod incident;
 mod pace;
 mod plan;
 mod random;
+mod receiver;
 mod shape;
 mod template;
 #[cfg(test)]
@@ -26,10 +26,10 @@ pub const FACTORY: ReceiverFactory = ReceiverFactory {
     info: Info {
         kind: "generator",
         summary: "Realistic SkyWalking segments, made for tests and demonstrations",
-        metrics: generator::METRICS,
+        metrics: receiver::METRICS,
     },
     create: |settings, context| {
         let config = config::read(settings)?;
-        Ok(Box::new(generator::Generator::new(config, context)))
+        Ok(Box::new(receiver::Generator::new(config, context)))
     },
 };

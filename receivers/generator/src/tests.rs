@@ -16,7 +16,7 @@ use weir_proto::skywalking::{SegmentObject, SpanType};
 
 use crate::FACTORY;
 use crate::config::{self, Config};
-use crate::generator::Pool;
+use crate::receiver::Pool;
 
 const LONG: Duration = Duration::from_secs(30);
 const START: &str = "start_time: 1767225600000";

@@ -3,7 +3,7 @@
 //! * Text columns are not Nullable: no value is the empty text. Nullable are only measures and alarm values,
 //!   where NULL and 0 mean different things.
 //! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
-//!   (see [`value_column`](crate::convert::value_column)): unclamped they would land in arbitrary partitions.
+//!   (in `convert/value_column.rs`): unclamped they would land in arbitrary partitions.
 //! * Span ids are computed from the ids and numbers of segments where they are made of them: stored they
 //!   would be a third of a span.
 //! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service`

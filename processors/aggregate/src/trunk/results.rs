@@ -126,7 +126,7 @@ impl<'a> Rows<'a> {
                 (MeasureColumn::Integers(column), Measured::Integer(integer)) => column.append_value(integer),
                 (MeasureColumn::Integers(column), Measured::Float(_)) => column.append_null(),
                 (MeasureColumn::Floats(column), Measured::Integer(integer)) => {
-                    column.append_value(integer as f64)
+                    column.append_value(integer as f64);
                 }
                 (MeasureColumn::Floats(column), Measured::Float(float)) => column.append_option(float),
             }
