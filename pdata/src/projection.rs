@@ -184,6 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_named_like_a_part_of_a_span_id_is_no_part() {
+        for part in span_ids::PARTS {
+            let projection = Projection::of(&Demand::names([part.to_owned(), format!("attr.{part}")]));
+            let wanted: Vec<_> = projection.wanted.iter().map(|w| (&*w.key, &*w.column)).collect();
+            assert_eq!(wanted, [(part, &*format!("attr.{part}"))]);
+        }
+    }
+
+    #[test]
     fn ids_are_built_in_the_forms_that_somebody_reads() {
         let parts = Demand { id_parts: true, ..Demand::everything() };
         let ids = |demand: &Demand| Projection::of(demand).ids;

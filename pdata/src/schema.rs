@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
-use crate::Signal;
+use crate::{Signal, span_ids};
 
 /// Metadata key of an attribute column: `span`, `resource` or `scope`.
 pub const ATTRIBUTE_LEVEL: &str = "weir.level";
@@ -176,10 +176,11 @@ pub fn fixed(signal: Signal) -> &'static Fields {
     &FIXED[signal as usize]
 }
 
-/// Whether `name` is a fixed column of this signal.
+/// Whether `name` is a fixed column of this signal, or one of the [parts of span ids](span_ids): no attribute has a
+/// column of that name.
 #[must_use]
 pub fn is_fixed(signal: Signal, name: &str) -> bool {
-    fixed(signal).find(name).is_some()
+    fixed(signal).find(name).is_some() || signal == Signal::Traces && span_ids::PARTS.contains(&name)
 }
 
 /// Whether `name` is a fixed column of Traces, Logs or Metrics: of what receivers give.

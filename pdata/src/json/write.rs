@@ -1,5 +1,7 @@
 //! Columns to lines.
 
+use std::borrow::Cow;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
     MapArray, RecordBatch, StructArray, TimestampNanosecondArray, UInt32Array,
@@ -23,7 +25,8 @@ use crate::{Signal, schema};
 /// as texts. Fields come in the order of the columns, then `attributes` and `resource`. Nulls and empty lists
 /// are left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
-    let columns = &*as_texts(columns);
+    let texts = if signal == Signal::Traces { as_texts(columns) } else { Cow::Borrowed(columns) };
+    let columns = &*texts;
     let columns = &*without_copies(columns, |_| false);
     let row = Row::new(columns, signal);
     for index in 0..columns.num_rows() {

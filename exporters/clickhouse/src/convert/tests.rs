@@ -121,6 +121,19 @@ fn spans_keep_their_columns_and_the_rest_is_in_the_maps() {
 }
 
 #[test]
+fn an_attribute_named_like_a_part_of_a_span_id_makes_no_id() {
+    let spans = batch(vec![
+        ("time", times(&[1_000])),
+        ("segment_id", texts(&[Some("s")])),
+        ("attributes", attributes(&[&[("own_span_id", "x"), ("parent_segment_id", "y")]])),
+    ]);
+    let table = columns_of(Signal::Traces);
+    let rows = super::own_columns::with_own_columns(Signal::Traces, spans, &table);
+    let sent = converted(Signal::Traces, &[rows], &table);
+    assert_eq!(shown(&sent), ["time=1000 segment_id=s attributes={own_span_id: x, parent_segment_id: y}"]);
+}
+
+#[test]
 fn columns_have_the_types_of_their_values() {
     let spans = batch(vec![
         ("time", times(&[1])),
