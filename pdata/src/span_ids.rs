@@ -23,7 +23,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema};
 
-use crate::schema;
 use crate::text::TextColumn;
 
 /// The segment of a span's parent, where that is another segment.
@@ -48,7 +47,7 @@ const ROOT: i32 = -1;
 /// The fields of [`PARENT_SEGMENT_ID`] and [`PARENT_NUMBER`], as decoders build them.
 pub(crate) fn fields() -> [FieldRef; 2] {
     [
-        Arc::new(Field::new(PARENT_SEGMENT_ID, schema::text(), true)),
+        Arc::new(Field::new(PARENT_SEGMENT_ID, DataType::Utf8View, true)),
         Arc::new(Field::new(PARENT_NUMBER, DataType::Int32, false)),
     ]
 }
