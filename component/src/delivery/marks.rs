@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use weir_pdata::{Ack, AckSink, Outcome};
+use weir_pdata::{Ack, AckSink, Held, Outcome};
 
 use super::Shard;
 use crate::Watermark;
@@ -12,6 +12,9 @@ use crate::Watermark;
 ///
 /// An operator calls [`Marks::emit`] when its watermark moves, and lets the results that fired keep the ack.
 /// The mark follows when they and everything before them are delivered. After a failure it stays.
+///
+/// Inputs that nothing but an emission needs are done when the mark has reached it, and fail when it cannot
+/// any more. Otherwise a restart before the mark would compute a window again from a part of its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
@@ -27,6 +30,8 @@ struct Inner {
     operators: BTreeMap<(Arc<str>, Shard), Operator>,
     /// The operator of each emission that is not delivered yet.
     open: BTreeMap<u64, (Arc<str>, Shard)>,
+    /// The inputs of emissions that are not delivered yet, and were before their shard restarted.
+    former: BTreeMap<u64, Held>,
     /// The fingerprint of each operator's windows.
     fingerprints: BTreeMap<Arc<str>, Arc<str>>,
     /// Shards whose marks are written down, and up to where they are, by operator.
@@ -49,6 +54,8 @@ struct Emitted {
     id: u64,
     watermark: i64,
     inputs: Option<Arc<str>>,
+    /// The inputs that wait for the mark.
+    held: Held,
     outcome: Option<Outcome>,
 }
 
@@ -56,25 +63,26 @@ impl Marks {
     /// Windows of this operator and shard that end at or before `watermark` fire now, and keep the ack.
     #[must_use]
     pub fn emit(&self, operator: &Arc<str>, shard: Shard, watermark: Watermark) -> Ack {
-        self.emit_shared(operator, shard, watermark, None)
+        self.emit_holding(operator, shard, watermark, None, Held::default())
     }
 
-    /// As [`emit`](Self::emit), for windows in which several inputs have a share, each of which commits for
-    /// itself. `inputs`: a fingerprint of them.
+    /// As [`emit`](Self::emit). `held` is done when the mark has come to `watermark`. `inputs`: a fingerprint
+    /// of the inputs that have a share in the windows, when they are several that commit each for itself.
     #[must_use]
-    pub fn emit_shared(
+    pub fn emit_holding(
         &self,
         operator: &Arc<str>,
         shard: Shard,
         watermark: Watermark,
         inputs: Option<Arc<str>>,
+        held: Held,
     ) -> Ack {
         let mut inner = self.0.lock();
         let id = inner.next_id;
         inner.next_id += 1;
         let key = (Arc::clone(operator), shard);
         inner.open.insert(id, key.clone());
-        let emitted = Emitted { id, watermark: watermark.0, inputs, outcome: None };
+        let emitted = Emitted { id, watermark: watermark.0, inputs, held, outcome: None };
         let state = inner.operators.entry(key).or_default();
         if watermark < Watermark::MAX {
             state.latest = state.latest.max(Some(watermark.0));
@@ -95,11 +103,20 @@ impl Marks {
         self.0.lock().fingerprints.get(operator).cloned()
     }
 
-    /// The shard restarts: emissions from before do not count any more.
+    /// The shard restarts: emissions from before do not count any more. Their inputs wait for them alone.
     pub fn restart(&self, operator: &Arc<str>, shard: Shard) {
         let mut inner = self.0.lock();
         inner.open.retain(|_, (of, at)| of != operator || *at != shard);
-        inner.operators.remove(&(Arc::clone(operator), shard));
+        let former = inner.operators.remove(&(Arc::clone(operator), shard));
+        let mut done = Vec::new();
+        for emitted in former.into_iter().flat_map(|former| former.emitted) {
+            match emitted.outcome {
+                None => drop(inner.former.insert(emitted.id, emitted.held)),
+                Some(_) => done.push(emitted.held),
+            }
+        }
+        drop(inner);
+        done.into_iter().for_each(|held| drop(held.release()));
     }
 
     /// Whether no emission of this shard is in flight, or can move a mark.
@@ -173,9 +190,22 @@ impl AckSink for State {
     }
 
     fn settle(&self, id: u64, outcome: Outcome) {
-        let mut inner = self.lock();
-        let Some(key) = inner.open.remove(&id) else { return };
-        let Some(operator) = inner.operators.get_mut(&key) else { return };
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        self.lock().settle(id, outcome, &mut done, &mut failed);
+        // Without the lock: these inputs may be those of anything.
+        done.into_iter().for_each(|held| drop(held.release()));
+        drop(failed);
+    }
+}
+
+impl Inner {
+    /// Notes an outcome. The inputs that are `done` or `failed` by it are taken out.
+    fn settle(&mut self, id: u64, outcome: Outcome, done: &mut Vec<Held>, failed: &mut Vec<Held>) {
+        if let Some(held) = self.former.remove(&id) {
+            if outcome == Outcome::Done { done.push(held) } else { failed.push(held) }
+        }
+        let Some(key) = self.open.remove(&id) else { return };
+        let Some(operator) = self.operators.get_mut(&key) else { return };
         if let Some(emitted) = operator.emitted.iter_mut().find(|emitted| emitted.id == id) {
             emitted.outcome = Some(outcome);
         }
@@ -187,12 +217,17 @@ impl AckSink for State {
                 operator.delivered = Some(first.watermark);
                 operator.inputs = first.inputs.take();
             }
-            operator.emitted.pop_front();
+            done.extend(operator.emitted.pop_front().map(|first| first.held));
         }
         // After a failure no mark moves any more, so only emissions in flight are kept.
         if operator.emitted.front().is_some_and(|first| first.outcome.is_some()) {
             let mut first = true;
-            operator.emitted.retain(|emitted| std::mem::take(&mut first) || emitted.outcome.is_none());
+            operator.emitted.retain_mut(|emitted| {
+                if emitted.outcome.is_some() {
+                    failed.push(std::mem::take(&mut emitted.held));
+                }
+                std::mem::take(&mut first) || emitted.outcome.is_none()
+            });
         }
     }
 }
@@ -232,6 +267,52 @@ mod tests {
         drop(in_flight);
         assert_eq!(mark(&marks, "aggregate"), Some(10));
         assert!(marks.is_settled(ALL));
+    }
+
+    /// Two inputs, and the positions that are done.
+    #[derive(Debug, Default)]
+    struct Inputs(Mutex<Vec<(u64, Outcome)>>);
+
+    impl AckSink for Inputs {
+        fn settle(&self, id: u64, outcome: Outcome) {
+            self.0.lock().unwrap().push((id, outcome));
+        }
+    }
+
+    #[test]
+    fn inputs_are_done_when_the_mark_has_reached_their_emission() {
+        let (marks, operator, inputs) = (Marks::default(), Arc::from("a"), Arc::new(Inputs::default()));
+        let held = |id| Held::new(Ack::new(inputs.clone(), id));
+        let emit = |at, id| marks.emit_holding(&operator, ALL, Watermark(at), None, held(id));
+        let (first, second) = (emit(10, 1), emit(20, 2));
+        drop(second);
+        assert_eq!(*inputs.0.lock().unwrap(), [], "a restart at the mark would compute the second again");
+        drop(first);
+        assert_eq!(*inputs.0.lock().unwrap(), [(1, Outcome::Done), (2, Outcome::Done)]);
+
+        let (third, fourth, fifth) = (emit(30, 3), emit(40, 4), emit(50, 5));
+        drop(fourth);
+        third.fail();
+        drop(third);
+        drop(fifth);
+        let failed = [3, 4, 5].map(|id| (id, Outcome::Failed));
+        assert_eq!(inputs.0.lock().unwrap()[2..], failed, "the mark does not get there any more");
+    }
+
+    #[test]
+    fn inputs_of_before_a_restart_wait_for_their_own_emission() {
+        let (marks, operator, inputs) = (Marks::default(), Arc::from("a"), Arc::new(Inputs::default()));
+        let held = |id| Held::new(Ack::new(inputs.clone(), id));
+        let emit = |at, id| marks.emit_holding(&operator, ALL, Watermark(at), None, held(id));
+        let (first, second, third) = (emit(10, 1), emit(20, 2), emit(30, 3));
+        drop(second);
+        marks.restart(&operator, ALL);
+        assert_eq!(*inputs.0.lock().unwrap(), [(2, Outcome::Done)]);
+        drop(first);
+        third.fail();
+        drop(third);
+        let outcomes = [(2, Outcome::Done), (1, Outcome::Done), (3, Outcome::Failed)];
+        assert_eq!(*inputs.0.lock().unwrap(), outcomes);
     }
 
     #[test]

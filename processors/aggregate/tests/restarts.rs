@@ -5,11 +5,12 @@
 mod harness;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use harness::{Run, event};
-use weir_component::LaneId;
 use weir_component::delivery::LaneStart;
+use weir_component::{LaneId, LaneMessage};
+use weir_pdata::{Ack, AckSink, Outcome};
 
 const LATE: &str =
     "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 1h, group_by: [service]}";
@@ -112,4 +113,49 @@ fn a_window_of_another_meaning_has_another_identity() {
     assert_ne!(of(PLAIN), of(filtered));
     let later = "{window: {tumbling: 1000ms}, out_of_orderness: 0s, group_by: [service], max_groups: 7, idle_timeout: 1m}";
     assert_eq!(of(PLAIN), of(later), "neither changes what a window says");
+}
+
+/// The inputs of a run, and which are done.
+#[derive(Debug, Default)]
+struct Inputs(Mutex<Vec<u64>>);
+
+impl AckSink for Inputs {
+    fn settle(&self, id: u64, outcome: Outcome) {
+        if outcome == Outcome::Done {
+            self.0.lock().unwrap().push(id);
+        }
+    }
+}
+
+#[test]
+fn inputs_of_a_closed_window_wait_until_the_mark_says_that_it_is_closed() {
+    for section in [
+        "{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service]}",
+        "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 2s, group_by: [service]}",
+        "{window: {sliding: 2s, slide: 1s}, out_of_orderness: 0s, group_by: [service]}",
+        "{window: {session: 500ms}, out_of_orderness: 0s, group_by: [service]}",
+        "{window: {session: 500ms}, out_of_orderness: 0s, allowed_lateness: 2s, group_by: [service]}",
+    ] {
+        let (mut run, inputs) = (run(section, start(0, &[])), Arc::new(Inputs::default()));
+        let mut under_way = Vec::new();
+        for (id, time) in [(1, 100), (2, 2_000), (3, 4_000), (4, 6_000), (5, 8_000), (6, 10_000)] {
+            let events = harness::batch(&[event("s", time)], Ack::new(inputs.clone(), id));
+            run.send(0, LaneMessage::Batch(events));
+            under_way.append(&mut run.emitted);
+        }
+        // The first result is slow, and all others are delivered.
+        drop(under_way.drain(1..));
+        let done = inputs.0.lock().unwrap().clone();
+        assert!(
+            done.is_empty(),
+            "{section}: {done:?} are done, the mark is {:?}",
+            run.marks.delivered(Default::default())
+        );
+        drop(under_way);
+        let mut done = inputs.0.lock().unwrap().clone();
+        done.sort_unstable();
+        let mark = run.marks.delivered(Default::default())["aggregate"];
+        assert!(done.starts_with(&[1, 2, 3]), "{section}: {done:?}");
+        assert_eq!(mark, 9_999, "{section}");
+    }
 }

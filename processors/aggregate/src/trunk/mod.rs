@@ -125,14 +125,17 @@ impl TrunkHalf {
         let Some(windows) = self.shards.get_mut(&shard) else { return };
         let moved = self.watermark.advance(shard);
         let combined = self.watermark.of_lanes(shard);
-        let fired = windows.fire(combined, &self.layout);
-        if moved.is_some() || !fired.batches.is_empty() {
+        let mut fired = windows.fire(combined, &self.layout);
+        if moved.is_some() || !fired.batches.is_empty() || !fired.inputs.is_empty() {
             // Until the windows that are left out are over, a restart has to leave them out, too.
             let goes_on = windows
                 .reconfigured_at()
                 .is_none_or(|mark| combined.0 > mark.0.saturating_add(self.operator.reach()));
             let mark = match goes_on {
-                true => self.trunk.marks.emit_shared(&self.operator.id, shard, combined, windows.inputs()),
+                true => {
+                    let (held, inputs) = (Held::new(fired.inputs.another_ack()), windows.inputs());
+                    self.trunk.marks.emit_holding(&self.operator.id, shard, combined, inputs, held)
+                }
                 false => Ack::none(),
             };
             let windows = &*windows;

@@ -205,7 +205,7 @@ impl Sessions {
             }
         }
         let needed = needed.unwrap_or(ids.len());
-        group.release(ids.get(..needed).unwrap_or_default());
+        group.release(ids.get(..needed).unwrap_or_default(), inputs);
         if let (Some(due), Some((_, start))) = (due, ids.get(needed)) {
             chain.shorten(*start, parts.len(), cells);
             chain.due = due;

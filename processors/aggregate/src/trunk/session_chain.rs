@@ -165,11 +165,11 @@ impl Group {
         self.fragments.get_mut(&id).map(|fragment| &mut **fragment)
     }
 
-    /// Nothing of these fragments is needed any more but results that have left.
-    pub(crate) fn release(&mut self, ids: &[FragmentId]) {
+    /// Nothing needs these fragments any more but what waits for `inputs`.
+    pub(crate) fn release(&mut self, ids: &[FragmentId], inputs: &mut Held) {
         for id in ids {
             if let Some(fragment) = self.fragments.remove(id) {
-                drop(fragment.inputs.release());
+                inputs.absorb(fragment.inputs);
             }
         }
     }

@@ -83,11 +83,11 @@ impl Slice {
         true
     }
 
-    /// Nothing needs the inputs any more but results that have left.
-    pub(crate) fn release(self, keys: &mut KeyTable) {
+    /// Nothing needs the inputs any more but what waits for `inputs`.
+    pub(crate) fn release(self, keys: &mut KeyTable, inputs: &mut Held) {
         self.release_keys(keys);
         for lane in self.lanes.into_values() {
-            drop(lane.inputs.release());
+            inputs.absorb(lane.inputs);
         }
     }
 

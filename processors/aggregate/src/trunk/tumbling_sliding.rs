@@ -193,7 +193,7 @@ impl FixedWindows {
             }
             fired.batches.push((head, rows));
         }
-        self.clean(watermark);
+        self.clean(watermark, &mut fired.inputs);
         fired
     }
 
@@ -321,8 +321,8 @@ impl FixedWindows {
         Some(sums)
     }
 
-    /// Forgets slices and windows that are closed for good.
-    fn clean(&mut self, watermark: Watermark) {
+    /// Forgets slices and windows that are closed for good. Their inputs come to those that wait.
+    fn clean(&mut self, watermark: Watermark, inputs: &mut Held) {
         let lateness = self.operator.allowed_lateness;
         while let Some(first) = self.kept.first_entry()
             && self
@@ -333,7 +333,7 @@ impl FixedWindows {
             let slice = first.remove();
             self.groups = self.groups.saturating_sub(slice.groups());
             self.running.remove_slice(&slice);
-            slice.release(&mut self.keys);
+            slice.release(&mut self.keys, inputs);
         }
         self.forget_keys();
         while let Some(first) = self.fired.first_entry()
