@@ -269,7 +269,7 @@ mod tests {
         assert!(marks.is_settled(ALL));
     }
 
-    /// Two inputs, and the positions that are done.
+    /// The outcomes of inputs, in the order in which they came.
     #[derive(Debug, Default)]
     struct Inputs(Mutex<Vec<(u64, Outcome)>>);
 
