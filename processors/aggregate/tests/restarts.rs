@@ -5,12 +5,13 @@
 mod harness;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use harness::{Run, event};
 use weir_component::delivery::LaneStart;
+use weir_component::testkit::Probe;
 use weir_component::{LaneId, LaneMessage};
-use weir_pdata::{Ack, AckSink, Outcome};
+use weir_pdata::Outcome;
 
 const LATE: &str =
     "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 1h, group_by: [service]}";
@@ -115,18 +116,6 @@ fn a_window_of_another_meaning_has_another_identity() {
     assert_eq!(of(PLAIN), of(later), "neither changes what a window says");
 }
 
-/// The inputs of a run, and which are done.
-#[derive(Debug, Default)]
-struct Inputs(Mutex<Vec<u64>>);
-
-impl AckSink for Inputs {
-    fn settle(&self, id: u64, outcome: Outcome) {
-        if outcome == Outcome::Done {
-            self.0.lock().unwrap().push(id);
-        }
-    }
-}
-
 #[test]
 fn inputs_of_a_closed_window_wait_until_the_mark_says_that_it_is_closed() {
     for section in [
@@ -136,26 +125,21 @@ fn inputs_of_a_closed_window_wait_until_the_mark_says_that_it_is_closed() {
         "{window: {session: 500ms}, out_of_orderness: 0s, group_by: [service]}",
         "{window: {session: 500ms}, out_of_orderness: 0s, allowed_lateness: 2s, group_by: [service]}",
     ] {
-        let (mut run, inputs) = (run(section, start(0, &[])), Arc::new(Inputs::default()));
+        let (mut run, inputs) = (run(section, start(0, &[])), Probe::default());
         let mut under_way = Vec::new();
-        for (id, time) in [(1, 100), (2, 2_000), (3, 4_000), (4, 6_000), (5, 8_000), (6, 10_000)] {
-            let events = harness::batch(&[event("s", time)], Ack::new(inputs.clone(), id));
+        for time in [100, 2_000, 4_000, 6_000, 8_000, 10_000] {
+            let events = harness::batch(&[event("s", time)], inputs.ack());
             run.send(0, LaneMessage::Batch(events));
             under_way.append(&mut run.emitted);
         }
         // The first result is slow, and all others are delivered.
         drop(under_way.drain(1..));
-        let done = inputs.0.lock().unwrap().clone();
-        assert!(
-            done.is_empty(),
-            "{section}: {done:?} are done, the mark is {:?}",
-            run.marks.delivered(Default::default())
-        );
+        let mark = || run.marks.delivered(Default::default())["aggregate"];
+        assert_eq!(inputs.count(Outcome::Done), 0, "{section}: the mark is {}", mark());
         drop(under_way);
-        let mut done = inputs.0.lock().unwrap().clone();
-        done.sort_unstable();
-        let mark = run.marks.delivered(Default::default())["aggregate"];
-        assert!(done.starts_with(&[1, 2, 3]), "{section}: {done:?}");
-        assert_eq!(mark, 9_999, "{section}");
+        for id in 0..3 {
+            assert_eq!(inputs.outcome(id), Some(Outcome::Done), "{section}: {id}");
+        }
+        assert_eq!(mark(), 9_999, "{section}");
     }
 }
