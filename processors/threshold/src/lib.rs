@@ -9,7 +9,7 @@ mod evaluation;
 mod metrics;
 mod processor;
 mod rule;
-mod rules;
+mod rule_source;
 mod stage;
 mod state;
 #[cfg(test)]

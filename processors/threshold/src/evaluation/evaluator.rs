@@ -29,7 +29,7 @@ use crate::evaluation::windows::{Window, WindowRows};
 use crate::metrics::EvaluationMetrics;
 use crate::rule::PerSeverity;
 use crate::rule::{InlineRule, Rule};
-use crate::rules::rule_set::{RuleSet, SharedRules};
+use crate::rule_source::rule_set::{RuleSet, SharedRules};
 use crate::state::history::{Changed, ShardStart};
 
 /// The rules in force and what they say of every series.

@@ -2,7 +2,7 @@ use weir_pdata::Ack;
 
 use super::{brief, rows, test_context, window, windows};
 use crate::evaluation::evaluator::Evaluator;
-use crate::rules::rule_book::RuleBook;
+use crate::rule_source::rule_book::RuleBook;
 
 struct Rules {
     book: RuleBook,

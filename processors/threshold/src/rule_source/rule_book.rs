@@ -8,7 +8,7 @@ use weir_component::WindowSources;
 use crate::rule::classic::{self, ClassicError, Record};
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, Kind, Rule, window_names};
-use crate::rules::rule_set::{RuleSet, SharedRules};
+use crate::rule_source::rule_set::{RuleSet, SharedRules};
 
 /// Why a record does not change the rules.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
