@@ -9,10 +9,9 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use weir_alarms::{Compared, Message, Severity};
-use weir_component::Settings;
-use weir_config::{ComponentId, Diagnostics, Tls};
+use weir_component::Check;
+use weir_config::{ComponentId, Tls};
 use weir_kafka::{Properties, Sasl, Security};
-use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
 use crate::rule::PerSeverity;
@@ -147,72 +146,55 @@ impl<'de> Deserialize<'de> for Rules {
 }
 
 impl Config {
-    /// The rules of the configuration, checked; everything that is wrong goes to `problems`.
-    pub(crate) fn check(&self, settings: Settings<'_>, problems: &mut Diagnostics) -> Vec<Rule> {
+    /// The rules of the configuration; what is wrong with them and with the keys beside them goes to `check`.
+    pub(crate) fn check(&self, check: &mut Check<'_>) -> Vec<Rule> {
         if self.rules.inline.is_empty() && self.rules.kafka.is_none() {
-            problems.push(settings.error_at(
-                "rules",
-                "there are no rules: write some, or say where they are with `rules.kafka`",
-            ));
+            check.wrong("rules", "there are no rules: write some, or say where they are with `rules.kafka`");
         }
         if self.max_series == 0 {
-            problems.push(settings.error_at("max_series", "`max_series` must be at least 1"));
+            check.wrong("max_series", "`max_series` must be at least 1");
         }
         let mut names = BTreeMap::new();
         let mut checked = Vec::new();
         for (index, rule) in self.rules.inline.iter().enumerate() {
             let path = format!("{}[{index}]", self.rules.path);
-            let mut wrong = |key: &str, message: String| {
-                problems.push(settings.error_at(&format!("{path}.{key}"), message));
-            };
             if rule.name.is_empty() {
-                wrong("name", "a rule needs a name".to_owned());
+                check.wrong(&format!("{path}.name"), "a rule needs a name");
             }
             match names.entry(rule.name.as_str()) {
                 Entry::Vacant(free) => drop(free.insert(index)),
                 Entry::Occupied(first) => {
-                    let message = format!(
-                        "rule {} has the name `{}` too; names must differ",
-                        first.get() + 1,
-                        rule.name
-                    );
-                    wrong("name", message);
+                    let (first, name) = (first.get() + 1, &rule.name);
+                    let message = format!("rule {first} has the name `{name}` too; names must differ");
+                    check.wrong(&format!("{path}.name"), message);
                 }
             }
-            checked.extend(rule.check(&mut wrong));
+            checked.extend(rule.check(check, &path));
         }
         checked
     }
 }
 
 impl InlineRuleKeys {
-    fn check(&self, wrong: &mut dyn FnMut(&str, String)) -> Option<Rule> {
+    /// The rule at this key path, when its message is one; a wrong condition is left out.
+    fn check(&self, check: &mut Check<'_>, path: &str) -> Option<Rule> {
         let when = &self.when;
         if [&when.high, &when.mid, &when.low].iter().all(|condition| condition.is_none()) {
-            wrong("when", "no condition: write at least one of `high`, `mid` and `low`".to_owned());
+            let message = "no condition: write at least one of `high`, `mid` and `low`";
+            check.wrong(&format!("{path}.when"), message);
         }
         let mut clause = |severity: Severity, text: &Option<String>| {
-            let condition = Expr::parse_condition(text.as_deref()?);
-            match condition {
-                Ok(condition) => Some(Clause { compared: Compared::of(&condition), condition }),
-                Err(error) => {
-                    wrong(&format!("when.{}", severity.name()), error.to_string());
-                    None
-                }
-            }
+            let condition = check.condition(&format!("{path}.when.{}", severity.name()), text.as_deref()?)?;
+            Some(Clause { compared: Compared::of(&condition), condition })
         };
         let when = PerSeverity {
             high: clause(Severity::High, &when.high),
             mid: clause(Severity::Mid, &when.mid),
             low: clause(Severity::Low, &when.low),
         };
-        let message = match self.message.as_deref().map_or(Ok(Message::default()), Message::parse) {
-            Ok(message) => message,
-            Err(error) => {
-                wrong("message", error.to_string());
-                return None;
-            }
-        };
+        let message = self.message.as_deref().map_or(Ok(Message::default()), Message::parse);
+        let message =
+            message.map_err(|error| check.wrong(&format!("{path}.message"), error.to_string())).ok()?;
         let labels = self.labels.iter().map(|(name, glob)| (name.clone(), Glob::new(glob))).collect();
         let operator = self.operator.as_ref().map(Glob::new);
         Some(Rule {

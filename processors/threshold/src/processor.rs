@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::storage::Storage;
 use weir_component::{
-    Context, LaneMessage, Processor, Settings, Stage, StartError, Status, TrunkMessage, WindowProblem,
+    Check, Context, LaneMessage, Processor, Settings, Stage, StartError, Status, TrunkMessage, WindowProblem,
     WindowSources,
 };
 use weir_config::Diagnostics;
@@ -55,21 +55,20 @@ struct Plan {
 /// Reads and checks the settings.
 pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
     let config: Config = settings.read()?;
-    let mut problems = Diagnostics::new();
-    let inline = config.check(settings, &mut problems);
+    let mut check = Check::new(settings);
+    let inline = config.check(&mut check);
     let client = config.rules.kafka.as_ref().map(client_config).transpose().unwrap_or_else(|wrong| {
         for (key, message) in wrong {
-            let path = format!("rules.kafka.{key}");
-            problems.push(settings.error_at(path.trim_end_matches('.'), message));
+            check.wrong(format!("rules.kafka.{key}").trim_end_matches('.'), message);
         }
         None
     });
     let storage = config.storage.as_ref().map(|id| context.storages.find(id)).transpose();
     let storage = storage.unwrap_or_else(|why| {
-        problems.push(settings.error_at("storage", why));
+        check.wrong("storage", why);
         None
     });
-    problems.into_result(())?;
+    check.finish(())?;
     let kafka = config.rules.kafka.as_ref();
     let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
     let book = RuleBook::new(inline, operator, kafka.map_or(0, |kafka| kafka.max_rules));
