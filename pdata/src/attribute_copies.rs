@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 
 use crate::attributes::{AttributeColumn, Value, ValueType};
 use crate::columns::views::{attribute_lists, dictionary, index};
-use crate::schema;
 use crate::text::TextColumn;
+use crate::{Level, schema};
 
 /// The batch without columns that are copies of attribute values other than text.
 ///
@@ -48,8 +48,8 @@ enum Fate {
 
 fn change<'a>(batch: &'a RecordBatch, fate: impl Fn(&str) -> Fate) -> Cow<'a, RecordBatch> {
     let mut changed = Cow::Borrowed(batch);
-    for (list, level) in [(schema::ATTRIBUTES, "span"), (schema::RESOURCE, "resource")] {
-        match restore(&changed, list, level, &fate) {
+    for level in [Level::Row, Level::Resource, Level::Scope] {
+        match restore(&changed, level.list(), level.name(), &fate) {
             Ok(None) => {}
             Ok(Some(restored)) => changed = Cow::Owned(restored),
             Err(_) => return Cow::Borrowed(batch),
@@ -156,9 +156,11 @@ fn restore(
     RecordBatch::try_new_with_options(Arc::new(fields), arrays, &options).map(Some)
 }
 
-/// The key in the list of a column's key: resource keys may have their prefix in the column's metadata.
+/// The key in the list of a column's key: keys of resources and scopes may have their prefix in the column's
+/// metadata.
 fn in_list<'a>(key: &'a str, level: &str) -> &'a str {
-    if level == "resource" { key.strip_prefix("resource.").unwrap_or(key) } else { key }
+    let prefixed = if level == "span" { None } else { key.strip_prefix(level) };
+    prefixed.and_then(|rest| rest.strip_prefix('.')).unwrap_or(key)
 }
 
 fn mark(copied: &mut [CopyColumn<'_>], column: AttributeColumn<'_>, lists: usize, level: &str) {

@@ -1,13 +1,14 @@
 //! Reading attribute lists: the `attributes` and `resource` columns.
 //!
-//! An entry is `{key, type, value}`. `value` holds the bytes of a string, the received bytes of an
-//! array or map, and 8 little-endian bytes of an integer or float, 1 byte of a boolean.
+//! An entry is `{key, type, value}`. `value` holds the bytes of a string, the bytes of the OTLP `AnyValue` of
+//! an array or map, and 8 little-endian bytes of an integer or float, 1 byte of a boolean.
 
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, DictionaryArray, ListArray, UInt8Array};
 use arrow::datatypes::{Int32Type, UInt8Type};
 
+pub use crate::any_value::Nested;
 pub use crate::attribute_copies::{without_copies, without_originals};
 use crate::text::TextColumn;
 
@@ -25,9 +26,9 @@ pub enum ValueType {
     Bool = 3,
     /// Bytes.
     Bytes = 4,
-    /// An array, as JSON.
+    /// An array, as an OTLP `AnyValue`.
     Array = 5,
-    /// A map, as JSON.
+    /// A map, as an OTLP `AnyValue`.
     Map = 6,
     /// No value.
     Null = 7,
@@ -64,8 +65,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// Bytes. As text they are lower-case hexadecimal.
     Bytes(&'a [u8]),
-    /// An array or a map, as JSON.
-    Nested(&'a str),
+    /// An array or a map. As text it is JSON.
+    Nested(Nested<'a>),
     /// No value.
     Null,
 }
@@ -77,7 +78,7 @@ impl std::fmt::Display for Value<'_> {
             Value::Int64(number) => write!(f, "{number}"),
             Value::Float64(number) => write!(f, "{number}"),
             Value::Bool(value) => write!(f, "{value}"),
-            Value::Nested(json) => f.write_str(json),
+            Value::Nested(nested) => write!(f, "{nested}"),
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Value::Null => Ok(()),
         }
@@ -188,7 +189,7 @@ impl<'a> AttributeColumn<'a> {
             Some(ValueType::Float64) => number().map(|bits| Value::Float64(f64::from_bits(bits))),
             Some(ValueType::Bool) => bytes.first().map(|byte| Value::Bool(*byte != 0)),
             Some(ValueType::Null) => Some(Value::Null),
-            Some(ValueType::Array | ValueType::Map) => std::str::from_utf8(bytes).ok().map(Value::Nested),
+            Some(ValueType::Array | ValueType::Map) => Some(Value::Nested(Nested::new(bytes))),
             Some(ValueType::Bytes) | None => None,
         };
         read.unwrap_or(Value::Bytes(bytes))

@@ -101,6 +101,35 @@ pub struct Encoded {
 pub enum Format {
     /// One SkyWalking `SegmentObject` protobuf a record.
     SkyWalkingSegment,
+    /// One OTLP `ExportTraceServiceRequest` protobuf a record; `TracesData` has the same bytes.
+    OtlpTraces,
+    /// One OTLP `ExportLogsServiceRequest` protobuf a record; `LogsData` has the same bytes.
+    OtlpLogs,
+    /// One OTLP `ExportMetricsServiceRequest` protobuf a record; `MetricsData` has the same bytes.
+    OtlpMetrics,
+}
+
+impl Format {
+    /// What records of this format decode to.
+    #[must_use]
+    pub const fn signal(self) -> Signal {
+        match self {
+            Format::SkyWalkingSegment | Format::OtlpTraces => Signal::Traces,
+            Format::OtlpLogs => Signal::Logs,
+            Format::OtlpMetrics => Signal::Metrics,
+        }
+    }
+
+    /// The OTLP request that rows of this signal are. `None`: windows and alarms have none.
+    #[must_use]
+    pub const fn otlp(signal: Signal) -> Option<Format> {
+        match signal {
+            Signal::Traces => Some(Format::OtlpTraces),
+            Signal::Logs => Some(Format::OtlpLogs),
+            Signal::Metrics => Some(Format::OtlpMetrics),
+            Signal::Windows | Signal::Alarms => None,
+        }
+    }
 }
 
 /// Where the events of a batch came from: a lane, and its positions there.

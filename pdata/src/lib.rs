@@ -5,11 +5,13 @@
 //! * [`Projection`]: which columns and attribute keys something reads, so that decoders build only those.
 //! * [`decode()`]: wire bytes ([`Encoded`]) to columns. Text columns are views into the received bytes.
 //! * [`json`]: JSON lines to columns and back.
+//! * [`otlp`]: columns to OTLP requests.
 //! * [`text`] and [`attributes`]: readers over text columns of any encoding and over attribute lists.
 //!
 //! Decoding never panics and never reads out of bounds, whatever the bytes.
 
 pub mod ack;
+mod any_value;
 mod arena;
 mod arrivals;
 mod attribute_copies;
@@ -22,6 +24,7 @@ mod fence;
 pub mod json;
 pub mod late;
 mod memory;
+pub mod otlp;
 mod projection;
 pub mod schema;
 mod signal;
@@ -33,9 +36,9 @@ pub use ack::{Ack, AckSink, Held, Outcome};
 pub use arena::{ArenaTooLarge, MAX_ARENA};
 pub use arrivals::Arrivals;
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload};
-pub use decode::{DecodeError, Decoded, Escaped, Rejected, decode};
+pub use decode::{DecodeError, Decoded, Escaped, Rejected, RejectedItems, decode};
 pub use fence::Fence;
-pub use projection::{Demand, Projection, SharedProjection, SpanIds, Wanted};
+pub use projection::{Demand, Level, Projection, SharedProjection, SpanIds, Wanted};
 pub use signal::{Signal, SignalSet};
 
 #[cfg(doctest)]

@@ -65,12 +65,59 @@ impl Demand {
 /// An attribute key that has its own column. See the data model, "Attributes".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The attribute's key, as on the wire.
+    /// The attribute's key as on the wire, after `resource.` or `scope.` for the keys of these levels.
     pub key: String,
     /// The column's name: the key, or `attr.` + key where a fixed column has that name.
     pub column: String,
     /// The column as decoders build it, of text; casts change it later.
     pub field: FieldRef,
+}
+
+impl Wanted {
+    /// Where the attribute is, in events that have several levels of attributes, and its key there.
+    #[must_use]
+    pub fn level_and_key(&self) -> (Level, &str) {
+        for level in [Level::Resource, Level::Scope] {
+            let prefixed = self.key.strip_prefix(level.name()).and_then(|rest| rest.strip_prefix('.'));
+            if let Some(key) = prefixed {
+                return (level, key);
+            }
+        }
+        (Level::Row, &self.key)
+    }
+}
+
+/// A level of attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Of the span, log record or data point.
+    Row,
+    /// Of its resource.
+    Resource,
+    /// Of its instrumentation scope.
+    Scope,
+}
+
+impl Level {
+    /// The level as [`schema::ATTRIBUTE_LEVEL`] has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Row => "span",
+            Level::Resource => "resource",
+            Level::Scope => "scope",
+        }
+    }
+
+    /// The column of the lists of its attributes.
+    #[must_use]
+    pub const fn list(self) -> &'static str {
+        match self {
+            Level::Row => schema::ATTRIBUTES,
+            Level::Resource => schema::RESOURCE,
+            Level::Scope => schema::SCOPE,
+        }
+    }
 }
 
 /// What a decoder builds.

@@ -23,6 +23,13 @@ pub const ATTRIBUTE_KEY: &str = "weir.key";
 pub const ATTRIBUTES: &str = "attributes";
 /// The column of resource attributes.
 pub const RESOURCE: &str = "resource";
+/// The column of the attributes of OTLP's instrumentation scope.
+pub const SCOPE: &str = "scope";
+/// The column of the metadata of an OTLP metric, which are attributes, too.
+pub const METADATA: &str = "metadata";
+/// The column of the bodies of logs that are no texts, as OTLP's `AnyValue`s. It is for encoders: destinations
+/// store `body`, which has the same as text.
+pub const BODY_VALUE: &str = "body_value";
 /// Where a row came from: what its lane is, for every owner the same. No column of batches, it is the same
 /// for all rows of one.
 pub const SOURCE: &str = "_source";
@@ -106,7 +113,8 @@ pub fn resource_dictionary() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(attribute_list()))
 }
 
-/// An entry of `links`: a reference to a span of another segment or trace.
+/// An entry of `links` as the decoder of SkyWalking builds it: a reference to a span of another segment or
+/// trace. That of OTLP has [more fields](otlp_link); a field that an entry lacks reads as null.
 #[must_use]
 pub fn link() -> Fields {
     static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
@@ -123,13 +131,67 @@ pub fn link() -> Fields {
     FIELDS.clone()
 }
 
-/// An entry of `events`: a log attached to a span. Its `attributes` is an [`attribute_list`].
+/// An entry of `links` with the fields of SkyWalking and of OTLP. Its `attributes` is an [`attribute_list`].
+#[must_use]
+pub fn otlp_link() -> Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        let more = vec![
+            Field::new("trace_state", text(), true),
+            Field::new("attributes", attribute_list(), true),
+            Field::new("dropped_attributes", DataType::UInt32, true),
+            Field::new("flags", DataType::UInt32, true),
+        ];
+        link().iter().cloned().chain(more.into_iter().map(Arc::new)).collect()
+    });
+    FIELDS.clone()
+}
+
+/// An entry of `events` as the decoder of SkyWalking builds it: a log attached to a span. Its `attributes` is
+/// an [`attribute_list`]. That of OTLP has [one field more](otlp_event).
 #[must_use]
 pub fn span_event() -> Fields {
     static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
         Fields::from(vec![
             Field::new("time", timestamp(), true),
             Field::new("name", text(), true),
+            Field::new("attributes", attribute_list(), true),
+        ])
+    });
+    FIELDS.clone()
+}
+
+/// An entry of `events` with the fields of OTLP.
+#[must_use]
+pub fn otlp_event() -> Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        let dropped = Arc::new(Field::new("dropped_attributes", DataType::UInt32, true));
+        span_event().iter().cloned().chain([dropped]).collect()
+    });
+    FIELDS.clone()
+}
+
+/// An entry of `quantiles` of a summary.
+#[must_use]
+pub fn quantile() -> Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("quantile", DataType::Float64, true),
+            Field::new("value", DataType::Float64, true),
+        ])
+    });
+    FIELDS.clone()
+}
+
+/// An entry of `exemplars` of a data point. Its `attributes` is an [`attribute_list`].
+#[must_use]
+pub fn exemplar() -> Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("time", timestamp(), true),
+            Field::new("value", DataType::Float64, true),
+            Field::new("value_int", DataType::Int64, true),
+            Field::new("trace_id", text(), true),
+            Field::new("span_id", text(), true),
             Field::new("attributes", attribute_list(), true),
         ])
     });
@@ -152,6 +214,16 @@ pub(crate) fn link_item() -> FieldRef {
 pub(crate) fn span_event_item() -> FieldRef {
     static ITEM: LazyLock<FieldRef> = LazyLock::new(|| item(span_event()));
     ITEM.clone()
+}
+
+/// A list of structures.
+pub(crate) fn list_of(entry: Fields) -> DataType {
+    DataType::List(item(entry))
+}
+
+/// A list of numbers.
+pub(crate) fn numbers(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, true)))
 }
 
 fn item(entry: Fields) -> FieldRef {
@@ -191,7 +263,7 @@ pub fn is_fixed_anywhere(name: &str) -> bool {
 
 fn build(signal: Signal) -> Fields {
     let column = |name: &str, data_type: DataType| Field::new(name, data_type, true);
-    let bounds = || DataType::List(Arc::new(Field::new("item", DataType::Float64, true)));
+    let counts = || numbers(DataType::UInt64);
     let columns = match signal {
         Signal::Traces => vec![
             column("time", timestamp()),
@@ -216,10 +288,19 @@ fn build(signal: Signal) -> Fields {
             column("size_limited", DataType::Boolean),
             column("trace_state", text()),
             column("flags", DataType::UInt32),
-            column("scope_name", text()),
-            column("scope_version", text()),
-            column("links", DataType::List(link_item())),
-            column("events", DataType::List(span_event_item())),
+            column("dropped_attributes", DataType::UInt32),
+            column("dropped_events", DataType::UInt32),
+            column("dropped_links", DataType::UInt32),
+            column("scope_name", dictionary()),
+            column("scope_version", dictionary()),
+            column(SCOPE, resource_dictionary()),
+            column("scope_schema_url", dictionary()),
+            column("scope_dropped_attributes", DataType::UInt32),
+            column("resource_schema_url", dictionary()),
+            column("resource_dropped_attributes", DataType::UInt32),
+            column("entity_refs", dictionary()),
+            column("links", list_of(otlp_link())),
+            column("events", list_of(otlp_event())),
             column(RESOURCE, resource_dictionary()),
             column(ATTRIBUTES, attribute_list()),
         ],
@@ -230,6 +311,8 @@ fn build(signal: Signal) -> Fields {
             column("severity_text", dictionary()),
             column("body", text()),
             column("body_type", dictionary()),
+            column(BODY_VALUE, DataType::BinaryView),
+            column("time_missing", DataType::Boolean),
             column("event_name", text()),
             column("trace_id", text()),
             column("span_id", text()),
@@ -238,6 +321,15 @@ fn build(signal: Signal) -> Fields {
             column("service_instance", dictionary()),
             column("endpoint", text()),
             column("flags", DataType::UInt32),
+            column("dropped_attributes", DataType::UInt32),
+            column("scope_name", dictionary()),
+            column("scope_version", dictionary()),
+            column(SCOPE, resource_dictionary()),
+            column("scope_schema_url", dictionary()),
+            column("scope_dropped_attributes", DataType::UInt32),
+            column("resource_schema_url", dictionary()),
+            column("resource_dropped_attributes", DataType::UInt32),
+            column("entity_refs", dictionary()),
             column(RESOURCE, resource_dictionary()),
             column(ATTRIBUTES, attribute_list()),
         ],
@@ -248,18 +340,37 @@ fn build(signal: Signal) -> Fields {
             column("metric_type", dictionary()),
             column("unit", dictionary()),
             column("description", dictionary()),
+            column(METADATA, resource_dictionary()),
             column("temporality", dictionary()),
             column("monotonic", DataType::Boolean),
             column("value", DataType::Float64),
             column("value_int", DataType::Int64),
-            column("count", DataType::Int64),
+            column("count", DataType::UInt64),
             column("sum", DataType::Float64),
             column("min", DataType::Float64),
             column("max", DataType::Float64),
-            column("bounds", bounds()),
+            column("bounds", numbers(DataType::Float64)),
+            column("bucket_counts", counts()),
+            column("scale", DataType::Int32),
+            column("zero_count", DataType::UInt64),
+            column("zero_threshold", DataType::Float64),
+            column("positive_offset", DataType::Int32),
+            column("positive_bucket_counts", counts()),
+            column("negative_offset", DataType::Int32),
+            column("negative_bucket_counts", counts()),
+            column("quantiles", list_of(quantile())),
+            column("exemplars", list_of(exemplar())),
             column("flags", DataType::UInt32),
             column("service", dictionary()),
             column("service_instance", dictionary()),
+            column("scope_name", dictionary()),
+            column("scope_version", dictionary()),
+            column(SCOPE, resource_dictionary()),
+            column("scope_schema_url", dictionary()),
+            column("scope_dropped_attributes", DataType::UInt32),
+            column("resource_schema_url", dictionary()),
+            column("resource_dropped_attributes", DataType::UInt32),
+            column("entity_refs", dictionary()),
             column(RESOURCE, resource_dictionary()),
             column(ATTRIBUTES, attribute_list()),
         ],

@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use proptest::prelude::*;
 use prost::Message;
-use weir_pdata::attributes::{AttributeColumn, Value};
+use weir_pdata::attributes::{AttributeColumn, Nested, Value};
 use weir_pdata::json::{JsonLines, write_rows};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Demand, Encoded, Format, Projection, Signal, decode, schema};
@@ -56,6 +56,8 @@ fn a_span_is_written_as_it_was_read() {
 #[test]
 fn attributes_keep_their_types_and_order() {
     let batch = batch(SPAN);
+    // [1, {"a": "ä"}] as OTLP has it.
+    let list = b"\x2a\x13\x0a\x02\x18\x01\x0a\x0d\x32\x0b\x0a\x09\x0a\x01a\x12\x04\x0a\x02\xc3\xa4";
     let attributes: Vec<_> =
         AttributeColumn::new(batch.column_by_name("attributes").unwrap()).unwrap().row(0).collect();
     let expected = [
@@ -64,7 +66,7 @@ fn attributes_keep_their_types_and_order() {
         ("f", Value::Float64(1.0)),
         ("b", Value::Bool(true)),
         ("none", Value::Null),
-        ("list", Value::Nested("[1,{\"a\":\"ä\"}]")),
+        ("list", Value::Nested(Nested::new(list))),
         ("n", Value::Int64(4)),
     ];
     assert_eq!(attributes, expected);
@@ -137,8 +139,8 @@ fn times_are_milliseconds_or_text_and_round_trip() {
 fn every_signal_round_trips() {
     let lines = [
         SPAN,
-        r#"{"signal":"logs","time":1,"severity_number":9,"body":"a \"b\"\n","trace_id":"t","flags":4294967295,"attributes":{"k":"v"}}"#,
-        r#"{"signal":"metrics","time":1,"metric":"m","monotonic":true,"value":2.0,"value_int":2,"bounds":[0.5,1.0],"service":"s"}"#,
+        r#"{"signal":"logs","time":1,"severity_number":9,"body":"a \"b\"\n","body_value":[1,{"a":null}],"trace_id":"t","flags":4294967295,"attributes":{"k":"v"}}"#,
+        r#"{"signal":"metrics","time":1,"metric":"m","monotonic":true,"value":2.0,"value_int":2,"count":18446744073709551615,"bounds":[0.5,1.0],"bucket_counts":[1,0,18446744073709551615],"quantiles":[{"quantile":0.5,"value":1.0}],"exemplars":[{"time":1,"value_int":-3,"trace_id":"t","attributes":{"a":[1.5]}}],"service":"s","attributes":{"k":"v"},"resource":{"r":1},"scope":{"s":true},"metadata":{"m":"d"}}"#,
         r#"{"signal":"windows","operator":"aggregate","window_start":7000,"window_end":14000,"window_size_ms":7000,"firing":0,"service":"pay","count":3,"success_rate":1.0,"p99_duration_ns":4.5,"ratio":0.25,"ok":true}"#,
         r#"{"signal":"alarms","time":14000,"rule":"slow","severity":"high","state":"firing","service":"pay","labels":{"service":"pay","a":"b"},"measure":"p99","value":5.0,"threshold":1.5,"message":"m","rule_epoch":3}"#,
     ];

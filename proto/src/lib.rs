@@ -3,8 +3,10 @@
 //! * [`skywalking`]: the messages as Rust structs. They are what the generator encodes and what tests compare
 //!   with.
 //! * [`wire`]: a reader that walks protobuf bytes in place. It is what decoders use.
+//! * [`write`]: writes protobuf bytes. It is what encoders use.
 
 pub mod wire;
+pub mod write;
 
 /// The messages of SkyWalking's data collect protocol, package `skywalking.v3`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -44,6 +44,18 @@ pub const fn bytes(number: u32) -> u32 {
     number << 3 | LENGTH_DELIMITED
 }
 
+/// The tag of a field of type `fixed64`, `sfixed64` or `double`.
+#[must_use]
+pub const fn fixed64(number: u32) -> u32 {
+    number << 3 | FIXED64
+}
+
+/// The tag of a field of type `fixed32`, `sfixed32` or `float`.
+#[must_use]
+pub const fn fixed32(number: u32) -> u32 {
+    number << 3 | FIXED32
+}
+
 /// The tag of a field that is a message.
 #[must_use]
 pub const fn message(number: u32) -> u32 {
@@ -169,6 +181,32 @@ impl<'a> Reader<'a> {
     #[allow(clippy::cast_possible_truncation)]
     pub fn int32(&mut self) -> Result<i32, WireError> {
         Ok((self.varint()? as u32).cast_signed())
+    }
+
+    /// A `fixed64` value, or the bits of an `sfixed64` or a `double`.
+    ///
+    /// # Errors
+    /// It reaches beyond the end of the message.
+    #[inline]
+    pub fn fixed64(&mut self) -> Result<u64, WireError> {
+        let Some(eight) = self.rest().first_chunk::<8>() else {
+            return Err(self.error(Malformed::Length(8)));
+        };
+        self.at += 8;
+        Ok(u64::from_le_bytes(*eight))
+    }
+
+    /// A `fixed32` value, or the bits of an `sfixed32` or a `float`.
+    ///
+    /// # Errors
+    /// It reaches beyond the end of the message.
+    #[inline]
+    pub fn fixed32(&mut self) -> Result<u32, WireError> {
+        let Some(four) = self.rest().first_chunk::<4>() else {
+            return Err(self.error(Malformed::Length(4)));
+        };
+        self.at += 4;
+        Ok(u32::from_le_bytes(*four))
     }
 
     /// A `string` or `bytes` value. Whether it is UTF-8 is for the caller to check.
@@ -366,6 +404,16 @@ mod tests {
         prost::encoding::encode_varint(0x1_0000_0007, &mut encoded);
         let mut reader = Reader::new(&encoded);
         assert_eq!((reader.int32(), reader.int32()), (Ok(-1), Ok(7)));
+    }
+
+    #[test]
+    fn fixed_values_are_little_endian_and_end_within_their_message() {
+        let mut reader = Reader::new(&[1, 2, 0, 0, 0, 0, 0, 0x80, 5, 0, 0, 1, 9]);
+        assert_eq!(reader.fixed64(), Ok(0x8000_0000_0000_0201));
+        assert_eq!(reader.fixed32(), Ok(0x0100_0005));
+        let beyond = |bytes| Err(WireError { offset: 12, what: Malformed::Length(bytes) });
+        assert_eq!(reader.fixed32(), beyond(4));
+        assert_eq!(reader.fixed64().map(|_| 0), beyond(8));
     }
 
     #[test]

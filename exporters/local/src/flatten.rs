@@ -3,7 +3,8 @@
 //! * Fixed columns keep their names. Views become plain text, low-cardinality text stays a dictionary,
 //!   `links` and `events` become JSON text.
 //! * An attribute key is a text column of that name (`attr.` + key where that name is taken), a resource key
-//!   a column `resource.` + key: the most frequent ones, as [`Keys`] chooses. Columns that the pipeline made
+//!   a column `resource.` + key: the most frequent ones, as [`Keys`] chooses. Keys of scopes and of metrics'
+//!   metadata have none. Columns that the pipeline made
 //!   keep their type.
 //! * What remains is in the map `attributes`: rarer keys, and the second and later values of a key that a row
 //!   repeats, as `key#2`, `key#3`. Nothing is lost but the type of a value that has no typed column.
@@ -95,8 +96,15 @@ impl Layout {
             }
         }
         let mut rest = Rest::new(rows);
-        if let Some(array) = batch.column_by_name(schema::RESOURCE) {
-            self.add_resource(array, &mut columns, &mut rest)?;
+        let none = HashMap::new();
+        for (name, keys, prefix) in [
+            (schema::RESOURCE, &self.resource, RESOURCE_PREFIX),
+            (schema::SCOPE, &none, "scope."),
+            (schema::METADATA, &none, "metadata."),
+        ] {
+            if let Some(array) = batch.column_by_name(name) {
+                self.add_shared(array, keys, prefix, &mut columns, &mut rest)?;
+            }
         }
         if let Some(attributes) = batch.column_by_name(schema::ATTRIBUTES).and_then(AttributeColumn::new) {
             self.add_attributes(&attributes, rows, &mut columns, &mut rest);
@@ -111,16 +119,18 @@ impl Layout {
         RecordBatch::try_new_with_options(self.schema.clone(), columns.collect(), &options)
     }
 
-    /// Each different resource once; the rows refer to it.
-    fn add_resource(
+    /// Each different resource (or scope, …) once; the rows refer to it. `named`: the keys with a column.
+    fn add_shared(
         &self,
         array: &ArrayRef,
+        named: &HashMap<String, usize>,
+        prefix: &str,
         columns: &mut [Option<ArrayRef>],
         rest: &mut Rest,
     ) -> Result<(), ArrowError> {
         let (lists, count) = distinct(array);
         let Some(lists) = AttributeColumn::new(lists) else { return Ok(()) };
-        let mut texts = Texts::new(&self.resource, columns);
+        let mut texts = Texts::new(named, columns);
         let mut others: Vec<Vec<(&str, String, Cell)>> = vec![Vec::new(); count];
         for (resource, others) in others.iter_mut().enumerate() {
             for (key, value) in lists.row(resource) {
@@ -144,7 +154,7 @@ impl Layout {
                 let resource = resource.and_then(|resource| usize::try_from(resource).ok());
                 let others = resource.and_then(|resource| others.get(resource)).into_iter().flatten();
                 for (key, value, cell) in others {
-                    rest.add(row, format!("{RESOURCE_PREFIX}{key}"), value.clone(), *cell);
+                    rest.add(row, format!("{prefix}{key}"), value.clone(), *cell);
                 }
             }
         }
@@ -273,8 +283,8 @@ fn is_attributes(array: &ArrayRef) -> bool {
 }
 
 fn attribute_columns(batch: &RecordBatch) -> impl Iterator<Item = &ArrayRef> {
-    let named =
-        [schema::ATTRIBUTES, schema::RESOURCE].into_iter().filter_map(|name| batch.column_by_name(name));
+    let lists = [schema::ATTRIBUTES, schema::RESOURCE, schema::SCOPE, schema::METADATA];
+    let named = lists.into_iter().filter_map(|name| batch.column_by_name(name));
     named.filter(|array| is_attributes(array))
 }
 
@@ -284,7 +294,8 @@ fn plain_columns(signal: Signal, batches: &[RecordBatch]) -> Vec<Field> {
     let fixed = schema::fixed(signal);
     for batch in batches {
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            if is_attributes(array) || schema::is_of_record(field.name()) {
+            let other = schema::is_of_record(field.name()) || field.name() == schema::BODY_VALUE;
+            if other || is_attributes(array) {
                 continue;
             }
             let place = fixed.find(field.name());

@@ -97,7 +97,7 @@ fn object<'a>(entries: impl Iterator<Item = (&'a str, attributes::Value<'a>)>) -
             attributes::Value::Float64(number) => number.into(),
             attributes::Value::Bool(value) => value.into(),
             attributes::Value::Null => Value::Null,
-            attributes::Value::Nested(json) => nested(json),
+            attributes::Value::Nested(value) => nested(&value.to_string()),
             bytes @ attributes::Value::Bytes(_) => bytes.to_string().into(),
         };
         let mut name = key.to_owned();

@@ -2,10 +2,10 @@
 
 pub(crate) mod result;
 
-use crate::skywalking;
 use crate::{Encoded, Format, Projection};
+use crate::{otlp, skywalking};
 
-pub use result::{DecodeError, Decoded, Escaped, Rejected};
+pub use result::{DecodeError, Decoded, Escaped, Rejected, RejectedItems};
 
 /// Decodes every record, building only what `projection` asks for.
 ///
@@ -17,5 +17,6 @@ pub use result::{DecodeError, Decoded, Escaped, Rejected};
 pub fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     match encoded.format {
         Format::SkyWalkingSegment => skywalking::decode(encoded, projection),
+        Format::OtlpTraces | Format::OtlpLogs | Format::OtlpMetrics => otlp::decode(encoded, projection),
     }
 }

@@ -11,6 +11,8 @@ pub struct Decoded {
     pub columns: RecordBatch,
     /// The records that could not. Nothing of such a record is in `columns`.
     pub rejected: Vec<Rejected>,
+    /// The records of which only some items could be decoded. `columns` has the others.
+    pub rejected_items: Vec<RejectedItems>,
     /// How many records are well formed but hold no event.
     pub empty: usize,
     /// How many spans end before they start. Their times stay as they came, their duration is 0.
@@ -37,7 +39,18 @@ pub struct Rejected {
     pub reason: DecodeError,
 }
 
-/// Why a record cannot be decoded. Offsets count from the beginning of the record.
+/// The items (spans, log records or data points) of a record that could not be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectedItems {
+    /// The record's index in [`Encoded::records`](crate::Encoded::records).
+    pub record: usize,
+    /// How many there are.
+    pub items: usize,
+    /// Why the first of them could not.
+    pub reason: DecodeError,
+}
+
+/// Why a record or an item cannot be decoded. Offsets count from the beginning of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// The bytes are not protobuf, or not of this message's type.
@@ -47,6 +60,14 @@ pub enum DecodeError {
     #[error("the text that starts at byte {offset} is not valid UTF-8")]
     Utf8 {
         /// Where the text starts.
+        offset: usize,
+    },
+    /// A time is later than 2262, where nanoseconds of 64 bits with sign end.
+    #[error("the time {nanoseconds} ns after 1970 at byte {offset} is later than the year 2262")]
+    Time {
+        /// The time.
+        nanoseconds: u64,
+        /// Where it ends.
         offset: usize,
     },
     /// The record would take far more memory as columns than as bytes.

@@ -56,7 +56,11 @@ fn guesses() -> [DataType; 6] {
 
 fn fixed_type(name: &str) -> Option<DataType> {
     let found = Signal::ALL.into_iter().find_map(|signal| schema::fixed(signal).find(name));
-    found.map(|(_, field)| field.data_type().clone())
+    found.map(|(_, field)| match field.data_type() {
+        // Counts of windows and of metrics have the same name.
+        DataType::UInt64 => DataType::Int64,
+        other => other.clone(),
+    })
 }
 
 fn compile_with(tree: &Sql, reads: &[Read<'_>], guess: &DataType) -> Result<Compiled> {

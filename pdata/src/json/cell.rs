@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, MapArray,
-    NullBufferBuilder, StringArray, StringViewArray, StructArray, TimestampNanosecondArray, UInt32Array,
+    ArrayRef, BinaryViewArray, BinaryViewBuilder, BooleanArray, Float64Array, Int32Array, Int64Array,
+    ListArray, MapArray, NullBufferBuilder, StringArray, StringViewArray, StructArray,
+    TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Fields, TimeUnit};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
+use super::nested::any_value;
 use super::value::Json;
 use crate::attributes::ValueType;
 use crate::columns::views::{attribute_lists, dictionary, index};
@@ -22,9 +24,12 @@ pub(super) enum Cell {
     Null,
     /// An integer, or a time in nanoseconds.
     Int(i64),
+    UInt(u64),
     Float(f64),
     Bool(bool),
     Text(String),
+    /// The bytes of an `AnyValue`.
+    AnyValue(Vec<u8>),
     /// Items of a list, or fields of a struct in the order of its type.
     Cells(Vec<Cell>),
     /// Attributes, or entries of a map, in order.
@@ -59,10 +64,21 @@ pub(super) fn cell(data_type: &DataType, json: Json) -> Result<Cell, String> {
         (DataType::Int32 | DataType::UInt32, Json::Int(value)) => {
             Err(format!("{value} does not fit {data_type}"))
         }
+        (DataType::UInt64, Json::Int(value)) => match u64::try_from(value) {
+            Ok(value) => Ok(Cell::UInt(value)),
+            Err(_) => Err(format!("{value} does not fit {data_type}")),
+        },
+        (DataType::UInt64, Json::Large(digits)) => match digits.parse() {
+            Ok(value) => Ok(Cell::UInt(value)),
+            Err(_) => Err(format!("{digits} does not fit {data_type}")),
+        },
         (DataType::Int64 | DataType::Int32 | DataType::UInt32, Json::Large(digits)) => {
             Err(format!("{digits} does not fit {data_type}"))
         }
-        (DataType::Int64 | DataType::Int32 | DataType::UInt32, other) => expected("an integer", &other),
+        (DataType::Int64 | DataType::Int32 | DataType::UInt32 | DataType::UInt64, other) => {
+            expected("an integer", &other)
+        }
+        (DataType::BinaryView, json) => Ok(Cell::AnyValue(any_value(&json))),
         (DataType::Float64, json) => match float(&json) {
             Some(value) => Ok(Cell::Float(value)),
             None => expected("a number", &json),
@@ -151,6 +167,14 @@ pub(super) fn column(data_type: &DataType, cells: Vec<Cell>) -> Result<ArrayRef,
         DataType::UInt32 => Arc::new(UInt32Array::from_iter(
             ints().map(|value| value.and_then(|value| value.try_into().ok())),
         )),
+        DataType::UInt64 => Arc::new(UInt64Array::from_iter(cells.iter().map(|cell| match cell {
+            Cell::UInt(value) => Some(*value),
+            _ => None,
+        }))),
+        DataType::BinaryView => Arc::new(BinaryViewArray::from_iter(cells.iter().map(|cell| match cell {
+            Cell::AnyValue(bytes) => Some(bytes),
+            _ => None,
+        }))),
         DataType::Float64 => Arc::new(Float64Array::from_iter(cells.iter().map(|cell| match cell {
             Cell::Float(value) => Some(*value),
             _ => None,
@@ -305,7 +329,7 @@ fn push_value(values: &mut BinaryViewBuilder, value: Json) -> ValueType {
         Json::Int(value) => values.append_value(value.to_le_bytes()),
         Json::Float(value) => values.append_value(value.to_le_bytes()),
         Json::Text(text) | Json::Large(text) => values.append_value(text),
-        nested => values.append_value(nested.to_bytes()),
+        nested => values.append_value(any_value(&nested)),
     }
     value_type
 }

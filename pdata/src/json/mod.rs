@@ -7,10 +7,10 @@
 //! * Fields are the columns of the data model. Missing fields are null.
 //! * Times are integer milliseconds, or RFC 3339 text. Text is written where milliseconds are not exact.
 //! * `attributes` and `resource` are objects. Values keep their type: text, integer, float (with a fraction
-//!   or exponent), boolean, null; arrays and maps are kept as JSON without white space. A key that comes
-//!   twice is two attributes.
+//!   or exponent), boolean, null; arrays and maps. What is nested deeper than 30 levels in one is a text of
+//!   its JSON. A key that comes twice is two attributes. `scope` and `metadata` have the same form.
 //! * An integer beyond 64 bits with sign is a text of its digits among attributes, and an error in a column
-//!   of integers.
+//!   of integers that cannot have it.
 //! * Half a surrogate pair in a text becomes U+FFFD. A byte order mark before the object is skipped.
 //! * `links` and `events` are arrays of objects, `labels` an object of texts.
 //! * A float that JSON has no number for is the text `NaN`, `Infinity` or `-Infinity`.
@@ -22,10 +22,11 @@
 //! and times among a window's further fields become numbers.
 
 mod cell;
+mod nested;
 mod parse;
 mod read;
 mod segment;
-mod value;
+pub(crate) mod value;
 mod write;
 
 pub use read::{JsonLines, LineError, RejectedLine};

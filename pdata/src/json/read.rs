@@ -345,9 +345,9 @@ impl<'a> Table<'a> {
         self.projection
             .wanted
             .iter()
-            .map(|wanted| match wanted.key.strip_prefix("resource.") {
-                Some(key) => take(schema::RESOURCE, key),
-                None => take(schema::ATTRIBUTES, &wanted.key),
+            .map(|wanted| {
+                let (level, key) = wanted.level_and_key();
+                take(level.list(), key)
             })
             .map(|value| value.map_or(Cell::Null, text))
             .collect()
@@ -374,12 +374,9 @@ impl<'a> Table<'a> {
         if self.is_event() {
             for (wanted, mut cells) in self.projection.wanted.iter().zip(self.wanted) {
                 cells.resize(rows, Cell::Null);
-                let (level, key) = match wanted.key.strip_prefix("resource.") {
-                    Some(key) => ("resource", key),
-                    None => ("span", &*wanted.key),
-                };
+                let (level, key) = wanted.level_and_key();
                 let field = Field::new(&wanted.column, schema::text(), true);
-                fields.push(Arc::new(field.with_metadata(schema::attribute_metadata(level, key))));
+                fields.push(Arc::new(field.with_metadata(schema::attribute_metadata(level.name(), key))));
                 arrays.push(column(&schema::text(), cells)?);
             }
         }

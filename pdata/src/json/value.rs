@@ -73,13 +73,13 @@ impl Json {
 }
 
 /// Writes a text in quotes.
-pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     // Writing text to a Vec does not fail.
     let _ = serde_json::to_writer(&mut *out, text);
 }
 
 /// Writes a number so that it reads back as the same float. What JSON has no number for is written as text.
-pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn write_float(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
         // Writing a finite number to a Vec does not fail.
         let _ = serde_json::to_writer(&mut *out, &value);

@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    MapArray, RecordBatch, StructArray, TimestampNanosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, DictionaryArray, Float64Array, Int32Array,
+    Int64Array, ListArray, MapArray, RecordBatch, StructArray, TimestampNanosecondArray, UInt32Array,
+    UInt64Array,
 };
 use arrow::datatypes::{
-    DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampNanosecondType, UInt32Type,
+    DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, SecondsFormat};
 
 use super::parse::parse;
 use super::value::{Json, write_float, write_text};
-use crate::attributes::{AttributeColumn, Value, without_copies};
+use crate::attributes::{AttributeColumn, Nested, Value, without_copies};
 use crate::span_ids::as_texts;
 use crate::text::TextColumn;
 use crate::{Signal, schema};
@@ -22,8 +23,8 @@ use crate::{Signal, schema};
 /// Appends each row of `columns` to `out` as one line: a JSON object and a line feed.
 ///
 /// An attribute that has a column of its own is written as it was received, and span ids that came in parts
-/// as texts. Fields come in the order of the columns, then `attributes` and `resource`. Nulls and empty lists
-/// are left out.
+/// as texts. Fields come in the order of the columns, then the objects of attributes. Nulls and empty lists are
+/// left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
     let texts = if signal == Signal::Traces { as_texts(columns) } else { Cow::Borrowed(columns) };
     let columns = &*texts;
@@ -45,9 +46,17 @@ struct Row<'a> {
     /// The beginning of every line.
     start: Vec<u8>,
     fields: Vec<Field<'a>>,
-    attributes: Attributes<'a>,
-    resource: Attributes<'a>,
+    /// Of [`OBJECTS`].
+    objects: [Attributes<'a>; 4],
 }
+
+/// The objects of attributes, and the levels of the keys that have a column of their own.
+const OBJECTS: [(&str, &str); 4] = [
+    (schema::ATTRIBUTES, "span"),
+    (schema::RESOURCE, "resource"),
+    (schema::SCOPE, "scope"),
+    (schema::METADATA, "metadata"),
+];
 
 /// A column, and its name in quotes with a colon.
 struct Field<'a> {
@@ -66,42 +75,33 @@ impl<'a> Row<'a> {
     fn new(batch: &'a RecordBatch, signal: Signal) -> Row<'a> {
         let mut start = b"{\"signal\":".to_vec();
         write_text(&mut start, signal.name());
-        let mut row = Row {
-            start,
-            fields: Vec::new(),
-            attributes: Attributes::default(),
-            resource: Attributes::default(),
-        };
+        let mut row = Row { start, fields: Vec::new(), objects: Default::default() };
         let has_attributes = !matches!(signal, Signal::Windows | Signal::Alarms);
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             if schema::is_of_record(field.name()) {
                 // No part of the event: read again, it would be an attribute.
                 continue;
             }
+            let name = field.name().as_str();
             let metadata = field.metadata();
             let key = metadata.get(schema::ATTRIBUTE_KEY);
             let level = metadata.get(schema::ATTRIBUTE_LEVEL).map(String::as_str);
-            let list = match (field.name().as_str(), level) {
-                (schema::ATTRIBUTES, None) if has_attributes => Some(&mut row.attributes.list),
-                (schema::RESOURCE, None) if has_attributes => Some(&mut row.resource.list),
-                _ => None,
-            };
-            if let (Some(list), Some(column)) = (list, AttributeColumn::new(array)) {
-                *list = Some(column);
+            if !has_attributes {
+                row.fields.push(Field::new(name, array));
                 continue;
             }
-            match (field.name().as_str(), level, key) {
-                (_, Some("resource"), Some(key)) if has_attributes => {
-                    row.resource.columns.push(Field::new(key, array));
+            let list = OBJECTS.iter().position(|(list, _)| *list == name && level.is_none());
+            if let (Some(at), Some(column)) = (list, AttributeColumn::new(array)) {
+                row.objects[at].list = Some(column);
+                continue;
+            }
+            let own = OBJECTS.iter().position(|(_, own)| level == Some(own));
+            match (own, key) {
+                (Some(at), Some(key)) => row.objects[at].columns.push(Field::new(key, array)),
+                _ if level.is_some() || !schema::is_fixed(signal, name) => {
+                    row.objects[0].columns.push(Field::new(name, array));
                 }
-                (_, Some("span"), Some(key)) if has_attributes => {
-                    row.attributes.columns.push(Field::new(key, array));
-                }
-                (name, Some(_), _) if has_attributes => row.attributes.columns.push(Field::new(name, array)),
-                (name, ..) if has_attributes && !schema::is_fixed(signal, name) => {
-                    row.attributes.columns.push(Field::new(name, array));
-                }
-                (name, ..) => row.fields.push(Field::new(name, array)),
+                _ => row.fields.push(Field::new(name, array)),
             }
         }
         row
@@ -116,8 +116,7 @@ impl<'a> Row<'a> {
                 field.values.write(row, out);
             }
         }
-        for (name, attributes) in [(schema::ATTRIBUTES, &self.attributes), (schema::RESOURCE, &self.resource)]
-        {
+        for ((name, _), attributes) in OBJECTS.iter().zip(&self.objects) {
             let before = out.len();
             out.push(b',');
             write_text(out, name);
@@ -169,18 +168,21 @@ fn write_attributes(list: AttributeColumn<'_>, row: usize, separator: &mut u8, o
             Value::Float64(number) => write_float(out, number),
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
             Value::Null => out.extend_from_slice(b"null"),
-            Value::Nested(json) => write_nested(json, out),
+            Value::Nested(nested) => write_nested(nested, out),
             Value::Bytes(_) => write_text(out, &value.to_string()),
         }
         *separator = b',';
     }
 }
 
-/// Writes an array or map that is kept as JSON. What is not becomes text.
-fn write_nested(json: &str, out: &mut Vec<u8>) {
-    match parse(json.as_bytes()) {
-        Ok(nested @ (Json::Array(_) | Json::Object(_))) => nested.write(out),
-        _ => write_text(out, json),
+/// Writes an array or map. One that an older version kept on disk is JSON; what is neither becomes text.
+fn write_nested(nested: Nested<'_>, out: &mut Vec<u8>) {
+    if nested.write_json(out) {
+        return;
+    }
+    match parse(nested.bytes()) {
+        Ok(json @ (Json::Array(_) | Json::Object(_))) => json.write(out),
+        _ => write_text(out, &nested.to_string()),
     }
 }
 
@@ -191,7 +193,10 @@ enum Values<'a> {
     Int64(&'a Int64Array),
     Int32(&'a Int32Array),
     UInt32(&'a UInt32Array),
+    UInt64(&'a UInt64Array),
     Float64(&'a Float64Array),
+    /// The bytes of an `AnyValue` each.
+    AnyValue(&'a BinaryViewArray),
     Bool(&'a BooleanArray),
     Attributes(AttributeColumn<'a>),
     Dictionary(&'a DictionaryArray<Int32Type>, Box<Values<'a>>),
@@ -217,7 +222,9 @@ impl<'a> Values<'a> {
             DataType::Int64 => Values::Int64(array.as_primitive::<Int64Type>()),
             DataType::Int32 => Values::Int32(array.as_primitive::<Int32Type>()),
             DataType::UInt32 => Values::UInt32(array.as_primitive::<UInt32Type>()),
+            DataType::UInt64 => Values::UInt64(array.as_primitive::<UInt64Type>()),
             DataType::Float64 => Values::Float64(array.as_primitive::<Float64Type>()),
+            DataType::BinaryView => Values::AnyValue(array.as_binary_view()),
             DataType::Boolean => Values::Bool(array.as_boolean()),
             DataType::Dictionary(key, _) if **key == DataType::Int32 => {
                 let dictionary = array.as_dictionary::<Int32Type>();
@@ -254,7 +261,9 @@ impl<'a> Values<'a> {
             Values::Int64(array) => array.is_valid(row),
             Values::Int32(array) => array.is_valid(row),
             Values::UInt32(array) => array.is_valid(row),
+            Values::UInt64(array) => array.is_valid(row),
             Values::Float64(array) => array.is_valid(row),
+            Values::AnyValue(array) => array.is_valid(row),
             Values::Bool(array) => array.is_valid(row),
             Values::Attributes(lists) => lists.row(row).next().is_some(),
             Values::Dictionary(array, values) => array.key(row).is_some_and(|key| values.is_present(key)),
@@ -277,7 +286,9 @@ impl<'a> Values<'a> {
             Values::Int64(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
             Values::Int32(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
             Values::UInt32(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
+            Values::UInt64(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
             Values::Float64(array) => write_float(out, array.value(row)),
+            Values::AnyValue(array) => write_nested(Nested::new(array.value(row)), out),
             Values::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
             Values::Attributes(lists) => {
                 let mut separator = b'{';

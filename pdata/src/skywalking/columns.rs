@@ -7,7 +7,7 @@ use arrow::array::{
     RecordBatch, RecordBatchOptions,
 };
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{Int32Type, Schema};
+use arrow::datatypes::{Field, Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
@@ -421,8 +421,13 @@ impl<'a> Columns<'a> {
         for field in schema::fixed(Signal::Traces) {
             let column = built.iter_mut().find(|(name, _)| name == field.name());
             if let Some(array) = column.and_then(|(_, array)| array.take()) {
-                fields.push(field.clone());
-                columns.push(array?);
+                let array = array?;
+                // Links and events have fewer fields than those of OTLP.
+                fields.push(match array.data_type() == field.data_type() {
+                    true => field.clone(),
+                    false => Arc::new(Field::new(field.name(), array.data_type().clone(), true)),
+                });
+                columns.push(array);
             }
         }
         if let (Some(segments), Some(numbers)) = (self.parent_segment_id, self.parent_number) {

@@ -91,13 +91,17 @@ fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
     }
     let backwards = columns.backwards;
     match columns.finish() {
-        Ok(columns) => Decoded { columns, rejected, empty, backwards, escaped: Vec::new() },
+        Ok(columns) => {
+            let (rejected_items, escaped) = (Vec::new(), Vec::new());
+            Decoded { columns, rejected, rejected_items, empty, backwards, escaped }
+        }
         // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
         Err(_) => Decoded {
             columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
             rejected: (0..encoded.records.len())
                 .map(|record| Rejected { record, reason: DecodeError::Columns })
                 .collect(),
+            rejected_items: Vec::new(),
             empty: 0,
             backwards: 0,
             escaped: Vec::new(),

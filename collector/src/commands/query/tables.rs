@@ -115,7 +115,9 @@ fn parquet_files(folder: &Path) -> Vec<PathBuf> {
 /// The fixed columns in their order, then all other columns of the files by name. A column that has different
 /// types in different files is text.
 fn merged_schema(signal: Signal, files: &[PathBuf]) -> anyhow::Result<SchemaRef> {
-    let fixed = schema::fixed(signal).iter().filter(|field| field.name() != schema::RESOURCE);
+    // Files have these in other columns.
+    let elsewhere = [schema::RESOURCE, schema::SCOPE, schema::METADATA, schema::BODY_VALUE];
+    let fixed = schema::fixed(signal).iter().filter(|field| !elsewhere.contains(&field.name().as_str()));
     let mut fields: Vec<Field> =
         fixed.map(|field| Field::new(field.name(), queried_type(field.data_type()), true)).collect();
     let known: HashSet<String> = fields.iter().map(|field| field.name().clone()).collect();

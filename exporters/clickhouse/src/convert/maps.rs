@@ -83,7 +83,11 @@ impl<'a> Maps<'a> {
 
     /// Takes the columns that are maps themselves.
     pub fn take_lists(&mut self, columns: &mut BatchColumns<'a>) {
-        for name in [schema::ATTRIBUTES, schema::RESOURCE] {
+        if self.signal == Signal::Logs {
+            // The same as `body`.
+            columns.remove(schema::BODY_VALUE);
+        }
+        for name in [schema::ATTRIBUTES, schema::RESOURCE, schema::SCOPE, schema::METADATA] {
             let Some(arrays) = columns.get(name) else { continue };
             let lists: Vec<_> = arrays.iter().map(|array| array.and_then(AttributeColumn::new)).collect();
             // Something else under this name is a column like any other.
@@ -92,6 +96,8 @@ impl<'a> Maps<'a> {
                 let (map, prefix) = match name {
                     schema::RESOURCE if !own => (schema::ATTRIBUTES, "resource."),
                     schema::RESOURCE => (schema::RESOURCE, ""),
+                    schema::SCOPE => (schema::ATTRIBUTES, "scope."),
+                    schema::METADATA => (schema::ATTRIBUTES, "metadata."),
                     _ => (schema::ATTRIBUTES, ""),
                 };
                 let lists = lists.into_iter().map(|list| list.map(|list| Lists::new(list, prefix))).collect();

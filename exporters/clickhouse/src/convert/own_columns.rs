@@ -20,8 +20,11 @@ use weir_pdata::{Signal, schema};
 use crate::schema::columns::{Kind, TableColumns};
 
 /// The lists of a batch, what a column's name begins with for each, and the level of its keys.
-const LISTS: [(&str, &str, &str); 2] =
-    [(schema::ATTRIBUTES, "", "span"), (schema::RESOURCE, "resource.", "resource")];
+const LISTS: [(&str, &str, &str); 3] = [
+    (schema::ATTRIBUTES, "", "span"),
+    (schema::RESOURCE, "resource.", "resource"),
+    (schema::SCOPE, "scope.", "scope"),
+];
 
 /// The rows, with a column for each key in their lists that the table has a column for.
 pub(crate) fn with_own_columns(signal: Signal, rows: RecordBatch, table: &TableColumns) -> RecordBatch {
