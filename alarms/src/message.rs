@@ -315,7 +315,8 @@ mod tests {
         #[test]
         fn arbitrary_templates_never_panic_and_are_short(template in "[${}% a-z.*|'\"()0-9]{0,60}") {
             if let Ok(message) = Message::parse(&template) {
-                let rendered = message.render(|| [("a".to_owned(), json!(1))].into_iter().collect(), String::new);
+                let rendered =
+                    message.render(|| [("a".to_owned(), json!(1))].into_iter().collect(), String::new);
                 prop_assert!(rendered.text.len() <= MAX_MESSAGE + '…'.len_utf8());
             }
         }

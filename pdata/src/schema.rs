@@ -248,8 +248,8 @@ pub fn fixed(signal: Signal) -> &'static Fields {
     &FIXED[signal as usize]
 }
 
-/// Whether `name` is a fixed column of this signal, or one of the [parts of span ids](span_ids): no attribute has a
-/// column of that name.
+/// Whether `name` is a fixed column of this signal, or one of the [parts of span ids](span_ids): no attribute
+/// has a column of that name.
 #[must_use]
 pub fn is_fixed(signal: Signal, name: &str) -> bool {
     fixed(signal).find(name).is_some() || signal == Signal::Traces && span_ids::PARTS.contains(&name)

@@ -267,7 +267,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn decoded_segments_read_back_as_they_were_written(segments in prop::collection::vec(generate::segment(), 1..4)) {
+    fn decoded_segments_read_back_as_they_were_written(
+        segments in prop::collection::vec(generate::segment(), 1..4),
+    ) {
         let records: Vec<_> = segments.iter().map(Message::encode_to_vec).collect();
         let demand = Demand::everything().and(Demand::names(["http.method"]));
         let projection = Projection::of(&demand);
@@ -280,7 +282,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_rejected(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5)) {
+    fn any_bytes_are_read_or_rejected(
+        lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5),
+    ) {
         let read = JsonLines::read(lines.iter().map(|line| &**line), &Projection::everything());
         let rows: usize = read.batches.iter().map(|(_, batch)| batch.num_rows()).sum();
         prop_assert_eq!(rows + read.rejected.len() + read.empty, lines.len());

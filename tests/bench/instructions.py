@@ -21,11 +21,12 @@ PROGRAM = os.path.join(os.path.dirname(RELEASE), "guard", "count_instructions")
 BASELINE = os.path.join(ROOT, "tests", "bench", "instructions.json")
 TOLERANCE = 0.10
 SEGMENTS = 256  # of a batch
-# Batches of the two runs. Those of `aggregate` lie 28 s of events apart: 4 windows of one operator, 28 of the other.
+# Batches of the two runs. Those of `aggregate` lie 28 s of events apart: 4 windows of one operator, 28 of the
+# other.
 STAGES = {"decode": (16, 48), "aggregate": (96, 208), "encode": (16, 48)}
 LONGEST = 256
-# valgrind shows programs the same CPU everywhere, one whose `rep movsb` glibc uses for large blocks. It counts as an instruction a
-# byte: glibc is told to do without.
+# valgrind shows programs the same CPU everywhere, one whose `rep movsb` glibc uses for large blocks. It
+# counts as an instruction a byte: glibc is told to do without.
 ENVIRONMENT = {**os.environ, "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824"}
 
 

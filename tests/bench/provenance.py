@@ -42,7 +42,8 @@ def main():
         print(connection.query(sizes, "TabSeparated").bytes().decode())
     finally:
         shutil.rmtree(folder)
-    # A block: the numbers of the one word that all rows have, a byte a row, and the offsets, 8 bytes a row; each column in LZ4 frames.
+    # A block: the numbers of the one word that all rows have, a byte a row, and the offsets, 8 bytes a row;
+    # each column in LZ4 frames.
     source = bytes(ROWS)
     offset = b"".join(struct.pack("<q", 5_000_000 + row // SPANS) for row in range(ROWS))
     packed = len(lz4.block.compress(source)) + len(lz4.block.compress(offset))

@@ -22,7 +22,8 @@ EVENTS = """
         service, service_instance, operation, kind, status, peer, component, component_id, layer, skip_analysis, size_limited,
         toString(links), toString(events), toString(attributes)))
     FROM {database}.events"""
-# The end of the stream closes every window in Flink; Weir leaves those open that the next segment could still be in.
+# The end of the stream closes every window in Flink; Weir leaves those open that the next segment could still
+# be in.
 WINDOWS = """
     SELECT operator, window_start, window_end, service, operation, firing, count, error_count, success_rate, avg_duration_ns,
         max_duration_ns, min_duration_ns, p50_duration_ns, p90_duration_ns, p95_duration_ns, p99_duration_ns, traffic_rate

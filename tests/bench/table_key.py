@@ -33,7 +33,8 @@ service:
     main: {{receivers: [{ids}], exporters: [clickhouse]}}
 """
 
-# Columns in another form than the created table has them in. `before_ns`: how much a span ends before it starts, where it does.
+# Columns in another form than the created table has them in. `before_ns`: how much a span ends before it
+# starts, where it does.
 STORED = {"span_id": "String CODEC(ZSTD(1))", "parent_span_id": "String CODEC(ZSTD(1))", "_offset": "Int64 CODEC(ZSTD(1))"}
 END = {"end_time": "DateTime64(9, 'UTC') ALIAS addNanoseconds(time, duration_ns - before_ns)", "before_ns": "Int64 CODEC(ZSTD(1))"}
 PARTS = ("parent_segment_id", "parent_segment_span_id", "own_span_id", "own_parent_span_id")

@@ -1,4 +1,5 @@
-//! The real ClickHouse engine behind its HTTP interface, able to fail on demand; and a real ClickHouse server.
+//! The real ClickHouse engine behind its HTTP interface, able to fail on demand; and a real ClickHouse
+//! server.
 
 use crate::server::Server;
 use crate::wait::unique;
@@ -52,13 +53,14 @@ impl ClickHouse {
         Self::launch(false)
     }
 
-    /// A server with the engine of the oldest version that Weir is tried with, 23.10. It answers one query at a time, and slowly.
+    /// A server with the engine of the oldest version that Weir is tried with, 23.10. It answers one query at
+    /// a time, and slowly.
     pub fn start_oldest() -> Result<Self> {
         Self::launch_with("venv-clickhouse-23.10", false)
     }
 
-    /// A real server, of version 24.8. It has what the engine alone does not have, above all the queue of asynchronous inserts, and
-    /// cannot be made to fail.
+    /// A real server, of version 24.8. It has what the engine alone does not have, above all the queue of
+    /// asynchronous inserts, and cannot be made to fail.
     pub fn start_real() -> Result<Self> {
         let (server, announced) = Server::start_with("venv-clickhouse-24.8", "clickhouse_server.py", &[])?;
         Ok(Self { _server: server, url: announced.text("url")?, control: None, shared: false })
@@ -87,7 +89,8 @@ impl ClickHouse {
         Ok(name)
     }
 
-    /// Runs SQL; returns the rows, an object each, 64-bit integers as numbers. A statement without rows gives none.
+    /// Runs SQL; returns the rows, an object each, 64-bit integers as numbers. A statement without rows gives
+    /// none.
     pub async fn query(&self, sql: &str) -> Result<Vec<Value>> {
         let settings = [("default_format", "JSONEachRow"), ("output_format_json_quote_64bit_integers", "0")];
         let text = self.send(&settings, sql.as_bytes().to_vec()).await?;
@@ -154,7 +157,8 @@ impl ClickHouse {
     }
 }
 
-/// A client that keeps no connection: each test has its own runtime, and a kept connection would die with one.
+/// A client that keeps no connection: each test has its own runtime, and a kept connection would die with
+/// one.
 pub(crate) fn client() -> Result<reqwest::Client> {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     if let Some(client) = CLIENT.get() {

@@ -22,7 +22,8 @@ pub enum Pace {
     Unlimited,
     /// So many a second: they end when they are handed over, in small batches.
     PerSecond(u64),
-    /// As fast as it goes, with times from the beginning of 2026, in batches of 256: the same bytes in every run.
+    /// As fast as it goes, with times from the beginning of 2026, in batches of 256: the same bytes in every
+    /// run.
     Fixed,
 }
 

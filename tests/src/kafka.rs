@@ -138,8 +138,8 @@ impl Kafka {
         self.port
     }
 
-    /// Creates a topic. `config` has topic settings, such as `("cleanup.policy", "compact")`. Records are kept for ever unless
-    /// it says otherwise: those of the tests are as old as their times.
+    /// Creates a topic. `config` has topic settings, such as `("cleanup.policy", "compact")`. Records are
+    /// kept for ever unless it says otherwise: those of the tests are as old as their times.
     pub async fn create_topic(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) -> Result<()> {
         let mut config = config.to_vec();
         if !config.iter().any(|(name, _)| *name == "retention.ms") {

@@ -36,8 +36,8 @@ pub fn recorded(topic: &str) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// What SkyWalking's own protobuf classes (of the Python agent) read from the values of these records: one object a
-/// segment, protobuf's own names, 64-bit integers as text.
+/// What SkyWalking's own protobuf classes (of the Python agent) read from the values of these records: one
+/// object a segment, protobuf's own names, 64-bit integers as text.
 pub fn decode_segments(records: &[Record]) -> Result<Vec<Value>> {
     let lines: String = records
         .iter()

@@ -28,7 +28,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Creates the agent's topics, with this prefix and so many partitions each, and starts the shop as `service`.
+    /// Creates the agent's topics, with this prefix and so many partitions each, and starts the shop as
+    /// `service`.
     pub async fn start(kafka: &Kafka, service: &str, prefix: &str, partitions: i32) -> Result<Self> {
         for topic in TOPICS {
             kafka.create_topic(&format!("{prefix}{topic}"), partitions, &[]).await?;
@@ -57,7 +58,8 @@ impl Shop {
         self.get(&format!("/control?slow_ms={milliseconds}")).await.map(drop)
     }
 
-    /// Waits until Kafka has every span of every answered request; returns how many there are since the start.
+    /// Waits until Kafka has every span of every answered request; returns how many there are since the
+    /// start.
     pub async fn flush(&self) -> Result<Sent> {
         let answer = client()?.get(format!("{}/flush", self.url)).send().await?.error_for_status()?;
         let counts: Value = serde_json::from_slice(&answer.bytes().await?)?;

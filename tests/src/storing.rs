@@ -2,8 +2,8 @@
 
 use crate::{ClickHouse, Kafka};
 
-/// From a topic of segments, from its beginning, to a database. `receiver` and `exporter` are further settings of these two, in the
-/// form `key: value, …`.
+/// From a topic of segments, from its beginning, to a database. `receiver` and `exporter` are further
+/// settings of these two, in the form `key: value, …`.
 #[must_use]
 pub fn storing(
     (kafka, topic): (&Kafka, &str),

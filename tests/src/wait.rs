@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks at a condition every 20 ms until it gives a value, and returns that. `what` says what was awaited, in
-/// the error after `timeout`; an error of the condition itself ends the wait at once.
+/// Looks at a condition every 20 ms until it gives a value, and returns that. `what` says what was awaited,
+/// in the error after `timeout`; an error of the condition itself ends the wait at once.
 ///
 /// ```no_run
 /// # use std::time::Duration;

@@ -9,7 +9,8 @@ import zstandard
 
 from engine import QueryError
 
-# A frame of `decompress=1`: 16 bytes checksum, then a 9-byte head (method, compressed size with the head, size).
+# A frame of `decompress=1`: 16 bytes checksum, then a 9-byte head (method, compressed size with the head,
+# size).
 _CHECKSUM = 16
 _HEAD = struct.Struct("<BII")
 _NONE, _LZ4, _ZSTD = 0x02, 0x82, 0x90

@@ -121,8 +121,8 @@ class QueryHandler(Handler):
             return
         self.server.stats.add(requests=1)
         fields = dict(parse_qsl(url.query, keep_blank_values=True))
-        # An insert has its statement in the URL, and its body is read after the fault is chosen, so that it can be
-        # cut; any other query is its body.
+        # An insert has its statement in the URL, and its body is read after the fault is chosen, so that it
+        # can be cut; any other query is its body.
         body = None if fields.get("query") else b"".join(self.body_chunks())
         fault = self.server.faults.take(fields.get("query") or body.decode(errors="replace"))
         if fault is not None:
@@ -255,7 +255,8 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request, client_address):
-        # A client that went away, or a socket that a fault closed, is no news; anything else is a mistake in here.
+        # A client that went away, or a socket that a fault closed, is no news; anything else is a mistake in
+        # here.
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             super().handle_error(request, client_address)
 

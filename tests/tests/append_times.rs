@@ -86,8 +86,8 @@ service:
     }
 }
 
-/// The windows of a topic by their definition, and how many events are late. An event takes the watermark at most to
-/// when its record was appended.
+/// The windows of a topic by their definition, and how many events are late. An event takes the watermark at
+/// most to when its record was appended.
 fn expected(records: &[Record], times: &BTreeMap<Vec<u8>, (String, i64)>) -> Result<(Windows, usize)> {
     let of = |record: &Record| times.get(record.key.as_deref().unwrap_or_default()).context("a record");
     let (mut windows, mut late, mut latest) = (Windows::new(), 0, None::<i64>);

@@ -197,7 +197,8 @@ async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<
     Ok(())
 }
 
-/// Span ids are stored in parts in a table that Weir creates, as texts in one of the former layout, and read alike in both.
+/// Span ids are stored in parts in a table that Weir creates, as texts in one of the former layout, and read
+/// alike in both.
 #[tokio::test]
 async fn span_ids_read_alike_in_both_layouts_of_the_table() -> Result<()> {
     let clickhouse = ClickHouse::shared()?;
@@ -777,7 +778,8 @@ async fn rows_that_the_tables_expressions_refuse_are_told_apart_whatever_the_rea
 
 #[tokio::test]
 async fn a_table_that_refuses_every_row_is_found_out_soon() -> Result<()> {
-    // The server tells neither the column nor the row of an expression that fails. Of a text that is too short it says another code.
+    // The server tells neither the column nor the row of an expression that fails. Of a text that is too
+    // short it says another code.
     for expression in [
         "CAST(peer, 'UInt16')",
         "toUInt16(attributes['none'])",
@@ -1082,8 +1084,8 @@ async fn queue(clickhouse: &ClickHouse, table: &str, texts: &[&str]) -> Result<V
     Ok(rows[0]["all"].clone())
 }
 
-/// What a real server of 24.8 does, which is the reason that the exporter refuses `async_insert` with servers before 26.2. When this
-/// changes, [`FACTORY`]'s limit is to be looked at.
+/// What a real server of 24.8 does, which is the reason that the exporter refuses `async_insert` with servers
+/// before 26.2. When this changes, [`FACTORY`]'s limit is to be looked at.
 #[tokio::test]
 async fn the_queue_of_an_older_server_does_not_leave_out_what_comes_twice() -> Result<()> {
     let clickhouse = ClickHouse::start_real()?;
@@ -1167,7 +1169,10 @@ async fn an_attribute_with_a_column_goes_there_from_the_first_batch_on_and_when_
          attributes['http.status_code'] AS second, mapKeys(resource) AS resource, count() AS n \
          FROM {database}.events GROUP BY ALL ORDER BY code"
     );
-    let row = |code: &str, status: &str, unit: &str, keys: Value, second: &str| json!({"code": code, "status": status, "unit": unit, "host": "h1", "keys": keys, "second": second, "resource": ["zone"], "n": 600});
+    let row = |code: &str, status: &str, unit: &str, keys: Value, second: &str| {
+        json!({"code": code, "status": status, "unit": unit, "host": "h1", "keys": keys, "second": second,
+               "resource": ["zone"], "n": 600})
+    };
     let expected =
         [row("", "", "", json!(["a"]), ""), row("200", "s", "u", json!(["a", "http.status_code"]), "500")];
     assert_eq!(clickhouse.query(&rows).await?, expected);

@@ -130,9 +130,10 @@ async fn a_range_that_went_in_parts_is_repeated_in_the_same_parts() -> Result<()
     Ok(())
 }
 
-/// The engine in a Python process has no queue of asynchronous inserts (`SYSTEM FLUSH ASYNC INSERT QUEUE`: "it is not initialized"), so
-/// that it makes these inserts at once. A real server that has one can be had up to 25.5 only, and what the queue of such a server does
-/// is in `clickhouse_exporter.rs`. The queue of 26.2 and newer, which Weir needs, is not tried here.
+/// The engine in a Python process has no queue of asynchronous inserts (`SYSTEM FLUSH ASYNC INSERT QUEUE`:
+/// "it is not initialized"), so that it makes these inserts at once. A real server that has one can be had up
+/// to 25.5 only, and what the queue of such a server does is in `clickhouse_exporter.rs`. The queue of 26.2
+/// and newer, which Weir needs, is not tried here.
 #[tokio::test]
 async fn asynchronous_inserts_are_deduplicated_too() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);

@@ -1,4 +1,5 @@
-//! An exporter's queue on disk: a destination that is down, `kill -9`, a torn record, a flipped byte, a bounded disk.
+//! An exporter's queue on disk: a destination that is down, `kill -9`, a torn record, a flipped byte, a
+//! bounded disk.
 //!
 //! `WEIR_SEED=n` chooses the moments of the kills.
 

@@ -1,5 +1,5 @@
-//! `health_check` on the real program: it is unhealthy while Kafka or ClickHouse is away and while the clock is behind, and healthy
-//! again afterwards.
+//! `health_check` on the real program: it is unhealthy while Kafka or ClickHouse is away and while the clock
+//! is behind, and healthy again afterwards.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! The main job, end to end: a Flask shop with the real SkyWalking Python agent → Kafka → Weir → ClickHouse and an
-//! alarm gateway, with rules that change while it runs.
+//! The main job, end to end: a Flask shop with the real SkyWalking Python agent → Kafka → Weir → ClickHouse
+//! and an alarm gateway, with rules that change while it runs.
 
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ service:
     serve_until(&shop, &mut requests, || has_alarm(&alarms, "/slow", "resolved"))
         .await
         .context("slow is resolved")?;
-    // A rule written while Weir runs: /pay, which makes a call of its own, may take a thousandth of a millisecond.
+    // A rule written while Weir runs: /pay, which makes a call of its own, may take a thousandth of a
+    // millisecond.
     ensure!(!has_alarm(&alarms, "/pay", "firing")?, "nothing may have judged /pay yet");
     let written = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
     kafka.produce(&rules, None, Some(b"pay"), Some(rule("/pay", json!(0.001)).as_bytes())).await?;
@@ -78,7 +79,8 @@ service:
         round(&shop, &mut requests).await?;
     }
 
-    // Every span that the agent sent is one row, with its tags. The last segment may end a little after its answer.
+    // Every span that the agent sent is one row, with its tags. The last segment may end a little after its
+    // answer.
     let count = format!("SELECT count() AS n FROM {database}.events");
     let sent = wait_until("as many rows as spans", TIMEOUT, async || {
         let stored = clickhouse.number(&count).await?;
@@ -103,8 +105,8 @@ service:
         expected.into_iter().filter(|row| row["start"].as_i64().is_some_and(|start| start <= last)).collect();
     assert_eq!(windows, expected);
 
-    // The verdict changed within one window: the first alarm of the new rule is about a window that ended at most one
-    // window, the out-of-orderness and the time of a batch after the rule was written.
+    // The verdict changed within one window: the first alarm of the new rule is about a window that ended at
+    // most one window, the out-of-orderness and the time of a batch after the rule was written.
     let first = alarm(&alarms, "/pay", "firing")?.context("the alarm")?;
     let end = first["window_end"].as_i64().context("window_end in milliseconds")?;
     assert!(end - written <= 3 * WINDOW_MS, "the rule took effect {} ms after it was written", end - written);

@@ -1,4 +1,5 @@
-//! Memory while ClickHouse stands still and Kafka is full: it stays under the limit, nothing is dropped, and it goes on.
+//! Memory while ClickHouse stands still and Kafka is full: it stays under the limit, nothing is dropped, and
+//! it goes on.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -19,8 +20,8 @@ const SEGMENTS: u64 = 20_000;
 const SPANS: u64 = SEGMENTS * 16;
 /// `service.memory.limit`: about half of the input once it is decoded.
 const LIMIT: u64 = 128 << 20;
-/// What comes on top of it while nothing moves: what the allocator keeps beyond what is in use, and copies for the inserts that
-/// are tried again and again.
+/// What comes on top of it while nothing moves: what the allocator keeps beyond what is in use, and copies
+/// for the inserts that are tried again and again.
 const OVERHEAD: u64 = 96 << 20;
 
 fn config(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, database: &str, metrics: &str) -> String {
@@ -94,8 +95,8 @@ async fn memory_stays_under_the_limit_while_clickhouse_stands_still_and_every_ro
     .await?;
     let idle = weir.peak_memory_bytes()?;
     kafka.produce_all(&generated(&topic).await?).await?;
-    // Full: lanes wait for the budget, and every partition with unread records is paused because its inbox is full. (Lanes do not
-    // get equal shares of the budget: one of them can have read its whole partition.)
+    // Full: lanes wait for the budget, and every partition with unread records is paused because its inbox is
+    // full. (Lanes do not get equal shares of the budget: one of them can have read its whole partition.)
     wait_until("everything to be full", TIMEOUT, async || {
         let now = Metrics::scrape(&metrics).await?;
         let of = |name: &str, labels: &[(&str, &str)]| now.sum(name, labels).unwrap_or(0.0);

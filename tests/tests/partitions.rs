@@ -152,7 +152,8 @@ async fn windows_are_merged_over_partitions_and_an_empty_partition_does_not_hold
     println!("seed {seed}");
     let mut random = Random(seed);
     kafka.create_topic(&topic, 6, &[]).await?;
-    // Partition 5 never gets anything. A backlog of 40 s, each partition in event order within the out-of-orderness.
+    // Partition 5 never gets anything. A backlog of 40 s, each partition in event order within the
+    // out-of-orderness.
     let mut backlog = requests(&mut random, "backlog", 3_000, START, 40_000);
     backlog.sort_by_key(|entry| entry.end_ms);
     for chunk in backlog.chunks_mut(50) {
@@ -182,12 +183,13 @@ async fn windows_are_merged_over_partitions_and_an_empty_partition_does_not_hold
     let latest = backlog.iter().map(|entry| entry.end_ms).max().context("a backlog")?;
     windows_are_as_sql_says(clickhouse, &database, backlog.len(), latest).await?;
 
-    // Live, after a pause in which every partition became idle: later than all before, and spread over less than the
-    // out-of-orderness, so that it does not matter which partition wakes first.
+    // Live, after a pause in which every partition became idle: later than all before, and spread over less
+    // than the out-of-orderness, so that it does not matter which partition wakes first.
     let mut random = Random(seed.rotate_left(32) | 1);
     let live = requests(&mut random, "live", 1_000, latest + 1, DISORDER_MS);
     kafka.produce_all(&live.iter().map(&mut place).collect::<Vec<_>>()).await?;
-    // Only when every partition is awake again: one that is idle does not hold the windows for what it has not given yet.
+    // Only when every partition is awake again: one that is idle does not hold the windows for what it has
+    // not given yet.
     all_stored(clickhouse, &database, backlog.len() + live.len()).await?;
     let end = entry("the-end".into(), latest + 30_000);
     kafka.produce_all(&[place(&end)]).await?;
@@ -204,8 +206,8 @@ async fn windows_are_merged_over_partitions_and_an_empty_partition_does_not_hold
     Ok(())
 }
 
-/// Waits for so many events, and for every window that ends by the watermark of `latest_ms`; compares all windows with
-/// plain SQL over the events.
+/// Waits for so many events, and for every window that ends by the watermark of `latest_ms`; compares all
+/// windows with plain SQL over the events.
 async fn windows_are_as_sql_says(
     clickhouse: &ClickHouse,
     database: &str,

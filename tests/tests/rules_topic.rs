@@ -1,5 +1,5 @@
-//! The rules' topic: read to its end before the first window is judged, followed while running, waited for when it
-//! is away; a bad rule changes nothing.
+//! The rules' topic: read to its end before the first window is judged, followed while running, waited for
+//! when it is away; a bad rule changes nothing.
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ service:
         Weir::start(&config, &[], &[])
     }
 
-    /// Fills the next window with one slow request to this operation of `shop`, and closes it with a quick one to another.
-    /// Returns when the window began.
+    /// Fills the next window with one slow request to this operation of `shop`, and closes it with a quick
+    /// one to another. Returns when the window began.
     async fn slow(&mut self, operation: &str) -> Result<i64> {
         let start = START + self.next * 1_000;
         self.next += 1;
@@ -161,7 +161,8 @@ async fn a_bad_rule_is_counted_and_logged_and_changes_nothing_and_a_tombstone_re
     let alarm = bench.alarm("/a", "firing").await?;
     assert_eq!((&alarm["message"], &alarm["rule_epoch"]), (&json!("the first version"), &json!(1)));
 
-    // Bad versions of the rule. (A key that no rule has is not bad: other programs write more into the topic.)
+    // Bad versions of the rule. (A key that no rule has is not bad: other programs write more into the
+    // topic.)
     let bad = [
         (r#"{"service": "shop", "maxThresholdHigh": 1"#, "EOF"),
         (r#"["shop"]"#, "a list"),

@@ -12,7 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// 2026-11-20 in milliseconds.
 const START: i64 = 1_795_132_800_000;
 
-/// The settings of a client of this listener, with another password, or an authority of one's own or the system's.
+/// The settings of a client of this listener, with another password, or an authority of one's own or the
+/// system's.
 fn client(secure: &Secure, password: &str, ca_file: Option<&str>) -> String {
     let tls = ca_file.map_or_else(|| "{}".to_owned(), |path| format!("{{ca_file: \"{path}\"}}"));
     format!(

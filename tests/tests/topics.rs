@@ -59,7 +59,8 @@ service:
         (0..count).map(|n| entry(n).record(&self.topic, 0)).collect()
     }
 
-    /// Waits until this many segments of this name are stored, and tells if there are more, or one is stored twice.
+    /// Waits until this many segments of this name are stored, and tells if there are more, or one is stored
+    /// twice.
     async fn stored(&self, name: &str, count: u64) -> Result<()> {
         let number = |what: &str| {
             let from = format!("{}.events WHERE startsWith(segment_id, '{name}-')", self.database);
@@ -185,7 +186,8 @@ async fn a_truncated_partition_is_read_from_where_it_was_written_anew() -> Resul
     way.committed(10).await?;
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
 
-    // As when a replica that lacks the last records becomes the leader: the topic is the same, offsets are used again.
+    // As when a replica that lacks the last records becomes the leader: the topic is the same, offsets are
+    // used again.
     kafka.stop()?;
     std::fs::OpenOptions::new().write(true).open(&file)?.set_len(kept)?;
     for index in ["index", "timeindex"] {

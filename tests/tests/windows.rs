@@ -1,5 +1,5 @@
-//! The same input through 1, 3 and 16 partitions, live and as a backlog, in batches of 1 and 4096 records, gives the same
-//! windows row by row, and they agree with SQL over the stored events.
+//! The same input through 1, 3 and 16 partitions, live and as a backlog, in batches of 1 and 4096 records,
+//! gives the same windows row by row, and they agree with SQL over the stored events.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

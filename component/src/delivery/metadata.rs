@@ -1,8 +1,11 @@
 //! The text that is committed with a position.
 //!
 //! JSON with short keys, so that it can be read with any Kafka tool and stays below Kafka's limit of 4,096
-//! bytes:
-//! `{"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},"w":{"main/aggregate#9f31c2d4":1763700000000}}`.
+//! bytes; in one line:
+//! ```json
+//! {"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},
+//!  "w":{"main/aggregate#9f31c2d4":1763700000000}}
+//! ```
 //! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events
 //! were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of that
 //! range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per

@@ -189,7 +189,8 @@ impl BatchClocks<'_> {
                 metrics.behind.set(behind_ms);
                 if let Some(suppressed) = self.of.behind.allow(self.now_ms) {
                     tracing::error!(
-                        %processor, events = self.future, behind_ms, max_future_ms = bounds.max_future, suppressed,
+                        %processor, events = self.future, behind_ms,
+                        max_future_ms = bounds.max_future, suppressed,
                         "every event of a batch is from the future and is left out: the clock of {whose} is behind; set it"
                     );
                 }

@@ -216,8 +216,9 @@ macro_rules! forward {
 impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = ReadError;
 
-    forward! {number: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
-    deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64}
+    forward! {number: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+    deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32
+    deserialize_f64}
     forward! {text: deserialize_char deserialize_str deserialize_string deserialize_identifier}
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {

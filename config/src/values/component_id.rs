@@ -75,9 +75,11 @@ fn is_name(text: &str) -> bool {
 /// The symbols (Unicode class S) of ASCII and Latin-1, and the blocks that hold nothing but symbols.
 fn is_symbol(c: char) -> bool {
     matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '`' | '|' | '~')
-        || matches!(c, '\u{a2}'..='\u{a6}' | '\u{a8}' | '\u{a9}' | '\u{ac}' | '\u{ae}'..='\u{b1}' | '\u{b4}' | '\u{b8}' | '\u{d7}' | '\u{f7}')
+        || matches!(c, '\u{a2}'..='\u{a6}' | '\u{a8}' | '\u{a9}' | '\u{ac}' | '\u{ae}'..='\u{b1}')
+        || matches!(c, '\u{b4}' | '\u{b8}' | '\u{d7}' | '\u{f7}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-        || matches!(c, '\u{20a0}'..='\u{20cf}' | '\u{2190}'..='\u{23ff}' | '\u{2500}'..='\u{2767}' | '\u{1f000}'..='\u{1faff}')
+        || matches!(c, '\u{20a0}'..='\u{20cf}' | '\u{2190}'..='\u{23ff}' | '\u{2500}'..='\u{2767}')
+        || matches!(c, '\u{1f000}'..='\u{1faff}')
 }
 
 impl FromStr for ComponentId {

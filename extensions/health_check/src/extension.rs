@@ -106,7 +106,8 @@ async fn live(State(answering): State<Arc<Answering>>) -> Response {
     }
 }
 
-/// `verbose` and `pipeline=ID`, as in `?verbose&pipeline=main`. Ids have only characters that need no escape, but for the `/`.
+/// `verbose` and `pipeline=ID`, as in `?verbose&pipeline=main`. Ids have only characters that need no escape,
+/// but for the `/`.
 fn read_query(query: &str) -> Asked<'_> {
     let mut asked = Asked::default();
     for field in query.split('&') {

@@ -1,7 +1,7 @@
 //! The `health_check` extension: the status of the program and of each component over HTTP.
 //!
-//! Components report their status ([`weir_component::health`]). [`verdict`] makes one answer of that, without I/O;
-//! [`extension`] serves it.
+//! Components report their status ([`weir_component::health`]). [`verdict`] makes one answer of that, without
+//! I/O; [`extension`] serves it.
 
 mod config;
 mod extension;

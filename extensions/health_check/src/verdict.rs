@@ -2,8 +2,8 @@
 //!
 //! * While the program starts or stops, or ends with an error, that is the answer.
 //! * Else the worst status of its components is.
-//! * A recoverable error counts when it has lasted for `recovery_duration`, or at once when the component has never worked:
-//!   a gateway with a wrong address is not healthy for five minutes.
+//! * A recoverable error counts when it has lasted for `recovery_duration`, or at once when the component has
+//!   never worked: a gateway with a wrong address is not healthy for five minutes.
 
 use std::time::{Duration, Instant};
 

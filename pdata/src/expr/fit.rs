@@ -220,7 +220,11 @@ fn fit_list(InList { expr, list, negated }: InList, schema: &DFSchema) -> Result
     {
         if own == Kind::Text {
             let large = list.iter().find(|item| {
-                matches!(item, Expr::Literal(ScalarValue::Int64(Some(value)), _) if value.unsigned_abs() > EXACT.unsigned_abs())
+                matches!(
+                    item,
+                    Expr::Literal(ScalarValue::Int64(Some(value)), _)
+                        if value.unsigned_abs() > EXACT.unsigned_abs()
+                )
             });
             expr = Box::new(match large {
                 Some(large) => number_beside(*expr, large)?,

@@ -213,7 +213,11 @@ impl Visitor for Check<'_> {
                 let aggregate = function.over.is_some()
                     || function.filter.is_some()
                     || !function.within_group.is_empty()
-                    || matches!(&function.args, FunctionArguments::List(list) if !list.clauses.is_empty() || list.duplicate_treatment.is_some());
+                    || matches!(
+                        &function.args,
+                        FunctionArguments::List(list)
+                            if !list.clauses.is_empty() || list.duplicate_treatment.is_some()
+                    );
                 let name = function.name.to_string().trim_matches('"').to_owned();
                 match functions().find(&name) {
                     FunctionKind::Forbidden(what, why) => return self.forbid(what, why),

@@ -649,7 +649,8 @@ proptest! {
         )
         .unwrap();
         // The same rows again and again, 4,096 of them.
-        let again = arrow::array::UInt32Array::from_iter_values((0..4096).map(|row| row % few.num_rows() as u32));
+        let rows = (0..4096).map(|row| row % few.num_rows() as u32);
+        let again = arrow::array::UInt32Array::from_iter_values(rows);
         let many = arrow::compute::take_record_batch(&few, &again).unwrap();
         let mut failures = Failures::default();
         let Ok(whole) = expr.evaluate(&many, &mut failures) else { return Ok(()) };
@@ -662,7 +663,8 @@ proptest! {
             failed += failures.rows * (row..4096).step_by(few.num_rows()).count();
             for at in [row, row + (4095 - row) / few.num_rows() * few.num_rows()] {
                 let (one, other) = (value.to_data(), whole.slice(at, 1).to_data());
-                let shown = |array: &dyn Array| arrow::util::display::array_value_to_string(array, 0).unwrap();
+                let shown =
+                    |array: &dyn Array| arrow::util::display::array_value_to_string(array, 0).unwrap();
                 prop_assert!(
                     one == other || shown(&value) == shown(&whole.slice(at, 1)),
                     "{expression}: {} alone, {} among others", shown(&value), shown(&whole.slice(at, 1))
@@ -746,7 +748,9 @@ proptest! {
     }
 
     #[test]
-    fn parsing_and_evaluating_never_panic_on_words_of_sql(words in prop::collection::vec(prop::sample::select(WORDS), 0..12)) {
+    fn parsing_and_evaluating_never_panic_on_words_of_sql(
+        words in prop::collection::vec(prop::sample::select(WORDS), 0..12),
+    ) {
         let text = words.join(" ");
         let _ = Measure::parse(&text);
         if let Ok(expr) = Expr::parse(&text) {

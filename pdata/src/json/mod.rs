@@ -1,7 +1,7 @@
 //! JSON lines: one event an object, in Weir's own form.
 //!
 //! ```json
-//! {"signal":"traces","time":1749088705000,"service":"pay","kind":"server","attributes":{"http.method":"GET"}}
+//! {"signal":"traces","time":1749088705000,"service":"pay","status":"ok","attributes":{"http.method":"GET"}}
 //! ```
 //!
 //! * Fields are the columns of the data model. Missing fields are null.

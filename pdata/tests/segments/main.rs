@@ -80,10 +80,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_segment_gives_the_rows_of_the_data_model(segments in prop::collection::vec(generate::segment(), 0..5)) {
+    fn every_segment_gives_the_rows_of_the_data_model(
+        segments in prop::collection::vec(generate::segment(), 0..5),
+    ) {
         let records: Vec<_> = segments.iter().map(Message::encode_to_vec).collect();
         let decoded = decode_all(records.iter().map(|record| &**record));
-        let expected: Vec<_> = segments.iter().flat_map(|segment| rows::expected(segment, &wanted())).collect();
+        let expected = segments.iter().flat_map(|segment| rows::expected(segment, &wanted()));
+        let expected: Vec<_> = expected.collect();
         let backwards = expected.iter().filter(|row| row.times.1 < row.times.0).count();
         prop_assert_eq!(rows::actual(&decoded.columns, &wanted()), expected);
         prop_assert_eq!(decoded.rejected, []);

@@ -320,7 +320,10 @@ mod tests {
             for (row, (key, state)) in groups.iter().enumerate() {
                 let read = partial.state(row, new_state()).unwrap();
                 prop_assert!(rows.matches(row, key));
-                prop_assert_eq!((read.count, read.with_status, read.errors), (state.count, state.with_status, state.errors));
+                prop_assert_eq!(
+                    (read.count, read.with_status, read.errors),
+                    (state.count, state.with_status, state.errors)
+                );
                 prop_assert_eq!(&read.durations, &state.durations);
                 for (read, state) in read.measures.iter().zip(&state.measures) {
                     prop_assert_eq!(read.result(Function::Sum, 1.0), state.result(Function::Sum, 1.0));
@@ -329,7 +332,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(histogram in prop::collection::vec(any::<u8>(), 0..40), measures in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn no_bytes_make_it_panic(
+            histogram in prop::collection::vec(any::<u8>(), 0..40),
+            measures in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
             let batch = batch_of(0, &groups(&[(None, 1)]));
             let mut columns = batch.columns().to_vec();
             let last = columns.len() - 1;
@@ -338,7 +344,8 @@ mod tests {
             let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
             let partial = Partial::open(&batch, 1).unwrap().unwrap();
             if let Ok(state) = partial.state(0, new_state()) {
-                let _ = (state.durations.percentiles(), state.measures[1].result(Function::Quantile(0.5), 1.0));
+                let _ = state.durations.percentiles();
+                let _ = state.measures[1].result(Function::Quantile(0.5), 1.0);
             }
         }
     }

@@ -189,7 +189,10 @@ proptest! {
 
     #[test]
     fn every_input_settles_once_and_every_event_is_counted_once_or_late(
-        batches in prop::collection::vec((0..4_u64, prop::collection::vec(0..9_000_i64, 0..5), any::<bool>()), 0..60),
+        batches in prop::collection::vec(
+            (0..4_u64, prop::collection::vec(0..9_000_i64, 0..5), any::<bool>()),
+            0..60,
+        ),
     ) {
         let probe = Probe::default();
         let mut run = Run::new(SECTION, 4);

@@ -193,7 +193,8 @@ proptest! {
     fn windows_are_a_function_of_what_the_partitions_hold(
         partitions in partitions(),
         schedule in schedule(),
-        (size, slide) in prop_oneof![Just((700_i64, 700_i64)), Just((600, 200)), Just((500, 300)), Just((300, 500))],
+        (size, slide) in
+            prop_oneof![Just((700_i64, 700_i64)), Just((600, 200)), Just((500, 300)), Just((300, 500))],
         bound in prop_oneof![Just(0_i64), Just(250)],
         lateness in prop_oneof![Just(0_i64), Just(400)],
     ) {

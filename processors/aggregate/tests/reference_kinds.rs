@@ -102,7 +102,9 @@ proptest! {
                 "{{window: {window}, out_of_orderness: 0s, allowed_lateness: 1d, group_by: [service]}}"
             );
             let mut run = Run::new(&section, lanes);
-            batches(&arrivals, lanes, longest, false).iter().for_each(|(lane, batch)| run.events(*lane, batch));
+            for (lane, batch) in batches(&arrivals, lanes, longest, false) {
+                run.events(lane, &batch);
+            }
             (0..lanes).for_each(|lane| run.end(lane));
             prop_assert_eq!((run.metric("late_events"), run.groups()), (0, 0));
             let rows = run.take();
@@ -149,7 +151,8 @@ proptest! {
                     owners[from] += 3;
                     run.open(owners[from]);
                     // The next owner reads from the first input that was not done.
-                    let done = given[from].iter().take_while(|(ack, _)| probe.outcome(*ack) == Some(Outcome::Done));
+                    let is_done = |ack| probe.outcome(ack) == Some(Outcome::Done);
+                    let done = given[from].iter().take_while(|(ack, _)| is_done(*ack));
                     let done = done.count();
                     for (ack, events) in &mut given[from][done..] {
                         *ack = give(&mut run, owners[from], events);

@@ -159,7 +159,10 @@ proptest! {
 
     #[test]
     fn sessions_are_cut_at_places_that_depend_on_nothing_but_their_events(
-        steps in prop::collection::vec((prop_oneof![30 => 0..=10_i64, 1 => 11..40_i64], 0..3_u64, 0..30_i64), 0..300),
+        steps in prop::collection::vec(
+            (prop_oneof![30 => 0..=10_i64, 1 => 11..40_i64], 0..3_u64, 0..30_i64),
+            0..300,
+        ),
         first in -500..500_i64,
         longest in 1..40_usize,
     ) {

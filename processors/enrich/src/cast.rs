@@ -152,7 +152,8 @@ mod tests {
                 prop_assert_eq!(array.data_type(), &to.data_type());
                 for (row, value) in texts.iter().enumerate() {
                     let kept = misfits.iter().any(|(at, text)| *at == row && Some(&**text) == *value);
-                    prop_assert_eq!(u8::from(value.is_some()), u8::from(array.is_valid(row)) + u8::from(kept));
+                    let cast = u8::from(array.is_valid(row));
+                    prop_assert_eq!(u8::from(value.is_some()), cast + u8::from(kept));
                 }
             }
         }

@@ -108,7 +108,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_segment_is_due_on_one_lane_at_one_tick(rate in 1.0..5_000.0f64, lanes in 1..8u64, count in 1..500u64) {
+        fn every_segment_is_due_on_one_lane_at_one_tick(
+            rate in 1.0..5_000.0f64,
+            lanes in 1..8u64,
+            count in 1..500u64,
+        ) {
             let pace = Pace::new(Rate::PerSecond(rate), lanes, count, 0, true);
             let mut numbers = Vec::new();
             for lane in 0..lanes {

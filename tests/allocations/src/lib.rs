@@ -28,7 +28,8 @@ impl<A> Counting<A> {
     }
 }
 
-// SAFETY: every method does what the same method of `inner` does with the same arguments, and `inner` is an allocator.
+// SAFETY: every method does what the same method of `inner` does with the same arguments, and `inner` is an
+// allocator.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.add();

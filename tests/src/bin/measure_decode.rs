@@ -1,7 +1,7 @@
 //! Measures the decoder alone: bytes → columns.
 //!
-//! `measure_decode <segments>`: decodes batches of 256 generated segments on one thread, every attribute in the list,
-//! and prints time and heap allocations a segment.
+//! `measure_decode <segments>`: decodes batches of 256 generated segments on one thread, every attribute in
+//! the list, and prints time and heap allocations a segment.
 
 use std::io::Write;
 use std::sync::mpsc;

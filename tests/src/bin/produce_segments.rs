@@ -1,8 +1,8 @@
 //! Writes generated segments into a Kafka topic, for measurements.
 //!
-//! `produce_segments <brokers> <topic> <partitions> <count> [segments a second]`: one segment a record, spread over the partitions
-//! in turn, as fast as it goes or at this rate, as they end.
-//! Prints how many segments and bytes it wrote.
+//! `produce_segments <brokers> <topic> <partitions> <count> [segments a second]`: one segment a record,
+//! spread over the partitions in turn, as fast as it goes or at this rate, as they end. Prints how many
+//! segments and bytes it wrote.
 
 use std::io::Write;
 use std::sync::Arc;

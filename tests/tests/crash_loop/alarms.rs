@@ -74,8 +74,8 @@ fn change(row: &Json) -> Result<Change> {
     Ok((text("rule"), text("service"), text("operation"), text("state"), time("time")?, time("starts_at")?))
 }
 
-/// What the webhook accepted, of windows that begin before `before`. A change came under one id, however often it came, and an id
-/// with the same changes.
+/// What the webhook accepted, of windows that begin before `before`. A change came under one id, however
+/// often it came, and an id with the same changes.
 pub fn told(webhook: &Recorder, before: i64) -> Result<BTreeSet<Change>> {
     let mut by_id: BTreeMap<String, BTreeSet<Change>> = BTreeMap::new();
     let mut ids: BTreeMap<Change, String> = BTreeMap::new();

@@ -42,7 +42,8 @@ impl Plan {
 /// What happens beside kills and outages of ClickHouse.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
-    /// A gateway stands still for longer than its session lasts: it loses its partitions and learns of it late.
+    /// A gateway stands still for longer than its session lasts: it loses its partitions and learns of it
+    /// late.
     pub pauses: bool,
     /// The broker is killed and started again.
     pub broker: bool,
@@ -70,8 +71,8 @@ impl<'a> Chaos<'a> {
         Chaos { case, plan, random }
     }
 
-    /// Starts the gateways, produces the stream, kills and disturbs; returns the gateways when all is produced and
-    /// nothing is disturbed any more, and the logs of those that were killed.
+    /// Starts the gateways, produces the stream, kills and disturbs; returns the gateways when all is
+    /// produced and nothing is disturbed any more, and the logs of those that were killed.
     pub async fn run(mut self, count: usize) -> Result<(Vec<Weir>, String)> {
         let Case { kafka, clickhouse, topic, stream, .. } = self.case;
         let config = self.case.config();

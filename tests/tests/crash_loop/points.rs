@@ -1,4 +1,5 @@
-//! A crash at each place between the decision to export and the end of the commit (`weir_component::failpoint`).
+//! A crash at each place between the decision to export and the end of the commit
+//! (`weir_component::failpoint`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use weir_tests::{ClickHouse, Kafka, Weir};
 use crate::chaos::Trouble;
 use crate::{Case, TIMEOUT};
 
-/// The program ends at `place` when it comes there for the `count`th time, is started again, and everything is right.
+/// The program ends at `place` when it comes there for the `count`th time, is started again, and everything
+/// is right.
 async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Result<()> {
     let to = (Kafka::shared()?, clickhouse);
     let case = Case::new(to, place, (6_000, 7), "all", Trouble::default()).await?;

@@ -212,7 +212,8 @@ mod tests {
     proptest! {
         #[test]
         fn order_and_split_do_not_matter(
-            (values, shuffled) in prop::collection::vec(0..600_u32, 0..700).prop_flat_map(|values| (Just(values.clone()), Just(values).prop_shuffle())),
+            (values, shuffled) in prop::collection::vec(0..600_u32, 0..700)
+                .prop_flat_map(|values| (Just(values.clone()), Just(values).prop_shuffle())),
             cut in 0..700_usize,
         ) {
             let cut = cut.min(shuffled.len());

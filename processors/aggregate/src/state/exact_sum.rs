@@ -140,7 +140,8 @@ mod tests {
     proptest! {
         #[test]
         fn order_and_split_do_not_matter(
-            (terms, shuffled) in prop::collection::vec(term(), 0..60).prop_flat_map(|terms| (Just(terms.clone()), Just(terms).prop_shuffle())),
+            (terms, shuffled) in prop::collection::vec(term(), 0..60)
+                .prop_flat_map(|terms| (Just(terms.clone()), Just(terms).prop_shuffle())),
             cut in 0..60_usize,
         ) {
             let whole = of(&terms).value();

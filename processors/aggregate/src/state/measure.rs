@@ -345,7 +345,8 @@ pub(crate) mod tests {
         ) {
             for function in FUNCTIONS {
                 let whole = of(function, &events).result(function.0, 7.0);
-                let (low, high) = (cuts.0.min(cuts.1).min(shuffled.len()), cuts.0.max(cuts.1).min(shuffled.len()));
+                let low = cuts.0.min(cuts.1).min(shuffled.len());
+                let high = cuts.0.max(cuts.1).min(shuffled.len());
                 let parts = [&shuffled[..low], &shuffled[low..high], &shuffled[high..]].map(|events| {
                     let mut bytes = Vec::new();
                     of(function, events).write(&mut bytes);

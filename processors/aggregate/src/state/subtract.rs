@@ -149,7 +149,8 @@ mod tests {
                 let mut fresh = of(&[]);
                 parts[gone + 1..].iter().for_each(|part| fresh.merge(part));
                 prop_assert_eq!((all.count, &all.durations), (fresh.count, &fresh.durations));
-                for ((function, _), (all, fresh)) in FUNCTIONS.iter().zip(all.measures.iter().zip(&fresh.measures)) {
+                let pairs = all.measures.iter().zip(&fresh.measures);
+                for ((function, _), (all, fresh)) in FUNCTIONS.iter().zip(pairs) {
                     prop_assert_eq!(all.result(*function, 7.0), fresh.result(*function, 7.0), "{:?}", function);
                 }
             }

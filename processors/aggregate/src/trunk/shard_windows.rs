@@ -118,7 +118,8 @@ impl ShardWindows {
         self.store.fire(self.reached(lanes), layout)
     }
 
-    /// A fingerprint of the inputs that have a share, when they are several that are committed each by itself.
+    /// A fingerprint of the inputs that have a share, when they are several that are committed each by
+    /// itself.
     pub fn inputs(&self) -> Option<Arc<str>> {
         self.inputs.several()
     }

@@ -25,7 +25,9 @@ proptest! {
 
     #[test]
     fn disorder_batches_and_lanes_change_nothing(events in events(), size in 1..6_usize, lanes in 1..4_u64) {
-        let line = |(time, key, hit, _): &(i64, &'static str, bool, i64)| window(key, time + 1, if *hit { 600 } else { 1 });
+        let line = |(time, key, hit, _): &(i64, &'static str, bool, i64)| {
+            window(key, time + 1, if *hit { 600 } else { 1 })
+        };
         let mut sorted = Trunk::new(TWO_HITS);
         let mut expected = Vec::new();
         for event in &events {
@@ -48,7 +50,8 @@ proptest! {
             found.extend(rows(Signal::Alarms, &messages));
         }
         for lane in 0..lanes {
-            found.extend(rows(Signal::Alarms, &trunk.lane(LaneId(lane), LaneMessage::Watermark(Watermark::MAX))));
+            let last = trunk.lane(LaneId(lane), LaneMessage::Watermark(Watermark::MAX));
+            found.extend(rows(Signal::Alarms, &last));
         }
         prop_assert_eq!(trunk.counted("late_events"), 0);
         prop_assert_eq!(trunk.probe.open(), 0);

@@ -8,7 +8,8 @@ use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::{Classic, InlineRule, PerSeverity};
 
 impl InlineRule {
-    /// For every severity, for which rows of the batch it holds. Rows on which a condition fails are in `failures`.
+    /// For every severity, for which rows of the batch it holds. Rows on which a condition fails are in
+    /// `failures`.
     ///
     /// # Errors
     /// When a condition does not fit the columns.

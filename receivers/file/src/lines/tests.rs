@@ -109,7 +109,11 @@ proptest! {
         // What is behind the last line end is a line only when there is something.
         expected.pop_if(|last| last.is_empty());
         for (number, line) in (1..).zip(expected) {
-            if line.len() > 8 { long.push((number, line.len() as u64)) } else { whole.push((number, line.to_vec())) }
+            if line.len() > 8 {
+                long.push((number, line.len() as u64));
+            } else {
+                whole.push((number, line.to_vec()));
+            }
         }
         let slow = Slow { bytes, step, errors, failed: false };
         prop_assert_eq!(read(slow, 8, max_lines), (whole, long));

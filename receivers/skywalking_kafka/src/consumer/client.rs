@@ -33,8 +33,8 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
         .set("enable.partition.eof", "true")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
-        // Start positions are always given (see `start_offsets`). This is for offsets that Kafka no longer has: go on
-        // at the oldest record that it does have, so that no more is lost than must be.
+        // Start positions are always given (see `start_offsets`). This is for offsets that Kafka no longer
+        // has: go on at the oldest record that it does have, so that no more is lost than must be.
         .set("auto.offset.reset", "earliest")
         .set("topic.metadata.refresh.interval.ms", config.metadata_refresh.as_millis().to_string())
         .set("socket.keepalive.enable", "true")

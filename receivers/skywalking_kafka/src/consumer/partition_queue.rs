@@ -4,9 +4,9 @@
 //! another call for many records, `rd_kafka_consume_batch_queue`. It counts the end of a partition as a
 //! record, so after a pause it goes on one offset too late.)
 //!
-//! The invariants: librdkafka calls [`called`] only within [`FetchQueue::take`], on its thread, with a message
-//! that lives as long as the call; no panic crosses librdkafka; and [`PartitionQueue`] keeps the consumer,
-//! which has this queue.
+//! The invariants: librdkafka calls [`called`] only within [`FetchQueue::take`], on its thread, with a
+//! message that lives as long as the call; no panic crosses librdkafka; and [`PartitionQueue`] keeps the
+//! consumer, which has this queue.
 #![allow(unsafe_code, reason = "the call is in no safe interface; the invariants are above")]
 
 use std::any::Any;

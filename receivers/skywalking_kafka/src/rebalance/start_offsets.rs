@@ -138,8 +138,8 @@ fn from_committed(
     Start { offset: offset.max(first), check, metadata, trouble }
 }
 
-/// A number that distinguishes a topic from others of its name. It is made of the topic's id, since Kafka forgets
-/// the commits for a topic that is deleted.
+/// A number that distinguishes a topic from others of its name. It is made of the topic's id, since Kafka
+/// forgets the commits for a topic that is deleted.
 fn incarnation(id: &str) -> u32 {
     // FNV-1a.
     id.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)

@@ -26,7 +26,8 @@ service:
     main: {receivers: [generator], processors: [aggregate/endpoint, aggregate/service], exporters: [nop]}
 "#;
 
-/// How much later each batch is than the one before: a thousand segments a second, so that windows become full and fire.
+/// How much later each batch is than the one before: a thousand segments a second, so that windows become
+/// full and fire.
 const STEP_NANOS: i64 = 250_000_000;
 /// 2027 in UTC: no event is from the future.
 const NOW_MS: i64 = 1_798_761_600_000;
@@ -90,7 +91,8 @@ fn operators() -> Result<Vec<Operator>> {
 }
 
 impl Operator {
-    /// Takes a message of the lane, returns what goes on down the lane. Results are counted and dropped, which acknowledges them.
+    /// Takes a message of the lane, returns what goes on down the lane. Results are counted and dropped,
+    /// which acknowledges them.
     fn take(&mut self, message: LaneMessage) -> Vec<LaneMessage> {
         let mut out = Outlet::default();
         self.lane.handle(message, &mut out);

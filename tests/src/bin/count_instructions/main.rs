@@ -1,6 +1,7 @@
 //! The work whose instructions the guard counts (`make guard`).
 //!
-//! `count_instructions <stage> <batches>`: so many batches of 256 generated segments go through one stage, on one thread:
+//! `count_instructions <stage> <batches>`: so many batches of 256 generated segments go through one stage, on
+//! one thread:
 //!
 //! | stage | what |
 //! |---|---|
@@ -8,8 +9,8 @@
 //! | `aggregate` | the two `aggregate` operators of case 3 of `make bench` on decoded batches, lanes and trunks |
 //! | `encode` | the ClickHouse exporter: two decoded batches an insert, as Arrow stream and LZ4, into a server that discards |
 //!
-//! Everything is made ready first, and that is the same for every number of batches up to [`MOST`]. So the difference of two runs,
-//! divided by the difference in segments, is what one more segment takes.
+//! Everything is made ready first, and that is the same for every number of batches up to [`MOST`]. So the
+//! difference of two runs, divided by the difference in segments, is what one more segment takes.
 
 mod aggregate;
 mod encode;

@@ -61,7 +61,10 @@ proptest! {
     }
 
     #[test]
-    fn merging_and_the_bytes_lose_nothing(a in prop::collection::vec(any::<u64>(), 0..50), b in prop::collection::vec(0..1000_u64, 0..50)) {
+    fn merging_and_the_bytes_lose_nothing(
+        a in prop::collection::vec(any::<u64>(), 0..50),
+        b in prop::collection::vec(0..1000_u64, 0..50),
+    ) {
         let mut merged = of(&a);
         merged.merge(&of(&b));
         let all: Vec<u64> = a.iter().chain(&b).copied().collect();

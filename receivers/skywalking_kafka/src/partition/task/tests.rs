@@ -25,8 +25,8 @@ struct Running {
     _directory: TempDir,
 }
 
-/// `cuts`: where ranges of an earlier owner end. `begun`: asks for the ownership to be written down. `wrap`: what is put
-/// before the lane.
+/// `cuts`: where ranges of an earlier owner end. `begun`: asks for the ownership to be written down. `wrap`:
+/// what is put before the lane.
 fn start(cuts: Vec<i64>, begun: bool, wrap: impl FnOnce(Lane) -> Lane) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let context = testkit::context("skywalking_kafka", directory.path());
