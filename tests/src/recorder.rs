@@ -57,7 +57,7 @@ impl Recorder {
         let book = Arc::new(Mutex::new(Book::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/alarms", listener.local_addr()?);
-        // As large as any body: the recorder judges nothing.
+        // As large as any body: the recorder refuses nothing.
         let app = Router::new()
             .fallback(record)
             .layer(axum::extract::DefaultBodyLimit::disable())

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const WINDOW_MS: i64 = 2_000;
 
 #[tokio::test]
-async fn the_shop_is_stored_windowed_and_judged() -> Result<()> {
+async fn the_shop_is_stored_windowed_and_evaluated() -> Result<()> {
     let (kafka, clickhouse) = (Kafka::shared()?, ClickHouse::shared()?);
     let (name, database) = (unique("shop"), clickhouse.database().await?);
     let rules = unique("alarm_rule_topic");
@@ -64,7 +64,7 @@ service:
         .context("slow is resolved")?;
     // A rule written while Weir runs: /pay, which makes a call of its own, may take a thousandth of a
     // millisecond.
-    ensure!(!has_alarm(&alarms, "/pay", "firing")?, "nothing may have judged /pay yet");
+    ensure!(!has_alarm(&alarms, "/pay", "firing")?, "no rule may have held for /pay yet");
     let written = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
     kafka.produce(&rules, None, Some(b"pay"), Some(rule("/pay", json!(0.001)).as_bytes())).await?;
     serve_until(&shop, &mut requests, || has_alarm(&alarms, "/pay", "firing"))

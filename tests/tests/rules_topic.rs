@@ -1,4 +1,4 @@
-//! The rules' topic: read to its end before the first window is judged, followed while running, waited for
+//! The rules' topic: read to its end before the first window is evaluated, followed while running, waited for
 //! when it is away; a bad rule changes nothing.
 
 use std::time::Duration;
@@ -110,7 +110,7 @@ fn rule(service: &str, severity: &str, message: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_first_window_is_judged_by_the_last_rule_of_the_topic() -> Result<()> {
+async fn the_first_window_is_evaluated_by_the_last_rule_of_the_topic() -> Result<()> {
     let mut bench = Bench::new().await?;
     let rules = rules_topic(bench.kafka).await?;
     let record = |key: String, value: String| Record {
@@ -127,13 +127,13 @@ async fn the_first_window_is_judged_by_the_last_rule_of_the_topic() -> Result<()
     );
     records.push(record("decisive".into(), rule("shop", "Low", "the newest version")));
     bench.kafka.produce_all(&records).await?;
-    // The segments are there before the start: whoever does not wait for the rules judges them without.
+    // The segments are there before the start: a start that does not wait for the rules evaluates them without.
     let first = bench.slow("/pay").await?;
     bench.slow("/pay").await?;
 
     let weir = bench.start(bench.kafka, &rules)?;
     let alarm = bench.alarm("/pay", "firing").await?;
-    assert_eq!(alarm["window_start"], first, "the first window is judged: {alarm}");
+    assert_eq!(alarm["window_start"], first, "the first window is evaluated: {alarm}");
     assert_eq!(
         (&alarm["message"], &alarm["severity"], &alarm["rule"], &alarm["rule_epoch"]),
         (&json!("the newest version"), &json!("low"), &json!("decisive"), &json!(1)),
@@ -197,7 +197,7 @@ async fn a_bad_rule_is_counted_and_logged_and_changes_nothing_and_a_tombstone_re
     let alarm = bench.alarm("/c", "firing").await?;
     assert_eq!((&alarm["message"], &alarm["severity"]), (&json!("the second version"), &json!("mid")));
 
-    // Removed: its alarms resolve, and the less specific rule judges.
+    // Removed: its alarms resolve, and the less specific rule holds.
     write("shop", None).await?;
     bench.wait_for_metric("weir_threshold_rule_epoch", 3.0).await?;
     assert_eq!(bench.metric("weir_threshold_rules").await?, 1.0);

@@ -17,42 +17,42 @@ const MAX_TTL_SECONDS: u64 = 36_500 * 86_400;
 /// What stands below `clickhouse:`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// The server's HTTP address, `http://…` or `https://…`.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// The database of the tables.
-    pub database: String,
+    pub(crate) database: String,
     /// The user.
-    pub username: String,
+    pub(crate) username: String,
     /// The user's password.
-    pub password: Secret,
+    pub(crate) password: Secret,
     /// Whom to trust, and how to be known.
-    pub tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
     /// Through whom requests go.
-    pub proxy: Option<Proxy>,
+    pub(crate) proxy: Option<Proxy>,
     /// Whether a database or table that does not exist is created.
-    pub create_schema: bool,
+    pub(crate) create_schema: bool,
     /// The names of the tables.
-    pub tables: Tables,
+    pub(crate) tables: Tables,
     /// How bodies are compressed.
-    pub compression: Compression,
+    pub(crate) compression: Compression,
     /// Further settings of every insert.
-    pub settings: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
     /// Rows older than this are deleted by the server, in tables that the exporter creates. `0s`: never.
-    pub ttl: Duration,
+    pub(crate) ttl: Duration,
     /// Inserts into one table that start in a second, at most; 0: no limit. What waits longer goes in
     /// together.
-    pub max_inserts_per_second: u32,
+    pub(crate) max_inserts_per_second: u32,
     /// Whether the server merges small inserts before it writes them. It answers when they are written.
-    pub async_insert: bool,
+    pub(crate) async_insert: bool,
     /// Waiting batches.
-    pub queue: QueueKeys,
+    pub(crate) queue: QueueKeys,
     /// What goes into one insert.
-    pub batch: BatchKeys,
+    pub(crate) batch: BatchKeys,
     /// What happens after a failed insert.
-    pub retry: RetryKeys,
+    pub(crate) retry: RetryKeys,
     /// How long one insert may take.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -82,15 +82,15 @@ impl Default for Config {
 /// `tables`: the names of the tables.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Tables {
+pub(crate) struct Tables {
     /// One row per span.
-    pub traces: String,
+    pub(crate) traces: String,
     /// One row per log record.
-    pub logs: String,
+    pub(crate) logs: String,
     /// One row per operator, key and window.
-    pub windows: String,
+    pub(crate) windows: String,
     /// One row per change of an alarm.
-    pub alarms: String,
+    pub(crate) alarms: String,
 }
 
 impl Default for Tables {
@@ -107,7 +107,7 @@ impl Default for Tables {
 /// `compression`: how bodies are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Compression {
+pub(crate) enum Compression {
     /// LZ4 frames.
     Lz4,
     /// As they are.
@@ -136,7 +136,7 @@ pub(crate) const RESERVED: [&str; 15] = [
 impl Config {
     /// The settings of the queue in front of the exporter.
     #[must_use]
-    pub fn helper(&self) -> HelperConfig {
+    pub(crate) fn helper(&self) -> HelperConfig {
         let defaults = HelperConfig {
             queue: QueueConfig { concurrency: 2, ..QueueConfig::default() },
             batch: BatchConfig {

@@ -84,7 +84,7 @@ struct PreparedRows {
 }
 
 impl ClickHouseExporter {
-    pub fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
+    pub(crate) fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let names = &config.tables;
         let tables = SIGNALS.map(|signal| {
             let name = match signal {

@@ -26,7 +26,7 @@ use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
 use weir_config::Diagnostics;
 
-pub use config::{Compression, Config, Tables};
+use crate::config::Config;
 
 /// The factory of the `clickhouse` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {

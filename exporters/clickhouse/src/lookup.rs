@@ -75,7 +75,7 @@ const fn bounds(signal: Signal) -> &'static [&'static str] {
 #[derive(Debug)]
 pub(crate) struct Question {
     /// Gives a key, and how often it is there.
-    pub sql: String,
+    pub(crate) sql: String,
     /// The key of each row.
     keys: Vec<String>,
 }
@@ -138,7 +138,7 @@ impl Question {
     ///
     /// # Errors
     /// They are not such lines.
-    pub fn missing(&self, answer: &[u8]) -> Result<BooleanArray, serde_json::Error> {
+    pub(crate) fn missing(&self, answer: &[u8]) -> Result<BooleanArray, serde_json::Error> {
         let mut there: HashMap<String, u64> = HashMap::new();
         for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let (key, count): (String, String) = serde_json::from_slice(line)?;

@@ -34,14 +34,14 @@ pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND
 
 /// The counters of one exporter.
 pub(crate) struct Metrics {
-    pub moved: Counter,
-    pub unplaced: Counter,
-    pub refused_by_views: Counter,
-    pub found: Counter,
+    pub(crate) moved: Counter,
+    pub(crate) unplaced: Counter,
+    pub(crate) refused_by_views: Counter,
+    pub(crate) found: Counter,
 }
 
 impl Metrics {
-    pub fn new(context: &Context) -> Metrics {
+    pub(crate) fn new(context: &Context) -> Metrics {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
         Metrics {

@@ -10,23 +10,23 @@ use crate::schema::columns::TableColumns;
 
 /// A table, and its columns as far as they are known.
 pub(crate) struct Table {
-    pub signal: Signal,
-    pub name: String,
+    pub(crate) signal: Signal,
+    pub(crate) name: String,
     /// Its columns, once they are known. Forgotten when the server says that they are others.
     columns: RwLock<Option<Arc<TableColumns>>>,
     /// When they were last asked for.
-    pub refreshed: tokio::sync::Mutex<Option<Instant>>,
+    pub(crate) refreshed: tokio::sync::Mutex<Option<Instant>>,
     /// Limits the warning that it keeps repeats.
-    pub repeats_log: LogLimit,
+    pub(crate) repeats_log: LogLimit,
     /// Limits the error that a view refuses rows.
-    pub views_log: LogLimit,
+    pub(crate) views_log: LogLimit,
     /// Limits the warning that late repeats cannot be looked for in it.
-    pub lookup_log: LogLimit,
+    pub(crate) lookup_log: LogLimit,
 }
 
 impl Table {
     /// A table of which nothing is known yet.
-    pub fn new(signal: Signal, name: &str) -> Table {
+    pub(crate) fn new(signal: Signal, name: &str) -> Table {
         Table {
             signal,
             name: name.to_owned(),
@@ -39,18 +39,18 @@ impl Table {
     }
 
     /// Its columns, as far as they are known.
-    pub fn known(&self) -> Option<Arc<TableColumns>> {
+    pub(crate) fn known(&self) -> Option<Arc<TableColumns>> {
         self.columns.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Keeps its columns.
-    pub fn know(&self, columns: Arc<TableColumns>) -> Arc<TableColumns> {
+    pub(crate) fn know(&self, columns: Arc<TableColumns>) -> Arc<TableColumns> {
         *self.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
         columns
     }
 
     /// Forgets its columns, so that they are asked for again.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -12,24 +12,24 @@ use weir_pdata::SignalSet;
 pub(crate) struct DebugConfig {
     /// The signals to show.
     #[serde(default = "all")]
-    pub signals: SignalSet,
+    pub(crate) signals: SignalSet,
     /// How each batch is shown.
     #[serde(default)]
-    pub verbosity: Verbosity,
+    pub(crate) verbosity: Verbosity,
     /// Lines shown in a second. What is beyond is counted. 0: no limit.
     #[serde(default = "two_hundred")]
-    pub max_rows_per_second: u64,
+    pub(crate) max_rows_per_second: u64,
     /// Waiting batches.
     #[serde(default)]
-    pub queue: QueueKeys,
+    pub(crate) queue: QueueKeys,
     /// What is shown together.
     #[serde(default)]
-    pub batch: BatchKeys,
+    pub(crate) batch: BatchKeys,
     /// What happens when standard output is a file on a full disk.
     #[serde(default)]
-    pub retry: RetryKeys,
+    pub(crate) retry: RetryKeys,
     /// How long one write may take.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// How a batch is shown.

@@ -13,33 +13,33 @@ use weir_pdata::SignalSet;
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileConfig {
     /// The file. Its folder is made when missing.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The signals to write.
     #[serde(default = "all")]
-    pub signals: SignalSet,
+    pub(crate) signals: SignalSet,
     /// Write behind what the file has; else it begins empty at each start.
     #[serde(default = "yes")]
-    pub append: bool,
+    pub(crate) append: bool,
     /// Wait until the disk has the rows before they count as delivered.
     #[serde(default)]
-    pub sync: bool,
+    pub(crate) sync: bool,
     /// Size at which the file is set aside as `<path>.1`. 0: never.
     #[serde(default)]
-    pub max_bytes: ByteSize,
+    pub(crate) max_bytes: ByteSize,
     /// How many set-aside files are kept.
     #[serde(default = "five")]
-    pub max_files: usize,
+    pub(crate) max_files: usize,
     /// Waiting batches.
     #[serde(default)]
-    pub queue: QueueKeys,
+    pub(crate) queue: QueueKeys,
     /// What is written together.
     #[serde(default)]
-    pub batch: BatchKeys,
+    pub(crate) batch: BatchKeys,
     /// What happens after an I/O error.
     #[serde(default)]
-    pub retry: RetryKeys,
+    pub(crate) retry: RetryKeys,
     /// How long one write may take.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 const fn yes() -> bool {

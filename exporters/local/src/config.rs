@@ -14,21 +14,21 @@ use weir_config::{ByteSize, Diagnostics, Duration};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// Where the files go. Made when missing.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Rows after which a file is closed.
-    pub max_rows: usize,
+    pub(crate) max_rows: usize,
     /// Bytes in memory after which a file is closed. The file is several times smaller.
-    pub max_bytes: ByteSize,
+    pub(crate) max_bytes: ByteSize,
     /// The longest that a row waits before it is in a file.
-    pub flush_interval: Duration,
+    pub(crate) flush_interval: Duration,
     /// Attribute keys that get a column of their own in a file, and as many resource keys.
-    pub max_columns: usize,
+    pub(crate) max_columns: usize,
     /// Hours that ended longer ago are deleted. Without it nothing is deleted.
-    pub retention: Option<Duration>,
+    pub(crate) retention: Option<Duration>,
     /// What happens when a file cannot be written.
-    pub retry: RetryKeys,
+    pub(crate) retry: RetryKeys,
     /// How long the writing of a file may take.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Default for Config {

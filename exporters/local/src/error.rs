@@ -8,7 +8,7 @@ use weir_component::ExportError;
 
 /// Why some rows are not in a file.
 #[derive(Debug, thiserror::Error)]
-pub enum LocalError {
+pub(crate) enum LocalError {
     /// The file system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -44,13 +44,13 @@ pub enum LocalError {
 
 impl LocalError {
     /// For `map_err` on file operations.
-    pub fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LocalError + use<> {
+    pub(crate) fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LocalError + use<> {
         let path = path.to_owned();
         move |source| LocalError::File { what, path, source }
     }
 
     /// For `map_err` on the Parquet writer. Only an error in the columns is the data's fault.
-    pub fn write(path: &Path) -> impl FnOnce(ParquetError) -> LocalError + use<> {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(ParquetError) -> LocalError + use<> {
         let path = path.to_owned();
         move |error| match error {
             ParquetError::ArrowError(reason) => LocalError::Columns(ArrowError::ParquetError(reason)),

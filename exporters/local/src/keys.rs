@@ -15,9 +15,9 @@ pub(crate) const RESOURCE_PREFIX: &str = "resource.";
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     /// Of the attributes of rows.
-    pub attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
     /// Of resources.
-    pub resource: Vec<(String, String)>,
+    pub(crate) resource: Vec<(String, String)>,
 }
 
 impl Keys {

@@ -14,38 +14,38 @@ use weir_http::{Connection, Proxy};
 /// What stands below `webhook:`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where alarms are sent. Secret, because robots' addresses hold their access token.
-    pub url: Secret,
+    pub(crate) url: Secret,
     /// The request's method.
     #[serde(default)]
-    pub method: Method,
+    pub(crate) method: Method,
     /// Further headers.
     #[serde(default)]
-    pub headers: BTreeMap<String, Secret>,
+    pub(crate) headers: BTreeMap<String, Secret>,
     /// Whom to trust, and how to be known.
     #[serde(default)]
-    pub tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
     /// Through whom requests go.
     #[serde(default)]
-    pub proxy: Option<Proxy>,
+    pub(crate) proxy: Option<Proxy>,
     /// Waiting batches.
     #[serde(default)]
-    pub queue: QueueKeys,
+    pub(crate) queue: QueueKeys,
     /// What goes into one request.
     #[serde(default)]
-    pub batch: BatchKeys,
+    pub(crate) batch: BatchKeys,
     /// What happens after a failed request.
     #[serde(default)]
-    pub retry: RetryKeys,
+    pub(crate) retry: RetryKeys,
     /// How long one request may take.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// `method`: the request's method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Method {
+pub(crate) enum Method {
     /// POST.
     #[default]
     Post,
@@ -56,10 +56,10 @@ pub enum Method {
 /// The parts of every request that do not change.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub url: Url,
-    pub method: reqwest::Method,
-    pub headers: HeaderMap,
-    pub connection: Connection,
+    pub(crate) url: Url,
+    pub(crate) method: reqwest::Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) connection: Connection,
 }
 
 /// Headers that the exporter sets itself.
@@ -69,7 +69,7 @@ const RESERVED: [&str; 6] =
 impl Config {
     /// The settings of the queue in front of the exporter.
     #[must_use]
-    pub fn helper(&self) -> HelperConfig {
+    pub(crate) fn helper(&self) -> HelperConfig {
         let defaults = HelperConfig {
             // Targets are advised to accept 20 KB; an alarm has about half a KB.
             batch: BatchConfig {

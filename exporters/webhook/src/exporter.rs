@@ -22,7 +22,7 @@ pub(crate) struct Webhook {
 const SHOWN_BYTES: usize = 500;
 
 impl Webhook {
-    pub fn new(target: Target, config: &Config, context: Context) -> Result<Webhook, reqwest::Error> {
+    pub(crate) fn new(target: Target, config: &Config, context: Context) -> Result<Webhook, reqwest::Error> {
         let mut client = Client::builder()
             .redirect(redirect::Policy::none())
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))

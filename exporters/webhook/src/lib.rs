@@ -17,7 +17,7 @@ use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
 use weir_config::Diagnostics;
 
-pub use config::{Config, Method};
+use crate::config::Config;
 
 /// The factory of the `webhook` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {

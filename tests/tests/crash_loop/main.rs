@@ -279,10 +279,10 @@ service:
 
     /// What must be said of the windows.
     fn expected_alarms(&self) -> BTreeSet<alarms::Change> {
-        let judged = OPERATORS.iter().filter(|(name, ..)| *name != LATE);
-        let sizes = judged.map(|(name, size, _)| ((*name).to_owned(), *size)).collect();
-        let judged = |key: &Key| self.limits.contains_key(&key.0);
-        let reference = self.reference.iter().filter(|(key, _)| judged(key));
+        let covered = OPERATORS.iter().filter(|(name, ..)| *name != LATE);
+        let sizes = covered.map(|(name, size, _)| ((*name).to_owned(), *size)).collect();
+        let covered = |key: &Key| self.limits.contains_key(&key.0);
+        let reference = self.reference.iter().filter(|(key, _)| covered(key));
         let reference = reference.map(|(key, value)| (key.clone(), *value)).collect();
         alarms::expected(&reference, &self.limits, &sizes)
     }

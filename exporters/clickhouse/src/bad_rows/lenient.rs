@@ -33,8 +33,8 @@ const INTEGERS: [&str; 12] = [
 /// An expression that gives NULL where another fails.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lenient {
-    pub expression: String,
-    pub exact: bool,
+    pub(crate) expression: String,
+    pub(crate) exact: bool,
 }
 
 /// The lenient form of an expression. `None`: nothing in it is known to fail.

@@ -13,12 +13,12 @@ use crate::schema::columns::TableColumns;
 
 /// An insert that was refused.
 pub(crate) struct Refused<'a> {
-    pub signal: Signal,
-    pub table: &'a str,
-    pub columns: &'a TableColumns,
-    pub body: &'a Body,
+    pub(crate) signal: Signal,
+    pub(crate) table: &'a str,
+    pub(crate) columns: &'a TableColumns,
+    pub(crate) body: &'a Body,
     /// Whether its frames are compressed.
-    pub compressed: bool,
+    pub(crate) compressed: bool,
     /// How long rows may be tried.
-    pub budget: Duration,
+    pub(crate) budget: Duration,
 }

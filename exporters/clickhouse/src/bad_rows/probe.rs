@@ -55,7 +55,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// Rows of a table with these columns and constraints. `by_type`: a type may be the cause, so every
     /// column matters. `None`: nothing of the table can fail.
-    pub fn new(
+    pub(crate) fn new(
         server: &Arc<Server>,
         refused: &Refused<'_>,
         described: &[Described],
@@ -111,7 +111,7 @@ impl Probe {
 
     /// The rows that fail, rising, as far as they are found in the time that there is. Empty: they are not
     /// known.
-    pub async fn failing(self) -> Vec<usize> {
+    pub(crate) async fn failing(self) -> Vec<usize> {
         let all: Vec<usize> = (0..self.equal.len()).collect();
         // Could the failure not be seen like this, everything would pass.
         if !matches!(self.passes(&all).await, Ok(false)) {
@@ -127,7 +127,7 @@ impl Probe {
     }
 
     /// Of these rows, which are thought to fail, those that do.
-    pub async fn confirmed(self, suspects: &[usize]) -> Vec<usize> {
+    pub(crate) async fn confirmed(self, suspects: &[usize]) -> Vec<usize> {
         let is_one =
             |equal: &Vec<usize>| equal.first().is_some_and(|row| suspects.binary_search(row).is_ok());
         let suspects = (0..self.equal.len()).filter(|at| is_one(&self.equal[*at])).collect();

@@ -29,7 +29,7 @@ const MAX_STATEMENT: usize = 16 << 20;
 
 impl Refused<'_> {
     /// The rows at fault, rising, or some of them. Empty: they are not known.
-    pub async fn bad_rows(&self, server: &Arc<Server>, failure: &Failure) -> Vec<usize> {
+    pub(crate) async fn bad_rows(&self, server: &Arc<Server>, failure: &Failure) -> Vec<usize> {
         if !failure.is_of_single_rows() {
             return Vec::new();
         }

@@ -21,12 +21,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// ClickHouse's error code. `None`: something else has answered, such as a proxy.
-    pub code: Option<u32>,
+    pub(crate) code: Option<u32>,
     /// When to try again, if that was said.
-    pub after: Option<Duration>,
-    pub text: String,
+    pub(crate) after: Option<Duration>,
+    pub(crate) text: String,
 }
 
 /// The bytes of a request, in chunks.
@@ -48,7 +48,7 @@ pub(crate) struct TooLate;
 
 impl BodyChunks {
     /// These bytes, to begin to leave before `until`.
-    pub fn new(chunks: Vec<Bytes>, until: Option<Instant>) -> BodyChunks {
+    pub(crate) fn new(chunks: Vec<Bytes>, until: Option<Instant>) -> BodyChunks {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         BodyChunks { chunks: chunks.into(), left, until }
     }
@@ -110,11 +110,11 @@ pub(crate) async fn read(answer: Response<Incoming>) -> Result<Result<(), Refusa
             bytes.extend_from_slice(&data);
         }
     }
-    Ok(judge(head.status, &head.headers, &String::from_utf8_lossy(&bytes)))
+    Ok(outcome(head.status, &head.headers, &String::from_utf8_lossy(&bytes)))
 }
 
-/// What an answer says. One of status 200 may end with an error, when that came after it had begun.
-fn judge(status: StatusCode, headers: &HeaderMap, text: &str) -> Result<(), Refusal> {
+/// Whether the server took the insert. An answer of status 200 may end with an error, when that came after it had begun.
+fn outcome(status: StatusCode, headers: &HeaderMap, text: &str) -> Result<(), Refusal> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let said = header("X-ClickHouse-Exception-Code").and_then(|code| code.trim().parse().ok());
     let code = said.or_else(|| code(text));
@@ -146,8 +146,8 @@ mod tests {
         let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let headers: HeaderMap<hyper::header::HeaderValue> =
             pairs.collect::<Vec<(hyper::header::HeaderName, _)>>().into_iter().collect();
-        let judged = judge(StatusCode::from_u16(status).unwrap(), &headers, text);
-        judged.err().map(|refusal| (refusal.status.as_u16(), refusal.code, refusal.text))
+        let outcome = outcome(StatusCode::from_u16(status).unwrap(), &headers, text);
+        outcome.err().map(|refusal| (refusal.status.as_u16(), refusal.code, refusal.text))
     }
 
     #[test]

@@ -99,7 +99,7 @@ const IN_A_VIEW: &str = "while pushing to view";
 
 impl Failure {
     /// A failure that the exporter itself found, worth another try.
-    pub fn other(text: impl Into<String>) -> Failure {
+    pub(crate) fn other(text: impl Into<String>) -> Failure {
         Failure {
             code: None,
             text: text.into(),
@@ -111,28 +111,28 @@ impl Failure {
     }
 
     /// Whether the server was not reached, or is not what it was taken for.
-    pub fn is_of_the_server(&self) -> bool {
+    pub(crate) fn is_of_the_server(&self) -> bool {
         self.meaning == Meaning::Server
             && self.code.is_none_or(|code| matches!(code, UNKNOWN_SETTING | SUPPORT_IS_DISABLED))
     }
 
     /// Whether the user may not do this.
-    pub fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         self.code == Some(ACCESS_DENIED)
     }
 
     /// Whether the table or its database does not exist.
-    pub fn is_missing_table(&self) -> bool {
+    pub(crate) fn is_missing_table(&self) -> bool {
         matches!(self.code, Some(UNKNOWN_TABLE | UNKNOWN_DATABASE))
     }
 
     /// Whether the database does not exist.
-    pub fn is_missing_database(&self) -> bool {
+    pub(crate) fn is_missing_database(&self) -> bool {
         self.code == Some(UNKNOWN_DATABASE)
     }
 
     /// Whether it can mean that the table's columns have changed.
-    pub fn asks_for_columns(&self) -> bool {
+    pub(crate) fn asks_for_columns(&self) -> bool {
         let Some(code) = self.code.filter(|_| self.meaning != Meaning::View) else { return false };
         // A text that is no number, say. What an `Enum` or a `FixedString` cannot hold is known from the
         // rows.
@@ -141,37 +141,37 @@ impl Failure {
     }
 
     /// The materialized view that refuses rows which the table itself has taken.
-    pub fn view(&self) -> Option<&str> {
+    pub(crate) fn view(&self) -> Option<&str> {
         self.view.as_deref().filter(|_| self.meaning == Meaning::View)
     }
 
     /// Whether rows of the insert are at fault, or there are too many of them.
-    pub fn is_of_rows(&self) -> bool {
+    pub(crate) fn is_of_rows(&self) -> bool {
         self.meaning == Meaning::Rows
     }
 
     /// Whether a text is none that its column can hold.
-    pub fn is_of_a_type(&self) -> bool {
+    pub(crate) fn is_of_a_type(&self) -> bool {
         self.meaning == Meaning::Rows && self.code.is_some_and(|code| TEXTS_OF_A_TYPE.contains(&code))
     }
 
     /// Whether single rows are at fault, and not their number.
-    pub fn is_of_single_rows(&self) -> bool {
+    pub(crate) fn is_of_single_rows(&self) -> bool {
         self.meaning == Meaning::Rows && self.code.is_some_and(|code| code != TOO_MANY_PARTS)
     }
 
     /// Whether a value could not be brought to its column's type.
-    pub fn is_of_a_conversion(&self) -> bool {
+    pub(crate) fn is_of_a_conversion(&self) -> bool {
         self.meaning == Meaning::Rows && self.text.contains(CONVERTING)
     }
 
     /// The expression of the constraint that rows violate.
-    pub fn constraint(&self) -> Option<&str> {
+    pub(crate) fn constraint(&self) -> Option<&str> {
         self.constraint.as_deref()
     }
 
     /// As the helper needs it, for an insert of rows. `rows`: which are at fault, if that is known.
-    pub fn of_insert(self, table: &str, rows: Vec<usize>) -> ExportError {
+    pub(crate) fn of_insert(self, table: &str, rows: Vec<usize>) -> ExportError {
         let reason = format!("insert into `{table}`: {}", self.text);
         match (self.meaning, self.code) {
             // Of a proxy's limit, or of rows of too many days.
@@ -183,12 +183,12 @@ impl Failure {
     }
 
     /// As the helper needs it, for a request without rows: nothing there is the rows' fault.
-    pub fn of_preparation(self, table: &str) -> ExportError {
+    pub(crate) fn of_preparation(self, table: &str) -> ExportError {
         ExportError::retryable(format!("table `{table}` is not ready: {}", self.text))
     }
 
-    /// What the answer to an insert means: by its code when ClickHouse has answered, else by its status.
-    fn judged(
+    /// The meaning of the answer to an insert: by its code when ClickHouse has answered, else by its status.
+    fn of_answer(
         code: Option<u32>,
         status: Option<StatusCode>,
         text: String,
@@ -225,7 +225,7 @@ impl From<Refusal> for Failure {
             None if text.is_empty() => format!("the answer is {status}"),
             None => format!("the answer is {status}, and not ClickHouse's: {text}"),
         };
-        Failure::judged(code, Some(status), text, after)
+        Failure::of_answer(code, Some(status), text, after)
     }
 }
 
@@ -235,7 +235,7 @@ impl From<Error> for Failure {
             return Failure::other(chain(&error));
         };
         let code = code(&answer);
-        Failure::judged(code, None, answer, None)
+        Failure::of_answer(code, None, answer, None)
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clickhouse_is_judged_by_its_status() {
+    fn an_answer_that_is_not_clickhouses_is_read_by_its_status() {
         for status in [301, 400, 401, 403, 404, 405, 407, 408, 429, 431, 500, 502, 503, 504] {
             let page = failure(status, None, "<html>Code: 469 is the rows' fault</html>");
             assert!(retried(&page.clone().of_insert("t", Vec::new())), "{status}");

@@ -47,12 +47,12 @@ pub(crate) struct Server {
 /// One column of a table.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Described {
-    pub name: String,
-    pub r#type: String,
+    pub(crate) name: String,
+    pub(crate) r#type: String,
     #[serde(default)]
-    pub default_type: String,
+    pub(crate) default_type: String,
     #[serde(default)]
-    pub default_expression: String,
+    pub(crate) default_expression: String,
 }
 
 /// What the materialized views behind a table do with rows that they refuse.
@@ -67,16 +67,16 @@ pub(crate) enum Views {
 /// How an insert is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InsertMode {
-    pub views: Views,
+    pub(crate) views: Views,
     /// Whether the server may put it into its queue, and write it together with others.
-    pub queued: bool,
+    pub(crate) queued: bool,
     /// Its rows leave before this, or not at all.
-    pub until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
 }
 
 impl Server {
     /// The server of this configuration. Connects with the first request.
-    pub fn new(config: &Config, connection: &Connection) -> Server {
+    pub(crate) fn new(config: &Config, connection: &Connection) -> Server {
         let compression = match config.compression {
             Compression::Lz4 => clickhouse::Compression::Lz4,
             Compression::None => clickhouse::Compression::None,
@@ -127,7 +127,7 @@ impl Server {
 
     /// The server's version and settings. They are asked for again after a failure that may mean another
     /// server.
-    pub async fn info(&self) -> Result<Arc<ServerInfo>, Failure> {
+    pub(crate) async fn info(&self) -> Result<Arc<ServerInfo>, Failure> {
         if let Some(info) = self.info.read().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(info);
         }
@@ -143,17 +143,17 @@ impl Server {
     }
 
     /// Why this server cannot do what is configured.
-    pub fn refusal(&self, info: &ServerInfo) -> Option<String> {
+    pub(crate) fn refusal(&self, info: &ServerInfo) -> Option<String> {
         info.refusal(self.async_insert, &self.settings)
     }
 
     /// Whether inserts go through the server's queue of asynchronous inserts.
-    pub fn queues(&self) -> bool {
+    pub(crate) fn queues(&self) -> bool {
         self.async_insert
     }
 
     /// The columns of a table.
-    pub async fn columns(&self, table: &str) -> Result<TableColumns, Failure> {
+    pub(crate) async fn columns(&self, table: &str) -> Result<TableColumns, Failure> {
         let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
         let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
         TableColumns::parse(&lines)
@@ -161,7 +161,7 @@ impl Server {
     }
 
     /// A table's columns, as the server writes them.
-    pub async fn described(&self, table: &str) -> Result<Vec<Described>, Failure> {
+    pub(crate) async fn described(&self, table: &str) -> Result<Vec<Described>, Failure> {
         let sql = format!("DESCRIBE TABLE {}.{}", quoted(&self.database), quoted(table));
         let lines = self.client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await?;
         let described = serde_json::Deserializer::from_slice(&lines).into_iter::<Described>();
@@ -171,13 +171,13 @@ impl Server {
     }
 
     /// The expressions of a table's constraints.
-    pub async fn constraints(&self, table: &str) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn constraints(&self, table: &str) -> Result<Vec<String>, Failure> {
         let known = self.table_info(&self.database, table).await?;
         Ok(known.map(|known| known.constraints()).unwrap_or_default())
     }
 
     /// Whether a table with these columns would take the rows. They are not stored.
-    pub async fn try_rows(&self, structure: &str, body: &Body) -> Result<(), Failure> {
+    pub(crate) async fn try_rows(&self, structure: &str, body: &Body) -> Result<(), Failure> {
         let info = self.info().await?;
         let target = format!("FUNCTION null({})", literal(structure));
         let mode = InsertMode { views: Views::Fail, queued: false, until: None };
@@ -188,17 +188,17 @@ impl Server {
     }
 
     /// The answer to a question about rows of a table, as `JSONCompactEachRow`.
-    pub async fn ask(&self, sql: &str) -> Result<Bytes, Failure> {
+    pub(crate) async fn ask(&self, sql: &str) -> Result<Bytes, Failure> {
         Ok(self.client.query_raw(sql).fetch_bytes("JSONCompactEachRow")?.collect().await?)
     }
 
     /// A table of the database, in SQL.
-    pub fn table(&self, name: &str) -> String {
+    pub(crate) fn table(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.database), quoted(name))
     }
 
     /// What a statement that selects one number gives, in its order.
-    pub async fn row_numbers(&self, sql: &str) -> Result<Vec<usize>, Failure> {
+    pub(crate) async fn row_numbers(&self, sql: &str) -> Result<Vec<usize>, Failure> {
         #[derive(Deserialize)]
         struct Row {
             weir_row: usize,
@@ -214,7 +214,7 @@ impl Server {
     }
 
     /// Why the table, or a view behind it, may count an insert twice that comes twice: each with its name.
-    pub async fn keeps_repeats(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
+    pub(crate) async fn keeps_repeats(&self, table: &str) -> Result<Vec<(String, String)>, Failure> {
         let mut found = Vec::new();
         let mut todo = vec![(self.database.clone(), table.to_owned(), table.to_owned())];
         // Views may have views behind them. The bound ends a circle.
@@ -264,7 +264,7 @@ impl Server {
 
     /// Creates the table of a signal where it does not exist, and its database when the server does not know
     /// that. (Whoever may create tables may not always create databases, not even one that is there.)
-    pub async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
+    pub(crate) async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
         let Some(sql) = create_table(signal, &self.database, table, self.ttl_seconds) else { return Ok(()) };
         match self.run(&sql).await {
             Err(failure) if failure.is_missing_database() => {
@@ -276,7 +276,7 @@ impl Server {
     }
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.
-    pub async fn insert(
+    pub(crate) async fn insert(
         &self,
         table: &str,
         token: &str,

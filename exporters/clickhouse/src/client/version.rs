@@ -29,7 +29,7 @@ impl Display for Version {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerInfo {
     /// `None`: it does not say it as ClickHouse does.
-    pub version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// Of the settings that inserts have, those that it knows.
     settings: BTreeSet<String>,
 }
@@ -42,7 +42,7 @@ struct Answer {
 
 impl ServerInfo {
     /// The question, about these settings.
-    pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
+    pub(crate) fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
         let names: Vec<String> = settings.map(crate::schema::ddl::literal).collect();
         format!(
             "SELECT version() AS version, groupArray(name) AS settings FROM system.settings WHERE name IN ({})",
@@ -51,7 +51,7 @@ impl ServerInfo {
     }
 
     /// Reads the answer, as `JSONEachRow`.
-    pub fn parse(answer: &[u8]) -> Result<ServerInfo, serde_json::Error> {
+    pub(crate) fn parse(answer: &[u8]) -> Result<ServerInfo, serde_json::Error> {
         let Answer { version, settings } = serde_json::from_slice(answer)?;
         let mut parts = version.split('.').map(|part| part.parse().ok());
         let version = parts.next().flatten().zip(parts.next().flatten());
@@ -59,12 +59,12 @@ impl ServerInfo {
     }
 
     /// Whether it knows this setting.
-    pub fn knows(&self, setting: &str) -> bool {
+    pub(crate) fn knows(&self, setting: &str) -> bool {
         self.settings.contains(setting)
     }
 
     /// Why it cannot do what is configured, and what to do.
-    pub fn refusal<'a>(
+    pub(crate) fn refusal<'a>(
         &self,
         async_insert: bool,
         settings: impl IntoIterator<Item = &'a String>,

@@ -8,14 +8,14 @@ use arrow::datatypes::Field;
 /// The columns of some batches, by name.
 pub(super) struct BatchColumns<'a> {
     /// The field of each, and where its arrays begin.
-    pub named: BTreeMap<&'a str, (&'a Field, usize)>,
+    pub(crate) named: BTreeMap<&'a str, (&'a Field, usize)>,
     /// Of each name, an array for each batch.
-    pub arrays: Vec<Option<&'a ArrayRef>>,
+    pub(crate) arrays: Vec<Option<&'a ArrayRef>>,
     batches: usize,
 }
 
 impl<'a> BatchColumns<'a> {
-    pub fn of(batches: &[&'a RecordBatch]) -> BatchColumns<'a> {
+    pub(crate) fn of(batches: &[&'a RecordBatch]) -> BatchColumns<'a> {
         let mut columns = BatchColumns { named: BTreeMap::new(), arrays: Vec::new(), batches: batches.len() };
         for (at, batch) in batches.iter().enumerate() {
             for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -31,13 +31,13 @@ impl<'a> BatchColumns<'a> {
     }
 
     /// The arrays of a name.
-    pub fn get(&self, name: &str) -> Option<&[Option<&'a ArrayRef>]> {
+    pub(crate) fn get(&self, name: &str) -> Option<&[Option<&'a ArrayRef>]> {
         let (_, begin) = self.named.get(name)?;
         self.arrays.get(*begin..begin + self.batches)
     }
 
     /// Takes a name out.
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.named.remove(name);
     }
 }

@@ -68,19 +68,19 @@ macro_rules! integer {
 
 impl<'a> ColumnReader<'a> {
     /// Reads this array.
-    pub fn new(array: &'a ArrayRef) -> ColumnReader<'a> {
+    pub(crate) fn new(array: &'a ArrayRef) -> ColumnReader<'a> {
         let reader = reader(array);
         let same = if let Reader::Text(text) = &reader { same(text) } else { None };
         ColumnReader { array, rows: array.len(), reader, same }
     }
 
     /// The array.
-    pub fn array(&self) -> &'a ArrayRef {
+    pub(crate) fn array(&self) -> &'a ArrayRef {
         self.array
     }
 
     /// Whether the values are numbers.
-    pub fn is_number(&self) -> bool {
+    pub(crate) fn is_number(&self) -> bool {
         match &self.reader {
             Reader::Integer(_) | Reader::Float(_) => true,
             Reader::Keyed(_, values) => values.is_number(),
@@ -89,7 +89,7 @@ impl<'a> ColumnReader<'a> {
     }
 
     /// The array as text, when it is.
-    pub fn text(&self) -> Option<TextColumn<'a>> {
+    pub(crate) fn text(&self) -> Option<TextColumn<'a>> {
         match self.reader {
             Reader::Text(text) => Some(text),
             _ => None,
@@ -98,7 +98,7 @@ impl<'a> ColumnReader<'a> {
 
     /// The value of a row.
     #[inline]
-    pub fn cell(&self, row: usize) -> Cell<'a> {
+    pub(crate) fn cell(&self, row: usize) -> Cell<'a> {
         match self.same {
             Some(text) if row < self.rows => Cell::Text(text),
             _ => self.read(row),

@@ -32,8 +32,8 @@ pub(super) struct Maps<'a> {
     /// Columns for `measures`.
     numbers: Vec<(&'a str, Vec<Option<ColumnReader<'a>>>)>,
     /// Values that did not fit the column of this name.
-    pub misfits: Vec<(&'a str, Misfit)>,
-    pub moved: u64,
+    pub(crate) misfits: Vec<(&'a str, Misfit)>,
+    pub(crate) moved: u64,
     unplaced: u64,
 }
 
@@ -55,7 +55,7 @@ struct StringMap<'a> {
 }
 
 impl<'a> StringMap<'a> {
-    pub fn new(array: &'a ArrayRef) -> Option<StringMap<'a>> {
+    pub(crate) fn new(array: &'a ArrayRef) -> Option<StringMap<'a>> {
         let maps = array.as_map_opt()?;
         Some(StringMap { maps, keys: TextColumn::new(maps.keys())?, values: TextColumn::new(maps.values())? })
     }
@@ -68,7 +68,7 @@ impl<'a> StringMap<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub fn new(signal: Signal, table: &'a TableColumns, counts: &'a [usize]) -> Maps<'a> {
+    pub(crate) fn new(signal: Signal, table: &'a TableColumns, counts: &'a [usize]) -> Maps<'a> {
         let (text, numbers, misfits) = (BTreeMap::new(), Vec::new(), Vec::new());
         Maps { signal, table, counts, text, numbers, misfits, moved: 0, unplaced: 0 }
     }
@@ -82,7 +82,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Takes the columns that are maps themselves.
-    pub fn take_lists(&mut self, columns: &mut BatchColumns<'a>) {
+    pub(crate) fn take_lists(&mut self, columns: &mut BatchColumns<'a>) {
         if self.signal == Signal::Logs {
             // The same as `body`.
             columns.remove(schema::BODY_VALUE);
@@ -115,7 +115,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Takes a column that the table does not have.
-    pub fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: &[Option<&'a ArrayRef>]) {
+    pub(crate) fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: &[Option<&'a ArrayRef>]) {
         let sources: Vec<_> = arrays.iter().map(|array| array.map(ColumnReader::new)).collect();
         if self.rest() == LABELS {
             let numbers = sources.iter().flatten().all(ColumnReader::is_number);
@@ -154,7 +154,7 @@ impl<'a> Maps<'a> {
 
     /// Marks the rows without a value for a group-by key, so that they stay apart from rows with an empty
     /// one.
-    pub fn mark_missing_keys(&mut self, name: &'a str, arrays: &[Option<&ArrayRef>]) {
+    pub(crate) fn mark_missing_keys(&mut self, name: &'a str, arrays: &[Option<&ArrayRef>]) {
         let mut before = 0;
         for (array, rows) in arrays.iter().zip(self.counts) {
             if let Some(array) = array {
@@ -169,7 +169,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Writes the map columns of the table. Says how many values were moved and found no place.
-    pub fn write(mut self, writer: &mut Writer<'_>) -> (u64, u64) {
+    pub(crate) fn write(mut self, writer: &mut Writer<'_>) -> (u64, u64) {
         self.misfits.sort_by_key(|(_, misfit)| misfit.row);
         let rest = self.rest();
         if !self.table.has(rest, Kind::TextMap) {

@@ -41,11 +41,11 @@ use crate::schema::columns::{Column, Kind, TableColumns};
 /// The rows of one insert, and what had to be put elsewhere.
 #[derive(Debug)]
 pub(crate) struct InsertRows {
-    pub encoded: EncodedRows,
+    pub(crate) encoded: EncodedRows,
     /// Values that did not fit their column and are in a map as text.
-    pub moved: u64,
+    pub(crate) moved: u64,
     /// Values that found no place in the table.
-    pub unplaced: u64,
+    pub(crate) unplaced: u64,
 }
 
 /// Why batches cannot be inserted.

@@ -28,9 +28,9 @@ const TEXT: &str = "String";
 #[derive(Debug)]
 pub(crate) struct Body {
     /// The names of its columns.
-    pub columns: Vec<Arc<str>>,
+    pub(crate) columns: Vec<Arc<str>>,
     /// Its bytes.
-    pub chunks: Vec<Bytes>,
+    pub(crate) chunks: Vec<Bytes>,
 }
 
 /// The block of all these rows, in this order.

@@ -100,7 +100,7 @@ impl<'a> BlockReader<'a> {
     }
 
     /// The next text.
-    pub fn text(&mut self) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self) -> Result<String, DecodeError> {
         let length = self.length()?;
         String::from_utf8(self.take(length)?.to_vec()).map_err(|_| DecodeError::Text)
     }
@@ -110,7 +110,7 @@ impl<'a> BlockReader<'a> {
     }
 
     /// The texts of a `LowCardinality(String)`: the number of each, and the distinct ones.
-    pub fn dictionary(&mut self, count: usize) -> Result<(Vec<i32>, Vec<String>), DecodeError> {
+    pub(crate) fn dictionary(&mut self, count: usize) -> Result<(Vec<i32>, Vec<String>), DecodeError> {
         // Of nothing the format has nothing.
         if count == 0 {
             return Ok((Vec::new(), Vec::new()));

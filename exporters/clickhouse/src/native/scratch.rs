@@ -7,13 +7,13 @@ use crate::native::frames::Frames;
 
 /// The buffers that writing needs. They are used again.
 pub(crate) struct Scratch {
-    pub frames: Frames,
-    pub dictionary: Dictionary,
+    pub(crate) frames: Frames,
+    pub(crate) dictionary: Dictionary,
 }
 
 impl Scratch {
     /// Buffers for frames that are compressed, or plain.
-    pub fn new(compressed: bool) -> Scratch {
+    pub(crate) fn new(compressed: bool) -> Scratch {
         Scratch { frames: Frames::new(compressed), dictionary: Dictionary::default() }
     }
 }
@@ -26,17 +26,17 @@ pub(crate) struct ScratchPool {
 
 impl ScratchPool {
     /// Buffers for frames that are compressed, or plain.
-    pub fn new(compressed: bool) -> ScratchPool {
+    pub(crate) fn new(compressed: bool) -> ScratchPool {
         ScratchPool { compressed, unused: Mutex::default() }
     }
 
     /// Whether frames are compressed.
-    pub fn compresses(&self) -> bool {
+    pub(crate) fn compresses(&self) -> bool {
         self.compressed
     }
 
     /// Writes with a scratch that is not in use, or with a new one.
-    pub fn with<T>(&self, write: impl FnOnce(&mut Scratch) -> T) -> T {
+    pub(crate) fn with<T>(&self, write: impl FnOnce(&mut Scratch) -> T) -> T {
         let unused = || self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         let last = unused().pop();
         let mut scratch = last.unwrap_or_else(|| Scratch::new(self.compressed));

@@ -13,10 +13,10 @@ pub(crate) struct TableColumns(pub Vec<Column>);
 /// One column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
-    pub name: Arc<str>,
-    pub kind: Kind,
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: Kind,
     /// Whether it keeps NULL. Where not, NULL is stored as the type's zero.
-    pub nullable: bool,
+    pub(crate) nullable: bool,
 }
 
 /// What a column can take.
@@ -74,7 +74,7 @@ struct Described {
 impl TableColumns {
     /// Reads the answer to `DESCRIBE TABLE … FORMAT JSONEachRow`. Computed columns, which take no values, are
     /// left out.
-    pub fn parse(lines: &[u8]) -> Result<TableColumns, serde_json::Error> {
+    pub(crate) fn parse(lines: &[u8]) -> Result<TableColumns, serde_json::Error> {
         let mut columns = Vec::new();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Described { name, r#type, default_type } = serde_json::from_slice(line)?;
@@ -87,12 +87,12 @@ impl TableColumns {
     }
 
     /// The column of this name.
-    pub fn find(&self, name: &str) -> Option<&Column> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
         self.0.iter().find(|column| &*column.name == name)
     }
 
     /// Whether there is a column of this name and kind.
-    pub fn has(&self, name: &str, kind: Kind) -> bool {
+    pub(crate) fn has(&self, name: &str, kind: Kind) -> bool {
         self.find(name).is_some_and(|column| column.kind == kind)
     }
 }

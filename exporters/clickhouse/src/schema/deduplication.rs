@@ -5,8 +5,8 @@ use serde::Deserialize;
 /// A table's engine, as `system.tables` tells it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Engine {
-    pub engine: String,
-    pub engine_full: String,
+    pub(crate) engine: String,
+    pub(crate) engine_full: String,
 }
 
 /// The setting that makes a table that is not replicated remember its inserts.

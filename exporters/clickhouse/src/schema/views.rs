@@ -13,10 +13,10 @@ use crate::schema::deduplication::Engine;
 #[derive(Debug, Deserialize)]
 pub(crate) struct TableInfo {
     #[serde(flatten)]
-    pub engine: Engine,
-    pub create_table_query: String,
-    pub dependencies_database: Vec<String>,
-    pub dependencies_table: Vec<String>,
+    pub(crate) engine: Engine,
+    pub(crate) create_table_query: String,
+    pub(crate) dependencies_database: Vec<String>,
+    pub(crate) dependencies_table: Vec<String>,
 }
 
 /// Where a view puts what it selects.
@@ -30,13 +30,13 @@ pub(crate) enum Target {
 
 impl TableInfo {
     /// The views that take what is inserted here: database and name.
-    pub fn views(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn views(&self) -> impl Iterator<Item = (&str, &str)> {
         let databases = self.dependencies_database.iter().map(String::as_str);
         databases.zip(self.dependencies_table.iter().map(String::as_str))
     }
 
     /// The expressions of its constraints.
-    pub fn constraints(&self) -> Vec<String> {
+    pub(crate) fn constraints(&self) -> Vec<String> {
         let declared =
             self.create_table_query.find('(').and_then(|at| bracketed(&self.create_table_query[at..]));
         let Some(declared) = declared.and_then(|(inner, _)| split(inner)) else { return Vec::new() };
@@ -45,7 +45,7 @@ impl TableInfo {
     }
 
     /// The target of a materialized view; `None` for anything else.
-    pub fn target(&self) -> Option<Target> {
+    pub(crate) fn target(&self) -> Option<Target> {
         let mut rest = self.create_table_query.strip_prefix("CREATE MATERIALIZED VIEW ")?;
         let (database, mut after) = name(rest)?;
         if let Some(dot) = after.strip_prefix('.') {

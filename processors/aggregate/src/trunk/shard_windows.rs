@@ -120,7 +120,7 @@ impl ShardWindows {
 
     /// A fingerprint of the inputs that have a share, when they are several that are committed each by
     /// itself.
-    pub fn inputs(&self) -> Option<Arc<str>> {
+    pub(crate) fn inputs(&self) -> Option<Arc<str>> {
         self.inputs.several()
     }
 

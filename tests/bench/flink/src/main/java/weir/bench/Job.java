@@ -24,7 +24,7 @@ import org.apache.flink.util.ParameterTool;
 
 /**
  * The work of Weir's case 3 as a Flink job that is tuned by hand: SkyWalking segments from Kafka, every span enriched and
- * stored in ClickHouse, two aggregations in event-time windows, their results judged by rules, results and alarms stored.
+ * stored in ClickHouse, two aggregations in event-time windows, rules over their results, results and alarms stored.
  *
  * <p>What makes it fast: protobuf is read where it lies, by a cursor, once; a span's texts are copied once, from the record to
  * the row; reading, storing and pre-aggregation are one chain without a copy between its operators; only partial results are
