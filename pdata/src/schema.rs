@@ -226,7 +226,8 @@ pub(crate) fn numbers(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, true)))
 }
 
-fn item(entry: Fields) -> FieldRef {
+/// A structure, as an item of a list.
+pub(crate) fn item(entry: Fields) -> FieldRef {
     Arc::new(Field::new("item", DataType::Struct(entry), true))
 }
 

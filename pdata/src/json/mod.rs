@@ -31,3 +31,8 @@ mod write;
 
 pub use read::{JsonLines, LineError, RejectedLine};
 pub use write::{write_rows, write_value};
+
+/// The bytes of the `AnyValue` that is this JSON. `None`: it is no JSON.
+pub(crate) fn any_value(json: &str) -> Option<Vec<u8>> {
+    parse::parse(json.as_bytes()).ok().map(|json| nested::any_value(&json))
+}
