@@ -43,8 +43,8 @@ impl Table {
         }
     }
 
-    /// Its columns. It is created when it does not exist and `create` is set. Columns that are known are asked
-    /// for again from time to time, since others may have been added.
+    /// Its columns. It is created when it does not exist and `create` is set. Columns that are known are
+    /// asked for again from time to time, since others may have been added.
     pub(crate) async fn refresh(
         &self,
         server: &Server,

@@ -25,9 +25,8 @@ use crate::consumer::partition_queue::{Fetched, Record};
 use crate::consumer::statistics::{ClusterState, PartitionState};
 use crate::health::{self, Names};
 use crate::metrics::Metrics;
-use crate::partition::assignment::{Assignment, Ended, Owned};
+use crate::partition::assignment::{Ended, Owned};
 use crate::partition::position::Continuity;
-use crate::rebalance::committer::Committer;
 use crate::rebalance::ownership::Ownership;
 
 /// The longest wait when there is nothing to do. Rebalances and errors are seen after it.
@@ -66,8 +65,7 @@ impl<'a> PollLoop<'a> {
         config: &'a Config,
         host: &'a ReceiverHost,
         metrics: Metrics,
-        assignment: Assignment,
-        committer: Committer,
+        ownership: Ownership<'a>,
     ) -> PollLoop<'a> {
         let now = Instant::now();
         PollLoop {
@@ -75,8 +73,8 @@ impl<'a> PollLoop<'a> {
             config,
             host,
             topic: Arc::from(config.segments_topic()),
-            ownership: Ownership::new(consumer, config, host, metrics.clone(), assignment, committer),
             metrics,
+            ownership,
             stopping: false,
             next_housekeeping: now,
             next_failure_report: now,
