@@ -47,6 +47,7 @@ impl Encoded {
             records: ranges.into(),
             positions: None,
             arrivals: None,
+            written: None,
         })
     }
 }

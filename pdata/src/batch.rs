@@ -94,6 +94,9 @@ pub struct Encoded {
     /// When each record was appended to its lane, in milliseconds since 1970, when the lane says so:
     /// [`schema::ARRIVAL`](crate::schema::ARRIVAL).
     pub arrivals: Option<Arc<[i64]>>,
+    /// When each record was written or received, in milliseconds since 1970, where it is known: the time of
+    /// events that have none of their own.
+    pub written: Option<Arc<[i64]>>,
 }
 
 /// An encoding of records.
@@ -107,6 +110,24 @@ pub enum Format {
     OtlpLogs,
     /// One OTLP `ExportMetricsServiceRequest` protobuf a record; `MetricsData` has the same bytes.
     OtlpMetrics,
+    /// One SkyWalking `JVMMetricCollection` protobuf a record.
+    SkyWalkingJvm,
+    /// One SkyWalking `MeterDataCollection` protobuf a record, or a bare `MeterData`.
+    SkyWalkingMeters,
+    /// One SkyWalking `LogData` protobuf a record.
+    SkyWalkingLog,
+    /// One SkyWalking `LogData` a record, or an array of them, in protobuf's JSON form.
+    SkyWalkingLogJson,
+    /// One SkyWalking `InstanceProperties` protobuf a record.
+    SkyWalkingInstance,
+    /// One SkyWalking `InstancePingPkg` protobuf a record.
+    SkyWalkingPing,
+    /// One SkyWalking `ThreadSnapshot` protobuf a record.
+    SkyWalkingSnapshot,
+    /// One SkyWalking `SpanAttachedEvent` protobuf a record.
+    SkyWalkingAttachedEvent,
+    /// One SkyWalking `Event` protobuf a record.
+    SkyWalkingEvent,
 }
 
 impl Format {
@@ -115,8 +136,15 @@ impl Format {
     pub const fn signal(self) -> Signal {
         match self {
             Format::SkyWalkingSegment | Format::OtlpTraces => Signal::Traces,
-            Format::OtlpLogs => Signal::Logs,
-            Format::OtlpMetrics => Signal::Metrics,
+            Format::SkyWalkingJvm | Format::SkyWalkingMeters | Format::OtlpMetrics => Signal::Metrics,
+            Format::OtlpLogs
+            | Format::SkyWalkingLog
+            | Format::SkyWalkingLogJson
+            | Format::SkyWalkingInstance
+            | Format::SkyWalkingPing
+            | Format::SkyWalkingSnapshot
+            | Format::SkyWalkingAttachedEvent
+            | Format::SkyWalkingEvent => Signal::Logs,
         }
     }
 
@@ -129,6 +157,19 @@ impl Format {
             Signal::Metrics => Some(Format::OtlpMetrics),
             Signal::Windows | Signal::Alarms => None,
         }
+    }
+
+    /// Whether events of this format may have no time, so that [`Encoded::written`] is of use.
+    #[must_use]
+    pub const fn needs_times(self) -> bool {
+        matches!(
+            self,
+            Format::SkyWalkingMeters
+                | Format::SkyWalkingLog
+                | Format::SkyWalkingLogJson
+                | Format::SkyWalkingInstance
+                | Format::SkyWalkingPing
+        )
     }
 }
 

@@ -28,7 +28,7 @@ pub use generate::{Pace, generate};
 pub use kafka::{Kafka, Record, Secure};
 pub use metrics::{Metrics, Sample};
 pub use recorder::{Recorder, Request};
-pub use replay::{decode_segments, recorded};
+pub use replay::{decode_messages, decode_segments, recorded};
 pub use segments::Entry;
 pub use shop::{Sent, Shop};
 pub use storing::{SHORT_SESSION, storing};

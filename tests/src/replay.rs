@@ -46,3 +46,12 @@ pub fn decode_segments(records: &[Record]) -> Result<Vec<Value>> {
     let output = server::run("decode_segments.py", lines)?;
     output.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
+
+/// What SkyWalking's own protobuf classes read from these messages: the name of each, such as `LogData`, and its
+/// bytes. In the form of [`decode_segments`].
+pub fn decode_messages<'a>(messages: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<Value>> {
+    let lines: String =
+        messages.into_iter().map(|(name, bytes)| format!("{name} {}\n", STANDARD.encode(bytes))).collect();
+    let output = server::run("decode_messages.py", lines)?;
+    output.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}

@@ -219,6 +219,7 @@ impl PipelineLane {
                 None => (id.into(), None),
             };
         start.receiver = Some(Arc::clone(receiver));
+        start.signal = spec.signal;
         let stages = pipeline.processors.iter().enumerate();
         let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(&start)?))).collect();
         if let Some(trunk) = &pipeline.trunk {

@@ -223,6 +223,7 @@ impl Ledger {
             windows: Arc::new(windows.map(|(name, mark)| (name.to_owned(), mark)).collect()),
             read: self.read(),
             receiver: None,
+            signal: None,
             fence: Some(self.0.fence.clone()),
         };
         let attachment = Attachment {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_pdata::Fence;
+use weir_pdata::{Fence, Signal};
 
 use super::metadata::{inputs_of, operator_of};
 use super::{Marks, Shard};
@@ -32,6 +32,8 @@ pub struct LaneStart {
     pub fence: Option<Fence>,
     /// The receiver that opened it.
     pub receiver: Option<Arc<str>>,
+    /// What its batches are, when they are always the same.
+    pub signal: Option<Signal>,
 }
 
 impl LaneStart {
@@ -83,6 +85,7 @@ impl From<LaneId> for LaneStart {
             read: i64::MIN,
             fence: None,
             receiver: None,
+            signal: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::Watermark;
 use crate::delivery::LaneStart;
 
 /// What flows down a lane, in order.
+#[allow(clippy::large_enum_variant, reason = "almost all messages are batches")]
 #[derive(Clone, Debug)]
 pub enum LaneMessage {
     /// Events.

@@ -7,7 +7,7 @@ mod set;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use weir_pdata::Encoded;
+use weir_pdata::{Encoded, Signal};
 
 use crate::delivery::Ledger;
 
@@ -90,6 +90,8 @@ pub struct LaneSpec {
     pub ledger: Option<Ledger>,
     /// The lanes that end at one moment with this one: all whose windows are added up.
     pub set: LaneSet,
+    /// What its batches are, when they are always the same: windows of other signals do not wait for it.
+    pub signal: Option<Signal>,
 }
 
 /// Where records go that cannot be decoded: the receiver counts, logs and dead-letters them.

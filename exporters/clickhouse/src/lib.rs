@@ -19,7 +19,6 @@ mod exporter;
 mod lookup;
 mod metrics;
 mod native;
-mod preparation;
 mod schema;
 mod table;
 

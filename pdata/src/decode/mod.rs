@@ -16,7 +16,16 @@ pub use result::{DecodeError, Decoded, Escaped, Rejected, RejectedItems};
 #[must_use]
 pub fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     match encoded.format {
-        Format::SkyWalkingSegment => skywalking::decode(encoded, projection),
+        Format::SkyWalkingSegment
+        | Format::SkyWalkingJvm
+        | Format::SkyWalkingMeters
+        | Format::SkyWalkingLog
+        | Format::SkyWalkingLogJson
+        | Format::SkyWalkingInstance
+        | Format::SkyWalkingPing
+        | Format::SkyWalkingSnapshot
+        | Format::SkyWalkingAttachedEvent
+        | Format::SkyWalkingEvent => skywalking::decode(encoded, projection),
         Format::OtlpTraces | Format::OtlpLogs | Format::OtlpMetrics => otlp::decode(encoded, projection),
     }
 }

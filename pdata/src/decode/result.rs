@@ -70,6 +70,12 @@ pub enum DecodeError {
         /// Where it ends.
         offset: usize,
     },
+    /// The text is not JSON, or not of this message's type.
+    #[error("not a `LogData` in protobuf's JSON form: {what}")]
+    Json {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The record would take far more memory as columns than as bytes.
     #[error("{count} {what} in {bytes} bytes are more than a real record has")]
     Swollen {

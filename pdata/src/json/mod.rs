@@ -24,15 +24,12 @@
 mod cell;
 mod nested;
 mod parse;
+mod protobuf;
 mod read;
 mod segment;
 pub(crate) mod value;
 mod write;
 
+pub use protobuf::{instance_pings, instance_properties, log_data, segments};
 pub use read::{JsonLines, LineError, RejectedLine};
 pub use write::{write_rows, write_value};
-
-/// The bytes of the `AnyValue` that is this JSON. `None`: it is no JSON.
-pub(crate) fn any_value(json: &str) -> Option<Vec<u8>> {
-    parse::parse(json.as_bytes()).ok().map(|json| nested::any_value(&json))
-}

@@ -10,7 +10,7 @@ use weir_proto::skywalking::{
 
 use super::value::Json;
 
-type Fields = Vec<(String, Json)>;
+pub(super) type Fields = Vec<(String, Json)>;
 
 const FIELDS: [&str; 6] =
     ["traceId", "traceSegmentId", "spans", "service", "serviceInstance", "isSizeLimited"];
@@ -21,8 +21,8 @@ pub(super) fn is_segment(fields: &Fields) -> bool {
 }
 
 /// The segment. The error is the field and what is wrong with it.
-pub(super) fn segment(fields: &Fields) -> Result<SegmentObject, (String, String)> {
-    let read = Read { path: String::new(), fields };
+pub(super) fn segment(fields: &Fields) -> Result<SegmentObject, Wrong> {
+    let read = Read::new(fields);
     Ok(SegmentObject {
         trace_id: read.text("traceId")?,
         trace_segment_id: read.text("traceSegmentId")?,
@@ -33,7 +33,7 @@ pub(super) fn segment(fields: &Fields) -> Result<SegmentObject, (String, String)
     })
 }
 
-fn span(read: &Read<'_>) -> Result<SpanObject, (String, String)> {
+fn span(read: &Read<'_>) -> Result<SpanObject, Wrong> {
     Ok(SpanObject {
         span_id: read.int32("spanId")?,
         parent_span_id: read.int32("parentSpanId")?,
@@ -53,7 +53,7 @@ fn span(read: &Read<'_>) -> Result<SpanObject, (String, String)> {
     })
 }
 
-fn reference(read: &Read<'_>) -> Result<SegmentReference, (String, String)> {
+fn reference(read: &Read<'_>) -> Result<SegmentReference, Wrong> {
     Ok(SegmentReference {
         ref_type: read.number("refType", |name| RefType::from_str_name(name).map(Into::into))?,
         trace_id: read.text("traceId")?,
@@ -66,28 +66,36 @@ fn reference(read: &Read<'_>) -> Result<SegmentReference, (String, String)> {
     })
 }
 
-fn pair(read: &Read<'_>) -> Result<KeyStringValuePair, (String, String)> {
+pub(super) fn pair(read: &Read<'_>) -> Result<KeyStringValuePair, Wrong> {
     Ok(KeyStringValuePair { key: read.text("key")?, value: read.text("value")? })
 }
 
+/// The field that is wrong, and what is wrong with it.
+pub(super) type Wrong = (String, String);
+
 /// Reads the fields of one object.
-struct Read<'a> {
+pub(super) struct Read<'a> {
     /// Where the object is, for messages: empty, or ending with a dot.
     path: String,
     fields: &'a Fields,
 }
 
 impl<'a> Read<'a> {
+    /// Of an object that is in no other.
+    pub(super) fn new(fields: &'a Fields) -> Read<'a> {
+        Read { path: String::new(), fields }
+    }
+
     fn get(&self, name: &str) -> Option<&'a Json> {
         let found = self.fields.iter().rev().find(|(field, _)| same(field, name));
         found.map(|(_, value)| value).filter(|value| **value != Json::Null)
     }
 
-    fn wrong(&self, name: &str, expected: &str, found: &Json) -> (String, String) {
+    fn wrong(&self, name: &str, expected: &str, found: &Json) -> Wrong {
         (format!("{}{name}", self.path), format!("expected {expected}, found {}", found.kind()))
     }
 
-    fn text(&self, name: &str) -> Result<String, (String, String)> {
+    pub(super) fn text(&self, name: &str) -> Result<String, Wrong> {
         match self.get(name) {
             None => Ok(String::new()),
             Some(Json::Text(text)) => Ok(text.clone()),
@@ -95,7 +103,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    fn bool(&self, name: &str) -> Result<bool, (String, String)> {
+    fn bool(&self, name: &str) -> Result<bool, Wrong> {
         match self.get(name) {
             None => Ok(false),
             Some(Json::Bool(value)) => Ok(*value),
@@ -103,18 +111,18 @@ impl<'a> Read<'a> {
         }
     }
 
-    fn int64(&self, name: &str) -> Result<i64, (String, String)> {
+    pub(super) fn int64(&self, name: &str) -> Result<i64, Wrong> {
         let Some(json) = self.get(name) else {
             return Ok(0);
         };
         integer(json).ok_or_else(|| self.wrong(name, "an integer of 64 bits", json))
     }
 
-    fn int32(&self, name: &str) -> Result<i32, (String, String)> {
+    pub(super) fn int32(&self, name: &str) -> Result<i32, Wrong> {
         self.number(name, |_| None)
     }
 
-    fn number(&self, name: &str, named: impl Fn(&str) -> Option<i32>) -> Result<i32, (String, String)> {
+    fn number(&self, name: &str, named: impl Fn(&str) -> Option<i32>) -> Result<i32, Wrong> {
         let Some(json) = self.get(name) else {
             return Ok(0);
         };
@@ -127,11 +135,26 @@ impl<'a> Read<'a> {
         number.ok_or_else(|| self.wrong(name, "an integer of 32 bits, or a known name", json))
     }
 
-    fn list<T>(
+    /// A nested object, when it is there.
+    pub(super) fn object<T>(
         &self,
         name: &str,
-        item: impl Fn(&Read<'_>) -> Result<T, (String, String)>,
-    ) -> Result<Vec<T>, (String, String)> {
+        item: impl Fn(&Read<'_>) -> Result<T, Wrong>,
+    ) -> Result<Option<T>, Wrong> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Json::Object(fields)) => {
+                item(&Read { path: format!("{}{name}.", self.path), fields }).map(Some)
+            }
+            Some(other) => Err(self.wrong(name, "an object", other)),
+        }
+    }
+
+    pub(super) fn list<T>(
+        &self,
+        name: &str,
+        item: impl Fn(&Read<'_>) -> Result<T, Wrong>,
+    ) -> Result<Vec<T>, Wrong> {
         let items = match self.get(name) {
             None => return Ok(Vec::new()),
             Some(Json::Array(items)) => items,

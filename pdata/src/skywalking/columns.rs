@@ -73,24 +73,24 @@ pub(super) struct Columns<'a> {
     wanted: Vec<Views>,
 }
 
-/// A number that the receiver knows of each record, of those that are segments with spans.
-struct OfSegments<'a> {
+/// A number that the receiver knows of each record, of those that have rows.
+pub(super) struct OfSegments<'a> {
     of_records: &'a [i64],
     values: Vec<i64>,
 }
 
 impl<'a> OfSegments<'a> {
     /// `None` when nothing reads them or the receiver does not know them.
-    fn new(is_read: bool, of_records: Option<&'a Arc<[i64]>>) -> Option<OfSegments<'a>> {
+    pub(super) fn new(is_read: bool, of_records: Option<&'a Arc<[i64]>>) -> Option<OfSegments<'a>> {
         of_records.filter(|_| is_read).map(|of_records| OfSegments { of_records, values: Vec::new() })
     }
 
-    fn push(&mut self, record: usize) {
+    pub(super) fn push(&mut self, record: usize) {
         self.values.push(self.of_records.get(record).copied().unwrap_or_default());
     }
 
     /// The column: `segments` has the index of each row's segment.
-    fn finish(self, segments: &PrimitiveArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
+    pub(super) fn finish(self, segments: &PrimitiveArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
         let values = Arc::new(Int64Array::from(self.values));
         Ok(Arc::new(DictionaryArray::try_new(segments.clone(), values)?))
     }

@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use weir_proto::wire::{self, Reader, WireError};
 
-/// The messages of a segment that have texts.
+use crate::Format;
+
+/// The messages that have texts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Message {
     Segment,
@@ -17,6 +19,21 @@ enum Message {
     Reference,
     Log,
     Pair,
+    LogData,
+    LogBody,
+    LogContent,
+    TraceContext,
+    LogTags,
+    Properties,
+    Meters,
+    Meter,
+    MeterValue,
+    Snapshot,
+    Stack,
+    Event,
+    AttachedEvent,
+    /// One without texts that may be escaped.
+    Other,
 }
 
 /// What a field is.
@@ -33,9 +50,28 @@ impl Message {
             return Field::Other;
         }
         match (self, tag >> 3) {
+            (Message::LogData, 5) => Field::Nested(Message::LogBody),
+            (Message::LogData, 6) => Field::Nested(Message::TraceContext),
+            (Message::LogData, 7) => Field::Nested(Message::LogTags),
+            (Message::LogData, 4) => Field::Text("endpoint"),
+            (Message::LogBody, 1) => Field::Text("body.type"),
+            (Message::LogBody, 2..=4) => Field::Nested(Message::LogContent),
+            (Message::LogContent, 1) => Field::Text("body"),
+            (Message::TraceContext, 1 | 2) => Field::Text("traceContext"),
+            (Message::LogTags, 1)
+            | (Message::Properties, 3)
+            | (Message::MeterValue | Message::Log, 2)
+            | (Message::Event, 6)
+            | (Message::AttachedEvent, 4)
+            | (Message::Span, 12) => Field::Nested(Message::Pair),
+            (Message::Meters, 1) => Field::Nested(Message::Meter),
+            (Message::Meter, 1 | 2) => Field::Nested(Message::MeterValue),
+            (Message::MeterValue, 1) => Field::Text("name"),
+            (Message::Snapshot, 5) => Field::Nested(Message::Stack),
+            (Message::Stack, 1) => Field::Text("stack"),
+            (Message::Event, 3 | 5) | (Message::AttachedEvent, 2) => Field::Text("event"),
             (Message::Segment, 3) => Field::Nested(Message::Span),
             (Message::Span, 5) => Field::Nested(Message::Reference),
-            (Message::Span, 12) | (Message::Log, 2) => Field::Nested(Message::Pair),
             (Message::Span, 13) => Field::Nested(Message::Log),
             (Message::Span, 6) => Field::Text("operationName"),
             (Message::Span, 7) => Field::Text("peer"),
@@ -47,14 +83,28 @@ impl Message {
     }
 }
 
-/// Writes the segment `bytes` behind what `out` has, with the texts of its spans escaped where they are not
-/// UTF-8. Returns where it is, and the keys of these texts.
+/// Writes the record `bytes` behind what `out` has, with its texts escaped where they are not UTF-8; not those
+/// that say whose record it is. Returns where it is, and the keys of these texts.
 ///
 /// # Errors
 /// It is no protobuf.
-pub(super) fn rewrite(bytes: &[u8], out: &mut Vec<u8>) -> Result<(Range<usize>, Vec<String>), WireError> {
+pub(super) fn rewrite(
+    format: Format,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(Range<usize>, Vec<String>), WireError> {
+    let kind = match format {
+        Format::SkyWalkingSegment => Message::Segment,
+        Format::SkyWalkingLog => Message::LogData,
+        Format::SkyWalkingInstance => Message::Properties,
+        Format::SkyWalkingMeters => Message::Meters,
+        Format::SkyWalkingSnapshot => Message::Snapshot,
+        Format::SkyWalkingEvent => Message::Event,
+        Format::SkyWalkingAttachedEvent => Message::AttachedEvent,
+        _ => Message::Other,
+    };
     let (start, mut keys) = (out.len(), Vec::new());
-    message(bytes, Message::Segment, out, &mut keys)?;
+    message(bytes, kind, out, &mut keys)?;
     Ok((start..out.len(), keys))
 }
 
@@ -138,7 +188,10 @@ mod tests {
     fn a_record_without_such_texts_stays_as_it_is() {
         let record = [0x0a, 1, b't', 0x1a, 8, 0x08, 5, 0x62, 4, 0x0a, 2, 0xc3, 0xa4, 0x30, 1];
         let mut out = vec![9];
-        assert_eq!(rewrite(&record, &mut out).unwrap(), (1..1 + record.len(), Vec::new()));
+        assert_eq!(
+            rewrite(Format::SkyWalkingSegment, &record, &mut out).unwrap(),
+            (1..1 + record.len(), Vec::new())
+        );
         assert_eq!(out[1..], record);
     }
 }

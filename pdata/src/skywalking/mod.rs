@@ -1,6 +1,7 @@
-//! SkyWalking segments to Traces columns.
+//! What SkyWalking agents send, to columns: segments to Traces, the rest to Logs and Metrics.
 //!
-//! One row per span, as the data model says. What it leaves open:
+//! [`logs`] and [`metrics`] say what the data model leaves open about theirs. Of a segment there is one row per
+//! span. There:
 //! * Empty texts of segments, spans and references are null: proto3 does not tell them from absent ones. Tags
 //!   and log fields keep empty keys and values.
 //! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd. The `duration_ns` of a span
@@ -16,10 +17,16 @@
 
 mod columns;
 mod escape;
-
 mod ids;
+mod log_columns;
+mod log_json;
+mod logs;
+mod metric_columns;
+mod metrics;
 mod names;
+mod rows;
 mod scan;
+mod words;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,14 +34,23 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 
 use crate::decode::result::{DecodeError, Decoded, Escaped, Rejected};
-use crate::{Encoded, MAX_ARENA, Projection};
+use crate::{Encoded, Format, MAX_ARENA, Projection};
 use columns::Columns;
+use log_columns::LogColumns;
+use logs::LogReader;
+use metric_columns::MetricColumns;
+use metrics::MetricReader;
 use scan::Segment;
+use words::Words;
 
-/// Decodes one `SegmentObject` a record. See [`decode`](crate::decode()).
+/// Decodes one message a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
+    if encoded.format == Format::SkyWalkingLogJson {
+        return log_json::decode(encoded, projection);
+    }
     let decoded = decode_as_is(encoded, projection);
     let no_text = |rejected: &&Rejected| matches!(rejected.reason, DecodeError::Utf8 { .. });
     let odd: Vec<usize> = decoded.rejected.iter().filter(no_text).map(|rejected| rejected.record).collect();
@@ -59,7 +75,9 @@ fn with_escapes(encoded: &Encoded, odd: &[usize]) -> Option<(Encoded, Vec<Escape
         (encoded.arena.to_vec(), encoded.records.to_vec(), Vec::new());
     for record in odd {
         let range = bounds(records.get(*record)?).ok()?;
-        let Ok((range, keys)) = escape::rewrite(encoded.arena.get(range)?, &mut arena) else { continue };
+        let Ok((range, keys)) = escape::rewrite(encoded.format, encoded.arena.get(range)?, &mut arena) else {
+            continue;
+        };
         if arena.len() > MAX_ARENA {
             return None;
         }
@@ -71,6 +89,50 @@ fn with_escapes(encoded: &Encoded, odd: &[usize]) -> Option<(Encoded, Vec<Escape
 }
 
 fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
+    match encoded.format {
+        Format::SkyWalkingSegment => decode_segments(encoded, projection),
+        Format::SkyWalkingJvm | Format::SkyWalkingMeters => decode_metrics(encoded, projection),
+        _ => decode_logs(encoded, projection),
+    }
+}
+
+fn decode_logs(encoded: &Encoded, projection: &Projection) -> Decoded {
+    let Some((with_words, words)) = Words::append(encoded) else {
+        return all_rejected(encoded, DecodeError::BatchFull);
+    };
+    let mut columns = LogColumns::new(&with_words, projection);
+    let mut reader = LogReader::new(&words);
+    let mut rejected = Vec::new();
+    for (record, range) in encoded.records.iter().enumerate() {
+        let read = record_bytes(encoded, range)
+            .and_then(|(bytes, base)| reader.read(encoded, &mut columns, bytes, base, record));
+        rejected.extend(read.err().map(|reason| Rejected { record, reason }));
+    }
+    finished(encoded, columns.finish(), rejected, 0, 0)
+}
+
+fn decode_metrics(encoded: &Encoded, projection: &Projection) -> Decoded {
+    let Some((with_words, words)) = Words::append(encoded) else {
+        return all_rejected(encoded, DecodeError::BatchFull);
+    };
+    let jvm = encoded.format == Format::SkyWalkingJvm;
+    let mut columns = MetricColumns::new(&with_words, projection, jvm);
+    let mut reader = MetricReader::new(&words);
+    let (mut rejected, mut empty) = (Vec::new(), 0);
+    for (record, range) in encoded.records.iter().enumerate() {
+        let read = record_bytes(encoded, range).and_then(|(bytes, base)| match jvm {
+            true => reader.read_jvm(&mut columns, bytes, base, record),
+            false => reader.read_meters(&mut columns, bytes, base, record),
+        });
+        match read {
+            Ok(rows) => empty += usize::from(rows == 0),
+            Err(reason) => rejected.push(Rejected { record, reason }),
+        }
+    }
+    finished(encoded, columns.finish(), rejected, empty, 0)
+}
+
+fn decode_segments(encoded: &Encoded, projection: &Projection) -> Decoded {
     let mut segment = Segment::with_room();
     let mut columns = Columns::new(encoded, projection);
     let mut rejected = Vec::new();
@@ -90,23 +152,44 @@ fn decode_as_is(encoded: &Encoded, projection: &Projection) -> Decoded {
         }
     }
     let backwards = columns.backwards;
-    match columns.finish() {
+    finished(encoded, columns.finish(), rejected, empty, backwards)
+}
+
+fn finished(
+    encoded: &Encoded,
+    columns: Result<RecordBatch, ArrowError>,
+    rejected: Vec<Rejected>,
+    empty: usize,
+    backwards: usize,
+) -> Decoded {
+    match columns {
         Ok(columns) => {
             let (rejected_items, escaped) = (Vec::new(), Vec::new());
             Decoded { columns, rejected, rejected_items, empty, backwards, escaped }
         }
         // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
-        Err(_) => Decoded {
-            columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
-            rejected: (0..encoded.records.len())
-                .map(|record| Rejected { record, reason: DecodeError::Columns })
-                .collect(),
-            rejected_items: Vec::new(),
-            empty: 0,
-            backwards: 0,
-            escaped: Vec::new(),
-        },
+        Err(_) => all_rejected(encoded, DecodeError::Columns),
     }
+}
+
+/// No row, and the same error for all records.
+fn all_rejected(encoded: &Encoded, reason: DecodeError) -> Decoded {
+    Decoded {
+        columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
+        rejected: (0..encoded.records.len()).map(|record| Rejected { record, reason }).collect(),
+        rejected_items: Vec::new(),
+        empty: 0,
+        backwards: 0,
+        escaped: Vec::new(),
+    }
+}
+
+/// The bytes of a record, and where they begin in the arena.
+fn record_bytes<'a>(encoded: &'a Encoded, range: &Range<u32>) -> Result<(&'a [u8], usize), DecodeError> {
+    let range = bounds(range)?;
+    let base = range.start;
+    let bytes = encoded.arena.get(range).ok_or(DecodeError::OutOfBounds)?;
+    Ok((bytes, base))
 }
 
 fn bounds(range: &Range<u32>) -> Result<Range<usize>, DecodeError> {

@@ -6,12 +6,13 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness::{Run, event};
 use weir_component::delivery::LaneStart;
 use weir_component::testkit::Probe;
 use weir_component::{LaneId, LaneMessage};
-use weir_pdata::Outcome;
+use weir_pdata::{Ack, EventBatch, Outcome, Signal};
 
 const LATE: &str =
     "{window: {tumbling: 1s}, out_of_orderness: 0s, allowed_lateness: 1h, group_by: [service]}";
@@ -142,4 +143,24 @@ fn inputs_of_a_closed_window_wait_until_the_mark_says_that_it_is_closed() {
         }
         assert_eq!(mark(), 9_999, "{section}");
     }
+}
+
+#[test]
+fn windows_do_not_wait_for_a_lane_of_another_signal() {
+    let mut run = run(PLAIN, start(0, &[]));
+    run.open_as(LaneStart { signal: Some(Signal::Logs), ..LaneId(1).into() });
+    run.open_as(LaneStart { signal: Some(Signal::Traces), ..LaneId(2).into() });
+    run.events(0, &[event("s", 100), event("s", 2_500)]);
+    run.events(2, &[event("s", 200), event("s", 2_500)]);
+    assert_eq!(run.taken(), [""; 0], "the lane of logs has said nothing");
+    run.keep_forwarded = true;
+    run.send(1, LaneMessage::Idle(Duration::from_millis(1)));
+    assert_eq!(run.taken(), ["s,2[0,1000)"], "long before `idle_timeout`");
+    let logs = EventBatch { signal: Signal::Logs, ..harness::batch(&[event("s", 9_000)], Ack::none()) };
+    run.send(1, LaneMessage::Batch(logs));
+    assert!(matches!(run.forwarded.last(), Some(LaneMessage::Batch(batch)) if batch.signal == Signal::Logs));
+    run.events(0, &[event("s", 3_500)]);
+    assert_eq!(run.taken(), [""; 0], "the other lane of traces is waited for");
+    run.events(2, &[event("s", 3_500)]);
+    assert_eq!(run.taken(), ["s,2[2000,3000)"]);
 }

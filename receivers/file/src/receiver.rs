@@ -175,6 +175,7 @@ impl FileLane {
                 rejects: rejects.clone(),
                 ledger: None,
                 set,
+                signal: None,
             }),
             file,
             input: Some(Input { source, reader: Reader::default(), projection: host.projection.clone() }),

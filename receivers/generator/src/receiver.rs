@@ -69,6 +69,7 @@ impl Receiver for Generator {
                     rejects,
                     ledger: None,
                     set: set.clone(),
+                    signal: Some(Signal::Traces),
                 }),
                 origin: format!("{id}/{name}").into(),
                 pool: Arc::clone(&pool),
@@ -179,7 +180,14 @@ impl Pool {
             records.push(bound(start)..bound(arena.len()));
         }
         let (arena, records) = (Buffer::from_vec(arena), records.into());
-        Encoded { format: Format::SkyWalkingSegment, arena, records, positions: None, arrivals: None }
+        Encoded {
+            format: Format::SkyWalkingSegment,
+            arena,
+            records,
+            positions: None,
+            arrivals: None,
+            written: None,
+        }
     }
 }
 

@@ -4,11 +4,12 @@
 //! while no broker leads it.
 
 use crate::consumer::statistics::{ClusterState, PartitionState};
+use crate::topics::{Place, TopicSet};
 
 /// Whose reading it is.
 pub(crate) struct Names<'a> {
     pub(crate) brokers: &'a str,
-    pub(crate) topic: &'a str,
+    pub(crate) topics: &'a TopicSet,
     pub(crate) group: &'a str,
 }
 
@@ -17,31 +18,30 @@ pub(crate) struct Names<'a> {
 pub(crate) fn trouble(
     cluster: &ClusterState,
     partitions: &[PartitionState],
-    (owned, unplaced): (&[i32], &[i32]),
+    (owned, unplaced): (&[Place], &[Place]),
     names: &Names<'_>,
 ) -> Option<String> {
-    let Names { brokers, topic, group } = names;
+    let Names { brokers, topics, group } = names;
     if !cluster.is_connected {
         let why = cluster.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         return Some(format!("no broker of {brokers} answers{why}"));
     }
-    if partitions.is_empty() {
-        return Some(format!("the topic `{topic}` does not exist"));
+    let exists = |number: usize| partitions.iter().any(|state| state.partition.topic == number);
+    if let Some((_, topic)) = topics.iter().enumerate().find(|(number, _)| !exists(*number)) {
+        return Some(format!("the topic `{}` does not exist", topic.name));
     }
     if let Some(state) = &cluster.joining {
         return Some(format!("not a member of the consumer group `{group}` ({state})"));
     }
     let leads =
-        |partition: &i32| partitions.iter().any(|state| state.partition == *partition && state.reachable);
-    let mut led_by_none: Vec<i32> =
+        |partition: &Place| partitions.iter().any(|state| state.partition == *partition && state.reachable);
+    let led_by_none: Vec<Place> =
         owned.iter().chain(unplaced).filter(|partition| !leads(partition)).copied().collect();
-    led_by_none.sort_unstable();
-    led_by_none.dedup();
     if !led_by_none.is_empty() {
-        return Some(format!("no broker that leads partitions {led_by_none:?} of topic `{topic}` answers"));
+        return Some(format!("no broker that leads these partitions answers: {}", topics.text(&led_by_none)));
     }
     if !unplaced.is_empty() {
-        return Some(format!("Kafka does not say where partitions {unplaced:?} of topic `{topic}` begin"));
+        return Some(format!("Kafka does not say where these partitions begin: {}", topics.text(unplaced)));
     }
     None
 }
@@ -49,11 +49,14 @@ pub(crate) fn trouble(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topics::{Content, Topic};
 
-    const NAMES: Names<'_> = Names { brokers: "a:9092", topic: "t", group: "g" };
+    fn at(partition: i32) -> Place {
+        Place { topic: 0, partition }
+    }
 
     fn state(partition: i32, reachable: bool) -> PartitionState {
-        PartitionState { partition, end: None, at_end: None, reachable }
+        PartitionState { partition: at(partition), end: None, at_end: None, reachable }
     }
 
     fn member() -> ClusterState {
@@ -66,7 +69,10 @@ mod tests {
         owned: &[i32],
         unplaced: &[i32],
     ) -> String {
-        trouble(cluster, partitions, (owned, unplaced), &NAMES).unwrap_or_default()
+        let topics = TopicSet::new([Topic { name: "t".into(), content: Content::Segments }]);
+        let names = Names { brokers: "a:9092", topics: &topics, group: "g" };
+        let places = |numbers: &[i32]| numbers.iter().map(|number| at(*number)).collect::<Vec<_>>();
+        trouble(cluster, partitions, (&places(owned), &places(unplaced)), &names).unwrap_or_default()
     }
 
     #[test]
@@ -84,8 +90,10 @@ mod tests {
         assert!(says(&member(), &[], &[], &[]).contains("`t` does not exist"));
         let joining = ClusterState { joining: Some("up, wait-join".to_owned()), ..member() };
         assert!(says(&joining, &partitions, &[], &[]).contains("`g` (up, wait-join)"));
-        assert!(says(&member(), &partitions, &[0, 1], &[]).contains("partitions [1]"));
-        assert!(says(&member(), &partitions, &[0], &[1]).contains("leads partitions [1]"));
-        assert!(says(&member(), &partitions, &[], &[0]).contains("where partitions [0]"));
+        assert!(says(&member(), &partitions, &[0, 1], &[]).contains("answers: t: [1]"));
+        assert!(
+            says(&member(), &partitions, &[0], &[1]).contains("that leads these partitions answers: t: [1]")
+        );
+        assert!(says(&member(), &partitions, &[], &[0]).contains("where these partitions begin: t: [0]"));
     }
 }

@@ -1,6 +1,6 @@
-//! The `skywalking_kafka` receiver: SkyWalking segments from a Kafka topic, one `SegmentObject` a record.
+//! The `skywalking_kafka` receiver: SkyWalking agents' Kafka topics, one message a record.
 //!
-//! * Each assigned partition is one lane, opened before anything is read from it.
+//! * Each assigned partition of each topic is one lane, opened before anything is read from it.
 //! * An offset is committed when everything before it is acknowledged. Nothing is committed past a failure.
 //! * A slow pipeline pauses its partitions. The thread that polls Kafka never waits for a pipeline, so the
 //!   group membership stays alive.
@@ -15,12 +15,14 @@
 
 mod config;
 mod consumer;
+mod create_topics;
 mod health;
 mod metrics;
 mod partition;
 mod rebalance;
 mod receiver;
 mod replay;
+mod topics;
 
 use weir_component::factory::{Info, ReceiverFactory};
 
@@ -28,7 +30,7 @@ use weir_component::factory::{Info, ReceiverFactory};
 pub const FACTORY: ReceiverFactory = ReceiverFactory {
     info: Info {
         kind: "skywalking_kafka",
-        summary: "SkyWalking segments from a Kafka topic",
+        summary: "SkyWalking agents' Kafka topics: segments, metrics, meters, logs and more",
         metrics: metrics::ALL,
     },
     create: receiver::create,

@@ -24,7 +24,7 @@ const LOST: Metric =
     counter("weir_kafka_lost_records", "Records that were deleted from the topic before they were read.");
 const PARTIAL: Metric = gauge(
     "weir_kafka_partial_windows",
-    "1 while this gateway has only part of the topic and each partition's windows are apart.",
+    "1 while this gateway has only part of a topic and each partition's windows are apart.",
 );
 const ASSIGNED: Metric = gauge("weir_kafka_assigned_partitions", "Partitions that this receiver reads.");
 const LAG: Metric = partition_gauge(

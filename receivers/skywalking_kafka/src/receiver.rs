@@ -16,12 +16,13 @@ use crate::config::Config;
 use crate::consumer::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
 use crate::consumer::context::KafkaContext;
 use crate::consumer::poll_loop::{PollEnd, PollLoop};
+use crate::create_topics;
 use crate::metrics::Metrics;
 use crate::partition::assignment::Assignment;
 use crate::partition::batching::Limits;
 use crate::partition::rejects::TopicRejects;
 use crate::rebalance::committer::Committer;
-use crate::rebalance::ownership::Ownership;
+use crate::topics::Topic;
 
 /// How long to wait before a Kafka client that failed for good is replaced.
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
@@ -80,9 +81,12 @@ fn work(
 ) -> Result<(), ReceiverError> {
     let context = &host.context;
     let id = &context.id;
-    let topic: Arc<str> = Arc::from(config.segments_topic());
+    let topics = config.topic_set();
     let metrics = Metrics::new(&context.telemetry, &id.to_string());
-    let rejects = Arc::new(TopicRejects::new(context.clone(), topic.clone(), metrics.clone()));
+    let of_topic =
+        |topic: &Topic| Arc::new(TopicRejects::new(context.clone(), topic.name.clone(), metrics.clone()));
+    let rejects: Vec<Arc<TopicRejects>> = topics.iter().map(of_topic).collect();
+    runtime.spawn(create_topics::create(config.clone(), context.clone(), stop.clone()));
     let brokers = config.brokers.join(",");
     let limits = Limits {
         max_records: config.batch.max_records,
@@ -90,7 +94,7 @@ fn work(
         timeout: config.batch.timeout.get(),
     };
     while !stop.is_cancelled() {
-        let kafka = KafkaContext::new(context.clone(), metrics.clone(), brokers.clone(), topic.clone());
+        let kafka = KafkaContext::new(context.clone(), metrics.clone(), brokers.clone(), topics.clone());
         let client = client_config(config);
         let consumer: BaseConsumer<KafkaContext> =
             client.create_with_context(kafka).map_err(|error| ReceiverError {
@@ -99,34 +103,35 @@ fn work(
                 ),
                 source: Some(Box::new(error)),
             })?;
-        consumer.subscribe(&[&*topic]).map_err(|error| ReceiverError {
-            message: format!("receiver `{id}`: subscribing to topic `{topic}` failed: {error}"),
+        let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+        consumer.subscribe(&names).map_err(|error| ReceiverError {
+            message: format!("receiver `{id}`: subscribing to {topics} failed: {error}"),
             source: Some(Box::new(error)),
         })?;
         let consumer = Arc::new(consumer);
         let (interval, session) = (config.commit_interval.get(), session_timeout(&client));
         let committer =
-            Committer::start(&consumer, topic.clone(), context.clone(), metrics.clone(), interval, session);
+            Committer::start(&consumer, topics.clone(), context.clone(), metrics.clone(), interval, session);
         let committer = committer.map_err(|error| ReceiverError {
             message: format!("receiver `{id}`: the thread that commits offsets could not be started"),
             source: Some(Box::new(error)),
         })?;
-        tracing::info!(receiver = %id, brokers, %topic, group = config.group_id, "reading segments from Kafka");
+        tracing::info!(receiver = %id, brokers, %topics, group = config.group_id, "reading from Kafka");
         let assignment = Assignment::new(
             host.clone(),
             runtime.clone(),
             rejects.clone(),
-            topic.clone(),
+            topics.clone(),
             limits,
             config.queue.max_bytes.as_usize(),
         );
-        let ownership = Ownership::new(&consumer, config, host, metrics.clone(), assignment, committer);
-        let poll_loop = PollLoop::new(&consumer, config, host, metrics.clone(), ownership);
+        let poll_loop =
+            PollLoop::new(&consumer, config, host, topics.clone(), metrics.clone(), assignment, committer);
         match poll_loop.run(stop) {
             PollEnd::Stopped => break,
             PollEnd::Failed(error) => return Err(error),
             PollEnd::Fatal(error) => {
-                tracing::error!(receiver = %id, %topic, %error, "the Kafka client failed for good: starting a new one");
+                tracing::error!(receiver = %id, %topics, %error, "the Kafka client failed for good: starting a new one");
                 drop(consumer);
                 let _ =
                     runtime.block_on(async { tokio::time::timeout(REPLACE_AFTER, stop.cancelled()).await });

@@ -10,7 +10,7 @@ use cluster::{Cluster, PATIENCE, RunningReceiver, settings};
 use pipelines::GatedLanes;
 use weir_component::LaneMessage;
 use weir_component::testkit::{RecordedLane, RecordingLanes};
-use weir_pdata::{EventBatch, Payload};
+use weir_pdata::{EventBatch, Format, Payload, Signal};
 
 const TOPIC: &str = "skywalking-segments";
 
@@ -443,7 +443,12 @@ async fn the_status_tells_what_cannot_be_read() {
     // The mock cluster crashes when a partition that is read loses its leader.
     cluster.leader(1, None);
     let receiver = RunningReceiver::start(&cluster, "metadata_refresh: 1s", RecordingLanes::default());
-    receiver.until_status("StatusRecoverableError", "leads partitions [1]").await;
+    receiver
+        .until_status(
+            "StatusRecoverableError",
+            "that leads these partitions answers: skywalking-segments: [1]",
+        )
+        .await;
     cluster.leader(1, Some(1));
     receiver.until_status("StatusOK", "").await;
     cluster.down();
@@ -513,4 +518,87 @@ fn wrong_settings_are_all_reported() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_partition_of_each_topic_is_a_lane_with_its_signal() {
+    let cluster = Cluster::new(TOPIC, 2);
+    cluster.create("skywalking-logs", 1);
+    cluster.create("skywalking-managements", 1);
+    cluster.produce(0, &numbered(0..30)).await;
+    cluster.produce(1, &numbered(30..50)).await;
+    cluster.produce_to("skywalking-logs", 0, &numbered(50..60)).await;
+    for (key, record) in [("i", "ping"), ("register-i", "properties"), ("i", "ping"), ("j", "ping")] {
+        cluster.produce_under("skywalking-managements", key, 1_700_000_000_000, record.as_bytes()).await;
+    }
+    let lanes = RecordingLanes::default();
+    let yaml = "initial_offset: earliest\ntopics: {segments: true, logs: true, managements: true}";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 64).await;
+    assert!(receiver.metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 0"));
+    let seen = lanes.lanes();
+    let of = |name: &str| seen.iter().find(|lane| *lane.name == *name).unwrap();
+    assert_eq!(seen.len(), 4);
+    assert_eq!(all(of("skywalking-segments/1")), numbered(30..50));
+    assert_eq!(all(of("skywalking-logs/0")), numbered(50..60));
+    let batches = |name: &str| {
+        let format = |batch: &EventBatch| match &batch.payload {
+            Payload::Encoded(encoded) => {
+                (batch.signal, encoded.format, encoded.written.is_some(), batch.len())
+            }
+            Payload::Columns(_) => panic!("wire bytes"),
+        };
+        of(name).batches().map(format).collect::<Vec<_>>()
+    };
+    assert_eq!(batches("skywalking-segments/0")[0].0, Signal::Traces);
+    assert_eq!(batches("skywalking-logs/0")[0].1, Format::SkyWalkingLog);
+    let expected =
+        [(Format::SkyWalkingPing, 1), (Format::SkyWalkingInstance, 1), (Format::SkyWalkingPing, 2)];
+    let expected = expected.map(|(format, len)| (Signal::Logs, format, true, len));
+    assert_eq!(batches("skywalking-managements/0"), expected);
+    drop((seen, lanes.take_batches()));
+    receiver.stop().await.unwrap();
+    let topics =
+        [(TOPIC, 0, 30), (TOPIC, 1, 20), ("skywalking-logs", 0, 10), ("skywalking-managements", 0, 4)];
+    for (topic, partition, end) in topics {
+        assert_eq!(cluster.committed_of(topic, partition), Some(end), "{topic}/{partition}");
+    }
+    lanes.check_contract();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_does_not_exist_delays_no_other_and_is_read_when_it_comes() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.produce(0, &numbered(0..5)).await;
+    let lanes = RecordingLanes::default();
+    let yaml = "initial_offset: earliest\nmetadata_refresh: 100ms\ntopics: {segments: true, meters: true}";
+    let receiver = RunningReceiver::start(&cluster, yaml, lanes.clone());
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 5).await;
+    receiver.until_status("StatusRecoverableError", "the topic `skywalking-meters` does not exist").await;
+    cluster.create("skywalking-meters", 1);
+    cluster.produce_to("skywalking-meters", 0, &numbered(5..9)).await;
+    lanes.wait_until(PATIENCE, |lanes| count(lanes) == 9).await;
+    receiver.until_status("StatusOK", "").await;
+    drop(lanes.take_batches());
+    receiver.stop().await.unwrap();
+    assert_eq!(cluster.committed_of("skywalking-meters", 0), Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_with_all_partitions_of_one_topic_but_not_of_the_other_has_windows_apart() {
+    let cluster = Cluster::new(TOPIC, 1);
+    cluster.create("skywalking-logs", 1);
+    let yaml = "initial_offset: earliest\ntopics: {segments: true, logs: true}";
+    let (first, second) = (RecordingLanes::default(), RecordingLanes::default());
+    let one = RunningReceiver::start(&cluster, yaml, first.clone());
+    first.wait_until(PATIENCE, |lanes| lanes.len() == 2).await;
+    let two = RunningReceiver::start(&cluster, yaml, second.clone());
+    second.wait_until(PATIENCE, |lanes| !lanes.is_empty()).await;
+    for receiver in [&one, &two] {
+        receiver.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 1").await;
+        receiver.until_metric("weir_kafka_assigned_partitions{receiver=\"skywalking_kafka\"} 1").await;
+    }
+    two.stop().await.unwrap();
+    one.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 0").await;
+    one.stop().await.unwrap();
 }

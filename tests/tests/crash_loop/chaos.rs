@@ -53,6 +53,8 @@ pub struct Trouble {
     pub refused: bool,
     /// A partition never has a record, and lanes go idle when nothing comes.
     pub idle_lane: bool,
+    /// The partitions are of two topics, and a third topic has logs.
+    pub topics: bool,
 }
 
 /// Longer than the session of a gateway, which is 2 s.
@@ -74,7 +76,7 @@ impl<'a> Chaos<'a> {
     /// Starts the gateways, produces the stream, kills and disturbs; returns the gateways when all is
     /// produced and nothing is disturbed any more, and the logs of those that were killed.
     pub async fn run(mut self, count: usize) -> Result<(Vec<Weir>, String)> {
-        let Case { kafka, clickhouse, topic, stream, .. } = self.case;
+        let Case { clickhouse, topic, stream, .. } = self.case;
         let config = self.case.config();
         let mut gateways: Vec<Option<Weir>> = Vec::new();
         let mut folders = Vec::new();
@@ -87,7 +89,7 @@ impl<'a> Chaos<'a> {
         let (mut kills, mut log) = (0, String::new());
         for step in 0..steps {
             let part = |step: i64| stream.count() * step / steps;
-            kafka.produce_all(&stream.records(topic, part(step)..part(step + 1))).await?;
+            self.case.produce(stream.records(topic, part(step)..part(step + 1))).await?;
             self.moment(1_200).await;
             if step == 0 && self.case.trouble.refused {
                 self.case.refuse_rows(part(1)).await?;
@@ -116,7 +118,7 @@ impl<'a> Chaos<'a> {
         }
         assert!(kills >= self.plan.kills, "{kills} gateways were killed");
         clickhouse.fault(json!({"mode": "ok"})).await?;
-        kafka.produce_all(&stream.closing(topic)).await?;
+        self.case.produce(stream.closing(topic)).await?;
         Ok((gateways.into_iter().flatten().collect(), log))
     }
 

@@ -13,17 +13,22 @@ mod chaos;
 mod points;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use prost::Message as _;
+use weir_proto::skywalking::LogData;
 use weir_tests::stream::{Key, Stream, Value};
-use weir_tests::{ClickHouse, Kafka, Recorder, Weir, unique, wait_until};
+use weir_tests::{ClickHouse, Kafka, Record, Recorder, Weir, unique, wait_until};
 
 use chaos::{Chaos, Plan, Trouble};
 
 /// Partitions of every topic.
 const PARTITIONS: i32 = 6;
+/// How many of them the first of two topics has.
+const FIRST: i32 = 2;
 /// For what must come after the last failure.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -92,6 +97,8 @@ struct Case<'a> {
     /// The segments that ClickHouse refuses, by number.
     refused: Mutex<BTreeSet<i64>>,
     seed: u64,
+    /// How many logs were produced.
+    logs: AtomicU64,
 }
 
 impl<'a> Case<'a> {
@@ -105,7 +112,17 @@ impl<'a> Case<'a> {
         let (topic, database) = (unique(name), clickhouse.database().await?);
         // The records are of 2023: by default Kafka would delete them while they are read.
         let partitions = PARTITIONS + i32::from(trouble.idle_lane);
-        kafka.create_topic(&topic, partitions, &[("retention.ms", "-1")]).await?;
+        if trouble.topics {
+            for (topic, partitions) in [
+                (topic.clone(), FIRST),
+                (format!("{topic}-b"), PARTITIONS - FIRST),
+                (format!("{topic}-logs"), 2),
+            ] {
+                kafka.create_topic(&topic, partitions, &[("retention.ms", "-1")]).await?;
+            }
+        } else {
+            kafka.create_topic(&topic, partitions, &[("retention.ms", "-1")]).await?;
+        }
         // A merge would hide a row that is stored twice.
         clickhouse.query(&format!("SYSTEM STOP MERGES {database}.window_results")).await?;
         let stream = Stream::new(segments, PARTITIONS, seed);
@@ -130,6 +147,7 @@ impl<'a> Case<'a> {
             trouble,
             refused,
             seed,
+            logs: AtomicU64::new(0),
         })
     }
 
@@ -167,7 +185,7 @@ impl<'a> Case<'a> {
             "receivers:
   skywalking_kafka:
     brokers: [\"{}\"]
-    topics: {{segments: {topic}}}
+    topics: {{{topics}}}
     group_id: {topic}
     initial_offset: earliest
     commit_interval: 200ms
@@ -199,9 +217,42 @@ service:
 ",
             kafka.bootstrap(),
             clickhouse.url(),
+            topics = if self.trouble.topics {
+                format!("segments: [{topic}, {topic}-b], logs: {topic}-logs")
+            } else {
+                format!("segments: {topic}")
+            },
             rules = rules.join(", "),
             webhook = webhook.url(),
         )
+    }
+
+    /// Produces these records: with several topics, those of later partitions to the second one, and a log for
+    /// each.
+    async fn produce(&self, records: Vec<Record>) -> Result<()> {
+        if !self.trouble.topics {
+            return self.kafka.produce_all(&records).await;
+        }
+        let logs: Vec<Record> = records
+            .iter()
+            .map(|record| Record {
+                topic: format!("{}-logs", self.topic),
+                partition: record.partition % 2,
+                value: Some(
+                    LogData { service: "log".to_owned(), timestamp: 1, ..LogData::default() }.encode_to_vec(),
+                ),
+                ..record.clone()
+            })
+            .collect();
+        self.logs.fetch_add(logs.len() as u64, Ordering::Relaxed);
+        let moved = records.into_iter().map(|record| match record.partition >= FIRST {
+            true => {
+                Record { topic: format!("{}-b", self.topic), partition: record.partition - FIRST, ..record }
+            }
+            false => record,
+        });
+        let all: Vec<Record> = moved.chain(logs).collect();
+        self.kafka.produce_all(&all).await
     }
 
     /// Everything is produced and the last gateways run undisturbed: waits until all is stored, ends them,
@@ -246,6 +297,14 @@ service:
             .await
             .with_context(|| format!("seed {seed}; {}", log()))?;
         }
+        let logs = self.logs.load(Ordering::Relaxed);
+        let stored = format!("SELECT count() AS n FROM {database}.logs");
+        if logs > 0 {
+            let left = wait_while_less_is_left(async || {
+                Ok(logs.saturating_sub(clickhouse.number(&stored).await.unwrap_or(0)))
+            });
+            ensure!(left.await? == 0, "seed {seed}: not every log of {logs} is stored; {}", log());
+        }
         // Nothing more than that, also after everything has come to rest.
         let folders: Vec<_> = gateways.iter().map(Weir::folder).collect();
         for weir in gateways {
@@ -258,6 +317,7 @@ service:
         let twice = clickhouse.query(&twice).await?;
         ensure!(twice.is_empty(), "seed {seed}: stored twice: {twice:?}");
         ensure!(clickhouse.number(&count).await? == expected, "seed {seed}: not every segment once");
+        ensure!(logs == 0 || clickhouse.number(&stored).await? == logs, "seed {seed}: not every log once");
         let wrong = self.differences().await?;
         ensure!(wrong.is_empty(), "seed {seed}: {wrong:?}");
         // Without FINAL and without merges: also what a reader with FINAL would not see.
@@ -411,4 +471,10 @@ async fn two_gateways_that_are_killed_store_every_segment_once_and_windows_that_
 async fn a_broker_that_is_killed_and_lanes_that_go_idle_lose_and_double_nothing() -> Result<()> {
     let trouble = Trouble { broker: true, idle_lane: true, ..Trouble::default() };
     crash_loop("crash3", 1, Plan::new(60_000, 4)?, "all", trouble).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_of_several_topics_that_is_killed_stores_all_of_each_once() -> Result<()> {
+    let trouble = Trouble { topics: true, pauses: true, ..Trouble::default() };
+    crash_loop("crash4", 1, Plan::new(40_000, 5)?, "all", trouble).await
 }

@@ -12,19 +12,19 @@ use crate::{Case, TIMEOUT};
 
 /// The program ends at `place` when it comes there for the `count`th time, is started again, and everything
 /// is right.
-async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Result<()> {
+async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32], trouble: Trouble) -> Result<()> {
     let to = (Kafka::shared()?, clickhouse);
-    let case = Case::new(to, place, (6_000, 7), "all", Trouble::default()).await?;
+    let case = Case::new(to, place, (6_000, 7), "all", trouble).await?;
     let config = case.config();
     let half = case.stream.count() / 2;
-    case.kafka.produce_all(&case.stream.records(&case.topic, 0..half)).await?;
+    case.produce(case.stream.records(&case.topic, 0..half)).await?;
     let (mut folder, mut killed) = (Arc::new(tempfile::tempdir()?), String::new());
     for count in counts {
         let point = format!("{place}:{count}");
         let weir = Weir::start_in(Arc::clone(&folder), &config, &[], &[("WEIR_FAILPOINT", &point)])?;
         folder = weir.folder();
         if count == counts.last().unwrap() {
-            case.kafka.produce_all(&case.stream.records(&case.topic, half..case.stream.count())).await?;
+            case.produce(case.stream.records(&case.topic, half..case.stream.count())).await?;
         }
         let outcome = weir.wait(TIMEOUT).await?;
         ensure!(
@@ -36,14 +36,14 @@ async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32]) -> Resul
         killed += &outcome.stderr;
     }
     let last = Weir::start_in(folder, &config, &[], &[])?;
-    case.kafka.produce_all(&case.stream.closing(&case.topic)).await?;
+    case.produce(case.stream.closing(&case.topic)).await?;
     case.verify(vec![last], &killed).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_place_of_an_export_or_commit_loses_and_doubles_nothing() -> Result<()> {
     let clickhouse = ClickHouse::start()?;
-    let at = |place| crash_at(&clickhouse, place, &[1, 2, 5]);
+    let at = |place| crash_at(&clickhouse, place, &[1, 2, 5], Trouble::default());
     let all = tokio::time::timeout(Duration::from_secs(400), async {
         tokio::try_join!(
             at("before-export"),
@@ -54,6 +54,20 @@ async fn a_crash_at_any_place_of_an_export_or_commit_loses_and_doubles_nothing()
             at("after-window"),
             at("before-mark"),
         )
+    });
+    all.await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_commits_of_several_topics_loses_and_doubles_nothing() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let trouble = Trouble { topics: true, ..Trouble::default() };
+    let at = |place| crash_at(&clickhouse, place, &[1, 3, 5], trouble);
+    // Marks move with few commits: several windows are over at a time.
+    let at_mark = crash_at(&clickhouse, "before-mark", &[1, 1, 2], trouble);
+    let all = tokio::time::timeout(Duration::from_secs(400), async {
+        tokio::try_join!(at("before-commit"), at("after-commit"), at("after-export"), at_mark)
     });
     all.await??;
     Ok(())

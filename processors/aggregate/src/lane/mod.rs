@@ -15,6 +15,7 @@
 //! * A lane is idle when it has brought no usable event for `idle_timeout`: only other signals, or times far
 //!   in the future. One wrong clock must not delay the windows of all lanes. An idle lane sends all that it
 //!   has gathered, because the trunk may fire those windows.
+//! * A lane of another signal ([`LaneStart::signal`]) is idle from its first message on.
 //! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`LaneWatermark`]).
 //! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond
 //!   before it. Every message moves it, `Idle` too.
@@ -59,6 +60,8 @@ pub(crate) struct LaneHalf {
     /// The lane's part in keeping lanes together, with `max_drift`.
     aligned: Option<Aligned>,
     idle: IdleDetector,
+    /// It brings no event of the operator's signals, so nothing waits for it.
+    is_foreign: bool,
     /// Windows that are over at this watermark were delivered before the lane began.
     delivered: Watermark,
     /// Events before this position were read before the lane began.
@@ -99,6 +102,7 @@ impl LaneHalf {
             open: OpenWindows::new(&operator),
             aligned: aligned.map(|alignment| alignment.join(start.lane, watermark.get())),
             idle: IdleDetector::new(operator.idle_timeout),
+            is_foreign: start.signal.is_some_and(|signal| !operator.signals.contains(&signal)),
             delivered,
             read_before: start.read,
             groups_gauge: operator.metrics.groups_gauge(),
@@ -296,6 +300,23 @@ impl LaneHalf {
 
 impl Stage<LaneMessage> for LaneHalf {
     fn handle(&mut self, message: LaneMessage, out: &mut Outlet) {
+        if self.is_foreign && !matches!(message, LaneMessage::Drain) {
+            // Windows of the time of arrival go on by its messages, too.
+            if let Windows::Processing(_) = self.operator.window {
+                self.tick(out);
+            } else if !self.watermark.is_idle() {
+                self.become_idle(Duration::ZERO, out);
+            }
+            if let LaneMessage::Watermark(watermark) = message {
+                self.watermark(watermark, out);
+            }
+            return out.forward(match message {
+                LaneMessage::Batch(batch) if self.operator.late == LatePolicy::Output => {
+                    LaneMessage::Batch(late::mark(batch, &[]))
+                }
+                other => other,
+            });
+        }
         match message {
             LaneMessage::Batch(batch) => self.batch(batch, out),
             LaneMessage::Watermark(watermark) => {

@@ -5,7 +5,7 @@
 //! the consumer closes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -17,18 +17,19 @@ use weir_component::{Context, LogLimit};
 
 use crate::consumer::statistics::{ClusterState, PartitionState, partition_states};
 use crate::metrics::Metrics;
+use crate::topics::{Place, TopicSet};
 
 /// A message of librdkafka.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// These partitions are ours from now on. To be answered.
-    Assign(Vec<i32>),
+    Assign(Vec<Place>),
     /// These partitions go to another member. To be answered. `lost`: they have gone already.
-    Revoke { partitions: Vec<i32>, lost: bool },
+    Revoke { partitions: Vec<Place>, lost: bool },
     /// The state of brokers and group, and of the partitions.
     Statistics(ClusterState, Vec<PartitionState>),
-    /// The topic does not exist.
-    TopicMissing,
+    /// This topic does not exist.
+    TopicMissing(usize),
 }
 
 /// The consumer's context.
@@ -36,7 +37,7 @@ pub(crate) struct KafkaContext {
     context: Context,
     metrics: Metrics,
     brokers: String,
-    topic: Arc<str>,
+    topics: TopicSet,
     events: Mutex<Vec<Event>>,
     /// The last error of the client, for the receiver's status.
     last_error: Mutex<Option<String>>,
@@ -48,12 +49,12 @@ pub(crate) struct KafkaContext {
 }
 
 impl KafkaContext {
-    pub(crate) fn new(context: Context, metrics: Metrics, brokers: String, topic: Arc<str>) -> KafkaContext {
+    pub(crate) fn new(context: Context, metrics: Metrics, brokers: String, topics: TopicSet) -> KafkaContext {
         KafkaContext {
             context,
             metrics,
             brokers,
-            topic,
+            topics,
             events: Mutex::default(),
             last_error: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -91,7 +92,10 @@ impl ConsumerContext for KafkaContext {
             }
             return;
         }
-        let partitions = list.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let elements = list.elements();
+        let place =
+            |element: &TopicPartitionListElem<'_>| self.topics.place(element.topic(), element.partition());
+        let partitions = elements.iter().filter_map(place).collect();
         self.push_event(if assign {
             Event::Assign(partitions)
         } else {
@@ -108,7 +112,7 @@ impl ClientContext for KafkaContext {
     fn stats(&self, statistics: Statistics) {
         let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let cluster = ClusterState::of(&statistics, error);
-        self.push_event(Event::Statistics(cluster, partition_states(&statistics, &self.topic)));
+        self.push_event(Event::Statistics(cluster, partition_states(&statistics, &self.topics)));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -119,13 +123,21 @@ impl ClientContext for KafkaContext {
         self.metrics.errors.inc();
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         let now = self.context.clock.now_ms();
-        let (receiver, brokers, topic) = (&self.context.id, &self.brokers, &self.topic);
+        let (receiver, brokers, topics) = (&self.context.id, &self.brokers, &self.topics);
         match code {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                self.push_event(Event::TopicMissing);
+                // The text has the topic's name, in `Subscribed topic not available: name: error`.
+                let named = |name: &str| reason.split(": ").any(|part| part == name);
+                let missing: Vec<usize> = topics
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, topic)| named(&topic.name))
+                    .map(|(at, _)| at)
+                    .collect();
+                missing.iter().for_each(|topic| self.push_event(Event::TopicMissing(*topic)));
                 if let Some(suppressed) = self.unknown_topic.allow(now) {
                     tracing::warn!(
-                        %receiver, %topic, brokers, suppressed,
+                        %receiver, topic = missing.first().map_or(reason, |topic| topics.name(*topic)), brokers, suppressed,
                         "the topic does not exist: waiting until somebody creates it"
                     );
                 }
@@ -148,7 +160,7 @@ impl ClientContext for KafkaContext {
             }
             _ => {
                 if let Some(suppressed) = self.others.allow(now) {
-                    tracing::warn!(%receiver, brokers, %topic, %error, reason, suppressed, "Kafka reports an error: retrying");
+                    tracing::warn!(%receiver, brokers, %topics, %error, reason, suppressed, "Kafka reports an error: retrying");
                 }
             }
         }

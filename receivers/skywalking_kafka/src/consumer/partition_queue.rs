@@ -60,6 +60,9 @@ pub(crate) struct Record<'a> {
     /// When the broker appended it, in milliseconds since 1970, where the topic keeps that time instead of
     /// the producer's.
     pub(crate) arrival: Option<i64>,
+    /// The time of the record, the broker's or the producer's, in milliseconds since 1970.
+    pub(crate) written: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
 }
 
@@ -141,14 +144,19 @@ unsafe extern "C" fn called<F: FnMut(Fetched<'_>) -> bool>(
                 // SAFETY: a message's value is `len` bytes at `payload`.
                 unsafe { std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len) }
             });
+            let key = (!message.key.is_null()).then(|| {
+                // SAFETY: a message's key is `key_len` bytes at `key`.
+                unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) }
+            });
             let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
             // SAFETY: it is a message of a consumer.
             let (epoch, time) = unsafe {
                 (rd_kafka_message_leader_epoch(message), rd_kafka_message_timestamp(message, &raw mut kind))
             };
             let is_appended = kind == rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
-            let arrival = (is_appended && time >= 0).then_some(time);
-            Fetched::Record(Record { offset: message.offset, epoch, arrival, value })
+            let written = (time >= 0).then_some(time);
+            let arrival = written.filter(|_| is_appended);
+            Fetched::Record(Record { offset: message.offset, epoch, arrival, written, key, value })
         }
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End(Some(message.offset)),
         _ => Fetched::Error,

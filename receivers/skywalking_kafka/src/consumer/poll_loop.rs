@@ -25,9 +25,12 @@ use crate::consumer::partition_queue::{Fetched, Record};
 use crate::consumer::statistics::{ClusterState, PartitionState};
 use crate::health::{self, Names};
 use crate::metrics::Metrics;
-use crate::partition::assignment::{Ended, Owned};
+use crate::partition::assignment::{Assignment, Ended, Owned};
+use crate::partition::batching::Stamp;
 use crate::partition::position::Continuity;
+use crate::rebalance::committer::Committer;
 use crate::rebalance::ownership::Ownership;
+use crate::topics::{Place, TopicSet};
 
 /// The longest wait when there is nothing to do. Rebalances and errors are seen after it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -51,7 +54,7 @@ pub(crate) struct PollLoop<'a> {
     consumer: &'a Arc<BaseConsumer<KafkaContext>>,
     config: &'a Config,
     host: &'a ReceiverHost,
-    topic: Arc<str>,
+    topics: TopicSet,
     metrics: Metrics,
     ownership: Ownership<'a>,
     stopping: bool,
@@ -64,17 +67,27 @@ impl<'a> PollLoop<'a> {
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
+        topics: TopicSet,
         metrics: Metrics,
-        ownership: Ownership<'a>,
+        assignment: Assignment,
+        committer: Committer,
     ) -> PollLoop<'a> {
         let now = Instant::now();
         PollLoop {
             consumer,
             config,
             host,
-            topic: Arc::from(config.segments_topic()),
+            ownership: Ownership::new(
+                consumer,
+                config,
+                host,
+                topics.clone(),
+                metrics.clone(),
+                assignment,
+                committer,
+            ),
+            topics,
             metrics,
-            ownership,
             stopping: false,
             next_housekeeping: now,
             next_failure_report: now,
@@ -120,15 +133,26 @@ impl<'a> PollLoop<'a> {
         match message {
             // Of a partition that librdkafka could not set apart.
             Ok(message) => {
-                let arrival = match message.timestamp() {
-                    Timestamp::LogAppendTime(time) => Some(time).filter(|time| *time >= 0),
-                    Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+                let (arrival, written) = match message.timestamp() {
+                    Timestamp::LogAppendTime(time) => (Some(time), Some(time)),
+                    Timestamp::CreateTime(time) => (None, Some(time)),
+                    Timestamp::NotAvailable => (None, None),
                 };
-                let (offset, value) = (message.offset(), message.payload());
-                let record = Record { offset, epoch: -1, arrival, value };
-                self.take(message.partition(), Some(Fetched::Record(record)));
+                let known = |time: Option<i64>| time.filter(|time| *time >= 0);
+                let (arrival, written) = (known(arrival), known(written));
+                let (offset, key, value) = (message.offset(), message.key(), message.payload());
+                let record = Record { offset, epoch: -1, arrival, written, key, value };
+                if let Some(place) = self.topics.place(message.topic(), message.partition()) {
+                    self.take(place, Some(Fetched::Record(record)));
+                }
             }
-            Err(KafkaError::PartitionEOF(partition)) => drop(self.take(partition, Some(Fetched::End(None)))),
+            // Of which topic is not said. A partition that is not set apart is a rare one, and its end is also
+            // in the statistics.
+            Err(KafkaError::PartitionEOF(partition)) => {
+                if self.topics.len() == 1 {
+                    self.take(Place { topic: 0, partition }, Some(Fetched::End(None)));
+                }
+            }
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Some(PollEnd::Fatal(error)),
             // The context has logged it; librdkafka tries again.
             Err(_) => {}
@@ -145,7 +169,7 @@ impl<'a> PollLoop<'a> {
 
     /// Takes what has come of a partition: what waits in its queue, or, if it has none, this. Returns whether
     /// anything was there.
-    fn take(&mut self, partition: i32, entry: Option<Fetched<'_>>) -> bool {
+    fn take(&mut self, partition: Place, entry: Option<Fetched<'_>>) -> bool {
         let (high, _) = self.ownership.assignment.queue_limits();
         let owned = self.ownership.assignment.get_mut(partition);
         let Some(owned) = owned.filter(|owned| entry.map_or(owned.is_read(), |_| !owned.closing)) else {
@@ -153,6 +177,7 @@ impl<'a> PollLoop<'a> {
         };
         let (mut records, mut bytes, mut at_end, mut broken) = (0, 0, false, None);
         let most = self.config.max_record_bytes;
+        let content = self.topics.content(partition.topic);
         let Owned { position, inbox, rejects, queue, .. } = &mut *owned;
         let mut lost = LostRecords::new(queue.as_ref());
         let mut filling = inbox.fill();
@@ -173,9 +198,10 @@ impl<'a> PollLoop<'a> {
                     return false;
                 }
             };
-            let (offset, arrival, record) = match entry {
-                Fetched::Record(Record { offset, arrival, value, .. }) => {
-                    (offset, arrival, value.unwrap_or_default())
+            let (offset, stamp, record) = match entry {
+                Fetched::Record(Record { offset, arrival, written, key, value, .. }) => {
+                    let stamp = Stamp { format: content.format(key), arrival, written };
+                    (offset, stamp, value.unwrap_or_default())
                 }
                 Fetched::End(end) => {
                     if let (Some(from), Some(end)) = (gap, end) {
@@ -201,7 +227,7 @@ impl<'a> PollLoop<'a> {
                 rejects.reject_record(offset, record, &reason);
                 filling.skip(offset);
             } else {
-                filling.push(offset, arrival, record);
+                filling.push(offset, stamp, record);
             }
             filling.weight() < high
         };
@@ -221,9 +247,9 @@ impl<'a> PollLoop<'a> {
         self.metrics.bytes.inc_by(bytes);
         if lost > 0 {
             self.metrics.lost.inc_by(lost);
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
+            let (receiver, topic) = (&self.host.context.id, self.topics.name(partition.topic));
             tracing::error!(
-                %receiver, %topic, partition, records = lost,
+                %receiver, %topic, partition = partition.partition, records = lost,
                 "records were deleted before they were read: the topic's retention is too short for how far behind this gateway is"
             );
         }
@@ -250,18 +276,18 @@ impl<'a> PollLoop<'a> {
                     self.report_health(&cluster, &states);
                     self.statistics(&states);
                 }
-                Event::TopicMissing => self.ownership.topic_missing(),
+                Event::TopicMissing(topic) => self.ownership.topic_missing(topic),
                 event => self.ownership.handle_event(event),
             }
         }
         match self.ownership.assignment.ended() {
             // The other lanes end in an orderly way.
             Some(Ended::Closed) => self.stopping = true,
-            Some(Ended::Panicked(partition)) => {
+            Some(Ended::Panicked(Place { topic, partition })) => {
                 return Some(PollEnd::Failed(ReceiverError::new(format!(
                     "the pipeline panicked on records of partition {partition} of topic `{}`: nothing of what was open is \
                      committed, a restart reads it again",
-                    self.topic
+                    self.topics.name(topic)
                 ))));
             }
             None => {}
@@ -292,12 +318,13 @@ impl<'a> PollLoop<'a> {
 
     /// Measures how long records have waited, and reports each partition with failed input once.
     fn report_failures(&mut self) {
-        for (partition, owned) in self.ownership.assignment.iter_mut() {
+        for (place, owned) in self.ownership.assignment.iter_mut() {
             let oldest = owned.position.ledger.tracker().oldest().unwrap_or_default().as_secs();
             owned.metrics.oldest.set(i64::try_from(oldest).unwrap_or(i64::MAX));
             // The inputs of open windows fail when a lane ends early: that is no error.
             if !owned.closing && owned.position.failure() {
-                let (receiver, topic) = (&self.host.context.id, &self.topic);
+                let (receiver, topic) = (&self.host.context.id, self.topics.name(place.topic));
+                let partition = place.partition;
                 let offset = owned.position.ledger.tracker().committable();
                 tracing::error!(
                     %receiver, %topic, partition, offset,
@@ -310,7 +337,7 @@ impl<'a> PollLoop<'a> {
     fn report_health(&self, cluster: &ClusterState, states: &[PartitionState]) {
         let (owned, unplaced) = (self.ownership.assignment.partitions(), self.ownership.unplaced());
         let (brokers, group) = (self.config.brokers.join(","), &self.config.group_id);
-        let names = Names { brokers: &brokers, topic: &self.topic, group };
+        let names = Names { brokers: &brokers, topics: &self.topics, group };
         let trouble = health::trouble(cluster, states, (&owned, &unplaced), &names);
         self.host.context.health.report(trouble.map_or(Status::Ok, Status::RecoverableError));
     }

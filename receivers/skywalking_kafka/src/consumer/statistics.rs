@@ -2,6 +2,8 @@
 
 use rdkafka::Statistics;
 
+use crate::topics::{Place, TopicSet};
+
 /// What the statistics say about brokers and group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClusterState {
@@ -33,7 +35,7 @@ impl ClusterState {
 /// What the statistics say about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionState {
-    pub(crate) partition: i32,
+    pub(crate) partition: Place,
     /// One past its last record, when known.
     pub(crate) end: Option<i64>,
     /// One past the last offset that can be read, when everything was read and nothing waits in librdkafka.
@@ -42,11 +44,8 @@ pub(crate) struct PartitionState {
     pub(crate) reachable: bool,
 }
 
-/// The states of the topic's partitions.
-pub(crate) fn partition_states(statistics: &Statistics, topic: &str) -> Vec<PartitionState> {
-    let Some(topic) = statistics.topics.get(topic) else {
-        return Vec::new();
-    };
+/// The states of the topics' partitions.
+pub(crate) fn partition_states(statistics: &Statistics, topics: &TopicSet) -> Vec<PartitionState> {
     // A broker that is known by its address only has the number -1, and so has no leader at all.
     let up = |id: i32| {
         id >= 0
@@ -55,10 +54,14 @@ pub(crate) fn partition_states(statistics: &Statistics, topic: &str) -> Vec<Part
                 .values()
                 .any(|broker| broker.nodeid == id && matches!(&*broker.state, "UP" | "UPDATE"))
     };
-    let known = topic.partitions.values().filter(|partition| partition.partition >= 0);
+    let known = topics.iter().enumerate().flat_map(|(number, topic)| {
+        let found =
+            statistics.topics.get(&*topic.name).into_iter().flat_map(|found| found.partitions.values());
+        found.filter(|partition| partition.partition >= 0).map(move |partition| (number, partition))
+    });
     known
-        .map(|partition| PartitionState {
-            partition: partition.partition,
+        .map(|(topic, partition)| PartitionState {
+            partition: Place { topic, partition: partition.partition },
             end: Some(partition.hi_offset).filter(|end| *end >= 0),
             at_end: Some(partition.eof_offset)
                 .filter(|end| *end >= 0 && *end == partition.next_offset && partition.fetchq_cnt == 0),
@@ -69,7 +72,9 @@ pub(crate) fn partition_states(statistics: &Statistics, topic: &str) -> Vec<Part
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::statistics::{Broker, Partition, Topic};
+    use rdkafka::statistics::{Broker, Partition, Topic as TopicStatistics};
+
+    use crate::topics::{Content, Topic};
 
     use super::*;
 
@@ -80,10 +85,11 @@ mod tests {
         let partitions = [(0, led_by(0, 1)), (1, led_by(1, -1)), (2, led_by(2, 7))].into();
         let statistics = Statistics {
             brokers: [("bootstrap".to_owned(), broker(-1)), ("one".to_owned(), broker(1))].into(),
-            topics: [("t".to_owned(), Topic { partitions, ..Topic::default() })].into(),
+            topics: [("t".to_owned(), TopicStatistics { partitions, ..TopicStatistics::default() })].into(),
             ..Statistics::default()
         };
-        let mut states = partition_states(&statistics, "t");
+        let segments = Topic { name: "t".into(), content: Content::Segments };
+        let mut states = partition_states(&statistics, &TopicSet::new([segments]));
         states.sort_by_key(|state| state.partition);
         assert_eq!(states.iter().map(|state| state.reachable).collect::<Vec<_>>(), [true, false, false]);
     }

@@ -20,18 +20,20 @@ use crate::partition::rejects::{PartitionRejects, TopicRejects};
 use crate::partition::task::LaneTask;
 use crate::rebalance::committer::Committer;
 use crate::rebalance::start_offsets::{Recheck, Start};
+use crate::topics::{Place, TopicSet};
 
 /// The owned partitions.
 pub(crate) struct Assignment {
     host: ReceiverHost,
     runtime: Handle,
-    topic: Arc<str>,
-    rejects: Arc<TopicRejects>,
+    topics: TopicSet,
+    /// Of each topic.
+    rejects: Vec<Arc<TopicRejects>>,
     limits: Limits,
     queue_bytes: usize,
-    owned: BTreeMap<i32, Owned>,
+    owned: BTreeMap<Place, Owned>,
     /// Lanes that say nothing, for partitions of which Kafka does not say where they begin.
-    held: BTreeMap<i32, Lane>,
+    held: BTreeMap<Place, Lane>,
 }
 
 /// One ownership of one partition.
@@ -57,7 +59,7 @@ pub(crate) struct Owned {
 /// How the windows of partitions are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowScope {
-    /// Over all partitions.
+    /// Over all partitions of all topics.
     AllPartitions,
     /// Each partition's apart.
     EachPartition,
@@ -69,7 +71,7 @@ pub(crate) enum Ended {
     /// The pipeline has stopped.
     Closed,
     /// Something below the receiver panicked in this partition's task.
-    Panicked(i32),
+    Panicked(Place),
 }
 
 impl Owned {
@@ -83,15 +85,15 @@ impl Assignment {
     pub(crate) fn new(
         host: ReceiverHost,
         runtime: Handle,
-        rejects: Arc<TopicRejects>,
-        topic: Arc<str>,
+        rejects: Vec<Arc<TopicRejects>>,
+        topics: TopicSet,
         limits: Limits,
         queue_bytes: usize,
     ) -> Assignment {
         Assignment {
             host,
             runtime,
-            topic,
+            topics,
             rejects,
             limits,
             queue_bytes,
@@ -101,32 +103,35 @@ impl Assignment {
     }
 
     /// Keeps the place of a partition that is waited for: windows over all partitions wait for its share.
-    pub(crate) fn hold(&mut self, partition: i32, source: &Arc<str>, committer: &Committer) {
-        if self.held.contains_key(&partition) {
+    pub(crate) fn hold(&mut self, place: Place, source: &Arc<str>, committer: &Committer) {
+        if self.held.contains_key(&place) {
             return;
         }
         let _entered = self.runtime.enter();
+        let (topic, partition) = (self.topics.name(place.topic), place.partition);
+        let Some(rejects) = self.rejects.get(place.topic) else { return };
         let ledger = Ledger::new(LedgerSpec {
             source: Arc::clone(source),
             number: partition,
             shard: Shard::default(),
-            own: own_shard(&self.host.context.id.to_string(), &self.topic, partition),
+            own: own_shard(&self.host.context.id.to_string(), topic, partition),
             position: None,
             metadata: Metadata::default(),
             wake: committer.wake(),
         });
-        let name = Arc::from(format!("{}/{partition}", self.topic));
-        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition, i64::MIN));
+        let name = Arc::from(format!("{topic}/{partition}"));
+        let rejects = Arc::new(PartitionRejects::new(rejects.clone(), partition, i64::MIN));
+        let signal = Some(self.topics.content(place.topic).signal());
         // It brings nothing, so it may end alone.
         let set = LaneSet::default();
-        let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger), set });
-        self.held.insert(partition, lane);
+        let lane = self.host.open_lane(LaneSpec { name, rejects, ledger: Some(ledger), set, signal });
+        self.held.insert(place, lane);
     }
 
     /// Opens the lane of a partition, which begins at `start`.
     pub(crate) fn open(
         &mut self,
-        partition: i32,
+        place: Place,
         start: &Start,
         source: &Arc<str>,
         windows: WindowScope,
@@ -135,9 +140,11 @@ impl Assignment {
     ) {
         let _entered = self.runtime.enter();
         let context = &self.host.context;
-        let name = format!("{}/{partition}", self.topic);
+        let (topic, partition) = (self.topics.name(place.topic), place.partition);
+        let Some(rejects) = self.rejects.get(place.topic) else { return };
+        let name = format!("{topic}/{partition}");
         let receiver = context.id.to_string();
-        let own = own_shard(&receiver, &self.topic, partition);
+        let own = own_shard(&receiver, topic, partition);
         let spec = LedgerSpec {
             source: Arc::clone(source),
             number: partition,
@@ -149,13 +156,14 @@ impl Assignment {
             wake: committer.wake(),
         };
         let ledger = Ledger::leased(spec, committer.lease());
-        let rejects = Arc::new(PartitionRejects::new(self.rejects.clone(), partition, ledger.read()));
+        let rejects = Arc::new(PartitionRejects::new(rejects.clone(), partition, ledger.read()));
         let set = self.set(windows);
         let spec = LaneSpec {
             name: Arc::from(&*name),
             rejects: rejects.clone(),
             ledger: Some(ledger.clone()),
             set: set.clone(),
+            signal: Some(self.topics.content(place.topic).signal()),
         };
         let lane = self.host.open_lane(spec);
         let inbox = Arc::new(Inbox::new(self.limits, ledger.cuts()));
@@ -170,9 +178,10 @@ impl Assignment {
             rejects: rejects.clone(),
             name: Arc::from(format!("{receiver}/{name}")),
             unfinished: ledger.read(),
+            signal: self.topics.content(place.topic).signal(),
         };
-        let metrics = PartitionMetrics::new(&context.telemetry, &receiver, &self.topic, partition);
-        committer.add(partition, ledger, metrics.committed.clone());
+        let metrics = PartitionMetrics::new(&context.telemetry, &receiver, topic, partition);
+        committer.add(place, ledger, metrics.committed.clone());
         let task = Some(self.runtime.spawn(task.run()));
         let owned = Owned {
             position,
@@ -186,13 +195,13 @@ impl Assignment {
             task,
             set: Some(set),
         };
-        self.owned.insert(partition, owned);
+        self.owned.insert(place, owned);
         // Its own lane keeps the place now.
-        self.held.remove(&partition);
+        self.held.remove(&place);
     }
 
     /// Ends the lanes of these partitions in an orderly way. Takes time: see [`drained`](Self::drained).
-    pub(crate) fn close(&mut self, partitions: &[i32]) {
+    pub(crate) fn close(&mut self, partitions: &[Place]) {
         for owned in self.owned_of(partitions) {
             owned.closing = true;
             owned.inbox.close();
@@ -200,13 +209,13 @@ impl Assignment {
     }
 
     /// Whether the tasks of these partitions have ended, so that their lanes bring nothing more.
-    pub(crate) fn stopped(&mut self, partitions: &[i32]) -> bool {
+    pub(crate) fn stopped(&mut self, partitions: &[Place]) -> bool {
         self.owned_of(partitions).all(|owned| owned.task.as_ref().is_none_or(JoinHandle::is_finished))
     }
 
     /// Closes these lanes. What is not finished is cancelled; the next owner reads it again. The pipelines
     /// let all of them go at one moment, when the last one has ended.
-    pub(crate) fn release(&mut self, partitions: &[i32]) {
+    pub(crate) fn release(&mut self, partitions: &[Place]) {
         let runtime = self.runtime.clone();
         let tasks: Vec<_> = self.owned_of(partitions).filter_map(|owned| owned.task.take()).collect();
         tasks.iter().for_each(JoinHandle::abort);
@@ -225,12 +234,12 @@ impl Assignment {
     }
 
     /// Whether nothing that these lanes were given can still become committable.
-    pub(crate) fn drained(&mut self, partitions: &[i32]) -> bool {
+    pub(crate) fn drained(&mut self, partitions: &[Place]) -> bool {
         self.owned_of(partitions).all(|owned| owned.task.is_none() && owned.position.ledger.is_final())
     }
 
     /// Gives these partitions up. Nothing more is begun for any of them from the first moment on.
-    pub(crate) fn drop_all(&mut self, partitions: &[i32], lost: bool) {
+    pub(crate) fn drop_all(&mut self, partitions: &[Place], lost: bool) {
         self.owned_of(partitions).for_each(|owned| {
             owned.closing = true;
             let ledger = &owned.position.ledger;
@@ -243,20 +252,25 @@ impl Assignment {
         }
     }
 
-    pub(crate) fn get_mut(&mut self, partition: i32) -> Option<&mut Owned> {
+    pub(crate) fn get_mut(&mut self, partition: Place) -> Option<&mut Owned> {
         self.owned.get_mut(&partition)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (i32, &mut Owned)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Place, &mut Owned)> {
         self.owned.iter_mut().map(|(partition, owned)| (*partition, owned))
     }
 
-    pub(crate) fn partitions(&self) -> Vec<i32> {
+    pub(crate) fn partitions(&self) -> Vec<Place> {
         self.owned.keys().copied().collect()
     }
 
     pub(crate) fn len(&self) -> usize {
         self.owned.len()
+    }
+
+    /// How many of a topic are owned.
+    pub(crate) fn len_of(&self, topic: usize) -> usize {
+        self.owned.keys().filter(|place| place.topic == topic).count()
     }
 
     /// A lane that ended by itself. Each is returned once.
@@ -287,7 +301,7 @@ impl Assignment {
         Some(if whole { WindowScope::AllPartitions } else { WindowScope::EachPartition })
     }
 
-    fn owned_of(&mut self, partitions: &[i32]) -> impl Iterator<Item = &mut Owned> {
+    fn owned_of(&mut self, partitions: &[Place]) -> impl Iterator<Item = &mut Owned> {
         self.owned.iter_mut().filter(|(partition, _)| partitions.contains(partition)).map(|(_, owned)| owned)
     }
 }

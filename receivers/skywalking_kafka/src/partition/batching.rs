@@ -8,8 +8,21 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use weir_pdata::Format;
+
 /// What a waiting record costs beside its bytes.
 const RECORD_OVERHEAD: usize = 64;
+
+/// How a record is encoded, and its times in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Its encoding. A batch has records of one.
+    pub(crate) format: Format,
+    /// When the broker appended it, where the topic keeps that time.
+    pub(crate) arrival: Option<i64>,
+    /// The time of the record, whoever set it.
+    pub(crate) written: Option<i64>,
+}
 
 /// Records of one partition, laid end to end, and the offsets that they take the lane past.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +35,10 @@ pub(crate) struct Chunk {
     pub(crate) offsets: Vec<i64>,
     /// When each record was appended, where the topic keeps that: of all of them or of none.
     pub(crate) arrivals: Vec<i64>,
+    /// The time of each record, where its events may have none of their own.
+    pub(crate) written: Vec<i64>,
+    /// How the records are encoded, when there are any.
+    pub(crate) format: Option<Format>,
     /// The first offset of the chunk, of a record or of one that was skipped.
     pub(crate) start: i64,
     /// One past the last offset.
@@ -73,11 +90,13 @@ impl Batching {
 
     /// Takes the next record. Returns whether the reader has to be woken: the first record came, or a
     /// batch is complete.
-    pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8], now: Instant) -> bool {
+    pub(crate) fn push(&mut self, offset: i64, stamp: Stamp, record: &[u8], now: Instant) -> bool {
+        let Stamp { format, arrival, written } = stamp;
         let mut wake = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {
             let too_large = chunk.arena.len() + record.len() > self.limits.max_bytes;
-            let other_kind = chunk.arrivals.is_empty() == arrival.is_some();
+            let other_kind =
+                chunk.arrivals.is_empty() == arrival.is_some() || chunk.format.is_some_and(|of| of != format);
             !chunk.records.is_empty() && (too_large || other_kind)
         };
         if self.open.as_ref().is_some_and(|(chunk, _)| full(chunk)) {
@@ -97,6 +116,10 @@ impl Batching {
                 chunk.arrivals.reserve(likely.1);
             }
             chunk.arrivals.push(arrival);
+        }
+        chunk.format = Some(format);
+        if format.needs_times() {
+            chunk.written.push(written.unwrap_or(0));
         }
         chunk.end = offset.saturating_add(1);
         self.weight += record.len() + RECORD_OVERHEAD;
@@ -171,6 +194,8 @@ fn begin(offset: i64, (bytes, records): (usize, usize)) -> Chunk {
         records: Vec::with_capacity(records),
         offsets: Vec::with_capacity(records),
         arrivals: Vec::new(),
+        written: Vec::new(),
+        format: None,
         start: offset,
         end: offset,
     }
@@ -182,6 +207,10 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(50);
 
+    fn at(arrival: Option<i64>) -> Stamp {
+        Stamp { format: Format::SkyWalkingSegment, arrival, written: None }
+    }
+
     fn batching(max_records: usize, max_bytes: usize) -> (Batching, Instant) {
         (Batching::new(Limits { max_records, max_bytes, timeout: WAIT }, Vec::new()), Instant::now())
     }
@@ -189,9 +218,9 @@ mod tests {
     #[test]
     fn a_batch_is_complete_with_its_number_of_records() {
         let (mut batching, now) = batching(2, 1000);
-        assert!(batching.push(5, None, b"one", now), "the reader has to know when to wake");
+        assert!(batching.push(5, at(None), b"one", now), "the reader has to know when to wake");
         assert_eq!(batching.take(now), None);
-        assert!(batching.push(6, None, b"two!", now));
+        assert!(batching.push(6, at(None), b"two!", now));
         let chunk = batching.take(now).unwrap();
         assert_eq!((chunk.start, chunk.end), (5, 7));
         assert_eq!(chunk.arena, b"onetwo!");
@@ -205,10 +234,10 @@ mod tests {
     fn a_batch_has_the_append_times_of_all_its_records_or_of_none() {
         let (mut batching, now) = batching(100, 1000);
         batching.skip(0, now);
-        batching.push(1, Some(10), b"a", now);
-        batching.push(2, Some(20), b"b", now);
-        assert!(batching.push(3, None, b"c", now), "the topic was changed to keep the producers' time");
-        batching.push(4, Some(40), b"d", now);
+        batching.push(1, at(Some(10)), b"a", now);
+        batching.push(2, at(Some(20)), b"b", now);
+        assert!(batching.push(3, at(None), b"c", now), "the topic was changed to keep the producers' time");
+        batching.push(4, at(Some(40)), b"d", now);
         let chunks: Vec<_> = std::iter::from_fn(|| batching.take(now + WAIT)).collect();
         let parts: Vec<_> = chunks.iter().map(|chunk| (chunk.start..chunk.end, &*chunk.arrivals)).collect();
         assert_eq!(parts, [(0..3, [10, 20].as_slice()), (3..4, &[]), (4..5, &[40])]);
@@ -220,7 +249,7 @@ mod tests {
         let limits = Limits { max_records: 100, max_bytes: 1000, timeout: WAIT };
         let mut batching = Batching::new(limits, vec![7, 30]);
         for offset in [5, 6, 7, 29, 31] {
-            batching.push(offset, None, b"x", now);
+            batching.push(offset, at(None), b"x", now);
         }
         let first = batching.take(now).unwrap();
         let second = batching.take(now).unwrap();
@@ -232,9 +261,9 @@ mod tests {
     #[test]
     fn a_batch_does_not_exceed_its_bytes_unless_one_record_does() {
         let (mut batching, now) = batching(100, 10);
-        batching.push(0, None, &[0; 6], now);
-        assert!(batching.push(1, None, &[0; 6], now));
-        assert!(batching.push(2, None, &[0; 50], now));
+        batching.push(0, at(None), &[0; 6], now);
+        assert!(batching.push(1, at(None), &[0; 6], now));
+        assert!(batching.push(2, at(None), &[0; 50], now));
         let sizes: Vec<_> =
             std::iter::from_fn(|| batching.take(now)).map(|chunk| chunk.arena.len()).collect();
         assert_eq!(sizes, [6, 6, 50]);
@@ -243,8 +272,8 @@ mod tests {
     #[test]
     fn a_record_waits_no_longer_than_the_timeout() {
         let (mut batching, now) = batching(100, 1000);
-        batching.push(0, None, b"a", now);
-        assert!(!batching.push(1, None, b"b", now + WAIT / 2), "the reader already knows when to wake");
+        batching.push(0, at(None), b"a", now);
+        assert!(!batching.push(1, at(None), b"b", now + WAIT / 2), "the reader already knows when to wake");
         assert_eq!(batching.ready_at(), Some(now + WAIT));
         assert_eq!(batching.take(now + WAIT - Duration::from_millis(1)), None);
         assert_eq!(batching.take(now + WAIT).unwrap().records.len(), 2);
@@ -255,8 +284,8 @@ mod tests {
     fn the_end_is_one_past_the_last_offset_whatever_the_holes() {
         let (mut batching, now) = batching(100, 1000);
         batching.skip(10, now);
-        batching.push(12, None, b"a", now);
-        batching.push(20, None, b"b", now);
+        batching.push(12, at(None), b"a", now);
+        batching.push(20, at(None), b"b", now);
         batching.skip(25, now);
         let chunk = batching.take(now + WAIT).unwrap();
         assert_eq!((chunk.start, chunk.end), (10, 26));
@@ -270,5 +299,18 @@ mod tests {
         let chunk = batching.take(now + WAIT).unwrap();
         assert!(chunk.records.is_empty());
         assert_eq!(chunk.end, 4);
+    }
+
+    #[test]
+    fn a_batch_has_records_of_one_encoding_and_their_times_where_events_need_them() {
+        let (mut batching, now) = batching(100, 1000);
+        let stamp = |format| Stamp { format, arrival: None, written: Some(7) };
+        batching.push(0, stamp(Format::SkyWalkingPing), b"a", now);
+        batching.push(1, stamp(Format::SkyWalkingPing), b"b", now);
+        assert!(batching.push(2, stamp(Format::SkyWalkingSegment), b"c", now));
+        let chunks: Vec<_> = std::iter::from_fn(|| batching.take(now + WAIT)).collect();
+        let parts: Vec<_> =
+            chunks.iter().map(|chunk| (chunk.format, chunk.written.len(), chunk.end)).collect();
+        assert_eq!(parts, [(Some(Format::SkyWalkingPing), 2, 2), (Some(Format::SkyWalkingSegment), 0, 3)]);
     }
 }

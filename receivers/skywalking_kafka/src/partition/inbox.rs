@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::partition::batching::{Batching, Chunk, Limits};
+use crate::partition::batching::{Batching, Chunk, Limits, Stamp};
 use crate::partition::idle_timer::IdleTimer;
 
 /// The records of one partition that wait for its task.
@@ -137,9 +137,9 @@ pub(crate) struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    /// A record, and when it was appended if the topic keeps that.
-    pub(crate) fn push(&mut self, offset: i64, arrival: Option<i64>, record: &[u8]) {
-        self.add(|batching, now| batching.push(offset, arrival, record, now));
+    /// A record.
+    pub(crate) fn push(&mut self, offset: i64, stamp: Stamp, record: &[u8]) {
+        self.add(|batching, now| batching.push(offset, stamp, record, now));
     }
 
     /// A record that has nothing for the lane.
@@ -172,6 +172,9 @@ impl Drop for Filler<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_pdata::Format;
+
+    const SEGMENT: Stamp = Stamp { format: Format::SkyWalkingSegment, arrival: None, written: None };
 
     fn inbox() -> Inbox {
         Inbox::new(Limits { max_records: 2, max_bytes: 1000, timeout: Duration::from_millis(1) }, Vec::new())
@@ -181,9 +184,9 @@ mod tests {
     async fn records_come_out_as_chunks_and_the_weight_goes_down() {
         let inbox = inbox();
         let mut filling = inbox.fill();
-        filling.push(0, None, b"a");
-        filling.push(1, None, b"b");
-        filling.push(2, None, b"c");
+        filling.push(0, SEGMENT, b"a");
+        filling.push(1, SEGMENT, b"b");
+        filling.push(2, SEGMENT, b"c");
         drop(filling);
         assert!(inbox.weight() > 3);
         let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk") };
@@ -202,7 +205,7 @@ mod tests {
         });
         inbox.close();
         assert!(matches!(task.await.unwrap(), Next::Close));
-        inbox.fill().push(0, None, b"late");
+        inbox.fill().push(0, SEGMENT, b"late");
         assert!(matches!(inbox.next().await, Next::Close));
         assert_eq!(inbox.weight(), 0);
     }

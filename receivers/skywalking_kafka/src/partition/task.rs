@@ -23,6 +23,8 @@ pub(crate) struct LaneTask {
     pub(crate) name: Arc<str>,
     /// Ranges that an earlier owner had begun end here, or before.
     pub(crate) unfinished: i64,
+    /// What its batches are.
+    pub(crate) signal: Signal,
 }
 
 impl LaneTask {
@@ -79,18 +81,20 @@ impl LaneTask {
         if chunk.records.is_empty() && chunk.end > self.unfinished {
             return None;
         }
-        let arrivals = (!chunk.arrivals.is_empty()).then(|| chunk.arrivals.into());
+        let some = |times: Vec<i64>| (!times.is_empty()).then(|| times.into());
+        let (arrivals, written) = (some(chunk.arrivals), some(chunk.written));
         let encoded = Encoded {
-            format: Format::SkyWalkingSegment,
+            format: chunk.format.unwrap_or(Format::SkyWalkingSegment),
             arena: Buffer::from_vec(chunk.arena),
             records: chunk.records.into(),
             positions: Some(chunk.offsets.as_slice().into()),
             arrivals,
+            written,
         };
         self.rejects.sending(&encoded, chunk.offsets);
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
         let payload = Payload::Encoded(encoded);
-        Some(EventBatch { signal: Signal::Traces, payload, origin, ack, permit: MemoryPermit::default() })
+        Some(EventBatch { signal: self.signal, payload, origin, ack, permit: MemoryPermit::default() })
     }
 }
 

@@ -10,16 +10,17 @@ use weir_component::ReceiverError;
 use weir_config::ComponentId;
 
 use crate::consumer::context::KafkaContext;
+use crate::topics::{Place, TopicSet};
 
 /// A rebalance, which librdkafka waits to have answered.
 #[derive(Clone)]
 pub(crate) enum Rebalance {
     /// These partitions come.
-    Assign(Vec<i32>),
+    Assign(Vec<Place>),
     /// These partitions go. `lost`: they have gone already.
     Revoke {
         /// The partitions.
-        partitions: Vec<i32>,
+        partitions: Vec<Place>,
         /// Another member may have them already.
         lost: bool,
     },
@@ -29,25 +30,25 @@ pub(crate) enum Rebalance {
 pub(crate) struct ClientAssignment<'a> {
     consumer: &'a Arc<BaseConsumer<KafkaContext>>,
     receiver: &'a ComponentId,
-    topic: Arc<str>,
-    read: BTreeSet<i32>,
+    topics: TopicSet,
+    read: BTreeSet<Place>,
 }
 
 impl<'a> ClientAssignment<'a> {
     pub(crate) fn new(
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         receiver: &'a ComponentId,
-        topic: Arc<str>,
+        topics: TopicSet,
     ) -> ClientAssignment<'a> {
-        ClientAssignment { consumer, receiver, topic, read: BTreeSet::new() }
+        ClientAssignment { consumer, receiver, topics, read: BTreeSet::new() }
     }
 
     /// Reads these partitions from these offsets on.
     ///
     /// # Errors
     /// An offset that librdkafka does not know.
-    pub(crate) fn assign(&mut self, starts: &[(i32, i64)]) -> Result<(), ReceiverError> {
-        let list = with_offsets(&self.topic, starts).map_err(|error| {
+    pub(crate) fn assign(&mut self, starts: &[(Place, i64)]) -> Result<(), ReceiverError> {
+        let list = with_offsets(&self.topics, starts).map_err(|error| {
             ReceiverError::new(format!("receiver `{}`: assigning partitions: {error}", self.receiver))
         })?;
         self.read.extend(starts.iter().map(|(partition, _)| *partition));
@@ -56,7 +57,7 @@ impl<'a> ClientAssignment<'a> {
     }
 
     /// Reads these partitions no more.
-    pub(crate) fn unassign(&mut self, partitions: &[i32], why: &str) {
+    pub(crate) fn unassign(&mut self, partitions: &[Place], why: &str) {
         let read = self.take(partitions);
         if !read.is_empty() {
             self.log_error(self.consumer.incremental_unassign(&self.list(&read)), why);
@@ -76,30 +77,30 @@ impl<'a> ClientAssignment<'a> {
     }
 
     /// Those that librdkafka reads; it does not know the others.
-    fn take(&mut self, partitions: &[i32]) -> Vec<i32> {
+    fn take(&mut self, partitions: &[Place]) -> Vec<Place> {
         partitions.iter().copied().filter(|partition| self.read.remove(partition)).collect()
     }
 
-    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+    fn list(&self, partitions: &[Place]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            list.add_partition(&self.topic, *partition);
+        for Place { topic, partition } in partitions {
+            list.add_partition(self.topics.name(*topic), *partition);
         }
         list
     }
 
     fn log_error(&self, answer: Result<(), KafkaError>, what: &str) {
         if let Err(error) = answer {
-            let (receiver, topic) = (self.receiver, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, "the Kafka client reports an error when {what}");
+            let (receiver, topics) = (self.receiver, &self.topics);
+            tracing::warn!(%receiver, %topics, %error, "the Kafka client reports an error when {what}");
         }
     }
 }
 
-fn with_offsets(topic: &str, starts: &[(i32, i64)]) -> KafkaResult<TopicPartitionList> {
+fn with_offsets(topics: &TopicSet, starts: &[(Place, i64)]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
-    for (partition, offset) in starts {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    for (Place { topic, partition }, offset) in starts {
+        list.add_partition_offset(topics.name(*topic), *partition, Offset::Offset(*offset))?;
     }
     Ok(list)
 }

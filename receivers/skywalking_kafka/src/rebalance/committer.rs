@@ -1,4 +1,4 @@
-//! The thread that commits offsets with their metadata, all partitions in one request.
+//! The thread that commits offsets with their metadata, all partitions of all topics in one request.
 //!
 //! rdkafka 0.39 never calls back for an asynchronous commit, so a refused one would go unnoticed. A
 //! synchronous commit waits for Kafka, up to the session timeout when the coordinator is away. So it has a
@@ -25,6 +25,7 @@ use weir_component::{Context, LogLimit, failpoint};
 
 use crate::consumer::context::KafkaContext;
 use crate::metrics::Metrics;
+use crate::topics::{Place, TopicSet};
 
 /// How long to wait before a commit that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -42,9 +43,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    lanes: BTreeMap<i32, CommittedLane>,
+    lanes: BTreeMap<Place, CommittedLane>,
     /// The partitions of the request that is on its way.
-    sending: BTreeSet<i32>,
+    sending: BTreeSet<Place>,
     /// Somebody waits for a commit.
     urgent: bool,
     ended: bool,
@@ -60,7 +61,7 @@ struct CommittedLane {
 /// What the thread works with.
 struct CommitThread {
     consumer: Weak<BaseConsumer<KafkaContext>>,
-    topic: Arc<str>,
+    topics: TopicSet,
     context: Context,
     metrics: Metrics,
     interval: Duration,
@@ -86,7 +87,7 @@ impl Committer {
     /// The system has no thread left.
     pub(crate) fn start(
         consumer: &Arc<BaseConsumer<KafkaContext>>,
-        topic: Arc<str>,
+        topics: TopicSet,
         context: Context,
         metrics: Metrics,
         interval: Duration,
@@ -99,7 +100,7 @@ impl Committer {
         let lease_of_work = lease.clone();
         let work = CommitThread {
             consumer,
-            topic,
+            topics,
             context,
             metrics,
             interval,
@@ -133,24 +134,24 @@ impl Committer {
     }
 
     /// From now on this partition is committed too. The gauge shows its offset.
-    pub(crate) fn add(&self, partition: i32, ledger: Ledger, gauge: Gauge) {
+    pub(crate) fn add(&self, partition: Place, ledger: Ledger, gauge: Gauge) {
         self.0.lock().lanes.insert(partition, CommittedLane { ledger, gauge, written: None });
     }
 
     /// From now on this partition is not committed any more.
-    pub(crate) fn remove(&self, partition: i32) {
+    pub(crate) fn remove(&self, partition: Place) {
         self.0.lock().lanes.remove(&partition);
     }
 
     /// Whether a request is on its way that commits one of these partitions. They must not go to another
     /// owner before it is answered.
-    pub(crate) fn is_sending(&self, partitions: &[i32]) -> bool {
+    pub(crate) fn is_sending(&self, partitions: &[Place]) -> bool {
         let state = self.0.lock();
         partitions.iter().any(|partition| state.sending.contains(partition))
     }
 
     /// Whether Kafka has what the ledgers of these partitions say now.
-    pub(crate) fn is_written(&self, partitions: &[i32]) -> bool {
+    pub(crate) fn is_written(&self, partitions: &[Place]) -> bool {
         let state = self.0.lock();
         let owned = partitions.iter().filter_map(|partition| state.lanes.get(partition));
         let (ledgers, written): (Vec<&Ledger>, Vec<&Option<Position>>) =
@@ -177,9 +178,9 @@ impl Shared {
     }
 
     /// A request with these lanes is on its way from now on. `None`: one of them has gone.
-    fn begin_sending(&self, lanes: &[(i32, Ledger)]) -> Option<Sending<'_>> {
+    fn begin_sending(&self, lanes: &[(Place, Ledger)]) -> Option<Sending<'_>> {
         let mut state = self.lock();
-        let is_owned = |(partition, ledger): &(i32, Ledger)| {
+        let is_owned = |(partition, ledger): &(Place, Ledger)| {
             state.lanes.get(partition).is_some_and(|entry| entry.ledger.is_same(ledger))
         };
         if state.ended || !lanes.iter().all(is_owned) {
@@ -191,9 +192,9 @@ impl Shared {
 
     /// A position that Kafka has, or that it can have without anything being lost: that with the shortest
     /// text.
-    fn shortest(&self, partitions: &BTreeMap<i32, Ledger>) -> Option<(i32, i64, String)> {
+    fn shortest(&self, partitions: &BTreeMap<Place, Ledger>) -> Option<(Place, i64, String)> {
         let state = self.lock();
-        let known = |(partition, ledger): (&i32, &Ledger)| {
+        let known = |(partition, ledger): (&Place, &Ledger)| {
             let written = state.lanes.get(partition).and_then(|entry| entry.written.clone());
             let Position { offset, metadata, .. } = written.or_else(|| ledger.resumed())?;
             Some((*partition, offset, metadata.encode()))
@@ -226,10 +227,10 @@ impl CommitThread {
     }
 
     fn commit(&mut self, shared: &Shared, consumer: &BaseConsumer<KafkaContext>) -> KafkaResult<()> {
-        let lanes: Vec<(i32, Ledger)> =
+        let lanes: Vec<(Place, Ledger)> =
             shared.lock().lanes.iter().map(|(partition, entry)| (*partition, entry.ledger.clone())).collect();
         let ledgers: Vec<&Ledger> = lanes.iter().map(|(_, ledger)| ledger).collect();
-        let now: Vec<(i32, Position)> = lanes
+        let now: Vec<(Place, Position)> = lanes
             .iter()
             .zip(positions(&ledgers))
             .filter_map(|((partition, _), position)| Some((*partition, position?)))
@@ -288,14 +289,8 @@ impl CommitThread {
         Ok(())
     }
 
-    fn add(
-        &self,
-        list: &mut TopicPartitionList,
-        partition: i32,
-        offset: i64,
-        text: String,
-    ) -> KafkaResult<()> {
-        let mut element = list.add_partition(&self.topic, partition);
+    fn add(&self, list: &mut TopicPartitionList, place: Place, offset: i64, text: String) -> KafkaResult<()> {
+        let mut element = list.add_partition(self.topics.name(place.topic), place.partition);
         element.set_offset(Offset::Offset(offset))?;
         element.set_metadata(text);
         Ok(())
@@ -307,14 +302,14 @@ impl CommitThread {
         &mut self,
         shared: &Shared,
         consumer: &BaseConsumer<KafkaContext>,
-        lanes: &[(i32, Ledger)],
+        lanes: &[(Place, Ledger)],
         longest: usize,
         several: bool,
     ) -> KafkaResult<()> {
         if !several || longest <= self.known_length {
             return Ok(());
         }
-        let lanes: BTreeMap<i32, Ledger> = lanes.iter().cloned().collect();
+        let lanes: BTreeMap<Place, Ledger> = lanes.iter().cloned().collect();
         let Some((partition, offset, text)) = shared.shortest(&lanes) else { return Ok(()) };
         // Most brokers take the default.
         let lengths = [MAX_BYTES.max(longest), longest];
@@ -339,9 +334,9 @@ impl CommitThread {
 
     fn report_too_long(&self, bytes: usize) {
         if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
-            let (receiver, topic) = (&self.context.id, &self.topic);
+            let (receiver, topics) = (&self.context.id, &self.topics);
             tracing::error!(
-                %receiver, %topic, bytes, suppressed,
+                %receiver, %topics, bytes, suppressed,
                 "what belongs to an offset is larger than the brokers keep (offset.metadata.max.bytes), and nothing goes on \
                  without it: give the group fewer aggregates and exporters, or raise that setting"
             );
@@ -351,14 +346,14 @@ impl CommitThread {
     fn refused(&self, error: &KafkaError) {
         self.metrics.commit_failures.inc();
         if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
-            let (receiver, topic) = (&self.context.id, &self.topic);
-            tracing::warn!(%receiver, %topic, %error, suppressed, "offsets were not committed: trying again");
+            let (receiver, topics) = (&self.context.id, &self.topics);
+            tracing::warn!(%receiver, %topics, %error, suppressed, "offsets were not committed: trying again");
         }
     }
 }
 
 /// Whether windows are about to be committed as stored that were not before.
-fn moves_marks(state: &State, now: &[(i32, Position)]) -> bool {
+fn moves_marks(state: &State, now: &[(Place, Position)]) -> bool {
     now.iter().any(|(partition, position)| {
         let written = state.lanes.get(partition).and_then(|entry| entry.written.as_ref());
         written.is_some_and(|written| written.metadata.windows != position.metadata.windows)

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn topic(id: Option<&str>, count: i32) -> Topic {
-        Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count }
+        Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count, counts: Vec::new() }
     }
 
     #[test]

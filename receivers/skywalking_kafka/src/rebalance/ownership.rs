@@ -11,7 +11,7 @@
 //! * Then the finished work is committed and the rebalance is answered, both within `drain_timeout` and five
 //!   seconds. Before an answer, a commit that is on its way is waited for in any case. *Lost* partitions are
 //!   given up at once, because another member may have them already.
-//! * Windows are over all partitions while this gateway has every partition of the topic. When that changes,
+//! * Windows are over all partitions while this gateway has every partition of every topic. When that changes,
 //!   the lanes that stay end too, and begin again with windows of the other kind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,9 +31,10 @@ use crate::rebalance::awaiting::Awaiting;
 use crate::rebalance::client_assignment::{ClientAssignment, Rebalance};
 use crate::rebalance::committer::Committer;
 use crate::rebalance::known_topic::KnownTopic;
-use crate::rebalance::questions::{Asking, Facts, TOPIC};
+use crate::rebalance::questions::{Asking, Facts, WHOLE_TOPIC};
 use crate::rebalance::reports::Reports;
 use crate::rebalance::start_offsets::{self, LogChange};
+use crate::topics::{Place, TopicSet};
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -45,7 +46,7 @@ pub(crate) struct Ownership<'a> {
     host: &'a ReceiverHost,
     /// Woken when a partition has records after it had none.
     pub(crate) wakeup: Wakeup,
-    topic: Arc<str>,
+    topics: TopicSet,
     metrics: Metrics,
     pub(crate) assignment: Assignment,
     committer: Committer,
@@ -55,19 +56,20 @@ pub(crate) struct Ownership<'a> {
     /// The partitions that librdkafka reads.
     client: ClientAssignment<'a>,
     reports: Reports<'a>,
-    known: KnownTopic,
-    /// The id of the topic whose lanes are open.
-    topic_id: Option<String>,
-    /// When the topic's id is looked at next, and the question about it.
+    /// Of each topic.
+    known: Vec<KnownTopic>,
+    /// The ids of the topics whose lanes are open.
+    topic_ids: BTreeMap<usize, String>,
+    /// When the topics' ids are looked at next.
     next_topic_check: Instant,
     /// Rebalances that are not begun yet.
     rebalances: VecDeque<Rebalance>,
     /// The rebalance that waits for its answer.
     owed: Option<Rebalance>,
     /// Partitions whose lanes have to begin again.
-    restarting: BTreeSet<i32>,
+    restarting: BTreeSet<Place>,
     /// What has happened to the logs of partitions that begin again.
-    log_changes: BTreeMap<i32, LogChange>,
+    log_changes: BTreeMap<Place, LogChange>,
     step: Step,
 }
 
@@ -85,10 +87,10 @@ enum Step {
 
 /// Lanes that end together.
 struct Closing {
-    partitions: Vec<i32>,
+    partitions: Vec<Place>,
     deadline: Instant,
     /// Partitions that begin again afterwards. `None`: the receiver stops.
-    then: Option<Vec<i32>>,
+    then: Option<Vec<Place>>,
 }
 
 impl<'a> Ownership<'a> {
@@ -96,26 +98,27 @@ impl<'a> Ownership<'a> {
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
+        topics: TopicSet,
         metrics: Metrics,
         assignment: Assignment,
         committer: Committer,
     ) -> Ownership<'a> {
-        let (topic, wakeup): (Arc<str>, _) = (Arc::from(config.segments_topic()), Wakeup::default());
+        let wakeup = Wakeup::default();
         Ownership {
             consumer,
             config,
             host,
-            asking: Asking::new(consumer, Arc::clone(&topic), wakeup.clone()),
+            asking: Asking::new(consumer, topics.clone(), config.initial_offset, wakeup.clone()),
             wakeup,
-            topic: Arc::clone(&topic),
             metrics: metrics.clone(),
             assignment,
             committer,
             awaiting: Awaiting::default(),
-            client: ClientAssignment::new(consumer, &host.context.id, Arc::clone(&topic)),
-            reports: Reports::new(config, host, topic, metrics),
-            known: KnownTopic::default(),
-            topic_id: None,
+            client: ClientAssignment::new(consumer, &host.context.id, topics.clone()),
+            reports: Reports::new(config, host, topics.clone(), metrics),
+            known: vec![KnownTopic::default(); topics.len()],
+            topics,
+            topic_ids: BTreeMap::new(),
             next_topic_check: Instant::now(),
             rebalances: VecDeque::new(),
             owed: None,
@@ -132,23 +135,23 @@ impl<'a> Ownership<'a> {
             Event::Revoke { partitions, lost } => {
                 self.rebalances.push_back(Rebalance::Revoke { partitions, lost });
             }
-            Event::Statistics(..) | Event::TopicMissing => {}
+            Event::Statistics(..) | Event::TopicMissing(_) => {}
         }
     }
 
     /// This partition is not what it was: its lane has to begin again.
-    pub(crate) fn restart_lane(&mut self, partition: i32, seen: LogChange) {
+    pub(crate) fn restart_lane(&mut self, partition: Place, seen: LogChange) {
         self.restarting.insert(partition);
         self.log_changes.insert(partition, seen);
     }
 
-    /// The topic does not exist.
-    pub(crate) fn topic_missing(&mut self) {
-        self.known.missing();
+    /// This topic does not exist.
+    pub(crate) fn topic_missing(&mut self, topic: usize) {
+        self.known.iter_mut().skip(topic).take(1).for_each(KnownTopic::missing);
     }
 
     /// The partitions of which Kafka does not say where to begin.
-    pub(crate) fn unplaced(&self) -> Vec<i32> {
+    pub(crate) fn unplaced(&self) -> Vec<Place> {
         self.awaiting.partitions()
     }
 
@@ -218,15 +221,15 @@ impl<'a> Ownership<'a> {
     /// Takes the answers of Kafka.
     fn take_answers(&mut self, now: Instant) {
         for answer in self.asking.answers() {
-            if answer.partition == TOPIC {
+            let partition = answer.partition;
+            if partition.partition == WHOLE_TOPIC {
                 // Under the same name there is another topic now: nothing of it has been read.
                 let id = answer.facts.ok().and_then(|facts| facts.topic.id.clone());
-                if id.is_some() && self.topic_id.is_some() && id != self.topic_id {
-                    self.restarting.extend(self.assignment.partitions());
+                if self.is_another(partition.topic, id.as_ref()) {
+                    self.restarting.extend(self.open_of(partition.topic));
                 }
                 continue;
             }
-            let partition = answer.partition;
             if let Some(error) = self.awaiting.answer(answer, now) {
                 self.reports.no_answer(partition, &error);
             }
@@ -236,13 +239,15 @@ impl<'a> Ownership<'a> {
     /// Asks Kafka the questions that are due.
     fn ask_questions(&mut self, now: Instant) {
         for partitions in self.awaiting.due(now) {
-            let number = self.asking.ask(&partitions);
+            let topic = partitions.first().map_or(0, |place| place.topic);
+            let numbers: Vec<i32> = partitions.iter().map(|place| place.partition).collect();
+            let number = self.asking.ask(topic, &numbers);
             self.awaiting.asked(&partitions, number);
         }
         if now >= self.next_topic_check {
             self.next_topic_check = now + self.config.metadata_refresh.get();
-            if self.topic_id.is_some() {
-                self.asking.ask(&[]);
+            for topic in self.topic_ids.keys() {
+                self.asking.ask(*topic, &[]);
             }
         }
     }
@@ -254,7 +259,7 @@ impl<'a> Ownership<'a> {
             return Ok(());
         }
         if !self.restarting.is_empty() {
-            let again: Vec<i32> = std::mem::take(&mut self.restarting).into_iter().collect();
+            let again: Vec<Place> = std::mem::take(&mut self.restarting).into_iter().collect();
             let closing = self.together(&again);
             self.end_lanes(closing.clone(), Some(closing), now);
             return Ok(());
@@ -276,7 +281,7 @@ impl<'a> Ownership<'a> {
                 self.awaiting.revoke(partitions);
                 self.log_changes.retain(|partition, _| !partitions.contains(partition));
                 let (lost, closing) = (*lost, self.together(partitions));
-                let stay: Vec<i32> =
+                let stay: Vec<Place> =
                     closing.iter().filter(|partition| !partitions.contains(partition)).copied().collect();
                 self.owed = Some(rebalance);
                 if lost {
@@ -293,14 +298,14 @@ impl<'a> Ownership<'a> {
     }
 
     /// The partitions that end when these do: with whole windows all of them.
-    fn together(&self, partitions: &[i32]) -> Vec<i32> {
+    fn together(&self, partitions: &[Place]) -> Vec<Place> {
         match self.assignment.windows() {
             Some(WindowScope::AllPartitions) => self.assignment.partitions(),
             _ => partitions.to_vec(),
         }
     }
 
-    fn end_lanes(&mut self, partitions: Vec<i32>, then: Option<Vec<i32>>, now: Instant) {
+    fn end_lanes(&mut self, partitions: Vec<Place>, then: Option<Vec<Place>>, now: Instant) {
         self.assignment.close(&partitions);
         let deadline = now + self.config.drain_timeout.get();
         self.step = Step::Stopping(Closing { partitions, deadline, then });
@@ -329,44 +334,64 @@ impl<'a> Ownership<'a> {
     }
 
     /// Opens the lanes of these partitions and begins to read.
-    fn open_lanes(&mut self, ready: &BTreeMap<i32, Facts>, now: Instant) -> Result<(), ReceiverError> {
-        let Some(topic) = ready.values().next().map(|facts| Arc::clone(&facts.topic)) else { return Ok(()) };
-        self.known.update(&topic);
-        let windows =
-            self.window_scope(self.assignment.len() + ready.len() + self.awaiting.len(), topic.count);
-        let other = topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id;
+    fn open_lanes(&mut self, ready: &BTreeMap<Place, Facts>, now: Instant) -> Result<(), ReceiverError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let mut others = Vec::new();
+        for (place, facts) in ready {
+            self.known.iter_mut().skip(place.topic).take(1).for_each(|known| known.update(&facts.topic));
+            if self.is_another(place.topic, facts.topic.id.as_ref()) {
+                others.extend(self.open_of(place.topic));
+            }
+        }
+        let windows = self.window_scope(ready);
         if let Some(before) = self.assignment.windows()
-            && (before != windows || other)
+            && (before != windows || !others.is_empty())
         {
-            // The lanes that are open begin again, with windows of the other kind, or of the other topic;
-            // these begin with them.
-            let open = self.assignment.partitions();
-            let all = open.iter().chain(ready.keys()).copied().collect();
-            self.end_lanes(open, Some(all), now);
+            // Lanes that are open begin again, with windows of the other kind, or of the other topic; these
+            // begin with them.
+            let again = if before == windows { self.together(&others) } else { self.assignment.partitions() };
+            let all = again.iter().chain(ready.keys()).copied().collect();
+            self.end_lanes(again, Some(all), now);
             return Ok(());
         }
         let mut starts = BTreeMap::new();
         for (partition, facts) in ready {
             let (initial, seen) = (self.config.initial_offset, self.log_changes.remove(partition));
-            let start = start_offsets::decide(*partition, facts, &self.known, initial, seen);
+            let known = self.known.get(partition.topic).cloned().unwrap_or_default();
+            let start = start_offsets::decide(partition.partition, facts, &known, initial, seen);
             starts.insert(*partition, start.map_err(|error| self.reports.unreadable(*partition, &error))?);
         }
-        let from: Vec<(i32, i64)> =
+        let from: Vec<(Place, i64)> =
             starts.iter().map(|(partition, start)| (*partition, start.read_from())).collect();
-        self.topic_id = topic.id.clone().or(self.topic_id.take());
-        let source: Arc<str> = format!("{}/{}/{}", topic.cluster, self.config.group_id, self.topic).into();
+        let cluster = ready.values().next().map(|facts| facts.topic.cluster.clone()).unwrap_or_default();
+        let group = &self.config.group_id;
+        let source = |topic: &crate::topics::Topic| Arc::from(format!("{cluster}/{group}/{}", topic.name));
+        let sources: Vec<Arc<str>> = self.topics.iter().map(source).collect();
+        for (place, facts) in ready {
+            if let Some(id) = &facts.topic.id {
+                self.topic_ids.insert(place.topic, id.clone());
+            }
+        }
         if windows == WindowScope::AllPartitions {
             // Before anything is read: windows do not fire without the share of those that are still waited
             // for.
             let awaited = self.awaiting.partitions();
-            awaited.iter().for_each(|partition| self.assignment.hold(*partition, &source, &self.committer));
+            for place in awaited {
+                if let Some(source) = sources.get(place.topic) {
+                    self.assignment.hold(place, source, &self.committer);
+                }
+            }
         }
         for (partition, start) in starts {
             self.reports.start(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
-            let queue = FetchQueue::new(self.consumer, &self.topic, partition, move || wakeup.wake());
-            self.assignment.open(partition, &start, &source, windows, &self.committer, queue);
+            let Some(source) = sources.get(partition.topic) else { continue };
+            let (topic, number) = (self.topics.name(partition.topic), partition.partition);
+            let queue = FetchQueue::new(self.consumer, topic, number, move || wakeup.wake());
+            self.assignment.open(partition, &start, source, windows, &self.committer, queue);
         }
         self.count_assigned();
         self.committer.flush();
@@ -375,20 +400,43 @@ impl<'a> Ownership<'a> {
         Ok(())
     }
 
-    /// How windows are added up when this gateway has `owned` of `count` partitions.
-    fn window_scope(&self, owned: usize, count: i32) -> WindowScope {
+    /// How windows are added up when these begin, too: over all partitions when this gateway has every one of
+    /// every topic.
+    fn window_scope(&self, ready: &BTreeMap<Place, Facts>) -> WindowScope {
         if self.config.windows == WindowsOver::Partition {
             return WindowScope::EachPartition;
         }
-        let all = i64::try_from(owned).unwrap_or(i64::MAX) >= i64::from(count);
-        let news = self.metrics.partial.set(i64::from(!all)) != i64::from(!all);
-        if !all && news {
-            self.reports.part_of_the_topic(owned, count);
+        let awaited = self.awaiting.partitions();
+        let coming = |topic: usize| ready.keys().chain(&awaited).filter(|place| place.topic == topic).count();
+        let owned = |topic: usize| self.assignment.len_of(topic) + coming(topic);
+        // What each answer says of the others is as old as the answer.
+        let count = |topic: usize| {
+            let own =
+                ready.iter().filter(|(place, _)| place.topic == topic).map(|(_, facts)| facts.topic.count);
+            let of_others = ready.values().filter_map(|facts| facts.topic.counts.get(topic).copied());
+            own.chain(of_others).max().unwrap_or(0)
+        };
+        let part = (0..self.topics.len())
+            .find(|topic| i64::try_from(owned(*topic)).unwrap_or(i64::MAX) < i64::from(count(*topic)));
+        let partial = i64::from(part.is_some());
+        let news = self.metrics.partial.set(partial) != partial;
+        if let Some(topic) = part.filter(|_| news) {
+            self.reports.part_of_the_topic(topic, owned(topic), count(topic));
         }
-        if all { WindowScope::AllPartitions } else { WindowScope::EachPartition }
+        if part.is_none() { WindowScope::AllPartitions } else { WindowScope::EachPartition }
     }
 
-    fn give_up(&mut self, partitions: &[i32], lost: bool) {
+    /// Whether the topic with open lanes is another one than that with this id.
+    fn is_another(&self, topic: usize, id: Option<&String>) -> bool {
+        id.is_some_and(|id| self.topic_ids.get(&topic).is_some_and(|open| open != id))
+    }
+
+    /// The partitions of a topic whose lanes are open.
+    fn open_of(&self, topic: usize) -> Vec<Place> {
+        self.assignment.partitions().into_iter().filter(|place| place.topic == topic).collect()
+    }
+
+    fn give_up(&mut self, partitions: &[Place], lost: bool) {
         partitions.iter().for_each(|partition| self.committer.remove(*partition));
         self.assignment.drop_all(partitions, lost);
         self.count_assigned();

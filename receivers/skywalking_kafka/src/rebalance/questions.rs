@@ -17,15 +17,17 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use weir_component::delivery::Metadata;
 
+use crate::config::InitialOffset;
 use crate::consumer::context::KafkaContext;
 use crate::consumer::native;
 use crate::consumer::wakeup::Wakeup;
+use crate::topics::{Place, TopicSet};
 
 /// How long Kafka may take for each question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Instead of a partition in an answer that is about the topic alone.
-pub(crate) const TOPIC: i32 = -1;
+pub(crate) const WHOLE_TOPIC: i32 = -1;
 
 /// The system has no thread left to ask with.
 const NO_THREAD: KafkaError = KafkaError::Global(RDKafkaErrorCode::CriticalSystemResource);
@@ -39,6 +41,8 @@ pub(crate) struct Topic {
     pub(crate) id: Option<String>,
     /// How many partitions it has.
     pub(crate) count: i32,
+    /// How many partitions each topic of the receiver has, by number; 0 for those that do not exist.
+    pub(crate) counts: Vec<i32>,
 }
 
 /// What is known about a partition.
@@ -49,6 +53,8 @@ pub(crate) struct Facts {
     pub(crate) first: i64,
     /// One past the last offset that may be read.
     pub(crate) end: i64,
+    /// The first record of `initial_offset.timestamp` or later, where that is asked for and there is one.
+    pub(crate) at_time: Option<i64>,
     /// What the group has committed: the offset, and the text beside it.
     pub(crate) committed: Option<(i64, String)>,
     /// How many partitions the topic had when the group began to read it, as it wrote down for any of them.
@@ -60,7 +66,7 @@ pub(crate) struct Facts {
 pub(crate) struct Answer {
     /// The number of the question.
     pub(crate) number: u64,
-    pub(crate) partition: i32,
+    pub(crate) partition: Place,
     pub(crate) facts: Result<Facts, Refused>,
 }
 
@@ -75,7 +81,8 @@ pub(crate) struct Refused {
 /// Asks, and collects the answers.
 pub(crate) struct Asking {
     consumer: Arc<BaseConsumer<KafkaContext>>,
-    topic: Arc<str>,
+    topics: TopicSet,
+    initial: InitialOffset,
     wakeup: Wakeup,
     sender: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
@@ -86,21 +93,39 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    pub(crate) fn new(consumer: &Arc<BaseConsumer<KafkaContext>>, topic: Arc<str>, wakeup: Wakeup) -> Asking {
+    pub(crate) fn new(
+        consumer: &Arc<BaseConsumer<KafkaContext>>,
+        topics: TopicSet,
+        initial: InitialOffset,
+        wakeup: Wakeup,
+    ) -> Asking {
         let (sender, answers) = mpsc::channel();
         let (threads, ended) = (Vec::new(), Arc::default());
-        Asking { consumer: Arc::clone(consumer), topic, wakeup, sender, answers, threads, ended, number: 0 }
+        Asking {
+            consumer: Arc::clone(consumer),
+            topics,
+            initial,
+            wakeup,
+            sender,
+            answers,
+            threads,
+            ended,
+            number: 0,
+        }
     }
 
-    /// Asks about these partitions together, or about the topic ([`TOPIC`]) when there are none. Each is
+    /// Asks about these partitions of a topic together, or about the topic ([`WHOLE_TOPIC`]) when there are none. Each is
     /// answered under the number that this returns.
-    pub(crate) fn ask(&mut self, partitions: &[i32]) -> u64 {
+    pub(crate) fn ask(&mut self, topic: usize, partitions: &[i32]) -> u64 {
         self.number += 1;
         self.threads.retain(|thread| !thread.is_finished());
         let question = Question {
             number: self.number,
             consumer: Arc::clone(&self.consumer),
-            topic: Arc::clone(&self.topic),
+            topics: self.topics.clone(),
+            number_of_topic: topic,
+            topic: Arc::clone(self.topics.name(topic)),
+            initial: self.initial,
             sender: self.sender.clone(),
             wakeup: self.wakeup.clone(),
             ended: Arc::clone(&self.ended),
@@ -112,7 +137,8 @@ impl Asking {
             Err(_) => {
                 for partition in partitions {
                     let facts = Err(Refused { error: NO_THREAD, alone: false });
-                    let _ = self.sender.send(Answer { number: self.number, partition: *partition, facts });
+                    let partition = Place { topic, partition: *partition };
+                    let _ = self.sender.send(Answer { number: self.number, partition, facts });
                 }
             }
         }
@@ -144,7 +170,11 @@ impl Drop for Asking {
 struct Question {
     number: u64,
     consumer: Arc<BaseConsumer<KafkaContext>>,
+    topics: TopicSet,
+    /// The number of the topic that is asked about.
+    number_of_topic: usize,
     topic: Arc<str>,
+    initial: InitialOffset,
     sender: mpsc::Sender<Answer>,
     wakeup: Wakeup,
     ended: Arc<AtomicBool>,
@@ -158,7 +188,7 @@ type Leaderless = Vec<(i32, RDKafkaErrorCode)>;
 impl Question {
     fn run(&self, partitions: &[i32]) {
         if let Err(error) = self.all(partitions) {
-            let asked: &[i32] = if partitions.is_empty() { &[TOPIC] } else { partitions };
+            let asked: &[i32] = if partitions.is_empty() { &[WHOLE_TOPIC] } else { partitions };
             self.refuse(asked, &error, false);
         }
     }
@@ -171,9 +201,11 @@ impl Question {
         })?;
         let (broker, count, leaders, leaderless) = self.go_on(|| self.leaders(partitions))?;
         let id = self.topic_id(broker)?;
+        let counts = self.counts(count)?;
         if partitions.is_empty() {
-            let topic = Arc::new(Topic { cluster, id, count });
-            self.answer(TOPIC, Ok(Facts { topic, first: 0, end: 0, committed: None, first_count: None }));
+            let topic = Arc::new(Topic { cluster, id, count, counts });
+            let facts = Facts { topic, first: 0, end: 0, at_time: None, committed: None, first_count: None };
+            self.answer(WHOLE_TOPIC, Ok(facts));
             return Ok(());
         }
         let all: Vec<i32> = (0..count).collect();
@@ -183,7 +215,7 @@ impl Question {
             let error = KafkaError::MetadataFetch(code);
             self.answer(partition, Err(Refused { error, alone: false }));
         }
-        let topic = Arc::new(Topic { cluster, id, count });
+        let topic = Arc::new(Topic { cluster, id, count, counts });
         let (topic, committed) = (&topic, &committed);
         std::thread::scope(|scope| {
             for (broker, group) in &leaders {
@@ -195,6 +227,31 @@ impl Question {
             }
         });
         Ok(())
+    }
+
+    /// How many partitions each topic has; of this one it is known. A topic that does not exist, or that the user
+    /// may not see, has none.
+    fn counts(&self, own: i32) -> KafkaResult<Vec<i32>> {
+        let count = |(number, topic): (usize, &crate::topics::Topic)| {
+            if number == self.number_of_topic {
+                return Ok(own);
+            }
+            let metadata = self.go_on(|| self.consumer.fetch_metadata(Some(&topic.name), PATIENCE))?;
+            let found = metadata.topics().iter().find(|found| found.name() == &*topic.name);
+            let error = found.and_then(|found| found.error().map(RDKafkaErrorCode::from));
+            match error {
+                None => {
+                    Ok(found.map_or(0, |found| i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)))
+                }
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ) => Ok(0),
+                Some(code) => Err(KafkaError::MetadataFetch(code)),
+            }
+        };
+        self.topics.iter().enumerate().map(count).collect()
     }
 
     fn topic_id(&self, broker: i32) -> KafkaResult<Option<String>> {
@@ -262,12 +319,16 @@ impl Question {
     ) {
         let ends = self.ends(group, Offset::Beginning).and_then(|first| {
             let end = self.ends(group, Offset::End)?;
+            let at_time = match self.initial {
+                InitialOffset::Timestamp(millis) => self.ends(group, Offset::Offset(millis))?,
+                InitialOffset::Latest | InitialOffset::Earliest => BTreeMap::new(),
+            };
             // The topic may have been created again between the questions.
             let id = self.topic_id(broker)?;
             let changed = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicId);
-            if id == topic.id { Ok((first, end)) } else { Err(changed) }
+            if id == topic.id { Ok((first, end, at_time)) } else { Err(changed) }
         });
-        let (first, end) = match ends {
+        let (first, end, at_time) = match ends {
             Ok(ends) => ends,
             Err(error) => {
                 return self.refuse(group, &error, true);
@@ -282,14 +343,15 @@ impl Question {
                 let missing = Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
                 let committed = committed.get(partition).cloned().unwrap_or(missing)?;
                 let topic = Arc::clone(topic);
-                Ok(Facts { topic, first, end: of(&end)?, committed, first_count })
+                let at_time = at_time.get(partition).and_then(|offset| offset.clone().ok());
+                Ok(Facts { topic, first, end: of(&end)?, at_time, committed, first_count })
             });
             self.answer(*partition, facts.map_err(|error| Refused { error, alone: true }));
         }
     }
 
-    /// The first offset of each partition, or one past its last. A "time" of `Beginning` or `End` asks for it
-    /// (ListOffsets).
+    /// The first offset of each partition, or one past its last, or the first of a time. A "time" of `Beginning`
+    /// or `End` asks for the former (ListOffsets).
     fn ends(&self, partitions: &[i32], which: Offset) -> KafkaResult<BTreeMap<i32, KafkaResult<i64>>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
@@ -315,6 +377,7 @@ impl Question {
 
     fn answer(&self, partition: i32, facts: Result<Facts, Refused>) {
         // The receiver may have ended.
+        let partition = Place { topic: self.number_of_topic, partition };
         let _ = self.sender.send(Answer { number: self.number, partition, facts });
         self.wakeup.wake();
     }

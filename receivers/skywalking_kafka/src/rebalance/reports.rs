@@ -1,7 +1,5 @@
 //! Log lines and errors about partitions that come and go.
 
-use std::sync::Arc;
-
 use rdkafka::error::KafkaError;
 use weir_component::delivery::Unreadable;
 use weir_component::{LogLimit, ReceiverError, ReceiverHost};
@@ -9,12 +7,13 @@ use weir_component::{LogLimit, ReceiverError, ReceiverHost};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::rebalance::start_offsets::{Start, StartTrouble};
+use crate::topics::{Place, TopicSet};
 
 /// Reports of one receiver about its partitions.
 pub(crate) struct Reports<'a> {
     config: &'a Config,
     host: &'a ReceiverHost,
-    topic: Arc<str>,
+    topics: TopicSet,
     metrics: Metrics,
     log: LogLimit,
 }
@@ -23,38 +22,39 @@ impl<'a> Reports<'a> {
     pub(crate) fn new(
         config: &'a Config,
         host: &'a ReceiverHost,
-        topic: Arc<str>,
+        topics: TopicSet,
         metrics: Metrics,
     ) -> Reports<'a> {
-        Reports { config, host, topic, metrics, log: LogLimit::every_ms(10_000) }
+        Reports { config, host, topics, metrics, log: LogLimit::every_ms(10_000) }
     }
 
-    pub(crate) fn assigned(&self, partitions: &[i32]) {
-        let (receiver, topic) = (&self.host.context.id, &self.topic);
-        tracing::info!(%receiver, %topic, ?partitions, "partitions assigned");
+    pub(crate) fn assigned(&self, partitions: &[Place]) {
+        let (receiver, partitions) = (&self.host.context.id, self.topics.text(partitions));
+        tracing::info!(%receiver, partitions, "partitions assigned");
     }
 
-    pub(crate) fn revoked(&self, partitions: &[i32], lost: bool) {
-        let (receiver, topic) = (&self.host.context.id, &self.topic);
-        tracing::info!(%receiver, %topic, ?partitions, lost, "partitions revoked");
+    pub(crate) fn revoked(&self, partitions: &[Place], lost: bool) {
+        let (receiver, partitions) = (&self.host.context.id, self.topics.text(partitions));
+        tracing::info!(%receiver, partitions, lost, "partitions revoked");
     }
 
     /// `drained`: within the deadline.
-    pub(crate) fn lanes_ended(&self, partitions: &[i32], drained: bool) {
-        let receiver = &self.host.context.id;
-        tracing::debug!(%receiver, ?partitions, drained, "lanes have ended: committing");
+    pub(crate) fn lanes_ended(&self, partitions: &[Place], drained: bool) {
+        let (receiver, partitions) = (&self.host.context.id, self.topics.text(partitions));
+        tracing::debug!(%receiver, partitions, drained, "lanes have ended: committing");
     }
 
     /// `committed`: within the deadline.
-    pub(crate) fn given_up(&self, partitions: &[i32], committed: bool) {
-        let receiver = &self.host.context.id;
-        tracing::debug!(%receiver, ?partitions, committed, "partitions given up");
+    pub(crate) fn given_up(&self, partitions: &[Place], committed: bool) {
+        let (receiver, partitions) = (&self.host.context.id, self.topics.text(partitions));
+        tracing::debug!(%receiver, partitions, committed, "partitions given up");
     }
 
     /// Kafka does not say where to begin in a partition.
-    pub(crate) fn no_answer(&self, partition: i32, error: &KafkaError) {
+    pub(crate) fn no_answer(&self, place: Place, error: &KafkaError) {
         if let Some(suppressed) = self.log.allow(self.host.context.clock.now_ms()) {
-            let (receiver, topic) = (&self.host.context.id, &self.topic);
+            let (receiver, topic) = (&self.host.context.id, self.topics.name(place.topic));
+            let partition = place.partition;
             tracing::warn!(
                 %receiver, %topic, partition, %error, suppressed,
                 "Kafka does not say where to begin: retrying; windows wait for this partition"
@@ -62,9 +62,9 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// The gateway has only part of the topic, against the settings.
-    pub(crate) fn part_of_the_topic(&self, owned: usize, partitions: i32) {
-        let (receiver, topic) = (&self.host.context.id, &self.topic);
+    /// The gateway has only part of this topic, against the settings.
+    pub(crate) fn part_of_the_topic(&self, topic: usize, owned: usize, partitions: i32) {
+        let (receiver, topic) = (&self.host.context.id, self.topics.name(topic));
         tracing::error!(
             %receiver, %topic, owned, partitions,
             "this gateway has only part of the topic, so each partition's windows are apart (column `shard`) and thresholds see \
@@ -73,17 +73,21 @@ impl<'a> Reports<'a> {
     }
 
     /// The metadata of a partition are of another version of the program.
-    pub(crate) fn unreadable(&self, partition: i32, error: &Unreadable) -> ReceiverError {
+    pub(crate) fn unreadable(&self, place: Place, error: &Unreadable) -> ReceiverError {
         ReceiverError::new(format!(
-            "receiver `{}`: group `{}` of topic `{}`: partition {partition}: {error}; run the version of Weir that wrote it, or \
+            "receiver `{}`: group `{}` of topic `{}`: partition {}: {error}; run the version of Weir that wrote it, or \
              give this one another group_id",
-            self.host.context.id, self.config.group_id, self.topic
+            self.host.context.id,
+            self.config.group_id,
+            self.topics.name(place.topic),
+            place.partition
         ))
     }
 
     /// What is wrong with the committed offset of a partition, if anything. Counts lost records.
-    pub(crate) fn start(&self, partition: i32, start: &Start) {
-        let (receiver, topic, offset) = (&self.host.context.id, &self.topic, start.offset);
+    pub(crate) fn start(&self, place: Place, start: &Start) {
+        let (receiver, topic, offset) = (&self.host.context.id, self.topics.name(place.topic), start.offset);
+        let partition = place.partition;
         match &start.trouble {
             None => {}
             Some(StartTrouble::Deleted(records)) => {

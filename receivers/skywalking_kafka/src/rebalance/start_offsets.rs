@@ -85,7 +85,12 @@ pub(crate) fn decide(
     let Some((offset, text)) = &facts.committed else {
         let appeared = facts.first_count.is_some_and(|count| partition >= count);
         let from_beginning = appeared || known.is_from_beginning(partition, initial);
-        let offset = if from_beginning { facts.first } else { facts.end };
+        let offset = match initial {
+            _ if from_beginning => facts.first,
+            // When no record is so late, the next one will be.
+            InitialOffset::Timestamp(_) => facts.at_time.unwrap_or(facts.end).clamp(facts.first, facts.end),
+            InitialOffset::Latest | InitialOffset::Earliest => facts.end,
+        };
         let incarnation = topic.as_deref().map_or(0, incarnation);
         let metadata = Metadata { incarnation, topic, lanes, ..Metadata::default() };
         return Ok(Start { offset, check: Recheck::Nothing, metadata, trouble: None });
@@ -179,12 +184,12 @@ mod tests {
     use std::sync::Arc;
 
     fn topic(id: Option<&str>, count: i32) -> Topic {
-        Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count }
+        Topic { cluster: "c".to_owned(), id: id.map(str::to_owned), count, counts: Vec::new() }
     }
 
     fn facts(id: Option<&str>, first: i64, end: i64, committed: Option<(i64, &Metadata)>) -> Facts {
         let committed = committed.map(|(offset, metadata)| (offset, metadata.encode()));
-        Facts { topic: Arc::new(topic(id, 4)), first, end, committed, first_count: None }
+        Facts { topic: Arc::new(topic(id, 4)), first, end, at_time: None, committed, first_count: None }
     }
 
     fn decided(facts: &Facts, seen: Option<LogChange>) -> Start {
@@ -217,6 +222,16 @@ mod tests {
         assert_eq!(start(3, None), (90, Some(4)), "the first start of the group");
         assert_eq!(start(3, Some(4)), (90, Some(4)), "it was there, though it had no leader then");
         assert_eq!(start(3, Some(3)), (10, Some(3)));
+    }
+
+    #[test]
+    fn a_group_may_begin_at_a_time() {
+        let start = |at_time| {
+            let facts = Facts { at_time, ..facts(Some("T"), 10, 90, None) };
+            decide(0, &facts, &KnownTopic::default(), InitialOffset::Timestamp(7), None).unwrap().offset
+        };
+        assert_eq!(start(Some(40)), 40);
+        assert_eq!(start(None), 90, "no record is so late");
     }
 
     #[test]

@@ -92,15 +92,26 @@ impl Cluster {
         }
     }
 
+    /// Produces a record under a key, with a time.
+    pub async fn produce_under(&self, topic: &str, key: &str, time: i64, record: &[u8]) {
+        let record = FutureRecord::to(topic).partition(0).key(key).timestamp(time).payload(record);
+        self.producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
+    }
+
     /// The offset that the group `weir` has committed.
     pub fn committed(&self, partition: i32) -> Option<i64> {
+        self.committed_of(&self.topic, partition)
+    }
+
+    /// As [`committed`](Self::committed), of another topic.
+    pub fn committed_of(&self, topic: &str, partition: i32) -> Option<i64> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.mock.bootstrap_servers())
             .set("group.id", "weir")
             .create()
             .unwrap();
         let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, partition);
+        list.add_partition(topic, partition);
         match consumer.committed_offsets(list, PATIENCE).unwrap().elements()[0].offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,

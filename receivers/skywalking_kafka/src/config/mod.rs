@@ -1,8 +1,15 @@
 //! The settings of the receiver.
 
+mod initial_offset;
+mod topics;
+
 use serde::Deserialize;
 use weir_config::{ByteSize, Duration, Tls};
 use weir_kafka::{Properties, Sasl, Security};
+
+use crate::topics::{Topic, TopicSet};
+pub(crate) use initial_offset::InitialOffset;
+pub(crate) use topics::{CreateTopics, MirrorMaker, NewTopics, Topics};
 
 /// The settings of a `skywalking_kafka` receiver, as written in YAML.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,9 +20,14 @@ pub(crate) struct Config {
     /// The topics to read.
     #[serde(default)]
     pub(crate) topics: Topics,
-    /// Put before the topic's name, with a `-` between, when not empty.
+    /// Put before the topics' names, with a `-` between, when not empty.
     #[serde(default)]
     pub(crate) namespace: String,
+    /// Put before the namespace, when MirrorMaker 2 has copied the topics.
+    pub(crate) mirrormaker: Option<MirrorMaker>,
+    /// Makes topics that are missing.
+    #[serde(default)]
+    pub(crate) create_topics: CreateTopics,
     /// The consumer group.
     #[serde(default = "weir")]
     pub(crate) group_id: String,
@@ -53,31 +65,6 @@ pub(crate) struct Config {
     /// How long lanes may take to finish when their partition is taken away, and at the end.
     #[serde(default = "five_seconds")]
     pub(crate) drain_timeout: Duration,
-}
-
-/// `topics`: the topics to read.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Topics {
-    /// Segments.
-    pub(crate) segments: String,
-}
-
-impl Default for Topics {
-    fn default() -> Topics {
-        Topics { segments: "skywalking-segments".to_owned() }
-    }
-}
-
-/// `initial_offset`: where a group without committed offsets begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum InitialOffset {
-    /// At what is produced from now on.
-    #[default]
-    Latest,
-    /// At the oldest record that Kafka still has.
-    Earliest,
 }
 
 /// `windows`: over which partitions windows are added up.
@@ -166,13 +153,24 @@ pub(crate) const OWNED: &[(&str, &str)] = &[
 ];
 
 impl Config {
-    /// The name of the topic with segments.
-    pub(crate) fn segments_topic(&self) -> String {
-        if self.namespace.is_empty() {
-            self.topics.segments.clone()
-        } else {
-            format!("{}-{}", self.namespace, self.topics.segments)
-        }
+    /// The topics to read, as they are named in Kafka.
+    pub(crate) fn topic_set(&self) -> TopicSet {
+        let mirror = self.mirrormaker.as_ref().map(MirrorMaker::prefix).unwrap_or_default();
+        let named = self.topics.listed();
+        TopicSet::new(
+            named.map(|(_, content, name)| Topic { name: self.prefixed(&mirror, name).into(), content }),
+        )
+    }
+
+    /// The topics that [`create_topics`](Self::create_topics) makes: those that are read, and those that an agent
+    /// insists on.
+    pub(crate) fn topics_to_create(&self) -> Vec<String> {
+        self.topics.with_defaults().into_iter().map(|name| self.prefixed("", name)).collect()
+    }
+
+    fn prefixed(&self, mirror: &str, name: &str) -> String {
+        let separator = if self.namespace.is_empty() { "" } else { "-" };
+        format!("{mirror}{}{separator}{name}", self.namespace)
     }
 
     /// Encryption and login.
@@ -184,13 +182,39 @@ impl Config {
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let mut problems = weir_kafka::broker_problems(&self.brokers);
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));
-        let topic = self.segments_topic();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.topics.segments.is_empty() || topic.len() > MAX_TOPIC_NAME || !topic.chars().all(legal) {
-            let why = format!(
-                "`{topic}` is not the name of a Kafka topic: 1 to {MAX_TOPIC_NAME} letters, digits, `.`, `_` and `-`"
-            );
-            wrong("topics.segments", &why);
+        let topics = self.topic_set();
+        for (at, ((key, _, own), topic)) in self.topics.listed().zip(topics.iter()).enumerate() {
+            let name = &*topic.name;
+            if own.is_empty() || name.len() > MAX_TOPIC_NAME || !name.chars().all(legal) {
+                let why = format!(
+                    "`{name}` is not the name of a Kafka topic: 1 to {MAX_TOPIC_NAME} letters, digits, `.`, `_` and `-`"
+                );
+                wrong(&format!("topics.{key}"), &why);
+            } else if topics.iter().take(at).any(|before| before.name == topic.name) {
+                wrong(&format!("topics.{key}"), &format!("`{name}` is named twice"));
+            }
+        }
+        if topics.len() == 0 {
+            wrong("topics", "names no topic to read: name one, or leave `topics` out to read segments");
+        }
+        if self.mirrormaker.as_ref().is_some_and(|mirror| mirror.alias.is_empty()) {
+            wrong("mirrormaker.alias", "must not be empty: it is the alias of the source cluster");
+        }
+        if self.create_topics.wanted().is_some() && self.mirrormaker.is_some() {
+            let why = "topics that MirrorMaker copies are made by it: leave one of `create_topics` and `mirrormaker` out";
+            wrong("create_topics", why);
+        }
+        if let Some(create) = self.create_topics.wanted() {
+            if create.partitions < 1 {
+                wrong("create_topics.partitions", "must be at least 1");
+            }
+            if create.replication.is_some_and(|replicas| replicas < 1) {
+                wrong(
+                    "create_topics.replication",
+                    "must be at least 1, or be left out for the brokers' default",
+                );
+            }
         }
         if self.group_id.is_empty() {
             wrong("group_id", "must not be empty: Kafka keeps the offsets under this name");
