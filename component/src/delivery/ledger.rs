@@ -59,6 +59,15 @@ struct Shared {
     attached: Arc<()>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (_, marks, lane) in &state.pipelines {
+            marks.forget(self.shard, *lane);
+        }
+    }
+}
+
 /// Keeps a lane open in a pipeline.
 pub struct Attachment {
     ledger: Ledger,
@@ -85,7 +94,8 @@ struct State {
     /// Where reading began.
     begin: Option<i64>,
     sinks: BTreeMap<Arc<str>, Sink>,
-    pipelines: Vec<(Arc<str>, Marks)>,
+    /// Where the lane goes through, and its number there.
+    pipelines: Vec<(Arc<str>, Marks, LaneId)>,
     /// For each pipeline that has released the lane, by operator: the latest watermark whose windows had a
     /// part of it.
     closed: BTreeMap<Arc<str>, BTreeMap<String, i64>>,
@@ -211,7 +221,7 @@ impl Ledger {
     /// The lane goes through this pipeline until the attachment is dropped. How it begins there.
     #[must_use]
     pub fn attach(&self, pipeline: &Arc<str>, marks: &Marks, lane: LaneId) -> (LaneStart, Attachment) {
-        self.lock().pipelines.push((Arc::clone(pipeline), marks.clone()));
+        self.lock().pipelines.push((Arc::clone(pipeline), marks.clone(), lane));
         let windows = self.0.resumed.windows_of(pipeline);
         marks.expect_written(self.0.shard);
         let start = LaneStart {
@@ -360,7 +370,7 @@ impl Ledger {
             return false;
         }
         let pipelines = self.lock().pipelines.clone();
-        self.0.tracker.is_final() && pipelines.iter().all(|(_, marks)| marks.is_settled(self.0.shard))
+        self.0.tracker.is_final() && pipelines.iter().all(|(_, marks, _)| marks.is_settled(self.0.shard))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

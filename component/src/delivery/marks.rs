@@ -1,12 +1,12 @@
 //! Which windows of the operators of one pipeline are delivered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_pdata::{Ack, AckSink, Held, Outcome};
 
 use super::Shard;
-use crate::Watermark;
+use crate::{LaneId, Watermark};
 
 /// The marks of one pipeline. Cheap to clone; clones share the state.
 ///
@@ -15,11 +15,26 @@ use crate::Watermark;
 ///
 /// Inputs that nothing but an emission needs are done when the mark has reached it, and fail when it cannot
 /// any more. Otherwise a restart before the mark would compute a window again from a part of its inputs.
+///
+/// A mark counts for the lanes that its operator had [opened](Marks::open). What an earlier ownership of a lane
+/// delivers, perhaps without knowing that it is over, says nothing to the one that follows in this process:
+/// another owner may have let the same windows fire meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
-/// The mark of each operator, with the fingerprint of the inputs that had a share when they are several.
-pub(super) type SharedMarks = BTreeMap<String, (i64, Option<Arc<str>>)>;
+/// The mark of each operator.
+pub(super) type SharedMarks = BTreeMap<String, SharedMark>;
+
+/// The mark of the lanes of a shard.
+#[derive(Clone, Debug)]
+pub(super) struct SharedMark {
+    /// The watermark.
+    pub(super) watermark: i64,
+    /// The fingerprint of the inputs that had a share, when they are several.
+    pub(super) inputs: Option<Arc<str>>,
+    /// The lanes for which it counts.
+    pub(super) lanes: Arc<BTreeSet<LaneId>>,
+}
 
 #[derive(Debug, Default)]
 struct State(Mutex<Inner>);
@@ -47,6 +62,8 @@ struct Operator {
     latest: Option<i64>,
     /// In order of emission.
     emitted: VecDeque<Emitted>,
+    /// Those that have been opened since the shard began.
+    lanes: Arc<BTreeSet<LaneId>>,
 }
 
 #[derive(Debug)]
@@ -119,6 +136,24 @@ impl Marks {
         done.into_iter().for_each(|held| drop(held.release()));
     }
 
+    /// A lane opens: what is emitted from now on counts for it.
+    pub fn open(&self, operator: &Arc<str>, shard: Shard, lane: LaneId) {
+        let mut inner = self.0.lock();
+        let state = inner.operators.entry((Arc::clone(operator), shard)).or_default();
+        Arc::make_mut(&mut state.lanes).insert(lane);
+    }
+
+    /// Nobody asks for the marks of this lane any more.
+    pub(super) fn forget(&self, shard: Shard, lane: LaneId) {
+        let mut inner = self.0.lock();
+        let operators = inner.operators.iter_mut().filter(|((_, at), _)| *at == shard);
+        for (_, operator) in operators {
+            if operator.lanes.contains(&lane) {
+                Arc::make_mut(&mut operator.lanes).remove(&lane);
+            }
+        }
+    }
+
     /// Whether no emission of this shard is in flight, or can move a mark.
     #[must_use]
     pub fn is_settled(&self, shard: Shard) -> bool {
@@ -163,15 +198,16 @@ impl Marks {
     /// Every mark of a shard: operator and watermark.
     #[must_use]
     pub fn delivered(&self, shard: Shard) -> BTreeMap<String, i64> {
-        self.delivered_shared(shard).into_iter().map(|(name, (mark, _))| (name, mark)).collect()
+        self.delivered_shared(shard).into_iter().map(|(name, mark)| (name, mark.watermark)).collect()
     }
 
-    /// The same, each with the fingerprint of the inputs that had a share, when they are several.
+    /// The same, each with the lanes for which it counts.
     pub(super) fn delivered_shared(&self, shard: Shard) -> SharedMarks {
         let inner = self.0.lock();
         let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
         let both = marks.filter_map(|((name, _), operator)| {
-            Some((name.to_string(), (operator.delivered?, operator.inputs.clone())))
+            let (inputs, lanes) = (operator.inputs.clone(), Arc::clone(&operator.lanes));
+            Some((name.to_string(), SharedMark { watermark: operator.delivered?, inputs, lanes }))
         });
         both.collect()
     }

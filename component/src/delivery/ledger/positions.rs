@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Ledger;
-use crate::delivery::marks::SharedMarks;
+use crate::LaneId;
+use crate::delivery::marks::{SharedMark, SharedMarks};
 use crate::delivery::metadata::{MAX_BYTES, operator_of};
 use crate::delivery::{Marks, Metadata, Shard};
 
@@ -34,14 +35,15 @@ impl Ledger {
 /// yet.
 ///
 /// First every position is read, then every window mark once, then what is on its way. So a mark is never
-/// behind a position that depends on it, and lanes that share windows agree on them.
+/// behind a position that depends on it, and lanes that share windows agree on them. A mark counts for a lane
+/// once the operator has opened it; until then it is the one that the ownership began with.
 #[must_use]
 pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
     let offsets: Vec<Option<i64>> =
         ledgers.iter().map(|ledger| ledger.0.tracker.committable().or_else(|| ledger.lock().begin)).collect();
     let mut marks: BTreeMap<(Arc<str>, Shard), SharedMarks> = BTreeMap::new();
     for ledger in ledgers {
-        for (pipeline, source) in ledger.lock().pipelines.clone() {
+        for (pipeline, source, _) in ledger.lock().pipelines.clone() {
             let shard = ledger.0.shard;
             marks.entry((pipeline, shard)).or_insert_with(|| source.delivered_shared(shard));
         }
@@ -61,14 +63,15 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             ..Metadata::default()
         };
         metadata.rewritten.forget_before(offset);
-        for (pipeline, source) in &state.pipelines {
+        for (pipeline, source, lane) in &state.pipelines {
             let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
             let closed = state.closed.get(pipeline);
-            for (operator, (mark, inputs)) in found.into_iter().flatten() {
-                let shared = closed.map_or(Some(mark), |latest| latest.get(operator));
-                let Some(shared) = shared.map(|shared| shared.min(mark)) else { continue };
+            let own = found.into_iter().flatten().filter(|(_, mark)| mark.lanes.contains(lane));
+            for (operator, SharedMark { watermark, inputs, .. }) in own {
+                let shared = closed.map_or(Some(watermark), |latest| latest.get(operator));
+                let Some(shared) = shared.map(|shared| shared.min(watermark)) else { continue };
                 // Which inputs had a share is known of the latest only.
-                let inputs = inputs.as_deref().filter(|_| shared == mark);
+                let inputs = inputs.as_deref().filter(|_| shared == watermark);
                 metadata.set_window(
                     pipeline,
                     operator,
@@ -96,15 +99,15 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
 
 /// Forgets what belongs to other pipelines than these, and to operators that are not configured any more:
 /// those whose windows had a fingerprint, and that have declared none.
-fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks)]) {
-    let is_within = |name: &str| pipelines.iter().any(|(pipeline, _)| within(name, pipeline).is_some());
+fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks, LaneId)]) {
+    let is_within = |name: &str| pipelines.iter().any(|(pipeline, ..)| within(name, pipeline).is_some());
     metadata.exported.retain(|sink, _| is_within(sink));
     metadata.pending.retain(|sink, _| is_within(sink));
     metadata.splits.retain(|sink, _| is_within(sink));
     metadata.windows.retain(|name, _| {
         let (name, fingerprint) = operator_of(name);
         let is_declared = |marks: &Marks, operator| marks.fingerprint(operator).is_some();
-        pipelines.iter().any(|(pipeline, marks)| {
+        pipelines.iter().any(|(pipeline, marks, _)| {
             within(name, pipeline)
                 .is_some_and(|operator| fingerprint.is_none() || is_declared(marks, operator))
         })

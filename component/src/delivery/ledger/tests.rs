@@ -162,6 +162,7 @@ fn a_mark_is_never_behind_a_position_that_depends_on_it() {
     let (ledger, marks) = (ledger(Some(0), Metadata::default()), Marks::default());
     let (start, attachment) = ledger.attach(&"main".into(), &marks, LaneId(1));
     assert_eq!(start.watermark("aggregate"), Watermark::MIN);
+    marks.open(&"aggregate".into(), Shard(0), LaneId(1));
     let input = ledger.tracker().track(10);
     let mark = marks.emit(&"aggregate".into(), Shard(0), Watermark(700));
     let fired = weir_pdata::Ack::in_order([mark, input]);
@@ -181,6 +182,7 @@ fn marks_say_of_which_configuration_they_are() {
     let marks = Marks::default();
     marks.declare(&"a".into(), "new".into());
     let (start, _attachment) = ledger.attach(&"main".into(), &marks, LaneId(1));
+    marks.open(&"a".into(), Shard(0), LaneId(1));
     assert_eq!((start.watermark("a"), start.watermark("b")), (Watermark(600), Watermark(50)));
     assert_eq!(start.of_another("a", "new"), Some(Watermark(600)));
     assert_eq!((start.of_another("a", "old"), start.of_another("b", "any")), (None, None));
@@ -224,11 +226,38 @@ fn what_fires_after_a_lane_was_let_go_does_not_count_for_it() {
         (ledger(Some(0), Metadata::default()), ledger(Some(0), Metadata::default()), Marks::default());
     let (_, attachment) = lane.attach(&"main".into(), &marks, LaneId(1));
     let (_, _stays) = other.attach(&"main".into(), &marks, LaneId(2));
+    [1, 2].map(|lane| marks.open(&"a".into(), Shard(0), LaneId(lane)));
     let with_both = marks.emit(&"a".into(), Shard(0), Watermark(10));
     attachment.close();
     drop((with_both, marks.emit(&"a".into(), Shard(0), Watermark(20))));
     let both = positions(&[&lane, &other]).into_iter().map(|found| found.unwrap().metadata.windows["main/a"]);
     assert_eq!(both.collect::<Vec<_>>(), [10, 20]);
+}
+
+#[test]
+fn windows_of_an_ownership_that_was_lost_do_not_count_for_the_next_one_here() {
+    let (marks, operator): (_, Arc<str>) = (Marks::default(), "a".into());
+    let lost = ledger(Some(0), Metadata::default());
+    let (_, attachment) = lost.attach(&"main".into(), &marks, LaneId(1));
+    marks.open(&operator, Shard(0), LaneId(1));
+    let still_under_way = marks.emit(&operator, Shard(0), Watermark(600));
+    // Others had the lane meanwhile. They have delivered less.
+    let windows = BTreeMap::from([("main/a".to_owned(), 100)]);
+    let next = ledger(Some(0), Metadata { windows, ..Metadata::default() });
+    let (start, _next) = next.attach(&"main".into(), &marks, LaneId(2));
+    let mark = || position(&next).metadata.windows["main/a"];
+    assert_eq!((start.watermark("a"), mark()), (Watermark(100), 100));
+    drop((still_under_way, attachment));
+    assert_eq!(
+        (marks.delivered(Shard(0))["a"], mark()),
+        (600, 100),
+        "the trunk has not heard of the lane yet"
+    );
+    marks.restart(&operator, Shard(0));
+    marks.open(&operator, Shard(0), LaneId(2));
+    assert_eq!(mark(), 100);
+    drop(marks.emit(&operator, Shard(0), Watermark(300)));
+    assert_eq!(mark(), 300);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Ledger {
     /// This position is written down.
     pub fn written(&self, position: &Position) {
         let pipelines = self.lock().pipelines.clone();
-        for (pipeline, marks) in pipelines {
+        for (pipeline, marks, _) in pipelines {
             let written = position.metadata.windows_of(&pipeline);
             marks.written(self.0.shard, written.map(|(name, mark)| (operator_of(name).0, mark)));
         }

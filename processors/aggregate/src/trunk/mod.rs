@@ -80,6 +80,7 @@ impl TrunkHalf {
             let run = self.operator.clock.now_ms();
             self.shards.insert(shard, ShardWindows::new(shard, run, &self.operator));
         }
+        self.trunk.marks.open(&self.operator.id, shard, start.lane);
         if let Some(windows) = self.shards.get_mut(&shard) {
             windows.open(start, delivered, &self.operator);
         }
