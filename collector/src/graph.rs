@@ -3,6 +3,8 @@
 //! Receivers and exporters that several pipelines name are one instance; processors are one per pipeline.
 //! Building does no I/O. All errors are reported at once.
 
+mod slips;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -16,8 +18,9 @@ use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
     Severity, Topology, nearest,
 };
-use weir_pdata::{Demand, Signal, SignalSet, schema};
+use weir_pdata::{Demand, Signal, SignalSet};
 
+use crate::graph::slips::slips;
 use crate::undelivered::Undelivered;
 
 /// The kinds of components, as messages and the status name them.
@@ -302,7 +305,7 @@ impl Builder<'_> {
             let reported = self.found.clone();
             if let Some(processor) = self.processor(section, Some(&name)) {
                 if first_use(&section.id) {
-                    self.warn_of_slips(section, &processor.demand());
+                    slips(self.document, section, &processor.demand(), &mut self.found);
                 }
                 processors.push((self.context(PROCESSOR, Some(&name), &section.id), processor));
             } else if !first_use(&section.id) {
@@ -346,28 +349,6 @@ impl Builder<'_> {
                 }
             }
             sources.operators.extend(processor.emitted_windows());
-        }
-    }
-
-    /// A warning for each attribute that is read and is named almost like a column: it may be a slip, and
-    /// then what reads it sees NULL.
-    fn warn_of_slips(&mut self, section: &Section, demand: &Demand) {
-        let columns = || {
-            let signals = [Signal::Traces, Signal::Logs, Signal::Metrics];
-            signals
-                .into_iter()
-                .flat_map(|signal| schema::fixed(signal).iter().map(|field| field.name().as_str()))
-        };
-        for name in &demand.names {
-            if name.contains('.') || columns().any(|column| column == name) {
-                continue;
-            }
-            if let Some(near) = nearest(name, columns()) {
-                let warning =
-                    Diagnostic::warning(format!("`{name}` is read as an attribute: there is no such column"))
-                        .with_label(format!("did you mean `{near}`?"));
-                self.found.push(self.document.at(section.key_span, &section.path, warning));
-            }
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use async_trait::async_trait;
-use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard};
+use weir_component::delivery::Metadata;
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, QueueConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
-use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, check_exporter, context};
+use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, check_exporter, context, ledger};
 use weir_component::{ExportError, Exporter, Outgoing};
 use weir_config::ByteSize;
 use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
@@ -58,7 +58,7 @@ fn taken_once(taken: &BTreeMap<String, usize>) -> usize {
 
 #[tokio::test]
 async fn always_ok_delivers_every_row_once() {
-    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::AlwaysOk, 1);
     let dead = check_exporter(Box::new(exporter), fast(), batches(&[1, 20, 7, 3]), Outcome::Done).await;
     assert_eq!(taken_once(&taken.lock().unwrap()), 31);
     assert_eq!(dead, "");
@@ -67,7 +67,7 @@ async fn always_ok_delivers_every_row_once() {
 #[tokio::test]
 async fn transient_errors_are_retried_until_every_row_is_delivered() {
     for seed in 0..5 {
-        let (exporter, taken) = FlakyExporter::new(Regime::Transient(0.7), seed);
+        let (exporter, taken) = FlakyExporter::flaky(Regime::Transient(0.7), seed);
         let dead = check_exporter(Box::new(exporter), fast(), batches(&[5, 5, 5, 5]), Outcome::Done).await;
         assert_eq!(taken_once(&taken.lock().unwrap()), 20, "seed {seed}");
         assert_eq!(dead, "");
@@ -76,7 +76,7 @@ async fn transient_errors_are_retried_until_every_row_is_delivered() {
 
 #[tokio::test]
 async fn rejected_rows_alone_are_dead_lettered() {
-    let (exporter, taken) = FlakyExporter::new(Regime::Permanent(every_third), 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::Permanent(every_third), 1);
     let dead = check_exporter(Box::new(exporter), fast(), batches(&[4, 9, 17]), Outcome::Done).await;
     assert_eq!(taken_once(&taken.lock().unwrap()), 20);
     let mut rows: Vec<i64> = dead
@@ -132,7 +132,7 @@ fn columns_of(batch: &Outgoing) -> EventBatch {
 
 #[tokio::test]
 async fn rejected_rows_of_prepared_batches_alone_are_dead_lettered() {
-    let (exporter, taken) = FlakyExporter::new(Regime::Mixed(0.5, every_third), 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::Mixed(0.5, every_third), 1);
     let exporter = Box::new(Preparing(exporter, Ok(())));
     let dead = check_exporter(exporter, fast(), batches(&[4, 9, 17]), Outcome::Done).await;
     assert_eq!(taken_once(&taken.lock().unwrap()), 20);
@@ -142,7 +142,7 @@ async fn rejected_rows_of_prepared_batches_alone_are_dead_lettered() {
 
 #[tokio::test]
 async fn a_rejected_batch_whose_rows_cannot_be_read_again_is_dead_lettered_as_a_whole() {
-    let (exporter, taken) = FlakyExporter::new(Regime::Permanent(every_third), 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::Permanent(every_third), 1);
     let exporter = Box::new(Preparing(exporter, Err("it is torn".into())));
     let mut batches = batches(&[2, 20]);
     batches[0] = batches.pop().unwrap();
@@ -156,7 +156,7 @@ async fn a_rejected_batch_whose_rows_cannot_be_read_again_is_dead_lettered_as_a_
 #[tokio::test]
 async fn mixed_errors_lose_nothing_and_double_nothing() {
     for seed in 0..5 {
-        let (exporter, taken) = FlakyExporter::new(Regime::Mixed(0.5, every_third), seed);
+        let (exporter, taken) = FlakyExporter::flaky(Regime::Mixed(0.5, every_third), seed);
         let dead = check_exporter(Box::new(exporter), fast(), batches(&[30]), Outcome::Done).await;
         assert_eq!(taken_once(&taken.lock().unwrap()), 20, "seed {seed}");
         assert_eq!(dead.lines().count(), 10, "seed {seed}");
@@ -165,7 +165,7 @@ async fn mixed_errors_lose_nothing_and_double_nothing() {
 
 #[tokio::test]
 async fn what_is_unfinished_at_the_deadline_fails() {
-    let (exporter, taken) = FlakyExporter::new(Regime::Transient(1.0), 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::Transient(1.0), 1);
     check_exporter(Box::new(exporter), fast(), batches(&[5, 5]), Outcome::Failed).await;
     assert!(taken.lock().unwrap().is_empty());
 }
@@ -173,7 +173,7 @@ async fn what_is_unfinished_at_the_deadline_fails() {
 #[tokio::test]
 async fn a_full_queue_makes_the_sender_wait() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, _) = FlakyExporter::new(Regime::Transient(1.0), 1);
+    let (exporter, _) = FlakyExporter::flaky(Regime::Transient(1.0), 1);
     let helper = HelperConfig {
         queue: QueueConfig { max_bytes: ByteSize::kib(2), concurrency: 1 },
         ..HelperConfig::default()
@@ -199,21 +199,13 @@ async fn a_full_queue_makes_the_sender_wait() {
 #[tokio::test]
 async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_before_it_failed() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::AlwaysOk, 1);
     let mut helper = fast();
     // It is not waited for when nothing more comes.
     helper.batch.timeout = weir_config::Duration::from_secs(3_600);
     let built = BuiltExporter { exporter: Box::new(exporter.idempotent()), helper };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
-    let ledger = Ledger::new(LedgerSpec {
-        source: "c/g/t".into(),
-        number: 0,
-        shard: Shard(0),
-        own: Shard(1),
-        position: Some(0),
-        metadata: Metadata::default(),
-        wake: Arc::new(|| {}),
-    });
+    let ledger = ledger(0, Metadata::default(), Arc::new(|| {}));
     let lane = queue.for_lane("main", Some(&ledger));
     let of_window = ledger.tracker().track(5);
     let mut batch = batches(&[5]).remove(0);
@@ -242,7 +234,7 @@ async fn a_lane_has_not_ended_before_what_it_gave_is_exported_though_a_window_be
 #[tokio::test]
 async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::AlwaysOk, 1);
     let built = BuiltExporter { exporter: Box::new(exporter.idempotent()), helper: fast() };
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let sink = "main/test".to_owned();
@@ -251,28 +243,14 @@ async fn part_of_a_range_that_was_begun_fails_when_its_lane_ends() {
         pending: BTreeMap::from([(sink, 20)]),
         ..Metadata::default()
     };
-    let ledger = Ledger::new(LedgerSpec {
-        source: "c/g/t".into(),
-        number: 0,
-        shard: Shard(0),
-        own: Shard(1),
-        position: Some(0),
-        metadata,
-        wake: Arc::new(|| {}),
-    });
+    let ledger = ledger(0, metadata, Arc::new(|| {}));
     let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
     for mut batch in batches(&[5]) {
         batch.origin.positions = 0..10;
         lane.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
     }
     drop(lane);
-    tokio::time::timeout(Duration::from_secs(60), async {
-        while probe.open() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("it does not wait for the end of the exporter");
+    probe.settled("it does not wait for the end of the exporter").await;
     assert_eq!(probe.count(Outcome::Failed), 1);
     assert!(taken.lock().unwrap().is_empty());
     drop(queue);
@@ -285,7 +263,7 @@ async fn flaky(
     regime: Regime,
     helper: HelperConfig,
 ) -> (exporter_helper::Queue, exporter_helper::ExporterTask) {
-    let (exporter, _) = FlakyExporter::new(regime, 1);
+    let (exporter, _) = FlakyExporter::flaky(regime, 1);
     let built = BuiltExporter { exporter: Box::new(exporter), helper };
     exporter_helper::spawn(built, context("test", directory)).await.unwrap()
 }
@@ -377,13 +355,7 @@ async fn rows_of_a_detached_exporter_are_given_up_together_so_long_after_they_we
         queue.send(EventBatch { ack: probe.ack(), ..batch }).await.unwrap();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    tokio::time::timeout(Duration::from_secs(30), async {
-        while probe.open() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .unwrap();
+    probe.settled("all rows are delivered").await;
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(8), "{took:?}");
     assert_eq!(probe.count(Outcome::Done), 40);
@@ -428,19 +400,15 @@ async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
     let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
     let sink = "main/test".to_owned();
     let ledger = |pending: Option<i64>| {
-        Ledger::new(LedgerSpec {
-            source: "c/g/t".into(),
-            number: 7,
-            shard: Shard(0),
-            own: Shard(1),
-            position: Some(0),
-            metadata: Metadata {
+        ledger(
+            7,
+            Metadata {
                 exported: BTreeMap::from([(sink.clone(), 0)]),
                 pending: pending.map(|end| (sink.clone(), end)).into_iter().collect(),
                 ..Metadata::default()
             },
-            wake: Arc::new(|| {}),
-        })
+            Arc::new(|| {}),
+        )
     };
     // The first repeats what a former owner began, the second starts without a history.
     for (pending, repeated) in [(Some(10), true), (None, false)] {
@@ -460,13 +428,7 @@ async fn a_range_is_tried_only_as_long_as_its_lane_has_no_other_owner() {
         let tried = tries.recv().await.unwrap();
         assert_eq!(tried, (repeated, Some("c/g/t/7/main/test".into())));
         ledger.close();
-        tokio::time::timeout(Duration::from_secs(60), async {
-            while probe.open() > 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("it gives up what another owner has now");
+        probe.settled("it gives up what another owner has now").await;
         assert_eq!(probe.count(Outcome::Failed), 1);
         while tries.try_recv().is_ok() {}
     }
@@ -484,19 +446,15 @@ async fn a_lane_that_is_lost_is_not_waited_for_and_nothing_of_it_is_left_undone(
         let helper = HelperConfig { retry, ..fast() };
         let built = BuiltExporter { exporter: away(sender), helper };
         let (queue, task) = exporter_helper::spawn(built, context("test", directory.path())).await.unwrap();
-        let ledger = Ledger::new(LedgerSpec {
-            source: "c/g/t".into(),
-            number: 7,
-            shard: Shard(0),
-            own: Shard(1),
-            position: Some(0),
-            metadata: Metadata {
+        let ledger = ledger(
+            7,
+            Metadata {
                 exported: BTreeMap::from([("main/test".to_owned(), 0)]),
                 pending: BTreeMap::from([("main/test".to_owned(), 10)]),
                 ..Metadata::default()
             },
-            wake: Arc::new(|| {}),
-        });
+            Arc::new(|| {}),
+        );
         let (probe, lane) = (Probe::default(), queue.for_lane("main", Some(&ledger)));
         let mut batch = batches(&[5]).remove(0);
         batch.origin.positions = 0..10;

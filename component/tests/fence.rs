@@ -12,7 +12,7 @@ use weir_pdata::{EventBatch, Fence, Origin, Outcome, Signal};
 #[tokio::test]
 async fn a_window_whose_inputs_have_another_owner_does_not_begin_to_leave() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, taken) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::AlwaysOk, 1);
     let built = BuiltExporter { exporter: Box::new(exporter), helper: HelperConfig::default() };
     let (queue, task) = exporter_helper::spawn(built, context("flaky", directory.path())).await.unwrap();
     let probe = Probe::default();
@@ -37,7 +37,7 @@ async fn a_window_whose_inputs_have_another_owner_does_not_begin_to_leave() {
 #[tokio::test]
 async fn a_window_whose_inputs_go_to_another_owner_is_not_tried_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, taken) = FlakyExporter::new(Regime::Transient(1.0), 1);
+    let (exporter, taken) = FlakyExporter::flaky(Regime::Transient(1.0), 1);
     let helper = HelperConfig {
         retry: RetryConfig {
             initial_interval: weir_config::Duration::from_millis(1),

@@ -9,10 +9,10 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Shard, positions};
+use weir_component::delivery::{Ledger, Metadata, positions};
 use weir_component::exporter_helper::{self, BatchConfig, HelperConfig, RetryConfig};
 use weir_component::factory::BuiltExporter;
-use weir_component::testkit::{FnExporter, check_exporter, context};
+use weir_component::testkit::{self, FnExporter, check_exporter, context};
 use weir_component::{ExportError, Exporter};
 use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
 
@@ -126,15 +126,7 @@ fn ledger(metadata: Metadata) -> Ledger {
         assert_eq!(read.splits, position.metadata.splits);
         ledger.written(&position);
     });
-    let ledger = Ledger::new(LedgerSpec {
-        source: "c/g/t".into(),
-        number: 0,
-        shard: Shard(0),
-        own: Shard(1),
-        position: Some(0),
-        metadata,
-        wake,
-    });
+    let ledger = testkit::ledger(0, metadata, wake);
     assert!(cell.set(ledger.clone()).is_ok());
     ledger
 }

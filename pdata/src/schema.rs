@@ -27,8 +27,8 @@ pub const RESOURCE: &str = "resource";
 pub const SCOPE: &str = "scope";
 /// The column of the metadata of an OTLP metric, which are attributes, too.
 pub const METADATA: &str = "metadata";
-/// The column of the bodies of logs that are no texts, as OTLP's `AnyValue`s. It is for encoders: destinations
-/// store `body`, which has the same as text.
+/// The column of the bodies of logs that are no texts, as OTLP's `AnyValue`s. It is for encoders:
+/// destinations store `body`, which has the same as text.
 pub const BODY_VALUE: &str = "body_value";
 /// Where a row came from: what its lane is, for every owner the same. No column of batches, it is the same
 /// for all rows of one.
@@ -226,7 +226,8 @@ pub(crate) fn numbers(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, true)))
 }
 
-fn item(entry: Fields) -> FieldRef {
+/// A structure, as an item of a list.
+pub(crate) fn item(entry: Fields) -> FieldRef {
     Arc::new(Field::new("item", DataType::Struct(entry), true))
 }
 

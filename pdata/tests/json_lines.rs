@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "segments/damage.rs"]
+mod damage;
 #[path = "segments/generate.rs"]
 mod generate;
 
@@ -291,7 +293,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_lines_are_read_or_rejected(damages in prop::collection::vec(generate::damage(), 1..4)) {
+    fn damaged_lines_are_read_or_rejected(damages in prop::collection::vec(damage::damage(), 1..4)) {
         let mut line = SPAN.as_bytes().to_vec();
         for damage in &damages {
             damage.apply(&mut line);

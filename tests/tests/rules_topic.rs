@@ -127,7 +127,8 @@ async fn the_first_window_is_evaluated_by_the_last_rule_of_the_topic() -> Result
     );
     records.push(record("decisive".into(), rule("shop", "Low", "the newest version")));
     bench.kafka.produce_all(&records).await?;
-    // The segments are there before the start: a start that does not wait for the rules evaluates them without.
+    // The segments are there before the start: a start that does not wait for the rules evaluates them
+    // without.
     let first = bench.slow("/pay").await?;
     bench.slow("/pay").await?;
 

@@ -27,69 +27,6 @@ pub enum Regime {
     Mixed(f64, fn(&EventBatch, usize) -> bool),
 }
 
-/// An exporter that fails on demand and keeps what it took, as JSON lines with the number of times each came.
-pub struct FlakyExporter {
-    regime: Regime,
-    random: Mutex<StdRng>,
-    taken: Arc<Mutex<BTreeMap<String, usize>>>,
-    idempotent: bool,
-}
-
-impl FlakyExporter {
-    /// An exporter that behaves as `regime`, and what it takes.
-    #[must_use]
-    pub fn new(regime: Regime, seed: u64) -> (FlakyExporter, Arc<Mutex<BTreeMap<String, usize>>>) {
-        let taken = Arc::new(Mutex::default());
-        let random = Mutex::new(StdRng::seed_from_u64(seed));
-        (FlakyExporter { regime, random, taken: Arc::clone(&taken), idempotent: false }, taken)
-    }
-
-    /// The same, for a destination that leaves out what it has.
-    #[must_use]
-    pub fn idempotent(self) -> FlakyExporter {
-        FlakyExporter { idempotent: true, ..self }
-    }
-}
-
-#[async_trait]
-impl Exporter for FlakyExporter {
-    fn signals(&self) -> SignalSet {
-        SignalSet::ALL
-    }
-
-    fn demand(&self) -> Demand {
-        Demand::everything()
-    }
-
-    fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-
-    async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        let (transient, rejects): (f64, fn(&EventBatch, usize) -> bool) = match self.regime {
-            Regime::AlwaysOk => (0.0, |_, _| false),
-            Regime::Transient(share) => (share, |_, _| false),
-            Regime::Permanent(rejects) => (0.0, rejects),
-            Regime::Mixed(share, rejects) => (share, rejects),
-        };
-        if self.random.lock().unwrap().random_bool(transient) {
-            return Err(ExportError::retryable("not now"));
-        }
-        if batches.iter().any(|batch| (0..batch.len()).any(|row| rejects(batch, row))) {
-            return Err(ExportError::permanent("not this row"));
-        }
-        let mut taken = self.taken.lock().unwrap();
-        for batch in batches {
-            let mut lines = Vec::new();
-            weir_pdata::json::write_rows(batch.as_columns().unwrap(), batch.signal, &mut lines);
-            for line in String::from_utf8(lines).unwrap().lines() {
-                *taken.entry(line.to_owned()).or_default() += 1;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// An exporter that answers what a function says.
 pub struct FnExporter<F> {
     answer: F,
@@ -106,6 +43,47 @@ impl<F: Fn(&[EventBatch]) -> Result<(), ExportError> + Send + Sync> FnExporter<F
     #[must_use]
     pub fn idempotent(self) -> FnExporter<F> {
         FnExporter { idempotent: true, ..self }
+    }
+}
+
+/// The answer of a [`FlakyExporter`].
+type FlakyAnswer = Box<dyn Fn(&[EventBatch]) -> Result<(), ExportError> + Send + Sync>;
+
+/// An exporter that fails on demand and keeps the rows it took, as JSON lines with the number of times each
+/// came.
+pub type FlakyExporter = FnExporter<FlakyAnswer>;
+
+impl FlakyExporter {
+    /// An exporter that behaves as `regime`, and the rows that it takes.
+    #[must_use]
+    pub fn flaky(regime: Regime, seed: u64) -> (FlakyExporter, Arc<Mutex<BTreeMap<String, usize>>>) {
+        let (transient, rejects): (f64, fn(&EventBatch, usize) -> bool) = match regime {
+            Regime::AlwaysOk => (0.0, |_, _| false),
+            Regime::Transient(share) => (share, |_, _| false),
+            Regime::Permanent(rejects) => (0.0, rejects),
+            Regime::Mixed(share, rejects) => (share, rejects),
+        };
+        let random = Mutex::new(StdRng::seed_from_u64(seed));
+        let taken: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let keeps = Arc::clone(&taken);
+        let answer = move |batches: &[EventBatch]| {
+            if random.lock().unwrap().random_bool(transient) {
+                return Err(ExportError::retryable("not now"));
+            }
+            if batches.iter().any(|batch| (0..batch.len()).any(|row| rejects(batch, row))) {
+                return Err(ExportError::permanent("not this row"));
+            }
+            let mut taken = keeps.lock().unwrap();
+            for batch in batches {
+                let mut lines = Vec::new();
+                weir_pdata::json::write_rows(batch.as_columns().unwrap(), batch.signal, &mut lines);
+                for line in String::from_utf8(lines).unwrap().lines() {
+                    *taken.entry(line.to_owned()).or_default() += 1;
+                }
+            }
+            Ok(())
+        };
+        (FnExporter::new(Box::new(answer) as FlakyAnswer), taken)
     }
 }
 

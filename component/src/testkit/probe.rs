@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use weir_pdata::{Ack, AckSink, Outcome};
 
@@ -39,6 +40,20 @@ impl Probe {
     pub fn open(&self) -> usize {
         let state = self.0.0.lock().unwrap();
         usize::try_from(state.made).unwrap() - state.settled.len()
+    }
+
+    /// Waits until all acks that were made are settled.
+    ///
+    /// # Panics
+    /// When one is open after a minute; `why` says how that is wrong.
+    pub async fn settled(&self, why: &str) {
+        let all = async {
+            while self.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(60), all).await;
+        assert!(settled.is_ok(), "{} acks are open: {why}", self.open());
     }
 
     /// How many acks settled with this outcome.

@@ -4,9 +4,11 @@
 //! already reported (see [`Marks`]), until it succeeds or nothing new is found. Errors that follow from what
 //! was left out are not shown.
 
+mod access;
 mod deserialize;
 mod placeholder;
 mod read_error;
+mod reader;
 
 use serde::de::DeserializeOwned;
 
@@ -17,9 +19,9 @@ use crate::tree::node::{Node, Value};
 use crate::tree::path::{Path, Step, join, split};
 use crate::tree::source::Span;
 use crate::values::secret::{is_secret_key, redact_text};
-use deserialize::{Mark, Marks, Reader};
 use placeholder::ATTEMPTS;
 use read_error::{ErrorKind, ReadError, ValueLocation};
+use reader::{Mark, Marks, Reader};
 
 /// Most runs over one section.
 const MAX_RUNS: usize = 2000;

@@ -1,9 +1,9 @@
 //! The exporter: prepares tables when they are first needed, converts, inserts.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampNanosecondType;
 use async_trait::async_trait;
@@ -17,16 +17,15 @@ use crate::client::dedup_token::token;
 use crate::client::failure::Failure;
 use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config};
-use crate::convert::own_columns::with_own_columns;
-use crate::convert::provenance::{LOCATED, located};
-use crate::convert::span_ids::with_table_ids;
-use crate::convert::{InsertRows, NoMatchingColumn, convert};
+use crate::convert::InsertRows;
+use crate::convert::provenance::LOCATED;
 use crate::lookup::question;
 use crate::metrics::Metrics;
 use crate::native::block::{Body, block};
 use crate::native::decode::read;
 use crate::native::encoded_rows::EncodedRows;
 use crate::native::scratch::ScratchPool;
+use crate::preparation::{convert_batches, insert_rows, prepare, restore};
 use crate::schema::columns::TableColumns;
 use crate::schema::ddl::SIGNALS;
 use crate::table::Table;
@@ -39,9 +38,6 @@ const PREPARED: [Signal; 2] = LOCATED;
 /// Windows and alarms that are older than this many milliseconds may have been stored longer ago than a table
 /// remembers. They are stored after their end.
 const FORGOTTEN_AFTER_MS: i64 = 120_000;
-
-/// How often the columns of a table that is written to are asked for again.
-const REFRESH_SCHEMA: Duration = Duration::from_secs(5);
 
 /// How long the start waits for the server.
 const START_WAIT: Duration = Duration::from_secs(2);
@@ -76,13 +72,6 @@ enum Unstored {
     Nothing,
 }
 
-/// A batch that is encoded for a block.
-struct PreparedRows {
-    /// The columns of the table that it was made for.
-    columns: Arc<TableColumns>,
-    rows: Arc<InsertRows>,
-}
-
 impl ClickHouseExporter {
     pub(crate) fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let names = &config.tables;
@@ -110,57 +99,6 @@ impl ClickHouseExporter {
         }
     }
 
-    /// The columns of a table. Creates the table when it does not exist and that is configured. Columns that
-    /// are known are asked for again from time to time, since others may have been added.
-    async fn refresh_schema(&self, table: &Table) -> Result<Arc<TableColumns>, Failure> {
-        // Of several exports one asks, the others wait for its answer.
-        let mut refreshed = table.refreshed.lock().await;
-        let now = Instant::now();
-        if let Some(columns) = table.known() {
-            if refreshed.is_some_and(|at| now.duration_since(at) < REFRESH_SCHEMA) {
-                return Ok(columns);
-            }
-            *refreshed = Some(now);
-            return Ok(match self.server.columns(&table.name).await {
-                Ok(new) if new != *columns => {
-                    let (exporter, table_name) = (&self.context.id, &table.name);
-                    tracing::info!(%exporter, table = table_name, "the table has other columns now");
-                    table.know(Arc::new(new))
-                }
-                // What is wrong with the table the insert will say.
-                _ => columns,
-            });
-        }
-        *refreshed = Some(now);
-        let described = match self.server.columns(&table.name).await {
-            Err(failure) if failure.is_missing_table() && self.create_schema => {
-                self.server.create(table.signal, &table.name).await?;
-                tracing::info!(exporter = %self.context.id, table = table.name, "created the table");
-                self.server.columns(&table.name).await
-            }
-            Err(failure) if failure.is_missing_table() => {
-                let hint = "create it, or set create_schema: true";
-                Err(Failure::other(format!("it does not exist: {hint}; the server says: {failure}")))
-            }
-            described => described,
-        };
-        let columns = Arc::new(described?);
-        // Not being allowed to look is no reason not to insert.
-        let keeping = self.server.keeps_repeats(&table.name).await.unwrap_or_default();
-        if !keeping.is_empty()
-            && let Some(suppressed) = table.repeats_log.allow(self.context.clock.now_ms())
-        {
-            let exporter = &self.context.id;
-            for (table, why) in keeping {
-                tracing::warn!(
-                    %exporter, table, why, suppressed,
-                    "the table keeps inserts that come twice: after a failure rows may be stored twice"
-                );
-            }
-        }
-        Ok(table.know(columns))
-    }
-
     async fn insert(&self, table: &Table, batches: &[Outgoing]) -> Result<(), ExportError> {
         let mut schema_refreshed = false;
         let mut by_view: Option<Failure> = None;
@@ -168,9 +106,11 @@ impl ClickHouseExporter {
         let mut left: Option<Body> = None;
         let mut queued = self.server.queues();
         loop {
-            let columns =
-                self.refresh_schema(table).await.map_err(|failure| failure.of_preparation(&table.name))?;
-            let rows = self.rows(table, batches, &columns)?;
+            let columns = table
+                .refresh(&self.server, self.create_schema, &self.context)
+                .await
+                .map_err(|failure| failure.of_preparation(&table.name))?;
+            let rows = insert_rows(table, batches, &columns, &self.scratch_pool)?;
             let encoded: Vec<&EncodedRows> = rows.iter().map(|rows| &rows.encoded).collect();
             let mut body = self.scratch_pool.with(|scratch| block(&encoded, scratch));
             // What a view has refused is in the table now, and goes again as it went.
@@ -281,13 +221,13 @@ impl ClickHouseExporter {
         let rows = read(body, self.scratch_pool.compresses()).map_err(|error| broken(error.to_string()))?;
         let full_name = self.server.table(&table.name);
         let Some(question) = question(&full_name, columns, batches, &rows) else {
-            self.warn_not_searchable(table, "it has no columns to find them by");
+            table.warn_not_searchable("it has no columns to find them by", &self.context);
             return Ok(Unstored::All);
         };
         let answer = match self.server.ask(&question.sql).await {
             Ok(answer) => answer,
             Err(failure) if failure.is_forbidden() => {
-                self.warn_not_searchable(table, &failure.to_string());
+                table.warn_not_searchable(&failure.to_string(), &self.context);
                 return Ok(Unstored::All);
             }
             Err(failure) => return Err(failed(failure)),
@@ -308,73 +248,17 @@ impl ClickHouseExporter {
         // Of each batch its own rows: they are in the insert in the order of the batches.
         let (mut left, mut begin) = (Vec::with_capacity(batches.len()), 0);
         for batch in batches {
-            let batch = self.restore(batch).map_err(ExportError::permanent)?;
+            let batch = restore(batch, &self.scratch_pool).map_err(ExportError::permanent)?;
             let of_batch = missing.slice(begin, batch.len());
             begin += batch.len();
             let Some(columns) = batch.as_columns() else { continue };
             let rows = filter_record_batch(columns, &of_batch).map_err(|error| broken(error.to_string()))?;
             left.push(batch.with_columns(rows));
         }
-        Ok(match self.convert_batches(table, &left, columns)? {
+        Ok(match convert_batches(table, &left, columns, &self.scratch_pool)? {
             Some(rows) => Unstored::Some(self.scratch_pool.with(|scratch| block(&[&rows.encoded], scratch))),
             None => Unstored::Nothing,
         })
-    }
-
-    /// Says that rows that are repeated late may be there twice.
-    fn warn_not_searchable(&self, table: &Table, why: &str) {
-        if let Some(suppressed) = table.lookup_log.allow(self.context.clock.now_ms()) {
-            tracing::warn!(
-                exporter = %self.context.id, table = table.name, why, suppressed,
-                "rows that were perhaps stored some time ago cannot be looked for in the table: when it has forgotten them they are \
-                 stored twice; give it the columns `_source LowCardinality(String)` and `_offset Int64`, and the user the right to read it"
-            );
-        }
-    }
-
-    /// The rows of one insert: those that were prepared for these columns, and together those between them
-    /// that were not.
-    fn rows(
-        &self,
-        table: &Table,
-        batches: &[Outgoing],
-        columns: &Arc<TableColumns>,
-    ) -> Result<Vec<Arc<InsertRows>>, ExportError> {
-        let (mut all, mut others) = (Vec::new(), Vec::new());
-        for batch in batches {
-            let ready = batch.content::<PreparedRows>();
-            if let Some(ready) = ready.filter(|ready| ready.columns == *columns) {
-                all.extend(self.convert_batches(table, &others, columns)?);
-                others.clear();
-                all.push(Arc::clone(&ready.rows));
-            } else {
-                others.push(self.restore(batch).map_err(ExportError::permanent)?);
-            }
-        }
-        all.extend(self.convert_batches(table, &others, columns)?);
-        Ok(all)
-    }
-
-    /// The rows of batches with columns, if they have any.
-    fn convert_batches(
-        &self,
-        table: &Table,
-        batches: &[EventBatch],
-        columns: &TableColumns,
-    ) -> Result<Option<Arc<InsertRows>>, ExportError> {
-        let mut rows = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let rows_of_batch = with_table_columns(batch, columns);
-            rows.push(rows_of_batch.ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
-        }
-        rows.retain(|rows| rows.num_rows() > 0);
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let rows: Vec<&RecordBatch> = rows.iter().collect();
-        let converted = self.scratch_pool.with(|scratch| convert(table.signal, &rows, columns, scratch));
-        let failed = |error: NoMatchingColumn| Failure::other(error.to_string()).of_preparation(&table.name);
-        Ok(Some(Arc::new(converted.map_err(failed)?)))
     }
 
     /// The table of a signal.
@@ -416,13 +300,6 @@ impl ClickHouseExporter {
     }
 }
 
-/// The columns of a batch, with those that the table has beside: for single attributes, for where the rows
-/// came from, and for span ids.
-fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
-    let rows = with_table_ids(batch.signal, located(batch, columns)?, columns);
-    Some(with_own_columns(batch.signal, rows, columns))
-}
-
 #[async_trait]
 impl Exporter for ClickHouseExporter {
     fn signals(&self) -> SignalSet {
@@ -439,25 +316,11 @@ impl Exporter for ClickHouseExporter {
         let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= MIN_PREPARED_ROWS) else {
             return batch.into();
         };
-        let Some(rows) = with_table_columns(&batch, &columns) else { return batch.into() };
-        match self.scratch_pool.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
-            Ok(rows) => {
-                let bytes = rows.encoded.memory();
-                Outgoing::prepared(batch, PreparedRows { columns, rows: Arc::new(rows) }, bytes)
-            }
-            // The export says so.
-            Err(NoMatchingColumn) => batch.into(),
-        }
+        prepare(batch, columns, &self.scratch_pool)
     }
 
     fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
-        if let Some(events) = batch.events() {
-            return Ok(events);
-        }
-        let prepared = batch.content::<PreparedRows>().ok_or("another exporter has prepared it")?;
-        let body = self.scratch_pool.with(|scratch| block(&[&prepared.rows.encoded], scratch));
-        let rows = read(&body, self.scratch_pool.compresses()).map_err(|error| error.to_string())?;
-        Ok(batch.with_columns(rows))
+        restore(batch, &self.scratch_pool)
     }
 
     /// The server leaves out an insert whose token it knows.

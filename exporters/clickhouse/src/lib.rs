@@ -19,6 +19,7 @@ mod exporter;
 mod lookup;
 mod metrics;
 mod native;
+mod preparation;
 mod schema;
 mod table;
 

@@ -53,7 +53,7 @@ async fn storage(directory: &Path, limits: Limits) -> (StorageExtension, Context
 
 async fn start(directory: &Path, limits: Limits, regime: Regime, seed: u64) -> Program {
     let (extension, context) = storage(directory, limits).await;
-    let (exporter, taken) = FlakyExporter::new(regime, seed);
+    let (exporter, taken) = FlakyExporter::flaky(regime, seed);
     let millisecond = weir_config::Duration::from_millis(1);
     let retry =
         RetryConfig { initial_interval: millisecond, max_interval: millisecond, ..RetryConfig::default() };
@@ -272,7 +272,7 @@ async fn rows_too_long_for_the_queue_are_dead_letters_and_the_others_of_their_ba
 #[tokio::test]
 async fn an_unknown_storage_is_an_error_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
-    let (exporter, _) = FlakyExporter::new(Regime::AlwaysOk, 1);
+    let (exporter, _) = FlakyExporter::flaky(Regime::AlwaysOk, 1);
     let helper = HelperConfig { storage: Some("storage".parse().unwrap()), ..HelperConfig::default() };
     let built = BuiltExporter { exporter: Box::new(exporter), helper };
     let Err(error) = exporter_helper::spawn(built, context("test", directory.path())).await else {
@@ -316,7 +316,7 @@ async fn start_detached(directory: &Path, limits: Limits, regime: Regime, retry_
     let (extension, context) = storage(directory, limits).await;
     let storages = Storages::default().with_default(extension.storage().unwrap());
     let context = Context { storages, clock: Arc::new(weir_component::SystemClock), ..context };
-    let (exporter, taken) = FlakyExporter::new(regime, 1);
+    let (exporter, taken) = FlakyExporter::flaky(regime, 1);
     let retry = RetryConfig {
         initial_interval: weir_config::Duration::from_millis(1),
         max_interval: weir_config::Duration::from_millis(1),

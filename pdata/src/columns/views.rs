@@ -63,7 +63,8 @@ impl Buffers {
         trusted::text(views, self.0.clone(), nulls)
     }
 
-    fn binary(&self, views: Vec<u128>) -> Result<BinaryViewArray, ArrowError> {
+    /// The bytes that these views show.
+    pub(crate) fn binary(&self, views: Vec<u128>) -> Result<BinaryViewArray, ArrowError> {
         trusted::binary(ScalarBuffer::from(views), self.0.clone())
     }
 }

@@ -33,3 +33,8 @@ mod write;
 pub use protobuf::{instance_pings, instance_properties, log_data, segments};
 pub use read::{JsonLines, LineError, RejectedLine};
 pub use write::{write_rows, write_value};
+
+/// The bytes of the `AnyValue` that is this JSON. `None`: it is no JSON.
+pub(crate) fn any_value(json: &str) -> Option<Vec<u8>> {
+    parse::parse(json.as_bytes()).ok().map(|json| nested::any_value(&json))
+}

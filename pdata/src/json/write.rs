@@ -23,8 +23,8 @@ use crate::{Signal, schema};
 /// Appends each row of `columns` to `out` as one line: a JSON object and a line feed.
 ///
 /// An attribute that has a column of its own is written as it was received, and span ids that came in parts
-/// as texts. Fields come in the order of the columns, then the objects of attributes. Nulls and empty lists are
-/// left out.
+/// as texts. Fields come in the order of the columns, then the objects of attributes. Nulls and empty lists
+/// are left out.
 pub fn write_rows(columns: &RecordBatch, signal: Signal, out: &mut Vec<u8>) {
     let texts = if signal == Signal::Traces { as_texts(columns) } else { Cow::Borrowed(columns) };
     let columns = &*texts;

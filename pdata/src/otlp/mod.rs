@@ -1,12 +1,34 @@
 //! OTLP: requests to columns, and columns to requests.
 
-use arrow::array::RecordBatch;
+mod base;
+mod encode;
+mod lists;
+mod logs;
+mod metrics;
+mod points;
+mod records;
+mod scan;
+mod spans;
+mod traces;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringViewArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use thiserror::Error;
 use weir_proto::wire::{self, Reader};
 
-use crate::decode::result::{DecodeError, Decoded, Rejected};
-use crate::{Encoded, Format, Projection, Signal};
+use crate::columns::names::Name;
+use crate::decode::result::{DecodeError, Decoded, Rejected, RejectedItems};
+use crate::{Encoded, Format, MAX_ARENA, Projection, Signal};
+pub use encode::encode;
+use logs::Logs;
+use metrics::MetricColumns;
+use scan::{Items, Request};
+use traces::Traces;
 
 /// Why rows cannot be made an OTLP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -16,27 +38,94 @@ pub enum EncodeError {
     NoForm(Signal),
 }
 
+/// The columns of a signal while a batch is decoded.
+trait Columns<'a>: Sized {
+    /// The items of its requests.
+    type Items: Items;
+
+    /// No rows yet.
+    fn new(encoded: &'a Encoded, projection: &'a Projection) -> Self;
+
+    /// Appends the usable rows of a request that takes `size` bytes: all of them, or none and an error.
+    /// `record`: its place in the batch.
+    fn append(
+        &mut self,
+        request: &Request<Self::Items>,
+        size: usize,
+        record: usize,
+    ) -> Result<(), DecodeError>;
+
+    /// Spans that end before they start.
+    fn backwards(&self) -> usize {
+        0
+    }
+
+    /// The batch.
+    fn finish(self) -> Result<RecordBatch, ArrowError>;
+}
+
 /// Decodes one `Export…ServiceRequest` a record. See [`decode`](crate::decode()).
-pub(crate) fn decode(encoded: &Encoded, _projection: &Projection) -> Decoded {
-    Decoded {
-        columns: RecordBatch::new_empty(std::sync::Arc::new(Schema::empty())),
-        rejected: (0..encoded.records.len())
-            .map(|record| Rejected { record, reason: DecodeError::Columns })
-            .collect(),
-        rejected_items: Vec::new(),
-        empty: 0,
-        backwards: 0,
-        escaped: Vec::new(),
+pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
+    match encoded.format {
+        Format::OtlpLogs => decode_as::<Logs<'_>>(encoded, projection),
+        Format::OtlpMetrics => decode_as::<MetricColumns<'_>>(encoded, projection),
+        _ => decode_as::<Traces<'_>>(encoded, projection),
     }
 }
 
-/// Appends the `Export…ServiceRequest` that the rows of a batch are. Requests one behind the other are one
-/// request.
-///
-/// # Errors
-/// Rows of this signal have no form in OTLP. Nothing is appended then.
-pub fn encode(signal: Signal, _columns: &RecordBatch, _out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    Err(EncodeError::NoForm(signal))
+fn decode_as<'a, C: Columns<'a>>(encoded: &'a Encoded, projection: &'a Projection) -> Decoded {
+    let mut request = Request::<C::Items>::default();
+    let mut columns = C::new(encoded, projection);
+    let (mut rejected, mut rejected_items, mut empty) = (Vec::new(), Vec::new(), 0);
+    for (record, range) in encoded.records.iter().enumerate() {
+        let read = bounds(range).and_then(|range| {
+            let size = range.len();
+            request.read(&encoded.arena, range)?;
+            columns.append(&request, size, record)
+        });
+        match (read, request.refused.first) {
+            (Err(reason), _) => rejected.push(Rejected { record, reason }),
+            (Ok(()), Some(reason)) => {
+                rejected_items.push(RejectedItems { record, items: request.refused.rows, reason });
+            }
+            (Ok(()), None) => empty += usize::from(request.items.rows(0..request.items.len()) == 0),
+        }
+    }
+    let backwards = columns.backwards();
+    match columns.finish() {
+        Ok(columns) => {
+            let escaped = Vec::new();
+            Decoded { columns, rejected, rejected_items, empty, backwards, escaped }
+        }
+        // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
+        Err(_) => Decoded {
+            columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
+            rejected: (0..encoded.records.len())
+                .map(|record| Rejected { record, reason: DecodeError::Columns })
+                .collect(),
+            rejected_items: Vec::new(),
+            empty: 0,
+            backwards: 0,
+            escaped: Vec::new(),
+        },
+    }
+}
+
+fn bounds(range: &Range<u32>) -> Result<Range<usize>, DecodeError> {
+    let (start, end) = (range.start as usize, range.end as usize);
+    if start > end || end > MAX_ARENA { Err(DecodeError::OutOfBounds) } else { Ok(start..end) }
+}
+
+/// A column of numbers of which 0 is null.
+fn numbers_but_zero(numbers: Vec<i32>) -> ArrayRef {
+    let there = BooleanBuffer::collect_bool(numbers.len(), |at| numbers[at] != 0);
+    Arc::new(Int32Array::new(numbers.into(), Some(NullBuffer::new(there))))
+}
+
+/// The name of an enum's number.
+fn code_name(number: i32, known: &StringViewArray) -> Name {
+    let is_known = usize::try_from(number).is_ok_and(|number| number < known.len());
+    if is_known { Name::Fixed(number) } else { Name::Unknown(number) }
 }
 
 /// How many items (spans, log records or data points) a request has. It looks no further into them than to

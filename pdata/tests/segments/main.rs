@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod generate;
 mod rows;
 
@@ -115,7 +116,7 @@ proptest! {
     #[test]
     fn damaged_segments_mean_what_they_mean_to_prost(
         segment in generate::segment(),
-        damages in prop::collection::vec(generate::damage(), 1..4),
+        damages in prop::collection::vec(damage::damage(), 1..4),
     ) {
         let mut bytes = segment.encode_to_vec();
         for damage in &damages {

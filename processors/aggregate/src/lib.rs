@@ -28,6 +28,8 @@ mod window;
 use weir_component::ProcessorFactory;
 use weir_component::factory::Info;
 
+pub use crate::output_schema::default_measures;
+
 /// Makes `aggregate` processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     info: Info {

@@ -24,6 +24,14 @@ const DEFAULT_MEASURES: [&str; 11] = [
 /// Names that are kept free. Windows of a part of the input have a column `shard`; `revision` is not written.
 pub(crate) const RESERVED: [&str; 2] = ["revision", "shard"];
 
+/// The columns that every operator computes, before the named measures.
+pub fn default_measures() -> impl Iterator<Item = Field> {
+    DEFAULT_MEASURES.into_iter().map(|name| {
+        let float = matches!(name, "success_rate" | "avg_duration_ns" | "traffic_rate");
+        Field::new(name, if float { DataType::Float64 } else { DataType::Int64 }, true)
+    })
+}
+
 /// The columns of the results of an operator with these group-by columns and named measures.
 pub(crate) fn layout(group_by: &[String], measures: &[(String, Measure)]) -> SchemaRef {
     let fixed =
@@ -32,10 +40,7 @@ pub(crate) fn layout(group_by: &[String], measures: &[(String, Measure)]) -> Sch
         ["operator", "window_start", "window_end", "window_size_ms"].into_iter().filter_map(fixed).collect();
     fields.extend(group_by.iter().map(|name| Field::new(name, schema::dictionary(), true)));
     fields.extend(fixed("firing"));
-    fields.extend(DEFAULT_MEASURES.map(|name| {
-        let float = matches!(name, "success_rate" | "avg_duration_ns" | "traffic_rate");
-        Field::new(name, if float { DataType::Float64 } else { DataType::Int64 }, true)
-    }));
+    fields.extend(default_measures());
     fields.extend(measures.iter().map(|(name, measure)| {
         let integer = measure.function == Function::Count;
         Field::new(name, if integer { DataType::Int64 } else { DataType::Float64 }, true)

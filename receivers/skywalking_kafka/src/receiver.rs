@@ -22,6 +22,7 @@ use crate::partition::assignment::Assignment;
 use crate::partition::batching::Limits;
 use crate::partition::rejects::TopicRejects;
 use crate::rebalance::committer::Committer;
+use crate::rebalance::ownership::Ownership;
 use crate::topics::Topic;
 
 /// How long to wait before a Kafka client that failed for good is replaced.
@@ -125,8 +126,9 @@ fn work(
             limits,
             config.queue.max_bytes.as_usize(),
         );
-        let poll_loop =
-            PollLoop::new(&consumer, config, host, topics.clone(), metrics.clone(), assignment, committer);
+        let ownership =
+            Ownership::new(&consumer, config, host, topics.clone(), metrics.clone(), assignment, committer);
+        let poll_loop = PollLoop::new(&consumer, config, host, topics.clone(), metrics.clone(), ownership);
         match poll_loop.run(stop) {
             PollEnd::Stopped => break,
             PollEnd::Failed(error) => return Err(error),

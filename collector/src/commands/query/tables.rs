@@ -132,7 +132,7 @@ fn merged_schema(signal: Signal, files: &[PathBuf]) -> anyhow::Result<SchemaRef>
         }
     }
     if files.is_empty() && signal == Signal::Windows {
-        fields.extend(default_measures());
+        fields.extend(default_columns());
     }
     fields.extend(others.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)));
     Ok(Arc::new(Schema::new(fields)))
@@ -150,21 +150,9 @@ fn file_fields(path: &Path) -> anyhow::Result<Fields> {
 
 /// The columns that `aggregate` writes by default, so that a query before the first window gives no rows
 /// instead of an error.
-fn default_measures() -> Vec<Field> {
-    let text = ["service", "operation"].map(|name| (name, DataType::Utf8View));
-    let counts = ["count", "error_count"].map(|name| (name, DataType::Int64));
-    let floats = ["success_rate", "avg_duration_ns", "traffic_rate"].map(|name| (name, DataType::Float64));
-    let durations = [
-        "max_duration_ns",
-        "min_duration_ns",
-        "p50_duration_ns",
-        "p90_duration_ns",
-        "p95_duration_ns",
-        "p99_duration_ns",
-    ];
-    let durations = durations.map(|name| (name, DataType::Int64));
-    let all = text.into_iter().chain(counts).chain(floats).chain(durations);
-    all.map(|(name, data_type)| Field::new(name, data_type, true)).collect()
+fn default_columns() -> impl Iterator<Item = Field> {
+    let groups = ["service", "operation"].map(|name| Field::new(name, DataType::Utf8View, true));
+    groups.into_iter().chain(weir_processor_aggregate::default_measures())
 }
 
 /// Text of every kind is one type, and nested columns are what the exporter makes of them.

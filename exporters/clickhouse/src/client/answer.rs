@@ -113,7 +113,8 @@ pub(crate) async fn read(answer: Response<Incoming>) -> Result<Result<(), Refusa
     Ok(outcome(head.status, &head.headers, &String::from_utf8_lossy(&bytes)))
 }
 
-/// Whether the server took the insert. An answer of status 200 may end with an error, when that came after it had begun.
+/// Whether the server took the insert. An answer of status 200 may end with an error, when that came after it
+/// had begun.
 fn outcome(status: StatusCode, headers: &HeaderMap, text: &str) -> Result<(), Refusal> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let said = header("X-ClickHouse-Exception-Code").and_then(|code| code.trim().parse().ok());

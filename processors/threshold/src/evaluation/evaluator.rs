@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use weir_alarms::{Alarm, Compared, Severity, series_key};
-use weir_component::{Clock, Context, LogLimit};
+use weir_component::Context;
 use weir_pdata::expr::Failures;
 
 use crate::evaluation::alarm_state::Change;
 use crate::evaluation::last_windows::LastWindows;
+use crate::evaluation::reports::Reports;
 use crate::evaluation::series::{Earlier, Series};
 use crate::evaluation::template_context::{default_message, template_context};
 use crate::evaluation::windows::WindowStream;
 use crate::evaluation::windows::{Window, WindowRows};
-use crate::metrics::EvaluationMetrics;
 use crate::rule::PerSeverity;
 use crate::rule::{InlineRule, Rule};
 use crate::rule_source::rule_set::{RuleSet, SharedRules};
@@ -45,12 +45,7 @@ pub(crate) struct Evaluator {
     changed: HashMap<String, WindowStream>,
     last_windows: LastWindows,
     max_series: usize,
-    metrics: EvaluationMetrics,
-    id: String,
-    clock: Arc<dyn Clock>,
-    full: LogLimit,
-    errors: LogLimit,
-    templates: LogLimit,
+    reports: Reports,
 }
 
 /// What came of a batch of windows.
@@ -73,12 +68,7 @@ impl Evaluator {
             changed: HashMap::new(),
             last_windows: LastWindows::new(max_series),
             max_series,
-            metrics: EvaluationMetrics::new(context),
-            id: context.id.to_string(),
-            clock: context.clock.clone(),
-            full: LogLimit::every_ms(10_000),
-            errors: LogLimit::every_ms(10_000),
-            templates: LogLimit::every_ms(10_000),
+            reports: Reports::new(context),
         }
     }
 
@@ -102,7 +92,7 @@ impl Evaluator {
         self.forget(start.shard);
         if !start.series.is_empty() {
             let firing = start.series.iter().filter(|series| series.state.firing().is_some()).count();
-            tracing::info!("{}: {firing} alarms that fired before go on", self.id);
+            self.reports.restored(firing);
         }
         for series in start.series {
             self.series.insert(series.key(), series);
@@ -125,10 +115,10 @@ impl Evaluator {
     pub(crate) fn evaluate(&mut self, batch: &RecordBatch) -> Evaluated {
         let windows = WindowRows::new(batch);
         let mut found = windows.find();
-        self.metrics.skipped_endless.inc_by(found.endless);
+        self.reports.metrics.skipped_endless.inc_by(found.endless);
         let before = found.windows.len();
         found.windows.retain(|window| self.last_windows.admits(window));
-        self.metrics.skipped_late.inc_by((before - found.windows.len()) as u64);
+        self.reports.metrics.skipped_late.inc_by((before - found.windows.len()) as u64);
         self.forget_broken_runs();
         let mut ends: BTreeMap<WindowStream, i64> = BTreeMap::new();
         for window in &found.windows {
@@ -180,10 +170,7 @@ impl Evaluator {
     }
 
     fn settle(&self, alarms: &[Alarm]) {
-        for alarm in alarms {
-            self.metrics.alarms(alarm.severity, alarm.firing).inc();
-        }
-        self.metrics.series.set(i64::try_from(self.series.len()).unwrap_or(i64::MAX));
+        self.reports.settle(alarms, self.series.len());
     }
 
     fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) -> Vec<Series> {
@@ -274,16 +261,7 @@ impl Evaluator {
     ) -> Option<PerSeverity<Option<BooleanArray>>> {
         let mut failures = Failures::default();
         let truth = inline.held(batch, &mut failures);
-        let (windows, error, what) = match (&truth, &failures) {
-            (Err(error), _) => (batch.num_rows(), error, "did not evaluate"),
-            (Ok(_), Failures { rows, first: Some(error) }) => (*rows, error, "is false for"),
-            (Ok(_), Failures { first: None, .. }) => return truth.ok(),
-        };
-        self.metrics.evaluation_errors.inc_by(windows as u64);
-        if let Some(suppressed) = self.errors.allow(self.clock.now_ms()) {
-            let (id, name) = (&self.id, &rule.name);
-            tracing::warn!(suppressed, "{id}: rule `{name}` {what} {windows} windows: {error}");
-        }
+        self.reports.conditions_failed(rule, &truth, &failures, batch.num_rows());
         truth.ok()
     }
 
@@ -296,7 +274,7 @@ impl Evaluator {
         alarms: &mut Vec<Alarm>,
     ) {
         if held.is_none() && self.series.is_empty() {
-            self.metrics.evaluations.inc();
+            self.reports.metrics.evaluations.inc();
             return;
         }
         let key = series_key([&rule.name, &window.operator], &window.labels);
@@ -306,19 +284,12 @@ impl Evaluator {
             Entry::Occupied(known) => known,
             Entry::Vacant(_) if too_few => return,
             Entry::Vacant(_) if held.is_none() => {
-                self.metrics.evaluations.inc();
+                self.reports.metrics.evaluations.inc();
                 return;
             }
             Entry::Vacant(_) if full => {
-                self.metrics.evaluations.inc();
-                self.metrics.series_refused.inc();
-                if let Some(suppressed) = self.full.allow(self.clock.now_ms()) {
-                    let (id, max, name) = (&self.id, self.max_series, &rule.name);
-                    tracing::error!(
-                        suppressed,
-                        "{id}: {max} series have alarms already, rule `{name}` raises none for another one; raise `max_series`"
-                    );
-                }
+                self.reports.metrics.evaluations.inc();
+                self.reports.series_refused(rule, self.max_series);
                 return;
             }
             Entry::Vacant(free) => free.insert_entry(Series::new(rule, window)),
@@ -326,7 +297,7 @@ impl Evaluator {
         let series = entry.get_mut();
         let again = window.again && window.end == series.last_end;
         if window.end <= series.last_end && !again {
-            self.metrics.skipped_late.inc();
+            self.reports.metrics.skipped_late.inc();
             return;
         }
         let reported = series.state.firing();
@@ -342,7 +313,7 @@ impl Evaluator {
         if too_few {
             return;
         }
-        self.metrics.evaluations.inc();
+        self.reports.metrics.evaluations.inc();
         let severity = held.as_ref().map(|(severity, _)| *severity);
         series.state.step(severity, follows, rule.patience);
         let change = Change::between(reported, series.state.firing());
@@ -387,11 +358,7 @@ impl Evaluator {
         let context = || template_context(rule, alarm, windows, window);
         let rendered = rule.message.render(context, || default_message(alarm));
         if let Some(problem) = rendered.problem {
-            self.metrics.template_errors.inc();
-            if let Some(suppressed) = self.templates.allow(self.clock.now_ms()) {
-                let (id, name) = (&self.id, &rule.name);
-                tracing::warn!(suppressed, "{id}: the message template of rule `{name}` fails: {problem}");
-            }
+            self.reports.template_failed(rule, &problem);
         }
         alarm.message = rendered.text;
     }

@@ -4,6 +4,7 @@ pub(crate) mod alarm_state;
 pub(crate) mod conditions;
 pub(crate) mod evaluator;
 pub(crate) mod last_windows;
+mod reports;
 pub(crate) mod series;
 pub(crate) mod template_context;
 pub(crate) mod windows;

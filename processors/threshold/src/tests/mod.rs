@@ -12,11 +12,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use weir_component::delivery::TrunkStart;
-use weir_component::testkit::{Probe, context};
+use weir_component::testkit::{Probe, context, json_batch};
 use weir_component::{Context, LaneId, LaneMessage, Outlet, Processor, Settings, Stage, TrunkMessage};
 use weir_config::{Diagnostics, Document, SourceText, Topology};
-use weir_pdata::json::{JsonLines, write_rows};
-use weir_pdata::{Ack, EventBatch, Origin, Projection, Signal};
+use weir_pdata::json::write_rows;
+use weir_pdata::{Ack, EventBatch, Signal};
 
 use crate::FACTORY;
 
@@ -52,18 +52,7 @@ fn configuration(settings: &str) -> String {
 
 /// A batch of windows from JSON lines.
 fn windows(lines: &[Value], ack: Ack) -> EventBatch {
-    let lines: Vec<Vec<u8>> = lines
-        .iter()
-        .map(|line| {
-            let mut line = line.clone();
-            line["signal"] = "windows".into();
-            line.to_string().into_bytes()
-        })
-        .collect();
-    let read = JsonLines::read(lines.iter().map(Vec::as_slice), &Projection::everything());
-    assert!(read.rejected.is_empty(), "{:?}", read.rejected);
-    let (signal, columns) = read.batches.into_iter().next().unwrap();
-    EventBatch::columns(signal, columns, Origin::default(), ack)
+    json_batch(Signal::Windows, lines, ack)
 }
 
 /// A window of seven seconds that ends at `end` seconds, of `service`, with its `/pay`, and a longest and

@@ -25,10 +25,9 @@ use crate::consumer::partition_queue::{Fetched, Record};
 use crate::consumer::statistics::{ClusterState, PartitionState};
 use crate::health::{self, Names};
 use crate::metrics::Metrics;
-use crate::partition::assignment::{Assignment, Ended, Owned};
+use crate::partition::assignment::{Ended, Owned};
 use crate::partition::batching::Stamp;
 use crate::partition::position::Continuity;
-use crate::rebalance::committer::Committer;
 use crate::rebalance::ownership::Ownership;
 use crate::topics::{Place, TopicSet};
 
@@ -69,25 +68,16 @@ impl<'a> PollLoop<'a> {
         host: &'a ReceiverHost,
         topics: TopicSet,
         metrics: Metrics,
-        assignment: Assignment,
-        committer: Committer,
+        ownership: Ownership<'a>,
     ) -> PollLoop<'a> {
         let now = Instant::now();
         PollLoop {
             consumer,
             config,
             host,
-            ownership: Ownership::new(
-                consumer,
-                config,
-                host,
-                topics.clone(),
-                metrics.clone(),
-                assignment,
-                committer,
-            ),
             topics,
             metrics,
+            ownership,
             stopping: false,
             next_housekeeping: now,
             next_failure_report: now,

@@ -1,0 +1,531 @@
+//! The metrics of a request and their data points, where they lie.
+
+use std::ops::Range;
+
+use weir_proto::wire::{self, Reader};
+
+use super::scan::record::{Attribute, Record, time};
+use super::scan::{Items, Refused, uint32};
+use crate::columns::text::Text;
+use crate::decode::result::DecodeError;
+
+/// The type of a metric. The number is its field in a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetricType {
+    Gauge,
+    Sum,
+    Histogram,
+    ExponentialHistogram,
+    Summary,
+}
+
+impl MetricType {
+    pub(super) const ALL: [MetricType; 5] = [
+        MetricType::Gauge,
+        MetricType::Sum,
+        MetricType::Histogram,
+        MetricType::ExponentialHistogram,
+        MetricType::Summary,
+    ];
+
+    /// The name that the column has.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            MetricType::Gauge => "gauge",
+            MetricType::Sum => "sum",
+            MetricType::Histogram => "histogram",
+            MetricType::ExponentialHistogram => "exponential_histogram",
+            MetricType::Summary => "summary",
+        }
+    }
+
+    /// Its tag in a metric.
+    pub(super) const fn tag(self) -> u32 {
+        wire::message(match self {
+            MetricType::Gauge => 5,
+            MetricType::Sum => 7,
+            MetricType::Histogram => 9,
+            MetricType::ExponentialHistogram => 10,
+            MetricType::Summary => 11,
+        })
+    }
+}
+
+/// A metric. Ranges are into the vectors of its [`Metrics`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metric {
+    pub(super) name: Text,
+    pub(super) description: Text,
+    pub(super) unit: Text,
+    pub(super) metadata: Range<usize>,
+    pub(super) data: Option<MetricType>,
+    pub(super) temporality: i32,
+    pub(super) monotonic: bool,
+    pub(super) points: Range<usize>,
+    /// Why its points cannot be used.
+    refused: Option<DecodeError>,
+}
+
+/// A number that a point or an exemplar has.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Number {
+    #[default]
+    None,
+    Float(f64),
+    Int(i64),
+}
+
+/// Buckets of one sign. The range is into [`Metrics::counts`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buckets {
+    pub(super) offset: i32,
+    pub(super) counts: Range<usize>,
+}
+
+/// A data point of any type. Ranges are into the vectors of its [`Metrics`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Point {
+    pub(super) attributes: Range<usize>,
+    pub(super) start: i64,
+    pub(super) time: i64,
+    pub(super) flags: u32,
+    pub(super) value: Number,
+    pub(super) count: u64,
+    pub(super) sum: Option<f64>,
+    pub(super) min: Option<f64>,
+    pub(super) max: Option<f64>,
+    pub(super) bounds: Range<usize>,
+    pub(super) scale: i32,
+    pub(super) zero_count: u64,
+    pub(super) zero_threshold: f64,
+    /// Of a histogram its only buckets.
+    pub(super) positive: Buckets,
+    pub(super) negative: Buckets,
+    pub(super) quantiles: Range<usize>,
+    pub(super) exemplars: Range<usize>,
+}
+
+/// An exemplar. The range is into [`Metrics::nested`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exemplar {
+    pub(super) time: i64,
+    pub(super) value: Number,
+    pub(super) trace_id: Text,
+    pub(super) span_id: Text,
+    pub(super) attributes: Range<usize>,
+}
+
+/// The metrics of a request.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    pub(super) metrics: Vec<Metric>,
+    pub(super) metadata: Vec<Attribute>,
+    pub(super) points: Vec<Point>,
+    pub(super) attributes: Vec<Attribute>,
+    pub(super) bounds: Vec<f64>,
+    pub(super) counts: Vec<u64>,
+    pub(super) quantiles: Vec<(f64, f64)>,
+    pub(super) exemplars: Vec<Exemplar>,
+    /// The attributes of exemplars.
+    pub(super) nested: Vec<Attribute>,
+}
+
+pub(super) mod field {
+    use weir_proto::wire::{bytes, fixed64, message, varint};
+
+    pub(crate) const NAME: u32 = bytes(1);
+    pub(crate) const DESCRIPTION: u32 = bytes(2);
+    pub(crate) const UNIT: u32 = bytes(3);
+    pub(crate) const METADATA: u32 = message(12);
+    /// Fields 4, 6 and 8 are reserved: they are skipped.
+    pub(crate) const RESERVED: [u32; 3] = [4, 6, 8];
+    pub(crate) const METRIC: u32 = 12;
+
+    pub(crate) const POINTS: u32 = message(1);
+    pub(crate) const TEMPORALITY: u32 = varint(2);
+    pub(crate) const MONOTONIC: u32 = varint(3);
+
+    pub(crate) const START: u32 = fixed64(2);
+    pub(crate) const TIME: u32 = fixed64(3);
+    /// Of number points, and of summaries.
+    pub(crate) const NUMBER_ATTRIBUTES: u32 = message(7);
+    pub(crate) const NUMBER_FLAGS: u32 = varint(8);
+    pub(crate) const AS_DOUBLE: u32 = fixed64(4);
+    pub(crate) const NUMBER_EXEMPLARS: u32 = message(5);
+    pub(crate) const AS_INT: u32 = fixed64(6);
+    pub(crate) const NUMBER: u32 = 8;
+
+    pub(crate) const COUNT: u32 = fixed64(4);
+    pub(crate) const SUM: u32 = fixed64(5);
+    pub(crate) const QUANTILES: u32 = message(6);
+    pub(crate) const QUANTILE: u32 = fixed64(1);
+    pub(crate) const QUANTILE_VALUE: u32 = fixed64(2);
+    pub(crate) const QUANTILE_FIELDS: u32 = 2;
+    pub(crate) const SUMMARY: u32 = 8;
+
+    pub(crate) const BUCKET_COUNTS: u32 = bytes(6);
+    pub(crate) const BUCKET_COUNT: u32 = fixed64(6);
+    pub(crate) const BOUNDS: u32 = bytes(7);
+    pub(crate) const BOUND: u32 = fixed64(7);
+    pub(crate) const EXEMPLARS: u32 = message(8);
+    pub(crate) const ATTRIBUTES: u32 = message(9);
+    pub(crate) const FLAGS: u32 = varint(10);
+    pub(crate) const MIN: u32 = fixed64(11);
+    pub(crate) const MAX: u32 = fixed64(12);
+    pub(crate) const HISTOGRAM: u32 = 12;
+
+    pub(crate) const EXP_ATTRIBUTES: u32 = message(1);
+    pub(crate) const SCALE: u32 = varint(6);
+    pub(crate) const ZERO_COUNT: u32 = fixed64(7);
+    pub(crate) const POSITIVE: u32 = message(8);
+    pub(crate) const NEGATIVE: u32 = message(9);
+    pub(crate) const EXP_FLAGS: u32 = varint(10);
+    pub(crate) const EXP_EXEMPLARS: u32 = message(11);
+    pub(crate) const EXP_MIN: u32 = fixed64(12);
+    pub(crate) const EXP_MAX: u32 = fixed64(13);
+    pub(crate) const ZERO_THRESHOLD: u32 = fixed64(14);
+    pub(crate) const EXPONENTIAL: u32 = 14;
+
+    pub(crate) const OFFSET: u32 = varint(1);
+    pub(crate) const EXP_COUNTS: u32 = bytes(2);
+    pub(crate) const EXP_COUNT: u32 = varint(2);
+    pub(crate) const BUCKETS: u32 = 2;
+
+    pub(crate) const EXEMPLAR_TIME: u32 = fixed64(2);
+    pub(crate) const EXEMPLAR_DOUBLE: u32 = fixed64(3);
+    pub(crate) const EXEMPLAR_SPAN_ID: u32 = bytes(4);
+    pub(crate) const EXEMPLAR_TRACE_ID: u32 = bytes(5);
+    pub(crate) const EXEMPLAR_INT: u32 = fixed64(6);
+    pub(crate) const EXEMPLAR_ATTRIBUTES: u32 = message(7);
+    pub(crate) const EXEMPLAR: u32 = 7;
+    /// Field 1 of exemplars and of points but exponential ones is reserved: it is skipped.
+    pub(crate) const LABELS: u32 = 1;
+}
+
+impl Items for Metrics {
+    fn read(
+        &mut self,
+        record: &Record<'_>,
+        reader: Reader<'_>,
+        refused: &mut Refused,
+    ) -> Result<(), DecodeError> {
+        record.allows("metrics", self.metrics.len(), 8)?;
+        let first = (self.metadata.len(), self.points.len());
+        let mut metric = self.read_metric(record, reader, refused)?;
+        metric.metadata = first.0..self.metadata.len();
+        metric.points = first.1..self.points.len();
+        if let Some(reason) = metric.refused {
+            refused.add(metric.points.len(), reason);
+            self.points.truncate(first.1);
+            return Ok(());
+        }
+        if !metric.points.is_empty() {
+            self.metrics.push(metric);
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.metrics.len()
+    }
+
+    fn rows(&self, items: Range<usize>) -> usize {
+        self.metrics[items].iter().map(|metric| metric.points.len()).sum()
+    }
+
+    fn clear(&mut self) {
+        self.metrics.clear();
+        self.metadata.clear();
+        self.points.clear();
+        self.attributes.clear();
+        self.bounds.clear();
+        self.counts.clear();
+        self.quantiles.clear();
+        self.exemplars.clear();
+        self.nested.clear();
+    }
+}
+
+impl Metrics {
+    fn read_metric(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        refused: &mut Refused,
+    ) -> Result<Metric, DecodeError> {
+        let first = self.points.len();
+        let mut metric = Metric::default();
+        while let Some(tag) = reader.next_tag()? {
+            if let Some(data) = MetricType::ALL.into_iter().find(|data| data.tag() == tag) {
+                if metric.data != Some(data) {
+                    // The last of several types counts.
+                    self.points.truncate(first);
+                    (metric.temporality, metric.monotonic) = (0, false);
+                }
+                metric.data = Some(data);
+                self.read_data(record, reader.message()?, &mut metric, data, refused)?;
+                continue;
+            }
+            let read = match tag {
+                field::NAME => record.text(&mut reader).map(|text| metric.name = text),
+                field::DESCRIPTION => record.text(&mut reader).map(|text| metric.description = text),
+                field::UNIT => record.text(&mut reader).map(|text| metric.unit = text),
+                field::METADATA => record.attribute(reader.message()?, &mut self.metadata),
+                other if field::RESERVED.contains(&(other >> 3)) => Ok(reader.skip_unknown(other, 0)?),
+                other => Ok(reader.skip_unknown(other, field::METRIC)?),
+            };
+            metric.refused = metric.refused.or(super::scan::of_one_item(read)?);
+        }
+        Ok(metric)
+    }
+
+    fn read_data(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        metric: &mut Metric,
+        data: MetricType,
+        refused: &mut Refused,
+    ) -> Result<(), DecodeError> {
+        let known = match data {
+            MetricType::Gauge | MetricType::Summary => 1,
+            MetricType::Sum => 3,
+            MetricType::Histogram | MetricType::ExponentialHistogram => 2,
+        };
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::POINTS => {
+                    record.allows("data points", self.points.len() + refused.rows, 8)?;
+                    let point = reader.message()?;
+                    let before = (self.attributes.len(), self.exemplars.len(), self.nested.len());
+                    let numbers = (self.bounds.len(), self.counts.len(), self.quantiles.len());
+                    let read = self.read_point(record, point, data);
+                    if !refused.item(read)? {
+                        self.attributes.truncate(before.0);
+                        self.exemplars.truncate(before.1);
+                        self.nested.truncate(before.2);
+                        self.bounds.truncate(numbers.0);
+                        self.counts.truncate(numbers.1);
+                        self.quantiles.truncate(numbers.2);
+                    }
+                }
+                field::TEMPORALITY if known > 1 => metric.temporality = reader.int32()?,
+                field::MONOTONIC if known > 2 => metric.monotonic = reader.varint()? != 0,
+                other => reader.skip_unknown(other, known)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_point(
+        &mut self,
+        record: &Record<'_>,
+        reader: Reader<'_>,
+        data: MetricType,
+    ) -> Result<(), DecodeError> {
+        let first = (self.attributes.len(), self.exemplars.len());
+        let (bounds, quantiles) = (self.bounds.len(), self.quantiles.len());
+        let mut point = Point::default();
+        match data {
+            MetricType::Gauge | MetricType::Sum => self.read_number(record, reader, &mut point)?,
+            MetricType::Histogram => self.read_histogram(record, reader, &mut point)?,
+            MetricType::ExponentialHistogram => self.read_exponential(record, reader, &mut point)?,
+            MetricType::Summary => self.read_summary(record, reader, &mut point)?,
+        }
+        point.attributes = first.0..self.attributes.len();
+        point.exemplars = first.1..self.exemplars.len();
+        point.bounds = bounds..self.bounds.len();
+        point.quantiles = quantiles..self.quantiles.len();
+        self.points.push(point);
+        Ok(())
+    }
+
+    fn read_number(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::NUMBER_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
+                field::START => point.start = time(&mut reader)?,
+                field::TIME => point.time = time(&mut reader)?,
+                field::AS_DOUBLE => point.value = Number::Float(double(&mut reader)?),
+                field::AS_INT => point.value = Number::Int(reader.fixed64()?.cast_signed()),
+                field::NUMBER_EXEMPLARS => self.read_exemplar(record, reader.message()?)?,
+                field::NUMBER_FLAGS => point.flags = uint32(&mut reader)?,
+                other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
+                other => reader.skip_unknown(other, field::NUMBER)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_histogram(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
+        let counts = self.counts.len();
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
+                field::START => point.start = time(&mut reader)?,
+                field::TIME => point.time = time(&mut reader)?,
+                field::COUNT => point.count = reader.fixed64()?,
+                field::SUM => point.sum = Some(double(&mut reader)?),
+                field::MIN => point.min = Some(double(&mut reader)?),
+                field::MAX => point.max = Some(double(&mut reader)?),
+                field::BUCKET_COUNTS => {
+                    let mut packed = reader.message()?;
+                    while !packed.rest().is_empty() {
+                        self.counts.push(packed.fixed64()?);
+                    }
+                }
+                field::BUCKET_COUNT => self.counts.push(reader.fixed64()?),
+                field::BOUNDS => {
+                    let mut packed = reader.message()?;
+                    while !packed.rest().is_empty() {
+                        self.bounds.push(double(&mut packed)?);
+                    }
+                }
+                field::BOUND => self.bounds.push(double(&mut reader)?),
+                field::EXEMPLARS => self.read_exemplar(record, reader.message()?)?,
+                field::FLAGS => point.flags = uint32(&mut reader)?,
+                other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
+                other => reader.skip_unknown(other, field::HISTOGRAM)?,
+            }
+        }
+        point.positive.counts = counts..self.counts.len();
+        Ok(())
+    }
+
+    fn read_exponential(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::EXP_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
+                field::START => point.start = time(&mut reader)?,
+                field::TIME => point.time = time(&mut reader)?,
+                field::COUNT => point.count = reader.fixed64()?,
+                field::SUM => point.sum = Some(double(&mut reader)?),
+                field::SCALE => point.scale = sint32(&mut reader)?,
+                field::ZERO_COUNT => point.zero_count = reader.fixed64()?,
+                field::POSITIVE => self.read_buckets(record, reader.message()?, &mut point.positive)?,
+                field::NEGATIVE => self.read_buckets(record, reader.message()?, &mut point.negative)?,
+                field::EXP_FLAGS => point.flags = uint32(&mut reader)?,
+                field::EXP_EXEMPLARS => self.read_exemplar(record, reader.message()?)?,
+                field::EXP_MIN => point.min = Some(double(&mut reader)?),
+                field::EXP_MAX => point.max = Some(double(&mut reader)?),
+                field::ZERO_THRESHOLD => point.zero_threshold = double(&mut reader)?,
+                other => reader.skip_unknown(other, field::EXPONENTIAL)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads buckets; those of a second message of the same sign follow the first ones.
+    fn read_buckets(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        buckets: &mut Buckets,
+    ) -> Result<(), DecodeError> {
+        if buckets.counts.end != self.counts.len() {
+            record.allows("bucket counts", self.counts.len(), 1)?;
+            let first = self.counts.len();
+            self.counts.extend_from_within(buckets.counts.clone());
+            buckets.counts = first..self.counts.len();
+        }
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::OFFSET => buckets.offset = sint32(&mut reader)?,
+                field::EXP_COUNTS => {
+                    let mut packed = reader.message()?;
+                    while !packed.rest().is_empty() {
+                        self.counts.push(packed.varint()?);
+                    }
+                }
+                field::EXP_COUNT => self.counts.push(reader.varint()?),
+                other => reader.skip_unknown(other, field::BUCKETS)?,
+            }
+        }
+        buckets.counts.end = self.counts.len();
+        Ok(())
+    }
+
+    fn read_summary(
+        &mut self,
+        record: &Record<'_>,
+        mut reader: Reader<'_>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
+        point.sum = Some(0.0);
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::NUMBER_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
+                field::START => point.start = time(&mut reader)?,
+                field::TIME => point.time = time(&mut reader)?,
+                field::COUNT => point.count = reader.fixed64()?,
+                field::SUM => point.sum = Some(double(&mut reader)?),
+                field::QUANTILES => {
+                    record.allows("quantiles", self.quantiles.len(), 8)?;
+                    self.quantiles.push(read_quantile(reader.message()?)?);
+                }
+                field::NUMBER_FLAGS => point.flags = uint32(&mut reader)?,
+                other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
+                other => reader.skip_unknown(other, field::SUMMARY)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_exemplar(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+        record.allows("exemplars", self.exemplars.len(), 8)?;
+        let first = self.nested.len();
+        let mut exemplar = Exemplar::default();
+        while let Some(tag) = reader.next_tag()? {
+            match tag {
+                field::EXEMPLAR_TIME => exemplar.time = time(&mut reader)?,
+                field::EXEMPLAR_DOUBLE => exemplar.value = Number::Float(double(&mut reader)?),
+                field::EXEMPLAR_INT => exemplar.value = Number::Int(reader.fixed64()?.cast_signed()),
+                field::EXEMPLAR_SPAN_ID => exemplar.span_id = record.bytes(&mut reader)?,
+                field::EXEMPLAR_TRACE_ID => exemplar.trace_id = record.bytes(&mut reader)?,
+                field::EXEMPLAR_ATTRIBUTES => record.attribute(reader.message()?, &mut self.nested)?,
+                other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
+                other => reader.skip_unknown(other, field::EXEMPLAR)?,
+            }
+        }
+        exemplar.attributes = first..self.nested.len();
+        self.exemplars.push(exemplar);
+        Ok(())
+    }
+}
+
+fn read_quantile(mut reader: Reader<'_>) -> Result<(f64, f64), DecodeError> {
+    let (mut quantile, mut value) = (0.0, 0.0);
+    while let Some(tag) = reader.next_tag()? {
+        match tag {
+            field::QUANTILE => quantile = double(&mut reader)?,
+            field::QUANTILE_VALUE => value = double(&mut reader)?,
+            other => reader.skip_unknown(other, field::QUANTILE_FIELDS)?,
+        }
+    }
+    Ok((quantile, value))
+}
+
+fn double(reader: &mut Reader<'_>) -> Result<f64, DecodeError> {
+    Ok(f64::from_bits(reader.fixed64()?))
+}
+
+/// A `sint32` value, in zigzag.
+fn sint32(reader: &mut Reader<'_>) -> Result<i32, DecodeError> {
+    let bits = uint32(reader)?;
+    Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
+}
