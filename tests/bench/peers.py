@@ -97,7 +97,7 @@ def main():
     count = options.segments
     with Servers() as servers:
         same = same_work.check(servers)
-        print(same, flush=True)
+        print(machine(), same, sep="\n", flush=True)
         weir = Peer("Weir", "exactly once; Native", lambda n, run: kafka_to_clickhouse(servers, topic(n), n, run))
         tuned = Peer("Flink 2.2.1, tuned by hand", "at least once into ClickHouse, checkpoints every 10 s; RowBinary",
                      lambda n, run: flink(servers, n, run))

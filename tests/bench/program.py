@@ -18,6 +18,8 @@ RELEASE = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(CACHE, "t
 WEIR = os.path.join(RELEASE, "weir")
 # Built with the feature `count-allocations`.
 COUNTING = os.path.join(RELEASE, "weir-counting")
+# In the warning of `aggregate` about events that came too late.
+LATE = "after their last window was closed"
 
 
 class Usage:
@@ -43,7 +45,9 @@ class Weir:
         if cores:
             command = ["taskset", "-c", cores, *command]
         self.began = time.monotonic()
-        self.child = subprocess.Popen(command, cwd=self.folder.name, stderr=subprocess.PIPE if counting else None)
+        # A file, since nobody reads while it runs.
+        self.log = tempfile.TemporaryFile()
+        self.child = subprocess.Popen(command, cwd=self.folder.name, stderr=self.log)
         # When the measurement fails. After its own end this does nothing.
         atexit.register(self.child.kill)
 
@@ -69,12 +73,16 @@ class Weir:
             sys.exit("weir ended early")
 
     def wait(self):
-        """Waits for its end by itself."""
-        told = self.child.stderr.read().decode() if self.child.stderr else ""
+        """Waits for its end by itself. Shows its log, and ends the measurement if the input has late events."""
         _, status, usage = os.wait4(self.child.pid, 0)
         wall = time.monotonic() - self.began
         self.child.returncode = os.waitstatus_to_exitcode(status)
         self.folder.cleanup()
+        self.log.seek(0)
+        told = self.log.read().decode(errors="replace")
+        print(told, file=sys.stderr, end="", flush=True)
+        if LATE in told:
+            sys.exit("the input has events that come too late: they are not aggregated, so the figures are of less work")
         if self.child.returncode != 0:
             sys.exit(f"weir ended with {self.child.returncode}")
         used = Usage(usage, wall)

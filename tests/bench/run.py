@@ -17,6 +17,7 @@ import time
 
 from program import RELEASE, ROOT, Weir
 from servers import Servers
+from speed import speed
 
 # Name, prefix of the service, threshold of the 99th percentile in nanoseconds.
 RULES = [(f"rule-{n}", f"service-{n}", 2_000_000_000) for n in range(1000)]
@@ -35,8 +36,12 @@ PIPELINE = "\nservice:\n  pipelines:\n    main: {receivers: [%s], processors: %s
 NOP = "exporters:\n  nop:\n"
 
 
+# The same in tests/src/generate.rs.
+LATENCY = "latency: {median: 60ms, p99: 400ms}"
+
+
 def generator(segments, lanes=1):
-    return f"receivers:\n  generator: {{rate: unlimited, count: {segments}, seed: 1, lanes: {lanes}}}\n"
+    return f"receivers:\n  generator: {{rate: unlimited, count: {segments}, seed: 1, lanes: {lanes}, {LATENCY}}}\n"
 
 
 def generator_alone(segments):
@@ -174,7 +179,7 @@ def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
     rustc = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return f"{os.cpu_count()} cores ({cpu}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
+    return f"{os.cpu_count()} cores ({cpu}; {speed()}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
 
 
 def write(mark, lines):
@@ -195,6 +200,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     count, repeats = options.segments, options.repeats
+    print(machine(), flush=True)
     row, of_decoder = decode(10 * count)
     rows = [
         row,
