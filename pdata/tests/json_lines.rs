@@ -225,7 +225,7 @@ fn lines_that_are_no_events_are_rejected_with_their_number_and_reason() {
         "2: expected an object, found an array",
         r#"3: `signal` is "spans": expected one of "traces", "logs", "metrics", "windows", "alarms""#,
         r#"5: `signal` is an integer: expected one of "traces", "logs", "metrics", "windows", "alarms""#,
-        "6: neither an event (it has no `signal`) nor a SkyWalking segment (it has none of its fields)",
+        "6: neither an event (it has no `signal`) nor a SkyWalking segment nor an OTLP request (it has none of their fields)",
         "7: `sevice`: unknown field of traces: put it under `attributes`",
         "8: `service`: expected a text, found an integer",
         "9: `time`: `yesterday` is not an RFC 3339 time: premature end of input",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use weir_component::exporter_helper::{BatchKeys, HelperConfig, QueueKeys, RetryKeys};
 use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration};
-use weir_pdata::SignalSet;
+use weir_pdata::{Signal, SignalSet};
 
 /// What is written, where, and when a new file begins.
 #[derive(Clone, Debug, Deserialize)]
@@ -14,9 +14,11 @@ use weir_pdata::SignalSet;
 pub(crate) struct FileConfig {
     /// The file. Its folder is made when missing.
     pub(crate) path: PathBuf,
-    /// The signals to write.
-    #[serde(default = "all")]
-    pub(crate) signals: SignalSet,
+    /// The form of a line.
+    #[serde(default)]
+    pub(crate) format: LineFormat,
+    /// The signals to write; else all that the format has.
+    pub(crate) signals: Option<SignalSet>,
     /// Write behind what the file has; else it begins empty at each start.
     #[serde(default = "yes")]
     pub(crate) append: bool,
@@ -42,16 +44,33 @@ pub(crate) struct FileConfig {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// The form of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LineFormat {
+    /// One row, in Weir's own form.
+    #[default]
+    Json,
+    /// One request in OTLP's JSON.
+    OtlpJson,
+}
+
+impl LineFormat {
+    /// The signals that have this form.
+    pub(crate) const fn signals(self) -> SignalSet {
+        match self {
+            LineFormat::Json => SignalSet::ALL,
+            LineFormat::OtlpJson => SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]),
+        }
+    }
+}
+
 const fn yes() -> bool {
     true
 }
 
 const fn five() -> usize {
     5
-}
-
-const fn all() -> SignalSet {
-    SignalSet::ALL
 }
 
 /// Reads and checks the settings.
@@ -63,6 +82,13 @@ pub(crate) fn read(settings: Settings<'_>) -> Result<(FileConfig, HelperConfig),
     let helper =
         HelperConfig::default().with(config.queue.clone(), config.batch, config.retry, config.timeout);
     let mut check = Check::new(settings);
+    let without_form = [Signal::Windows, Signal::Alarms]
+        .into_iter()
+        .find(|signal| config.signals.is_some_and(|signals| signals.contains(*signal)));
+    if let Some(signal) = without_form.filter(|_| config.format == LineFormat::OtlpJson) {
+        let message = format!("{signal} have no form in OTLP; write them with `format: json`");
+        check.wrong("signals", message);
+    }
     check.helper(&helper);
     check.one_export_at_a_time(&helper, "a file is written by one export at a time");
     check.finish((config, helper))

@@ -8,12 +8,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use weir_component::{ExportError, Exporter, StartError};
 use weir_pdata::json::write_rows;
-use weir_pdata::{Demand, EventBatch, SignalSet};
+use weir_pdata::{Demand, EventBatch, Format, Signal, SignalSet, otlp};
 
-use crate::config::FileConfig;
+use crate::config::{FileConfig, LineFormat};
 
 /// Writes JSON lines to a file.
 pub(crate) struct LineFile {
@@ -37,7 +38,7 @@ impl LineFile {
 #[async_trait]
 impl Exporter for LineFile {
     fn signals(&self) -> SignalSet {
-        self.config.signals
+        self.config.signals.unwrap_or(self.config.format.signals())
     }
 
     fn demand(&self) -> Demand {
@@ -60,8 +61,10 @@ impl Exporter for LineFile {
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
         let mut lines = Vec::new();
         for batch in batches {
-            if let Some(columns) = batch.as_columns() {
-                write_rows(columns, batch.signal, &mut lines);
+            let Some(columns) = batch.as_columns() else { continue };
+            match self.config.format {
+                LineFormat::Json => write_rows(columns, batch.signal, &mut lines),
+                LineFormat::OtlpJson => write_request(columns, batch.signal, &mut lines)?,
             }
         }
         let (config, open) = (self.config.clone(), Arc::clone(&self.open));
@@ -77,6 +80,16 @@ impl Exporter for LineFile {
             Err(error) => Err(ExportError::retryable(format!("the write was interrupted: {error}"))),
         }
     }
+}
+
+/// Appends the rows as one line: a request.
+fn write_request(columns: &RecordBatch, signal: Signal, lines: &mut Vec<u8>) -> Result<(), ExportError> {
+    let Some(format) = Format::otlp(signal).filter(|_| columns.num_rows() > 0) else { return Ok(()) };
+    let mut request = Vec::new();
+    otlp::encode(signal, columns, &mut request).map_err(|error| ExportError::permanent(error.to_string()))?;
+    otlp::to_json(format, &request, lines).map_err(|error| ExportError::permanent(error.to_string()))?;
+    lines.push(b'\n');
+    Ok(())
 }
 
 fn append(config: &FileConfig, slot: &mut Option<OpenFile>, lines: &[u8]) -> io::Result<()> {
@@ -131,9 +144,11 @@ fn rotate(path: &Path, keep: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+    use arrow::array::{ArrayRef, StringViewArray};
     use weir_component::testkit::check_exporter_contract;
-    use weir_pdata::{Ack, Origin, Signal};
+    use weir_pdata::json::JsonLines;
+    use weir_pdata::text::TextColumn;
+    use weir_pdata::{Ack, Origin, Projection};
 
     fn batch(services: &[&str]) -> EventBatch {
         let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(services));
@@ -161,6 +176,28 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["service"].to_string())
             .collect();
         assert_eq!(services, ["\"a\"", "\"b\"", "\"c\""]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_a_request_that_reads_back_as_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("otlp.jsonl");
+        let exporter = LineFile::new(config(&path, r#"{"format": "otlp_json"}"#));
+        assert!(
+            exporter.signals().contains(Signal::Metrics) && !exporter.signals().contains(Signal::Windows)
+        );
+        exporter.start().await.unwrap();
+        exporter.export(&[batch(&["a", "a", "b"]), batch(&["c"])]).await.unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let resources = first["resourceSpans"].as_array().unwrap();
+        assert_eq!(resources.len(), 2);
+        assert_eq!(resources[0]["scopeSpans"][0]["spans"].as_array().unwrap().len(), 2);
+        let read = JsonLines::read(text.lines().map(str::as_bytes), &Projection::everything());
+        assert_eq!((read.rejected.len(), read.batches.len()), (0, 1));
+        let services = TextColumn::new(read.batches[0].1.column_by_name("service").unwrap()).unwrap();
+        let services: Vec<_> = (0..4).map(|row| services.get(row)).collect();
+        assert_eq!(services, [Some("a"), Some("a"), Some("b"), Some("c")]);
     }
 
     #[tokio::test]

@@ -135,7 +135,7 @@ pub(super) fn is_stored_as_text(value: &Json) -> bool {
 
 /// A float, including what is written as text.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn float(json: &Json) -> Option<f64> {
+pub(crate) fn float(json: &Json) -> Option<f64> {
     match json {
         Json::Float(value) => Some(*value),
         Json::Int(value) => Some(*value as f64),

@@ -17,24 +17,20 @@
 //! * Windows have further fields, for keys and measures. They are columns of the value's type; averages,
 //!   rates and percentiles are always floats.
 //!
-//! [`JsonLines::read`] also reads SkyWalking segments. What [`write_rows`] writes reads back as the same
+//! [`JsonLines::read`] also reads SkyWalking segments, and [requests of OTLP](crate::otlp::from_json). What [`write_rows`] writes reads back as the same
 //! events, but for what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null,
 //! and times among a window's further fields become numbers.
 
 mod cell;
-mod nested;
-mod parse;
+pub(crate) mod nested;
+pub(crate) mod parse;
 mod protobuf;
 mod read;
-mod segment;
+pub(crate) mod segment;
 pub(crate) mod value;
 mod write;
 
+pub(crate) use cell::float;
 pub use protobuf::{instance_pings, instance_properties, log_data, segments};
 pub use read::{JsonLines, LineError, RejectedLine};
 pub use write::{write_rows, write_value};
-
-/// The bytes of the `AnyValue` that is this JSON. `None`: it is no JSON.
-pub(crate) fn any_value(json: &str) -> Option<Vec<u8>> {
-    parse::parse(json.as_bytes()).ok().map(|json| nested::any_value(&json))
-}

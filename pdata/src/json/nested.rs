@@ -2,6 +2,7 @@
 
 use weir_proto::write;
 
+use super::parse::parse;
 use super::value::Json;
 use crate::any_value::field;
 
@@ -14,6 +15,11 @@ pub(super) fn any_value(json: &Json) -> Vec<u8> {
     let mut out = Vec::new();
     put(json, 0, &mut out);
     out
+}
+
+/// The bytes of the `AnyValue` that this text is. `None`: it is no JSON.
+pub(crate) fn any_value_of(json: &str) -> Option<Vec<u8>> {
+    parse(json.as_bytes()).ok().map(|json| any_value(&json))
 }
 
 fn put(json: &Json, depth: usize, out: &mut Vec<u8>) {
@@ -48,7 +54,6 @@ fn put(json: &Json, depth: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::parse;
     use super::*;
     use crate::any_value::Nested;
 

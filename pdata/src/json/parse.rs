@@ -11,7 +11,7 @@ use super::value::Json;
 const MAX_DEPTH: usize = 128;
 
 /// Reads one value that takes all of `bytes`. The error says what is wrong, and at which byte.
-pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Json, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("the text is not UTF-8 at column {}", error.valid_up_to() + 1))?;
     let start = text.strip_prefix('\u{feff}').map_or(0, |_| '\u{feff}'.len_utf8());

@@ -13,17 +13,19 @@ use super::cell::{Cell, cell, column, float, is_stored_as_text};
 use super::parse::parse;
 use super::segment;
 use super::value::Json;
+use crate::otlp::{self, JsonError};
 use crate::{DecodeError, Encoded, Format, Projection, Signal, decode, schema};
 
 /// What some JSON lines hold.
 #[derive(Clone, Debug, Default)]
 pub struct JsonLines {
-    /// Their events, at most one batch a signal in own form, then the spans of SkyWalking segments. Within a
-    /// batch, in the order of the lines.
+    /// Their events, at most one batch a signal in own form, then one of the spans of SkyWalking segments, then
+    /// one for each kind of OTLP request. Within a batch, in the order of the lines.
     pub batches: Vec<(Signal, RecordBatch)>,
-    /// The lines that are no events, in order. Nothing of them is in `batches`.
+    /// The lines that are no events, in order. Nothing of them is in `batches`, but of a
+    /// [line with unusable items](LineError::Items) the others.
     pub rejected: Vec<RejectedLine>,
-    /// Lines that are blank, or segments without spans.
+    /// Lines that are blank, segments without spans, and requests without items.
     pub empty: usize,
     /// Spans that end before they start, or whose line gives a negative duration. Their times stay, their
     /// duration is 0.
@@ -51,9 +53,23 @@ pub enum LineError {
     /// There is no such signal.
     #[error("`signal` is {0}: expected one of \"traces\", \"logs\", \"metrics\", \"windows\", \"alarms\"")]
     Signal(String),
-    /// The object has neither a signal nor a field of a segment.
-    #[error("neither an event (it has no `signal`) nor a SkyWalking segment (it has none of its fields)")]
+    /// The object has neither a signal nor a field of a segment or a request.
+    #[error(
+        "neither an event (it has no `signal`) nor a SkyWalking segment nor an OTLP request (it has none of \
+         their fields)"
+    )]
     NotAnEvent,
+    /// The OTLP request is none.
+    #[error(transparent)]
+    Request(#[from] JsonError),
+    /// Some items of the OTLP request cannot be used.
+    #[error("{items} of its items cannot be used, the first: {reason}")]
+    Items {
+        /// How many.
+        items: usize,
+        /// Why the first one cannot.
+        reason: DecodeError,
+    },
     /// A field has the wrong type, is unknown, or comes twice.
     #[error("`{name}`: {problem}")]
     Field {
@@ -62,17 +78,17 @@ pub enum LineError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The segment that the line holds cannot be decoded.
+    /// The segment or the request that the line holds cannot be decoded.
     #[error(transparent)]
-    Segment(#[from] DecodeError),
+    Record(#[from] DecodeError),
     /// The columns do not fit together.
     #[error("cannot be made a column: {0}")]
     Columns(String),
 }
 
 impl JsonLines {
-    /// Reads lines, without their line ends: each one event in Weir's own form, or one SkyWalking
-    /// `SegmentObject` in protobuf's JSON form.
+    /// Reads lines, without their line ends: each one event in Weir's own form, one SkyWalking `SegmentObject`
+    /// in protobuf's JSON form, or one OTLP request in [OTLP's JSON](crate::otlp::from_json).
     ///
     /// Of traces, logs and metrics only what `projection` asks for is built; windows and alarms always whole.
     /// The columns of traces, logs, metrics and alarms depend on the projection only; those of windows on the
@@ -81,13 +97,13 @@ impl JsonLines {
     pub fn read<'a>(lines: impl IntoIterator<Item = &'a [u8]>, projection: &Projection) -> JsonLines {
         let mut read = JsonLines::default();
         let mut tables = Signal::ALL.map(|signal| Table::new(signal, projection));
-        let mut segments = Vec::new();
+        let mut records = Vec::new();
         for (line, bytes) in lines.into_iter().enumerate() {
             if bytes.trim_ascii().is_empty() {
                 read.empty += 1;
                 continue;
             }
-            if let Err(reason) = read_line(bytes, line, &mut tables, &mut segments) {
+            if let Err(reason) = read_line(bytes, line, &mut tables, &mut records) {
                 read.rejected.push(RejectedLine { line, reason });
             }
         }
@@ -106,40 +122,54 @@ impl JsonLines {
                 ),
             }
         }
-        read.decode_segments(&segments, projection);
+        for format in [Format::SkyWalkingSegment, Format::OtlpTraces, Format::OtlpLogs, Format::OtlpMetrics] {
+            read.decode(format, &records, projection);
+        }
         read.rejected.sort_by_key(|rejected| rejected.line);
         read
     }
 
-    fn decode_segments(&mut self, segments: &[(usize, Vec<u8>)], projection: &Projection) {
-        if segments.is_empty() {
+    /// Decodes the records of a format.
+    fn decode(&mut self, format: Format, records: &[LineRecord], projection: &Projection) {
+        let records: Vec<&LineRecord> = records.iter().filter(|record| record.format == format).collect();
+        if records.is_empty() {
             return;
         }
-        let records = segments.iter().map(|(_, record)| &**record);
-        let Ok(encoded) = Encoded::concat(Format::SkyWalkingSegment, records) else {
-            let reason = LineError::Segment(DecodeError::BatchFull);
-            let all = segments.iter().map(|(line, _)| RejectedLine { line: *line, reason: reason.clone() });
+        let Ok(encoded) = Encoded::concat(format, records.iter().map(|record| &*record.bytes)) else {
+            let reason = LineError::Record(DecodeError::BatchFull);
+            let all = records.iter().map(|record| RejectedLine { line: record.line, reason: reason.clone() });
             self.rejected.extend(all);
             return;
         };
         let decoded = decode(&encoded, projection);
         self.empty += decoded.empty;
         self.backwards += decoded.backwards;
+        let line = |at: usize| records.get(at).map(|record| record.line);
         self.rejected.extend(decoded.rejected.into_iter().filter_map(|rejected| {
-            let (line, _) = segments.get(rejected.record)?;
-            Some(RejectedLine { line: *line, reason: rejected.reason.into() })
+            Some(RejectedLine { line: line(rejected.record)?, reason: rejected.reason.into() })
+        }));
+        self.rejected.extend(decoded.rejected_items.into_iter().filter_map(|part| {
+            let reason = LineError::Items { items: part.items, reason: part.reason };
+            Some(RejectedLine { line: line(part.record)?, reason })
         }));
         if decoded.columns.num_rows() > 0 {
-            self.batches.push((Signal::Traces, decoded.columns));
+            self.batches.push((format.signal(), decoded.columns));
         }
     }
+}
+
+/// The record that a line holds.
+struct LineRecord {
+    format: Format,
+    line: usize,
+    bytes: Vec<u8>,
 }
 
 fn read_line(
     bytes: &[u8],
     line: usize,
     tables: &mut [Table<'_>; 5],
-    segments: &mut Vec<(usize, Vec<u8>)>,
+    records: &mut Vec<LineRecord>,
 ) -> Result<(), LineError> {
     let fields = match parse(bytes).map_err(LineError::Json)? {
         Json::Object(fields) => fields,
@@ -155,10 +185,17 @@ fn read_line(
         None if segment::is_segment(&fields) => {
             let segment =
                 segment::segment(&fields).map_err(|(name, problem)| LineError::Field { name, problem })?;
-            segments.push((line, segment.encode_to_vec()));
+            let bytes = segment.encode_to_vec();
+            records.push(LineRecord { format: Format::SkyWalkingSegment, line, bytes });
             Ok(())
         }
-        None => Err(LineError::NotAnEvent),
+        None => {
+            let format = otlp::format_of(fields.iter().map(|(name, _)| name.as_str()));
+            let format = format.ok_or(LineError::NotAnEvent)?;
+            let bytes = otlp::from_tree(format, &Json::Object(fields))?;
+            records.push(LineRecord { format, line, bytes });
+            Ok(())
+        }
     }
 }
 

@@ -181,7 +181,7 @@ fn integer(json: &Json) -> Option<i64> {
 }
 
 /// Whether `name` is `camel`, or the same in snake case.
-fn same(name: &str, camel: &str) -> bool {
+pub(crate) fn same(name: &str, camel: &str) -> bool {
     if name == camel {
         return true;
     }

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 
 use super::lists::{AttributeLists, Counts};
 use super::scan::record::Attribute;
-use super::scan::{Entity, Request, Resource, Scope};
+use super::scan::{Entity, Items, Request, Resource, Scope};
 use crate::any_value::{Nested, push_hex};
 use crate::attributes::ValueType;
 use crate::columns::keys::{Key, Keys};
@@ -21,6 +21,32 @@ use crate::columns::views::{Buffers, ViewBuffer, Views, dictionary, index, view}
 use crate::decode::result::DecodeError;
 use crate::json::value::write_text;
 use crate::{Encoded, Level, MAX_ARENA, Projection, Signal, schema};
+
+/// The columns of a signal while a batch is decoded.
+pub(super) trait Columns<'a>: Sized {
+    /// The items of its requests.
+    type Items: Items;
+
+    /// No rows yet.
+    fn new(encoded: &'a Encoded, projection: &'a Projection) -> Self;
+
+    /// Appends the usable rows of a request that takes `size` bytes: all of them, or none and an error.
+    /// `record`: its place in the batch.
+    fn append(
+        &mut self,
+        request: &Request<Self::Items>,
+        size: usize,
+        record: usize,
+    ) -> Result<(), DecodeError>;
+
+    /// Spans that end before they start.
+    fn backwards(&self) -> usize {
+        0
+    }
+
+    /// The batch.
+    fn finish(self) -> Result<RecordBatch, ArrowError>;
+}
 
 /// A column, when something reads it.
 pub(super) type Built = (&'static str, Option<Result<ArrayRef, ArrowError>>);

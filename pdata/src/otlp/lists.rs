@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, TimestampNanosecondArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, Int32Array, StringViewArray, TimestampNanosecondArray, UInt32Array, new_null_array,
+};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::scan::record::Attribute;
+use crate::columns::names::Name;
 use crate::columns::views::{Buffers, attribute_lists, index};
 use crate::schema;
 
@@ -85,4 +88,16 @@ pub(super) fn times(values: Vec<i64>) -> ArrayRef {
     let nulls =
         missing.then(|| NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |at| values[at] != 0)));
     Arc::new(TimestampNanosecondArray::new(values.into(), nulls).with_data_type(schema::timestamp()))
+}
+
+/// A column of numbers of which 0 is null.
+pub(super) fn numbers_but_zero(numbers: Vec<i32>) -> ArrayRef {
+    let there = BooleanBuffer::collect_bool(numbers.len(), |at| numbers[at] != 0);
+    Arc::new(Int32Array::new(numbers.into(), Some(NullBuffer::new(there))))
+}
+
+/// The name of an enum's number.
+pub(super) fn code_name(number: i32, known: &StringViewArray) -> Name {
+    let is_known = usize::try_from(number).is_ok_and(|number| number < known.len());
+    if is_known { Name::Fixed(number) } else { Name::Unknown(number) }
 }

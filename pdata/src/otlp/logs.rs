@@ -7,11 +7,10 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use super::base::{Base, usable};
-use super::lists::{Counts, times};
+use super::base::{Base, Columns, usable};
+use super::lists::{Counts, numbers_but_zero, times};
 use super::records::{LogRecord, Records};
 use super::scan::Request;
-use super::{Columns, numbers_but_zero};
 use crate::attributes::ValueType;
 use crate::columns::names::{FixedNames, Name, Names, fixed_names};
 use crate::columns::text::Text;

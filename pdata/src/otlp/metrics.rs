@@ -11,12 +11,11 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, Field, Float64Type, Int32Type, UInt64Type};
 use arrow::error::ArrowError;
 
-use super::base::{Base, shared, usable};
-use super::lists::{AttributeLists, Counts, times};
+use super::base::{Base, Columns, shared, usable};
+use super::lists::{AttributeLists, Counts, code_name, times};
 use super::points::{Exemplar, Metric, MetricType, Metrics, Number, Point};
 use super::scan::Request;
 use super::scan::record::Attribute;
-use super::{Columns, code_name};
 use crate::columns::names::{FixedNames, Name, Names, fixed_names};
 use crate::columns::views::{Buffers, Views, index, lists};
 use crate::decode::result::DecodeError;

@@ -2,9 +2,12 @@
 
 mod base;
 mod encode;
+mod hex;
+mod json;
 mod lists;
 mod logs;
 mod metrics;
+mod point_fields;
 mod points;
 mod records;
 mod scan;
@@ -14,55 +17,20 @@ mod traces;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringViewArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
-use thiserror::Error;
 use weir_proto::wire::{self, Reader};
 
-use crate::columns::names::Name;
 use crate::decode::result::{DecodeError, Decoded, Rejected, RejectedItems};
-use crate::{Encoded, Format, MAX_ARENA, Projection, Signal};
-pub use encode::encode;
+use crate::{Encoded, Format, MAX_ARENA, Projection};
+use base::Columns;
+pub use encode::{EncodeError, encode};
+pub use json::{JsonError, from_json, to_json};
+pub(crate) use json::{format_of, from_tree};
 use logs::Logs;
 use metrics::MetricColumns;
 use scan::{Items, Request};
 use traces::Traces;
-
-/// Why rows cannot be made an OTLP request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EncodeError {
-    /// Rows of this signal have no form in OTLP.
-    #[error("{0} have no form in OTLP")]
-    NoForm(Signal),
-}
-
-/// The columns of a signal while a batch is decoded.
-trait Columns<'a>: Sized {
-    /// The items of its requests.
-    type Items: Items;
-
-    /// No rows yet.
-    fn new(encoded: &'a Encoded, projection: &'a Projection) -> Self;
-
-    /// Appends the usable rows of a request that takes `size` bytes: all of them, or none and an error.
-    /// `record`: its place in the batch.
-    fn append(
-        &mut self,
-        request: &Request<Self::Items>,
-        size: usize,
-        record: usize,
-    ) -> Result<(), DecodeError>;
-
-    /// Spans that end before they start.
-    fn backwards(&self) -> usize {
-        0
-    }
-
-    /// The batch.
-    fn finish(self) -> Result<RecordBatch, ArrowError>;
-}
 
 /// Decodes one `Export…ServiceRequest` a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
@@ -114,18 +82,6 @@ fn decode_as<'a, C: Columns<'a>>(encoded: &'a Encoded, projection: &'a Projectio
 fn bounds(range: &Range<u32>) -> Result<Range<usize>, DecodeError> {
     let (start, end) = (range.start as usize, range.end as usize);
     if start > end || end > MAX_ARENA { Err(DecodeError::OutOfBounds) } else { Ok(start..end) }
-}
-
-/// A column of numbers of which 0 is null.
-fn numbers_but_zero(numbers: Vec<i32>) -> ArrayRef {
-    let there = BooleanBuffer::collect_bool(numbers.len(), |at| numbers[at] != 0);
-    Arc::new(Int32Array::new(numbers.into(), Some(NullBuffer::new(there))))
-}
-
-/// The name of an enum's number.
-fn code_name(number: i32, known: &StringViewArray) -> Name {
-    let is_known = usize::try_from(number).is_ok_and(|number| number < known.len());
-    if is_known { Name::Fixed(number) } else { Name::Unknown(number) }
 }
 
 /// How many items (spans, log records or data points) a request has. It looks no further into them than to

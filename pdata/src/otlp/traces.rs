@@ -5,12 +5,11 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::error::ArrowError;
 
-use super::base::{Base, usable};
-use super::lists::{AttributeLists, Counts, times};
+use super::base::{Base, Columns, usable};
+use super::lists::{AttributeLists, Counts, code_name, times};
 use super::scan::Request;
 use super::scan::record::Attribute;
 use super::spans::{Event, Link, Span, Spans};
-use super::{Columns, code_name};
 use crate::attributes::ValueType;
 use crate::columns::names::{FixedNames, Names, fixed_names};
 use crate::columns::text::Text;

@@ -8,6 +8,7 @@ mod damage;
 mod examples;
 mod fuzz;
 mod generate;
+mod json;
 mod segments;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use weir_pdata::json::JsonLines;
 use weir_pdata::{Projection, Signal};
 
@@ -78,7 +79,9 @@ fn read(chunk: &Chunk, run: Range<usize>, projection: &Projection) -> JsonLines 
 enum Kind {
     /// An event in Weir's own form: its signal as written.
     Own(String),
-    /// An object without a signal.
+    /// A request of OTLP.
+    Request(Signal),
+    /// Another object without a signal.
     Segment,
     /// Not readable: whatever stands around it, it ends no batch.
     Any,
@@ -88,12 +91,21 @@ enum Kind {
 #[derive(Deserialize)]
 struct Head {
     signal: Option<String>,
+    #[serde(rename = "resourceSpans", alias = "resource_spans")]
+    spans: Option<IgnoredAny>,
+    #[serde(rename = "resourceLogs", alias = "resource_logs")]
+    logs: Option<IgnoredAny>,
+    #[serde(rename = "resourceMetrics", alias = "resource_metrics")]
+    metrics: Option<IgnoredAny>,
 }
 
 fn kind(line: &[u8]) -> Kind {
     match serde_json::from_slice(line) {
-        Ok(Head { signal: Some(signal) }) => Kind::Own(signal),
-        Ok(Head { signal: None }) => Kind::Segment,
+        Ok(Head { signal: Some(signal), .. }) => Kind::Own(signal),
+        Ok(Head { spans: Some(_), .. }) => Kind::Request(Signal::Traces),
+        Ok(Head { logs: Some(_), .. }) => Kind::Request(Signal::Logs),
+        Ok(Head { metrics: Some(_), .. }) => Kind::Request(Signal::Metrics),
+        Ok(Head { .. }) => Kind::Segment,
         Err(_) => Kind::Any,
     }
 }
@@ -166,6 +178,21 @@ mod tests {
         }
         assert_eq!(shape(&reader.read(&chunk(&[LOG]), &Projection::everything())), [(Signal::Logs, 1, 1..2)]);
         assert!(!reader.mixed, "it learns that the file is of one kind again");
+    }
+
+    #[test]
+    fn requests_of_otlp_keep_their_order() {
+        let spans = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{},{}]}]}]}"#;
+        let logs = r#"{"resource_logs":[{"scope_logs":[{"log_records":[{}]}]}]}"#;
+        let lines = [spans, spans, logs, SEGMENT, spans];
+        let batches = Reader::default().read(&chunk(&lines), &Projection::everything());
+        let expected = [
+            (Signal::Traces, 4, 1..3),
+            (Signal::Logs, 1, 3..4),
+            (Signal::Traces, 2, 4..5),
+            (Signal::Traces, 2, 5..6),
+        ];
+        assert_eq!(shape(&batches), expected);
     }
 
     #[test]

@@ -7,11 +7,13 @@ use weir_proto::write;
 use super::frames::{Frames, LevelColumns};
 use super::traces::{put_span_id, put_trace_id};
 use super::values::{
-    Named, digit, put_attribute, put_fixed32, put_fixed64, put_int32, put_nested, put_value, put_varint,
+    Named, put_attribute, put_fixed32, put_fixed64, put_int32, put_nested, put_value, put_varint,
 };
 use crate::attributes::{Nested, Value};
+use crate::json::nested::any_value_of;
+use crate::otlp::hex::digit;
 use crate::otlp::records::field;
-use crate::{Level, Signal, json, schema};
+use crate::{Level, Signal, schema};
 
 const RECORDS: u32 = message(2);
 
@@ -82,9 +84,8 @@ fn is_hex(id: &str) -> bool {
 
 /// Appends a body that is known by its text and type. What is not of the type it says is a text.
 fn put_body(body_type: &str, text: &str, out: &mut Vec<u8>) {
-    let nested = || json::any_value(text);
     match body_type {
-        "array" | "map" if let Some(bytes) = nested() => out.extend_from_slice(&bytes),
+        "array" | "map" if let Some(bytes) = any_value_of(text) => out.extend_from_slice(&bytes),
         "int64" if let Ok(number) = text.parse() => put_value(Value::Int64(number), out),
         "float64" if let Ok(number) = text.parse() => put_value(Value::Float64(number), out),
         "bool" if let Ok(value) = text.parse() => put_value(Value::Bool(value), out),

@@ -11,11 +11,19 @@ mod traces;
 mod values;
 
 use arrow::array::RecordBatch;
+use thiserror::Error;
 
-use super::EncodeError;
 use crate::Signal;
 use crate::attributes::without_copies;
 use crate::span_ids::as_texts;
+
+/// Why rows cannot be made an OTLP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EncodeError {
+    /// Rows of this signal have no form in OTLP.
+    #[error("{0} have no form in OTLP")]
+    NoForm(Signal),
+}
 
 /// Appends the `Export…ServiceRequest` that the rows of a batch are. Requests one behind the other are one
 /// request. What rows that are not from OTLP become is in `docs/data-model.md`, "OTLP".

@@ -1,7 +1,7 @@
 //! Ids of SkyWalking as the OpenTelemetry Collector's `skywalkingreceiver` translates them, so that traces
 //! that come in both ways are the same.
 
-use super::values::digit;
+use crate::otlp::hex::digit;
 
 /// The id of a trace. `None`: the text has no such id.
 pub(super) fn trace_id(text: &str) -> Option<[u8; 16]> {

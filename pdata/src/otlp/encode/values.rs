@@ -11,6 +11,7 @@ use weir_proto::write;
 
 use crate::any_value::{AnyValue, Nested, field};
 use crate::attributes::Value;
+use crate::otlp::hex::digit;
 use crate::text::TextColumn;
 
 /// Appends the fields of an `AnyValue`.
@@ -255,13 +256,4 @@ pub(super) fn put_hex(tag: u32, id: &str, out: &mut Vec<u8>) -> bool {
     }
     write::end(start, out);
     true
-}
-
-pub(super) const fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        b'A'..=b'F' => Some(character - b'A' + 10),
-        _ => None,
-    }
 }

@@ -13,17 +13,17 @@ const FREE_ENTRIES: usize = 4096;
 
 /// The bytes of one record, and where they lie.
 #[derive(Clone, Copy)]
-pub(in crate::otlp) struct Record<'a> {
-    pub(in crate::otlp) bytes: &'a [u8],
+pub(crate) struct Record<'a> {
+    pub(crate) bytes: &'a [u8],
     /// Offset of the record in the arena.
-    pub(in crate::otlp) base: usize,
+    pub(crate) base: usize,
 }
 
 /// An attribute where it lies.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::otlp) struct Attribute {
-    pub(in crate::otlp) key: Text,
-    pub(in crate::otlp) kind: ValueType,
+pub(crate) struct Attribute {
+    pub(crate) key: Text,
+    pub(crate) kind: ValueType,
     /// A number's bits; of the other types, where the bytes are.
     bits: u64,
 }
@@ -31,18 +31,18 @@ pub(in crate::otlp) struct Attribute {
 impl Attribute {
     /// Where the bytes of a text, of bytes, or of the `AnyValue` of an array or a map are.
     #[inline]
-    pub(in crate::otlp) fn place(self) -> Text {
+    pub(crate) fn place(self) -> Text {
         Text { start: (self.bits >> 32) as u32, len: self.bits as u32 }
     }
 
     /// The bits of a number, 1 for true.
-    pub(in crate::otlp) fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.bits
     }
 
     /// A view of the value as lists of attributes hold it.
     #[inline]
-    pub(in crate::otlp) fn view(self, arena: &[u8]) -> u128 {
+    pub(crate) fn view(self, arena: &[u8]) -> u128 {
         match self.kind {
             ValueType::Int64 | ValueType::Float64 => u128::from(self.bits) << 32 | 8,
             ValueType::Bool => u128::from(self.bits & 1) << 32 | 1,
@@ -62,7 +62,7 @@ const fn at(place: Text) -> u64 {
 impl<'a> Record<'a> {
     /// A text value.
     #[inline]
-    pub(in crate::otlp) fn text(&self, reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
+    pub(crate) fn text(&self, reader: &mut Reader<'_>) -> Result<Text, DecodeError> {
         let text = self.bytes(reader)?;
         self.check(text)?;
         Ok(text)
@@ -70,13 +70,13 @@ impl<'a> Record<'a> {
 
     /// Where a `bytes` value is, or a text that is checked later.
     #[inline]
-    pub(in crate::otlp) fn bytes(&self, reader: &mut Reader<'_>) -> Result<Text, WireError> {
+    pub(crate) fn bytes(&self, reader: &mut Reader<'_>) -> Result<Text, WireError> {
         let len = reader.bytes()?.len();
         Ok(self.before(reader, len))
     }
 
     /// Where all fields of a message are.
-    pub(in crate::otlp) fn content(&self, message: &Reader<'_>) -> Text {
+    pub(crate) fn content(&self, message: &Reader<'_>) -> Text {
         let start = u32::try_from(self.base + message.offset()).unwrap_or(u32::MAX);
         Text { start, len: u32::try_from(message.rest().len()).unwrap_or(u32::MAX) }
     }
@@ -105,12 +105,7 @@ impl<'a> Record<'a> {
 
     /// Whether one more entry is in proportion to the record, at `size` bytes an entry.
     #[inline]
-    pub(in crate::otlp) fn allows(
-        &self,
-        what: &'static str,
-        count: usize,
-        size: usize,
-    ) -> Result<(), DecodeError> {
+    pub(crate) fn allows(&self, what: &'static str, count: usize, size: usize) -> Result<(), DecodeError> {
         if count >= FREE_ENTRIES + self.bytes.len() / size {
             return Err(DecodeError::Swollen { what, count: count + 1, bytes: self.bytes.len() });
         }
@@ -119,11 +114,7 @@ impl<'a> Record<'a> {
 
     /// Reads a `KeyValue` behind what the list has.
     #[inline]
-    pub(in crate::otlp) fn attribute(
-        &self,
-        reader: Reader<'_>,
-        list: &mut Vec<Attribute>,
-    ) -> Result<(), DecodeError> {
+    pub(crate) fn attribute(&self, reader: Reader<'_>, list: &mut Vec<Attribute>) -> Result<(), DecodeError> {
         self.allows("attributes", list.len(), 4)?;
         list.push(match self.usual_attribute(&reader) {
             Some(attribute) => attribute,
@@ -175,7 +166,7 @@ impl<'a> Record<'a> {
     }
 
     /// Reads an `AnyValue` that has no key.
-    pub(in crate::otlp) fn keyless(&self, reader: Reader<'_>) -> Result<Attribute, DecodeError> {
+    pub(crate) fn keyless(&self, reader: Reader<'_>) -> Result<Attribute, DecodeError> {
         let (kind, bits) = self.value(reader)?;
         Ok(Attribute { key: Text::default(), kind, bits })
     }
@@ -231,7 +222,7 @@ impl<'a> Record<'a> {
 
 /// A time; 0 where there is none.
 #[inline]
-pub(in crate::otlp) fn time(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
+pub(crate) fn time(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
     let nanoseconds = reader.fixed64()?;
     let offset = reader.offset();
     i64::try_from(nanoseconds).map_err(|_| DecodeError::Time { nanoseconds, offset })
