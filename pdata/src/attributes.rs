@@ -160,9 +160,10 @@ impl<'a> AttributeColumn<'a> {
     /// The values of all rows' attributes, when all of them are texts.
     #[must_use]
     pub fn texts(&self) -> Option<&'a BinaryViewArray> {
-        let text = ValueType::String as u8;
-        let all = self.values.null_count() == 0 && self.types.values().iter().all(|number| *number == text);
-        all.then_some(self.values)
+        // Of a string the type's number is 0: all are looked at together.
+        const { assert!(ValueType::String as u8 == 0) };
+        let none_other = || self.types.values().iter().fold(0, |all, number| all | number) == 0;
+        (self.values.null_count() == 0 && none_other()).then_some(self.values)
     }
 
     /// The key of one of all rows' attributes.

@@ -271,7 +271,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn advance(&mut self, bytes: usize) -> Result<(), WireError> {
+    /// Goes on behind so many bytes, which the caller has read in [`rest`](Self::rest).
+    ///
+    /// # Errors
+    /// There are not as many left.
+    #[inline]
+    pub fn advance(&mut self, bytes: usize) -> Result<(), WireError> {
         if bytes > self.bytes.len() - self.at {
             return Err(self.error(Malformed::Length(bytes as u64)));
         }
@@ -292,6 +297,10 @@ impl<'a> Reader<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, WireError> {
+        if let [low @ 0x80..=0xff, high @ 0..0x80, ..] = self.rest() {
+            self.at += 2;
+            return Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7);
+        }
         // Up to 8 bytes at once, where so many are left.
         if let Some(eight) = self.rest().first_chunk::<8>() {
             let eight = u64::from_le_bytes(*eight);

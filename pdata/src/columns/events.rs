@@ -31,12 +31,17 @@ impl Events {
         self.name.reserve(events);
     }
 
-    /// Ends the events of a span.
-    pub(crate) fn end(&mut self) {
-        self.offsets.push(index(self.time.len()));
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.time.len()
     }
 
-    /// Appends an event to the span that is not yet ended: when, its name as a view, its attributes as they
+    /// Ends the events of some spans, each after so many of all events.
+    pub(crate) fn ends(&mut self, ends: impl Iterator<Item = usize>) {
+        self.offsets.extend(ends.map(index));
+    }
+
+    /// Appends an event to the spans that are not yet ended: when, its name as a view, its attributes as they
     /// lie in `bytes`.
     #[inline]
     pub(crate) fn push(

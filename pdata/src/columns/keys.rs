@@ -33,7 +33,7 @@ pub(crate) struct Keys<'a> {
     keys: Vec<(Text, Key)>,
     table: HashTable<usize>,
     hasher: foldhash::fast::RandomState,
-    predicted: Vec<usize>,
+    predicted: Vec<u32>,
 }
 
 impl<'a> Keys<'a> {
@@ -44,7 +44,7 @@ impl<'a> Keys<'a> {
             keys: Vec::new(),
             table: HashTable::new(),
             hasher: foldhash::fast::RandomState::default(),
-            predicted: vec![usize::MAX; PREDICTED * PREDICTED],
+            predicted: vec![u32::MAX; PREDICTED * PREDICTED],
         }
     }
 
@@ -55,13 +55,13 @@ impl<'a> Keys<'a> {
             return self.of(text);
         }
         let place = span * PREDICTED + tag;
-        if let Some((same, key)) = self.keys.get(self.predicted[place])
-            && same.bytes(self.arena) == text.bytes(self.arena)
+        if let Some((known, key)) = self.keys.get(self.predicted[place] as usize)
+            && same(self.arena, *known, text)
         {
             return *key;
         }
         let found = self.find(text);
-        self.predicted[place] = found;
+        self.predicted[place] = u32::try_from(found).unwrap_or(u32::MAX);
         self.keys[found].1
     }
 
@@ -92,5 +92,47 @@ impl<'a> Keys<'a> {
         keys.push((text, Key { index: index(at), wanted }));
         table.insert_unique(hash, at, |at| hasher.hash_one(keys[*at].0.bytes(arena)));
         at
+    }
+}
+
+/// Whether two texts are the same. Short ones, which most keys are, are compared in registers.
+#[inline]
+fn same(arena: &[u8], one: Text, other: Text) -> bool {
+    let (one, other) = (one.bytes(arena), other.bytes(arena));
+    if one.len() != other.len() {
+        return false;
+    }
+    // The first and the last bytes, of which some may be the same ones.
+    match one.len() {
+        4..=7 => ends::<4>(one) == ends::<4>(other),
+        8..=16 => ends::<8>(one) == ends::<8>(other),
+        17..=32 => ends::<16>(one) == ends::<16>(other),
+        _ => one == other,
+    }
+}
+
+#[inline]
+fn ends<const N: usize>(text: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
+    (text.first_chunk(), text.last_chunk())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_the_same_when_all_bytes_are() {
+        for len in 0..40_u32 {
+            // Behind the second text is nothing, behind the first is something else.
+            let mut arena: Vec<u8> = (0..len as u8).chain([200]).chain(0..len as u8).collect();
+            let (one, other) = (Text { start: 0, len }, Text { start: len + 1, len });
+            assert!(same(&arena, one, other), "{len}");
+            assert_eq!(same(&arena, one, Text { len: len / 2, ..other }), len == 0, "{len}");
+            for at in 0..len as usize {
+                arena[at] ^= 0x80;
+                assert!(!same(&arena, one, other), "{at} of {len}");
+                arena[at] ^= 0x80;
+            }
+        }
     }
 }

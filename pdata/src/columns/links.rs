@@ -61,12 +61,17 @@ impl Links {
         }
     }
 
-    /// Ends the links of a span.
-    pub(crate) fn end(&mut self) {
-        self.offsets.push(index(self.trace_id.len()));
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.trace_id.len()
     }
 
-    /// Appends a link to the span that is not yet ended.
+    /// Ends the links of some spans, each after so many of all links.
+    pub(crate) fn ends(&mut self, ends: impl Iterator<Item = usize>) {
+        self.offsets.extend(ends.map(index));
+    }
+
+    /// Appends a link to the spans that are not yet ended.
     #[inline]
     pub(crate) fn push(&mut self, link: &Link) {
         self.trace_id.push(link.trace_id);

@@ -57,15 +57,31 @@ impl Names {
         self.keys.reserve(more);
     }
 
+    #[allow(dead_code, reason = "for decoders that build row after row")]
     #[inline]
     pub(crate) fn push(&mut self, name: Name) {
-        let key = match name {
+        let key = self.key(name);
+        self.keys.push(key);
+    }
+
+    /// Appends some. In one go when the iterator knows how many there are.
+    #[inline]
+    pub(crate) fn extend(&mut self, names: impl Iterator<Item = Name>) {
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.extend(names.map(|name| self.key(name)));
+        self.keys = keys;
+    }
+
+    #[inline]
+    fn key(&mut self, name: Name) -> i32 {
+        match name {
             Name::Fixed(index) => index,
             Name::Unknown(number) => self.unknown(number),
-            Name::Null => NULL,
-        };
-        self.keys.push(key);
-        self.nulls += usize::from(name == Name::Null);
+            Name::Null => {
+                self.nulls += 1;
+                NULL
+            }
+        }
     }
 
     fn unknown(&mut self, number: i32) -> i32 {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::builder::make_view;
 use arrow::array::{
-    ArrayRef, BinaryViewArray, DictionaryArray, ListArray, NullBufferBuilder, PrimitiveArray,
-    StringViewArray, StructArray,
+    ArrayRef, BinaryViewArray, ListArray, NullBufferBuilder, PrimitiveArray, StringViewArray, StructArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, Int32Type, UInt8Type};
 use arrow::error::ArrowError;
 
@@ -28,24 +27,38 @@ pub(crate) enum ViewBuffer {
 /// The longest text that is in its view.
 const INLINE: usize = 12;
 
+/// What a view has of the sixteen bytes that begin four bytes before its text, by the length of the text.
+const SHOWN: [u128; INLINE + 1] = {
+    let (mut shown, mut len) = ([0; INLINE + 1], 0);
+    while len <= INLINE {
+        shown[len] = ((1 << (8 * len)) - 1) << 32;
+        len += 1;
+    }
+    shown
+};
+
 /// A view of the `len` bytes that lie at `offset` of `source`, which is `buffer`.
 ///
 /// The layout is Arrow's: the length (4 bytes), then the text if it has at most 12 bytes, else its first 4
 /// bytes, the number of the buffer and the offset.
 #[inline]
 pub(crate) fn view(buffer: &[u8], source: ViewBuffer, offset: usize, len: usize) -> u128 {
-    // Arenas and built text are kept below 2 GiB.
-    let Some(sixteen) = buffer.get(offset..).and_then(|rest| rest.first_chunk::<16>()) else {
+    // Four bytes before the text are where the view has its length.
+    let around = offset.checked_sub(4).and_then(|begin| buffer.get(begin..)?.first_chunk::<16>());
+    let Some(around) = around else {
+        // Arenas and built text are kept below 2 GiB.
         let bytes = buffer.get(offset..offset + len).unwrap_or_default();
         return make_view(bytes, source as u32, u32::try_from(offset).unwrap_or(u32::MAX));
     };
-    let text = u128::from_le_bytes(*sixteen);
-    if len <= INLINE {
-        let mask = (1_u128 << (8 * len)) - 1;
-        return (text & mask) << 32 | len as u128;
+    let around = u128::from_le_bytes(*around);
+    match SHOWN.get(len) {
+        Some(shown) => around & shown | len as u128,
+        None => {
+            let low = around as u64 & 0xffff_ffff_0000_0000 | len as u64;
+            let high = (offset as u64) << 32 | source as u64;
+            u128::from(high) << 64 | u128::from(low)
+        }
     }
-    let start = text & 0xffff_ffff;
-    (offset as u128) << 96 | (source as u128) << 64 | start << 32 | len as u128
 }
 
 /// The buffers that views point to, in the order of [`ViewBuffer`].
@@ -99,6 +112,17 @@ impl Views {
         self.views.push(view.unwrap_or(NULL));
     }
 
+    /// Appends some. In one go when the iterator knows how many there are.
+    #[inline]
+    pub(crate) fn extend(&mut self, views: impl Iterator<Item = Option<u128>>) {
+        let mut nulls = 0;
+        self.views.extend(views.map(|view| {
+            nulls += usize::from(view.is_none());
+            view.unwrap_or(NULL)
+        }));
+        self.nulls += nulls;
+    }
+
     /// Appends nulls until there are `len` values.
     pub(crate) fn pad(&mut self, len: usize) {
         let missing = len.saturating_sub(self.views.len());
@@ -150,6 +174,29 @@ impl TextAttributes {
         self.offsets.push(index(self.keys.len()));
     }
 
+    /// How many attributes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Appends the keys of some attributes, whose [values](Self::values) and [ends](Self::ends) follow.
+    #[inline]
+    pub(crate) fn keys(&mut self, keys: impl Iterator<Item = i32>) {
+        self.keys.extend(keys);
+    }
+
+    /// Appends the values of attributes whose keys are there.
+    #[inline]
+    pub(crate) fn values(&mut self, values: impl Iterator<Item = u128>) {
+        self.values.extend(values);
+    }
+
+    /// Ends lists, each after so many of all attributes.
+    #[inline]
+    pub(crate) fn ends(&mut self, ends: impl Iterator<Item = usize>) {
+        self.offsets.extend(ends.map(index));
+    }
+
     /// The lists, with `keys` as the dictionary of keys.
     pub(crate) fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
         let count = self.values.len();
@@ -187,18 +234,18 @@ pub(crate) fn lists(
     };
     let entries = StructArray::try_new(fields.clone(), columns, None)?;
     let nulls = nulls.and_then(|mut nulls| nulls.finish());
-    let lists = ListArray::try_new(item, OffsetBuffer::new(offsets.into()), Arc::new(entries), nulls)?;
+    let lists = ListArray::try_new(item, trusted::offsets(offsets)?, Arc::new(entries), nulls)?;
     Ok(Arc::new(lists))
 }
 
 /// A dictionary column: `keys` point into `values`.
 pub(crate) fn dictionary(
-    keys: Vec<i32>,
+    keys: impl Into<ScalarBuffer<i32>>,
     nulls: Option<NullBuffer>,
     values: ArrayRef,
 ) -> Result<ArrayRef, ArrowError> {
     let keys = PrimitiveArray::<Int32Type>::try_new(keys.into(), nulls)?;
-    Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+    Ok(Arc::new(trusted::dictionary(keys, values)?))
 }
 
 /// A length or position as Arrow counts it. Arenas are below 2 GiB and every entry takes bytes of the arena,

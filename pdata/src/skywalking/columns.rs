@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
-    RecordBatch, RecordBatchOptions,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
+    RecordBatchOptions,
 };
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{Field, Int32Type, Schema};
@@ -19,7 +19,7 @@ use crate::columns::keys::Keys;
 use crate::columns::links::{Link, Links};
 use crate::columns::names::{Name, Names};
 use crate::columns::times::{nanoseconds, times};
-use crate::columns::views::{Buffers, TextAttributes, Views, index};
+use crate::columns::views::{Buffers, TextAttributes, Views, dictionary, index};
 use crate::decode::result::DecodeError;
 use crate::{Encoded, MAX_ARENA, Projection, Signal, SpanIds, schema, span_ids};
 
@@ -91,8 +91,7 @@ impl<'a> OfSegments<'a> {
 
     /// The column: `segments` has the index of each row's segment.
     pub(super) fn finish(self, segments: &PrimitiveArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
-        let values = Arc::new(Int64Array::from(self.values));
-        Ok(Arc::new(DictionaryArray::try_new(segments.clone(), values)?))
+        dictionary(segments.values().clone(), None, Arc::new(Int64Array::from(self.values)))
     }
 }
 
@@ -178,14 +177,14 @@ impl<'a> Columns<'a> {
         let this = index(self.segment_count);
         self.segment_count += 1;
         self.segments.resize(self.segments.len() + segment.spans.len(), this);
-        self.span_ids.clear();
-        self.span_ids.resize(segment.spans.len(), None);
-        for (position, span) in segment.spans.iter().enumerate() {
-            self.append_numbers(segment, span);
-            self.append_texts(segment, span);
-            self.append_tags(segment, span, position);
-            self.rows += 1;
-        }
+        // Column after column: what a column needs is looked up once a segment then, and not once a span.
+        self.append_numbers(segment);
+        self.append_names(segment);
+        self.append_texts(segment);
+        self.append_ids(segment);
+        self.append_lists(segment);
+        self.append_tags(segment);
+        self.rows += segment.spans.len();
         Ok(())
     }
 
@@ -253,85 +252,118 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    fn append_numbers(&mut self, segment: &Segment, span: &Span) {
-        let (start, end) = (nanoseconds(span.start_ms), nanoseconds(span.end_ms));
+    fn append_numbers(&mut self, segment: &Segment) {
+        let spans = segment.spans.iter();
         if let Some(column) = &mut self.time {
-            column.push(start);
+            column.extend(spans.clone().map(|span| nanoseconds(span.start_ms)));
         }
         if let Some(column) = &mut self.end_time {
-            column.push(end);
+            column.extend(spans.clone().map(|span| nanoseconds(span.end_ms)));
         }
-        self.backwards += usize::from(end < start);
+        let duration = |span: &Span| nanoseconds(span.end_ms).saturating_sub(nanoseconds(span.start_ms));
+        self.backwards += spans.clone().map(|span| usize::from(duration(span) < 0)).sum::<usize>();
         if let Some(column) = &mut self.duration_ns {
-            column.push(end.saturating_sub(start).max(0));
+            column.extend(spans.clone().map(|span| duration(span).max(0)));
         }
         if let Some(column) = &mut self.segment_span_id {
-            column.push(span.id);
+            column.extend(spans.clone().map(|span| span.id));
         }
         if let Some(column) = &mut self.component_id {
-            column.push(span.component);
+            column.extend(spans.clone().map(|span| span.component));
         }
         if let Some(column) = &mut self.skip_analysis {
-            column.append(span.skip_analysis);
+            if segment.spans.iter().any(|span| span.skip_analysis) {
+                spans.clone().for_each(|span| column.append(span.skip_analysis));
+            } else {
+                column.append_n(segment.spans.len(), false);
+            }
         }
         if let Some(column) = &mut self.size_limited {
-            column.append(segment.size_limited);
-        }
-        if let Some(column) = &mut self.kind {
-            column.push(names::kind(span.span_type, span.layer));
-        }
-        if let Some(column) = &mut self.status {
-            column.push(Name::Fixed(i32::from(span.is_error)));
-        }
-        if let Some(column) = &mut self.component {
-            column.push(names::component(span.component));
-        }
-        if let Some(column) = &mut self.layer {
-            column.push(names::layer(span.layer));
+            column.append_n(segment.spans.len(), segment.size_limited);
         }
     }
 
-    fn append_texts(&mut self, segment: &Segment, span: &Span) {
-        let bytes = self.bytes;
+    fn append_names(&mut self, segment: &Segment) {
+        let spans = segment.spans.iter();
+        if let Some(column) = &mut self.kind {
+            column.extend(spans.clone().map(|span| names::kind(span.span_type, span.layer)));
+        }
+        if let Some(column) = &mut self.status {
+            column.extend(spans.clone().map(|span| Name::Fixed(i32::from(span.is_error))));
+        }
+        if let Some(column) = &mut self.component {
+            column.extend(spans.clone().map(|span| names::component(span.component)));
+        }
+        if let Some(column) = &mut self.layer {
+            column.extend(spans.clone().map(|span| names::layer(span.layer)));
+        }
+    }
+
+    fn append_texts(&mut self, segment: &Segment) {
+        let (bytes, spans) = (self.bytes, segment.spans.iter());
         if let Some(column) = &mut self.operation {
-            column.push(span.operation.present(bytes));
+            column.extend(spans.clone().map(|span| span.operation.present(bytes)));
         }
         if let Some(column) = &mut self.peer {
-            column.push(span.peer.present(bytes));
+            column.extend(spans.clone().map(|span| span.peer.present(bytes)));
         }
-        // Most ids are asked for twice: by the span and by its children.
-        let mut own_id = |number: i32, built: &mut Vec<u8>| {
-            let place = usize::try_from(number).ok().and_then(|number| self.span_ids.get_mut(number));
-            match place {
-                Some(Some(view)) => Some(*view),
-                Some(place) => {
-                    *place = span_id(built, bytes, segment.segment_id, number);
-                    *place
-                }
-                None => span_id(built, bytes, segment.segment_id, number),
-            }
-        };
-        if let Some(column) = &mut self.span_id {
-            column.push(own_id(span.id, &mut self.built));
-        }
-        let refs = &segment.refs[span.refs.clone()];
-        if let Some(column) = &mut self.parent_span_id {
-            column.push(if span.parent >= 0 {
-                own_id(span.parent, &mut self.built)
-            } else {
-                refs.first()
-                    .and_then(|first| span_id(&mut self.built, bytes, first.segment_id, first.span_id))
-            });
+    }
+
+    fn append_ids(&mut self, segment: &Segment) {
+        let bytes = self.bytes;
+        if self.span_id.is_some() || self.parent_span_id.is_some() {
+            self.append_built_ids(segment);
         }
         if let (Some(segments), Some(numbers)) = (&mut self.parent_segment_id, &mut self.parent_number) {
             // A reference counts where the parent is not in the segment.
-            let first = refs.first().filter(|_| span.parent < 0);
-            let other = first.and_then(|first| first.segment_id.present(bytes));
-            segments.push(other);
-            numbers.push(first.filter(|_| other.is_some()).map_or(span.parent, |first| first.span_id));
+            let first =
+                |span: &Span| segment.refs.get(span.refs.clone())?.first().filter(|_| span.parent < 0);
+            let other = |span: &Span| first(span)?.segment_id.present(bytes);
+            let number = |span: &Span| first(span).filter(|first| first.segment_id.len() > 0);
+            segments.extend(segment.spans.iter().map(other));
+            numbers.extend(
+                segment.spans.iter().map(|span| number(span).map_or(span.parent, |first| first.span_id)),
+            );
         }
+    }
+
+    /// The ids as texts.
+    fn append_built_ids(&mut self, segment: &Segment) {
+        let bytes = self.bytes;
+        self.span_ids.clear();
+        self.span_ids.resize(segment.spans.len(), None);
+        for span in &segment.spans {
+            // Most ids are asked for twice: by the span and by its children.
+            let mut own_id = |number: i32, built: &mut Vec<u8>| {
+                let place = usize::try_from(number).ok().and_then(|number| self.span_ids.get_mut(number));
+                match place {
+                    Some(Some(view)) => Some(*view),
+                    Some(place) => {
+                        *place = span_id(built, bytes, segment.segment_id, number);
+                        *place
+                    }
+                    None => span_id(built, bytes, segment.segment_id, number),
+                }
+            };
+            if let Some(column) = &mut self.span_id {
+                column.push(own_id(span.id, &mut self.built));
+            }
+            if let Some(column) = &mut self.parent_span_id {
+                column.push(if span.parent >= 0 {
+                    own_id(span.parent, &mut self.built)
+                } else {
+                    let first = segment.refs[span.refs.clone()].first();
+                    first.and_then(|first| span_id(&mut self.built, bytes, first.segment_id, first.span_id))
+                });
+            }
+        }
+    }
+
+    fn append_lists(&mut self, segment: &Segment) {
+        let bytes = self.bytes;
         if let Some(links) = &mut self.links {
-            for reference in refs {
+            let before = links.len();
+            for reference in &segment.refs {
                 let ref_type = ref_type(&mut self.ref_types, &mut self.built, reference.ref_type);
                 links.push(&Link {
                     trace_id: reference.trace_id.present(bytes),
@@ -343,38 +375,51 @@ impl<'a> Columns<'a> {
                     address: reference.address.present(bytes),
                 });
             }
-            links.end();
+            links.ends(segment.spans.iter().map(|span| before + span.refs.end));
         }
         if let Some(events) = &mut self.events {
-            for log in &segment.logs[span.logs.clone()] {
+            let before = events.len();
+            for log in &segment.logs {
                 let fields = &segment.data[log.data.clone()];
                 let name = fields.iter().find(|pair| pair.key.bytes(bytes) == b"event");
                 let name = name.map(|pair| pair.value.view(bytes));
                 let attributes = fields.iter().map(|pair| (pair.key, pair.value));
                 events.push(&mut self.keys, bytes, nanoseconds(log.time_ms), name, attributes);
             }
-            events.end();
+            events.ends(segment.spans.iter().map(|span| before + span.logs.end));
         }
     }
 
-    fn append_tags(&mut self, segment: &Segment, span: &Span, position: usize) {
-        if self.attributes.is_none() && self.wanted.is_empty() {
+    fn append_tags(&mut self, segment: &Segment) {
+        let bytes = self.bytes;
+        if self.wanted.is_empty() {
+            let Some(attributes) = &mut self.attributes else { return };
+            let before = attributes.len();
+            for (position, span) in segment.spans.iter().enumerate() {
+                let tags = segment.tags[span.tags.clone()].iter().enumerate();
+                attributes.keys(tags.map(|(tag, pair)| self.keys.at(position, tag, pair.key).index));
+            }
+            attributes.values(segment.tags.iter().map(|pair| pair.value.view(bytes)));
+            attributes.ends(segment.spans.iter().map(|span| before + span.tags.end));
             return;
         }
-        for (tag, pair) in segment.tags[span.tags.clone()].iter().enumerate() {
-            let key = self.keys.at(position, tag, pair.key);
-            // The first value of a wanted key is in its column; more of the same key stay with the others.
-            if let Some(column) = key.wanted.and_then(|at| self.wanted.get_mut(at))
-                && column.len() <= self.rows
-            {
-                column.pad(self.rows);
-                column.push(Some(pair.value.view(self.bytes)));
-            } else if let Some(attributes) = &mut self.attributes {
-                attributes.push(key.index, pair.value.view(self.bytes));
+        for (position, span) in segment.spans.iter().enumerate() {
+            let row = self.rows + position;
+            for (tag, pair) in segment.tags[span.tags.clone()].iter().enumerate() {
+                let key = self.keys.at(position, tag, pair.key);
+                // The first value of a wanted key is in its column; more of the same key stay with the others.
+                if let Some(column) = key.wanted.and_then(|at| self.wanted.get_mut(at))
+                    && column.len() <= row
+                {
+                    column.pad(row);
+                    column.push(Some(pair.value.view(bytes)));
+                } else if let Some(attributes) = &mut self.attributes {
+                    attributes.push(key.index, pair.value.view(bytes));
+                }
             }
-        }
-        if let Some(attributes) = &mut self.attributes {
-            attributes.end();
+            if let Some(attributes) = &mut self.attributes {
+                attributes.end();
+            }
         }
     }
 
@@ -384,10 +429,7 @@ impl<'a> Columns<'a> {
         let keys = self.keys.finish(&buffers)?;
         let segments = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.segments), None);
         let per_segment = |column: Option<Views>| {
-            column.map(|column| {
-                let values = Arc::new(buffers.text(column)?) as ArrayRef;
-                Ok(Arc::new(DictionaryArray::try_new(segments.clone(), values)?) as ArrayRef)
-            })
+            column.map(|column| dictionary(segments.values().clone(), None, Arc::new(buffers.text(column)?)))
         };
         let text =
             |column: Option<Views>| column.map(|column| Ok(Arc::new(buffers.text(column)?) as ArrayRef));

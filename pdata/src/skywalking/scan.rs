@@ -176,32 +176,54 @@ impl Segment {
         record.allows("spans", self.spans.len(), 16)?;
         let first = (self.refs.len(), self.tags.len(), self.logs.len());
         let mut span = Span::default();
+        // Serializers write fields in the order of their numbers: so each is looked for once.
+        macro_rules! usual {
+            ($($tag:ident)*) => {
+                $(if reader.next_is(field::$tag) {
+                    self.read_field(field::$tag, &mut span, record, &mut reader)?;
+                })*
+            };
+        }
+        usual!(SPAN_ID PARENT START END REFS OPERATION PEER SPAN_TYPE LAYER COMPONENT IS_ERROR TAGS LOGS);
         while let Some(tag) = reader.next_tag()? {
-            match tag {
-                field::TAGS => read_pairs(record, &mut reader, field::TAGS, &mut self.tags)?,
-                field::SPAN_ID => span.id = reader.int32()?,
-                field::PARENT => span.parent = reader.int32()?,
-                field::START => span.start_ms = reader.int64()?,
-                field::END => span.end_ms = reader.int64()?,
-                field::OPERATION => span.operation = record.text(&mut reader)?,
-                field::PEER => span.peer = record.text(&mut reader)?,
-                field::SPAN_TYPE => span.span_type = reader.int32()?,
-                field::LAYER => span.layer = reader.int32()?,
-                field::COMPONENT => span.component = reader.int32()?,
-                field::IS_ERROR => span.is_error = reader.varint()? != 0,
-                field::REFS => {
-                    record.allows("references", self.refs.len(), 8)?;
-                    self.refs.push(read_reference(record, reader.message()?)?);
-                }
-                field::LOGS => self.read_log(record, reader.message()?)?,
-                field::SKIP_ANALYSIS => span.skip_analysis = reader.varint()? != 0,
-                other => reader.skip_unknown(other, field::SPAN)?,
-            }
+            self.read_field(tag, &mut span, record, &mut reader)?;
         }
         span.refs = first.0..self.refs.len();
         span.tags = first.1..self.tags.len();
         span.logs = first.2..self.logs.len();
         self.spans.push(span);
+        Ok(())
+    }
+
+    /// Reads the value of a field of a span.
+    #[inline(always)]
+    fn read_field(
+        &mut self,
+        tag: u32,
+        span: &mut Span,
+        record: &Record<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            field::TAGS => read_pairs(record, reader, field::TAGS, &mut self.tags)?,
+            field::SPAN_ID => span.id = reader.int32()?,
+            field::PARENT => span.parent = reader.int32()?,
+            field::START => span.start_ms = reader.int64()?,
+            field::END => span.end_ms = reader.int64()?,
+            field::OPERATION => span.operation = record.text(reader)?,
+            field::PEER => span.peer = record.text(reader)?,
+            field::SPAN_TYPE => span.span_type = reader.int32()?,
+            field::LAYER => span.layer = reader.int32()?,
+            field::COMPONENT => span.component = reader.int32()?,
+            field::IS_ERROR => span.is_error = reader.varint()? != 0,
+            field::REFS => {
+                record.allows("references", self.refs.len(), 8)?;
+                self.refs.push(read_reference(record, reader.message()?)?);
+            }
+            field::LOGS => self.read_log(record, reader.message()?)?,
+            field::SKIP_ANALYSIS => span.skip_analysis = reader.varint()? != 0,
+            other => reader.skip_unknown(other, field::SPAN)?,
+        }
         Ok(())
     }
 
@@ -239,55 +261,53 @@ fn read_reference(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Referen
     Ok(reference)
 }
 
-/// Reads the pair that `reader` is at and those that follow it directly. They are checked together: where all
-/// is ASCII (lengths below 128 and the tags between them are), one look over the whole run is enough.
+/// Reads the pair that `reader` is at and those that follow it directly. Short ones are checked together:
+/// where all is ASCII (their lengths and the tags between them are), one look over the whole run is enough.
 pub(super) fn read_pairs(
     record: &Record<'_>,
     reader: &mut Reader<'_>,
     field: u32,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), DecodeError> {
-    let (start, first) = (reader.offset(), pairs.len());
+    let (mut start, mut first) = (reader.offset(), pairs.len());
     loop {
         record.allows("tags", pairs.len(), 8)?;
-        pairs.push(read_pair(record, reader.message()?)?);
+        if let Some((pair, size)) = short_pair(record, reader) {
+            reader.advance(size)?;
+            pairs.push(pair);
+        } else {
+            // Its length may not be ASCII: it is checked alone, and another run begins behind it.
+            record.check_run(start..reader.offset(), &pairs[first..])?;
+            let pair = read_any_pair(record, reader.message()?)?;
+            record.check(pair.key)?;
+            record.check(pair.value)?;
+            pairs.push(pair);
+            (start, first) = (reader.offset(), pairs.len());
+        }
         if !reader.next_is(field) {
             break;
         }
     }
-    if !record.bytes[start..reader.offset()].is_ascii() {
-        for pair in &pairs[first..] {
-            record.check(pair.key)?;
-            record.check(pair.value)?;
-        }
-    }
-    Ok(())
+    record.check_run(start..reader.offset(), &pairs[first..])
 }
 
-/// Reads a pair, without checking its texts.
+/// A pair as agents write it, with its length before it: the key, then the value, and nothing else, all
+/// together shorter than 128 bytes. And how many bytes it takes. Its texts are not checked.
 #[inline]
-fn read_pair(record: &Record<'_>, reader: Reader<'_>) -> Result<Pair, DecodeError> {
-    match usual_pair(record, &reader) {
-        Some(pair) => Ok(pair),
-        None => read_any_pair(record, reader),
-    }
-}
-
-/// Reads a pair as agents write it: the key, then the value, both shorter than 128 bytes, and nothing else.
-#[inline]
-fn usual_pair(record: &Record<'_>, reader: &Reader<'_>) -> Option<Pair> {
+fn short_pair(record: &Record<'_>, reader: &Reader<'_>) -> Option<(Pair, usize)> {
     const KEY: u8 = field::KEY as u8;
     const VALUE: u8 = field::VALUE as u8;
     let (rest, start) = (reader.rest(), record.base + reader.offset());
-    let [KEY, key @ 0..0x80, rest @ ..] = rest else { return None };
-    let [VALUE, value @ 0..0x80, rest @ ..] = rest.get(usize::from(*key)..)? else { return None };
-    if rest.len() != usize::from(*value) {
+    let [size @ 0..0x80, KEY, key, ..] = rest else { return None };
+    let (size, key) = (usize::from(*size), usize::from(*key));
+    let [VALUE, value, ..] = rest.get(3 + key..)? else { return None };
+    let value = usize::from(*value);
+    if size != 4 + key + value || size >= rest.len() {
         return None;
     }
-    let start = u32::try_from(start).ok()?;
-    let key = Text { start: start + 2, len: u32::from(*key) };
-    let value = Text { start: key.start + key.len + 2, len: u32::from(*value) };
-    Some(Pair { key, value })
+    // Arenas are below 2 GiB.
+    let text = |start: usize, len: usize| Text { start: start as u32, len: len as u32 };
+    Some((Pair { key: text(start + 3, key), value: text(start + 5 + key, value) }, 1 + size))
 }
 
 fn read_any_pair(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Pair, DecodeError> {
@@ -301,7 +321,7 @@ fn read_any_pair(record: &Record<'_>, mut reader: Reader<'_>) -> Result<Pair, De
                 continue;
             }
         };
-        // A value that is replaced by a later one is checked here; the one that stays, with the run.
+        // A text that is replaced by a later one is checked here; the one that stays, by the caller.
         record.check(*text)?;
         *text = record.unchecked(&mut reader)?;
     }
@@ -336,6 +356,18 @@ impl Record<'_> {
         } else {
             Err(DecodeError::Utf8 { offset })
         }
+    }
+
+    /// Checks the pairs that lie in `run`.
+    #[inline]
+    fn check_run(&self, run: Range<usize>, pairs: &[Pair]) -> Result<(), DecodeError> {
+        if !self.bytes[run].is_ascii() {
+            for pair in pairs {
+                self.check(pair.key)?;
+                self.check(pair.value)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether one more entry is in proportion to the record, at `size` bytes an entry.
