@@ -22,6 +22,8 @@ pub(crate) const NUMBER_MAP: &str = "Map(LowCardinality(String), Float64)";
 
 /// How many keys a batch has, about.
 const LIKELY: usize = 64;
+/// No number of a key.
+const UNKNOWN: u32 = u32::MAX;
 
 /// The keys of a map column, and where its rows end.
 pub(crate) struct Keys {
@@ -135,10 +137,17 @@ impl<'a> Lists<'a> {
         let (Some((keys, names)), before) = (self.keys, map.count()) else { return false };
         let begin = bound(offsets, 0);
         map.ends.extend((1..offsets.len()).map(|at| before + (bound(offsets, at) - begin) as u32));
-        for key in &keys[begin..bound(offsets, offsets.len() - 1)] {
-            let number = self.number(*key, names, map);
-            map.push(number);
+        let mut known = map.dictionary.spare();
+        let keys = &keys[begin..bound(offsets, offsets.len() - 1)];
+        known.resize(keys.iter().fold(0, |most, key| most.max(*key as usize + 1)), UNKNOWN);
+        for key in keys {
+            let known = &mut known[*key as usize];
+            if *known == UNKNOWN {
+                *known = self.named(names.get(*key as usize).unwrap_or_default(), map);
+            }
         }
+        map.dictionary.extend(keys.iter().map(|key| known[*key as usize]));
+        map.dictionary.keep(known);
         true
     }
 

@@ -125,6 +125,15 @@ impl<'a> RowLists<'a> {
                 continue;
             };
             let offsets = lists.value_offsets();
+            if lists.null_count() == 0 && entries.null_count() == 0 {
+                // Lists lie one after the other.
+                let (first, before) = (offsets[0], end);
+                let ends_here = |offset: &i32| before.saturating_add((offset - first).cast_unsigned());
+                ends.extend(offsets[1..=*rows].iter().map(ends_here));
+                end = ends_here(&offsets[*rows]);
+                of_batches.push((entries, (first as usize..offsets[*rows] as usize).collect()));
+                continue;
+            }
             let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
             let mut numbers = Vec::with_capacity(entries.len());
             for row in 0..*rows {

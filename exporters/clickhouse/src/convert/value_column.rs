@@ -8,6 +8,7 @@ use arrow::array::{
     Array, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, StringViewArray,
     TimestampNanosecondArray,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
@@ -174,11 +175,20 @@ impl Cells<'_, '_, '_> {
 
     fn booleans(&mut self) {
         let arrays = same::<BooleanArray>(self.column_batches);
-        let values = match arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) {
-            Some(arrays) => arrays.into_iter().flat_map(|array| array.values().iter()).map(Some).collect(),
-            None => self.read(boolean),
+        let Some(arrays) = arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) else {
+            let values = self.read(boolean);
+            return self.some("Bool", &values, |value| [u8::from(*value)]);
         };
-        self.some("Bool", &values, |value| [u8::from(*value)]);
+        self.begin("Bool");
+        self.nulls(arrays.clone().flat_map(|array| std::iter::repeat_n(false, array.len())));
+        self.writer.values(Filler::zeros(1), |frames| {
+            for array in arrays {
+                for_each_word(array.values(), |word, count| {
+                    let flags: [u8; 64] = std::array::from_fn(|at| (word >> at & 1) as u8);
+                    frames.bytes(&flags[..count]);
+                });
+            }
+        });
     }
 
     fn times(&mut self, precision: Precision) {
@@ -202,8 +212,10 @@ impl Cells<'_, '_, '_> {
             _ => None,
         };
         // What is under a NULL counts too, and is 0 in all that Weir makes.
-        let in_range =
-            |array: &TimestampNanosecondArray| array.values().iter().all(|nanos| clamped(*nanos) == *nanos);
+        let in_range = |array: &TimestampNanosecondArray| {
+            // All are looked at, which takes less time than to stop at the first.
+            array.values().iter().fold(true, |all, nanos| all & (clamped(*nanos) == *nanos))
+        };
         if same(self.column_batches).is_some_and(|mut arrays| arrays.all(in_range)) {
             return self.numbers::<TimestampNanosecondType, N>(kind, time, bytes);
         }
@@ -267,13 +279,21 @@ fn write_texts(source: Option<&ColumnReader<'_>>, rows: usize, frames: &mut Fram
 }
 
 fn write_views(array: &StringViewArray, frames: &mut Frames) {
-    let views = array.views().iter().copied();
-    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => frames.views(views, array.data_buffers()),
-        Some(nulls) => {
-            let views = views.zip(nulls.iter()).map(|(view, there)| if there { view } else { 0 });
-            frames.views(views, array.data_buffers());
-        }
+    let (views, buffers) = (array.views(), array.data_buffers());
+    let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) else {
+        return frames.views(views.iter().copied(), buffers);
+    };
+    let mut views = views.iter();
+    for_each_word(nulls.inner(), |word, count| {
+        let there = |at: usize| u128::from(word >> at & 1).wrapping_neg();
+        frames.views(views.by_ref().take(count).enumerate().map(|(at, view)| view & there(at)), buffers);
+    });
+}
+
+/// Calls `with` with all bits, in words of 64 of which the last may have fewer.
+fn for_each_word(bits: &BooleanBuffer, mut with: impl FnMut(u64, usize)) {
+    for (at, word) in bits.bit_chunks().iter_padded().enumerate() {
+        with(word, (bits.len() - 64 * at).min(64));
     }
 }
 
@@ -306,17 +326,26 @@ fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary)
     let keys = array.keys();
     let mut numbers = dictionary.spare();
     numbers.resize(array.values().len(), UNUSED);
-    for key in keys.iter().flatten() {
-        numbers[key as usize] = USED;
+    let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
+    match nulls {
+        None => keys.values().iter().for_each(|key| numbers[*key as usize] = USED),
+        Some(nulls) => {
+            let there = keys.values().iter().zip(nulls.inner());
+            there.filter(|(_, there)| *there).for_each(|(key, _)| numbers[*key as usize] = USED);
+        }
     }
     for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
         *number = dictionary.number(texts.get(at).unwrap_or_default().as_bytes());
     }
-    if keys.null_count() > 0 {
-        let missing = dictionary.number(b"");
-        dictionary.extend(keys.iter().map(|key| key.map_or(missing, |key| numbers[key as usize])));
-    } else {
-        dictionary.extend(keys.values().iter().map(|key| numbers[*key as usize]));
+    match nulls {
+        None => dictionary.extend(keys.values().iter().map(|key| numbers[*key as usize])),
+        Some(nulls) => {
+            let missing = dictionary.number(b"");
+            let number = |(row, key): (usize, &i32)| {
+                if nulls.is_valid(row) { numbers[*key as usize] } else { missing }
+            };
+            dictionary.extend(keys.values().iter().enumerate().map(number));
+        }
     }
     dictionary.keep(numbers);
     Some(())

@@ -6,7 +6,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::native::frames::Frames;
+use crate::native::frames::{Frames, add_fixed};
 
 /// The name of the type.
 pub(crate) const LOW_CARDINALITY: &str = "LowCardinality";
@@ -58,7 +58,7 @@ impl Dictionary {
         self.numbers.push(number);
     }
 
-    /// Adds the texts with these numbers.
+    /// Adds the texts with these numbers. In one go when the iterator knows how many there are.
     pub fn extend(&mut self, numbers: impl Iterator<Item = u32>) {
         self.numbers.extend(numbers);
     }
@@ -73,17 +73,27 @@ impl Dictionary {
         let mut known = self.spare();
         known.extend(packed.distinct(bytes).map(|text| self.number(text)));
         let bytes = part(bytes, &packed.numbers);
-        let number = |number: usize| known[number];
-        match packed.width {
-            1 => self.numbers.extend(bytes.iter().map(|byte| number(usize::from(*byte)))),
-            2 => self.numbers.extend(
-                bytes.as_chunks().0.iter().map(|bytes| number(usize::from(u16::from_le_bytes(*bytes)))),
-            ),
-            _ => self
-                .numbers
-                .extend(bytes.as_chunks().0.iter().map(|bytes| number(u32::from_le_bytes(*bytes) as usize))),
+        // Of the first rows, and where most texts are new, numbers only move. That needs no look-ups.
+        let first = known.first().copied().unwrap_or_default();
+        if known.iter().zip(first..).all(|(known, next)| *known == next) {
+            self.add_numbers(bytes, packed.width, |number| first + number);
+        } else {
+            self.add_numbers(bytes, packed.width, |number| known[number as usize]);
         }
         self.keep(known);
+    }
+
+    /// Adds the numbers among these bytes, each as `number` says.
+    fn add_numbers(&mut self, bytes: &[u8], width: usize, number: impl Fn(u32) -> u32) {
+        let wide = |bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes));
+        match width {
+            1 => self.numbers.extend(bytes.iter().map(|byte| number(u32::from(*byte)))),
+            2 => self.numbers.extend(bytes.as_chunks().0.iter().map(|bytes| number(wide(bytes)))),
+            _ => {
+                let wider = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+                self.numbers.extend(wider.map(number));
+            }
+        }
     }
 
     /// Memory for the numbers that texts of another dictionary have here, to be [kept](Self::keep).
@@ -114,9 +124,9 @@ impl Dictionary {
         });
         let width = self.width();
         let numbers = frames.plain(|bytes| match width {
-            1 => bytes.extend(self.numbers.iter().map(|number| *number as u8)),
-            2 => self.numbers.iter().for_each(|number| bytes.extend((*number as u16).to_le_bytes())),
-            _ => self.numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
+            1 => add_fixed(bytes, &self.numbers, |number| [*number as u8]),
+            2 => add_fixed(bytes, &self.numbers, |number| (*number as u16).to_le_bytes()),
+            _ => add_fixed(bytes, &self.numbers, |number| number.to_le_bytes()),
         });
         PackedDictionary { texts, numbers, width }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::native::dictionary::{Dictionary, PackedDictionary};
-use crate::native::frames::Frames;
+use crate::native::frames::{Frames, add_fixed};
 use crate::native::scratch::Scratch;
 
 /// How many columns usually have values.
@@ -128,7 +128,7 @@ impl<'a> Writer<'a> {
 
     /// Adds where lists end.
     pub fn ends(&mut self, ends: &[u32]) {
-        let range = self.frames.plain(|bytes| ends.iter().for_each(|end| bytes.extend(end.to_le_bytes())));
+        let range = self.frames.plain(|bytes| add_fixed(bytes, ends, |end| end.to_le_bytes()));
         self.push(Substream::Ends(range));
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct Frames {
     /// `None`: as they are.
     compressor: Option<Compressor>,
     /// The data of the next frame: the first `filled` bytes.
-    data: Vec<u8>,
+    data: Box<[u8; FRAME]>,
     filled: usize,
     ready: Vec<u8>,
     /// A value on its way to being a text.
@@ -49,7 +49,7 @@ impl Frames {
     /// No bytes.
     pub fn new(compressed: bool) -> Frames {
         let compressor = compressed.then(Compressor::new);
-        Frames { compressor, data: vec![0; FRAME], filled: 0, ready: Vec::new(), shown: Vec::new() }
+        Frames { compressor, data: Box::new([0; FRAME]), filled: 0, ready: Vec::new(), shown: Vec::new() }
     }
 
     /// The frames of everything that was added since the last time.
@@ -126,21 +126,23 @@ impl Frames {
 
     /// Adds the texts that these views of these buffers show, with their lengths.
     pub fn views(&mut self, views: impl Iterator<Item = u128>, buffers: &[Buffer]) {
-        for view in views {
+        views.for_each(|view| {
             let len = view as u32 as usize;
-            if len > INLINE {
-                let (source, offset) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
-                self.gather(&buffers[source][offset..], len);
-                continue;
+            if len <= INLINE {
+                if let Some(room) = self.room().and_then(|room| room.first_chunk_mut()) {
+                    *room = ((view >> 32) << 8 | len as u128).to_le_bytes();
+                }
+                self.filled += 1 + len;
+                return;
             }
-            if self.filled > FRAME - SPARE {
-                self.cut();
+            let (source, offset) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
+            let from = &buffers[source][offset..];
+            match len {
+                ..=32 => self.copy::<32>(from, len),
+                33..=64 => self.copy::<64>(from, len),
+                _ => self.text(&from[..len]),
             }
-            if let Some(room) = self.data[self.filled..].first_chunk_mut() {
-                *room = ((view >> 32) << 8 | len as u128).to_le_bytes();
-            }
-            self.filled += 1 + len;
-        }
+        });
     }
 
     /// Adds values of a fixed size.
@@ -159,31 +161,27 @@ impl Frames {
         }
     }
 
-    /// Adds the first `len` bytes of `from`, with their length.
-    #[inline]
-    fn gather(&mut self, from: &[u8], len: usize) {
-        match len {
-            ..=16 => self.copy::<16>(from, len),
-            17..=32 => self.copy::<32>(from, len),
-            33..=64 => self.copy::<64>(from, len),
-            _ => self.text(&from[..len]),
-        }
-    }
-
     /// Adds the first `len` of at most `N` bytes, with their length. `N` are copied where there are as many.
     #[inline]
     fn copy<const N: usize>(&mut self, from: &[u8], len: usize) {
         let Some(text) = from.first_chunk::<N>() else { return self.text(&from[..len]) };
-        if self.filled > FRAME - SPARE {
-            self.cut();
-        }
-        if let Some((length, room)) = self.data[self.filled..].split_first_mut()
+        if let Some([length, room @ ..]) = self.room()
             && let Some(room) = room.first_chunk_mut()
         {
             *length = len as u8;
             *room = *text;
         }
         self.filled += 1 + len;
+    }
+
+    /// Room for a short text with its length. There always is some.
+    #[inline]
+    fn room(&mut self) -> Option<&mut [u8; SPARE]> {
+        if self.filled > FRAME - SPARE {
+            self.cut();
+            self.filled = 0;
+        }
+        self.data[self.filled..].first_chunk_mut()
     }
 
     /// Adds frames that were made before.
@@ -209,6 +207,15 @@ impl Frames {
             None => self.ready.extend_from_slice(data),
         }
         self.ready.len()
+    }
+}
+
+/// Adds values of a fixed size to bytes that are in no frame.
+pub(crate) fn add_fixed<T, const N: usize>(bytes: &mut Vec<u8>, values: &[T], of: impl Fn(&T) -> [u8; N]) {
+    let begin = bytes.len();
+    bytes.resize(begin + N * values.len(), 0);
+    for (place, value) in bytes[begin..].as_chunks_mut().0.iter_mut().zip(values) {
+        *place = of(value);
     }
 }
 
