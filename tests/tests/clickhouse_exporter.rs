@@ -153,12 +153,12 @@ async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<
     let database = clickhouse.database().await?;
     assert_eq!(deliver(clickhouse.url(), &database, "", vec![full_spans()]).await, "");
 
-    let all = format!("SELECT *, span_id, parent_span_id FROM {database}.events ORDER BY time");
+    let all = format!("SELECT *, end_time, span_id, parent_span_id FROM {database}.events ORDER BY time");
     let rows = clickhouse.query(&all).await?;
     assert_eq!(
         rows[0],
         json!({
-            "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND,
+            "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND, "_before_ns": 0,
             "trace_id": "t", "span_id": "s.0", "parent_span_id": "", "segment_id": "s", "segment_span_id": 0,
             "own_span_id": "s.0", "own_parent_span_id": "", "parent_segment_id": "", "parent_segment_span_id": -1,
             "service": "pay", "service_instance": "i", "operation": "/pay", "kind": "server", "status": "ok",
@@ -253,6 +253,66 @@ async fn span_ids_read_alike_in_both_layouts_of_the_table() -> Result<()> {
     Ok(())
 }
 
+/// The end of spans is computed in a table that Weir creates, stored in one of the former layout, and reads alike in both.
+#[tokio::test]
+async fn ends_of_spans_read_alike_in_both_layouts_of_the_table() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let (created, former) = (clickhouse.database().await?, clickhouse.database().await?);
+    clickhouse
+        .query(&format!(
+            "CREATE TABLE {former}.events (time DateTime64(9, 'UTC'), end_time DateTime64(9, 'UTC'), duration_ns Int64, \
+             operation String, attributes Map(LowCardinality(String), String)) ENGINE = MergeTree ORDER BY time"
+        ))
+        .await?;
+    // As usual; before the beginning; beyond what tables have, where clamped times are no duration apart.
+    let spans = [
+        ("usual", NOON, SECOND, NOON + SECOND),
+        ("backwards", NOON, 0, NOON - 3 * SECOND),
+        ("early", -5 * SECOND, 2 * SECOND, -3 * SECOND),
+        ("late", NOON, i64::MAX - NOON, i64::MAX),
+    ];
+    // Together, and each in a batch of its own: one of them has nothing but usual ends.
+    let batches = || {
+        let batch_of = |spans: &[(&str, i64, i64, i64)]| {
+            let of = |part: fn(&(&str, i64, i64, i64)) -> i64| spans.iter().map(part).collect::<Vec<_>>();
+            let names: StringViewArray = spans.iter().map(|span| Some(span.0)).collect();
+            batch(
+                Signal::Traces,
+                vec![
+                    ("time", times(&of(|span| span.1))),
+                    ("end_time", times(&of(|span| span.3))),
+                    ("duration_ns", Arc::new(Int64Array::from(of(|span| span.2)))),
+                    ("operation", Arc::new(names)),
+                ],
+            )
+        };
+        [vec![batch_of(&spans)], spans.iter().map(|span| batch_of(&[*span])).collect()]
+    };
+    let mut seen = Vec::new();
+    for database in [&created, &former] {
+        for batches in batches() {
+            assert_eq!(deliver(clickhouse.url(), database, "", batches).await, "");
+            let ends = format!(
+                "SELECT operation, toUnixTimestamp64Nano(end_time) AS end, attributes['end_time'] AS own \
+                 FROM {database}.events ORDER BY ALL"
+            );
+            seen.push(clickhouse.query(&ends).await?);
+            clickhouse.query(&format!("TRUNCATE TABLE {database}.events")).await?;
+        }
+    }
+    let last = i64::from(u32::MAX) * SECOND + 999_999_999;
+    let expected = [
+        json!({"operation": "backwards", "end": NOON - 3 * SECOND, "own": ""}),
+        json!({"operation": "early", "end": 0, "own": (-3 * SECOND).to_string()}),
+        json!({"operation": "late", "end": last, "own": i64::MAX.to_string()}),
+        json!({"operation": "usual", "end": NOON + SECOND, "own": ""}),
+    ];
+    for rows in seen {
+        assert_eq!(rows, expected);
+    }
+    Ok(())
+}
+
 /// The statements of `docs/data-model.md`, for the day of these spans.
 #[tokio::test]
 async fn a_table_of_the_former_layout_is_moved_as_the_documentation_says() -> Result<()> {
@@ -267,15 +327,17 @@ async fn a_table_of_the_former_layout_is_moved_as_the_documentation_says() -> Re
     clickhouse
         .query(&format!(
             "CREATE TABLE {database}.f ENGINE = MergeTree ORDER BY (service, operation, toStartOfMinute(time), time) AS \
-             SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id), \
-             toString(span_id) AS span_id, toString(parent_span_id) AS parent_span_id FROM {database}.events"
+             SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id, _before_ns), \
+             toString(span_id) AS span_id, toString(parent_span_id) AS parent_span_id, \
+             end_time + INTERVAL 0 NANOSECOND AS end_time FROM {database}.events"
         ))
         .await?;
     clickhouse.query(&format!("EXCHANGE TABLES {database}.f AND {database}.events")).await?;
     clickhouse.query(&format!("DROP TABLE {database}.f")).await?;
     assert_eq!(deliver(clickhouse.url(), &database, "", spans()).await, "");
     let rows = async |table: &str| {
-        let all = "SELECT * EXCEPT (span_id, parent_span_id), span_id, parent_span_id FROM";
+        let all =
+            "SELECT * EXCEPT (end_time, span_id, parent_span_id), end_time, span_id, parent_span_id FROM";
         clickhouse.query(&format!("{all} {database}.{table} ORDER BY time, _offset")).await
     };
     let before = rows("events").await?;
@@ -294,8 +356,8 @@ async fn a_table_of_the_former_layout_is_moved_as_the_documentation_says() -> Re
     run(&format!("INSERT{copy}")).await?;
     let mut after = clickhouse
         .query(&format!(
-            "SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id), \
-             span_id, parent_span_id FROM {database}.events ORDER BY time, _offset"
+            "SELECT * EXCEPT (own_span_id, own_parent_span_id, parent_segment_id, parent_segment_span_id, _before_ns), \
+             end_time, span_id, parent_span_id FROM {database}.events ORDER BY time, _offset"
         ))
         .await?;
     assert_eq!(after, before);

@@ -7,6 +7,7 @@ use weir_component::{ExportError, Outgoing};
 use weir_pdata::EventBatch;
 
 use crate::client::failure::Failure;
+use crate::convert::end_times::{computes_ends, with_ends, with_table_ends};
 use crate::convert::own_columns::with_own_columns;
 use crate::convert::provenance::located;
 use crate::convert::span_ids::with_table_ids;
@@ -48,7 +49,8 @@ pub(crate) fn restore(batch: &Outgoing, pool: &ScratchPool) -> Result<EventBatch
     let prepared = batch.content::<PreparedRows>().ok_or("another exporter has prepared it")?;
     let body = pool.with(|scratch| block(&[&prepared.rows.encoded], scratch));
     let rows = read(&body, pool.compresses()).map_err(|error| error.to_string())?;
-    Ok(batch.with_columns(rows))
+    let computed = computes_ends(batch.signal, &prepared.columns);
+    Ok(batch.with_columns(if computed { with_ends(rows) } else { rows }))
 }
 
 /// The rows of one insert: those that were prepared for these columns, and together those between them that
@@ -97,8 +99,9 @@ pub(crate) fn convert_batches(
 }
 
 /// The columns of a batch, with those that the table has beside: for single attributes, for where the rows
-/// came from, and for span ids.
+/// came from, for span ids, and for the end of spans.
 fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
     let rows = with_table_ids(batch.signal, located(batch, columns)?, columns);
+    let rows = with_table_ends(batch.signal, rows, columns);
     Some(with_own_columns(batch.signal, rows, columns))
 }

@@ -17,6 +17,7 @@
 
 mod batch_columns;
 pub(crate) mod cell;
+pub(crate) mod end_times;
 mod map_column;
 mod maps;
 mod nested_column;

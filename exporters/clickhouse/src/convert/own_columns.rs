@@ -17,6 +17,7 @@ use arrow::error::ArrowError;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::{Signal, schema};
 
+use crate::convert::end_times::BEFORE;
 use crate::schema::columns::{Kind, TableColumns};
 
 /// The lists of a batch, what a column's name begins with for each, and the level of its keys.
@@ -124,7 +125,7 @@ fn wanted<'a>(
             Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown
         );
         let name = &*column.name;
-        if !single || schema::is_fixed(signal, name) || schema::is_of_record(name) {
+        if !single || schema::is_fixed(signal, name) || schema::is_of_record(name) || name == BEFORE {
             continue;
         }
         let Some(key) = name.strip_prefix(prefix) else { continue };

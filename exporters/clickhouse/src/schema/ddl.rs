@@ -5,7 +5,7 @@
 //! * Partitions are days of event time; a `DateTime` holds 1970 to 2106, so times beyond are stored clamped
 //!   (in `convert/value_column.rs`): unclamped they would land in arbitrary partitions.
 //! * Span ids are computed from the ids and numbers of segments where they are made of them: stored they
-//!   would be a third of a span.
+//!   would be a third of a span. So is the end of a span, from its beginning and its duration.
 //! * What only OTLP has (schema URLs, counts of what was dropped, scopes) is among the attributes: a column
 //!   costs every insert, filled or not.
 //! * `window_results` keeps the newest `firing` of a window. Its key holds every group-by column: `service`
@@ -16,6 +16,8 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use weir_pdata::Signal;
 use weir_pdata::schema::{OFFSET, SOURCE};
 use weir_pdata::span_ids::{OWN_PARENT_SPAN_ID, OWN_SPAN_ID, PARENT_NUMBER, PARENT_SEGMENT_ID};
+
+use crate::convert::end_times::BEFORE;
 
 /// The type of `links` in `events`.
 pub(crate) const LINKS_TYPE: &str = "Array(Tuple(trace_id String, span_id String, ref_type String, parent_service String, \
@@ -46,6 +48,8 @@ const SPAN_ID: &str = "String ALIAS multiIf(own_span_id != '', own_span_id, segm
 const PARENT_SPAN_ID: &str = "String ALIAS multiIf(own_parent_span_id != '', own_parent_span_id, \
      parent_segment_id != '', concat(parent_segment_id, '.', toString(parent_segment_span_id)), \
      parent_segment_span_id < 0 OR segment_id = '', '', concat(segment_id, '.', toString(parent_segment_span_id)))";
+/// See [`end_times`](crate::convert::end_times).
+const END_TIME: &str = "DateTime64(9, 'UTC') ALIAS addNanoseconds(time, duration_ns - _before_ns)";
 const LOW: &str = "LowCardinality(String)";
 const TEXT_MAP: &str = "Map(LowCardinality(String), String) CODEC(ZSTD(1))";
 const TRACE_INDEX: &str = "INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1";
@@ -53,8 +57,9 @@ const TRACE_INDEX: &str = "INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) 
 const EVENTS: Layout = Layout {
     columns: &[
         ("time", TIME),
-        ("end_time", TIME),
+        ("end_time", END_TIME),
         ("duration_ns", "Int64 CODEC(ZSTD(1))"),
+        (BEFORE, "Int64 CODEC(ZSTD(1))"),
         ("trace_id", TEXT),
         ("span_id", SPAN_ID),
         ("parent_span_id", PARENT_SPAN_ID),

@@ -8,7 +8,7 @@ import java.util.Map;
 /** Writes a segment's spans as rows of `events`: every text is copied once, from the record to the row. */
 final class SpanRows {
     /** The columns in the order in which they are written: those that all spans of a segment share come first. */
-    static final String COLUMNS = "trace_id, segment_id, service, service_instance, size_limited, time, end_time, duration_ns, "
+    static final String COLUMNS = "trace_id, segment_id, service, service_instance, size_limited, time, duration_ns, "
             + "segment_span_id, parent_segment_id, parent_segment_span_id, operation, kind, status, peer, component, component_id, layer, "
             + "skip_analysis, links, events, attributes";
     private static final int NANOS = 1_000_000;
@@ -72,7 +72,6 @@ final class SpanRows {
                 + EACH_LIST_ITEM * (span.refBounds + span.logBounds));
         rows.put(shared, 0, sharedSize);
         rows.int64(span.start * NANOS);
-        rows.int64(span.end * NANOS);
         rows.int64((span.end - span.start) * NANOS);
         rows.int32(span.id);
         if (span.parent >= 0 || span.refBounds == 0) {
