@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use weir_pdata::{Demand, EventBatch, SignalSet};
+use weir_pdata::{Demand, EventBatch, Format, SignalSet};
 
 use crate::Outgoing;
 
@@ -15,6 +15,12 @@ pub trait Exporter: Send + Sync + 'static {
 
     /// The columns and attributes that it reads.
     fn demand(&self) -> Demand;
+
+    /// Whether it takes batches that are not decoded, of records in this format. It gets them as they came
+    /// when nothing else in the pipelines of their receiver reads them; all others come with columns.
+    fn takes_encoded(&self, _format: Format) -> bool {
+        false
+    }
 
     /// Whether a batch with an [identity](weir_pdata::Origin::identity) that the destination has seen before
     /// is left out.
@@ -52,7 +58,9 @@ pub trait Exporter: Send + Sync + 'static {
         batch.events().ok_or_else(|| "its exporter cannot read what it has prepared".to_owned())
     }
 
-    /// Delivers these batches, all of one signal, with columns. When it returns `Ok` they are safe.
+    /// Delivers these batches, all of one signal, with columns, or as the exporter
+    /// [takes them](Self::takes_encoded).
+    /// When it returns `Ok` they are safe.
     ///
     /// # Errors
     /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the

@@ -71,6 +71,12 @@ impl Outgoing {
         }
     }
 
+    /// Whether it is not decoded.
+    #[must_use]
+    pub(crate) fn is_encoded(&self) -> bool {
+        matches!(self.rows, Rows::Events(Payload::Encoded(_)))
+    }
+
     /// The same batch with these columns, without an ack.
     #[must_use]
     pub fn with_columns(&self, columns: RecordBatch) -> EventBatch {

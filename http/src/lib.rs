@@ -1,13 +1,18 @@
 //! What exporters that talk HTTP share: `tls` and `proxy`, one way for all.
 //!
 //! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not
-//! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`] to its own.
+//! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`], or a
+//! [`Connector`], to its own.
+
+mod connector;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use native_tls::{Certificate, Identity, TlsConnector};
 use serde::Deserialize;
 use weir_config::{Secret, Tls};
+
+pub use connector::Connector;
 
 /// `proxy`: through whom requests go.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +46,27 @@ impl Connection {
     /// # Errors
     /// Everything that is wrong.
     pub fn new(address: &str, tls: Option<&Tls>, proxy: Option<&Proxy>) -> Result<Connection, Vec<Problem>> {
+        Connection::speaking(&[], address, tls, proxy)
+    }
+
+    /// The same, for a client that speaks HTTP/2 only, and tells the server so.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn http2(
+        address: &str,
+        tls: Option<&Tls>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Connection, Vec<Problem>> {
+        Connection::speaking(&["h2"], address, tls, proxy)
+    }
+
+    fn speaking(
+        protocols: &[&str],
+        address: &str,
+        tls: Option<&Tls>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Connection, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, why: String| problems.push((key.to_owned(), why));
         if tls.is_some() && address.starts_with("http://") {
@@ -49,7 +75,7 @@ impl Connection {
                 "the address begins with http://, so nothing is encrypted; write https://".to_owned(),
             );
         }
-        let connector = connector(tls.unwrap_or(&Tls::default()), &mut wrong);
+        let connector = connector(tls.unwrap_or(&Tls::default()), protocols, &mut wrong);
         if let Some(why) = proxy.and_then(Proxy::problem) {
             wrong("proxy.url", why);
         }
@@ -95,8 +121,9 @@ impl Proxy {
 }
 
 /// `None` when something was wrong.
-fn connector(tls: &Tls, wrong: &mut dyn FnMut(&str, String)) -> Option<TlsConnector> {
+fn connector(tls: &Tls, protocols: &[&str], wrong: &mut dyn FnMut(&str, String)) -> Option<TlsConnector> {
     let mut builder = TlsConnector::builder();
+    builder.request_alpns(protocols);
     let mut fine = true;
     if let Some(file) = &tls.ca_file {
         match authorities(file) {

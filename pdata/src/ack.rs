@@ -37,6 +37,13 @@ pub trait AckSink: Send + Sync {
     fn reads_again(&self) -> bool {
         true
     }
+
+    /// Whether inputs wait for the windows that they are in. If not, they are done when their events are
+    /// delivered, and a crash loses their share in windows that are open: a client that waits for an answer
+    /// cannot wait for a window.
+    fn waits_for_windows(&self) -> bool {
+        true
+    }
 }
 
 /// A cheap handle to "these inputs". See the [module](self).
@@ -118,6 +125,25 @@ impl Ack {
             }
         }
         false
+    }
+
+    /// The inputs that wait for what is made of their events over time, such as windows: those that
+    /// [wait for windows](AckSink::waits_for_windows).
+    #[must_use]
+    pub fn for_windows(&self) -> Ack {
+        let mut inputs = Vec::new();
+        let mut todo = vec![self];
+        while let Some(ack) = todo.pop() {
+            match ack.0.as_ref().map(|inner| &inner.target) {
+                Some(Target::Input { sink, .. }) if sink.waits_for_windows() => inputs.push(ack),
+                Some(Target::Joined(parts)) => todo.extend(parts),
+                Some(Target::Input { .. }) | None => {}
+            }
+        }
+        match inputs.as_slice() {
+            [only] if only.same_as(self) => self.clone(),
+            _ => Ack::join(inputs.into_iter().cloned()),
+        }
     }
 
     /// Whether every other handle is gone, and none of them has failed the inputs: dropping this one

@@ -16,7 +16,7 @@ use weir_component::{
     Lanes, Outlet, Processor, Rejects, Stage,
 };
 use weir_pdata::decode::decode;
-use weir_pdata::{EventBatch, Payload, SharedProjection, Signal, SignalSet};
+use weir_pdata::{EventBatch, Format, Payload, SharedProjection, Signal, SignalSet};
 
 use super::memory_permit::{DecodedSize, with_memory_permit};
 use super::metrics::{ACCEPTED, LANES};
@@ -37,7 +37,7 @@ pub(super) struct RunningPipeline {
     pub queues: Arc<[Queue]>,
     /// Its trunk, when a processor has a stage there.
     pub trunk: Option<Arc<TrunkSender>>,
-    /// Whether something in it reads columns.
+    /// Whether one of its processors reads columns.
     pub reads: bool,
 }
 
@@ -75,7 +75,6 @@ impl Lanes for ReceiverLanes {
             accepted: Signal::ALL
                 .map(|signal| self.context.telemetry.counter(&ACCEPTED, &[&receiver, signal.name()])),
             backwards: self.context.telemetry.counter(&BACKWARDS, &[&receiver]),
-            reads: self.pipelines.iter().any(|pipeline| pipeline.reads),
             rejects: spec.rejects,
             budget: self.budget.clone(),
             size: DecodedSize::default(),
@@ -101,7 +100,6 @@ struct ReceiverLane {
     accepted: [Counter; Signal::ALL.len()],
     /// Spans that end before they start.
     backwards: Counter,
-    reads: bool,
     rejects: Arc<dyn Rejects>,
     budget: MemoryBudget,
     size: DecodedSize,
@@ -121,7 +119,7 @@ impl LaneSink for ReceiverLane {
     async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
         let message = match message {
             LaneMessage::Batch(batch) => {
-                let bytes = self.size.guess(&batch);
+                let bytes = if self.reads(&batch) { self.size.guess(&batch) } else { batch.memory() };
                 let batch = with_memory_permit(&self.budget, bytes, self.unfinished, batch).await;
                 LaneMessage::Batch(self.accept(batch))
             }
@@ -158,10 +156,16 @@ impl Drop for Guard {
 }
 
 impl ReceiverLane {
+    /// Whether something reads columns of this batch, which has none yet.
+    fn reads(&self, batch: &EventBatch) -> bool {
+        let Payload::Encoded(encoded) = &batch.payload else { return false };
+        self.pipelines.iter().any(|pipeline| pipeline.reads(encoded.format))
+    }
+
     /// Decodes a batch, when something reads columns, and counts it.
     fn accept(&mut self, batch: EventBatch) -> EventBatch {
         let batch = match &batch.payload {
-            Payload::Encoded(encoded) if self.reads => {
+            Payload::Encoded(encoded) if self.reads(&batch) => {
                 let decoded = decode(encoded, &self.projection.load());
                 for rejected in &decoded.rejected {
                     let position =
@@ -172,6 +176,12 @@ impl ReceiverLane {
                     let position = batch.origin.positions.start.saturating_add_unsigned(part.record as u64);
                     let reason = format!("{} of its items, the first: {}", part.items, part.reason);
                     self.rejects.reject(encoded, part.record, position, &reason);
+                }
+                for rejected in &decoded.rejected_items {
+                    let position =
+                        batch.origin.positions.start.saturating_add_unsigned(rejected.record as u64);
+                    let reason = rejected.reason.to_string();
+                    self.rejects.reject_items(encoded, rejected.record, position, rejected.items, &reason);
                 }
                 for escaped in &decoded.escaped {
                     let position =
@@ -200,6 +210,8 @@ struct PipelineLane {
     accepts: SignalSet,
     /// Stages with the position of their processor.
     stages: Vec<(usize, Box<dyn Stage<LaneMessage>>)>,
+    /// Whether one of its processors reads columns.
+    has_readers: bool,
     queues: Vec<LaneQueue>,
     trunk: Option<Arc<TrunkSender>>,
     outlet: Outlet,
@@ -229,6 +241,7 @@ impl PipelineLane {
             id,
             accepts: pipeline.accepts,
             stages,
+            has_readers: pipeline.reads,
             queues: pipeline.queues.iter().map(|queue| queue.for_lane(&pipeline.id, ledger)).collect(),
             trunk: pipeline.trunk.clone(),
             outlet: Outlet::default(),
@@ -236,6 +249,13 @@ impl PipelineLane {
             attachment,
             set: spec.set.clone(),
         }
+    }
+
+    /// Whether records in this format have to be decoded for it. They are not where only exporters take
+    /// them, and these as they came.
+    fn reads(&self, format: Format) -> bool {
+        let reads = |queue: &LaneQueue| queue.reads(format, !self.stages.is_empty());
+        self.accepts.contains(format.signal()) && (self.has_readers || self.queues.iter().any(reads))
     }
 
     async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {

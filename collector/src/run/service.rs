@@ -101,7 +101,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
     for (at, pipeline) in pipelines.into_iter().enumerate() {
         let feeding = receivers.iter().filter(|built| built.pipelines.contains(&at));
         let feeding = feeding.map(|built| Arc::from(built.context.id.to_string())).collect();
-        let BuiltPipeline { id, accepts, processors, exporters, demand } = pipeline;
+        let BuiltPipeline { id, accepts, processors, exporters, .. } = pipeline;
         for (context, processor) in &processors {
             let started = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
@@ -111,7 +111,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             context.health.report(Status::Ok);
         }
         let queues: Arc<[Queue]> = exporters.iter().map(|at| running.queues[*at].clone()).collect();
-        let reads = demand != Demand::nothing();
+        let reads = processors.iter().any(|(_, processor)| processor.demand() != Demand::nothing());
         let processors: Arc<[Box<dyn Processor>]> =
             processors.into_iter().map(|(_, processor)| processor).collect();
         let trunk =

@@ -100,6 +100,13 @@ pub trait Rejects: Send + Sync {
     /// `reason`.
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str);
 
+    /// This many items of record `index`, at `position` in the lane, are not decodable, the first of them
+    /// because of `reason`. The others go on.
+    fn reject_items(&self, encoded: &Encoded, index: usize, position: i64, items: usize, reason: &str) {
+        let _ = items;
+        self.reject(encoded, index, position, reason);
+    }
+
     /// A text of record `index`, at `position` in the lane, is not UTF-8; the record's events have it
     /// escaped. `key` names it.
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {

@@ -60,7 +60,7 @@ impl TrunkHalf {
     fn input(&mut self, mut batch: EventBatch, lane: Option<LaneId>, out: &mut Outlet) {
         let passes_here = self.operator.reads_derived();
         if let Some(columns) = batch.as_columns().cloned() {
-            match self.keep(&columns, &batch.ack, lane) {
+            match self.keep(&columns, &batch.ack.for_windows(), lane) {
                 Ok(late) if self.operator.late == LatePolicy::Drop => drop(late),
                 Ok(late) if passes_here => batch = late::mark(batch, &late),
                 // The lane has left out what is late.

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use weir_pdata::{EventBatch, Held, Origin, Payload};
+use weir_pdata::{EventBatch, Held, Origin, Payload, Projection, decode};
 
 use super::ExportRunner;
 use crate::Outgoing;
@@ -49,7 +51,7 @@ impl ExportRunner {
     /// The batches as columns. One whose rows cannot be read again goes to the dead letters without them.
     pub(crate) fn restored(&self, batches: Vec<Outgoing>, reason: &str) -> Vec<EventBatch> {
         let restored = |batch: Outgoing| match self.exporter.restore(&batch) {
-            Ok(batch) => Some(batch),
+            Ok(batch) => Some(self.decoded(batch, reason)),
             Err(error) => {
                 let reason = format!("{reason}; its rows cannot be read again: {error}");
                 self.write_without_rows(&batch.origin, batch.len(), &reason);
@@ -58,6 +60,25 @@ impl ExportRunner {
             }
         };
         batches.into_iter().filter_map(restored).collect()
+    }
+
+    /// The batch as columns. Records that cannot be decoded go to the dead letters as they came.
+    fn decoded(&self, batch: EventBatch, reason: &str) -> EventBatch {
+        let Payload::Encoded(encoded) = &batch.payload else { return batch };
+        let decoded = decode(encoded, &Projection::everything());
+        let of_items = decoded.rejected_items.iter().map(|rejected| (rejected.record, rejected.reason));
+        let rejected = decoded.rejected.iter().map(|rejected| (rejected.record, rejected.reason));
+        for (record, why) in rejected.chain(of_items) {
+            let bytes = encoded.records.get(record).and_then(|range| {
+                let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+                encoded.arena.get(start..end)
+            });
+            let data = STANDARD.encode(bytes.unwrap_or_default());
+            let reason = format!("{reason}; it cannot be decoded: {why}");
+            self.write_dead_letter(&batch.origin, &reason, [("data", data.into())], 1);
+            self.log_dead_letters(&reason);
+        }
+        batch.with_columns(decoded.columns)
     }
 
     /// Puts rows that cannot be delivered into the dead letters; of a batch without columns, how many and

@@ -234,7 +234,7 @@ impl ExportRunner {
                     batches.iter_mut().for_each(|batch| batch.origin.repeated = true);
                     let rows = rows.start..rows.start + left;
                     let refusal = Refusal { reason: reason.to_owned(), ..Refusal::default() };
-                    (batches, RowIsolation::new(rows, of - (count - left), &refusal))
+                    (batches, RowIsolation::new(rows, of + left - count, &refusal))
                 }
             }
             None => match self.attempt(&mut batches, since, ledger).await {
@@ -248,14 +248,21 @@ impl ExportRunner {
                     return Ok(());
                 }
                 Some(Verdict::Rejected(mut refusal)) => {
+                    let is_encoded = batches.iter().any(Outgoing::is_encoded);
                     let batches = self.restored(batches, &refusal.reason);
                     let left: usize = batches.iter().map(EventBatch::len).sum();
-                    if left < count {
-                        // The numbers are of rows that are gone.
-                        refusal.rejected.clear();
+                    let (rows, of) = (rows.start..rows.start + left, of + left - count);
+                    if is_encoded {
+                        // Records that could not be decoded may have been the reason.
+                        let all = Split { rows: rows.clone(), of, without: Vec::new() };
+                        (batches, RowIsolation::resumed(all, rows))
+                    } else {
+                        if left < count {
+                            // The numbers are of rows that are gone.
+                            refusal.rejected.clear();
+                        }
+                        (batches, RowIsolation::new(rows, of, &refusal))
                     }
-                    let rows = rows.start..rows.start + left;
-                    (batches, RowIsolation::new(rows, of - (count - left), &refusal))
                 }
             },
         };

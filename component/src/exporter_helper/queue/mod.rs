@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use weir_pdata::{Demand, EventBatch, Held, SignalSet};
+use weir_pdata::{Demand, EventBatch, Format, Held, SignalSet};
 
 use super::metrics::HelperMetrics;
 use super::schedule::ranges::{Amount, RangeBatch};
@@ -279,5 +279,16 @@ impl LaneQueue {
     #[must_use]
     pub fn signals(&self) -> SignalSet {
         self.queue.signals
+    }
+
+    /// Whether records in this format have to be decoded for the exporter. `is_changed`: processors before it
+    /// may change them.
+    #[must_use]
+    pub fn reads(&self, format: Format, is_changed: bool) -> bool {
+        let Queue { signals, demand, prepares, .. } = &self.queue;
+        // Ranges of lanes have numbered rows, and what is kept on disk has columns.
+        let takes = self.route_guard.is_none()
+            && prepares.as_ref().is_some_and(|exporter| exporter.takes_encoded(format));
+        signals.contains(format.signal()) && *demand != Demand::nothing() && (is_changed || !takes)
     }
 }

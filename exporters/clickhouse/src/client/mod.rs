@@ -1,7 +1,6 @@
 //! Talking to a server: inserts, questions, and what its answers mean.
 
 pub(crate) mod answer;
-pub(crate) mod connector;
 pub(crate) mod dedup_token;
 pub(crate) mod failure;
 pub(crate) mod server;

@@ -12,11 +12,10 @@ use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
-use weir_http::Connection;
+use weir_http::{Connection, Connector};
 use weir_pdata::Signal;
 
 use crate::client::answer::{BodyChunks, add_field, read};
-use crate::client::connector::Connector;
 use crate::client::failure::{Failure, chain};
 use crate::client::version::ServerInfo;
 use crate::config::{Compression, Config};

@@ -128,13 +128,9 @@ impl LaneHalf {
         let key_columns = key::columns(columns, &operator.group_by);
         let hasher = self.hasher.clone();
         let rows = KeyRows::new(&key_columns, &hasher, columns.num_rows());
-        let input = BatchInput {
-            operator: &operator,
-            rows: &rows,
-            hasher: &hasher,
-            events: &events,
-            ack: &batch.ack,
-        };
+        let ack = batch.ack.for_windows();
+        let input =
+            BatchInput { operator: &operator, rows: &rows, hasher: &hasher, events: &events, ack: &ack };
         let mut clocks = operator.clocks.batch(columns, now);
         let arrival = self.arrival(now);
         let repeated = batch.origin.positions.start < self.read_before;

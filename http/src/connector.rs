@@ -12,15 +12,16 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
-use weir_http::Connection;
+
+use crate::Connection;
 
 /// How long a connection is idle before the system asks whether the server is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Makes connections that send at once. By default the last bytes of an insert wait until the server has
-/// confirmed those before, which it does after 40 ms.
+/// Makes connections that send at once. By default the last bytes of a request wait until the server
+/// has confirmed those before, which it does after 40 ms.
 #[derive(Clone, Debug)]
-pub(crate) enum Connector {
+pub enum Connector {
     /// To the server itself.
     Direct(HttpConnector),
     /// Through a tunnel that the proxy makes.
@@ -29,7 +30,8 @@ pub(crate) enum Connector {
 
 impl Connector {
     /// As configured.
-    pub(crate) fn new(connection: &Connection) -> Connector {
+    #[must_use]
+    pub fn new(connection: &Connection) -> Connector {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_keepalive(Some(KEEPALIVE));
