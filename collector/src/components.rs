@@ -7,6 +7,7 @@ pub const STANDARD: Registry = Registry {
     receivers: &[
         weir_receiver_file::FACTORY,
         weir_receiver_generator::FACTORY,
+        weir_receiver_otlp::FACTORY,
         weir_receiver_skywalking_kafka::FACTORY,
     ],
     processors: &[
@@ -21,6 +22,7 @@ pub const STANDARD: Registry = Registry {
         weir_exporter_file::FACTORY,
         weir_exporter_local::FACTORY,
         weir_exporter_nop::FACTORY,
+        weir_exporter_otlp::FACTORY,
         weir_exporter_webhook::FACTORY,
     ],
     extensions: &[weir_extension_health_check::FACTORY, weir_extension_storage::FACTORY],

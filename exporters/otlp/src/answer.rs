@@ -1,0 +1,262 @@
+//! What an answer of the server means.
+
+use std::time::Duration;
+
+use prost::Message;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tonic::{Code, Status};
+use weir_component::ExportError;
+
+/// The longest wait that a server may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Items that the server did not take of a request that it took, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Partial {
+    pub(crate) rejected: u64,
+    pub(crate) message: String,
+}
+
+/// Reads a response message, `Export…ServiceResponse`. One that cannot be read says nothing.
+pub(crate) fn partial(response: &[u8]) -> Partial {
+    let partial = Response::decode(response).ok().and_then(|response| response.partial_success);
+    let partial = partial.unwrap_or_default();
+    Partial { rejected: u64::try_from(partial.rejected).unwrap_or(0), message: partial.error_message }
+}
+
+/// The same in JSON.
+pub(crate) fn partial_json(response: &[u8]) -> Partial {
+    let response: serde_json::Value = serde_json::from_slice(response).unwrap_or_default();
+    let partial = &response["partialSuccess"];
+    let number = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let names = ["rejectedSpans", "rejectedLogRecords", "rejectedDataPoints"];
+    Partial {
+        rejected: names.iter().find_map(|name| number(&partial[*name])).unwrap_or(0),
+        message: partial["errorMessage"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Why a gRPC call failed, by the codes of OTLP. Missing rights and methods are tried again too: the data is
+/// not at fault, and a person may mend it.
+pub(crate) fn of_status(status: &Status) -> ExportError {
+    let code = status.code();
+    let reason = format!("the server answered {code:?}: {}", shorten(status.message()));
+    let after = retry_info(status.details());
+    let is_full = matches!(code, Code::OutOfRange | Code::ResourceExhausted);
+    if is_full && after.is_none() && is_size(status.message()) {
+        return ExportError::too_large(reason);
+    }
+    match code {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::Unimplemented => ExportError::Retryable { reason, after },
+        Code::ResourceExhausted if after.is_some() => ExportError::Retryable { reason, after },
+        _ => ExportError::permanent(reason),
+    }
+}
+
+/// Whether this is how servers in Go, Java, Python, Rust and C++ say that a message is too large.
+fn is_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["larger than", "too large", "exceeds maximum", "size limit"].iter().any(|words| message.contains(words))
+}
+
+/// Why an HTTP request was not taken, by the statuses of OTLP. `text`: the beginning of the body. Missing
+/// rights and paths are tried again too: the data is not at fault, and a person may mend it.
+pub(crate) fn of_response(status: StatusCode, headers: &HeaderMap, text: &str, now_ms: i64) -> ExportError {
+    let mut reason = format!("the server answered {status}");
+    if status.is_redirection() {
+        reason += ": redirects are not followed, set `endpoint` to the final address";
+    }
+    if !text.trim().is_empty() {
+        reason = format!("{reason}: {}", shorten(text));
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE || (status == StatusCode::BAD_REQUEST && is_size(text)) {
+        return ExportError::too_large(reason);
+    }
+    let again = status.is_redirection()
+        || status.is_informational()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        );
+    if !again {
+        return ExportError::permanent(reason);
+    }
+    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    ExportError::Retryable { reason, after: value.and_then(|value| retry_after(value, now_ms)) }
+}
+
+/// Reads `Retry-After`: seconds, or a date.
+fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+    let value = value.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = chrono::DateTime::parse_from_rfc2822(value).ok()?;
+            Duration::from_millis(u64::try_from(at.timestamp_millis().saturating_sub(now_ms)).unwrap_or(0))
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// How long to wait, from the details of a status (`google.rpc.Status` with a `google.rpc.RetryInfo`).
+fn retry_info(details: &[u8]) -> Option<Duration> {
+    let details = RpcStatus::decode(details).ok()?.details;
+    let info = details.into_iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay?;
+    let (seconds, nanos) = (u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok()?);
+    Some((Duration::from_secs(seconds) + Duration::from_nanos(nanos.into())).min(LONGEST_WAIT))
+}
+
+/// The beginning of a text of the server's, for the log.
+fn shorten(text: &str) -> String {
+    text.trim().chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Response {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<Delay>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Delay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(error: &ExportError) -> &'static str {
+        match error {
+            ExportError::Retryable { .. } => "again",
+            ExportError::Permanent { .. } => "permanent",
+            ExportError::TooLarge { .. } => "too large",
+        }
+    }
+
+    #[test]
+    fn codes_mean_what_otlp_says() {
+        for (code, expected) in [
+            (Code::Cancelled, "again"),
+            (Code::DeadlineExceeded, "again"),
+            (Code::Aborted, "again"),
+            (Code::OutOfRange, "again"),
+            (Code::Unavailable, "again"),
+            (Code::DataLoss, "again"),
+            (Code::Unauthenticated, "again"),
+            (Code::PermissionDenied, "again"),
+            (Code::Unimplemented, "again"),
+            (Code::ResourceExhausted, "permanent"),
+            (Code::InvalidArgument, "permanent"),
+            (Code::Internal, "permanent"),
+            (Code::Unknown, "permanent"),
+            (Code::FailedPrecondition, "permanent"),
+        ] {
+            assert_eq!(kind(&of_status(&Status::new(code, "why"))), expected, "{code:?}");
+        }
+        let large = Status::resource_exhausted("grpc: received message larger than max (5 vs. 4)");
+        assert_eq!(kind(&of_status(&large)), "too large");
+        let large = Status::out_of_range("Error, decoded message length too large: found 5 bytes");
+        assert_eq!(kind(&of_status(&large)), "too large");
+    }
+
+    #[test]
+    fn a_server_that_is_full_says_how_long_to_wait() {
+        // Details {RetryInfo {retry_delay: 2s 500ms}}, written by hand.
+        let mut info = b"\x1a\x00\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x09".to_vec();
+        info.extend(b"\x0a\x07\x08\x02\x10\x80\xca\xb5\xee\x01");
+        let length = info.len() - 2;
+        info[1] = u8::try_from(length).unwrap();
+        info[2 + 2 + 40 + 1] = u8::try_from(length - 2 - 40 - 2).unwrap();
+        info[2 + 2 + 40 + 3] = u8::try_from(length - 2 - 40 - 4).unwrap();
+        let status = Status::with_details(Code::ResourceExhausted, "full", info.into());
+        let ExportError::Retryable { after, .. } = of_status(&status) else { panic!("it is tried again") };
+        assert_eq!(after, Some(Duration::from_millis(2500)));
+    }
+
+    #[test]
+    fn statuses_mean_what_otlp_says() {
+        let of = |status: u16, text: &str| {
+            kind(&of_response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), text, 0))
+        };
+        for status in [301, 401, 403, 404, 405, 407, 408, 429, 502, 503, 504] {
+            assert_eq!(of(status, ""), "again", "{status}");
+        }
+        for status in [400, 409, 415, 422, 500, 501] {
+            assert_eq!(of(status, ""), "permanent", "{status}");
+        }
+        assert_eq!(of(413, ""), "too large");
+        assert_eq!(of(400, "http: request body too large"), "too large");
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
+        let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, "", 0);
+        let ExportError::Retryable { after, .. } = error else { panic!("it is tried again") };
+        assert_eq!(after, Some(Duration::from_secs(7)));
+        let date = retry_after("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_420_000);
+        assert_eq!(date, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_partial_success_is_read_in_both_forms() {
+        // ExportTraceServiceResponse {partial_success {rejected_spans: 3, error_message: "no"}}.
+        assert_eq!(partial(b"\x0a\x06\x08\x03\x12\x02no"), Partial { rejected: 3, message: "no".to_owned() });
+        assert_eq!(partial(b""), Partial::default());
+        for json in [
+            r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#,
+            r#"{"partialSuccess":{"rejectedDataPoints":3,"errorMessage":"no"}}"#,
+        ] {
+            assert_eq!(partial_json(json.as_bytes()), Partial { rejected: 3, message: "no".to_owned() });
+        }
+        assert_eq!(partial_json(b"{}"), Partial::default());
+        assert_eq!(partial_json(b"nonsense"), Partial::default());
+    }
+}

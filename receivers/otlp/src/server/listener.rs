@@ -1,0 +1,129 @@
+//! A listening socket and its connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_component::{Context, LogLimit, ReceiverError, Status};
+
+use super::connection::Connections;
+
+/// Which protocol is spoken on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    /// As metrics name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::Http => "http",
+        }
+    }
+}
+
+/// How long nothing is accepted when the system refuses a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is listened on.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    connections: Arc<Connections>,
+    context: Context,
+    most: usize,
+}
+
+impl Listener {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The address is not to be had.
+    pub(crate) async fn bind(
+        endpoint: &str,
+        most: usize,
+        connections: Connections,
+        context: &Context,
+    ) -> Result<Listener, ReceiverError> {
+        let (id, name) = (&context.id, connections.protocol.name());
+        let wrong = |error: std::io::Error| ReceiverError {
+            message: format!(
+                "receiver {id}: cannot listen on {endpoint}: {error}; choose another `protocols.{name}.endpoint`"
+            ),
+            source: Some(Box::new(error)),
+        };
+        let socket = TcpListener::bind(endpoint).await.map_err(wrong)?;
+        let address = socket.local_addr().map_err(wrong)?;
+        let most = most.min(open_files().map_or(usize::MAX, |files| (files - files / 4).max(1)));
+        tracing::info!(receiver = %id, protocol = name, %address, max_connections = most, "listening for OTLP");
+        Ok(Listener { socket, connections: Arc::new(connections), context: context.clone(), most })
+    }
+
+    /// Serves connections until `stop` is cancelled, and those that are open then until their requests are
+    /// answered.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let Listener { socket, connections, context, most } = self;
+        let places = Arc::new(Semaphore::new(most));
+        let log = LogLimit::every_ms(10_000);
+        let mut open = JoinSet::new();
+        loop {
+            // The system keeps further connections waiting.
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                place = Arc::clone(&places).acquire_owned() => {
+                    let Ok(place) = place else { break };
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        accepted = socket.accept() => accepted.map(|accepted| (accepted, place)),
+                    }
+                }
+                Some(_) = open.join_next(), if !open.is_empty() => continue,
+            };
+            match accepted {
+                Ok(((stream, peer), place)) => {
+                    context.health.recovered();
+                    let (connections, stop) = (Arc::clone(&connections), stop.clone());
+                    open.spawn(async move {
+                        serve(&connections, stream, peer, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    let why = format!("connections cannot be accepted: {error}");
+                    if let Some(suppressed) = log.allow(context.clock.now_ms()) {
+                        let (receiver, protocol) = (&context.id, connections.protocol.name());
+                        tracing::warn!(%receiver, protocol, suppressed, "{why}");
+                    }
+                    context.health.report(Status::RecoverableError(why));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            while open.try_join_next().is_some() {}
+        }
+        drop(socket);
+        while open.join_next().await.is_some() {}
+    }
+}
+
+async fn serve(connections: &Connections, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    connections.metrics().connections.inc();
+    if let Err(error) = connections.serve(stream, &stop).await {
+        let protocol = connections.protocol.name();
+        tracing::debug!(protocol, %peer, error, "a connection ended");
+    }
+    connections.metrics().connections.dec();
+}
+
+/// How many files the process may have open: each connection is one.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
