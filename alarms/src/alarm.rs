@@ -13,7 +13,7 @@ use weir_pdata::{Signal, schema};
 
 use crate::Severity;
 
-/// What alarms are about: names and values, in the order of the names. NULL is left out.
+/// The subject of alarms: names and values, in the order of the names. NULL is left out.
 pub type Labels = [(Arc<str>, String)];
 
 /// One change of an alarm's state: a row. Times are nanoseconds.
@@ -27,13 +27,13 @@ pub struct Alarm {
     pub severity: Severity,
     /// It begins; else it is over.
     pub firing: bool,
-    /// What it is about, like [`Labels`].
+    /// Its subject, like [`Labels`].
     pub labels: Vec<(Arc<str>, String)>,
     /// The column that is compared.
     pub measure: Option<Arc<str>>,
     /// Of the measure, in its unit.
     pub value: Option<f64>,
-    /// What the measure is compared with, in its unit.
+    /// The number that the measure is compared with, in its unit.
     pub threshold: Option<f64>,
     /// Start of the window, or of the first one.
     pub window_start: Option<i64>,

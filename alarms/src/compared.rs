@@ -1,4 +1,4 @@
-//! What a condition compares: the `measure` and `threshold` columns of an alarm.
+//! The comparison in a condition: the `measure` and `threshold` columns of an alarm.
 //!
 //! * `measure op number` (or turned round) gives both.
 //! * Any other condition gives its first column as the measure, and no threshold.

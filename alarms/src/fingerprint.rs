@@ -1,4 +1,4 @@
-//! What tells alarms apart, the same in every run and on every machine.
+//! The identity of an alarm, the same in every run and on every machine.
 
 use crate::Labels;
 

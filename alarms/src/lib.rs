@@ -1,4 +1,4 @@
-//! What processors that raise alarms share: the rows, what they compare, and their text.
+//! Shared parts of processors that raise alarms: the rows, what they compare, and their text.
 //!
 //! * [`Alarm`] is a row, and [`to_batch`] the batch of rows; [`Severity`] says how bad it is.
 //! * [`Compared`] reads `measure` and `threshold` out of a condition.

@@ -50,7 +50,7 @@ pub enum MessageError {
 pub struct Rendered {
     /// In any case there is one.
     pub text: String,
-    /// What was wrong with the template, if anything was.
+    /// The fault in the template, if there was one.
     pub problem: Option<String>,
 }
 

@@ -9,7 +9,8 @@ pub const NAMES: [&str; 10] =
     ["rule", "severity", "level", "state", "measure", "value", "threshold", "labels", "time", "starts_at"];
 
 impl Alarm {
-    /// What it says, by the [`NAMES`]. `value` and `threshold` have the measure's unit; times are texts.
+    /// The values of the alarm, by the [`NAMES`]. `value` and `threshold` have the measure's unit; times are
+    /// texts.
     #[must_use]
     pub fn template_context(&self) -> Map<String, Value> {
         let labels: Map<String, Value> =

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_alarms::Message;
 
-/// What a site could write, by mistake or to hurt.
+/// Templates that a site could write, by mistake or to hurt.
 fn hostile() -> Vec<String> {
     let mut templates: Vec<String> = [
         "{{ service | indent(9000000000) }}",

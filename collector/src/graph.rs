@@ -48,7 +48,7 @@ pub struct Graph {
     pub telemetry: Telemetry,
     /// The status of all components.
     pub board: HealthBoard,
-    /// What is odd but not wrong.
+    /// Findings that are odd but not wrong.
     pub warnings: Diagnostics,
 }
 
@@ -60,7 +60,7 @@ pub struct BuiltReceiver {
     pub receiver: Box<dyn Receiver>,
     /// Indexes into [`Graph::pipelines`].
     pub pipelines: Vec<usize>,
-    /// What those pipelines read.
+    /// The columns that those pipelines read.
     pub demand: Demand,
 }
 
@@ -74,7 +74,7 @@ pub struct BuiltPipeline {
     pub processors: Vec<(Context, Box<dyn Processor>)>,
     /// Indexes into [`Graph::exporters`].
     pub exporters: Vec<usize>,
-    /// What its processors and exporters read.
+    /// The columns that its processors and exporters read.
     pub demand: Demand,
 }
 
@@ -331,7 +331,7 @@ impl Builder<'_> {
         }
     }
 
-    /// What is wrong with the names that processors read of windows. `others`: windows that receivers bring
+    /// Checks the names that processors read of windows. `others`: windows that receivers bring
     /// reach them, too.
     fn check_windows(&mut self, topology: &Topology, pipeline: &BuiltPipeline, others: bool) {
         let mut sources = WindowSources { operators: Vec::new(), others };

@@ -26,7 +26,7 @@ pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
         tracing::info!(signal = name, "stopping; a second signal ends at once");
         token.cancel();
         next().await;
-        tracing::warn!("ended by a second signal; what was not finished will be read again");
+        tracing::warn!("ended by a second signal; unfinished input will be read again");
         std::process::exit(INTERRUPTED);
     });
     Ok(stop)

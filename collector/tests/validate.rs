@@ -29,7 +29,7 @@ fn testdata() -> Vec<PathBuf> {
     found
 }
 
-/// What is wrong with a configuration; nothing when it is valid. Independent of the machine: no environment,
+/// The errors of a configuration; none when it is valid. Independent of the machine: no environment,
 /// short file names.
 fn complaint(path: &Path) -> Option<String> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -38,8 +38,8 @@ fn expected(name: &str) -> Vec<Value> {
     rows(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// What the program writes, started as the head of the example says: from the root of the repository, or from
-/// its folder.
+/// The output of the program, started as the head of the example says: from the root of the repository, or
+/// from its folder.
 fn run(name: &str) -> String {
     let place = tempfile::tempdir().unwrap();
     let examples = place.path().join("examples/windows");

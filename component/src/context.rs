@@ -1,4 +1,4 @@
-//! What every component is given when it is built.
+//! The context that every component is given when it is built.
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ pub trait Exporter: Send + Sync + 'static {
     /// # Errors
     /// Why they cannot be read.
     fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
-        batch.events().ok_or_else(|| "its exporter cannot read what it has prepared".to_owned())
+        batch.events().ok_or_else(|| "its exporter cannot read the form that it has prepared".to_owned())
     }
 
     /// Delivers these batches, all of one signal, with columns, or as the exporter
@@ -89,7 +89,7 @@ pub enum ExportError {
     /// later.
     #[error("{reason}")]
     Retryable {
-        /// What happened.
+        /// The reason.
         reason: String,
         /// Not before this long, when the destination said so.
         after: Option<Duration>,
@@ -107,7 +107,7 @@ pub enum ExportError {
     /// is alone the data is at fault.
     #[error("{reason}")]
     TooLarge {
-        /// What is too large.
+        /// The thing that is too large.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What every component is made of.
+//! The parts of every component.
 //!
 //! * [`Receiver`] opens [`Lane`]s and sends [`LaneMessage`]s down them.
 //! * [`Processor`] is a blueprint: a [`Stage`] for each lane, and one for the trunk where lanes meet.

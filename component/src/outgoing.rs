@@ -10,7 +10,7 @@ use weir_pdata::{Ack, EventBatch, MemoryPermit, Origin, Payload, Signal};
 /// [`prepare`](crate::Exporter::prepare). The queue has its ack.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// What a row is.
+    /// The kind of row.
     pub signal: Signal,
     /// Where the events came from.
     pub origin: Origin,
@@ -53,7 +53,7 @@ impl Outgoing {
         Outgoing { rows: Rows::Prepared(prepared), ..Outgoing::from(batch) }
     }
 
-    /// What the batch was prepared as, when it is of this type.
+    /// The prepared form of the batch, when it is of this type.
     #[must_use]
     pub fn content<T: Any>(&self) -> Option<&T> {
         match &self.rows {

@@ -30,12 +30,12 @@ pub trait Processor: Send + Sync {
         None
     }
 
-    /// What is wrong with what it reads of windows, when these reach it. Called once, before it is started.
+    /// Faults in the names that it reads of windows, when these reach it. Called once, before it is started.
     fn check_windows(&self, _sources: &WindowSources) -> Vec<WindowProblem> {
         Vec::new()
     }
 
-    /// What keeps the watermarks of its lanes together. Its lane stages join it. `None`: lanes go as far as
+    /// The alignment of the watermarks of its lanes. Its lane stages join it. `None`: lanes go as far as
     /// they like.
     fn alignment(&self) -> Option<Arc<Alignment>> {
         None
@@ -45,7 +45,7 @@ pub trait Processor: Send + Sync {
     /// what can be retried.
     ///
     /// # Errors
-    /// What no retry can cure.
+    /// A fault that no retry can cure.
     async fn start(&self, _pipeline: &str, _stop: CancellationToken) -> Result<(), StartError> {
         Ok(())
     }

@@ -52,12 +52,12 @@ pub trait Receiver: Send + Sync {
     }
 }
 
-/// What a running receiver is given.
+/// The host of a running receiver.
 #[derive(Clone)]
 pub struct ReceiverHost {
     /// Identity, metrics, dead letters, clock.
     pub context: Context,
-    /// What the pipelines read. Only for receivers that decode by themselves.
+    /// The columns that the pipelines read. Only for receivers that decode by themselves.
     pub projection: SharedProjection,
     /// Opens lanes into the receiver's pipelines.
     pub lanes: Arc<dyn Lanes>,
@@ -85,7 +85,7 @@ impl ReceiverHost {
 pub struct ReceiverError {
     /// The whole message.
     pub message: String,
-    /// What caused it.
+    /// Its cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }

@@ -108,7 +108,7 @@ impl Future for Appending {
 pub struct Record {
     /// Its number: 1 for the first of the queue, growing.
     pub number: u64,
-    /// What was appended.
+    /// The record that was appended.
     pub payload: Vec<u8>,
 }
 
@@ -160,7 +160,7 @@ impl Storages {
     /// The storage of this id.
     ///
     /// # Errors
-    /// What to tell the user when there is none.
+    /// The message for the user when there is none.
     pub fn find(&self, id: &ComponentId) -> Result<Arc<dyn Storage>, String> {
         if let Some(storage) = self.named.get(id) {
             return Ok(Arc::clone(storage));

@@ -1,4 +1,4 @@
-//! What must not begin to leave: results whose inputs have another owner.
+//! Results whose inputs have another owner must not begin to leave.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;

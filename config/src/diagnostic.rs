@@ -32,7 +32,7 @@ pub struct Excerpt {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// What is wrong, one line.
+    /// The fault, one line.
     pub message: String,
     /// Short text beside the carets, such as a suggestion.
     pub label: Option<String>,
@@ -40,7 +40,7 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// Key path, such as `exporters.clickhouse.batch.rows`; empty at the root.
     pub path: String,
-    /// What to do, one line each.
+    /// The remedies, one line each.
     pub help: Vec<String>,
     /// The source line; set from `span` where the sources are known.
     pub excerpt: Option<Excerpt>,

@@ -24,7 +24,7 @@ struct Printer {
     redacted: bool,
 }
 
-/// What the keys above say of a value.
+/// The meaning that the keys above give to a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,

@@ -32,7 +32,7 @@ impl Default for ServiceConfig {
     }
 }
 
-/// What the program tells about itself.
+/// Metrics and logs of the program itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {

@@ -1,4 +1,4 @@
-//! What the author of a wrong configuration gets to read.
+//! The messages for the author of a wrong configuration.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What exporters that talk HTTP share: `tls` and `proxy`, one way for all.
+//! Settings of all exporters that talk HTTP: `tls` and `proxy`, one way for all.
 //!
 //! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not
 //! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`], or a
@@ -28,10 +28,10 @@ pub struct Proxy {
     pub password: Secret,
 }
 
-/// What is wrong: the key within the section, and why.
+/// The faults: the key within the section, and why.
 pub type Problem = (String, String);
 
-/// What a client needs besides the address.
+/// The needs of a client besides the address.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Makes encrypted connections.

@@ -1,6 +1,6 @@
 //! Addresses of brokers: the setting `brokers`.
 
-/// What is wrong with these addresses: the key, and why. Each is `host:port` or `host`; nothing is connected.
+/// The faults in these addresses: the key, and why. Each is `host:port` or `host`; nothing is connected.
 #[must_use]
 pub fn broker_problems(brokers: &[String]) -> Vec<(String, String)> {
     if brokers.is_empty() {

@@ -1,4 +1,4 @@
-//! What components that talk to Kafka share: the settings `brokers`, `tls`, `sasl` and `properties`, and
+//! Shared parts of components that talk to Kafka: the settings `brokers`, `tls`, `sasl` and `properties`, and
 //! librdkafka's log.
 //!
 //! * [`Security`] gives encryption and login to a client ([`Tls`](weir_config::Tls), [`Sasl`]).

@@ -1,4 +1,4 @@
-//! What librdkafka says, in the program's log.
+//! The lines of librdkafka, in the program's log.
 
 use std::fmt::Display;
 
@@ -64,7 +64,7 @@ mod tests {
         }
     }
 
-    /// What the program's log has of these lines, at debug level.
+    /// The program's log of these lines, at debug level.
     fn logged(say: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();

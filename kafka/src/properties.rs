@@ -29,7 +29,7 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 impl Properties {
-    /// What is wrong with them, in the order of their names: the key, and why, as [`problem`] says it.
+    /// The faults in them, in the order of their names: the key, and why, as [`problem`] says it.
     ///
     /// Refused are those that [`Security`](crate::Security) and `brokers` set, those in `owned`, and what
     /// librdkafka does not know or accept. `owned`: the further properties that the component sets, aliases

@@ -52,7 +52,7 @@ impl Mechanism {
 }
 
 impl Security<'_> {
-    /// What is wrong with `tls` and `sasl`: the key, and why. Files are not opened: they may be on another
+    /// The faults of `tls` and `sasl`: the key, and why. Files are not opened: they may be on another
     /// machine.
     #[must_use]
     pub fn problems(&self) -> Vec<(String, String)> {

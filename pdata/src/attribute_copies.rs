@@ -36,7 +36,7 @@ pub fn without_originals<'a>(batch: &'a RecordBatch, named: impl Fn(&str) -> boo
     change(batch, |name| if named(name) { Fate::OriginalRemoved } else { Fate::Unchanged })
 }
 
-/// What happens to a column that is a copy.
+/// The treatment of a column that is a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// The column is removed, and its texts return to the list.

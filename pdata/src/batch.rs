@@ -15,7 +15,7 @@ use crate::{Ack, Fence, Signal, memory};
 /// Cloning is cheap: bytes and columns are shared.
 #[derive(Clone, Debug)]
 pub struct EventBatch {
-    /// What a row is.
+    /// The kind of row.
     pub signal: Signal,
     /// The events.
     pub payload: Payload,
@@ -131,7 +131,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What records of this format decode to.
+    /// The signal that records of this format decode to.
     #[must_use]
     pub const fn signal(self) -> Signal {
         match self {
@@ -181,10 +181,10 @@ pub struct Origin {
     pub lane: Arc<str>,
     /// Positions in the lane (Kafka offsets, line numbers), end exclusive. Empty for derived batches.
     pub positions: Range<i64>,
-    /// What a derived batch is, when that is the same whenever it is derived again (operator, window,
+    /// The identity of a derived batch, when it is the same whenever it is derived again (operator, window,
     /// firing): a destination that has seen it may leave it out.
     pub identity: Option<Arc<str>>,
-    /// What its lane is, for every owner the same, and the way that it takes:
+    /// The identity of its lane, for every owner the same, and the way that it takes:
     /// `cluster/group/topic/partition/pipeline/exporter`. `None` when its positions are not kept.
     /// [`schema::SOURCE`](crate::schema::SOURCE).
     pub source: Option<Arc<str>>,

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, FieldRef};
 
 use crate::{schema, span_ids};
 
-/// What one component reads from batches. Built before the first byte flows.
+/// The columns that one component reads from batches. Built before the first byte flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Fixed columns and attribute keys read by name.
@@ -120,7 +120,7 @@ impl Level {
     }
 }
 
-/// What a decoder builds.
+/// The columns that a decoder builds.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Projection {
     /// Fixed columns to build; `None` is all of them.

@@ -68,11 +68,11 @@ pub const fn message(number: u32) -> u32 {
 pub struct WireError {
     /// Offset in the bytes that the outermost reader was given.
     pub offset: usize,
-    /// What is wrong there.
+    /// The fault.
     pub what: Malformed,
 }
 
-/// What is wrong with protobuf bytes.
+/// A fault in protobuf bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// A varint has no end within its message, or is longer than 64 bits.

@@ -17,7 +17,7 @@ pub struct ClickHouse {
     shared: bool,
 }
 
-/// What the server counted since its start.
+/// The server's counts since its start.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// HTTP requests, pings not counted.
@@ -124,7 +124,7 @@ impl ClickHouse {
         if accepted { Ok(()) } else { bail!("the front refused {order}: {text}") }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub async fn stats(&self) -> Result<Stats> {
         let text = client()?.get(format!("{}/_stats", self.control()?)).send().await?.text().await?;
         let counts: Value = serde_json::from_str(&text)?;

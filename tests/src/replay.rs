@@ -36,7 +36,7 @@ pub fn recorded(topic: &str) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// What SkyWalking's own protobuf classes (of the Python agent) read from the values of these records: one
+/// The same records as SkyWalking's own protobuf classes (of the Python agent) read them: one
 /// object a segment, protobuf's own names, 64-bit integers as text.
 pub fn decode_segments(records: &[Record]) -> Result<Vec<Value>> {
     let lines: String = records
@@ -47,8 +47,8 @@ pub fn decode_segments(records: &[Record]) -> Result<Vec<Value>> {
     output.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// What SkyWalking's own protobuf classes read from these messages: the name of each, such as `LogData`, and its
-/// bytes. In the form of [`decode_segments`].
+/// What SkyWalking's own protobuf classes read from these messages: the name of each, such as `LogData`, and
+/// its bytes. In the form of [`decode_segments`].
 pub fn decode_messages<'a>(messages: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<Value>> {
     let lines: String =
         messages.into_iter().map(|(name, bytes)| format!("{name} {}\n", STANDARD.encode(bytes))).collect();

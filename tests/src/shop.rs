@@ -10,7 +10,7 @@ use serde_json::Value;
 const TOPICS: [&str; 4] =
     ["skywalking-segments", "skywalking-managements", "skywalking-logs", "skywalking-meters"];
 
-/// What the agent has made and Kafka has.
+/// The spans that the agent has made and Kafka has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Segments.

@@ -24,7 +24,7 @@ pub struct Stream {
 /// A row of `window_results`: operator, start of the window, service, operation.
 pub type Key = (String, i64, String, String);
 
-/// What a row says: count, errors, longest, shortest (nanoseconds).
+/// The content of a row: count, errors, longest, shortest (nanoseconds).
 pub type Value = (u64, u64, i64, i64);
 
 impl Stream {

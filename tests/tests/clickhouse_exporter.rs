@@ -1146,8 +1146,8 @@ async fn queue(clickhouse: &ClickHouse, table: &str, texts: &[&str]) -> Result<V
     Ok(rows[0]["all"].clone())
 }
 
-/// What a real server of 24.8 does, which is the reason that the exporter refuses `async_insert` with servers
-/// before 26.2. When this changes, [`FACTORY`]'s limit is to be looked at.
+/// The conduct of a real server of 24.8, which is the reason that the exporter refuses `async_insert` with
+/// servers before 26.2. When this changes, [`FACTORY`]'s limit is to be looked at.
 #[tokio::test]
 async fn the_queue_of_an_older_server_does_not_leave_out_what_comes_twice() -> Result<()> {
     let clickhouse = ClickHouse::start_real()?;

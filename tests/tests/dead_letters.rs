@@ -1,4 +1,4 @@
-//! What was refused is kept, and `weir replay` sends it through again, once.
+//! Refused rows are kept, and `weir replay` sends them through again, once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What ClickHouse has to do for exactly-once, and what Weir says when it does not.
+//! The duties of ClickHouse for exactly-once, and Weir's words when it fails in them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;

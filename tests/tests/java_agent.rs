@@ -61,7 +61,7 @@ async fn every_recorded_span_is_stored_as_the_agent_wrote_it() -> Result<()> {
     Ok(())
 }
 
-/// What the rows must say, by span id.
+/// The expected rows, by span id.
 fn expected(records: &[Record]) -> Result<BTreeMap<String, Value>> {
     let mut rows = BTreeMap::new();
     for segment in decode_segments(records)? {

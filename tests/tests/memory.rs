@@ -20,7 +20,7 @@ const SEGMENTS: u64 = 20_000;
 const SPANS: u64 = SEGMENTS * 16;
 /// `service.memory.limit`: about half of the input once it is decoded.
 const LIMIT: u64 = 128 << 20;
-/// What comes on top of it while nothing moves: what the allocator keeps beyond what is in use, and copies
+/// The memory on top of it while nothing moves: the allocator's reserve, and copies
 /// for the inserts that are tried again and again.
 const OVERHEAD: u64 = 96 << 20;
 

@@ -1,4 +1,4 @@
-//! What happens to a topic under a consumer: records deleted, transactions, created again, truncated.
+//! Changes of a topic under a consumer: records deleted, transactions, created again, truncated.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What cannot be exported before the program ends is told, and kept.
+//! Rows that cannot be exported before the program ends are reported, and kept.
 
 use std::time::Duration;
 

@@ -114,7 +114,7 @@ async fn windows(kafka: &Kafka, clickhouse: &ClickHouse, way: Way) -> Result<(St
     Ok((database, rows))
 }
 
-/// What the stored events say about the tumbling windows.
+/// The tumbling windows by the stored events.
 async fn from_events(clickhouse: &ClickHouse, database: &str, before: i64) -> Result<BTreeMap<Key, Value>> {
     let sql = format!(
         "SELECT intDiv(toUnixTimestamp64Milli(end_time), 7000) * 7000 AS start, service, operation, count() AS n, \

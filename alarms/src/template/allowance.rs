@@ -1,4 +1,4 @@
-//! What a rendering may cost, and why it ends early.
+//! The limits of a rendering, and the reasons that it ends early.
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -8,7 +8,7 @@ const STEPS: usize = 10_000;
 /// Most bytes of texts and lists that one rendering makes, all together; and that it compares or looks
 /// through.
 const MADE: usize = 256 << 10;
-/// What an item of a list or a map weighs, without what it holds.
+/// The weight of an item of a list or a map, without its content.
 pub(crate) const ITEM: usize = 16;
 
 /// Why a template gives no text.
@@ -50,7 +50,7 @@ impl From<minijinja::Error> for Problem {
     }
 }
 
-/// What a rendering may still take.
+/// The rest that a rendering may still take.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     steps: usize,
@@ -96,7 +96,7 @@ impl Allowance {
     }
 }
 
-/// What a value weighs with all that it holds, shared parts as often as they are there. Stops above `most`.
+/// The weight of a value with all that it holds, shared parts as often as they are there. Stops above `most`.
 pub(crate) fn weight(value: &Value, most: usize) -> usize {
     let mut sum: usize = 0;
     match value.kind() {

@@ -1,4 +1,4 @@
-//! What a template uses, before it is accepted.
+//! The names and calls of a template, before it is accepted.
 
 use std::collections::BTreeSet;
 
@@ -86,7 +86,7 @@ impl<'a> Checker<'a> {
             Expr::Var(variable) => self.own.push(variable.id),
             Expr::List(list) => list.items.iter().try_for_each(|item| self.target(item))?,
             Expr::Tuple(tuple) => tuple.items.iter().try_for_each(|item| self.target(item))?,
-            _ => return Err(Unusable::What("a loop over what is not a name".to_owned())),
+            _ => return Err(Unusable::What("a loop over something other than a name".to_owned())),
         }
         self.depth -= 1;
         Ok(())

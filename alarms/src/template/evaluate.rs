@@ -10,7 +10,7 @@ use super::allowance::{Allowance, ITEM, Problem, weight};
 use super::numbers::{arithmetic, negative};
 use super::{Text, filters};
 
-/// What a name means that is not there.
+/// The meaning of a name that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undefined {
     /// To use it is a problem.
@@ -345,7 +345,7 @@ impl<'t> Evaluation<'t, '_> {
     }
 }
 
-/// What `loop` knows.
+/// The fields of `loop`.
 fn position(index: usize, length: usize) -> Value {
     let parts = [
         ("index", Value::from(index + 1)),

@@ -12,7 +12,7 @@ use weir_component::{budget, dead_letter, exporter_helper};
 
 use crate::run;
 
-/// What `weir components` prints.
+/// The output of `weir components`.
 #[must_use]
 pub fn components(registry: &Registry) -> String {
     let mut text = String::new();

@@ -23,7 +23,7 @@ use weir_pdata::{Ack, EventBatch, Origin, Projection};
 use crate::commands::config_args::ConfigArgs;
 use crate::graph::Graph;
 
-/// What `weir replay` takes.
+/// The arguments of `weir replay`.
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct ReplayArgs {
     dry_run: bool,
 }
 
-/// What became of the letters.
+/// The outcome for the letters.
 #[derive(Default)]
 struct Counts {
     sent: u64,

@@ -47,7 +47,7 @@ pub(super) struct ReceiverLanes {
     pub context: Context,
     /// The pipelines that it feeds.
     pub pipelines: Vec<Arc<RunningPipeline>>,
-    /// What they read.
+    /// The columns that they read.
     pub projection: SharedProjection,
     /// The memory that batches share.
     pub budget: MemoryBudget,

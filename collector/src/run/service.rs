@@ -227,7 +227,9 @@ impl Running {
             }
         });
         if !drained.await {
-            tracing::warn!("receivers did not drain in time; what they had in hand will be read again");
+            tracing::warn!(
+                "receivers did not drain in time; the input that they had in hand will be read again"
+            );
             receivers.shutdown().await;
         }
         drop(pipelines); // the last senders of the trunks
@@ -241,7 +243,7 @@ impl Running {
             let unfinished = exporter.finish(left()).await;
             if unfinished.on_disk > 0 {
                 let records = unfinished.on_disk;
-                tracing::info!(exporter = %id, records, "what waits on disk is exported by the next start");
+                tracing::info!(exporter = %id, records, "records that wait on disk are exported by the next start");
             }
             if unfinished.rows() > 0 {
                 all.push((id, unfinished));

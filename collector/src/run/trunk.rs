@@ -27,7 +27,7 @@ pub(super) struct TrunkSender {
     room: Arc<Semaphore>,
 }
 
-/// What waits for the trunk.
+/// Messages that wait for the trunk.
 struct Input {
     event: Event,
     /// The ack of a batch, kept while it waits.
@@ -177,7 +177,7 @@ impl Trunk {
         }
     }
 
-    /// What leaves the last stage.
+    /// The messages that leave the last stage.
     fn end(&mut self, message: LaneMessage) {
         match message {
             LaneMessage::Batch(batch) => {

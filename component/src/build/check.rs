@@ -125,7 +125,7 @@ impl<'a> Check<'a> {
     /// `value`, which is there unless something was noted; or everything that is wrong.
     ///
     /// # Errors
-    /// What was noted.
+    /// The errors noted.
     pub fn finish_some<T>(self, value: Option<T>) -> Result<T, Diagnostics> {
         match value {
             Some(value) => self.finish(value),
@@ -136,7 +136,7 @@ impl<'a> Check<'a> {
     /// `value`, or everything that is wrong.
     ///
     /// # Errors
-    /// What was noted.
+    /// The errors noted.
     pub fn finish<T>(self, value: T) -> Result<T, Diagnostics> {
         self.found.into_result(value)
     }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use weir_config::{Document, SourceText, Topology};
 
-    /// What is wrong after `notes`, without the excerpt of the file.
+    /// The errors after `notes`, without the excerpt of the file.
     fn after(notes: impl FnOnce(&mut Check<'_>)) -> Vec<String> {
         let text = "receivers: {file: {}}\nexporters: {nop: {}}\nservice: {pipelines: {main: {receivers: [file], exporters: [nop]}}}\n";
         let document = Document::load(vec![SourceText::new("weir.yaml", text)], &[], &|_| None).unwrap();

@@ -10,7 +10,7 @@ use crate::exporter_helper::HelperConfig;
 use crate::telemetry::Metric;
 use crate::{Context, Exporter, Extension, Processor, Receiver};
 
-/// What all factories say about their component.
+/// The facts that all factories give about their component.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {
     /// The type part of the component's ids.

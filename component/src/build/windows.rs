@@ -30,14 +30,14 @@ pub struct WindowSources {
 pub struct WindowProblem {
     /// The key in the processor's section.
     pub key: String,
-    /// What is wrong.
+    /// The fault.
     pub message: String,
     /// Whether it is wrong for certain; else it may be a slip.
     pub certain: bool,
 }
 
 impl WindowSources {
-    /// What is wrong with the column `name` of windows of the operators for which `of` holds. `None`: nothing
+    /// The fault in the column `name` of windows of the operators for which `of` holds. `None`: nothing
     /// that is known.
     #[must_use]
     pub fn check_column(&self, key: &str, name: &str, of: impl Fn(&str) -> bool) -> Option<WindowProblem> {
@@ -50,7 +50,7 @@ impl WindowSources {
         self.check(key, name, of, |windows| &windows.labels, "is grouped by")
     }
 
-    /// What is wrong with a glob that `of` is the meaning of: no operator may fit it.
+    /// The fault in a glob that `of` is the meaning of: no operator may fit it.
     #[must_use]
     pub fn check_operator(&self, key: &str, glob: &str, of: impl Fn(&str) -> bool) -> Option<WindowProblem> {
         if self.operators.iter().any(|windows| of(&windows.operator)) {

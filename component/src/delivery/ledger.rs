@@ -30,7 +30,7 @@ pub struct LedgerSpec {
     pub own: Shard,
     /// The position where reading begins, when it is known.
     pub position: Option<i64>,
-    /// What was written down with it.
+    /// The metadata written down with it.
     pub metadata: Metadata,
     /// Called when something has to be written down soon. Must be quick and not block.
     pub wake: Arc<dyn Fn() + Send + Sync>,

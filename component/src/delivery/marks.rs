@@ -16,9 +16,9 @@ use crate::{LaneId, Watermark};
 /// Inputs that nothing but an emission needs are done when the mark has reached it, and fail when it cannot
 /// any more. Otherwise a restart before the mark would compute a window again from a part of its inputs.
 ///
-/// A mark counts for the lanes that its operator had [opened](Marks::open). What an earlier ownership of a lane
-/// delivers, perhaps without knowing that it is over, says nothing to the one that follows in this process:
-/// another owner may have let the same windows fire meanwhile.
+/// A mark counts for the lanes that its operator had [opened](Marks::open). What an earlier ownership of a
+/// lane delivers, perhaps without knowing that it is over, says nothing to the one that follows in this
+/// process: another owner may have let the same windows fire meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 

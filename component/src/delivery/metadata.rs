@@ -42,7 +42,7 @@ pub(super) fn inputs_of(name: &str) -> Option<&str> {
     Some(name.split_once(FINGERPRINT)?.1.split_once(INPUTS)?.1)
 }
 
-/// What is known about a lane beside its position.
+/// The known facts about a lane beside its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
@@ -68,7 +68,7 @@ pub struct Metadata {
     /// Per operator: windows that are over at this watermark have been delivered.
     #[serde(rename = "w", default)]
     pub windows: BTreeMap<String, i64>,
-    /// What the input is, whatever its name: another one when it was created again.
+    /// The identity of the input, whatever its name: another one when it was created again.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// How many lanes the input had when its first owner began: those above it that nothing is written down
@@ -86,8 +86,8 @@ pub struct Metadata {
 /// From where on positions of an input stand for other records than they once did, and how often that has
 /// happened.
 ///
-/// What an input has before some position changes exactly when it is written again from a position below that
-/// one. So the number of these times tells the contents of a range from those that it had before.
+/// The content of an input before some position changes exactly when it is written again from a position
+/// below that one. So the number of these times tells the contents of a range from those that it had before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<i64>", into = "Vec<i64>")]
 pub struct Rewritten(Vec<(i64, u32)>);

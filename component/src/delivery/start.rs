@@ -1,4 +1,4 @@
-//! What a stage learns about the lane or trunk that it runs on.
+//! The facts that a stage learns about the lane or trunk that it runs on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct LaneStart {
     pub fence: Option<Fence>,
     /// The receiver that opened it.
     pub receiver: Option<Arc<str>>,
-    /// What its batches are, when they are always the same.
+    /// The signal of its batches, when that is always the same.
     pub signal: Option<Signal>,
 }
 

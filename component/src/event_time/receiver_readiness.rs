@@ -70,7 +70,7 @@ impl ReceiverReadiness {
         {
             tracing::warn!(
                 processor, receiver = %first, seconds = now.saturating_sub(since) / 1000, suppressed,
-                "windows wait for a receiver that has not begun: what it brings belongs into them, too"
+                "windows wait for a receiver that has not begun: its events belong into them, too"
             );
         }
         true

@@ -22,7 +22,7 @@ use crate::{Clock, LaneId};
 /// From when on lanes hold what the stage before them on the trunk forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LanesHold {
-    /// What the stage forwards is made of the lanes' events: a lane holds from the moment when it is opened.
+    /// The stage forwards results of the lanes' events: a lane holds from the moment when it is opened.
     FromTheStart,
     /// The input of the stage is made on the trunk, and lanes may bring some too: they hold while one of them
     /// has told a watermark and has not ended.

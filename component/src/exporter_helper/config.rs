@@ -8,9 +8,9 @@ use weir_config::{ByteSize, ComponentId, Duration};
 pub struct HelperConfig {
     /// Waiting batches.
     pub queue: QueueConfig,
-    /// What is exported together.
+    /// The size of an export.
     pub batch: BatchConfig,
-    /// What happens after an error.
+    /// Retries after an error.
     pub retry: RetryConfig,
     /// How long one export may take before it counts as a retryable error.
     pub timeout: Duration,
@@ -39,7 +39,7 @@ impl Default for QueueConfig {
     }
 }
 
-/// What is exported together.
+/// The size of an export.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {
     /// Rows after which an export starts.
@@ -56,7 +56,7 @@ impl Default for BatchConfig {
     }
 }
 
-/// What happens after a retryable error.
+/// Retries after a retryable error.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryConfig {
     /// Wait before the first retry.
@@ -160,7 +160,7 @@ impl HelperConfig {
         }
     }
 
-    /// What is wrong with these settings: the key within the exporter's section, and why.
+    /// The faults of these settings: the key within the exporter's section, and why.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let mut problems = Vec::new();

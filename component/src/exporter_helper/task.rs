@@ -154,7 +154,7 @@ async fn open_default(context: &Context) -> Option<Arc<dyn DiskQueue>> {
     opened
         .inspect_err(|error| {
             let exporter = &context.id;
-            tracing::warn!(%exporter, %error, "what waits for this exporter is kept in memory, and its input waits with it: name a storage in `queue.storage`");
+            tracing::warn!(%exporter, %error, "rows that wait for this exporter are kept in memory, and their input waits with them: name a storage in `queue.storage`");
         })
         .ok()
 }
@@ -182,7 +182,7 @@ async fn with_disk(
     worker.run(from_disk).await;
     for ended in [writer.await, reader.await] {
         if let Err(error) = ended {
-            tracing::error!(exporter = %runner.context.id, %error, "a queue on disk ended abnormally; what is in it is exported by the next start");
+            tracing::error!(exporter = %runner.context.id, %error, "a queue on disk ended abnormally; its records are exported by the next start");
             runner.condition.set_broken(error.to_string());
         }
     }

@@ -1,4 +1,4 @@
-//! What an exporter could not deliver before the program ended, and whether its destination works.
+//! Batches that an exporter could not deliver before the program ended, and whether its destination works.
 //!
 //! The exporter's [`Health`] is a recoverable error from the first export that the destination did not take
 //! until one that it took; and as long as any export is tried again, whatever others have done meanwhile:

@@ -10,7 +10,7 @@ use super::{Health, Status};
 /// How long the events of a lane that are not from the future speak for the gateway's clock.
 const ALONE_MS: i64 = 10_000;
 
-/// What the lanes of one processor have seen of the gateway's clock.
+/// The view that the lanes of one processor have of the gateway's clock.
 #[derive(Debug)]
 pub struct OwnClock {
     health: Health,

@@ -1,4 +1,4 @@
-//! What flows down a lane and along the trunk.
+//! The messages on a lane and along the trunk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::id::LaneId;
 use crate::Watermark;
 use crate::delivery::LaneStart;
 
-/// What flows down a lane, in order.
+/// A message on a lane, in order.
 #[allow(clippy::large_enum_variant, reason = "almost all messages are batches")]
 #[derive(Clone, Debug)]
 pub enum LaneMessage {
@@ -26,7 +26,7 @@ pub enum LaneMessage {
     Drain,
 }
 
-/// What arrives at a stage of the trunk.
+/// A message at a stage of the trunk.
 #[derive(Clone, Debug)]
 pub enum TrunkMessage {
     /// A lane of this pipeline began. Until it says otherwise its watermark is [`Watermark::MIN`], or what

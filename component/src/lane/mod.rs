@@ -78,7 +78,7 @@ pub trait Lanes: Send + Sync {
     fn ready(&self) {}
 }
 
-/// What a receiver says about a lane that it opens.
+/// A receiver's description of a lane that it opens.
 #[derive(Clone)]
 pub struct LaneSpec {
     /// For logs and metrics: `skywalking-segments/3`, a file's path, …
@@ -90,7 +90,7 @@ pub struct LaneSpec {
     pub ledger: Option<Ledger>,
     /// The lanes that end at one moment with this one: all whose windows are added up.
     pub set: LaneSet,
-    /// What its batches are, when they are always the same: windows of other signals do not wait for it.
+    /// The signal of its batches, when that is always the same: windows of other signals do not wait for it.
     pub signal: Option<Signal>,
 }
 

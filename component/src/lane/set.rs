@@ -24,7 +24,7 @@ struct ClosedLane {
     trunk: Arc<dyn LaneTrunk>,
     lane: LaneId,
     attachment: Option<Attachment>,
-    /// What it gathered.
+    /// The batches it gathered.
     stages: Box<dyn Any + Send>,
 }
 

@@ -1,4 +1,4 @@
-//! What the tests of components share: recording neighbours, and the contracts that every component keeps.
+//! Tools for the tests of components: recording neighbours, and the contracts that every component keeps.
 //!
 //! * [`RecordingLanes`] stands for the pipelines below a receiver.
 //! * [`Probe`] makes acks and tells what became of them.

@@ -29,7 +29,7 @@ impl Probe {
         Ack::new(self.0.clone(), id)
     }
 
-    /// What became of ack number `id`; `None` while it is open.
+    /// The outcome of ack number `id`; `None` while it is open.
     #[must_use]
     pub fn outcome(&self, id: u64) -> Option<Outcome> {
         self.0.0.lock().unwrap().settled.get(&id).copied()

@@ -20,7 +20,7 @@ struct Shared {
     changed: Notify,
 }
 
-/// What one lane saw.
+/// The messages that one lane saw.
 #[derive(Clone, Default)]
 pub struct RecordedLane {
     /// The name that the receiver gave.

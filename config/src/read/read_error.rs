@@ -25,7 +25,7 @@ pub(crate) struct ValueLocation {
     pub(crate) placeholder: bool,
 }
 
-/// What happened.
+/// The kind of an error.
 #[derive(Debug)]
 pub(crate) enum ErrorKind {
     /// A key that the type does not have.
@@ -36,7 +36,7 @@ pub(crate) enum ErrorKind {
     Missing(&'static str),
     /// A value of the wrong type or out of range. `value` is its text when it is short and known.
     Wrong { expected: String, found: &'static str, value: Option<String> },
-    /// What the type itself says.
+    /// The words of the type itself.
     Custom(String),
 }
 

@@ -1,4 +1,4 @@
-//! What is configured and how it is connected: component sections, pipelines, service settings.
+//! The configured parts and their connections: component sections, pipelines, service settings.
 
 mod reader;
 
@@ -64,7 +64,7 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PipelineId(pub ComponentId);
 
-/// What a pipeline accepts from its receivers.
+/// The signals that a pipeline accepts from its receivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PipelineSignal {
     /// Everything.

@@ -51,7 +51,7 @@ struct OpenMap {
     pending: Pending,
 }
 
-/// What the next node of a map is.
+/// The role of the next node of a map.
 #[derive(Default)]
 enum Pending {
     #[default]

@@ -28,7 +28,7 @@ struct Expander<'a> {
 /// Deepest nesting of defaults in defaults.
 const MAX_NESTING: usize = 16;
 
-/// What is wrong with a reference, and where in the text (characters).
+/// A fault in a reference, and where it is in the text (characters).
 struct Problem {
     message: String,
     help: String,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Checks that this is an address a server can listen on: `host:port`, `1.2.3.4:port` or `[::1]:port`.
 ///
 /// # Errors
-/// What is wrong with it, and what would be right, with this port.
+/// The fault and its remedy, with this port.
 pub fn check_listen(address: &str, port: u16) -> Result<(), String> {
     let wrong = |right: &str| Err(format!("`{address}` is no address to listen on; {right}"));
     let right = format!(

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// A text that must not be seen. `Debug`, `Display` and `Serialize` give `[REDACTED]`.

@@ -14,7 +14,7 @@ const MAX_ROWS: usize = 1_000_000;
 /// 36500 days.
 const MAX_TTL_SECONDS: u64 = 36_500 * 86_400;
 
-/// What stands below `clickhouse:`.
+/// The section `clickhouse`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -47,9 +47,9 @@ pub(crate) struct Config {
     pub(crate) async_insert: bool,
     /// Waiting batches.
     pub(crate) queue: QueueKeys,
-    /// What goes into one insert.
+    /// The size of an insert.
     pub(crate) batch: BatchKeys,
-    /// What happens after a failed insert.
+    /// Retries after a failed insert.
     pub(crate) retry: RetryKeys,
     /// How long one insert may take.
     pub(crate) timeout: Option<Duration>,
@@ -155,7 +155,7 @@ impl Config {
         Connection::new(&self.endpoint, self.tls.as_ref(), self.proxy.as_ref())
     }
 
-    /// What is wrong: the key within the section, and why.
+    /// The faults: the key within the section, and why.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut problem = |key: &str, why: String| problems.push((key.to_owned(), why));

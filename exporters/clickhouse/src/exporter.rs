@@ -180,7 +180,7 @@ impl ClickHouseExporter {
             tracing::error!(
                 %exporter, table, view, token, %failure, suppressed,
                 "a materialized view refuses rows that the table has taken: the view goes without all rows of this insert. \
-                 Mend the view, and insert into its target what is missing, from the table"
+                 Mend the view, and insert the missing rows into its target, from the table"
             );
         }
     }
@@ -206,7 +206,7 @@ impl ClickHouseExporter {
         batches.iter().any(|batch| batch.origin.repeated || begun(batch).is_none_or(|time| time < old))
     }
 
-    /// What of an insert is not in the table.
+    /// The rows of an insert that are not in the table.
     async fn unstored(
         &self,
         table: &Table,
@@ -216,7 +216,9 @@ impl ClickHouseExporter {
     ) -> Result<Unstored, ExportError> {
         let failed = |failure: Failure| failure.of_preparation(&table.name);
         let broken = |error: String| {
-            failed(Failure::other(format!("what it has of an earlier try is not understood: {error}")))
+            failed(Failure::other(format!(
+                "its answer about rows of an earlier try is not understood: {error}"
+            )))
         };
         let rows = read(body, self.scratch_pool.compresses()).map_err(|error| broken(error.to_string()))?;
         let full_name = self.server.table(&table.name);

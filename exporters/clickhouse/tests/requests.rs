@@ -1,4 +1,4 @@
-//! What the exporter asks of a server: a small HTTP server stands in and records it.
+//! The exporter's requests to a server: a small HTTP server stands in and records it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use weir_component::{Check, Settings};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::SignalSet;
 
-/// What is shown, and how much of it.
+/// The choice and the amount of lines to show.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DebugConfig {
@@ -22,10 +22,10 @@ pub(crate) struct DebugConfig {
     /// Waiting batches.
     #[serde(default)]
     pub(crate) queue: QueueKeys,
-    /// What is shown together.
+    /// The size of an export.
     #[serde(default)]
     pub(crate) batch: BatchKeys,
-    /// What happens when standard output is a file on a full disk.
+    /// Retries when standard output is a file on a full disk.
     #[serde(default)]
     pub(crate) retry: RetryKeys,
     /// How long one write may take.

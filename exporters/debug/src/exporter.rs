@@ -43,7 +43,7 @@ pub(crate) struct Console {
     screen: Arc<Mutex<Screen>>,
 }
 
-/// What one export at a time has to itself.
+/// The data that one export at a time has to itself.
 struct Screen {
     id: String,
     verbosity: Verbosity,

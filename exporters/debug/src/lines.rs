@@ -8,8 +8,8 @@ use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 use crate::config::Verbosity;
 use crate::value::{MAX_TEXT, Value, duration, plain, shown, time};
 
-/// What decoders must build so that these signals can be shown. Windows and alarms are not decoded: they need
-/// nothing.
+/// The columns that decoders must build so that these signals can be shown. Windows and alarms are not
+/// decoded: they need nothing.
 pub(crate) fn demand(verbosity: Verbosity, signals: SignalSet) -> Demand {
     let events = [Signal::Traces, Signal::Logs, Signal::Metrics];
     let mut shown = events.into_iter().filter(|signal| signals.contains(*signal));

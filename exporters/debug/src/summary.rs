@@ -15,7 +15,7 @@ use crate::value::{
     time_of_day,
 };
 
-/// What the summary remembers from export to export.
+/// The memory of the summary from export to export.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     colours: bool,
@@ -109,7 +109,7 @@ impl Summary {
         }
     }
 
-    /// What begins a block: totals when they have changed, then the names of the columns.
+    /// The beginning of a block: totals when they have changed, then the names of the columns.
     fn head(&mut self, out: &mut String) {
         if std::mem::take(&mut self.totals_changed) {
             let totals = [

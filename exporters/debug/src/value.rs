@@ -58,7 +58,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a measure is called for people: `p90_duration_ns` is `p90`, `duration_ns` is `duration`.
+/// The name of a measure for people: `p90_duration_ns` is `p90`, `duration_ns` is `duration`.
 pub(crate) fn measure_name(column: &str) -> &str {
     column.strip_suffix("_duration_ns").or_else(|| column.strip_suffix("_ns")).unwrap_or(column)
 }

@@ -8,7 +8,7 @@ use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration};
 use weir_pdata::{Signal, SignalSet};
 
-/// What is written, where, and when a new file begins.
+/// The rows to write, the file, and the beginning of a new one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileConfig {
@@ -34,10 +34,10 @@ pub(crate) struct FileConfig {
     /// Waiting batches.
     #[serde(default)]
     pub(crate) queue: QueueKeys,
-    /// What is written together.
+    /// Changes that are written together.
     #[serde(default)]
     pub(crate) batch: BatchKeys,
-    /// What happens after an I/O error.
+    /// Retries after an I/O error.
     #[serde(default)]
     pub(crate) retry: RetryKeys,
     /// How long one write may take.

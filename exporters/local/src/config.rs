@@ -25,7 +25,7 @@ pub(crate) struct Config {
     pub(crate) max_columns: usize,
     /// Hours that ended longer ago are deleted. Without it nothing is deleted.
     pub(crate) retention: Option<Duration>,
-    /// What happens when a file cannot be written.
+    /// Retries when a file cannot be written.
     pub(crate) retry: RetryKeys,
     /// How long the writing of a file may take.
     pub(crate) timeout: Duration,

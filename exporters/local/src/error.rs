@@ -12,11 +12,11 @@ pub(crate) enum LocalError {
     /// The file system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The act that was tried.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Another program writes into the directory.
@@ -34,7 +34,7 @@ pub(crate) enum LocalError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the writer says.
+        /// The writer's error.
         reason: String,
     },
     /// The columns of a batch cannot be stored.

@@ -1,8 +1,8 @@
 //! Files that appear complete or not at all, and folders that go when they are old.
 //!
 //! A file is written in `<directory>/.writing/` and renamed into its folder when it is whole and on disk.
-//! What a crash left in `.writing` is removed by the next start, so one directory belongs to one running
-//! program: it holds a lock on `<directory>/.lock`, which ends with it, however it ends.
+//! Files that a crash left in `.writing` are removed by the next start, so one directory belongs to one
+//! running program: it holds a lock on `<directory>/.lock`, which ends with it, however it ends.
 
 use std::fs::{self, File, TryLockError};
 use std::io;

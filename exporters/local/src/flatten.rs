@@ -184,7 +184,7 @@ impl Layout {
     }
 }
 
-/// What became of a value.
+/// The place of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     /// It is in its column.
@@ -233,7 +233,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// What has no column, row by row.
+/// Values that have no column, row by row.
 struct Rest {
     rows: usize,
     entries: BTreeMap<usize, Vec<(String, String, Cell)>>,

@@ -1,4 +1,4 @@
-//! What a target's answer means.
+//! The meaning of a target's answer.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use weir_component::exporter_helper::{
 use weir_config::{ByteSize, Duration, Secret, Tls};
 use weir_http::{Connection, Proxy};
 
-/// What stands below `webhook:`.
+/// The section `webhook`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
@@ -32,10 +32,10 @@ pub(crate) struct Config {
     /// Waiting batches.
     #[serde(default)]
     pub(crate) queue: QueueKeys,
-    /// What goes into one request.
+    /// The size of a request.
     #[serde(default)]
     pub(crate) batch: BatchKeys,
-    /// What happens after a failed request.
+    /// Retries after a failed request.
     #[serde(default)]
     pub(crate) retry: RetryKeys,
     /// How long one request may take.
@@ -87,7 +87,7 @@ impl Config {
         defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
     }
 
-    /// What to send requests with, or what is wrong: the key within the section, and why.
+    /// The parts of a request, or the faults: the key within the section, and why.
     pub(crate) fn target(&self) -> Result<Target, Vec<(String, String)>> {
         let mut problems = Vec::new();
         let url = parse_url(self.url.expose()).map_err(|why| problems.push(("url".to_owned(), why))).ok();

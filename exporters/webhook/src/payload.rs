@@ -1,4 +1,4 @@
-//! What a request says: the body and the id of some alarms.
+//! The content of a request: the body and the id of some alarms.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;

@@ -29,7 +29,7 @@ pub(crate) struct HealthCheck {
     server: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What requests are answered from.
+/// The source of all answers.
 struct Answering {
     config: HealthCheckConfig,
     context: Context,

@@ -30,7 +30,7 @@ struct Directory {
     opened: Mutex<Option<Arc<Opened>>>,
 }
 
-/// What there is while the storage is started. Dropping the last clone gives the directory free.
+/// The parts of a started storage. Dropping the last clone gives the directory free.
 struct Opened {
     _lock: File,
     /// Names of open queues.

@@ -158,7 +158,7 @@ impl DiskQueue for Queue {
     }
 }
 
-/// What the thread owns.
+/// The thread's own data.
 struct Worker {
     name: String,
     log: Log,
@@ -217,7 +217,7 @@ impl Worker {
         }
         self.waiting.clear(); // which says that the queue is closed
         if let Err(error) = self.log.close() {
-            tracing::error!(queue = self.name, %error, "cannot write down what is acknowledged; it will be delivered again");
+            tracing::error!(queue = self.name, %error, "cannot write down the acknowledgements; it will be delivered again");
         }
         self.closing
     }
@@ -283,7 +283,7 @@ impl Worker {
                 if let Err(error) = self.log.sync() {
                     self.failed(
                         Work::Sync,
-                        "the disk did not take what was written to the queue; writing it again",
+                        "the disk did not take the records written to the queue; writing it again",
                         &error,
                     );
                     self.log.withdraw_unsynced();
@@ -313,7 +313,7 @@ impl Worker {
             match self.log.sync() {
                 Ok(()) => self.worked(Work::Sync),
                 Err(error) => {
-                    self.failed(Work::Sync, "the disk did not take what was written to the queue", &error);
+                    self.failed(Work::Sync, "the disk did not take the records written to the queue", &error);
                     self.sync_due = Some(now + PAUSE);
                 }
             }
@@ -322,7 +322,7 @@ impl Worker {
             match self.log.sync_position() {
                 Ok(()) => self.worked(Work::Position),
                 Err(error) => {
-                    self.failed(Work::Position, "cannot write down what is acknowledged", &error);
+                    self.failed(Work::Position, "cannot write down the acknowledgements", &error);
                     self.position_due = Some(now + PAUSE);
                 }
             }

@@ -52,7 +52,7 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// What a queue must do.
+/// A queue as it must behave.
 #[derive(Default)]
 struct Model {
     appended: BTreeMap<u64, Vec<u8>>,
@@ -71,7 +71,7 @@ impl Model {
         (self.appended.len() - self.acknowledged.len()) as u64
     }
 
-    /// What was acknowledged out of order comes again.
+    /// Records that were acknowledged out of order come again.
     fn restart(&mut self) {
         self.read = (1..).take_while(|number| self.acknowledged.contains(number)).last().unwrap_or(0);
         self.acknowledged.retain(|number| *number <= self.read);

@@ -1,4 +1,4 @@
-//! What every exporter over HTTP does with `tls` and `proxy`, against a real HTTPS server.
+//! Every exporter over HTTP with `tls` and `proxy`, against a real HTTPS server.
 
 #[path = "mod.rs"]
 mod https;
@@ -21,7 +21,7 @@ pub struct Tried {
     /// A row that it delivers in one request.
     pub signal: Signal,
     pub row: &'static [(&'static str, &'static str)],
-    /// What the server answers to a request with this body.
+    /// The server's answer to a request with this body.
     pub answer: fn(&str) -> &'static str,
     /// Whether the row was in the request with this head.
     pub delivers: fn(&str) -> bool,

@@ -43,7 +43,7 @@ impl Certificates {
     }
 }
 
-/// What a server saw of each request: its head, and the name in the client's certificate.
+/// A server's view of each request: its head, and the name in the client's certificate.
 pub type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// An HTTPS server that asks for a client's certificate if `strict`, and answers each request with what

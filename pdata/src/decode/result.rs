@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use thiserror::Error;
 use weir_proto::wire::WireError;
 
-/// What a batch of wire bytes decodes to.
+/// The decoded form of a batch of wire bytes.
 #[derive(Clone, Debug)]
 pub struct Decoded {
     /// The rows of every record that could be decoded, in order.
@@ -73,13 +73,13 @@ pub enum DecodeError {
     /// The text is not JSON, or not of this message's type.
     #[error("not a `LogData` in protobuf's JSON form: {what}")]
     Json {
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
     /// The record would take far more memory as columns than as bytes.
     #[error("{count} {what} in {bytes} bytes are more than a real record has")]
     Swollen {
-        /// What there is too much of.
+        /// The thing of which there is too much.
         what: &'static str,
         /// How much.
         count: usize,

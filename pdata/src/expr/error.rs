@@ -14,7 +14,7 @@ pub enum ExprError {
         line: usize,
         /// Column of the error, in characters, from 1.
         column: usize,
-        /// What is wrong there.
+        /// The fault.
         message: String,
     },
     /// A part of SQL that has no meaning for one event, such as a subquery.
@@ -22,7 +22,7 @@ pub enum ExprError {
     NotAllowed {
         /// The whole expression.
         expression: String,
-        /// What was found.
+        /// The thing found instead.
         what: String,
         /// Why it is not allowed, and what to use instead.
         why: &'static str,
@@ -42,7 +42,7 @@ pub enum ExprError {
     Types {
         /// The whole expression.
         expression: String,
-        /// What does not fit.
+        /// The part that does not fit.
         message: String,
     },
     /// A value that is written in the expression and cannot work, such as a bad regular expression.
@@ -50,7 +50,7 @@ pub enum ExprError {
     Wrong {
         /// The whole expression.
         expression: String,
-        /// What is wrong, and what would be right.
+        /// The fault and its remedy.
         message: String,
     },
     /// A row on which the expression has no result.
@@ -58,7 +58,7 @@ pub enum ExprError {
     Evaluate {
         /// The whole expression.
         expression: String,
-        /// What failed.
+        /// The failed act.
         message: String,
     },
 }

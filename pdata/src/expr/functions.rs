@@ -12,7 +12,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
 
-/// What the SQL planner may find: scalar functions, and nothing else.
+/// The names that the SQL planner may find: scalar functions, and nothing else.
 pub(super) struct Functions {
     scalar: HashMap<String, Arc<ScalarUDF>>,
     others: HashMap<String, &'static str>,
@@ -20,7 +20,7 @@ pub(super) struct Functions {
     options: ConfigOptions,
 }
 
-/// What a function's name stands for.
+/// The meaning of a function's name.
 pub(super) enum FunctionKind {
     /// A function of the values of one row.
     Scalar,

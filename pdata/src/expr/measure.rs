@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use super::error::ExprError;
 use super::{Expr, syntax};
 
-/// What a window computes of its events: a function, of an expression, of the events that a condition holds
-/// for.
+/// A value that a window computes of its events: a function, of an expression, of the events that a condition
+/// holds for.
 ///
 /// Written `function(argument where condition)`; both parts may be missing as the function allows.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,9 +17,10 @@
 //! * Windows have further fields, for keys and measures. They are columns of the value's type; averages,
 //!   rates and percentiles are always floats.
 //!
-//! [`JsonLines::read`] also reads SkyWalking segments, and [requests of OTLP](crate::otlp::from_json). What [`write_rows`] writes reads back as the same
-//! events, but for what JSON cannot tell: bytes become lower-case hexadecimal text, empty lists become null,
-//! and times among a window's further fields become numbers.
+//! [`JsonLines::read`] also reads SkyWalking segments, and [requests of OTLP](crate::otlp::from_json). What
+//! [`write_rows`] writes reads back as the same events, but for what JSON cannot tell: bytes become
+//! lower-case hexadecimal text, empty lists become null, and times among a window's further fields become
+//! numbers.
 
 mod cell;
 pub(crate) mod nested;

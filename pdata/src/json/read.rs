@@ -16,11 +16,11 @@ use super::value::Json;
 use crate::otlp::{self, JsonError};
 use crate::{DecodeError, Encoded, Format, Projection, Signal, decode, schema};
 
-/// What some JSON lines hold.
+/// The content of some JSON lines.
 #[derive(Clone, Debug, Default)]
 pub struct JsonLines {
-    /// Their events, at most one batch a signal in own form, then one of the spans of SkyWalking segments, then
-    /// one for each kind of OTLP request. Within a batch, in the order of the lines.
+    /// Their events, at most one batch a signal in own form, then one of the spans of SkyWalking segments,
+    /// then one for each kind of OTLP request. Within a batch, in the order of the lines.
     pub batches: Vec<(Signal, RecordBatch)>,
     /// The lines that are no events, in order. Nothing of them is in `batches`, but of a
     /// [line with unusable items](LineError::Items) the others.
@@ -75,7 +75,7 @@ pub enum LineError {
     Field {
         /// The field.
         name: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// The segment or the request that the line holds cannot be decoded.
@@ -87,8 +87,8 @@ pub enum LineError {
 }
 
 impl JsonLines {
-    /// Reads lines, without their line ends: each one event in Weir's own form, one SkyWalking `SegmentObject`
-    /// in protobuf's JSON form, or one OTLP request in [OTLP's JSON](crate::otlp::from_json).
+    /// Reads lines, without their line ends: each one event in Weir's own form, one SkyWalking
+    /// `SegmentObject` in protobuf's JSON form, or one OTLP request in [OTLP's JSON](crate::otlp::from_json).
     ///
     /// Of traces, logs and metrics only what `projection` asks for is built; windows and alarms always whole.
     /// The columns of traces, logs, metrics and alarms depend on the projection only; those of windows on the

@@ -16,7 +16,7 @@ pub(crate) enum Json {
 }
 
 impl Json {
-    /// What kind of value it is, for messages.
+    /// The kind of value, for messages.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",

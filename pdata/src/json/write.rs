@@ -64,7 +64,7 @@ struct Field<'a> {
     values: Values<'a>,
 }
 
-/// What goes into an object of attributes.
+/// The entries of an object of attributes.
 #[derive(Default)]
 struct Attributes<'a> {
     columns: Vec<Field<'a>>,

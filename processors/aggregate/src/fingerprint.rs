@@ -21,11 +21,11 @@ pub(crate) struct Meaning<'a> {
     pub(crate) time: &'a str,
     /// The condition as written.
     pub(crate) condition: Option<&'a str>,
-    /// What makes a group.
+    /// The columns of a group.
     pub(crate) group_by: &'a [String],
     /// The named measures as written.
     pub(crate) measures: &'a BTreeMap<String, String>,
-    /// What is read.
+    /// The signals that are read.
     pub(crate) signals: &'a [Signal],
 }
 

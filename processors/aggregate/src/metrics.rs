@@ -1,4 +1,4 @@
-//! What `aggregate` counts.
+//! The metrics of `aggregate`.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;

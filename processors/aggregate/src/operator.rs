@@ -23,7 +23,7 @@ pub(crate) struct Operator {
     pub(crate) id: Arc<str>,
     /// The windows.
     pub(crate) window: Windows,
-    /// What they mean.
+    /// A fingerprint of their meaning.
     pub(crate) fingerprint: Arc<str>,
     /// The column of event times.
     pub(crate) time: String,
@@ -31,11 +31,11 @@ pub(crate) struct Operator {
     pub(crate) out_of_orderness: i64,
     /// A lane without input for this long does not hold the others.
     pub(crate) idle_timeout: Duration,
-    /// What becomes of events that are ahead of their arrival.
+    /// The treatment of events that are ahead of their arrival.
     pub(crate) clocks: EventClocks,
     /// For how many milliseconds after its end a window still takes late events.
     pub(crate) allowed_lateness: i64,
-    /// What becomes of events that are later still.
+    /// The treatment of events that are later still.
     pub(crate) late: LatePolicy,
     /// Keeps lanes together, with `max_drift`.
     pub(crate) alignment: Option<Arc<Alignment>>,
@@ -51,7 +51,7 @@ pub(crate) struct Operator {
     pub(crate) signals: Vec<Signal>,
     /// The most groups in open windows, per stage. See [`Operator::max_states`].
     pub(crate) max_groups: usize,
-    /// What is counted.
+    /// The metrics.
     pub(crate) metrics: Metrics,
     /// Wall-clock time.
     pub(crate) clock: Arc<dyn Clock>,

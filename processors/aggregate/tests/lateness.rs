@@ -110,7 +110,7 @@ impl Program {
     }
 }
 
-/// What the rule says of each partition alone: its windows, and how many of its events are late.
+/// The rule applied to each partition alone: its windows, and how many of its events are late.
 fn expected(
     partitions: &[Vec<(i64, u8)>],
     (size, slide): (i64, i64),
@@ -318,8 +318,8 @@ fn one_fast_clock_makes_no_other_event_late() {
     assert!(text.contains("weir_aggregate_ahead_events_total{processor=\"aggregate\"} 180"), "{text}");
 }
 
-/// What three partitions hold after a minute: each event with the time at which it was appended. Service 1
-/// runs on a host whose clock is 40 minutes ahead, service 2 on one that is two hours ahead.
+/// The content of three partitions after a minute: each event with the time at which it was appended. Service
+/// 1 runs on a host whose clock is 40 minutes ahead, service 2 on one that is two hours ahead.
 fn with_fast_clocks(begin: i64) -> Vec<Vec<(i64, u8, i64)>> {
     let second = |second: i64| {
         let now = begin + second * 1_000;

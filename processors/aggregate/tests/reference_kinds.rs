@@ -23,7 +23,7 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec((0..KEYS.len(), time, 0..=DISORDER, 0..4_u64, any::<bool>()), 0..120)
 }
 
-/// What a window holds: start, end and key, then how many events.
+/// The content of a window: start, end and key, then how many events.
 type Counts = BTreeMap<(i64, i64, String), i64>;
 
 /// Every window that holds an event, found by trying each start.

@@ -1,4 +1,4 @@
-//! What a lane's next owner does with windows that were delivered before: numbers of firings, and windows of
+//! A lane's next owner and the windows that were delivered before: numbers of firings, and windows of
 //! another meaning.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

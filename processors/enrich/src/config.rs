@@ -27,7 +27,7 @@ pub(crate) struct Config {
     pub drop: Vec<String>,
 }
 
-/// What an attribute can be cast to.
+/// The types that an attribute can be cast to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CastType {
@@ -40,7 +40,7 @@ pub(crate) enum CastType {
 }
 
 impl Config {
-    /// What is wrong, by key.
+    /// The faults, by key.
     fn problems(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
         let mut names: Vec<(String, &str)> = Vec::new();

@@ -20,7 +20,7 @@ use weir_pdata::attributes::ValueType;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-/// What to do with entries, by key.
+/// The changes to entries, by key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     /// Entries with these keys go.
@@ -81,7 +81,7 @@ struct AttributeLists<'a> {
     values: &'a BinaryViewArray,
 }
 
-/// What becomes of the entries with one key.
+/// The change to the entries with one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate<'a> {
     Stays,

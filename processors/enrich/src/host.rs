@@ -1,4 +1,4 @@
-//! What is known about the machine: `host.name`, `os.type`, `container.id`.
+//! Facts about the machine: `host.name`, `os.type`, `container.id`.
 
 /// The first 64 KiB of a file as text; `None` when it cannot be read.
 pub(crate) fn read_file(path: &str) -> Option<String> {

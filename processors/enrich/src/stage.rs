@@ -31,7 +31,7 @@ pub(crate) const METRICS: &[Metric] = &[UNCAST];
 
 const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
 
-/// What stages do, shared by all lanes.
+/// The work of the stages, shared by all lanes.
 pub(crate) struct Plan {
     drop: Vec<String>,
     rename: BTreeMap<String, String>,
@@ -43,7 +43,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What the settings say.
+    /// The settings.
     pub(crate) fn new(config: &Config, context: Context) -> Plan {
         let id = context.id.to_string();
         let counter = |name: &str| context.telemetry.counter(&UNCAST, &[&id, name]);
@@ -74,7 +74,7 @@ impl Plan {
 pub(crate) struct EnrichStage {
     plan: Arc<Plan>,
     constants: Constants,
-    /// What happens to the `attributes` list, by attribute key.
+    /// The changes to the `attributes` list, by attribute key.
     changes: Changes,
 }
 

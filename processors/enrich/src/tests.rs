@@ -91,7 +91,7 @@ fn event(columns: RecordBatch) -> EventBatch {
     EventBatch::columns(Signal::Traces, columns, Origin::default(), Ack::none())
 }
 
-/// What a stage of the processor makes of a batch.
+/// The batch after a stage of the processor.
 fn run(processor: &Enrich, columns: RecordBatch) -> RecordBatch {
     let mut stage = processor.lane_stage(&LaneId(1).into()).unwrap();
     run_on(&mut *stage, columns)

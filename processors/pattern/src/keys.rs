@@ -27,7 +27,7 @@ pub(crate) struct Limits {
     pub(crate) partials: usize,
 }
 
-/// What is kept of an event.
+/// The part of an event that is kept.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// Milliseconds.
@@ -52,7 +52,7 @@ pub(crate) struct FoundMatch {
     pub(crate) ack: Ack,
 }
 
-/// What the watermark brought.
+/// The results of a watermark.
 #[derive(Default)]
 pub(crate) struct Advanced {
     /// In order of the time of the last event, then of the key.

@@ -127,7 +127,7 @@ impl LaneHalf {
         out.forward(LaneMessage::Batch(late::mark(batch, wanted)));
     }
 
-    /// What the trunk reads of a batch, and the late rows that `where` selects.
+    /// The columns of a batch that the trunk reads, and the late rows that `where` selects.
     fn copy_for_trunk(
         &self,
         columns: &RecordBatch,

@@ -1,4 +1,4 @@
-//! What `pattern` counts.
+//! The metrics of `pattern`.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-/// What is looked for. Step `i` holds for an event when bit `i` of its truth is set.
+/// The sequence to find. Step `i` holds for an event when bit `i` of its truth is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sequence {
     /// 1 to 64 steps.
@@ -65,7 +65,7 @@ pub(crate) struct Taken<T> {
 /// The events of a match with their steps, in order.
 pub(crate) type Match<T> = Vec<(usize, Arc<Taken<T>>)>;
 
-/// What came of events and time.
+/// The outcome of events and time.
 #[derive(Debug)]
 pub(crate) struct Outcome<T> {
     pub(crate) matches: Vec<Match<T>>,

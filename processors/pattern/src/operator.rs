@@ -36,12 +36,12 @@ pub(crate) struct Operator {
     /// Columns whose values are kept of events.
     pub(crate) kept: Vec<String>,
     pub(crate) alarm: AlarmTemplate,
-    /// What becomes of late events.
+    /// The treatment of late events.
     pub(crate) late: LatePolicy,
     /// Milliseconds. Of lanes only: what comes from a stage before on the trunk has its watermark.
     pub(crate) out_of_orderness: i64,
     pub(crate) idle_timeout: Duration,
-    /// What becomes of events that are ahead of their arrival.
+    /// The treatment of events that are ahead of their arrival.
     pub(crate) clocks: EventClocks,
     pub(crate) limits: Limits,
     /// How far the lanes have come, of all shards together.
@@ -51,7 +51,7 @@ pub(crate) struct Operator {
     pub(crate) logs: Logs,
 }
 
-/// What the alarms of one pattern have in common.
+/// The common part of the alarms of one pattern.
 pub(crate) struct AlarmTemplate {
     /// The column `rule`.
     pub(crate) name: Arc<str>,

@@ -1,4 +1,4 @@
-//! What a threshold processor counts.
+//! The metrics of a threshold processor.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;

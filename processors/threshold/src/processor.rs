@@ -39,10 +39,10 @@ struct Threshold {
     rules_key: &'static str,
     max_series: usize,
     context: Context,
-    /// What `start` needs to read rules from Kafka; taken by the first start.
+    /// The plan by which `start` reads rules from Kafka; taken by the first start.
     kafka: Mutex<Option<Plan>>,
     storage: Option<Arc<dyn Storage>>,
-    /// What `start` found in the storage, for the trunk.
+    /// The state that `start` found in the storage, for the trunk.
     saved: Mutex<Option<(Journal, RememberedSeries)>>,
 }
 

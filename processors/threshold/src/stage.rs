@@ -113,7 +113,7 @@ impl TrunkHalf {
         journal.write(&entries, ends, ack.clone(), self.history.remembered());
     }
 
-    /// What is remembered of shards that have opened is what it was before the windows that come again.
+    /// The memory of opened shards is as it was before the windows that come again.
     fn restore_new_shards(&mut self) {
         for start in self.history.start_new_shards() {
             self.evaluator.restore_shard(start);

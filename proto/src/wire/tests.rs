@@ -7,7 +7,7 @@ use crate::skywalking::KeyStringValuePair;
 const KEY: u32 = bytes(1);
 const VALUE: u32 = bytes(2);
 
-/// What prost would make of the bytes, written with the reader.
+/// The same message as prost would read, written with the reader.
 fn pair(bytes_of: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
     let mut reader = Reader::new(bytes_of);
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);

@@ -14,7 +14,7 @@ use weir_pdata::{Projection, Signal};
 
 use crate::lines::Chunk;
 
-/// What the lines of a chunk hold.
+/// The content of the lines of a chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     /// Batches in the order of their lines, and the numbers of those lines.
@@ -74,7 +74,7 @@ fn read(chunk: &Chunk, run: Range<usize>, projection: &Projection) -> JsonLines 
     JsonLines::read(run.map(|index| chunk.line(index)), projection)
 }
 
-/// What a line is, as far as it decides which batch it belongs to.
+/// The kind of a line, as far as it decides which batch the line belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// An event in Weir's own form: its signal as written.

@@ -25,11 +25,11 @@ pub(crate) struct InputFile {
     max_line: usize,
 }
 
-/// What tells one file from another.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity(u64, u64);
 
-/// What a file gave.
+/// A piece read from a file, or its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FileRead {
     /// Lines, perhaps none, and there may be more at once.

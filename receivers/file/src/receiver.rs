@@ -133,14 +133,14 @@ struct FileLane {
     stop: CancellationToken,
 }
 
-/// What a blocking thread needs to make batches.
+/// The needs of a blocking thread that makes batches.
 struct Input {
     source: InputFile,
     reader: Reader,
     projection: SharedProjection,
 }
 
-/// What a blocking thread made.
+/// The result of a blocking thread.
 enum FileBatches {
     /// The lines and what they hold; whether the file is at its end.
     Read { chunk: Chunk, batches: Batches, ended: bool },

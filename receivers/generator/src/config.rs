@@ -176,7 +176,7 @@ impl Config {
         (self.services.len() as u64).saturating_mul(self.operations.len() as u64)
     }
 
-    /// What is wrong, by key.
+    /// The faults, by key.
     fn problems(&self) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         let mut check = |ok: bool, key: &str, message: &str| {

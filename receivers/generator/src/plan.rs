@@ -1,4 +1,4 @@
-//! What each segment is: a pure function of the settings and its number.
+//! The content of each segment: a pure function of the settings and its number.
 //!
 //! With `S` services, the segments `kS … kS + S - 1` are one trace: the first service calls the second, and
 //! so on. All segments of a trace are of the same operation number, and are delayed by the same disorder.
@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     pub incidents: Vec<(usize, usize, Incident)>,
 }
 
-/// What one segment is.
+/// The plan of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Planned {
     /// Its number.

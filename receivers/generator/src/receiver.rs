@@ -93,7 +93,7 @@ impl Receiver for Generator {
     }
 }
 
-/// What all lanes share: the schedule, the plan, and the encoded segments.
+/// The data shared by all lanes: the schedule, the plan, and the encoded segments.
 pub(crate) struct Pool {
     pace: Pace,
     plan: Plan,
@@ -126,7 +126,7 @@ impl Pool {
             };
             let template = Template::new(shape.encode(kind, start_ms)).map_err(|error| ReceiverError {
                 message:
-                    "the generator cannot read what it encoded: this is a mistake in Weir, please report it"
+                    "the generator cannot read its own segments: this is a mistake in Weir, please report it"
                         .into(),
                 source: Some(Box::new(error)),
             })?;

@@ -1,4 +1,4 @@
-//! What generated segments look like: a request to a Java service that talks to MySQL, Redis, Kafka and
+//! The shape of generated segments: a request to a Java service that talks to MySQL, Redis, Kafka and
 //! another service.
 //!
 //! Operation names, components, layers and tags are those of SkyWalking's Java agent. Span 0 is the entry

@@ -1,4 +1,4 @@
-//! What the receiver counts.
+//! The receiver's metrics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;

@@ -28,7 +28,7 @@ pub fn limits(reference: &BTreeMap<Key, Value>) -> BTreeMap<String, u64> {
     counts.into_iter().map(|(operator, counts)| (operator, limit(counts))).collect()
 }
 
-/// What must be said of these windows, which are `sizes` long.
+/// The alarms that these windows, which are `sizes` long, must raise.
 pub fn expected(
     reference: &BTreeMap<Key, Value>,
     limits: &BTreeMap<String, u64>,
@@ -58,7 +58,7 @@ pub fn expected(
     changes
 }
 
-/// What is stored, of windows that begin before `before`.
+/// The stored alarms, of windows that begin before `before`.
 pub async fn stored(clickhouse: &ClickHouse, database: &str, before: i64) -> Result<Vec<Change>> {
     let sql = format!(
         "SELECT rule, service, operation, state, toUnixTimestamp64Milli(time) AS time, \
@@ -74,8 +74,8 @@ fn change(row: &Json) -> Result<Change> {
     Ok((text("rule"), text("service"), text("operation"), text("state"), time("time")?, time("starts_at")?))
 }
 
-/// What the webhook accepted, of windows that begin before `before`. A change came under one id, however
-/// often it came, and an id with the same changes.
+/// The alarms that the webhook accepted, of windows that begin before `before`. A change came under one id,
+/// however often it came, and an id with the same changes.
 pub fn told(webhook: &Recorder, before: i64) -> Result<BTreeSet<Change>> {
     let mut by_id: BTreeMap<String, BTreeSet<Change>> = BTreeMap::new();
     let mut ids: BTreeMap<Change, String> = BTreeMap::new();

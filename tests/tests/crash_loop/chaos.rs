@@ -39,7 +39,7 @@ impl Plan {
     }
 }
 
-/// What happens beside kills and outages of ClickHouse.
+/// The trouble beside kills and outages of ClickHouse.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
     /// A gateway stands still for longer than its session lasts: it loses its partitions and learns of it

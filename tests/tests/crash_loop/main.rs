@@ -41,7 +41,7 @@ const LATE: &str = "aggregate/late";
 /// One segment in so many is refused, where some are.
 const REFUSED_EVERY: i64 = 50;
 
-/// What is stored of the windows that begin before `before`: by key, each row with its shard.
+/// The stored windows that begin before `before`: by key, each row with its shard.
 async fn windows(
     clickhouse: &ClickHouse,
     database: &str,
@@ -227,8 +227,8 @@ service:
         )
     }
 
-    /// Produces these records: with several topics, those of later partitions to the second one, and a log for
-    /// each.
+    /// Produces these records: with several topics, those of later partitions to the second one, and a log
+    /// for each.
     async fn produce(&self, records: Vec<Record>) -> Result<()> {
         if !self.trouble.topics {
             return self.kafka.produce_all(&records).await;
@@ -337,7 +337,7 @@ service:
         Ok(())
     }
 
-    /// What must be said of the windows.
+    /// The alarms that the windows must raise.
     fn expected_alarms(&self) -> BTreeSet<alarms::Change> {
         let covered = OPERATORS.iter().filter(|(name, ..)| *name != LATE);
         let sizes = covered.map(|(name, size, _)| ((*name).to_owned(), *size)).collect();

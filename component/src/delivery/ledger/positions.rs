@@ -10,7 +10,7 @@ use crate::delivery::marks::{SharedMark, SharedMarks};
 use crate::delivery::metadata::{MAX_BYTES, operator_of};
 use crate::delivery::{Marks, Metadata, Shard};
 
-/// What to write down for a lane.
+/// The metadata to write down for a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The lowest position that is still needed.
@@ -22,8 +22,8 @@ pub struct Position {
 }
 
 impl Ledger {
-    /// What had been written down when the ownership began, at the position where reading began. `None` while
-    /// that is not known.
+    /// The metadata that had been written down when the ownership began, at the position where reading began.
+    /// `None` while that is not known.
     #[must_use]
     pub fn resumed(&self) -> Option<Position> {
         let offset = self.lock().begin?;
@@ -114,7 +114,7 @@ fn forget_unused(metadata: &mut Metadata, pipelines: &[(Arc<str>, Marks, LaneId)
     });
 }
 
-/// What is left of a name of this pipeline.
+/// The rest of a name of this pipeline.
 fn within<'a>(name: &'a str, pipeline: &str) -> Option<&'a str> {
     name.strip_prefix(pipeline)?.strip_prefix('/')
 }

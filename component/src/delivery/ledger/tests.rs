@@ -226,7 +226,9 @@ fn what_fires_after_a_lane_was_let_go_does_not_count_for_it() {
         (ledger(Some(0), Metadata::default()), ledger(Some(0), Metadata::default()), Marks::default());
     let (_, attachment) = lane.attach(&"main".into(), &marks, LaneId(1));
     let (_, _stays) = other.attach(&"main".into(), &marks, LaneId(2));
-    [1, 2].map(|lane| marks.open(&"a".into(), Shard(0), LaneId(lane)));
+    for lane in [1, 2] {
+        marks.open(&"a".into(), Shard(0), LaneId(lane));
+    }
     let with_both = marks.emit(&"a".into(), Shard(0), Watermark(10));
     attachment.close();
     drop((with_both, marks.emit(&"a".into(), Shard(0), Watermark(20))));

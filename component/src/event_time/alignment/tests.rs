@@ -142,7 +142,7 @@ async fn two_lanes_each_ahead_for_another_operator_do_not_wait_for_each_other() 
 const DRIFT: i64 = 50;
 const BATCH: i64 = 20;
 
-/// What the lanes of a schedule are at, as the test sees it. `None`: idle or closed.
+/// The watermarks of the lanes of a schedule, as the test sees them. `None`: idle or closed.
 type Model = Arc<Mutex<Vec<Option<i64>>>>;
 
 /// Lanes that advance by random steps, go idle, come back and end. With `check` a lane must not run ahead.

@@ -16,7 +16,7 @@ fn stage(hold: LanesHold, receivers: &[&str], lanes: &[LaneId]) -> TrunkWatermar
     stage
 }
 
-/// What lanes make of it, and what is forwarded.
+/// The watermark by the lanes, and the one that is forwarded.
 fn moved(stage: &mut TrunkWatermark) -> (Option<i64>, Option<i64>) {
     let lanes = stage.advance(ALL);
     (lanes.map(|mark| mark.0), stage.forward().map(|mark| mark.0))

@@ -42,7 +42,7 @@ pub struct Refusal {
     pub too_large: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// These rows go to the dead letters.
@@ -78,7 +78,7 @@ impl RowIsolation {
         RowIsolation { of, first, todo, rejected, refused: 0 }
     }
 
-    /// What to do next. `None`: all is done.
+    /// The next step. `None`: all is done.
     #[expect(clippy::should_implement_trait, reason = "what comes next depends on what is told in between")]
     pub fn next(&mut self) -> Option<Step> {
         let Range { start, end } = self.todo.pop()?;

@@ -74,11 +74,11 @@ pub(crate) struct Route {
     pub exact: bool,
     /// Where an earlier owner's exports ended.
     pub exported: Option<i64>,
-    /// What it had begun.
+    /// The range that it had begun.
     pub unfinished: Option<Range<i64>>,
 }
 
-/// What comes to the exporter.
+/// A message to the exporter.
 pub(crate) enum Item {
     Batch(Box<Queued>),
     /// A sender waits for room.
@@ -160,13 +160,13 @@ impl Queue {
         self.signals
     }
 
-    /// What the exporter reads.
+    /// The columns that the exporter reads.
     #[must_use]
     pub fn demand(&self) -> &Demand {
         &self.demand
     }
 
-    /// What a ledger knows this exporter as, in this pipeline.
+    /// The name of this exporter in a ledger, in this pipeline.
     #[must_use]
     pub fn sink(&self, pipeline: &str) -> Arc<str> {
         Arc::from(format!("{pipeline}/{}", self.id))

@@ -47,7 +47,7 @@ struct LaneGroup {
     ranges: Ranges<Queued, Instant>,
 }
 
-/// What can be exported next.
+/// The batches that can be exported next.
 #[derive(Clone, Copy)]
 enum Choice {
     Signal(usize),
@@ -192,7 +192,7 @@ impl Worker {
         worth.then_some((choice, signal))
     }
 
-    /// What is exported together without waiting for more.
+    /// The batches that are exported together without waiting for more.
     fn enough(&self) -> Amount {
         let BatchConfig { max_rows, max_bytes, .. } = &self.runner.config.batch;
         Amount { rows: *max_rows, bytes: max_bytes.get() }

@@ -65,7 +65,7 @@ pub struct BatchRange<P, T> {
     pub batches: Vec<P>,
     /// When the first batch has waited long enough.
     pub due: T,
-    /// What the batches have.
+    /// The positions of the batches.
     pub amount: Amount,
 }
 
@@ -157,7 +157,7 @@ impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
         self.complete.into_iter().chain(self.open).flat_map(|cut| cut.batches)
     }
 
-    /// What is not yet a range.
+    /// The batches that are not yet in a range.
     pub fn open(&self) -> Amount {
         self.open.as_ref().map_or_else(Amount::default, |open| open.amount)
     }
@@ -174,7 +174,7 @@ impl<P: RangeBatch, T: Copy + Ord> Ranges<P, T> {
         }
     }
 
-    /// What is there is all of the range that has to be repeated.
+    /// The batches that are there are all of the range that has to be repeated.
     fn complete_repeat(&mut self, due: T) {
         let (Some(end), Some(from)) = (self.repeat.take(), self.from) else { return };
         let nothing = BatchRange { range: from..from, batches: Vec::new(), due, amount: Amount::default() };

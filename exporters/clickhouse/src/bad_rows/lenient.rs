@@ -154,7 +154,7 @@ fn quoted(text: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// What is within the brackets at the beginning of a text, and what follows them.
+/// The text within the brackets at the beginning of a text, and the text after them.
 pub(crate) fn bracketed(text: &str) -> Option<(&str, &str)> {
     let (mut depth, mut at) = (0_usize, 0);
     while at < text.len() {

@@ -68,7 +68,8 @@ impl Refused<'_> {
         }
     }
 
-    /// What holds for rows of which an expression of the table fails, or that violate a constraint.
+    /// A condition that holds for rows of which an expression of the table fails, or that violate a
+    /// constraint.
     fn lenient(&self, described: &[Described], constraints: &[String]) -> Option<Lenient> {
         let is_sent = |name: &str| self.body.columns.iter().any(|column| &**column == name);
         let computed = described.iter().filter(|column| {

@@ -42,7 +42,7 @@ pub(crate) fn token(table: &str, batches: &[Outgoing], body: &Body) -> String {
     format!("{first:016x}{second:016x}")
 }
 
-/// What all of these batches are.
+/// The common identity of these batches.
 fn identity(batches: &[Outgoing]) -> Option<&str> {
     let first = batches.first()?.origin.identity.as_deref()?;
     batches.iter().all(|batch| batch.origin.identity.as_deref() == Some(first)).then_some(first)

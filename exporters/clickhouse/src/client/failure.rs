@@ -1,4 +1,4 @@
-//! What a failed request means: try again, or give the rows up.
+//! The meaning of a failed request: try again, or give the rows up.
 
 use std::time::Duration;
 

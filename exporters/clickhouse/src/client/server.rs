@@ -54,7 +54,7 @@ pub(crate) struct Described {
     pub(crate) default_expression: String,
 }
 
-/// What the materialized views behind a table do with rows that they refuse.
+/// The treatment of rows that the materialized views behind a table refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
     /// The insert fails.
@@ -196,7 +196,7 @@ impl Server {
         format!("{}.{}", quoted(&self.database), quoted(name))
     }
 
-    /// What a statement that selects one number gives, in its order.
+    /// The numbers of a statement that selects one number, in its order.
     pub(crate) async fn row_numbers(&self, sql: &str) -> Result<Vec<usize>, Failure> {
         #[derive(Deserialize)]
         struct Row {

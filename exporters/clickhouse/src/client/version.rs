@@ -25,7 +25,7 @@ impl Display for Version {
     }
 }
 
-/// What a server says about itself.
+/// A server's facts about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerInfo {
     /// `None`: it does not say it as ClickHouse does.

@@ -33,33 +33,33 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// No keys yet, with memory for those of this many rows. `dictionary` is empty.
-    pub fn new(rows: usize, dictionary: Dictionary) -> Keys {
+    pub(crate) fn new(rows: usize, dictionary: Dictionary) -> Keys {
         Keys { ends: Vec::with_capacity(rows), dictionary }
     }
 
     /// The number of a key.
-    pub fn number(&mut self, name: &str) -> u32 {
+    pub(crate) fn number(&mut self, name: &str) -> u32 {
         self.dictionary.number(name.as_bytes())
     }
 
     /// Adds a key to the current row.
     #[inline]
-    pub fn push(&mut self, number: u32) {
+    pub(crate) fn push(&mut self, number: u32) {
         self.dictionary.push(number);
     }
 
     /// Ends the current row.
-    pub fn end_row(&mut self) {
+    pub(crate) fn end_row(&mut self) {
         self.ends.push(self.count());
     }
 
     /// Whether no row has an entry.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.dictionary.count() == 0
     }
 
     /// Writes everything of the map but its values.
-    pub fn write(self, writer: &mut Writer<'_>) {
+    pub(crate) fn write(self, writer: &mut Writer<'_>) {
         writer.ends(&self.ends);
         writer.dictionary(self.dictionary);
     }
@@ -73,7 +73,7 @@ impl Keys {
 /// The attribute lists of one batch, on their way into one map.
 pub(crate) struct Lists<'a> {
     column: AttributeColumn<'a>,
-    /// What goes before each key.
+    /// The text before each key.
     prefix: &'static str,
     /// The batch's numbers of the keys, and their names.
     keys: Option<(&'a [i32], TextColumn<'a>)>,
@@ -87,7 +87,7 @@ pub(crate) struct Lists<'a> {
 
 impl<'a> Lists<'a> {
     /// The lists of `column`, whose keys get `prefix` before them.
-    pub fn new(column: AttributeColumn<'a>, prefix: &'static str) -> Lists<'a> {
+    pub(crate) fn new(column: AttributeColumn<'a>, prefix: &'static str) -> Lists<'a> {
         Lists {
             column,
             prefix,
@@ -99,12 +99,12 @@ impl<'a> Lists<'a> {
     }
 
     /// How many attributes a row has.
-    pub fn count(&self, row: usize) -> usize {
+    pub(crate) fn count(&self, row: usize) -> usize {
         self.column.range(row).len()
     }
 
     /// Adds the keys of a row to the current row of the map.
-    pub fn keys(&mut self, row: usize, map: &mut Keys) {
+    pub(crate) fn keys(&mut self, row: usize, map: &mut Keys) {
         let Some((keys, names)) = self.keys else {
             for (name, _) in self.column.row(row) {
                 let number = self.named(name, map);
@@ -119,7 +119,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Writes the values of a row.
-    pub fn values(&self, row: usize, frames: &mut Frames) {
+    pub(crate) fn values(&self, row: usize, frames: &mut Frames) {
         if self.keys.is_none() {
             self.column.row(row).for_each(|(_, value)| write(value, frames));
             return;
@@ -132,7 +132,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Adds the keys of all rows, when they can be read together. Says whether it did.
-    pub fn all_keys(&mut self, map: &mut Keys) -> bool {
+    pub(crate) fn all_keys(&mut self, map: &mut Keys) -> bool {
         let Some((offsets, _)) = self.whole() else { return false };
         let (Some((keys, names)), before) = (self.keys, map.count()) else { return false };
         let begin = bound(offsets, 0);
@@ -152,7 +152,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Writes the values of all rows, when they can be read together. Says whether it did.
-    pub fn all_values(&self, frames: &mut Frames) -> bool {
+    pub(crate) fn all_values(&self, frames: &mut Frames) -> bool {
         let Some((offsets, texts)) = self.whole() else { return false };
         let range = bound(offsets, 0)..bound(offsets, offsets.len() - 1);
         frames.views(texts.views()[range].iter().copied(), texts.data_buffers());

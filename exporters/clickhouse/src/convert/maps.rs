@@ -20,10 +20,10 @@ use crate::schema::columns::{Kind, TableColumns};
 
 const LABELS: &str = "labels";
 const MEASURES: &str = "measures";
-/// What a group-by key without a value has among the labels: the columns hold '' then, which is a value too.
+/// The label of a group-by key without a value: the columns hold '' then, which is a value too.
 const NO_VALUE: &str = "NULL";
 
-/// What goes into the maps of a table.
+/// The entries of the maps of a table.
 pub(super) struct Maps<'a> {
     signal: Signal,
     table: &'a TableColumns,

@@ -19,7 +19,7 @@ pub(crate) type ListBatch<'a> = (Option<&'a ArrayRef>, usize);
 
 /// A text that is not there.
 const TEXT: Filler = Filler::zeros(1);
-/// What keeps a time among the attributes that is not the one stored.
+/// The attribute for a time that is not the one stored.
 const TIME: &str = "time";
 
 /// Whether an array is a list of structures, as both columns are.

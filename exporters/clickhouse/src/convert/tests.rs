@@ -1,4 +1,4 @@
-//! What becomes of each kind of value. Rows are compared as text: `column=value`, in the order sent; a text
+//! The conversion of each kind of value. Rows are compared as text: `column=value`, in the order sent; a text
 //! without a value is NULL.
 
 use super::*;

@@ -28,9 +28,9 @@ pub(crate) type ColumnBatch<'a> = (Option<ColumnReader<'a>>, usize);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Misfit {
     /// The row, counted over all batches.
-    pub row: usize,
+    pub(crate) row: usize,
     /// The value as text.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 /// The first time that a `DateTime` holds, in nanoseconds: 1970-01-01.
@@ -393,7 +393,7 @@ mod tests {
 
     const TIME: Kind = Kind::Time(Precision::Nanos);
 
-    /// What the server reads, and what does not fit.
+    /// The bytes for the server, and the values that do not fit.
     fn written(kind: Kind, nullable: bool, column_batches: &[ColumnBatch<'_>]) -> (Vec<String>, Vec<Misfit>) {
         let column = Column { name: "c".into(), kind, nullable };
         let (mut misfits, mut scratch) = (Vec::new(), Scratch::new(false));

@@ -97,7 +97,7 @@ fn columns<'a>(encoded: &[&'a EncodedRows]) -> Vec<(&'a EncodedColumn, &'a [Subs
     columns
 }
 
-/// What some rows have in a column.
+/// The values of some rows in a column.
 struct ColumnOfRows<'a> {
     rows: &'a EncodedRows,
     /// None when it does not have the column.

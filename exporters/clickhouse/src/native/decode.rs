@@ -1,6 +1,6 @@
 //! Reading blocks that the exporter has written as columns again, when rows of a block have to be told apart.
 //!
-//! What comes back are columns that [`convert`](crate::convert::convert) makes the same rows of. They are
+//! The result has columns that [`convert`](crate::convert::convert) makes the same rows of. They are
 //! those of the table, so what the batch had no column for is among its attributes; and a text without a
 //! value is NULL, as no value is the empty text in a table.
 //!
@@ -245,7 +245,7 @@ fn inside<'a>(kind: &'a str, name: &str) -> Option<&'a str> {
     kind.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')
 }
 
-/// What commas outside of brackets part.
+/// The parts between commas outside of brackets.
 fn parts(inner: &str) -> Vec<&str> {
     let mut depth = 0;
     let outside = move |letter: char| {

@@ -29,7 +29,7 @@ pub(crate) struct Dictionary {
 
 impl Dictionary {
     /// Forgets all texts and keeps the memory for as many.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.known.clear();
         self.texts.clear();
         self.ends.clear();
@@ -37,7 +37,7 @@ impl Dictionary {
     }
 
     /// The number of this text.
-    pub fn number(&mut self, text: &[u8]) -> u32 {
+    pub(crate) fn number(&mut self, text: &[u8]) -> u32 {
         let Dictionary { hasher, known, texts, ends, .. } = self;
         let of = |number: u32| distinct_text(texts, ends, number as usize);
         let hash = hasher.hash_one(text);
@@ -54,22 +54,22 @@ impl Dictionary {
 
     /// Adds the text with this number.
     #[inline]
-    pub fn push(&mut self, number: u32) {
+    pub(crate) fn push(&mut self, number: u32) {
         self.numbers.push(number);
     }
 
     /// Adds the texts with these numbers. In one go when the iterator knows how many there are.
-    pub fn extend(&mut self, numbers: impl Iterator<Item = u32>) {
+    pub(crate) fn extend(&mut self, numbers: impl Iterator<Item = u32>) {
         self.numbers.extend(numbers);
     }
 
     /// How many texts were added.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.numbers.len()
     }
 
     /// Adds the texts of a dictionary among these bytes.
-    pub fn add(&mut self, packed: &PackedDictionary, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, packed: &PackedDictionary, bytes: &[u8]) {
         let mut known = self.spare();
         known.extend(packed.distinct(bytes).map(|text| self.number(text)));
         let bytes = part(bytes, &packed.numbers);
@@ -97,24 +97,24 @@ impl Dictionary {
     }
 
     /// Memory for the numbers that texts of another dictionary have here, to be [kept](Self::keep).
-    pub fn spare(&mut self) -> Vec<u32> {
+    pub(crate) fn spare(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.spare)
     }
 
     /// Keeps the memory for the next time.
-    pub fn keep(&mut self, mut spare: Vec<u32>) {
+    pub(crate) fn keep(&mut self, mut spare: Vec<u32>) {
         spare.clear();
         self.spare = spare;
     }
 
     /// Adds empty texts.
-    pub fn add_empty(&mut self, count: usize) {
+    pub(crate) fn add_empty(&mut self, count: usize) {
         let number = self.number(b"");
         self.numbers.extend(std::iter::repeat_n(number, count));
     }
 
     /// Writes the dictionary into encoded rows.
-    pub fn pack(&self, frames: &mut Frames) -> PackedDictionary {
+    pub(crate) fn pack(&self, frames: &mut Frames) -> PackedDictionary {
         let texts = frames.plain(|bytes| {
             for text in self.distinct() {
                 let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
@@ -131,13 +131,13 @@ impl Dictionary {
         PackedDictionary { texts, numbers, width }
     }
 
-    /// What comes before all other values of a column, for each `LowCardinality` in its type.
-    pub fn write_version(frames: &mut Frames) {
+    /// The bytes before all other values of a column, for each `LowCardinality` in its type.
+    pub(crate) fn write_version(frames: &mut Frames) {
         frames.number(VERSION);
     }
 
     /// Writes the dictionary into a block.
-    pub fn write(&self, frames: &mut Frames) {
+    pub(crate) fn write(&self, frames: &mut Frames) {
         // Of nothing the format has nothing.
         if self.numbers.is_empty() {
             return;
@@ -180,7 +180,7 @@ pub(crate) struct PackedDictionary {
 
 impl PackedDictionary {
     /// All texts.
-    pub fn texts<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn texts<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let distinct: Vec<&[u8]> = self.distinct(bytes).collect();
         self.numbers(bytes).map(move |number| distinct[number])
     }

@@ -20,7 +20,7 @@ const LIKELY_COLUMNS: usize = 24;
 #[derive(Debug)]
 pub(crate) struct EncodedRows {
     /// How many rows there are.
-    pub count: usize,
+    pub(crate) count: usize,
     columns: Vec<EncodedColumn>,
     substreams: Vec<Substream>,
     /// All substreams, end to end.
@@ -30,9 +30,9 @@ pub(crate) struct EncodedRows {
 /// The values of one column.
 #[derive(Debug)]
 pub(crate) struct EncodedColumn {
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// The type of its values.
-    pub kind: Cow<'static, str>,
+    pub(crate) kind: Cow<'static, str>,
     substreams: Range<usize>,
 }
 
@@ -51,44 +51,44 @@ pub(crate) enum Substream {
 /// The bytes of a value that is missing: one byte, repeated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filler {
-    pub byte: u8,
-    pub times: usize,
+    pub(crate) byte: u8,
+    pub(crate) times: usize,
 }
 
 impl Filler {
     /// The mark of NULL.
-    pub const NULL: Filler = Filler { byte: 1, times: 1 };
+    pub(crate) const NULL: Filler = Filler { byte: 1, times: 1 };
 
     /// The zeros of a number with this many bytes, or of an empty text.
-    pub const fn zeros(times: usize) -> Filler {
+    pub(crate) const fn zeros(times: usize) -> Filler {
         Filler { byte: 0, times }
     }
 }
 
 impl EncodedRows {
     /// The memory that the rows take, in bytes.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.bytes.len() + size_of_val(&self.columns[..]) + size_of_val(&self.substreams[..])
     }
 
     /// The columns and their substreams. A column that is not among them has the table's default, or that of
     /// its type.
-    pub fn columns(&self) -> impl Iterator<Item = (&EncodedColumn, &[Substream])> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&EncodedColumn, &[Substream])> {
         self.columns.iter().map(|column| (column, &self.substreams[column.substreams.clone()]))
     }
 
     /// The substreams of the column of this name.
-    pub fn substreams(&self, name: &str) -> Option<&[Substream]> {
+    pub(crate) fn substreams(&self, name: &str) -> Option<&[Substream]> {
         self.columns().find(|(column, _)| &*column.name == name).map(|(_, substreams)| substreams)
     }
 
     /// The bytes of a substream.
-    pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
+    pub(crate) fn bytes(&self, range: &Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()
     }
 
     /// The bytes of all substreams.
-    pub fn all_bytes(&self) -> &[u8] {
+    pub(crate) fn all_bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
@@ -103,7 +103,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Begins without columns.
-    pub fn new(Scratch { frames, dictionary }: &'a mut Scratch) -> Writer<'a> {
+    pub(crate) fn new(Scratch { frames, dictionary }: &'a mut Scratch) -> Writer<'a> {
         Writer {
             frames,
             spare: dictionary,
@@ -113,13 +113,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a column.
-    pub fn column(&mut self, name: &Arc<str>, kind: impl Into<Cow<'static, str>>) {
+    pub(crate) fn column(&mut self, name: &Arc<str>, kind: impl Into<Cow<'static, str>>) {
         let substreams = self.substreams.len()..self.substreams.len();
         self.columns.push(EncodedColumn { name: Arc::clone(name), kind: kind.into(), substreams });
     }
 
     /// Adds the values that `write` writes.
-    pub fn values(&mut self, filler: Filler, write: impl FnOnce(&mut Frames)) {
+    pub(crate) fn values(&mut self, filler: Filler, write: impl FnOnce(&mut Frames)) {
         let begin = self.frames.cut();
         write(self.frames);
         let end = self.frames.cut();
@@ -127,27 +127,27 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds where lists end.
-    pub fn ends(&mut self, ends: &[u32]) {
+    pub(crate) fn ends(&mut self, ends: &[u32]) {
         let range = self.frames.plain(|bytes| add_fixed(bytes, ends, |end| end.to_le_bytes()));
         self.push(Substream::Ends(range));
     }
 
     /// An empty dictionary, to be filled and [added](Self::dictionary).
-    pub fn take_dictionary(&mut self) -> Dictionary {
+    pub(crate) fn take_dictionary(&mut self) -> Dictionary {
         let mut dictionary = std::mem::take(self.spare);
         dictionary.clear();
         dictionary
     }
 
     /// Adds a dictionary and the texts that it was filled with.
-    pub fn dictionary(&mut self, dictionary: Dictionary) {
+    pub(crate) fn dictionary(&mut self, dictionary: Dictionary) {
         let packed = dictionary.pack(self.frames);
         self.push(Substream::Dictionary(packed));
         *self.spare = dictionary;
     }
 
     /// The rows, which are this many. `None` without columns.
-    pub fn finish(self, count: usize) -> Option<EncodedRows> {
+    pub(crate) fn finish(self, count: usize) -> Option<EncodedRows> {
         let Writer { frames, columns, substreams, .. } = self;
         (!columns.is_empty()).then(|| EncodedRows { count, columns, substreams, bytes: frames.take() })
     }

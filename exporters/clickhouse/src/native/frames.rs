@@ -4,7 +4,7 @@
 //! frame's size without the checksum (4 bytes), the size of its data (4 bytes), and the data compressed;
 //! numbers are little endian. See "Native format, frame format" in ClickHouse's documentation.
 //!
-//! What is written is compressed as soon as there is enough for a frame, while it is in the cache.
+//! Bytes that are written are compressed as soon as there is enough for a frame, while it is in the cache.
 //!
 //! Texts are gathered out of views in copies of a fixed length, and what is beyond a text's end is written
 //! over by the next: most texts are short, and such a copy is a load and a store.
@@ -47,13 +47,13 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// No bytes.
-    pub fn new(compressed: bool) -> Frames {
+    pub(crate) fn new(compressed: bool) -> Frames {
         let compressor = compressed.then(Compressor::new);
         Frames { compressor, data: Box::new([0; FRAME]), filled: 0, ready: Vec::new(), shown: Vec::new() }
     }
 
     /// The frames of everything that was added since the last time.
-    pub fn take(&mut self) -> Bytes {
+    pub(crate) fn take(&mut self) -> Bytes {
         self.cut();
         // Copied, to take no more memory than they have bytes.
         let taken = Bytes::copy_from_slice(&self.ready);
@@ -63,12 +63,12 @@ impl Frames {
 
     /// Gives the frames of everything that was added since the last time away with their memory, when they
     /// are so many bytes.
-    pub fn take_if(&mut self, bytes: usize) -> Option<Bytes> {
+    pub(crate) fn take_if(&mut self, bytes: usize) -> Option<Bytes> {
         (self.cut() >= bytes).then(|| std::mem::take(&mut self.ready).into())
     }
 
     /// Adds bytes as they are.
-    pub fn bytes(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
         loop {
             let (now, later) = bytes.split_at(bytes.len().min(FRAME - self.filled));
             self.data[self.filled..][..now.len()].copy_from_slice(now);
@@ -83,7 +83,7 @@ impl Frames {
 
     /// Adds a number in as many bytes as it needs, seven bits in each: what the format has for lengths and
     /// counts.
-    pub fn length(&mut self, mut number: usize) {
+    pub(crate) fn length(&mut self, mut number: usize) {
         let mut bytes = [0; LENGTH];
         let mut count = 0;
         while number >= 0x80 {
@@ -96,13 +96,13 @@ impl Frames {
     }
 
     /// Adds a number in eight bytes.
-    pub fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.bytes(&number.to_le_bytes());
     }
 
     /// Adds a text with its length.
     #[inline]
-    pub fn text(&mut self, text: &[u8]) {
+    pub(crate) fn text(&mut self, text: &[u8]) {
         let len = text.len();
         if len < SHORT && self.filled + 1 + len <= FRAME {
             self.data[self.filled] = len as u8;
@@ -115,7 +115,7 @@ impl Frames {
     }
 
     /// Adds a value as text.
-    pub fn display(&mut self, value: &impl Display) {
+    pub(crate) fn display(&mut self, value: &impl Display) {
         let mut shown = std::mem::take(&mut self.shown);
         shown.clear();
         // Writing to bytes in memory does not fail.
@@ -125,7 +125,7 @@ impl Frames {
     }
 
     /// Adds the texts that these views of these buffers show, with their lengths.
-    pub fn views(&mut self, views: impl Iterator<Item = u128>, buffers: &[Buffer]) {
+    pub(crate) fn views(&mut self, views: impl Iterator<Item = u128>, buffers: &[Buffer]) {
         views.for_each(|view| {
             let len = view as u32 as usize;
             if len <= INLINE {
@@ -146,7 +146,7 @@ impl Frames {
     }
 
     /// Adds values of a fixed size.
-    pub fn fixed<T, const N: usize>(&mut self, mut values: &[T], bytes: impl Fn(&T) -> [u8; N]) {
+    pub(crate) fn fixed<T, const N: usize>(&mut self, mut values: &[T], bytes: impl Fn(&T) -> [u8; N]) {
         while !values.is_empty() {
             if FRAME - self.filled < N {
                 self.cut();
@@ -185,20 +185,20 @@ impl Frames {
     }
 
     /// Adds frames that were made before.
-    pub fn append(&mut self, frames: &[u8]) {
+    pub(crate) fn append(&mut self, frames: &[u8]) {
         self.cut();
         self.ready.extend_from_slice(frames);
     }
 
     /// Adds bytes that are in no frame. Says where they are among the frames.
-    pub fn plain(&mut self, add: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    pub(crate) fn plain(&mut self, add: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let begin = self.cut();
         add(&mut self.ready);
         begin..self.ready.len()
     }
 
     /// Makes a frame of the data that is there. Returns how many bytes frames have now.
-    pub fn cut(&mut self) -> usize {
+    pub(crate) fn cut(&mut self) -> usize {
         let data = &self.data[..self.filled];
         self.filled = 0;
         match &mut self.compressor {

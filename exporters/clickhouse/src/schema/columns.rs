@@ -19,7 +19,7 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
 }
 
-/// What a column can take.
+/// The values that a column can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,

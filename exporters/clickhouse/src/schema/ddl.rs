@@ -269,7 +269,7 @@ pub(crate) fn columns_of(signal: Signal) -> crate::schema::columns::TableColumns
 mod tests {
     use super::*;
 
-    /// What is in `attributes`, or (`body_value`) in another column.
+    /// Names in `attributes`, or (`body_value`) in another column.
     const WITHOUT_COLUMN: [&str; 12] = [
         "dropped_attributes",
         "dropped_events",

@@ -1,4 +1,4 @@
-//! What the console shows, to whom, and when it is silent.
+//! The lines of the console, and its silence.
 
 use std::sync::Mutex as StdMutex;
 
@@ -8,7 +8,7 @@ use weir_component::clock::ManualClock;
 use weir_component::testkit::{check_exporter_contract, context};
 use weir_pdata::{Ack, Origin};
 
-/// What was written, and the error that writing gives.
+/// The text written, and the error that writing gives.
 #[derive(Clone, Default)]
 struct Paper(Arc<StdMutex<Written>>);
 

@@ -1,4 +1,4 @@
-//! What the summary looks like.
+//! The look of the summary.
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ pub fn segment_header(first: u64) -> [u8; SEGMENT_HEADER as usize] {
     bytes
 }
 
-/// What the header of a segment says.
+/// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentHeader {
     /// It is one of ours for this first record.

@@ -71,7 +71,7 @@ pub struct Active {
     pub(crate) first: u64,
     /// The length that counts. The file may have garbage behind it after a failed write.
     pub(crate) bytes: u64,
-    /// What the disk is known to have: length, and the number of the next record then.
+    /// The part that the disk has for sure: length, and the number of the next record then.
     synced: (u64, u64),
     garbage: bool,
     sync_failed: bool,
@@ -246,7 +246,7 @@ impl Log {
         self.position_due = true;
         if let Err(error) = self.position.write(self.acked.position()) {
             self.metrics.errors.inc();
-            tracing::warn!(directory = %self.directory.display(), %error, "cannot write what is acknowledged; trying again");
+            tracing::warn!(directory = %self.directory.display(), %error, "cannot write which records are acknowledged; trying again");
         } else {
             self.position_due = false;
         }
@@ -262,7 +262,7 @@ impl Log {
             // First the position: else a power cut between the two looks like a loss.
             if let Err(error) = self.sync_position() {
                 self.metrics.errors.inc();
-                tracing::warn!(directory = %self.directory.display(), %error, "cannot sync what is acknowledged");
+                tracing::warn!(directory = %self.directory.display(), %error, "cannot sync the acknowledgements");
             }
             let path = self.directory.join(segment_name(oldest.first));
             if let Err(error) = std::fs::remove_file(&path)

@@ -9,7 +9,7 @@ use crate::log::format::{RECORD_HEADER, RecordHeader};
 /// Bytes that are looked at together in search of the next header.
 const WINDOW: usize = 256 << 10;
 
-/// What is found at a place in a segment.
+/// A record, or the lack of one, at a place in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A whole record with a correct checksum.

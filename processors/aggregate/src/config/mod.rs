@@ -197,7 +197,7 @@ fn max_drift(check: &mut Check<'_>, drift: Drift, window: &Windows) -> Option<i6
     Some(check.millis("max_drift", drift))
 }
 
-/// What does not go together with the kind of window.
+/// Refuses keys that do not go together with the kind of window.
 fn lateness(check: &mut Check<'_>, config: &Config, window: &Windows) {
     match window {
         Windows::Event(_) | Windows::Session { .. } => {}

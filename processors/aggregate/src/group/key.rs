@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use weir_pdata::schema;
 use weir_pdata::text::TextColumn;
 
-/// What every group-by column of the group holds that takes what `max_groups` does not allow.
+/// The value of every group-by column of the group for events beyond `max_groups`.
 pub(crate) const OVERFLOW: &str = "__overflow__";
 
 const NULL_HASH: u64 = 0x9e37_79b9_7f4a_7c15;

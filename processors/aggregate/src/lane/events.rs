@@ -42,7 +42,7 @@ enum Errors<'a> {
     Dictionary(TextColumn<'a>, Vec<bool>),
 }
 
-/// What a measure reads.
+/// The input of a measure.
 struct MeasureInput {
     condition: Option<BooleanArray>,
     values: Values,

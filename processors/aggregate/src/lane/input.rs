@@ -15,7 +15,7 @@ pub(crate) struct BatchInput<'a> {
     pub(crate) operator: &'a Operator,
     /// The keys of its rows.
     pub(crate) rows: &'a KeyRows<'a>,
-    /// What the keys are hashed with.
+    /// The hasher of the keys.
     pub(crate) hasher: &'a KeyHasher,
     /// The columns of its rows.
     pub(crate) events: &'a Events<'a>,

@@ -68,7 +68,7 @@ pub(crate) struct LaneHalf {
     read_before: i64,
 }
 
-/// What came of a batch.
+/// The outcome of a batch.
 struct BatchSummary {
     /// One of its events had a usable time.
     usable: bool,

@@ -1,4 +1,4 @@
-//! What a lane has gathered and not yet sent, for every kind of window.
+//! The groups that a lane has gathered and not yet sent, for every kind of window.
 
 use weir_component::Watermark;
 

@@ -28,7 +28,7 @@ pub(crate) struct Histogram {
     buckets: Buckets,
 }
 
-/// What holds something.
+/// The buckets that are not empty.
 #[derive(Clone, Debug)]
 enum Buckets {
     /// A single bucket needs no memory of its own: many groups see one event a slice.

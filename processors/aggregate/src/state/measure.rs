@@ -10,7 +10,7 @@ use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
 use crate::state::histogram::{self, Fraction, Histogram};
 
-/// What one event gives to a measure.
+/// The contribution of one event to a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value {
     /// The event counts.
@@ -23,7 +23,7 @@ pub(crate) enum Value {
     Hash(u64),
 }
 
-/// What a measure keeps of the events of one group.
+/// The state that a measure keeps for the events of one group.
 #[derive(Clone, Debug)]
 pub(crate) enum MeasureState {
     /// `count`, and `rate` without argument: how many.
@@ -286,7 +286,7 @@ pub(crate) mod tests {
         (Function::Last, true),
     ];
 
-    /// What the function is given for a number.
+    /// The value of a number for the function.
     pub(crate) fn value(function: Function, number: f64) -> Value {
         match function {
             Function::Ratio => Value::Truth(number > 0.0),

@@ -1,4 +1,4 @@
-//! What is kept of the events of one group: exact, mergeable, independent of their order.
+//! The state kept for the events of one group: exact, mergeable, independent of their order.
 
 pub(crate) mod codec;
 pub(crate) mod distinct;

@@ -1,11 +1,11 @@
-//! What is known of the earlier owners of a lane.
+//! The known facts about the earlier owners of a lane.
 
 use weir_component::Watermark;
 use weir_component::delivery::Shard;
 
 use crate::window::Span;
 
-/// What earlier owners of a lane have delivered.
+/// The windows that earlier owners of a lane have delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LaneHistory {
     /// Windows that are over at this watermark have been delivered with its events.

@@ -34,7 +34,7 @@ pub(crate) struct Sessions {
     fragments: usize,
     /// When to look at a chain again: the time, its group and its start. Some are out of date.
     due: BTreeSet<(i64, Key, i64)>,
-    /// What is known of the open lanes and of those that have ended.
+    /// The history of the open lanes and of those that have ended.
     lanes: BTreeMap<LaneId, LaneHistory>,
 }
 

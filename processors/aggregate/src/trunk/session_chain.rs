@@ -30,13 +30,13 @@ pub(crate) struct Group {
 /// The lane and the start of a fragment.
 pub(crate) type FragmentId = (LaneId, i64);
 
-/// What one lane contributed to one cell of a chain.
+/// The share of one lane in one cell of a chain.
 pub(crate) struct Fragment {
     /// When it is.
     pub(crate) span: Span,
     /// Its part has not fired since something was added.
     pub(crate) fresh: bool,
-    /// What is counted.
+    /// The metrics.
     pub(crate) state: GroupState,
     /// Its inputs.
     pub(crate) inputs: Held,
@@ -257,7 +257,7 @@ impl Chain {
         parts
     }
 
-    /// What is before the fragment that starts here is not there any more, if there was anything, and it has
+    /// Everything before the fragment that starts here is gone, if there was anything, and it has
     /// been cut if it has several parts.
     pub(crate) fn shorten(&mut self, start: i64, parts: usize, cells: Cells) {
         if start > self.span.start {

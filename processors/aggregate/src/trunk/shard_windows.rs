@@ -188,9 +188,9 @@ impl ShardWindows {
         }
     }
 
-    /// What these rows are. Windows at fixed places that fire once are the same whenever they are computed
-    /// again. With `allowed_lateness` what a firing has depends on what came before it, so no two runs have a
-    /// firing in common.
+    /// The identity of these rows. Windows at fixed places that fire once are the same whenever they are
+    /// computed again. With `allowed_lateness` what a firing has depends on what came before it, so no two
+    /// runs have a firing in common.
     pub(crate) fn identity(
         &self,
         operator: &Operator,

@@ -39,7 +39,7 @@ impl LaneSliceKey {
     }
 }
 
-/// What one lane contributed to one slice.
+/// The share of one lane in one slice.
 #[derive(Default)]
 pub(crate) struct LaneSlice {
     /// Its inputs.

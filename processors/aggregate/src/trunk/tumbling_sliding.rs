@@ -57,7 +57,7 @@ pub(crate) struct FixedWindows {
     fired: BTreeMap<Span, Firing>,
     /// Windows that are over and have something new, and in which groups.
     changed: BTreeMap<Span, Numbers>,
-    /// What is known of the open lanes and of those that have ended.
+    /// The history of the open lanes and of those that have ended.
     lanes: BTreeMap<LaneId, LaneHistory>,
 }
 

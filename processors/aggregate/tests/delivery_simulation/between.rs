@@ -1,4 +1,4 @@
-//! What the committer would see at the moment when an input settles, in the middle of what else settles with
+//! The committer's view at the moment when an input settles, in the middle of all that settles with
 //! it. In the program it has a thread of its own, so it may look at any moment.
 
 use std::sync::{Mutex, PoisonError};

@@ -16,7 +16,7 @@ use crate::Fault;
 use crate::plan::Fate;
 use crate::store::{Answer, Insert, Measures, Row, Store};
 
-/// What ledgers know the exporter as.
+/// The exporter's name in ledgers.
 pub const SINK: &str = "main/store";
 
 /// From one ownership of a lane to the exporter.
@@ -147,7 +147,7 @@ impl Exporter {
         }
     }
 
-    /// What was tried may have been forgotten.
+    /// An insert that was tried may have been forgotten.
     pub fn wait(&mut self) {
         for export in &mut self.exports {
             export.insert.looked_for |= export.tried && self.fault != Some(Fault::RepeatsNotLookedFor);
@@ -181,7 +181,7 @@ impl Exporter {
     /// returned.
     ///
     /// # Errors
-    /// What the store says is wrong.
+    /// The faults that the store sees.
     pub fn export(&mut self, at: usize, fate: Fate, store: &mut Store) -> Result<Option<Insert>, String> {
         if self.exports.is_empty() {
             return Ok(None);
@@ -233,7 +233,7 @@ impl Exporter {
         Ok(None)
     }
 
-    /// What has been exported is acknowledged. Returns whether there was any.
+    /// Acknowledges all that has been exported. Returns whether there was any.
     pub fn acknowledge(&mut self) -> bool {
         let (done, open) = std::mem::take(&mut self.exports).into_iter().partition(|export| export.done);
         self.exports = open;
@@ -256,7 +256,7 @@ impl Exporter {
 }
 
 impl Export {
-    /// What is sent next. `None`: nothing, as its last part has been.
+    /// The part that is sent next. `None`: its last part has been sent.
     fn next(&mut self, store: &mut Store) -> Option<Insert> {
         let (Some((isolation, part)), Some((route, ..))) = (&mut self.parts, &self.range) else {
             return Some(self.insert.clone());

@@ -64,7 +64,7 @@ struct Owned {
     written: Option<Position>,
 }
 
-/// What goes on beside reading.
+/// The act that goes on beside reading.
 enum Doing {
     Reading,
     Stopping(Closing),
@@ -167,7 +167,7 @@ impl Gateway {
         true
     }
 
-    /// What commits would have said in the middle of what was done since the last call.
+    /// The commits that could have been made in the middle of the work since the last call.
     pub fn between(&self) -> Vec<Vec<(usize, Position)>> {
         self.between.take()
     }
@@ -234,7 +234,7 @@ impl Gateway {
     /// An export goes on, unless it has to be asked first who owns the lane.
     ///
     /// # Errors
-    /// What the store says is wrong.
+    /// The faults that the store sees.
     pub fn export(&mut self, at: usize, fate: Fate, store: &mut Store) -> Result<Option<Insert>, String> {
         if !self.leased && self.fault != Some(Fault::InsertWithoutLease) && self.exporter.needs_lease(at) {
             self.asked = true;
@@ -251,10 +251,10 @@ impl Gateway {
         self.doing = Doing::Losing;
     }
 
-    /// What the ownership of partitions does next. `late`: what it waits for is given up.
+    /// The next step of the ownership of partitions. `late`: it waits no longer.
     ///
     /// # Errors
-    /// What was written down cannot be read.
+    /// The metadata cannot be read.
     pub fn own(&mut self, late: bool, group: &mut Group) -> Result<(), String> {
         match std::mem::replace(&mut self.doing, Doing::Reading) {
             Doing::Reading if self.stopping => {

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use plan::{Does, Fate, Plan, Step};
 
-/// What a broken gateway does. Shows that the simulation sees it.
+/// A fault of a broken gateway. Shows that the simulation sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A range is inserted before it is written down.
@@ -38,7 +38,8 @@ pub enum Fault {
     StaleCommits,
     /// Lanes whose windows are added up end one after another for the trunk.
     LanesEndOneByOne,
-    /// What a former owner was about to insert, or was tried long ago, is not looked for in the table.
+    /// Rows that a former owner was about to insert, or that were tried long ago, are not looked for in the
+    /// table.
     RepeatsNotLookedFor,
     /// A part of a range is inserted before it is written down.
     PartBeforeWritten,

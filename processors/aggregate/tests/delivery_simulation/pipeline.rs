@@ -22,7 +22,7 @@ pub struct Pipeline {
     next_lane: u64,
 }
 
-/// What waits for the trunk.
+/// Messages that wait for the trunk.
 enum Input {
     Opened(LaneStart),
     Closed(Vec<(LaneId, Option<Attachment>)>),

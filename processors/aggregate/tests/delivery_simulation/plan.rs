@@ -29,7 +29,7 @@ pub struct Record {
     pub service: usize,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It takes effect and is answered.
@@ -60,7 +60,7 @@ pub enum Step {
     Repair,
 }
 
-/// What a gateway does, or what happens to it.
+/// An act of a gateway, or an event that it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
     /// A lane is given its next records, or told that there are none.
@@ -71,7 +71,7 @@ pub enum Does {
     Begin,
     /// An export goes on.
     Export { export: u8, fate: Fate },
-    /// What has been exported is acknowledged.
+    /// All that has been exported is acknowledged.
     Acknowledge,
     /// The committer looks what is to be written down.
     Snapshot,
@@ -89,7 +89,7 @@ pub enum Does {
     Crash,
 }
 
-/// What the table of events is like.
+/// The kind of the table of events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Table {
     /// It refuses the records whose ids this number divides.

@@ -17,7 +17,7 @@ pub struct Row {
     pub measures: Measures,
 }
 
-/// What is computed of a group in a window.
+/// The values computed of a group in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measures {
     pub count: i64,
@@ -35,7 +35,7 @@ pub struct Insert {
     pub looked_for: bool,
 }
 
-/// What the store says to an insert.
+/// The answer of the store to an insert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Taken,
@@ -127,7 +127,7 @@ pub fn windows_of(plan: &Plan, record: Record) -> impl Iterator<Item = Window> {
 /// Checks what is in the store when nothing goes on any more.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn check(plan: &Plan, store: &Store) -> Result<(), String> {
     let mut expected: BTreeMap<Window, Measures> = BTreeMap::new();
     for record in plan.partitions.iter().flatten() {

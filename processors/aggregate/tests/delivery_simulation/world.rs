@@ -39,7 +39,7 @@ enum Late {
 /// Does everything that the plan says, lets everything come to its end, and checks it.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn run(plan: &Plan, fault: Option<Fault>) -> Result<(), String> {
     let mut world = World {
         plan,

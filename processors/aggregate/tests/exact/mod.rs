@@ -58,7 +58,7 @@ pub fn arrival() -> impl Strategy<Value = Arrival> {
     (event, 0..=DISORDER, 0..16_u64, any::<bool>())
 }
 
-/// What a group is made of.
+/// The parts of a group.
 #[derive(Clone, Default)]
 pub struct Reference {
     count: u64,

@@ -33,7 +33,7 @@ pub(crate) struct AlarmState {
     run: u32,
 }
 
-/// What a window changed.
+/// The change that a window made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Nothing that anybody must hear of.
@@ -47,7 +47,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What has to be reported when an alarm that was reported at one severity is now at another.
+    /// The change to report when an alarm that was reported at one severity is now at another.
     pub(crate) fn between(reported: Option<Severity>, now: Option<Severity>) -> Change {
         match (reported, now) {
             (None, None) => Change::Nothing,

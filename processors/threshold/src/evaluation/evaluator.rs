@@ -48,7 +48,7 @@ pub(crate) struct Evaluator {
     reports: Reports,
 }
 
-/// What came of a batch of windows.
+/// The outcome of a batch of windows.
 #[derive(Default)]
 pub(crate) struct Evaluated {
     /// In the order of their times.
@@ -364,7 +364,7 @@ impl Evaluator {
     }
 }
 
-/// What a window says of the measure.
+/// The value of the measure in a window.
 fn value_of(compared: &Compared, windows: &WindowRows<'_>, window: &Window) -> Option<f64> {
     compared.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
 }

@@ -1,4 +1,4 @@
-//! What rules say of windows: from batches of windows to alarms.
+//! Evaluation of rules on windows: from batches of windows to alarms.
 
 pub(crate) mod alarm_state;
 pub(crate) mod conditions;

@@ -25,7 +25,7 @@ pub(crate) struct Series {
     /// The length of its windows; 0 when they do not say where they start.
     pub(crate) size: i64,
     pub(crate) starts_at: i64,
-    /// What the firing severity compares.
+    /// The comparison of the firing severity.
     pub(crate) compared: Compared,
     /// Where it stood before its last window, for when that is evaluated again.
     pub(crate) earlier: Earlier,

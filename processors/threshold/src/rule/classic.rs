@@ -47,7 +47,7 @@ pub(crate) enum ClassicError {
     LooksLikeOperation(String),
 }
 
-/// What a record of the rules' topic says.
+/// A record of the rules' topic.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record {
     /// This is the rule now. `unknown` are the keys that mean nothing.
@@ -105,7 +105,7 @@ fn operation(
     }
 }
 
-/// What other programs call an operation, without case, `_`, `-`, `.` and spaces.
+/// Names of an operation in other programs, without case, `_`, `-`, `.` and spaces.
 const OPERATION_KEYS: [&str; 11] = [
     "operator",
     "operators",

@@ -6,7 +6,7 @@ use weir_component::{WindowProblem, WindowSources};
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, InlineRule, Kind, Rule};
 
-/// What is wrong with the rules of the configuration, whose list is at `path`.
+/// The faults of the rules of the configuration, whose list is at `path`.
 pub(crate) fn check<'a>(
     path: &str,
     rules: impl Iterator<Item = &'a InlineRule>,

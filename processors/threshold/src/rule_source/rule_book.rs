@@ -21,7 +21,7 @@ pub(crate) enum Refused {
     TooMany(usize),
 }
 
-/// What a record did.
+/// The effect of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
     Changed,
@@ -131,7 +131,7 @@ impl RuleBook {
         std::mem::take(&mut self.unreported)
     }
 
-    /// What was read before the first evaluation is the first epoch.
+    /// The rules that were read before the first evaluation are the first epoch.
     pub(crate) fn publish_first(&mut self) {
         self.epoch = 1;
         self.publish();

@@ -25,7 +25,7 @@ struct Checkpoint {
 /// The checkpoints as changes.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The fault in them.
 pub(crate) fn read(value: &[u8]) -> Result<Vec<LogEntry>, String> {
     let mut entries = Vec::new();
     let mut known: BTreeMap<WindowStream, (i64, BTreeSet<String>)> = BTreeMap::new();

@@ -199,7 +199,7 @@ impl History {
         streams.filter_map(|stream| Some((stream.clone(), *self.ends.get(stream)?))).collect()
     }
 
-    /// What is known after which windows.
+    /// The memory after each of these windows.
     pub(crate) fn remembered(&mut self) -> &mut RememberedSeries {
         &mut self.remembered
     }

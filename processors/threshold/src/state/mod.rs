@@ -1,4 +1,4 @@
-//! What rules remember of series: after which windows, across failures, and across restarts.
+//! The memory of series: after which windows, across failures, and across restarts.
 
 pub(crate) mod checkpoint;
 pub(crate) mod history;

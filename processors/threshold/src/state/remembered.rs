@@ -48,7 +48,7 @@ struct Remembered {
     /// The end of the last window that `base` knows.
     base_end: i64,
     base: HashMap<String, Series>,
-    /// What changed after that, the oldest first; ends do not go back.
+    /// The changes after that, the oldest first; ends do not go back.
     changes: VecDeque<Change>,
 }
 

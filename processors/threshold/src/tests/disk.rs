@@ -46,12 +46,12 @@ impl Disk {
         self.extension.storage().unwrap()
     }
 
-    /// What another process finds when this one ends now.
+    /// The state that another process finds when this one ends now.
     pub(super) async fn after_a_crash(&self) -> Disk {
         Disk::begin(copy(self.path()), self.max_bytes).await
     }
 
-    /// What another process finds in this folder.
+    /// The state that another process finds in this folder.
     pub(super) async fn of(folder: tempfile::TempDir) -> Disk {
         Disk::begin(folder, 1 << 20).await
     }
@@ -79,7 +79,7 @@ impl Gate {
         self.0.waiting.lock().unwrap().get_or_insert_default();
     }
 
-    /// What waits is written, and what comes.
+    /// Everything that waits is written, and everything that comes.
     pub(super) fn open(&self) {
         let Some(waiting) = self.0.waiting.lock().unwrap().take() else { return };
         let queue = self.0.queue.lock().unwrap().clone().unwrap();

@@ -50,7 +50,7 @@ async fn open_in(context: Context, storage: Arc<dyn Storage>, shortest: u64) -> 
     store.open(CancellationToken::new()).await.unwrap()
 }
 
-/// What is remembered of both streams after each of their first windows.
+/// The memory of both streams after each of their first windows.
 fn view(known: &RememberedSeries) -> Vec<String> {
     let all = (0..2).flat_map(|shard| (0..60).map(move |end| (shard, end)));
     let at = |(shard, end)| {

@@ -26,9 +26,9 @@ struct Site {
     _processor: Box<dyn Processor>,
     trunk: Trunk,
     marks: Marks,
-    /// What Kafka has.
+    /// The offsets that Kafka has.
     committed: BTreeMap<String, i64>,
-    /// What the exporters have not delivered, of so many windows at most.
+    /// The alarms that the exporters have not delivered, of so many windows at most.
     exporting: VecDeque<Vec<LaneMessage>>,
     slow: usize,
 }
@@ -292,7 +292,7 @@ fn a_storage_that_is_not_there_is_an_error() {
     assert!(wrong.contains("`storage/main` is not a storage that is started"), "{wrong}");
 }
 
-/// What happens after the windows of one end.
+/// The event after the windows of one end.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Nothing,

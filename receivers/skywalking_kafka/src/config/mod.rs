@@ -44,10 +44,10 @@ pub(crate) struct Config {
     /// Further librdkafka properties.
     #[serde(default)]
     pub(crate) properties: Properties,
-    /// What goes down a lane together.
+    /// The size of a batch.
     #[serde(default)]
     pub(crate) batch: Batch,
-    /// What waits for the pipeline.
+    /// The records that wait for the pipeline.
     #[serde(default)]
     pub(crate) queue: Queue,
     /// A larger record is rejected.
@@ -162,8 +162,8 @@ impl Config {
         )
     }
 
-    /// The topics that [`create_topics`](Self::create_topics) makes: those that are read, and those that an agent
-    /// insists on.
+    /// The topics that [`create_topics`](Self::create_topics) makes: those that are read, and those that an
+    /// agent insists on.
     pub(crate) fn topics_to_create(&self) -> Vec<String> {
         self.topics.with_defaults().into_iter().map(|name| self.prefixed("", name)).collect()
     }
@@ -178,7 +178,7 @@ impl Config {
         Security { tls: self.tls.as_ref(), sasl: self.sasl.as_ref() }
     }
 
-    /// What is wrong with these settings: the key within the receiver's section, and why.
+    /// The faults of these settings: the key within the receiver's section, and why.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let mut problems = weir_kafka::broker_problems(&self.brokers);
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));

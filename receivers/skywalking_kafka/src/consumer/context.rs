@@ -137,7 +137,8 @@ impl ClientContext for KafkaContext {
                 missing.iter().for_each(|topic| self.push_event(Event::TopicMissing(*topic)));
                 if let Some(suppressed) = self.unknown_topic.allow(now) {
                     tracing::warn!(
-                        %receiver, topic = missing.first().map_or(reason, |topic| topics.name(*topic)), brokers, suppressed,
+                        %receiver, topic = missing.first().map_or(reason, |topic| topics.name(*topic)),
+                        brokers, suppressed,
                         "the topic does not exist: waiting until somebody creates it"
                     );
                 }

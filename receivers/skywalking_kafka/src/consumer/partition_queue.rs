@@ -26,7 +26,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::consumer::context::KafkaContext;
 
-/// What librdkafka has fetched for one partition, apart from other partitions.
+/// The records that librdkafka has fetched for one partition, apart from other partitions.
 pub(crate) struct FetchQueue {
     native: NonNull<rd_kafka_queue_t>,
     client: *mut rd_kafka_t,

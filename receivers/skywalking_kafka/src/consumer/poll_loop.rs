@@ -136,8 +136,8 @@ impl<'a> PollLoop<'a> {
                     self.take(place, Some(Fetched::Record(record)));
                 }
             }
-            // Of which topic is not said. A partition that is not set apart is a rare one, and its end is also
-            // in the statistics.
+            // Of which topic is not said. A partition that is not set apart is a rare one, and its end is
+            // also in the statistics.
             Err(KafkaError::PartitionEOF(partition)) => {
                 if self.topics.len() == 1 {
                     self.take(Place { topic: 0, partition }, Some(Fetched::End(None)));

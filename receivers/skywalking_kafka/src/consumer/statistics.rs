@@ -4,7 +4,7 @@ use rdkafka::Statistics;
 
 use crate::topics::{Place, TopicSet};
 
-/// What the statistics say about brokers and group.
+/// The statistics about brokers and group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClusterState {
     /// Some broker answers.
@@ -32,7 +32,7 @@ impl ClusterState {
     }
 }
 
-/// What the statistics say about a partition.
+/// The statistics about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionState {
     pub(crate) partition: Place,

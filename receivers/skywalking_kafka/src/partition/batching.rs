@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use weir_pdata::Format;
 
-/// What a waiting record costs beside its bytes.
+/// The cost of a waiting record beside its bytes.
 const RECORD_OVERHEAD: usize = 64;
 
 /// How a record is encoded, and its times in milliseconds since 1970.

@@ -25,7 +25,7 @@ struct State {
     closed: bool,
 }
 
-/// What the task does next.
+/// The next act of the task.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Send these records.

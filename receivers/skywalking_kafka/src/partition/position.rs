@@ -6,7 +6,7 @@ use crate::rebalance::start_offsets::{LogChange, Recheck, Start};
 
 /// The positions of one ownership. Dropped with it: acks that come later change nothing.
 pub(crate) struct ReadPosition {
-    /// What of the lane is done, and what of it is on its way.
+    /// The part of the lane that is done, and the part that is on its way.
     pub(crate) ledger: Ledger,
     /// One past the last record that came.
     next: i64,
@@ -23,7 +23,7 @@ pub(crate) struct ReadPosition {
     failure_reported: bool,
 }
 
-/// What a record, or the end of the partition, is to the lane.
+/// The meaning of a record, or of the end of the partition, for the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Continuity {
     /// It comes next; offsets from `gap` on were left out before it.

@@ -11,7 +11,7 @@ use crate::partition::batching::Chunk;
 use crate::partition::inbox::{Inbox, Next};
 use crate::partition::rejects::PartitionRejects;
 
-/// What the task of a partition works with.
+/// The parts that the task of a partition works with.
 pub(crate) struct LaneTask {
     pub(crate) lane: Lane,
     pub(crate) inbox: Arc<Inbox>,
@@ -23,7 +23,7 @@ pub(crate) struct LaneTask {
     pub(crate) name: Arc<str>,
     /// Ranges that an earlier owner had begun end here, or before.
     pub(crate) unfinished: i64,
-    /// What its batches are.
+    /// The signal of its batches.
     pub(crate) signal: Signal,
 }
 

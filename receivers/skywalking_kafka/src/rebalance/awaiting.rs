@@ -69,7 +69,7 @@ impl Awaiting {
         self.partitions.keys().copied().collect()
     }
 
-    /// What to ask now, each with one question: partitions of one topic.
+    /// The partitions to ask about now, those of one topic with one question.
     pub(crate) fn due(&self, now: Instant) -> Vec<Vec<Place>> {
         let due = self.partitions.iter().filter(|(_, waiting)| {
             waiting.facts.is_none() && waiting.asked.is_none() && waiting.next_try <= now

@@ -54,11 +54,11 @@ struct State {
 struct CommittedLane {
     ledger: Ledger,
     gauge: Gauge,
-    /// What Kafka has of this ownership.
+    /// The commits of this ownership that Kafka has.
     written: Option<Position>,
 }
 
-/// What the thread works with.
+/// The parts that the thread works with.
 struct CommitThread {
     consumer: Weak<BaseConsumer<KafkaContext>>,
     topics: TopicSet,
@@ -337,7 +337,7 @@ impl CommitThread {
             let (receiver, topics) = (&self.context.id, &self.topics);
             tracing::error!(
                 %receiver, %topics, bytes, suppressed,
-                "what belongs to an offset is larger than the brokers keep (offset.metadata.max.bytes), and nothing goes on \
+                "the metadata of an offset is larger than the brokers keep (offset.metadata.max.bytes), and nothing goes on \
                  without it: give the group fewer aggregates and exporters, or raise that setting"
             );
         }

@@ -11,8 +11,8 @@
 //! * Then the finished work is committed and the rebalance is answered, both within `drain_timeout` and five
 //!   seconds. Before an answer, a commit that is on its way is waited for in any case. *Lost* partitions are
 //!   given up at once, because another member may have them already.
-//! * Windows are over all partitions while this gateway has every partition of every topic. When that changes,
-//!   the lanes that stay end too, and begin again with windows of the other kind.
+//! * Windows are over all partitions while this gateway has every partition of every topic. When that
+//!   changes, the lanes that stay end too, and begin again with windows of the other kind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -68,19 +68,19 @@ pub(crate) struct Ownership<'a> {
     owed: Option<Rebalance>,
     /// Partitions whose lanes have to begin again.
     restarting: BTreeSet<Place>,
-    /// What has happened to the logs of partitions that begin again.
+    /// Changes in the logs of partitions that begin again.
     log_changes: BTreeMap<Place, LogChange>,
     step: Step,
 }
 
-/// What goes on beside reading.
+/// The act that goes on beside reading.
 enum Step {
     Reading,
     /// Nothing more is read; what was read goes down the lanes.
     Stopping(Closing),
     /// The lanes are closed; what they were given is delivered.
     Draining(Closing),
-    /// What is done is committed a last time.
+    /// The finished work is committed a last time.
     Committing(Closing),
     Stopped,
 }

@@ -32,7 +32,7 @@ pub(crate) const WHOLE_TOPIC: i32 = -1;
 /// The system has no thread left to ask with.
 const NO_THREAD: KafkaError = KafkaError::Global(RDKafkaErrorCode::CriticalSystemResource);
 
-/// What is known about the topic.
+/// The known facts about the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
     /// The cluster that it is in.
@@ -45,7 +45,7 @@ pub(crate) struct Topic {
     pub(crate) counts: Vec<i32>,
 }
 
-/// What is known about a partition.
+/// The known facts about a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) topic: Arc<Topic>,
@@ -55,13 +55,13 @@ pub(crate) struct Facts {
     pub(crate) end: i64,
     /// The first record of `initial_offset.timestamp` or later, where that is asked for and there is one.
     pub(crate) at_time: Option<i64>,
-    /// What the group has committed: the offset, and the text beside it.
+    /// The commit of the group: the offset, and the text beside it.
     pub(crate) committed: Option<(i64, String)>,
     /// How many partitions the topic had when the group began to read it, as it wrote down for any of them.
     pub(crate) first_count: Option<i32>,
 }
 
-/// What came of a question about one partition.
+/// The answer to a question about one partition.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The number of the question.
@@ -114,8 +114,8 @@ impl Asking {
         }
     }
 
-    /// Asks about these partitions of a topic together, or about the topic ([`WHOLE_TOPIC`]) when there are none. Each is
-    /// answered under the number that this returns.
+    /// Asks about these partitions of a topic together, or about the topic ([`WHOLE_TOPIC`]) when there are
+    /// none. Each is answered under the number that this returns.
     pub(crate) fn ask(&mut self, topic: usize, partitions: &[i32]) -> u64 {
         self.number += 1;
         self.threads.retain(|thread| !thread.is_finished());
@@ -193,7 +193,7 @@ impl Question {
         }
     }
 
-    /// What concerns all of them; then each group of partitions with the same broker apart.
+    /// Asks about all of them; then about each group of partitions with the same broker apart.
     fn all(&self, partitions: &[i32]) -> KafkaResult<()> {
         let cluster = self.go_on(|| {
             let timeout = KafkaError::Global(RDKafkaErrorCode::OperationTimedOut);
@@ -229,8 +229,8 @@ impl Question {
         Ok(())
     }
 
-    /// How many partitions each topic has; of this one it is known. A topic that does not exist, or that the user
-    /// may not see, has none.
+    /// How many partitions each topic has; of this one it is known. A topic that does not exist, or that the
+    /// user may not see, has none.
     fn counts(&self, own: i32) -> KafkaResult<Vec<i32>> {
         let count = |(number, topic): (usize, &crate::topics::Topic)| {
             if number == self.number_of_topic {
@@ -350,8 +350,8 @@ impl Question {
         }
     }
 
-    /// The first offset of each partition, or one past its last, or the first of a time. A "time" of `Beginning`
-    /// or `End` asks for the former (ListOffsets).
+    /// The first offset of each partition, or one past its last, or the first of a time. A "time" of
+    /// `Beginning` or `End` asks for the former (ListOffsets).
     fn ends(&self, partitions: &[i32], which: Offset) -> KafkaResult<BTreeMap<i32, KafkaResult<i64>>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
@@ -383,7 +383,7 @@ impl Question {
     }
 }
 
-/// What a group has committed for a partition, if anything: the offset and the text beside it.
+/// The commit of a group for a partition, if there is one: the offset and the text beside it.
 type Committed = KafkaResult<Option<(i64, String)>>;
 
 /// How many partitions the topic with this id had when the group began to read it, as it wrote down for any

@@ -84,7 +84,7 @@ impl<'a> Reports<'a> {
         ))
     }
 
-    /// What is wrong with the committed offset of a partition, if anything. Counts lost records.
+    /// The fault in the committed offset of a partition, if there is one. Counts lost records.
     pub(crate) fn start(&self, place: Place, start: &Start) {
         let (receiver, topic, offset) = (&self.host.context.id, self.topics.name(place.topic), start.offset);
         let partition = place.partition;
@@ -107,7 +107,7 @@ impl<'a> Reports<'a> {
             ),
             Some(StartTrouble::TruncatedAt(place)) => tracing::error!(
                 %receiver, %topic, partition, offset, place,
-                "the partition lost records that had been read (unclean leader election): what was written from `place` on is new"
+                "the partition lost records that had been read (unclean leader election): records from `place` on are new"
             ),
             Some(StartTrouble::Foreign(text)) => tracing::warn!(
                 %receiver, %topic, partition, offset, text,

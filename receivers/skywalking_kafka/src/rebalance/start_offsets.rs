@@ -26,15 +26,15 @@ use crate::rebalance::questions::Facts;
 pub(crate) struct Start {
     /// The first offset that goes down the lane.
     pub(crate) offset: i64,
-    /// What is read before it, only to see whether it is still what was read before.
+    /// The offset from which records are read before it, only to see whether they are still the same.
     pub(crate) check: Recheck,
-    /// What an earlier owner wrote down.
+    /// The metadata of an earlier owner.
     pub(crate) metadata: Metadata,
-    /// What is wrong with the committed offset.
+    /// The fault in the committed offset.
     pub(crate) trouble: Option<StartTrouble>,
 }
 
-/// What is read before a start.
+/// The records that are read before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recheck {
     /// Nothing.
@@ -60,7 +60,7 @@ pub(crate) enum StartTrouble {
     Foreign(String),
 }
 
-/// What was seen of a partition that has to begin again.
+/// The change in a partition that has to begin again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogChange {
     /// Its positions went back, or a record was written after what was read before.

@@ -1,4 +1,4 @@
-//! What waits for the storage.
+//! Changes that wait for the storage.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use weir_pdata::Held;
 
 use crate::evaluation::windows::WindowStream;
 
-/// What waits for the writer.
+/// Changes that wait for the writer.
 #[derive(Default)]
 pub(crate) struct JournalQueue {
     pub(crate) state: Mutex<State>,
@@ -24,13 +24,13 @@ pub(crate) struct State {
     pub(crate) stopped: bool,
 }
 
-/// What is written together.
+/// Changes that are written together.
 #[derive(Default)]
 pub(crate) struct Write {
     pub(crate) records: Vec<Vec<u8>>,
     /// The windows that wait for it, in their order.
     pub(crate) windows: Vec<WaitingWindows>,
-    /// What was before is not needed when this is safe.
+    /// All records before are not needed when this is safe.
     pub(crate) replaces: bool,
 }
 
@@ -46,7 +46,7 @@ impl JournalQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is written next; waits until there is something. `None`: nothing comes any more.
+    /// The next changes to write; waits until there are some. `None`: no more come.
     pub(crate) async fn next(&self) -> Option<Write> {
         loop {
             {

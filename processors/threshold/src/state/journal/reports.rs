@@ -1,4 +1,4 @@
-//! What goes wrong with the storage: in the log, in the metrics and in the processor's status.
+//! Reports of trouble with the storage: in the log, in the metrics and in the processor's status.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -33,7 +33,7 @@ pub(crate) struct JournalStore {
 }
 
 impl JournalStore {
-    /// What is kept, and where more goes.
+    /// The state that is kept, and the journal for more.
     ///
     /// # Errors
     /// When the storage cannot be read.

@@ -8,7 +8,7 @@ use weir_component::storage::{Appending, DiskQueue};
 use crate::state::journal::queue::{JournalQueue, Write};
 use crate::state::journal::reports::StorageReports;
 
-/// What is written, and not safe yet or not yet dropped.
+/// Records that are written, and not safe yet or not yet dropped.
 pub(crate) struct Writer {
     pub(crate) waiting: Arc<JournalQueue>,
     pub(crate) reports: Arc<StorageReports>,
