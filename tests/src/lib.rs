@@ -30,6 +30,7 @@ pub use metrics::{Metrics, Sample};
 pub use recorder::{Recorder, Request};
 pub use replay::{decode_messages, decode_segments, recorded};
 pub use segments::Entry;
+pub use server::run_script;
 pub use shop::{Sent, Shop};
 pub use storing::{SHORT_SESSION, storing};
 pub use wait::{free_port, unique, wait_until};

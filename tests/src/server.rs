@@ -112,3 +112,11 @@ fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/weir");
     std::env::var_os("WEIR_CACHE").map_or_else(home, PathBuf::from)
 }
+
+/// Runs a script of `tests/support` to its end and returns what it wrote. `input` is its standard input.
+///
+/// # Errors
+/// It cannot be run, or failed.
+pub fn run_script(script: &str, input: String) -> Result<String> {
+    run(script, input)
+}

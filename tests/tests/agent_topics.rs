@@ -1,5 +1,5 @@
-//! Everything that SkyWalking agents write to Kafka, through one receiver: each item comes out once, with what
-//! SkyWalking's own protobuf classes read from the same bytes.
+//! Everything that SkyWalking agents write to Kafka, through one receiver: each item comes out once, with
+//! what SkyWalking's own protobuf classes read from the same bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,8 @@ use weir_tests::{Kafka, Record, Shop, Weir, decode_messages, recorded, unique, w
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The topics of the recorded agent, and the message of their records; those of managements depend on the key.
+/// The topics of the recorded agent, and the message of their records; those of managements depend on the
+/// key.
 const TOPICS: [(&str, &str); 5] = [
     ("skywalking-segments", "SegmentObject"),
     ("skywalking-metrics", "JVMMetricCollection"),

@@ -83,8 +83,8 @@ impl Message {
     }
 }
 
-/// Writes the record `bytes` behind what `out` has, with its texts escaped where they are not UTF-8; not those
-/// that say whose record it is. Returns where it is, and the keys of these texts.
+/// Writes the record `bytes` behind what `out` has, with its texts escaped where they are not UTF-8; not
+/// those that say whose record it is. Returns where it is, and the keys of these texts.
 ///
 /// # Errors
 /// It is no protobuf.

@@ -1,4 +1,5 @@
-//! What becomes rows of the signal `logs`: logs, properties of instances, pings, snapshots of threads, events.
+//! What becomes rows of the signal `logs`: logs, properties of instances, pings, snapshots of threads,
+//! events.
 //!
 //! The data model says which field becomes which column. What it leaves open:
 //! * Empty texts are null, but for keys and values of attributes.

@@ -4,9 +4,9 @@
 //! * Meters without a service, an instance or a time have those of the element before them; the first ones
 //!   those of the first element that has them. Agents write them once a collection.
 //! * A record of meters that is a `MeterData` is taken for one: the Rust agent writes those.
-//! * The buckets of a histogram have their lower bounds. Rows have upper ones, as elsewhere: each bound is that
-//!   of the bucket before it, and a first bucket that does not begin at minus infinity follows an empty one.
-//!   Negative counts are 0.
+//! * The buckets of a histogram have their lower bounds. Rows have upper ones, as elsewhere: each bound is
+//!   that of the bucket before it, and a first bucket that does not begin at minus infinity follows an empty
+//!   one. Negative counts are 0.
 
 use weir_proto::wire::{self, Reader};
 

@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The time between two attempts.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Tries until every topic exists, or until `stop`. A topic that Kafka refuses for good is a warning each time.
+/// Tries until every topic exists, or until `stop`. A topic that Kafka refuses for good is a warning each
+/// time.
 pub(crate) async fn create(config: Config, context: Context, stop: CancellationToken) {
     let Some(how) = config.create_topics.wanted() else { return };
     let mut missing = config.topics_to_create();
