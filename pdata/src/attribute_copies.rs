@@ -9,7 +9,7 @@ use arrow::datatypes::{FieldRef, Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
-use crate::attributes::{AttributeColumn, Value, ValueType};
+use crate::attributes::{AttributeColumn, ValueType};
 use crate::columns::views::{attribute_lists, dictionary, index};
 use crate::text::TextColumn;
 use crate::{Level, schema};
@@ -166,12 +166,23 @@ fn in_list<'a>(key: &'a str, level: &str) -> &'a str {
 fn mark(copied: &mut [CopyColumn<'_>], column: AttributeColumn<'_>, lists: usize, level: &str) {
     let by_key: HashMap<&str, usize> =
         copied.iter().enumerate().map(|(at, one)| (in_list(one.key, level), at)).collect();
+    let (types, values) = column.types_and_values();
+    // By the number of a key, which copy it has.
+    let numbered = column.keys().map(|(keys, names)| {
+        let found = |name| names.get(name).and_then(|name| by_key.get(name).copied());
+        (keys, (0..names.len()).map(found).collect::<Vec<_>>())
+    });
     for list in 0..lists {
-        for (key, value) in column.row(list) {
-            if !matches!(value, Value::String(_))
-                && let Some(at) = by_key.get(key)
-            {
-                copied[*at].lists[list] = true;
+        for entry in column.range(list) {
+            if types.value(entry) == ValueType::String as u8 && values.is_valid(entry) {
+                continue;
+            }
+            let found = match &numbered {
+                Some((keys, found)) => usize::try_from(keys[entry]).ok().and_then(|key| *found.get(key)?),
+                None => column.key(entry).and_then(|key| by_key.get(key).copied()),
+            };
+            if let Some(at) = found {
+                copied[at].lists[list] = true;
             }
         }
     }

@@ -35,6 +35,17 @@ impl<'a> TextColumn<'a> {
         Some(TextColumn::Dictionary(dictionary, values.downcast_ref()?))
     }
 
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            TextColumn::View(array) => array.len(),
+            TextColumn::Plain(array) => array.len(),
+            TextColumn::DictionaryOfViews(dictionary, _) | TextColumn::Dictionary(dictionary, _) => {
+                dictionary.len()
+            }
+        }
+    }
+
     /// The text of a row; `None` when null or out of range.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&'a str> {

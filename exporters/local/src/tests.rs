@@ -505,3 +505,24 @@ async fn small_batches_of_equal_columns_are_joined_without_loss() {
     let hosts: Vec<_> = stored.iter().flat_map(|batch| texts(batch, "resource.host.name")).collect();
     assert_eq!(hosts[1_497..], some(&["h2", "h1", ""])[..]);
 }
+
+#[tokio::test]
+async fn what_otlp_has_is_stored() {
+    let points = r#"{"resourceMetrics":[{"scopeMetrics":[{"scope":{"name":"lib","attributes":[{"key":"short","value":{"boolValue":true}}]},"metrics":[{"name":"m","metadata":[{"key":"k","value":{"stringValue":"v"}}],"histogram":{"aggregationTemporality":1,"dataPoints":[{"timeUnixNano":"5","count":"3","bucketCounts":["1","2"],"explicitBounds":[0.5],"exemplars":[{"asDouble":1.5,"traceId":"aa"}]}]}}]}]}]}"#;
+    let directory = tempfile::tempdir().unwrap();
+    let (exporter, _) = exporter(directory.path());
+    let lines = JsonLines::read([points.as_bytes()], &Projection::everything());
+    assert_eq!(lines.rejected, []);
+    let batches: Vec<_> = lines.batches.into_iter().map(|(signal, batch)| event(signal, batch)).collect();
+    exporter.export(&batches).await.unwrap();
+    let files = files(directory.path());
+    let batch = &read(&files[0])[0];
+    let shown = |name: &str| {
+        let column = batch.column_by_name(name).unwrap_or_else(|| panic!("{name}"));
+        arrow::util::display::array_value_to_string(column, 0).unwrap()
+    };
+    assert_eq!((shown("metric"), shown("metric_type")), ("m".to_owned(), "histogram".to_owned()));
+    assert_eq!((shown("count"), shown("bucket_counts")), ("3".to_owned(), "[1, 2]".to_owned()));
+    assert_eq!(shown("exemplars"), r#"[{"attributes":{},"trace_id":"aa","value":1.5}]"#);
+    assert_eq!(shown("attributes"), "{scope.short: true, metadata.k: v}");
+}

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Field, Int32Type, Schema};
 use arrow::error::ArrowError;
@@ -17,7 +17,7 @@ use crate::any_value::{Nested, push_hex};
 use crate::attributes::ValueType;
 use crate::columns::keys::{Key, Keys};
 use crate::columns::text::Text;
-use crate::columns::views::{Buffers, ViewBuffer, Views, dictionary, index, view};
+use crate::columns::views::{Buffers, ViewBuffer, Views, index, view};
 use crate::decode::result::DecodeError;
 use crate::json::value::write_text;
 use crate::{Encoded, Level, MAX_ARENA, Projection, Signal, schema};
@@ -413,7 +413,7 @@ impl<'a> Base<'a> {
 
 /// Of each row the value that its key points to.
 pub(super) fn shared(of_rows: &PrimitiveArray<Int32Type>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
-    dictionary(of_rows.values().to_vec(), None, values)
+    Ok(Arc::new(DictionaryArray::try_new(of_rows.clone(), values)?))
 }
 
 /// A view of a value as text: its own bytes when it is one; `None` when there is no value.

@@ -467,3 +467,37 @@ fn naming_an_attribute_does_not_change_what_is_stored() {
         "{sent:?}"
     );
 }
+
+#[test]
+fn what_only_otlp_has_is_among_the_attributes() {
+    let spans = r#"{"resourceSpans":[{"schemaUrl":"r-url","resource":{"attributes":[{"key":"host.name","value":{"stringValue":"h1"}}]},"scopeSpans":[{"scope":{"name":"lib","attributes":[{"key":"short","value":{"boolValue":true}}]},"spans":[{"spanId":"0102","name":"/a","droppedEventsCount":3,"attributes":[{"key":"n","value":{"intValue":"7"}}],"links":[{"traceId":"aa","traceState":"t"}],"events":[{"name":"e","droppedAttributesCount":1}]},{}]}]}]}"#;
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"scope":{"name":"lib"},"logRecords":[{"observedTimeUnixNano":"5","body":{"arrayValue":{"values":[{"intValue":1}]}}}]}]}]}"#;
+    let read = |line: &str, signal| {
+        let demand = Demand { id_parts: true, ..Demand::everything() };
+        let lines = JsonLines::read([line.as_bytes()], &Projection::of(&demand));
+        let batches: Vec<RecordBatch> = lines.batches.into_iter().map(|(_, batch)| batch).collect();
+        let sent = converted(signal, &batches, &columns_of(signal));
+        assert_eq!((sent.moved, sent.unplaced), (0, 0));
+        shown(&sent)
+    };
+    let rows = read(spans, Signal::Traces);
+    for expected in [
+        "operation=/a",
+        "scope_name=lib",
+        r#"links=[{"trace_id":"aa"}]"#,
+        r#"events=[{"time":0,"name":"e"}]"#,
+        "resource={host.name: h1}",
+        "n: 7",
+        "scope.short: true",
+        "dropped_events: 3",
+        "resource_schema_url: r-url",
+    ] {
+        assert!(rows[0].contains(expected), "{expected}: {}", rows[0]);
+    }
+    assert!(!rows[1].contains("dropped_events"), "{}", rows[1]);
+    let rows = read(logs, Signal::Logs);
+    for expected in ["body=[1]", "body_type=array", "time_missing: true", "scope_name: lib"] {
+        assert!(rows[0].contains(expected), "{expected}: {}", rows[0]);
+    }
+    assert!(!rows[0].contains("body_value"), "{}", rows[0]);
+}

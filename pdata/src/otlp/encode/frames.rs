@@ -1,6 +1,7 @@
 //! The frames of a request: resources, and in them scopes.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Field, Int32Type};
 use serde::Deserialize;
 use weir_proto::wire::{bytes, message, varint};
 use weir_proto::write;
@@ -12,6 +13,8 @@ use crate::{Level, Signal, schema};
 /// The attributes of one level.
 pub(super) struct LevelColumns<'a> {
     lists: Option<AttributeColumn<'a>>,
+    /// The keys in the lists: of each entry its number, and of each number the name.
+    keys: Option<(&'a [i32], Vec<&'a str>)>,
     /// Keys that have a column of their own.
     columns: Vec<(&'a str, ValueColumn<'a>)>,
 }
@@ -38,7 +41,10 @@ impl<'a> LevelColumns<'a> {
             let key = prefixed.filter(|_| level != Level::Row).unwrap_or(key);
             columns.push((key, ValueColumn::new(array)));
         }
-        LevelColumns { lists, columns }
+        let keys = lists.and_then(|lists| lists.keys()).map(|(keys, names)| {
+            (keys, (0..names.len()).map(|name| names.get(name).unwrap_or_default()).collect())
+        });
+        LevelColumns { lists, keys, columns }
     }
 
     /// Calls `each` with the attributes of a row: first those that have a column of their own.
@@ -47,10 +53,14 @@ impl<'a> LevelColumns<'a> {
         for (key, column) in &self.columns {
             column.with(row, |value| each(key, value));
         }
-        if let Some(lists) = self.lists {
-            for (key, value) in lists.row(row) {
-                each(key, value);
-            }
+        let Some(lists) = self.lists else { return };
+        let Some((keys, names)) = &self.keys else {
+            lists.row(row).for_each(|(key, value)| each(key, value));
+            return;
+        };
+        for entry in lists.range(row) {
+            let name = keys.get(entry).and_then(|key| names.get(usize::try_from(*key).ok()?));
+            each(name.copied().unwrap_or_default(), lists.value(entry));
         }
     }
 
@@ -101,8 +111,58 @@ struct Entity {
     description_keys: Vec<String>,
 }
 
+/// The keys of dictionaries that are the same in rows of the same content. `None`: some column is no
+/// dictionary, so that its values have to be compared.
+struct SameKeys<'a>(Option<Vec<&'a [i32]>>);
+
+impl<'a> SameKeys<'a> {
+    /// Of these columns, and those of this level.
+    fn new(signal: Signal, batch: &'a RecordBatch, level: Level, names: &[&str]) -> SameKeys<'a> {
+        let own = |field: &Field| {
+            field.metadata().get(schema::ATTRIBUTE_LEVEL).is_some_and(|own| own == level.name())
+        };
+        let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+        let mut keys: Vec<&[i32]> = Vec::new();
+        for (field, array) in fields {
+            let is_fixed = names.contains(&field.name().as_str()) && schema::is_fixed(signal, field.name());
+            if !(is_fixed || own(field)) || array.logical_null_count() == array.len() {
+                continue;
+            }
+            let dictionary = array.as_dictionary_opt::<Int32Type>();
+            let Some(dictionary) = dictionary.filter(|dictionary| dictionary.null_count() == 0) else {
+                return SameKeys(None);
+            };
+            let values = dictionary.keys().values();
+            if !keys.iter().any(|known| std::ptr::eq(*known, &**values)) {
+                keys.push(values);
+            }
+        }
+        SameKeys(Some(keys))
+    }
+
+    /// Whether two rows surely have the same content.
+    #[inline]
+    fn same(&self, one: usize, other: usize) -> bool {
+        let same = |keys: &&[i32]| keys.get(one) == keys.get(other);
+        self.0.as_ref().is_some_and(|all| all.iter().all(same))
+    }
+}
+
+const OF_RESOURCES: [&str; 6] = [
+    schema::RESOURCE,
+    "service",
+    "service_instance",
+    "resource_schema_url",
+    "resource_dropped_attributes",
+    "entity_refs",
+];
+const OF_SCOPES: [&str; 5] =
+    [schema::SCOPE, "scope_name", "scope_version", "scope_schema_url", "scope_dropped_attributes"];
+
 /// Writes rows as items, and the frames around them.
 pub(super) struct Frames<'a> {
+    same_resource: SameKeys<'a>,
+    same_scope: SameKeys<'a>,
     resource: LevelColumns<'a>,
     service: Text<'a>,
     service_instance: Text<'a>,
@@ -134,6 +194,8 @@ impl<'a> Frames<'a> {
     pub(super) fn new(signal: Signal, batch: &'a RecordBatch) -> Frames<'a> {
         let named = Named(batch);
         Frames {
+            same_resource: SameKeys::new(signal, batch, Level::Resource, &OF_RESOURCES),
+            same_scope: SameKeys::new(signal, batch, Level::Scope, &OF_SCOPES),
             resource: LevelColumns::new(signal, batch, Level::Resource),
             service: named.text("service"),
             service_instance: named.text("service_instance"),
@@ -229,6 +291,9 @@ impl<'a> Frames<'a> {
     }
 
     fn same_resource(&self, one: usize, other: usize) -> bool {
+        if self.same_resource.same(one, other) {
+            return true;
+        }
         self.resource.same(one, other)
             && self.service.same(one, other)
             && self.service_instance.same(one, other)
@@ -238,6 +303,9 @@ impl<'a> Frames<'a> {
     }
 
     fn same_scope(&self, one: usize, other: usize) -> bool {
+        if self.same_scope.same(one, other) {
+            return true;
+        }
         self.scope.same(one, other)
             && self.scope_name.same(one, other)
             && self.scope_version.same(one, other)

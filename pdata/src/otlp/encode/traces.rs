@@ -13,7 +13,7 @@ use super::values::{
 use crate::attributes::{AttributeColumn, Value};
 use crate::otlp::spans::field;
 use crate::text::TextColumn;
-use crate::{Level, Signal};
+use crate::{Level, Signal, schema};
 
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];
@@ -28,7 +28,7 @@ pub(super) fn encode(batch: &RecordBatch, out: &mut Vec<u8>) {
     let (trace_id, span_id) = (named.text("trace_id"), named.text("span_id"));
     let parent_span_id = named.text("parent_span_id");
     let (operation, trace_state) = (named.text("operation"), named.text("trace_state"));
-    let (kind, status) = (named.text("kind"), named.text("status"));
+    let (kind, status) = (named.text("kind").codes(&KINDS), named.text("status").codes(&STATUSES));
     let status_message = named.text("status_message");
     let flags = named.u32("flags");
     let (dropped_attributes, dropped_events) = (named.u32("dropped_attributes"), named.u32("dropped_events"));
@@ -36,6 +36,8 @@ pub(super) fn encode(batch: &RecordBatch, out: &mut Vec<u8>) {
     let (links, events) = (Links::new(batch), Events::new(batch));
     let segments = Segments::new(&named);
     let peer = named.text("peer");
+    let attribute_count = batch.column_by_name(schema::ATTRIBUTES).and_then(AttributeColumn::new);
+    out.reserve(128 * batch.num_rows() + 48 * attribute_count.map_or(0, |lists| lists.count()));
     for row in 0..batch.num_rows() {
         frames.enter(row, out, |_| {});
         let span = write::begin(SPANS, out);
@@ -52,7 +54,7 @@ pub(super) fn encode(batch: &RecordBatch, out: &mut Vec<u8>) {
             put_span_id(field::PARENT_SPAN_ID, id, segment.is_some(), out);
         }
         operation.put(field::NAME, row, out);
-        put_int32(field::KIND, kind.code(row, &KINDS), out);
+        put_int32(field::KIND, kind.get(row), out);
         put_fixed64(field::START, start(row), out);
         put_fixed64(field::END, end(row), out);
         let mut has_peer = false;
@@ -72,7 +74,7 @@ pub(super) fn encode(batch: &RecordBatch, out: &mut Vec<u8>) {
         put_varint(field::DROPPED_EVENTS, u64::from(dropped_events(row)), out);
         links.put(row, segment.is_some(), out);
         put_varint(field::DROPPED_LINKS, u64::from(dropped_links(row)), out);
-        let code = status.code(row, &STATUSES);
+        let code = status.get(row);
         if code != 0 || status_message.get(row).is_some() {
             let start = write::begin(field::STATUS, out);
             status_message.put(field::STATUS_MESSAGE, row, out);

@@ -1,6 +1,6 @@
 //! Values, attributes and columns of them as protobuf.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
@@ -11,7 +11,7 @@ use weir_proto::write;
 
 use crate::any_value::{AnyValue, Nested, field};
 use crate::attributes::Value;
-use crate::otlp::hex::digit;
+use crate::otlp::hex::push_bytes;
 use crate::text::TextColumn;
 
 /// Appends the fields of an `AnyValue`.
@@ -40,6 +40,18 @@ pub(super) fn put_nested(nested: Nested<'_>, out: &mut Vec<u8>) {
 /// Appends a `KeyValue` as the field `tag`.
 #[inline]
 pub(super) fn put_attribute(tag: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
+    if let Value::String(text) = value
+        && let (1..60, 0..60) = (key.len(), text.len())
+    {
+        // Most are so short that every length takes a byte.
+        let (key_len, text_len) = (key.len() as u8, text.len() as u8);
+        write::varint(u64::from(tag), out);
+        out.extend_from_slice(&[key_len + text_len + 6, field::KEY as u8, key_len]);
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(&[field::VALUE as u8, text_len + 2, field::STRING as u8, text_len]);
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let start = write::begin(tag, out);
     if !key.is_empty() {
         write::bytes_field(field::KEY, key.as_bytes(), out);
@@ -192,12 +204,47 @@ impl<'a> Text<'a> {
 
     /// The number of an enum's name.
     pub(super) fn code(&self, row: usize, known: &[&str]) -> i32 {
-        let Some(name) = self.get(row) else { return 0 };
-        if let Some(number) = known.iter().position(|known| *known == name) {
-            return i32::try_from(number).unwrap_or(0);
+        self.get(row).map_or(0, |name| code(name, known))
+    }
+
+    /// The numbers of the names of an enum.
+    pub(super) fn codes(self, known: &[&str]) -> Codes<'a> {
+        let of_values = self.0.and_then(|text| text.dictionary()).and_then(|(dictionary, count)| {
+            let names = TextColumn::new(dictionary.values())?;
+            let codes = (0..count).map(|at| names.get(at).map_or(0, |name| code(name, known)));
+            Some((dictionary, codes.collect()))
+        });
+        let of_rows = |rows: usize| (0..rows).map(|row| self.code(row, known)).collect();
+        match of_values {
+            Some((dictionary, codes)) => Codes { dictionary: Some(dictionary), codes },
+            None => Codes { dictionary: None, codes: of_rows(self.0.map_or(0, |text| text.len())) },
         }
-        let number = name.strip_prefix("unknown(").and_then(|rest| rest.strip_suffix(')'));
-        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn code(name: &str, known: &[&str]) -> i32 {
+    if let Some(number) = known.iter().position(|known| *known == name) {
+        return i32::try_from(number).unwrap_or(0);
+    }
+    let number = name.strip_prefix("unknown(").and_then(|rest| rest.strip_suffix(')'));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The numbers of the names of an enum, by the dictionary's key or by row.
+pub(super) struct Codes<'a> {
+    dictionary: Option<&'a DictionaryArray<Int32Type>>,
+    codes: Vec<i32>,
+}
+
+impl Codes<'_> {
+    /// The number of a row; 0 where there is no name.
+    #[inline]
+    pub(super) fn get(&self, row: usize) -> i32 {
+        let at = match self.dictionary {
+            Some(dictionary) => dictionary.key(row),
+            None => Some(row),
+        };
+        at.and_then(|at| self.codes.get(at)).copied().unwrap_or(0)
     }
 }
 
@@ -243,16 +290,9 @@ pub(super) fn put_fixed32(tag: u32, value: u32, out: &mut Vec<u8>) {
 pub(super) fn put_hex(tag: u32, id: &str, out: &mut Vec<u8>) -> bool {
     let before = out.len();
     let start = write::begin(tag, out);
-    for pair in id.as_bytes().chunks(2) {
-        let digits = match pair {
-            [high, low] => (digit(*high), digit(*low)),
-            _ => (None, None),
-        };
-        let (Some(high), Some(low)) = digits else {
-            out.truncate(before);
-            return false;
-        };
-        out.push(high << 4 | low);
+    if !push_bytes(id.as_bytes(), out) {
+        out.truncate(before);
+        return false;
     }
     write::end(start, out);
     true
