@@ -253,7 +253,8 @@ async fn span_ids_read_alike_in_both_layouts_of_the_table() -> Result<()> {
     Ok(())
 }
 
-/// The end of spans is computed in a table that Weir creates, stored in one of the former layout, and reads alike in both.
+/// The end of spans is computed in a table that Weir creates, stored in one of the former layout, and reads
+/// alike in both.
 #[tokio::test]
 async fn ends_of_spans_read_alike_in_both_layouts_of_the_table() -> Result<()> {
     let clickhouse = ClickHouse::shared()?;

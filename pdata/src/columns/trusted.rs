@@ -1,8 +1,8 @@
 //! Arrays that are checked once, and in few instructions.
 //!
-//! **Views** are not checked here. Arrow checks every view of an array that is made from parts: that it lies within its buffer, and that its
-//! bytes are UTF-8. Decoders have just done both. Measured with `measure_decode` it is a tenth of the
-//! decoder.
+//! **Views** are not checked here. Arrow checks every view of an array that is made from parts: that it lies
+//! within its buffer, and that its bytes are UTF-8. Decoders have just done both. Measured with
+//! `measure_decode` it is a tenth of the decoder.
 //!
 //! The invariant that callers keep: every view was made by [`view`](crate::columns::views::view), or is 0
 //! (the empty text), from bytes at that offset of the buffer that its source stands for, and for texts these

@@ -407,7 +407,8 @@ impl<'a> Columns<'a> {
             let row = self.rows + position;
             for (tag, pair) in segment.tags[span.tags.clone()].iter().enumerate() {
                 let key = self.keys.at(position, tag, pair.key);
-                // The first value of a wanted key is in its column; more of the same key stay with the others.
+                // The first value of a wanted key is in its column; more of the same key stay with the
+                // others.
                 if let Some(column) = key.wanted.and_then(|at| self.wanted.get_mut(at))
                     && column.len() <= row
                 {

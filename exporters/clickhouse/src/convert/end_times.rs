@@ -1,8 +1,8 @@
 //! The end of spans, in a table that computes `end_time` from `time` and `duration_ns`.
 //!
-//! [`BEFORE`] makes it exact: it is how much earlier a span ends than its beginning and duration say. That is
-//! 0 but for spans that end before they begin, whose duration is 0, and for times that are clamped. A batch in
-//! which it is 0 everywhere has no such column, and the table's default applies.
+//! [`BEFORE`] makes it exact: it is how much earlier a span ends than its beginning and duration say. That
+//! is 0 but for spans that end before they begin, whose duration is 0, and for times that are clamped. A
+//! batch in which it is 0 everywhere has no such column, and the table's default applies.
 
 use std::sync::Arc;
 

@@ -283,10 +283,12 @@ fn write_views(array: &StringViewArray, frames: &mut Frames) {
     let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) else {
         return frames.views(views.iter().copied(), buffers);
     };
-    let mut views = views.iter();
+    let mut views = &views[..];
     for_each_word(nulls.inner(), |word, count| {
+        let (now, later) = views.split_at(count);
+        views = later;
         let there = |at: usize| u128::from(word >> at & 1).wrapping_neg();
-        frames.views(views.by_ref().take(count).enumerate().map(|(at, view)| view & there(at)), buffers);
+        frames.views(now.iter().enumerate().map(|(at, view)| view & there(at)), buffers);
     });
 }
 
