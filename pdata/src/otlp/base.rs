@@ -1,7 +1,6 @@
 //! The columns that spans, log records and data points have in common: of the resource, of the scope, of the
 //! attributes, of the record.
 
-use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,14 +11,14 @@ use arrow::error::ArrowError;
 
 use super::lists::{AttributeLists, Counts};
 use super::scan::record::Attribute;
-use super::scan::{Entity, Items, Request, Resource, Scope};
-use crate::any_value::{Nested, push_hex};
+use super::scan::{Items, Request, Resource, Scope};
+use super::texts::{entity_refs, put_text, text_of};
+use crate::any_value::push_hex;
 use crate::attributes::ValueType;
 use crate::columns::keys::{Key, Keys};
 use crate::columns::text::Text;
 use crate::columns::views::{Buffers, ViewBuffer, Views, index, view};
 use crate::decode::result::DecodeError;
-use crate::json::value::write_text;
 use crate::{Encoded, Level, MAX_ARENA, Projection, Signal, schema};
 
 /// The columns of a signal while a batch is decoded.
@@ -414,74 +413,6 @@ impl<'a> Base<'a> {
 /// Of each row the value that its key points to.
 pub(super) fn shared(of_rows: &PrimitiveArray<Int32Type>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(DictionaryArray::try_new(of_rows.clone(), values)?))
-}
-
-/// A view of a value as text: its own bytes when it is one; `None` when there is no value.
-fn text_of(value: Attribute, arena: &[u8], built: &mut Vec<u8>) -> Option<u128> {
-    match value.kind {
-        ValueType::String => Some(value.place().view(arena)),
-        ValueType::Null => None,
-        _ => {
-            let start = built.len();
-            put_text(value, arena, built);
-            Some(view(built, ViewBuffer::Built, start, built.len() - start))
-        }
-    }
-}
-
-/// Appends a value as text.
-fn put_text(value: Attribute, arena: &[u8], built: &mut Vec<u8>) {
-    let bytes = value.place().bytes(arena);
-    let bits = value.bits();
-    // Writing to a Vec does not fail.
-    let _ = match value.kind {
-        ValueType::Int64 => write!(built, "{}", bits.cast_signed()),
-        ValueType::Float64 => write!(built, "{}", f64::from_bits(bits)),
-        ValueType::Bool => write!(built, "{}", bits != 0),
-        ValueType::String => built.write_all(bytes),
-        ValueType::Null => Ok(()),
-        ValueType::Bytes => {
-            push_hex(built, bytes);
-            Ok(())
-        }
-        ValueType::Array | ValueType::Map => {
-            Nested::new(bytes).write_json(built);
-            Ok(())
-        }
-    };
-}
-
-/// References to entities as JSON.
-fn entity_refs(entities: &[Entity], arena: &[u8], built: &mut Vec<u8>) -> u128 {
-    let text = |text: Text, built: &mut Vec<u8>| {
-        write_text(built, std::str::from_utf8(text.bytes(arena)).unwrap_or_default());
-    };
-    let texts = |texts: &[Text], built: &mut Vec<u8>| {
-        let mut separator = b'[';
-        for one in texts {
-            built.push(separator);
-            text(*one, built);
-            separator = b',';
-        }
-        built.extend_from_slice(if separator == b'[' { b"[]" } else { b"]" });
-    };
-    let start = built.len();
-    let mut separator = b'[';
-    for entity in entities {
-        built.push(separator);
-        built.extend_from_slice(b"{\"schema_url\":");
-        text(entity.schema_url, built);
-        built.extend_from_slice(b",\"type\":");
-        text(entity.kind, built);
-        built.extend_from_slice(b",\"id_keys\":");
-        texts(&entity.id_keys, built);
-        built.extend_from_slice(b",\"description_keys\":");
-        texts(&entity.description_keys, built);
-        built.push(b'}');
-        separator = b',';
-    }
-    built.push(b']');
-    view(built, ViewBuffer::Built, start, built.len() - start)
 }
 
 /// The rows of a request in wire order, without those that are left out.

@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 
 use super::base::{Base, Columns, shared, usable};
 use super::lists::{AttributeLists, Counts, code_name, times};
-use super::points::{Exemplar, Metric, MetricType, Metrics, Number, Point};
+use super::point::{Exemplar, Metric, MetricType, Metrics, Number, Point};
 use super::scan::Request;
 use super::scan::record::Attribute;
 use crate::columns::names::{FixedNames, Name, Names, fixed_names};

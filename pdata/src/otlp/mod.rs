@@ -7,11 +7,13 @@ mod json;
 mod lists;
 mod logs;
 mod metrics;
+mod point;
 mod point_fields;
 mod points;
 mod records;
 mod scan;
 mod spans;
+mod texts;
 mod traces;
 
 use std::ops::Range;

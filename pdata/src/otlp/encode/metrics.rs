@@ -11,8 +11,8 @@ use super::values::{
     Named, Text, put_attribute, put_fixed64, put_int32, put_sint32, put_varint, same_text, unsigned,
 };
 use crate::attributes::AttributeColumn;
+use crate::otlp::point::MetricType;
 use crate::otlp::point_fields as field;
-use crate::otlp::points::MetricType;
 use crate::{Level, Signal, schema};
 
 const METRICS: u32 = message(2);

@@ -15,8 +15,8 @@ pub use read::JsonError;
 
 /// The bytes of the request that `json` is: the same as the client would have sent in protobuf.
 ///
-/// Names are in camel case or snake case. 64-bit integers are numbers or texts, enums are numbers or names, ids
-/// hexadecimal, other bytes base64. Null is like absent, and fields that the protocol does not have are
+/// Names are in camel case or snake case. 64-bit integers are numbers or texts, enums are numbers or names,
+/// ids hexadecimal, other bytes base64. Null is like absent, and fields that the protocol does not have are
 /// ignored. `format` has to be one of OTLP.
 ///
 /// # Errors
