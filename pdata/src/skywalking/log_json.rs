@@ -2,12 +2,13 @@
 
 use prost::Message;
 
-use super::bounds;
+use super::records::{all_rejected, bounds};
 use crate::decode::result::{DecodeError, Decoded, Rejected};
-use crate::{Encoded, Format, Projection, json};
+use crate::{Encoded, Format, json};
 
-/// Decodes one `LogData` a record, or an array of them.
-pub(super) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
+/// Decodes one `LogData` a record, or an array of them. `decode_logs` decodes the same logs in protobuf, one
+/// a record.
+pub(super) fn decode(encoded: &Encoded, decode_logs: impl FnOnce(&Encoded) -> Decoded) -> Decoded {
     // Of each log in protobuf, the record that it comes from.
     let (mut logs, mut records): (Vec<Vec<u8>>, Vec<usize>) = (Vec::new(), Vec::new());
     let (mut rejected, mut empty) = (Vec::new(), 0);
@@ -36,7 +37,7 @@ pub(super) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
         Some(records.iter().map(|record| numbers.get(*record).copied().unwrap_or_default()).collect())
     };
     let Ok(protobuf) = Encoded::concat(Format::SkyWalkingLog, logs.iter().map(Vec::as_slice)) else {
-        return super::all_rejected(encoded, DecodeError::BatchFull);
+        return all_rejected(encoded, DecodeError::BatchFull);
     };
     let protobuf = Encoded {
         positions: of_logs(&encoded.positions),
@@ -44,7 +45,7 @@ pub(super) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
         written: of_logs(&encoded.written),
         ..protobuf
     };
-    let mut decoded = super::decode(&protobuf, projection);
+    let mut decoded = decode_logs(&protobuf);
     // A log that is valid JSON is valid protobuf, so there is nothing else.
     for of_log in decoded.rejected.drain(..) {
         let record = records.get(of_log.record).copied().unwrap_or_default();

@@ -24,16 +24,13 @@ mod logs;
 mod metric_columns;
 mod metrics;
 mod names;
+mod records;
 mod rows;
 mod scan;
 mod words;
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 
 use crate::decode::result::{DecodeError, Decoded, Escaped, Rejected};
@@ -43,13 +40,14 @@ use log_columns::LogColumns;
 use logs::LogReader;
 use metric_columns::MetricColumns;
 use metrics::MetricReader;
+use records::{all_rejected, bounds, record_bytes};
 use scan::Segment;
 use words::Words;
 
 /// Decodes one message a record. See [`decode`](crate::decode()).
 pub(crate) fn decode(encoded: &Encoded, projection: &Projection) -> Decoded {
     if encoded.format == Format::SkyWalkingLogJson {
-        return log_json::decode(encoded, projection);
+        return log_json::decode(encoded, |protobuf| decode(protobuf, projection));
     }
     let decoded = decode_as_is(encoded, projection);
     let no_text = |rejected: &&Rejected| matches!(rejected.reason, DecodeError::Utf8 { .. });
@@ -170,29 +168,4 @@ fn finished(
         // Columns of different lengths or types would be a mistake in this module. Lose nothing, say so.
         Err(_) => all_rejected(encoded, DecodeError::Columns),
     }
-}
-
-/// No row, and the same error for all records.
-fn all_rejected(encoded: &Encoded, reason: DecodeError) -> Decoded {
-    Decoded {
-        columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
-        rejected: (0..encoded.records.len()).map(|record| Rejected { record, reason }).collect(),
-        rejected_items: Vec::new(),
-        empty: 0,
-        backwards: 0,
-        escaped: Vec::new(),
-    }
-}
-
-/// The bytes of a record, and where they begin in the arena.
-fn record_bytes<'a>(encoded: &'a Encoded, range: &Range<u32>) -> Result<(&'a [u8], usize), DecodeError> {
-    let range = bounds(range)?;
-    let base = range.start;
-    let bytes = encoded.arena.get(range).ok_or(DecodeError::OutOfBounds)?;
-    Ok((bytes, base))
-}
-
-fn bounds(range: &Range<u32>) -> Result<Range<usize>, DecodeError> {
-    let (start, end) = (range.start as usize, range.end as usize);
-    if start > end || end > MAX_ARENA { Err(DecodeError::OutOfBounds) } else { Ok(start..end) }
 }

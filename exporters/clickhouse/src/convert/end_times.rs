@@ -16,9 +16,8 @@ use weir_pdata::Signal;
 
 use crate::convert::value_column::clamped;
 use crate::schema::columns::TableColumns;
+use crate::schema::ddl::BEFORE;
 
-/// How much earlier a span ends than `time` and `duration_ns` say, in nanoseconds.
-pub(crate) const BEFORE: &str = "_before_ns";
 const TIME: &str = "time";
 const END: &str = "end_time";
 const DURATION: &str = "duration_ns";

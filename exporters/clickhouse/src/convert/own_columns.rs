@@ -17,8 +17,8 @@ use arrow::error::ArrowError;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::{Signal, schema};
 
-use crate::convert::end_times::BEFORE;
 use crate::schema::columns::{Kind, TableColumns};
+use crate::schema::ddl::BEFORE;
 
 /// The lists of a batch, what a column's name begins with for each, and the level of its keys.
 const LISTS: [(&str, &str, &str); 3] = [

@@ -17,7 +17,8 @@ use weir_pdata::Signal;
 use weir_pdata::schema::{OFFSET, SOURCE};
 use weir_pdata::span_ids::{OWN_PARENT_SPAN_ID, OWN_SPAN_ID, PARENT_NUMBER, PARENT_SEGMENT_ID};
 
-use crate::convert::end_times::BEFORE;
+/// How much earlier a span ends than `time` and `duration_ns` say, in nanoseconds.
+pub(crate) const BEFORE: &str = "_before_ns";
 
 /// The type of `links` in `events`.
 pub(crate) const LINKS_TYPE: &str = "Array(Tuple(trace_id String, span_id String, ref_type String, parent_service String, \

@@ -16,7 +16,7 @@ use weir_component::ExportError;
 use weir_http::{Connection, Connector};
 use weir_pdata::Signal;
 
-use super::chain;
+use super::chain::chain;
 use crate::answer::{self, Partial};
 use crate::config::{Compression, Target};
 

@@ -9,7 +9,7 @@ use reqwest::{Client, Proxy, Response, redirect};
 use weir_component::ExportError;
 use weir_pdata::Signal;
 
-use super::chain;
+use super::chain::chain;
 use crate::answer::{self, Partial};
 use crate::config::{Compression, Protocol, Target};
 use crate::request;

@@ -1,5 +1,6 @@
 //! The two ways to the server.
 
+mod chain;
 mod grpc;
 mod http;
 
@@ -43,18 +44,4 @@ impl Client {
             Client::Http(client) => client.send(signal, request, now_ms).await,
         }
     }
-}
-
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let next = inner.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = inner.source();
-    }
-    text
 }

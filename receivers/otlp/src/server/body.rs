@@ -1,5 +1,6 @@
 //! Receiving and decompressing the body of a request, within bounds.
 
+use std::convert::Infallible;
 use std::io::Read;
 use std::pin::pin;
 use std::time::Duration;
@@ -7,12 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::room::Room;
 use crate::answer::{Reason, Refusal};
+
+/// The body of an answer.
+pub(super) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,14 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 use tower_http::cors::CorsLayer;
 
+use super::body::ResponseBody;
 use super::desk::Desk;
-use super::listener::Protocol;
+use super::protocol::Protocol;
 use super::{grpc, http};
 use crate::config::ServerTls;
 use crate::metrics::ServerMetrics;
-
-/// The body of an answer.
-pub(super) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// How long a connection may take to its first request, and to agree on keys.
 const FIRST_REQUEST: Duration = Duration::from_secs(60);
@@ -189,7 +185,8 @@ impl Connections {
                         return Err("it did not end when it was told to".to_owned());
                     }
                     connection.as_mut().graceful_shutdown();
-                    let grace = if is_idle { GRACE } else { self.lifetime.age.map_or(GRACE, |(_, grace)| grace) };
+                    let longer = self.lifetime.age.map_or(GRACE, |(_, grace)| grace);
+                    let grace = if is_idle { GRACE } else { longer };
                     ends_by = Some(Instant::now() + grace);
                 }
             }

@@ -14,8 +14,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use weir_pdata::Format;
 
-use super::body::{self, Compression};
-use super::connection::ResponseBody;
+use super::body::{self, Compression, ResponseBody};
 use super::desk::Desk;
 use crate::answer::{Answer, Reason, Refusal};
 

@@ -11,8 +11,7 @@ use hyper::{Method, Request, Response};
 use tokio::time::Instant;
 use weir_pdata::{Format, otlp};
 
-use super::body::{self, Compression};
-use super::connection::ResponseBody;
+use super::body::{self, Compression, ResponseBody};
 use super::desk::Desk;
 use super::room::Room;
 use crate::answer::{Answer, Reason, Refusal};

@@ -12,23 +12,6 @@ use weir_component::{Context, LogLimit, ReceiverError, Status};
 
 use super::connection::Connections;
 
-/// Which protocol is spoken on a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Grpc,
-    Http,
-}
-
-impl Protocol {
-    /// As metrics name it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Protocol::Grpc => "grpc",
-            Protocol::Http => "http",
-        }
-    }
-}
-
 /// How long nothing is accepted when the system refuses a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 

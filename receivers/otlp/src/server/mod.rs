@@ -6,9 +6,11 @@ mod desk;
 mod grpc;
 mod http;
 mod listener;
+mod protocol;
 mod room;
 
 pub(crate) use connection::{Connections, Lifetime};
 pub(crate) use desk::{Desk, Limits};
-pub(crate) use listener::{Listener, Protocol};
+pub(crate) use listener::Listener;
+pub(crate) use protocol::Protocol;
 pub(crate) use room::{Intake, Room};
