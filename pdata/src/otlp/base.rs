@@ -163,12 +163,15 @@ impl<'a> Base<'a> {
 
     /// Makes sure that texts built for a record of `size` bytes are within what views can reach.
     pub(super) fn make_room(&self, size: usize) -> Result<(), DecodeError> {
-        // Of a byte among nested values comes at most this much text, in each wanted column.
-        let built = size.saturating_mul(2 + 6 * (self.wanted.len() + 1));
-        if self.built.len().saturating_add(built) > MAX_ARENA { Err(DecodeError::BatchFull) } else { Ok(()) }
+        // An id takes two bytes for one. A value becomes text at most once as an attribute, once as a peer, a
+        // service or a body, and a byte of a nested one takes at most six (`\u0001`).
+        if self.built.len().saturating_add(size.saturating_mul(24)) > MAX_ARENA {
+            return Err(DecodeError::BatchFull);
+        }
+        Ok(())
     }
 
-    /// The ids of rows that follow are of this resource.
+    /// The rows that follow are of this resource.
     pub(super) fn begin_resource<I>(&mut self, request: &Request<I>, resource: &Resource) {
         let attributes = &request.attributes[resource.attributes.clone()];
         self.begin_level(Level::Resource, attributes);

@@ -418,3 +418,12 @@ fn only_what_is_read_is_built() {
     let scope = columns.schema().field_with_name("scope.short").unwrap().clone();
     assert_eq!(scope.metadata(), &schema::attribute_metadata("scope", "short"));
 }
+
+#[test]
+fn a_large_request_is_decoded_however_many_keys_are_read() {
+    let large = Span { attributes: vec![pair("large", text(&"x".repeat(20 << 20)))], ..Span::default() };
+    let names = (0..64).map(|n| format!("key.{n}")).chain(["large".to_owned()]);
+    let projection = Projection::of(&Demand::everything().and(Demand::names(names)));
+    let decoded = decoded(Format::OtlpTraces, &[&traces(vec![large])], &projection);
+    assert_eq!((decoded.rejected, decoded.columns.num_rows()), (vec![], 1));
+}

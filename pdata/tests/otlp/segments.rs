@@ -122,6 +122,52 @@ fn a_segment_has_the_collectors_ids_and_keeps_what_the_collector_loses() {
     }
 }
 
+/// Windows read these columns: they have to be the same whichever way a span comes.
+#[test]
+fn a_segment_over_otlp_makes_the_same_windows() {
+    let span = |span_id, start_time, end_time, is_error, span_type, span_layer| SpanObject {
+        span_id,
+        parent_span_id: span_id - 1,
+        start_time,
+        end_time,
+        operation_name: format!("/op{span_id}"),
+        is_error,
+        span_type,
+        span_layer,
+        ..SpanObject::default()
+    };
+    let segment = SegmentObject {
+        trace_id: "t".to_owned(),
+        trace_segment_id: "s".to_owned(),
+        spans: vec![
+            span(0, 1_749_088_705_000, 1_749_088_705_070, false, 0, 3),
+            span(1, 1_749_088_705_001, 1_749_088_705_001, true, 1, 1),
+            span(2, 1_749_088_705_070, 1_749_088_705_000, false, 1, 4),
+            span(3, 1_749_088_705_070, 1_749_088_705_071, false, 7, 0),
+        ],
+        service: "pay".to_owned(),
+        service_instance: "pay-1".to_owned(),
+        is_size_limited: false,
+    };
+    let columns =
+        ["time", "end_time", "duration_ns", "service", "service_instance", "operation", "kind", "status"];
+    let read = |format, bytes: &[u8]| {
+        let decoded = decoded(format, &[bytes], &Projection::of(&Demand::names(columns)));
+        let mut lines = Vec::new();
+        weir_pdata::json::write_rows(&decoded.columns, Signal::Traces, &mut lines);
+        (String::from_utf8(lines).unwrap(), decoded.backwards)
+    };
+    let bytes = segment.encode_to_vec();
+    let direct = read(Format::SkyWalkingSegment, &bytes);
+    let all = decoded(Format::SkyWalkingSegment, &[&bytes], &Projection::everything()).columns;
+    let mut request = Vec::new();
+    encode(Signal::Traces, &all, &mut request).unwrap();
+    let over_otlp = read(Format::OtlpTraces, &request);
+    assert_eq!(direct.0.lines().count(), 4);
+    assert_eq!(direct.1, 1);
+    assert_eq!(over_otlp, direct);
+}
+
 #[test]
 fn windows_and_alarms_have_no_form() {
     for signal in [Signal::Windows, Signal::Alarms] {
