@@ -108,7 +108,7 @@ impl Announced {
 }
 
 /// The folder that `scripts/setup` fills.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/weir");
     std::env::var_os("WEIR_CACHE").map_or_else(home, PathBuf::from)
 }

@@ -56,7 +56,10 @@ impl GrpcClient {
     fn connect(&self) -> Grpc<Channel> {
         let tls = self.connection.tls.clone().into();
         let connector = HttpsConnector::from((Connector::new(&self.connection), tls));
-        let grpc = Grpc::new(self.endpoint.connect_with_connector_lazy(connector));
+        // A server in Go answers as it was asked: compressed.
+        let grpc = Grpc::new(self.endpoint.connect_with_connector_lazy(connector))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         match self.compression {
             Compression::Gzip => grpc.send_compressed(CompressionEncoding::Gzip),
             Compression::Zstd => grpc.send_compressed(CompressionEncoding::Zstd),

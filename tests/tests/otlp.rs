@@ -1,0 +1,109 @@
+//! OTLP with real clients and servers: OpenTelemetry's SDK for Python, and the Collector.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use weir_tests::{Collector, Metrics, OtlpRecorder, Weir, free_port, send_with_sdk, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Weir that listens on these ports, with these exporters.
+fn gateway(grpc: u16, http: u16, metrics: u16, exporters: &str, names: &str) -> String {
+    format!(
+        "receivers:
+  otlp:
+    protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, http: {{endpoint: '127.0.0.1:{http}'}}}}
+exporters: {{{exporters}}}
+service:
+  telemetry: {{metrics: {{address: '127.0.0.1:{metrics}'}}}}
+  pipelines: {{main: {{receivers: [otlp], exporters: [{names}]}}}}
+"
+    )
+}
+
+async fn listens(port: u16) {
+    let look = async || Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok());
+    wait_until("a server to listen", PATIENCE, look).await.unwrap();
+}
+
+fn ports<const N: usize>() -> [u16; N] {
+    std::array::from_fn(|_| free_port().unwrap())
+}
+
+#[tokio::test]
+async fn all_items_of_the_sdk_go_through_columns_with_every_field_once() {
+    for way in ["grpc", "http"] {
+        let recorder = OtlpRecorder::start().unwrap();
+        let [grpc, http, metrics] = ports();
+        // The file exporter reads columns, so that requests are decoded and written again.
+        let exporters = format!("otlp: {{endpoint: '{}'}}, file: {{path: items.jsonl}}", recorder.grpc());
+        let weir = Weir::start(&gateway(grpc, http, metrics, &exporters, "otlp, file"), &[], &[]).unwrap();
+        listens(http).await;
+        let address = format!("http://127.0.0.1:{}", if way == "grpc" { grpc } else { http });
+        let sent = send_with_sdk(way, &address, 50).await.unwrap();
+        assert!(sent.len() > 200, "{}", sent.len());
+        // What was answered with success has been delivered.
+        let came = recorder.items().unwrap();
+        let missing: Vec<_> = sent.iter().filter(|item| !came.contains(item)).take(3).collect();
+        let strange: Vec<_> = came.iter().filter(|item| !sent.contains(item)).take(3).collect();
+        assert!(came == sent, "missing: {missing:#?}\nnot sent: {strange:#?}");
+        let now = Metrics::scrape(&format!("127.0.0.1:{metrics}")).await.unwrap();
+        assert_eq!(now.sum("weir_otlp_forwarded_requests_total", &[]), Some(0.0));
+        weir.terminate(PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_forward_requests_undecoded_in_every_protocol() {
+    for protocol in ["grpc", "http/protobuf", "http/json"] {
+        let recorder = OtlpRecorder::start().unwrap();
+        let ([grpc, http, metrics], [grpc2, http2, metrics2]) = (ports(), ports());
+        let second = format!("otlp: {{endpoint: '{}'}}", recorder.grpc());
+        let second = Weir::start(&gateway(grpc2, http2, metrics2, &second, "otlp"), &[], &[]).unwrap();
+        let port = if protocol == "grpc" { grpc2 } else { http2 };
+        let first =
+            format!("otlp: {{endpoint: 'http://127.0.0.1:{port}', protocol: {protocol}, compression: zstd}}");
+        let first = Weir::start(&gateway(grpc, http, metrics, &first, "otlp"), &[], &[]).unwrap();
+        listens(http).await;
+        listens(http2).await;
+        let sent = send_with_sdk("grpc", &format!("http://127.0.0.1:{grpc}"), 20).await.unwrap();
+        assert!(recorder.items().unwrap() == sent, "{protocol}");
+        for metrics in [metrics, metrics2] {
+            let now = Metrics::scrape(&format!("127.0.0.1:{metrics}")).await.unwrap();
+            assert!(now.sum("weir_otlp_forwarded_requests_total", &[]) >= Some(3.0), "{protocol}");
+        }
+        first.terminate(PATIENCE).await.unwrap();
+        second.terminate(PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_collector_before_and_behind_changes_nothing() {
+    let recorder = OtlpRecorder::start().unwrap();
+    let ([grpc, http, metrics], [before, behind, _]) = (ports(), ports::<3>());
+    let collector = |port: u16, to: &str| {
+        Collector::start(&format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
+exporters: {{otlp_grpc: {{endpoint: '{to}', tls: {{insecure: true}}, sending_queue: {{enabled: false}}}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [otlp_grpc]}}
+    logs: {{receivers: [otlp], exporters: [otlp_grpc]}}
+    metrics: {{receivers: [otlp], exporters: [otlp_grpc]}}
+"
+        ))
+        .unwrap()
+    };
+    let Some(_before) = collector(before, &format!("127.0.0.1:{grpc}")) else { return };
+    let recorder_address = recorder.grpc().trim_start_matches("http://").to_owned();
+    let Some(_behind) = collector(behind, &recorder_address) else { return };
+    let exporters = format!("otlp: {{endpoint: 'http://127.0.0.1:{behind}'}}, file: {{path: items.jsonl}}");
+    let weir = Weir::start(&gateway(grpc, http, metrics, &exporters, "otlp, file"), &[], &[]).unwrap();
+    for port in [http, before, behind] {
+        listens(port).await;
+    }
+    let sent = send_with_sdk("grpc", &format!("http://127.0.0.1:{before}"), 20).await.unwrap();
+    assert!(recorder.items().unwrap() == sent);
+    weir.terminate(PATIENCE).await.unwrap();
+}
