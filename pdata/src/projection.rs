@@ -125,6 +125,8 @@ impl Level {
 pub struct Projection {
     /// Fixed columns to build; `None` is all of them.
     pub fixed: Option<BTreeSet<String>>,
+    /// Which of the [computed columns](schema::DERIVED) to build.
+    pub derived: BTreeSet<String>,
     /// Attribute keys that get a column each.
     pub wanted: Vec<Wanted>,
     /// Whether the other attributes are kept, in the `attributes` column.
@@ -159,9 +161,13 @@ impl Projection {
     /// The projection that serves this demand.
     #[must_use]
     pub fn of(demand: &Demand) -> Projection {
-        let mut fixed = BTreeSet::new();
+        let (mut fixed, mut derived) = (BTreeSet::new(), BTreeSet::new());
         let mut wanted = Vec::new();
         for name in &demand.names {
+            if schema::DERIVED.contains(&name.as_str()) {
+                derived.insert(name.clone());
+                continue;
+            }
             if schema::is_fixed_anywhere(name) {
                 fixed.insert(name.clone());
                 continue;
@@ -179,7 +185,13 @@ impl Projection {
         };
         let fixed = (!demand.all_fixed).then_some(fixed);
         let Demand { attributes: rest, positions, arrivals, .. } = *demand;
-        Projection { fixed, wanted, rest, positions, arrivals, ids }
+        Projection { fixed, derived, wanted, rest, positions, arrivals, ids }
+    }
+
+    /// Whether this [computed column](schema::DERIVED) is to be built.
+    #[must_use]
+    pub fn has_derived(&self, name: &str) -> bool {
+        self.derived.contains(name)
     }
 
     /// Whether this fixed column is to be built.

@@ -42,11 +42,12 @@ pub const OFFSET: &str = "_offset";
 /// Neither fixed nor an attribute. [`Arrivals`](crate::Arrivals) reads it.
 pub const ARRIVAL: &str = "_arrival";
 
-/// Whether a column is about the record of a row: [`SOURCE`], [`OFFSET`] and [`ARRIVAL`]. Such columns are no
-/// part of the event, and no destination stores them as one of its attributes.
+/// Whether a column is about the record of a row ([`SOURCE`], [`OFFSET`] and [`ARRIVAL`]), or computed from other
+/// columns ([`DERIVED`]). Such columns are no part of the event, and no destination stores them as one of its
+/// attributes.
 #[must_use]
 pub fn is_of_record(name: &str) -> bool {
-    [SOURCE, OFFSET, ARRIVAL].contains(&name)
+    [SOURCE, OFFSET, ARRIVAL].contains(&name) || DERIVED.contains(&name)
 }
 
 /// The field of [`OFFSET`], as decoders build it: records have several rows.
@@ -249,11 +250,16 @@ pub fn fixed(signal: Signal) -> &'static Fields {
     &FIXED[signal as usize]
 }
 
-/// Whether `name` is a fixed column of this signal, or one of the [parts of span ids](span_ids): no attribute
-/// has a column of that name.
+/// Columns of Traces that are computed when something names them: whole nanoseconds. Who reads all fixed columns
+/// does not get them.
+pub const DERIVED: [&str; 2] = ["self_duration_ns", "transfer_ns"];
+
+/// Whether `name` is a fixed column of this signal, one that is [computed](DERIVED), or one of the
+/// [parts of span ids](span_ids): no attribute has a column of that name.
 #[must_use]
 pub fn is_fixed(signal: Signal, name: &str) -> bool {
-    fixed(signal).find(name).is_some() || signal == Signal::Traces && span_ids::PARTS.contains(&name)
+    fixed(signal).find(name).is_some()
+        || signal == Signal::Traces && (span_ids::PARTS.contains(&name) || DERIVED.contains(&name))
 }
 
 /// Whether `name` is a fixed column of Traces, Logs or Metrics: of what receivers give.

@@ -482,6 +482,45 @@ fn only_what_is_asked_for_is_built_and_wanted_tags_have_columns() {
     assert_eq!(decoded.columns.num_rows(), 30);
 }
 
+#[test]
+fn own_and_transfer_times_are_built_when_they_are_named_and_not_otherwise() {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+    let span = |id, parent, start_time, end_time, latency: Option<&str>| SpanObject {
+        span_id: id,
+        parent_span_id: parent,
+        start_time,
+        end_time,
+        tags: latency
+            .map(|value| KeyStringValuePair { key: "transmission.latency".into(), value: value.into() })
+            .into_iter()
+            .collect(),
+        ..SpanObject::default()
+    };
+    let spans = vec![
+        span(2, 0, 40, 70, None),
+        span(1, 0, 10, 50, Some("not a number")),
+        span(0, -1, 0, 100, Some("25")),
+    ];
+    let segment = SegmentObject { trace_segment_id: "s".into(), spans, ..SegmentObject::default() };
+    let bytes = segment.encode_to_vec();
+    let encoded = Encoded::concat(Format::SkyWalkingSegment, [&*bytes, &*bytes]).unwrap();
+    let named = Demand::names(["self_duration_ns", "transfer_ns"]);
+    let columns = decode(&encoded, &Projection::of(&named)).columns;
+    let column = |name: &str| {
+        let array = columns.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone();
+        (0..array.len()).map(|at| array.is_valid(at).then(|| array.value(at) / 1_000_000)).collect::<Vec<_>>()
+    };
+    assert_eq!(columns.num_columns(), 2);
+    // Of 100 ms, 10 to 70 are those of children.
+    assert_eq!(column("self_duration_ns"), [30, 40, 40].map(Some).repeat(2));
+    assert_eq!(column("transfer_ns"), [None, None, Some(25)].repeat(2));
+    let all = decode(&encoded, &Projection::everything()).columns;
+    assert!(schema::DERIVED.iter().all(|name| all.column_by_name(name).is_none()));
+    let both = decode(&encoded, &Projection::of(&Demand::everything().and(named))).columns;
+    assert!(schema::DERIVED.iter().all(|name| both.column_by_name(name).is_some()));
+}
+
 const FORMATS: [Format; 9] = [
     Format::SkyWalkingJvm,
     Format::SkyWalkingMeters,

@@ -7,13 +7,14 @@ use arrow::array::{
     RecordBatchOptions,
 };
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use super::ids::{ref_type, span_id};
 use super::names;
-use super::scan::{Segment, Span};
+use super::own_time::OwnTimes;
+use super::scan::{Pair, Segment, Span};
 use crate::columns::events::Events;
 use crate::columns::keys::Keys;
 use crate::columns::links::{Link, Links};
@@ -52,6 +53,9 @@ pub(super) struct Columns<'a> {
     duration_ns: Option<Vec<i64>>,
     /// Spans that end before they start.
     pub(super) backwards: usize,
+    /// See [`schema::DERIVED`].
+    self_duration_ns: Option<(OwnTimes, Vec<i64>)>,
+    transfer_ns: Option<Vec<Option<i64>>>,
     span_id: Option<Views>,
     parent_span_id: Option<Views>,
     /// See [`span_ids`].
@@ -127,6 +131,8 @@ impl<'a> Columns<'a> {
             end_time: longs("end_time"),
             duration_ns: longs("duration_ns"),
             backwards: 0,
+            self_duration_ns: projection.has_derived("self_duration_ns").then(Default::default),
+            transfer_ns: projection.has_derived("transfer_ns").then(Vec::new),
             span_id: views("span_id").filter(|_| texts),
             parent_span_id: views("parent_span_id").filter(|_| texts),
             parent_segment_id: parts.then(Views::new),
@@ -178,6 +184,7 @@ impl<'a> Columns<'a> {
         self.segment_count += 1;
         self.segments.resize(self.segments.len() + segment.spans.len(), this);
         // Column after column: what a column needs is looked up once a segment then, and not once a span.
+        self.append_derived(segment);
         self.append_numbers(segment);
         self.append_names(segment);
         self.append_texts(segment);
@@ -390,6 +397,17 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// See [`schema::DERIVED`].
+    fn append_derived(&mut self, segment: &Segment) {
+        if let Some((times, column)) = &mut self.self_duration_ns {
+            times.append(&segment.spans, column);
+        }
+        if let Some(column) = &mut self.transfer_ns {
+            let bytes = self.bytes;
+            column.extend(segment.spans.iter().map(|span| transfer(&segment.tags[span.tags.clone()], bytes)));
+        }
+    }
+
     fn append_tags(&mut self, segment: &Segment) {
         let bytes = self.bytes;
         if self.wanted.is_empty() {
@@ -477,6 +495,14 @@ impl<'a> Columns<'a> {
             fields.extend(span_ids::fields());
             columns.extend([Arc::new(buffers.text(segments)?) as ArrayRef, ints(numbers)?]);
         }
+        let own = self.self_duration_ns.map(|(_, column)| Int64Array::from(column));
+        let derived = [own, self.transfer_ns.map(Int64Array::from)];
+        for (name, column) in schema::DERIVED.into_iter().zip(derived) {
+            if let Some(column) = column {
+                fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
+                columns.push(Arc::new(column));
+            }
+        }
         for (wanted, mut views) in self.projection.wanted.iter().zip(self.wanted) {
             views.pad(self.rows);
             fields.push(Arc::clone(&wanted.field));
@@ -492,6 +518,13 @@ impl<'a> Columns<'a> {
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
     }
+}
+
+/// How long a message was on its way, as the agent that received it says: whole milliseconds.
+fn transfer(tags: &[Pair], bytes: &[u8]) -> Option<i64> {
+    let tag = tags.iter().find(|tag| tag.key.bytes(bytes) == b"transmission.latency")?;
+    let millis: i64 = std::str::from_utf8(tag.value.bytes(bytes)).ok()?.parse().ok()?;
+    (millis >= 0).then(|| nanoseconds(millis))
 }
 
 fn ints(column: Vec<i32>) -> Result<ArrayRef, ArrowError> {

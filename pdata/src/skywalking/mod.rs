@@ -24,6 +24,7 @@ mod logs;
 mod metric_columns;
 mod metrics;
 mod names;
+mod own_time;
 mod records;
 mod rows;
 mod scan;
