@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_component::delivery::LaneStart;
 use weir_component::event_clocks::EventClocks;
 use weir_component::{Alignment, Clock, LogLimit, ShardWatermarks, Watermark};
 use weir_pdata::Signal;
@@ -51,6 +52,8 @@ pub(crate) struct Operator {
     pub(crate) signals: Vec<Signal>,
     /// The most groups in open windows, per stage. See [`Operator::max_states`].
     pub(crate) max_groups: usize,
+    /// Windows that are over at this watermark are not emitted.
+    pub(crate) emit_from: Option<Watermark>,
     /// The metrics.
     pub(crate) metrics: Metrics,
     /// Wall-clock time.
@@ -88,6 +91,12 @@ impl Operator {
                 .collect(),
             ..GroupState::default()
         }
+    }
+
+    /// Windows of a lane that begins like this are left out when they are over at this watermark: they have been
+    /// delivered, or are not to be.
+    pub(crate) fn delivered(&self, start: &LaneStart) -> Watermark {
+        start.watermark(&self.id).max(self.emit_from.unwrap_or(Watermark::MIN))
     }
 
     /// The most groups that a stage may hold, counted once for each slice or session that they are in.

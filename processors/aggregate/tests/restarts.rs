@@ -164,3 +164,31 @@ fn windows_do_not_wait_for_a_lane_of_another_signal() {
     run.events(2, &[event("s", 3_500)]);
     assert_eq!(run.taken(), ["s,2[2000,3000)"]);
 }
+
+#[test]
+fn windows_that_end_before_a_time_are_not_emitted_and_the_later_ones_are_whole() {
+    const SECTION: &str = "{window: {sliding: 2s, slide: 1s}, out_of_orderness: 0s, group_by: [service], \
+                           emit_from: \"1970-01-01T00:00:03Z\"}";
+    // Read from one window before.
+    let mut run = run(SECTION, start(0, &[]));
+    run.events(
+        0,
+        &[event("s", 1_100), event("s", 1_900), event("s", 2_500), event("s", 3_500), event("s", 5_500)],
+    );
+    assert_eq!(run.taken(), ["s,2[2000,4000)", "s,1[3000,5000)"]);
+    let metrics = run.context.telemetry.encode();
+    let late =
+        metrics.lines().find(|line| line.starts_with("weir_aggregate_late_events_total")).unwrap_or("0");
+    assert!(late.ends_with('0'), "they are not late: {late}");
+    for (section, why) in [
+        ("{window: {session: 1s}, emit_from: \"1970-01-01T00:00:03Z\"}", "only tumbling and sliding"),
+        (
+            "{window: {tumbling: 1s}, allowed_lateness: 1s, emit_from: \"1970-01-01T00:00:03Z\"}",
+            "allowed_lateness",
+        ),
+        ("{window: {tumbling: 1s}, emit_from: yesterday}", "`yesterday` is not an RFC 3339 time"),
+    ] {
+        let error = harness::create(section).err().unwrap().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}

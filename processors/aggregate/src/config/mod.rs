@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use weir_component::event_clocks::EventClocks;
-use weir_component::{Alignment, Check, Context, EventTimeKeys, Settings, ShardWatermarks};
+use weir_component::{Alignment, Check, Context, EventTimeKeys, Settings, ShardWatermarks, Watermark};
 use weir_config::{Diagnostics, Duration};
 use weir_pdata::expr::Measure;
 use weir_pdata::late::LatePolicy;
@@ -55,6 +55,8 @@ pub(crate) struct Config {
     signals: Vec<Signal>,
     #[serde(default = "default_max_groups")]
     max_groups: u32,
+    #[serde(default)]
+    emit_from: Option<String>,
 }
 
 /// How far a lane may be ahead of the slowest.
@@ -135,6 +137,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
             check.time_column("time", column, *signal);
         }
     }
+    let emit_from = emit_from(&mut check, &config, &window);
     group_by(&mut check, &config.group_by);
     let condition = config.condition.as_deref().and_then(|text| check.condition("where", text));
     if let Some(condition) = &condition {
@@ -177,6 +180,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         measures,
         signals,
         max_groups,
+        emit_from,
         alignment: max_drift.map(|drift| Arc::new(Alignment::new(drift, metrics.held.clone()))),
         metrics,
         clock: context.clock,
@@ -195,6 +199,28 @@ fn max_drift(check: &mut Check<'_>, drift: Drift, window: &Windows) -> Option<i6
         check.wrong("max_drift", "must be more than 0s, or off");
     }
     Some(check.millis("max_drift", drift))
+}
+
+/// The watermark at which every window is over that is not to be emitted.
+fn emit_from(check: &mut Check<'_>, config: &Config, window: &Windows) -> Option<Watermark> {
+    let text = config.emit_from.as_deref()?;
+    if !matches!(window, Windows::Event(_)) {
+        check.wrong(
+            "emit_from",
+            "only tumbling and sliding windows of event time have an end that is known before",
+        );
+    }
+    if !config.allowed_lateness.is_zero() {
+        check.wrong("emit_from", "does not go with `allowed_lateness`: windows before it could fire again");
+    }
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(time) => Some(Watermark(time.timestamp_millis().saturating_sub(1))),
+        Err(error) => {
+            let example = "write a time such as 2026-11-01T00:00:00Z";
+            check.wrong("emit_from", format!("`{text}` is not an RFC 3339 time ({error}): {example}"));
+            None
+        }
+    }
 }
 
 /// Refuses keys that do not go together with the kind of window.

@@ -92,7 +92,7 @@ struct LeftOut {
 impl LaneHalf {
     /// A lane's half of this operator.
     pub(crate) fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
-        let delivered = start.watermark(&operator.id);
+        let delivered = operator.delivered(start);
         // What is read again of a session that was open then lies before that watermark, each event on its
         // own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { delivered };
@@ -177,7 +177,9 @@ impl LaneHalf {
                 Assignment::InWindow => {
                     left_out.overflow += u64::from(self.open.add(&input, row, time, nanos));
                 }
-                Assignment::Late(window) if repeated && window.is_over(self.delivered) => {
+                Assignment::Late(window)
+                    if (repeated || operator.emit_from.is_some()) && window.is_over(self.delivered) =>
+                {
                     left_out.repeated += 1;
                 }
                 Assignment::Late(window) => {

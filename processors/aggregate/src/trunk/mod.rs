@@ -74,7 +74,7 @@ impl TrunkHalf {
     fn open(&mut self, start: &LaneStart) {
         let shard = start.shard;
         let lanes = self.operator.watermarks.take_joined(start.lane).unwrap_or_default();
-        let delivered = start.watermark(&self.operator.id);
+        let delivered = self.operator.delivered(start);
         if self.watermark.open(start, shard, lanes, delivered) {
             self.trunk.marks.restart(&self.operator.id, shard);
             let run = self.operator.clock.now_ms();
