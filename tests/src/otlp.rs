@@ -50,7 +50,7 @@ impl OtlpRecorder {
 }
 
 /// Sends spans, logs and metrics with the SDK, some of each for each of `count`. `way`: `grpc` or `http`.
-/// Waits until the SDK was told that all of them arrived, and gives the items as [`OtlpRecorder::items`] does.
+/// Waits until the SDK was told that all of them arrived, and gives them as [`OtlpRecorder::items`] does.
 pub async fn send_with_sdk(way: &str, address: &str, count: usize) -> Result<Vec<String>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/support/otlp_client.py");
     let mut command = Command::new(cache().join(ENVIRONMENT).join("bin/python"));
