@@ -42,9 +42,9 @@ pub const OFFSET: &str = "_offset";
 /// Neither fixed nor an attribute. [`Arrivals`](crate::Arrivals) reads it.
 pub const ARRIVAL: &str = "_arrival";
 
-/// Whether a column is about the record of a row ([`SOURCE`], [`OFFSET`] and [`ARRIVAL`]), or computed from other
-/// columns ([`DERIVED`]). Such columns are no part of the event, and no destination stores them as one of its
-/// attributes.
+/// Whether a column is about the record of a row ([`SOURCE`], [`OFFSET`] and [`ARRIVAL`]), or computed from
+/// other columns ([`DERIVED`]). Such columns are no part of the event, and no destination stores them as one
+/// of its attributes.
 #[must_use]
 pub fn is_of_record(name: &str) -> bool {
     [SOURCE, OFFSET, ARRIVAL].contains(&name) || DERIVED.contains(&name)
@@ -250,8 +250,8 @@ pub fn fixed(signal: Signal) -> &'static Fields {
     &FIXED[signal as usize]
 }
 
-/// Columns of Traces that are computed when something names them: whole nanoseconds. Who reads all fixed columns
-/// does not get them.
+/// Columns of Traces that are computed when something names them: whole nanoseconds. Who reads all fixed
+/// columns does not get them.
 pub const DERIVED: [&str; 2] = ["self_duration_ns", "transfer_ns"];
 
 /// Whether `name` is a fixed column of this signal, one that is [computed](DERIVED), or one of the

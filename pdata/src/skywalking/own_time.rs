@@ -100,7 +100,8 @@ mod tests {
         fn it_is_the_time_in_which_no_child_runs(
             spans in prop::collection::vec((0..6_i32, -1..6_i32, 0..40_i64, 0..40_i64), 0..12),
         ) {
-            let spans: Vec<Span> = spans.into_iter().map(|(id, parent, start, end)| span(id, parent, start, end)).collect();
+            let spans = spans.into_iter().map(|(id, parent, start, end)| span(id, parent, start, end));
+            let spans: Vec<Span> = spans.collect();
             prop_assert_eq!(computed(&spans), by_ticks(&spans));
         }
     }

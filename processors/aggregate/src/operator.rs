@@ -93,8 +93,8 @@ impl Operator {
         }
     }
 
-    /// Windows of a lane that begins like this are left out when they are over at this watermark: they have been
-    /// delivered, or are not to be.
+    /// Windows of a lane that begins like this are left out when they are over at this watermark: they have
+    /// been delivered, or are not to be.
     pub(crate) fn delivered(&self, start: &LaneStart) -> Watermark {
         start.watermark(&self.id).max(self.emit_from.unwrap_or(Watermark::MIN))
     }
