@@ -3,7 +3,7 @@
 //! * [`skywalking`]: the messages as Rust structs. They are what the generator encodes and what tests compare
 //!   with.
 //! * [`wire`]: a reader that walks protobuf bytes in place. It is what decoders use.
-//! * [`write`]: writes protobuf bytes. It is what encoders use.
+//! * [`write`](mod@write): writes protobuf bytes. It is what encoders use.
 
 pub mod wire;
 pub mod write;
