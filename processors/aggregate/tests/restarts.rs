@@ -175,7 +175,7 @@ fn windows_that_end_before_a_time_are_not_emitted_and_the_later_ones_are_whole()
         0,
         &[event("s", 1_100), event("s", 1_900), event("s", 2_500), event("s", 3_500), event("s", 5_500)],
     );
-    assert_eq!(run.taken(), ["s,2[2000,4000)", "s,1[3000,5000)"]);
+    assert_eq!(run.taken(), ["s,3[1000,3000)", "s,2[2000,4000)", "s,1[3000,5000)"]);
     let metrics = run.context.telemetry.encode();
     let late =
         metrics.lines().find(|line| line.starts_with("weir_aggregate_late_events_total")).unwrap_or("0");

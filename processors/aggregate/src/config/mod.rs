@@ -201,7 +201,8 @@ fn max_drift(check: &mut Check<'_>, drift: Drift, window: &Windows) -> Option<i6
     Some(check.millis("max_drift", drift))
 }
 
-/// The watermark at which every window is over that is not to be emitted.
+/// The watermark at which every window is over that is not to be emitted: those that end before the time. The one
+/// that ends at it is whole when reading begins one window earlier.
 fn emit_from(check: &mut Check<'_>, config: &Config, window: &Windows) -> Option<Watermark> {
     let text = config.emit_from.as_deref()?;
     if !matches!(window, Windows::Event(_)) {
@@ -214,7 +215,7 @@ fn emit_from(check: &mut Check<'_>, config: &Config, window: &Windows) -> Option
         check.wrong("emit_from", "does not go with `allowed_lateness`: windows before it could fire again");
     }
     match chrono::DateTime::parse_from_rfc3339(text) {
-        Ok(time) => Some(Watermark(time.timestamp_millis().saturating_sub(1))),
+        Ok(time) => Some(Watermark(time.timestamp_millis().saturating_sub(2))),
         Err(error) => {
             let example = "write a time such as 2026-11-01T00:00:00Z";
             check.wrong("emit_from", format!("`{text}` is not an RFC 3339 time ({error}): {example}"));
