@@ -78,6 +78,33 @@ async fn two_gateways_forward_requests_undecoded_in_every_protocol() {
 }
 
 #[tokio::test]
+async fn a_request_with_a_bad_item_is_a_partial_success_and_the_others_arrive_once() {
+    let [grpc, http, metrics] = ports();
+    let weir =
+        Weir::start(&gateway(grpc, http, metrics, "file: {path: items.jsonl}", "file"), &[], &[]).unwrap();
+    listens(http).await;
+    // The second ends beyond what a time can be.
+    let spans = ["1749088705000000000", "9300000000000000000"].map(|end| {
+        format!(
+            r#"{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"n","startTimeUnixNano":"1749088704000000000","endTimeUnixNano":"{end}"}}"#
+        )
+    });
+    let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","));
+    let client = reqwest::Client::new();
+    let request = client.post(format!("http://127.0.0.1:{http}/v1/traces"));
+    let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!((status, &answer["partialSuccess"]["rejectedSpans"]), (200, &"1".into()), "{answer}");
+    let folder = weir.folder();
+    weir.terminate(PATIENCE).await.unwrap();
+    let stored = std::fs::read_to_string(folder.path().join("items.jsonl")).unwrap();
+    assert_eq!(stored.lines().count(), 1, "{stored}");
+    let letters = std::fs::read_to_string(folder.path().join("dead-letter/otlp.jsonl")).unwrap();
+    assert_eq!(letters.lines().count(), 1, "{letters}");
+}
+
+#[tokio::test]
 async fn a_collector_before_and_behind_changes_nothing() {
     let recorder = OtlpRecorder::start().unwrap();
     let ([grpc, http, metrics], [before, behind, _]) = (ports(), ports::<3>());

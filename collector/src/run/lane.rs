@@ -172,11 +172,6 @@ impl ReceiverLane {
                         batch.origin.positions.start.saturating_add_unsigned(rejected.record as u64);
                     self.rejects.reject(encoded, rejected.record, position, &rejected.reason.to_string());
                 }
-                for part in &decoded.rejected_items {
-                    let position = batch.origin.positions.start.saturating_add_unsigned(part.record as u64);
-                    let reason = format!("{} of its items, the first: {}", part.items, part.reason);
-                    self.rejects.reject(encoded, part.record, position, &reason);
-                }
                 for rejected in &decoded.rejected_items {
                     let position =
                         batch.origin.positions.start.saturating_add_unsigned(rejected.record as u64);
