@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 use weir_pdata::Format;
 
-use crate::intake::{Intake, Refusal, Report};
+use crate::intake::{Intake, Refusal, Report, stopping};
 use crate::method::{Method, method};
 
 /// The body of an answer.
@@ -94,7 +94,7 @@ async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming
         }
     };
     let mut messages =
-        Messages { intake, body: request.into_body(), buffer: BytesMut::new(), gzip, ended: false };
+        Messages { intake, body: request.into_body(), buffer: BytesMut::new(), gzip, end: None };
     let mut report = intake.report(connection);
     // Meters of a stream are one collection: only one of them says whose they are.
     let mut collection = Vec::new();
@@ -128,7 +128,9 @@ async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming
     }
     report.flush().await?;
     drop(rooms);
-    report.finish().await
+    report.finish().await?;
+    // What the agent sends after it was interrupted is not read: it must not take the call for a success.
+    if messages.end == Some(End::Interrupted) { Err(stopping()) } else { Ok(()) }
 }
 
 /// Adds the segments of a `SegmentCollection`.
@@ -177,7 +179,16 @@ struct Messages<'a> {
     body: Incoming,
     buffer: BytesMut,
     gzip: bool,
-    ended: bool,
+    end: Option<End>,
+}
+
+/// Why nothing more of a call is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The agent has sent everything.
+    Complete,
+    /// Weir ends.
+    Interrupted,
 }
 
 impl Messages<'_> {
@@ -210,7 +221,7 @@ impl Messages<'_> {
         if length > self.intake.most {
             return Err(too_large(self.intake, length));
         }
-        let room = self.intake.room(length, self.intake.deadline()).await?;
+        let mut room = self.intake.room(length, self.intake.deadline()).await?;
         while self.buffer.len() < PREFIX + length {
             self.more().await?;
         }
@@ -226,6 +237,9 @@ impl Messages<'_> {
         if plain.len() > most {
             return Err(too_large(self.intake, plain.len()));
         }
+        if let Some(more) = plain.len().checked_sub(length) {
+            room.merge(self.intake.room(more, self.intake.deadline()).await?);
+        }
         Ok(Some((plain.into(), room)))
     }
 
@@ -238,17 +252,17 @@ impl Messages<'_> {
 
     /// Takes what comes next. `false`: nothing more comes.
     async fn fill(&mut self) -> Result<bool, Refusal> {
-        while !self.ended {
+        while self.end.is_none() {
             let frame = tokio::select! {
                 biased;
                 frame = self.body.frame() => frame,
                 () = self.intake.stop.cancelled(), if self.buffer.is_empty() => {
-                    self.ended = true;
+                    self.end = Some(End::Interrupted);
                     continue;
                 }
             };
             match frame {
-                None => self.ended = true,
+                None => self.end = Some(End::Complete),
                 Some(Err(_)) => return Err(Refusal::new(Code::Unavailable, "the call was broken off")),
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {

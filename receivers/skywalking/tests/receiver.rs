@@ -1,11 +1,14 @@
 //! The receiver over real sockets: what clients send and how they are answered.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::Request;
+use hyper::body::Frame;
 use hyper::header::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
@@ -291,5 +294,44 @@ async fn a_connection_that_says_nothing_keeps_nobody_and_reports_end_in_an_order
     let (answer, got) = running.delivered(running.call(path, &[], frames(&[LogData::default()]))).await;
     assert_eq!((answer.0, got.len()), (0, 1));
     drop(idle);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_that_the_end_interrupts_is_no_success_and_what_it_brought_is_delivered() {
+    let running = start("").await;
+    let stream = TcpStream::connect(("127.0.0.1", running.grpc)).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // The agent does not say that this is all.
+    let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(frames(&[segment("1")]))))]);
+    let body = StreamBody::new(first.chain(stream::pending()));
+    let request = Request::post("http://localhost/skywalking.v3.TraceSegmentReportService/collect");
+    let request = request.header("content-type", "application/grpc").body(body).unwrap();
+    let (answer, came) =
+        running
+            .delivered(async {
+                let answer = tokio::spawn(sender.send_request(request));
+                let read =
+                    async || {
+                        running.context.telemetry.encode().lines().any(|line| {
+                            line.starts_with("weir_receiver_records_total") && line.ends_with(" 1")
+                        })
+                    };
+                while !read().await {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                running.stop.cancel();
+                answer.await.unwrap().unwrap()
+            })
+            .await;
+    let headers = answer.headers().clone();
+    let body = answer.into_body().collect().await.unwrap();
+    let status =
+        body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(headers.get("grpc-status"));
+    assert_eq!(status.unwrap(), "14", "it may send more, which nobody reads: {headers:?}");
+    assert_eq!(came.len(), 1);
+    connection.abort();
     running.finish().await;
 }
