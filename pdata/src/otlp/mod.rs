@@ -104,6 +104,7 @@ pub fn count(format: Format, request: &[u8]) -> Result<usize, DecodeError> {
                                 Ok(())
                             })?;
                         }
+                        points @ (5 | 7 | 9 | 10 | 11) => metric.skip_unknown(tag, points)?,
                         _ => metric.skip_unknown(tag, 0)?,
                     }
                 }
@@ -118,7 +119,8 @@ pub fn count(format: Format, request: &[u8]) -> Result<usize, DecodeError> {
     Ok(items)
 }
 
-/// Calls `inner` with each message that is field `number`, and skips all others.
+/// Calls `inner` with each message that is field `number`, and skips all others. A field of that number that is no
+/// message is an error, as it is for the decoder.
 fn each(
     mut reader: Reader<'_>,
     number: u32,
@@ -128,7 +130,8 @@ fn each(
         if tag == wire::message(number) {
             inner(reader.message()?)?;
         } else {
-            reader.skip_unknown(tag, 0)?;
+            // With its own number it is an error.
+            reader.skip_unknown(tag, if tag >> 3 == number { number } else { 0 })?;
         }
     }
     Ok(())

@@ -29,3 +29,13 @@ pub fn body(bytes: &[u8]) {
         assert_eq!(once, twice);
     }
 }
+
+#[test]
+fn a_field_of_the_wrong_type_is_counted_by_nobody() {
+    // The resources of a request as a number.
+    for format in [Format::OtlpTraces, Format::OtlpLogs, Format::OtlpMetrics] {
+        assert!(count(format, &[0x08, 0x01]).is_err());
+    }
+    // Metrics: a gauge as a number, within a scope, within a resource.
+    assert!(count(Format::OtlpMetrics, &[0x0a, 0x06, 0x12, 0x04, 0x12, 0x02, 0x28, 0x01]).is_err());
+}
