@@ -136,7 +136,7 @@ impl Marks {
         done.into_iter().for_each(|held| drop(held.release()));
     }
 
-    /// A lane opens: what is emitted from now on counts for it.
+    /// A lane opens: the mark of its shard counts for it from now on.
     pub fn open(&self, operator: &Arc<str>, shard: Shard, lane: LaneId) {
         let mut inner = self.0.lock();
         let state = inner.operators.entry((Arc::clone(operator), shard)).or_default();
