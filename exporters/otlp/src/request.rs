@@ -35,10 +35,9 @@ pub(crate) fn restore(batch: &Outgoing) -> Result<EventBatch, String> {
     let format = format(batch.signal).ok_or_else(|| format!("{} have no form in OTLP", batch.signal))?;
     let encoded = weir_pdata::Encoded::concat(format, [&**bytes]).map_err(|error| error.to_string())?;
     let decoded = weir_pdata::decode(&encoded, &weir_pdata::Projection::everything());
-    match decoded.rejected.first() {
-        Some(rejected) => Err(rejected.reason.to_string()),
-        None => Ok(batch.with_columns(decoded.columns)),
-    }
+    let records = decoded.rejected.first().map(|rejected| &rejected.reason);
+    let reason = records.or(decoded.rejected_items.first().map(|rejected| &rejected.reason));
+    reason.map_or_else(|| Ok(batch.with_columns(decoded.columns.clone())), |reason| Err(reason.to_string()))
 }
 
 /// The request that holds all of these batches, and how many received requests are in it as they came.

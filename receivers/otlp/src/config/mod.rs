@@ -16,7 +16,8 @@ pub(crate) use tls::{ServerTls, TlsKeys};
 const GRPC_PORT: u16 = 4317;
 const HTTP_PORT: u16 = 4318;
 
-/// A decoder refuses larger ones: what it builds from them might be beyond the 2 GiB that columns can address.
+/// A decoder refuses larger ones: what it builds from them might be beyond the 2 GiB that columns can
+/// address.
 const LARGEST_REQUEST: ByteSize = ByteSize::mib(85);
 
 /// What is listened on, and how requests are answered.

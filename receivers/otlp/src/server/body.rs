@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::io::Read;
+use std::num::NonZero;
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +34,7 @@ pub(super) enum Compression {
 const ZSTD_WINDOW: u32 = 23;
 /// A body's memory is taken as its bytes come, and no more than this before.
 const FIRST: usize = 64 << 10;
-/// Bodies of this size are decompressed on a thread that may block.
+/// Bodies of this size are decompressed and read as JSON on a thread that may block.
 const LONG_WORK: usize = 128 << 10;
 
 impl Compression {
@@ -94,6 +97,27 @@ where
     }
 }
 
+/// Does work whose memory is not counted before it is done, on as many requests at a time as there are
+/// cores. `size`: that of the input; large inputs do not hold up other requests of this thread.
+pub(super) async fn bounded<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    static WORKERS: LazyLock<Semaphore> =
+        LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(4, NonZero::get)));
+    let not_done = || Refusal::new(Reason::Unavailable, "the body was not read: send it again");
+    let worker = WORKERS.acquire().await.map_err(|_| not_done())?;
+    if size < LONG_WORK {
+        return work();
+    }
+    // The work goes on when its request is given up.
+    let work = move || {
+        let _worker = worker;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| not_done())?
+}
+
 /// Decompresses what stands behind `start`, to at most `limit` bytes.
 ///
 /// # Errors
@@ -110,12 +134,7 @@ pub(super) async fn decompress(
     }
     let compressed = bytes.len();
     let work = move || unpack(compression, bytes.get(start..).unwrap_or_default(), limit);
-    let unpacked = if compressed < LONG_WORK {
-        work()?
-    } else {
-        let working = tokio::task::spawn_blocking(work).await;
-        working.map_err(|_| Refusal::new(Reason::Unavailable, "the body was not decompressed"))??
-    };
+    let unpacked = bounded(compressed, work).await?;
     // This does not wait: what waits is not counted yet.
     if !room.try_grow(unpacked.len()) {
         let why = "too many requests wait (queue.max_bytes): send it again later";

@@ -106,7 +106,7 @@ async fn take(
     let (bytes, start) = body::decompress(compression, bytes, 0, limit, &mut room).await?;
     let bytes = match kind {
         Kind::Protobuf => bytes,
-        Kind::Json => from_json(format, &bytes, &mut room)?,
+        Kind::Json => from_json(format, bytes, &mut room).await?,
     };
     Ok(desk.deliver(format, bytes, start, room).await)
 }
@@ -140,11 +140,15 @@ fn check(
 }
 
 /// A request in JSON as protobuf. What it takes more than the JSON is added to its room.
-fn from_json(format: Format, json: &[u8], room: &mut Room) -> Result<Vec<u8>, Refusal> {
-    let bytes = otlp::from_json(format, json).map_err(|error| {
-        Refusal::new(Reason::Malformed, format!("the request is not valid OTLP in JSON: {error}"))
-    })?;
-    let more = bytes.len().saturating_sub(json.len());
+async fn from_json(format: Format, json: Vec<u8>, room: &mut Room) -> Result<Vec<u8>, Refusal> {
+    let size = json.len();
+    let read = move || {
+        otlp::from_json(format, &json).map_err(|error| {
+            Refusal::new(Reason::Malformed, format!("the request is not valid OTLP in JSON: {error}"))
+        })
+    };
+    let bytes = body::bounded(size, read).await?;
+    let more = bytes.len().saturating_sub(size);
     if more > 0 && !room.try_grow(more) {
         let why = "too many requests wait (queue.max_bytes): send it again later";
         return Err(Refusal::new(Reason::Busy, why));
