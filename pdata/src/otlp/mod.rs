@@ -119,8 +119,8 @@ pub fn count(format: Format, request: &[u8]) -> Result<usize, DecodeError> {
     Ok(items)
 }
 
-/// Calls `inner` with each message that is field `number`, and skips all others. A field of that number that is no
-/// message is an error, as it is for the decoder.
+/// Calls `inner` with each message that is field `number`, and skips all others. A field of that number
+/// that is no message is an error, as it is for the decoder.
 fn each(
     mut reader: Reader<'_>,
     number: u32,

@@ -10,7 +10,8 @@ use weir_tests::{ClickHouse, Kafka, Weir};
 use crate::chaos::Trouble;
 use crate::{Case, TIMEOUT};
 
-/// How often `before-mark` is reached before each end. On a fast machine one commit has the marks of all windows.
+/// How often `before-mark` is reached before each end. On a fast machine one commit has the marks of all
+/// windows.
 const MARKS: &[u32] = &[1, 1, 1];
 
 /// The program ends at `place` when it comes there for the `count`th time, is started again, and everything

@@ -201,8 +201,8 @@ fn max_drift(check: &mut Check<'_>, drift: Drift, window: &Windows) -> Option<i6
     Some(check.millis("max_drift", drift))
 }
 
-/// The watermark at which every window is over that is not to be emitted: those that end before the time. The one
-/// that ends at it is whole when reading begins one window earlier.
+/// The watermark at which every window is over that is not to be emitted: those that end before the time.
+/// The one that ends at it is whole when reading begins one window earlier.
 fn emit_from(check: &mut Check<'_>, config: &Config, window: &Windows) -> Option<Watermark> {
     let text = config.emit_from.as_deref()?;
     if !matches!(window, Windows::Event(_)) {
