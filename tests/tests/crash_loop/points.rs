@@ -23,11 +23,11 @@ async fn crash_at(clickhouse: &ClickHouse, place: &str, counts: &[u32], trouble:
     let half = case.stream.count() / 2;
     case.produce(case.stream.records(&case.topic, 0..half)).await?;
     let (mut folder, mut killed) = (Arc::new(tempfile::tempdir()?), String::new());
-    for count in counts {
+    for (round, count) in counts.iter().enumerate() {
         let point = format!("{place}:{count}");
         let weir = Weir::start_in(Arc::clone(&folder), &config, &[], &[("WEIR_FAILPOINT", &point)])?;
         folder = weir.folder();
-        if count == counts.last().unwrap() {
+        if round + 1 == counts.len() {
             case.produce(case.stream.records(&case.topic, half..case.stream.count())).await?;
         }
         let outcome = weir.wait(TIMEOUT).await?;
