@@ -235,6 +235,7 @@ impl Ledger {
             receiver: None,
             signal: None,
             fence: Some(self.0.fence.clone()),
+            keeps_place: self.lock().begin.is_none(),
         };
         let attachment = Attachment {
             ledger: self.clone(),

@@ -30,6 +30,8 @@ pub struct LaneStart {
     pub read: i64,
     /// Closed when the lane has another owner.
     pub fence: Option<Fence>,
+    /// It keeps the place of a lane whose position is not known yet, and brings nothing: windows wait for it.
+    pub keeps_place: bool,
     /// The receiver that opened it.
     pub receiver: Option<Arc<str>>,
     /// The signal of its batches, when that is always the same.
@@ -84,6 +86,7 @@ impl From<LaneId> for LaneStart {
             windows: Arc::default(),
             read: i64::MIN,
             fence: None,
+            keeps_place: false,
             receiver: None,
             signal: None,
         }

@@ -166,6 +166,23 @@ fn windows_do_not_wait_for_a_lane_of_another_signal() {
 }
 
 #[test]
+fn a_lane_that_keeps_the_place_of_another_one_changes_no_identity() {
+    const ONCE: &str = "{window: {tumbling: 1s}, out_of_orderness: 0s, group_by: [service]}";
+    let identity = |kept: bool| {
+        let mut run = run(ONCE, start(0, &[]));
+        if kept {
+            // What is known of its input is less than what the others know.
+            let source = Some(Arc::from("cluster/group/topic-of-no-number"));
+            run.open_as(LaneStart { source, keeps_place: true, ..LaneId(1).into() });
+            run.close(1);
+        }
+        run.events(0, &[event("s", 100), event("s", 1_100)]);
+        run.emitted.first().unwrap().origin.identity.clone().unwrap()
+    };
+    assert_eq!(identity(true), identity(false));
+}
+
+#[test]
 fn windows_that_end_before_a_time_are_not_emitted_and_the_later_ones_are_whole() {
     const SECTION: &str = "{window: {sliding: 2s, slide: 1s}, out_of_orderness: 0s, group_by: [service], \
                            emit_from: \"1970-01-01T00:00:03Z\"}";

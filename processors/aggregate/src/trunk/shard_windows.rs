@@ -82,6 +82,10 @@ impl ShardWindows {
         let history =
             LaneHistory { delivered, reconfigured_at, generation: start.generation, own_shard: start.own };
         self.store.open_lane(start.lane, history);
+        if start.keeps_place {
+            // It has no share in any window.
+            return;
+        }
         for (lane, history) in self.inputs.open(start, &operator.id, history) {
             if matches!(self.store, Store::Sessions(_)) {
                 self.behind.entry(lane).or_insert((Watermark::MIN, history.delivered)).1 = history.delivered;
