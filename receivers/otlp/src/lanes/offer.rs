@@ -10,6 +10,10 @@ use weir_pdata::Format;
 use crate::answer::{Answer, Reason, Refusal};
 use crate::server::Room;
 
+/// Letters in a mailbox. A request that is taken back leaves its letter, so that a lane that stands would
+/// gather them without end.
+const MOST_LETTERS: usize = 1 << 16;
+
 /// A request, complete and decompressed.
 pub(crate) struct Request {
     /// What it is.
@@ -48,6 +52,7 @@ struct Address {
     sender: mpsc::UnboundedSender<Letter>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
+    letters: Arc<AtomicUsize>,
 }
 
 struct Letter {
@@ -66,6 +71,7 @@ pub(crate) struct Mailboxes {
 pub(crate) struct Mailbox {
     receiver: mpsc::UnboundedReceiver<Letter>,
     waiting: Arc<AtomicUsize>,
+    letters: Arc<AtomicUsize>,
 }
 
 /// A request that was offered. Dropping it takes the request back, if no lane has it.
@@ -80,9 +86,9 @@ impl Mailboxes {
         let (mut addresses, mut mailboxes) = (Vec::with_capacity(lanes), Vec::with_capacity(lanes));
         for _ in 0..lanes {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let waiting = Arc::new(AtomicUsize::new(0));
-            addresses.push(Address { sender, waiting: Arc::clone(&waiting) });
-            mailboxes.push(Mailbox { receiver, waiting });
+            let (waiting, letters) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            addresses.push(Address { sender, waiting: waiting.clone(), letters: letters.clone() });
+            mailboxes.push(Mailbox { receiver, waiting, letters });
         }
         (Mailboxes { lanes: addresses.into(), next: Arc::default() }, mailboxes)
     }
@@ -95,6 +101,14 @@ impl Mailboxes {
         let (count, first) = (self.lanes.len().max(1), self.next.fetch_add(1, Ordering::Relaxed));
         let turn = (0..count).filter_map(|step| self.lanes.get(first.wrapping_add(step) % count));
         if let Some(lane) = turn.min_by_key(|lane| lane.waiting.load(Ordering::Relaxed)) {
+            if lane.letters.fetch_add(1, Ordering::Relaxed) >= MOST_LETTERS {
+                lane.letters.fetch_sub(1, Ordering::Relaxed);
+                if let Some(Waiting { answer, .. }) = take(&slot) {
+                    // Who has offered it waits.
+                    let _ = answer.send(Answer::Refused(busy()));
+                }
+                return Offered { slot, answer };
+            }
             lane.waiting.fetch_add(bytes, Ordering::Relaxed);
             // A lane that has ended leaves the request here, and the answer's sender is dropped with it.
             if lane.sender.send(Letter { slot: Arc::clone(&slot), bytes }).is_err() {
@@ -109,14 +123,19 @@ impl Mailbox {
     /// The next request that has not been taken back; `None` when nobody can offer any more. May be
     /// cancelled: the request is then still there.
     pub(crate) async fn next(&mut self) -> Option<Letterhead> {
-        let Letter { slot, bytes } = self.receiver.recv().await?;
-        Some(Letterhead { slot, bytes, waiting: Arc::clone(&self.waiting) })
+        let letter = self.receiver.recv().await?;
+        Some(self.head(letter))
     }
 
     /// The next request, if one waits.
     pub(crate) fn try_next(&mut self) -> Option<Letterhead> {
-        let Letter { slot, bytes } = self.receiver.try_recv().ok()?;
-        Some(Letterhead { slot, bytes, waiting: Arc::clone(&self.waiting) })
+        let letter = self.receiver.try_recv().ok()?;
+        Some(self.head(letter))
+    }
+
+    fn head(&self, Letter { slot, bytes }: Letter) -> Letterhead {
+        self.letters.fetch_sub(1, Ordering::Relaxed);
+        Letterhead { slot, bytes, waiting: Arc::clone(&self.waiting) }
     }
 }
 
@@ -148,10 +167,7 @@ impl Offered {
             return answer.unwrap_or_else(|_| unavailable());
         }
         if take(&self.slot).is_some() {
-            return Answer::Refused(Refusal::new(
-                Reason::Busy,
-                "the pipelines are behind, and there was no room in time: send it again later",
-            ));
+            return Answer::Refused(busy());
         }
         match tokio::time::timeout(answer_timeout, &mut self.answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| unavailable()),
@@ -169,6 +185,36 @@ impl Drop for Offered {
     }
 }
 
+fn busy() -> Refusal {
+    Refusal::new(Reason::Busy, "the pipelines are behind, and there was no room in time: send it again later")
+}
+
 fn unavailable() -> Answer {
     Answer::Refused(Refusal::new(Reason::Unavailable, "the pipeline has stopped: send it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Intake;
+
+    #[tokio::test]
+    async fn requests_that_were_taken_back_do_not_gather_without_end() {
+        let room = Intake::new(1 << 20, Duration::ZERO, Default::default());
+        let (mailboxes, mut lanes) = Mailboxes::new(1);
+        let offer = async || {
+            let room = room.enter().await.unwrap();
+            mailboxes.offer(Request { format: Format::OtlpLogs, bytes: vec![0; 8], start: 0, room })
+        };
+        for _ in 0..MOST_LETTERS {
+            drop(offer().await);
+        }
+        let refused = offer().await.answer(Duration::from_secs(60), Duration::ZERO).await;
+        assert!(matches!(refused, Answer::Refused(Refusal { reason: Reason::Busy, .. })), "at once");
+        while let Some(head) = lanes[0].try_next() {
+            assert!(head.take().is_none());
+        }
+        let _taken = offer().await;
+        assert!(lanes[0].try_next().unwrap().take().is_some(), "it has moved again");
+    }
 }
