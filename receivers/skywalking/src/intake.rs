@@ -93,10 +93,7 @@ impl Intake {
         match tokio::time::timeout_at(deadline, room).await {
             Ok(Ok(room)) => Ok(room),
             Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(Refusal::new(
-                Code::ResourceExhausted,
-                "the pipeline is behind, and no more reports fit in memory (`queue.max_bytes`): send it again later",
-            )),
+            Err(_) => Err(behind()),
         }
     }
 
@@ -114,6 +111,12 @@ impl Intake {
 /// Weir ends.
 pub(crate) fn stopping() -> Refusal {
     Refusal::new(Code::Unavailable, "Weir is shutting down: send it again")
+}
+
+fn behind() -> Refusal {
+    let why =
+        "the pipeline is behind, and no more reports fit in memory (`queue.max_bytes`): send it again later";
+    Refusal::new(Code::ResourceExhausted, why)
 }
 
 /// Records of one report.
@@ -167,7 +170,7 @@ impl Report {
     /// Sends what waits down the lane.
     ///
     /// # Errors
-    /// The pipeline has stopped.
+    /// The pipeline has stopped, or the lane took nothing for as long as a report may wait for its answer.
     pub(crate) async fn flush(&mut self) -> Result<(), Refusal> {
         let Some(Open { format, arena, records, rooms }) = self.open.take() else { return Ok(()) };
         self.intake.metrics.records.inc_by(records.len() as u64);
@@ -176,7 +179,10 @@ impl Report {
         let delivery = Delivery { format, arena, records, answer, rooms };
         let lanes = &self.intake.lanes;
         let lane = lanes.get(self.connection % lanes.len().max(1)).ok_or_else(stopping)?;
-        lane.send(delivery).await.map_err(|_| stopping())?;
+        match tokio::time::timeout_at(self.intake.deadline(), lane.send(delivery)).await {
+            Ok(sent) => sent.map_err(|_| stopping())?,
+            Err(_) => return Err(behind()),
+        }
         self.waiting.spawn(async move {
             match answered.await {
                 Ok(true) => Ok(()),
