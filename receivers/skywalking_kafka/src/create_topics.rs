@@ -24,6 +24,7 @@ pub(crate) async fn create(config: Config, context: Context, stop: CancellationT
     let Some(how) = config.create_topics.wanted() else { return };
     let mut missing = config.topics_to_create();
     let mut client = ClientConfig::new();
+    config.properties.apply(&mut client);
     client.set("bootstrap.servers", config.brokers.join(",")).set("client.id", &config.client_id);
     config.security().apply(&mut client);
     let receiver = &context.id;

@@ -28,6 +28,7 @@ pub(crate) async fn replay(config: &Config, letter: &Map<String, Value>) -> Resu
         source: Some(Box::new(error)),
     })?;
     let mut client = ClientConfig::new();
+    config.properties.apply(&mut client);
     client
         .set("bootstrap.servers", config.brokers.join(","))
         .set("client.id", &config.client_id)
