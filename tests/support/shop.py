@@ -8,7 +8,8 @@ GET /fail             raises: status 500, a span with an error and a log of the 
 GET /pay?order=7      calls /stock over HTTP: an exit span here, an entry span with a reference there
 GET /stock
 GET /control?slow_ms=200   sets the delay; not traced
-GET /flush            returns when Kafka has every span ended so far, with their numbers; not traced
+GET /flush            returns when Kafka has every span of the requests answered so far, with their numbers;
+                      not traced
 
 Every entry span but those carries the tags shop.route and shop.customer. Prints {"url", "service",
 "instance"}. At the end the agent is flushed, so every span of an answered request reaches Kafka.
@@ -20,6 +21,8 @@ import os
 import sys
 import threading
 import time
+
+UNTRACED = ("/control", "/flush")
 
 
 def parse():
@@ -44,7 +47,7 @@ def start_agent(options):
         "SW_AGENT_PROFILE_ACTIVE": "false",
         "SW_AGENT_COLLECTOR_HEARTBEAT_PERIOD": "5",
         "SW_AGENT_METER_REPORTER_PERIOD": "5",
-        "SW_AGENT_TRACE_IGNORE_PATH": "/control,/flush",
+        "SW_AGENT_TRACE_IGNORE_PATH": ",".join(UNTRACED),
     })
     for kind in ("segment", "management", "log", "meter"):
         os.environ[f"SW_KAFKA_TOPIC_{kind.upper()}"] = f"{options.topic_prefix}skywalking-{kind}s"
@@ -54,10 +57,12 @@ def start_agent(options):
 
 
 class Sent:
-    """Counts what the agent made and what it handed to Kafka. The agent has no flush of its own, and its
-    queue counts a segment as done before it is sent, so both ends are counted here."""
+    """Counts the traced requests, the segments that the agent made and those that it handed to Kafka. The
+    agent has no flush of its own, ends a request's span after the answer is written, and its queue counts a
+    segment as done before it is sent: so all three are counted here."""
 
     def __init__(self, agent):
+        self._requests = 0
         self.segments = 0
         self.spans = 0
         self._handed = 0
@@ -72,6 +77,7 @@ class Sent:
             with self._changed:
                 self.segments += 1
                 self.spans += len(segment.spans)
+                self._changed.notify_all()
             archive(segment)
 
         def counting_send(*args, **kwargs):
@@ -84,14 +90,21 @@ class Sent:
         agent.archive_segment = counting_archive
         self._producer.send = counting_send
 
-    def flush(self):
-        """Returns when every segment made so far is acknowledged by Kafka; raises after 10 s."""
+    def request_begins(self):
+        """Counts a traced request, each of which makes one segment."""
         with self._changed:
-            made = self.segments
-            if not self._changed.wait_for(lambda: self._handed >= made, timeout=10):
-                raise TimeoutError(f"the agent sent {self._handed} of {made} segments")
+            self._requests += 1
+
+    def flush(self):
+        """Returns when the segment of every request begun so far is acknowledged by Kafka; raises after
+        10 s."""
+        with self._changed:
+            begun = self._requests
+            if not self._changed.wait_for(lambda: begun <= self.segments <= self._handed, timeout=10):
+                raise TimeoutError(f"{begun} requests: {self.segments} segments made, {self._handed} sent")
+            made = {"segments": self.segments, "spans": self.spans}
         self._producer.flush(timeout=10)
-        return {"segments": self.segments, "spans": self.spans}
+        return made
 
     def close(self):
         """Flushes and closes everything. The agent's own exit handlers would give Kafka no time."""
@@ -121,6 +134,8 @@ def make_app(sent, slow_ms):
     @app.before_request
     def tag_span():
         span = get_context().active_span
+        if request.path not in UNTRACED:
+            sent.request_begins()
         if span is not None:
             span.tag(Route(request.path.strip("/")))
             span.tag(Customer(request.args.get("customer", "anonymous")))
