@@ -50,6 +50,8 @@ pub enum MessageError {
 pub struct Rendered {
     /// In any case there is one.
     pub text: String,
+    /// The text was longer than a message may be.
+    pub cut: bool,
     /// The fault in the template, if there was one.
     pub problem: Option<String>,
 }
@@ -93,20 +95,21 @@ impl Message {
         context: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
         default: impl FnOnce() -> String,
     ) -> Rendered {
-        let Some(source) = &self.0 else { return Rendered { text: default(), problem: None } };
+        let Some(source) = &self.0 else { return Rendered { text: default(), cut: false, problem: None } };
         let mut context = serde_json::Value::Object(context());
         shorten(&mut context);
         let values = Value::from(Serde(context));
         let problem = match render(source, &values, Undefined::IsAProblem) {
-            Ok(text) => return Rendered { text, problem: None },
+            Ok((text, cut)) => return Rendered { text, cut, problem: None },
             Err(problem) => problem,
         };
-        let text = render(source, &values, Undefined::IsEmpty).unwrap_or_else(|_| default());
-        Rendered { text, problem: Some(problem) }
+        let (text, cut) = render(source, &values, Undefined::IsEmpty).unwrap_or_else(|_| (default(), false));
+        Rendered { text, cut, problem: Some(problem) }
     }
 }
 
-fn render(source: &str, values: &Value, undefined: Undefined) -> Result<String, String> {
+/// The text, and whether it was cut off.
+fn render(source: &str, values: &Value, undefined: Undefined) -> Result<(String, bool), String> {
     let template = template::parse(source).map_err(|error| describe(&error))?;
     let mut out = Text::of(MAX_MESSAGE);
     template::evaluate(&template, values, undefined, &mut out).map_err(|(problem, line)| match line {
@@ -114,7 +117,8 @@ fn render(source: &str, values: &Value, undefined: Undefined) -> Result<String, 
         line => format!("{problem} (line {line})"),
     })?;
     drop(template);
-    Ok(out.into_text())
+    let cut = out.is_full();
+    Ok((out.into_text(), cut))
 }
 
 /// Cuts texts that are longer than a message. Values of events have any length.

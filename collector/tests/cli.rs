@@ -46,8 +46,10 @@ fn a_wrong_command_line_exits_2() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "validate", "components", "print-config", "query", "quickstart"] {
-        let output = weir(&[command, "--help"]);
+    for command in ["run", "validate", "components", "print-config", "query", "quickstart", "webhook test"] {
+        let mut arguments: Vec<&str> = command.split(' ').collect();
+        arguments.push("--help");
+        let output = weir(&arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(&format!("weir {command}")) && text.contains("Example"), "{command}: {text}");
     }
@@ -117,4 +119,56 @@ service:
     assert_eq!(alarms.len(), 1, "{text}");
     assert_eq!(alarms[0]["message"], "pay is slow");
     assert_eq!(alarms[0]["state"], "firing");
+}
+
+/// A server that answers each request with this; gives its address.
+fn server(answer: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&request).to_lowercase();
+            let length =
+                head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            stream.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+            stream.write_all((head + answer).as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+fn test_webhook(name: &str, address: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.yaml");
+    let text = format!(
+        "receivers: {{file: {{path: x}}}}\nexporters: {{webhook/duty: {{kind: dingtalk, url: \"http://{address}/robot\"}}}}\n\
+         service: {{pipelines: {{main: {{receivers: [file], exporters: [webhook/duty]}}}}}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    weir(&["webhook", "test", name, "--config", &file.display().to_string()])
+}
+
+#[test]
+fn a_webhook_is_tested_and_its_answer_explained() {
+    let good = test_webhook("webhook/duty", &server(r#"{"errcode":0,"errmsg":"ok"}"#));
+    let told = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    assert!(told.contains("firing: delivered in ") && told.contains("resolved: delivered in "), "{told}");
+
+    let bad = test_webhook("webhook/duty", &server(r#"{"errcode":310000,"errmsg":"sign not match"}"#));
+    let told = stderr(&bad);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(told.contains("code 310000: sign not match: check `url`, `secret`"), "{told}");
+    assert!(told.contains("tried again for 15m, not before 60 s"), "{told}");
+
+    let none = test_webhook("webhook/dute", "127.0.0.1:1");
+    assert!(stderr(&none).contains("did you mean `webhook/duty`?"), "{}", stderr(&none));
 }

@@ -36,7 +36,7 @@ fn a_template_that_fails_gives_the_default() {
     assert_eq!(rendered.text, "default");
     assert!(rendered.problem.is_some());
     let none = Message::default().render(|| panic!("nothing to fill in"), || "default".to_owned());
-    assert_eq!(none, Rendered { text: "default".to_owned(), problem: None });
+    assert_eq!(none, Rendered { text: "default".to_owned(), cut: false, problem: None });
 }
 
 #[test]
@@ -87,7 +87,11 @@ fn what_a_template_can_do() {
         ("{# a comment #}{{- service -}} \n", "pay"),
         ("{{ http['route'] }} {{ {'a': 1}.a }} {{ (1, 2)[0] }} {{ none }}", "/pay 1 1 None"),
     ] {
-        assert_eq!(render(template), Rendered { text: text.to_owned(), problem: None }, "{template}");
+        assert_eq!(
+            render(template),
+            Rendered { text: text.to_owned(), cut: false, problem: None },
+            "{template}"
+        );
     }
 }
 
@@ -110,6 +114,7 @@ fn a_long_message_is_cut_between_characters() {
     let many = "{% for a in '0123456789' | list %}支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支支{% endfor %}".repeat(10);
     let rendered = render(&format!("a{many}"));
     assert!(rendered.text.len() <= MAX_MESSAGE + '…'.len_utf8());
+    assert!(rendered.cut);
     assert!(rendered.text.starts_with("a支支") && rendered.text.ends_with("支…"));
 }
 

@@ -16,6 +16,11 @@ impl Text {
         Text { text: String::new(), most, full: false }
     }
 
+    /// Whether more came than it takes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// The text, with `…` where it was cut.
     pub(crate) fn into_text(mut self) -> String {
         if self.full {

@@ -5,6 +5,7 @@ pub mod query;
 mod quickstart;
 pub mod reference;
 mod replay;
+mod webhook;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use config_args::ConfigArgs;
 use query::QueryArgs;
 use quickstart::QuickstartArgs;
 use replay::ReplayArgs;
+use webhook::WebhookCommand;
 
 /// Receives telemetry, computes exact event-time windows, evaluates them against rules, delivers the results.
 #[derive(Parser)]
@@ -63,6 +65,9 @@ enum Command {
         after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
     )]
     Replay(ReplayArgs),
+    /// Try a webhook of a configuration
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on
     /// disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
@@ -105,6 +110,7 @@ pub fn main(registry: &Registry) -> ExitCode {
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
+        Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
         Command::Quickstart(args) => quickstart::run(&args, registry),
         Command::Docs { root } => write_docs(&root, registry),
     };
@@ -136,6 +142,12 @@ fn replay(args: &ReplayArgs, registry: &Registry) -> anyhow::Result<()> {
     logging::start(&graph.service.telemetry.logs);
     let runtime = Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(replay::run(args, graph, &mut std::io::stdout().lock()))
+}
+
+fn test_webhook(args: &webhook::TestArgs, registry: &Registry) -> anyhow::Result<()> {
+    let graph = build(&args.config.load()?, registry)?;
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(webhook::test(args, &graph, &mut std::io::stdout().lock()))
 }
 
 fn validate(args: &ConfigArgs, registry: &Registry) -> anyhow::Result<()> {

@@ -68,7 +68,7 @@ impl Serialize for Secret {
 }
 
 /// Words that make a key secret wherever they stand in it.
-const SECRET_WORDS: [&str; 14] = [
+const SECRET_WORDS: [&str; 15] = [
     "password",
     "passwd",
     "passphrase",
@@ -81,6 +81,8 @@ const SECRET_WORDS: [&str; 14] = [
     "keypem",
     "authorization",
     "credential",
+    // PagerDuty's.
+    "routingkey",
     // librdkafka and Java clients take a login's secrets in one text.
     "oauthbearerconfig",
     "jaasconfig",
@@ -93,9 +95,9 @@ const HARMLESS_ENDINGS: [&str; 4] = ["file", "path", "location", "url"];
 ///
 /// The key is compared in lower case without `_`, `-` and `.`. It is secret when it contains `password`,
 /// `passwd`, `passphrase`, `secret`, `token`, `api_key`, `access_key`, `private_key`, `signing_key`,
-/// `key_pem`, `authorization`, `credential`, `oauthbearer.config` or `jaas.config`, or is exactly `cookie` or
-/// `headers` (any of them may be a login), unless it ends in `file`, `path`, `location` or `url`. So
-/// `sasl.password` and `ssl_key_pem` are, `password_file` and `ssl.key.location` are not.
+/// `key_pem`, `authorization`, `credential`, `routing_key`, `oauthbearer.config` or `jaas.config`, or is
+/// exactly `cookie` or `headers` (any of them may be a login), unless it ends in `file`, `path`, `location`
+/// or `url`. So `sasl.password` and `ssl_key_pem` are, `password_file` and `ssl.key.location` are not.
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
     let key = normal(key);

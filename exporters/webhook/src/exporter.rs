@@ -1,13 +1,17 @@
-//! The exporter: one request an export.
+//! The exporter: alarms of an export go in one request, or in as few as the target takes.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Proxy, Response, redirect};
 use weir_component::{Context, ExportError, Exporter};
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
+use crate::alarm::Alarm;
 use crate::config::{Config, Target};
-use crate::{answer, payload};
+use crate::pace::Pace;
+use crate::payload::Request;
+use crate::{answer, signature};
 
 /// Sends alarms to one address.
 pub(crate) struct Webhook {
@@ -15,16 +19,20 @@ pub(crate) struct Webhook {
     target: Target,
     /// Alarms in one request, at most.
     max_rows: usize,
+    pace: Pace,
     context: Context,
 }
 
 /// How much of a refusal's body goes into the log.
 const SHOWN_BYTES: usize = 500;
+/// How much of an answer is read.
+const READ_BYTES: usize = 64 << 10;
 
 impl Webhook {
     pub(crate) fn new(target: Target, config: &Config, context: Context) -> Result<Webhook, reqwest::Error> {
         let mut client = Client::builder()
             .redirect(redirect::Policy::none())
+            .timeout(target.timeout.get())
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(target.connection.tls.clone())
             // Only the proxy of the configuration: variables mean nothing to the other exporters either.
@@ -37,7 +45,47 @@ impl Webhook {
             client = client.proxy(all);
         }
         let client = client.build()?;
-        Ok(Webhook { client, target, max_rows: config.helper().batch.max_rows, context })
+        let (max_rows, pace) = (config.helper().batch.max_rows, Pace::per_minute(target.max_per_minute));
+        Ok(Webhook { client, target, max_rows, pace, context })
+    }
+
+    async fn send(&self, request: Request) -> Result<(), ExportError> {
+        self.pace.turn().await;
+        let now_ms = self.context.clock.now_ms();
+        let Request { url, mut headers, body, id } = request;
+        let seconds = now_ms.div_euclid(1000);
+        let signed =
+            if self.target.keys.is_empty() {
+                None
+            } else {
+                let signed = signature::standard(&self.target.keys, &id, seconds, &body);
+                Some(signed.map_err(|error| {
+                    ExportError::permanent(format!("the request cannot be signed: {error}"))
+                })?)
+            };
+        headers.extend(self.target.headers.clone());
+        let mut request = self
+            .client
+            .request(self.target.method.clone(), url)
+            .headers(headers)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds)
+            .body(body);
+        if let Some(signed) = signed {
+            request = request.header("webhook-signature", signed);
+        }
+        match request.send().await {
+            Ok(response) => {
+                let (status, headers) = (response.status(), response.headers().clone());
+                let text = body_start(response).await;
+                let shown = text.floor_char_boundary(SHOWN_BYTES);
+                answer::outcome(status, &headers, &text[..shown], now_ms)?;
+                answer::robot::outcome(self.target.kind, &text)
+            }
+            Err(error) => {
+                Err(ExportError::retryable(format!("the webhook cannot be reached: {}", error_text(error))))
+            }
+        }
     }
 }
 
@@ -57,53 +105,38 @@ impl Exporter for Webhook {
     }
 
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError> {
-        let mut alarms = Vec::with_capacity(batches.len());
+        let mut columns = Vec::with_capacity(batches.len());
         for batch in batches {
             match batch.as_columns() {
-                Some(columns) => alarms.push(columns),
+                Some(batch) => columns.push(batch),
                 None => return Err(ExportError::permanent("the batch is not decoded")),
             }
         }
-        let rows: usize = alarms.iter().map(|columns| columns.num_rows()).sum();
-        if rows == 0 {
-            return Ok(());
-        }
+        let rows: usize = columns.iter().map(|columns| columns.num_rows()).sum();
         if rows > self.max_rows {
             // The helper halves them, in order, until they fit. Nothing of them has been sent yet.
             return Err(ExportError::too_large(format!("{rows} alarms are more than batch.max_rows")));
         }
+        let alarms = Alarm::read(columns);
         let now_ms = self.context.clock.now_ms();
-        let request = self
-            .client
-            .request(self.target.method.clone(), self.target.url.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .headers(self.target.headers.clone())
-            .header("webhook-id", payload::id(&alarms))
-            .header("webhook-timestamp", now_ms.div_euclid(1000))
-            .body(payload::body(&alarms));
-        match request.send().await {
-            Ok(response) => {
-                let (status, headers) = (response.status(), response.headers().clone());
-                let text = if status.is_success() { String::new() } else { body_start(response).await };
-                answer::outcome(status, &headers, &text, now_ms)
-            }
-            Err(error) => {
-                Err(ExportError::retryable(format!("the webhook cannot be reached: {}", error_text(error))))
-            }
+        for request in self.target.payload.requests(&alarms, &BTreeMap::new(), now_ms)? {
+            self.send(request).await?;
         }
+        Ok(())
     }
 }
 
 /// The beginning of the body, whatever it is.
 async fn body_start(mut response: Response) -> String {
     let mut bytes = Vec::new();
-    while bytes.len() < SHOWN_BYTES {
+    while bytes.len() < READ_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) | Err(_) => break,
         }
     }
-    bytes.truncate(SHOWN_BYTES);
+    bytes.truncate(READ_BYTES);
+    // Between the parts of JSON such characters mean nothing, and in its texts there are none.
     String::from_utf8_lossy(&bytes).replace(char::is_control, " ")
 }
 

@@ -1,4 +1,4 @@
-//! The `webhook` exporter: alarms as JSON to an HTTP address.
+//! The `webhook` exporter: alarms to an HTTP address, in the form that the tool behind it takes.
 //!
 //! Guaranteed:
 //! * At least once, in order (with `queue.concurrency: 1`, the default), and a repeated request has the same
@@ -6,12 +6,17 @@
 //! * An alarm that the target rejects for ever is in the dead letters; it does not take others with it.
 //! * Redirects are not followed, and neither the URL nor the headers appear in the log.
 //!
-//! Not guaranteed: that a target which answers 2xx has understood. Some robots report errors so.
+//! Not guaranteed: that a target which answers 2xx has understood. Robots that say in the body that they have
+//! not are believed.
 
+mod alarm;
 mod answer;
 mod config;
 mod exporter;
+mod pace;
 mod payload;
+mod request_id;
+mod signature;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
@@ -21,7 +26,11 @@ use crate::config::Config;
 
 /// The factory of the `webhook` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {
-    info: Info { kind: "webhook", summary: "Alarms as JSON, posted to an HTTP address", metrics: &[] },
+    info: Info {
+        kind: "webhook",
+        summary: "Alarms to an HTTP address, Alertmanager, chat robots or PagerDuty",
+        metrics: &[],
+    },
     create,
 };
 
@@ -30,7 +39,7 @@ fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Dia
     let mut check = Check::new(settings);
     let helper = config.helper();
     check.helper(&helper);
-    let target = config.target().map_err(|problems| check.all(problems)).ok();
+    let target = config.target(&context.id).map_err(|problems| check.all(problems)).ok();
     let target = check.finish_some(target)?;
     let webhook = exporter::Webhook::new(target, &config, context)
         .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;

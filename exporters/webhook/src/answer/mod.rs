@@ -1,5 +1,7 @@
 //! The meaning of a target's answer.
 
+pub(crate) mod robot;
+
 use std::time::Duration;
 
 use reqwest::StatusCode;

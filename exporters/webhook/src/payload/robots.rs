@@ -1,0 +1,129 @@
+//! Messages of chat robots: DingTalk, WeCom, Feishu and Slack.
+
+use serde_json::{Value, json};
+
+use super::Mention;
+use super::text::{Text, Wording, cut};
+use crate::alarm::Alarm;
+
+/// DingTalk's markdown has no bound of its own; requests have 20,000 bytes.
+const DINGTALK: usize = 16_000;
+/// WeCom's markdown.
+const WECOM: usize = 4096;
+/// Feishu's requests have 20 KB.
+const FEISHU: usize = 16_000;
+/// A section of Slack, in characters; a byte is at most one.
+const SLACK: usize = 3000;
+
+/// `msgtype: markdown` of DingTalk.
+pub(crate) fn dingtalk(wording: &Wording, mention: &Mention, alarms: &[Alarm]) -> Value {
+    let Text { title, lines } = wording.text(alarms);
+    let mut text = format!("### {}", without_tags(&title));
+    for line in &lines {
+        // One line break is none in markdown.
+        text.push_str("\n\n");
+        text.push_str(&without_tags(line));
+    }
+    let mut text = cut(text, DINGTALK);
+    // A mention is shown where the text has it.
+    let named: Vec<String> =
+        mention.mobiles.iter().chain(&mention.users).map(|who| format!("@{who}")).collect();
+    if !named.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&named.join(" "));
+    }
+    json!({
+        "msgtype": "markdown",
+        "markdown": {"title": cut(title, 200), "text": text},
+        "at": {"atMobiles": mention.mobiles, "atUserIds": mention.users, "isAtAll": mention.all},
+    })
+}
+
+/// `msgtype: markdown` of WeCom.
+pub(crate) fn wecom(wording: &Wording, mention: &Mention, alarms: &[Alarm]) -> Value {
+    let Text { title, lines } = wording.text(alarms);
+    let color = match worst(alarms) {
+        "high" => "warning",
+        "resolved" => "info",
+        _ => "comment",
+    };
+    let mut text = format!("<font color=\"{color}\">{}</font>", without_tags(&cut(title, 500)));
+    for line in &lines {
+        text.push('\n');
+        text.push_str(&without_tags(line));
+    }
+    let everyone = mention.all.then_some("all");
+    let named: String =
+        mention.users.iter().map(String::as_str).chain(everyone).map(|who| format!("<@{who}>")).collect();
+    let mut text = cut(text, WECOM - (named.len() + 1).min(WECOM / 2));
+    if !named.is_empty() {
+        text.push('\n');
+        text.push_str(&named);
+    }
+    json!({"msgtype": "markdown", "markdown": {"content": text}})
+}
+
+/// `msg_type: interactive` of Feishu, a card, signed when `signed` has the seconds and the signature.
+pub(crate) fn feishu(
+    wording: &Wording,
+    mention: &Mention,
+    alarms: &[Alarm],
+    signed: Option<(i64, String)>,
+) -> Value {
+    let Text { title, lines } = wording.text(alarms);
+    let template = match worst(alarms) {
+        "high" => "red",
+        "mid" => "orange",
+        "low" => "yellow",
+        _ => "green",
+    };
+    let escaped = |text: &str| text.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;");
+    let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
+    let mut text = cut(lines.join("\n"), FEISHU);
+    let everyone = mention.all.then_some("all");
+    for who in mention.users.iter().map(String::as_str).chain(everyone) {
+        text.push_str(&format!("\n<at id={who}></at>"));
+    }
+    let mut body = json!({
+        "msg_type": "interactive",
+        "card": {
+            "schema": "2.0",
+            "header": {"title": {"tag": "plain_text", "content": cut(title, 500)}, "template": template},
+            "body": {"elements": [{"tag": "markdown", "content": text}]},
+        },
+    });
+    if let (Some((seconds, sign)), Some(body)) = (signed, body.as_object_mut()) {
+        body.insert("timestamp".to_owned(), seconds.to_string().into());
+        body.insert("sign".to_owned(), sign.into());
+    }
+    body
+}
+
+/// A message of a Slack incoming webhook.
+pub(crate) fn slack(wording: &Wording, alarms: &[Alarm]) -> Value {
+    let Text { title, lines } = wording.text(alarms);
+    let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let title = escaped(&cut(title, 500));
+    let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
+    let text = cut(format!("*{title}*\n{}", lines.join("\n")), SLACK);
+    json!({
+        "text": title,
+        "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text}}],
+    })
+}
+
+/// The severity of the worst that fires; `resolved` when none does.
+fn worst(alarms: &[Alarm]) -> &str {
+    let severities = ["high", "mid", "low"];
+    let fires =
+        |severity: &&str| alarms.iter().any(|alarm| alarm.is_firing() && alarm.text("severity") == *severity);
+    severities
+        .into_iter()
+        .find(|severity| fires(severity))
+        .unwrap_or_else(|| if alarms.iter().any(Alarm::is_firing) { "low" } else { "resolved" })
+}
+
+/// Values must not mention everyone, and these robots know no escape.
+fn without_tags(text: &str) -> String {
+    text.replace('<', "＜").replace('>', "＞")
+}
