@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
-    ListArray, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, StringViewArray, StructArray,
-    TimestampNanosecondArray, UInt8Array, UInt32Array,
+    ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, DictionaryArray, Float64Array, Int32Array,
+    Int64Array, ListArray, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, StringViewArray,
+    StructArray, TimestampNanosecondArray, UInt8Array, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type};
@@ -387,6 +387,41 @@ async fn the_recorded_agents_spans_are_all_there_in(clickhouse: &ClickHouse) -> 
     assert_eq!(deliver(clickhouse.url(), &database, "compression: none", vec![batch]).await, "");
     assert_eq!(clickhouse.number(&format!("SELECT uniq(span_id) FROM {database}.events")).await?, spans);
     assert_eq!(clickhouse.number(&format!("SELECT count() FROM {database}.events")).await?, spans);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_recorded_agents_measure_is_all_there() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let (mut points, mut whole, mut events) = (0, 0_i64, 0_u64);
+    for (topic, format) in
+        [("skywalking-metrics", Format::SkyWalkingJvm), ("skywalking-meters", Format::SkyWalkingMeters)]
+    {
+        let records = recorded(topic)?;
+        let values: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+        let columns = decode(&Encoded::concat(format, values)?, &Projection::everything()).columns;
+        points += columns.num_rows() as u64;
+        let sum = |name: &str| columns.column_by_name(name).map(Arc::clone);
+        whole += sum("value_int")
+            .and_then(|array| arrow::compute::sum(array.as_primitive::<arrow::datatypes::Int64Type>()))
+            .unwrap_or(0);
+        events += sum("count")
+            .and_then(|array| arrow::compute::sum(array.as_primitive::<arrow::datatypes::UInt64Type>()))
+            .unwrap_or(0);
+        let origin = Origin::lane(topic.into(), 0..90);
+        let batch = EventBatch::columns(Signal::Metrics, columns, origin, Ack::none());
+        assert_eq!(deliver(clickhouse.url(), &database, "", vec![batch]).await, "");
+    }
+    assert!(points > 1_000 && whole > 0 && events > 0, "{points} {whole} {events}");
+    let table = format!("{database}.metrics");
+    assert_eq!(clickhouse.number(&format!("SELECT count() FROM {table}")).await?, points);
+    let sums = format!("SELECT sum(value_int) AS whole, sum(count) AS events FROM {table}");
+    assert_eq!(clickhouse.query(&sums).await?, [json!({"whole": whole, "events": events})]);
+    let histograms = format!(
+        "SELECT count() FROM {table} WHERE metric_type = 'histogram' AND arraySum(bucket_counts) = count AND length(bounds) + 1 = length(bucket_counts)"
+    );
+    assert!(clickhouse.number(&histograms).await? > 0);
     Ok(())
 }
 

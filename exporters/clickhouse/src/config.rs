@@ -87,6 +87,8 @@ pub(crate) struct Tables {
     pub(crate) traces: String,
     /// One row per log record.
     pub(crate) logs: String,
+    /// One row per data point.
+    pub(crate) metrics: String,
     /// One row per operator, key and window.
     pub(crate) windows: String,
     /// One row per change of an alarm.
@@ -98,6 +100,7 @@ impl Default for Tables {
         Tables {
             traces: "events".to_owned(),
             logs: "logs".to_owned(),
+            metrics: "metrics".to_owned(),
             windows: "window_results".to_owned(),
             alarms: "alarms".to_owned(),
         }
@@ -187,6 +190,7 @@ impl Config {
         let named = [
             ("tables.traces", &tables.traces),
             ("tables.logs", &tables.logs),
+            ("tables.metrics", &tables.metrics),
             ("tables.windows", &tables.windows),
             ("tables.alarms", &tables.alarms),
         ];

@@ -27,13 +27,12 @@ use crate::native::encoded_rows::EncodedRows;
 use crate::native::scratch::ScratchPool;
 use crate::preparation::{convert_batches, insert_rows, prepare, restore};
 use crate::schema::columns::TableColumns;
-use crate::schema::ddl::SIGNALS;
 use crate::table::Table;
 
 /// Smaller batches are not prepared, since each has its own frames and dictionaries for every column.
 const MIN_PREPARED_ROWS: usize = 512;
 /// The signals whose batches are prepared.
-const PREPARED: [Signal; 2] = LOCATED;
+const PREPARED: [Signal; 3] = LOCATED;
 
 /// Windows and alarms that are older than this many milliseconds may have been stored longer ago than a table
 /// remembers. They are stored after their end.
@@ -53,7 +52,7 @@ const FIRST_CONTACT: Duration = Duration::from_secs(10);
 pub(crate) struct ClickHouseExporter {
     server: Arc<Server>,
     scratch_pool: ScratchPool,
-    tables: [Table; SIGNALS.len()],
+    tables: [Table; Signal::ALL.len()],
     endpoint: String,
     create_schema: bool,
     /// How long the search for bad rows may take.
@@ -75,10 +74,11 @@ enum Unstored {
 impl ClickHouseExporter {
     pub(crate) fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let names = &config.tables;
-        let tables = SIGNALS.map(|signal| {
+        let tables = Signal::ALL.map(|signal| {
             let name = match signal {
-                Signal::Traces | Signal::Metrics => &names.traces,
+                Signal::Traces => &names.traces,
                 Signal::Logs => &names.logs,
+                Signal::Metrics => &names.metrics,
                 Signal::Windows => &names.windows,
                 Signal::Alarms => &names.alarms,
             };
@@ -305,7 +305,7 @@ impl ClickHouseExporter {
 #[async_trait]
 impl Exporter for ClickHouseExporter {
     fn signals(&self) -> SignalSet {
-        SignalSet::of(&SIGNALS)
+        SignalSet::of(&Signal::ALL)
     }
 
     fn demand(&self) -> Demand {

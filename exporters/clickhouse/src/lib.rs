@@ -1,5 +1,5 @@
-//! The `clickhouse` exporter: traces, logs, windows and alarms into ClickHouse tables, in the `Native` format
-//! over HTTP.
+//! The `clickhouse` exporter: traces, logs, metrics, windows and alarms into ClickHouse tables, in the
+//! `Native` format over HTTP.
 //!
 //! Guaranteed:
 //! * No value is dropped silently. A value without a column, or one that does not fit its column, goes into
@@ -33,7 +33,7 @@ use crate::config::Config;
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
         kind: "clickhouse",
-        summary: "Traces, logs, windows and alarms in ClickHouse tables, each row once",
+        summary: "Traces, logs, metrics, windows and alarms in ClickHouse tables, each row once",
         metrics: metrics::METRICS,
     },
     create,

@@ -42,7 +42,17 @@ const fn keys(signal: Signal) -> &'static [&'static str] {
             "service",
             "operation",
         ],
-        Signal::Logs | Signal::Metrics => {
+        Signal::Metrics => &[
+            OFFSET,
+            "time",
+            "start_time",
+            "metric",
+            "metric_type",
+            "service",
+            "service_instance",
+            "attributes",
+        ],
+        Signal::Logs => {
             &[OFFSET, "time", "observed_time", "trace_id", "span_id", "segment_id", "service", "endpoint"]
         }
         Signal::Windows => &[

@@ -264,7 +264,7 @@ impl Server {
     /// Creates the table of a signal where it does not exist, and its database when the server does not know
     /// that. (Whoever may create tables may not always create databases, not even one that is there.)
     pub(crate) async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
-        let Some(sql) = create_table(signal, &self.database, table, self.ttl_seconds) else { return Ok(()) };
+        let sql = create_table(signal, &self.database, table, self.ttl_seconds);
         match self.run(&sql).await {
             Err(failure) if failure.is_missing_database() => {
                 self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;

@@ -16,7 +16,7 @@ use weir_pdata::Signal;
 
 use crate::convert::value_column::clamped;
 use crate::schema::columns::TableColumns;
-use crate::schema::ddl::BEFORE;
+use crate::schema::layouts::BEFORE;
 
 const TIME: &str = "time";
 const END: &str = "end_time";

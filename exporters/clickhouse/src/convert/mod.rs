@@ -22,11 +22,13 @@ mod map_column;
 mod maps;
 mod nested_column;
 pub(crate) mod own_columns;
+mod point_columns;
 pub(crate) mod provenance;
 pub(crate) mod span_ids;
 mod value_column;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{ArrowPrimitiveType, Float64Type, UInt64Type};
 use weir_pdata::attributes::without_copies;
 use weir_pdata::{Signal, schema};
 
@@ -34,6 +36,9 @@ use crate::convert::batch_columns::BatchColumns;
 use crate::convert::cell::ColumnReader;
 use crate::convert::maps::Maps;
 use crate::convert::nested_column::{is_list_of_structures, write_links, write_span_events};
+use crate::convert::point_columns::{
+    is_list_of, write_counts, write_exemplars, write_floats, write_quantiles,
+};
 use crate::convert::value_column::{ColumnBatch, Misfit};
 use crate::native::encoded_rows::{EncodedRows, Writer};
 use crate::native::scratch::Scratch;
@@ -105,10 +110,17 @@ fn write<'a>(
     writer: &mut Writer<'_>,
 ) -> bool {
     let lists = || arrays.iter().flatten().all(|array| is_list_of_structures(array));
-    let all = || arrays.iter().copied().zip(counts.iter().copied());
+    fn numbers<T: ArrowPrimitiveType>(arrays: &[Option<&ArrayRef>]) -> bool {
+        arrays.iter().flatten().all(|array| is_list_of::<T>(array))
+    }
+    let (name, all) = (&column.name, || arrays.iter().copied().zip(counts.iter().copied()));
     match column.kind {
-        Kind::Links if lists() => write_links(&column.name, &all().collect::<Vec<_>>(), writer),
-        Kind::SpanEvents if lists() => write_span_events(&column.name, &all().collect::<Vec<_>>(), writer),
+        Kind::Links if lists() => write_links(name, &all().collect::<Vec<_>>(), writer),
+        Kind::SpanEvents if lists() => write_span_events(name, &all().collect::<Vec<_>>(), writer),
+        Kind::Quantiles if lists() => write_quantiles(name, &all().collect::<Vec<_>>(), writer),
+        Kind::Exemplars if lists() => write_exemplars(name, &all().collect::<Vec<_>>(), writer),
+        Kind::Floats if numbers::<Float64Type>(arrays) => write_floats(name, all(), writer),
+        Kind::Counts if numbers::<UInt64Type>(arrays) => write_counts(name, all(), writer),
         _ => {
             column_batches.clear();
             column_batches.extend(all().map(|(array, rows)| (array.map(ColumnReader::new), rows)));

@@ -12,7 +12,7 @@ use crate::convert::map_column::{Keys, Lists};
 use crate::convert::value_column::clamped;
 use crate::native::encoded_rows::{Filler, Writer};
 use crate::native::frames::Frames;
-use crate::schema::ddl::{LINKS_TYPE, SPAN_EVENTS_TYPE};
+use crate::schema::layouts::{LINKS_TYPE, SPAN_EVENTS_TYPE};
 
 /// The lists of one batch: the array, when the batch has the column, and the number of rows.
 pub(crate) type ListBatch<'a> = (Option<&'a ArrayRef>, usize);
@@ -50,9 +50,14 @@ pub(crate) fn write_span_events(name: &Arc<str>, batches: &[ListBatch<'_>], writ
         }
     });
     writer.values(TEXT, |frames| texts("name", &entries, frames));
+    write_attributes(&entries, writer);
+}
+
+/// Writes the attributes of these entries. A time out of range is among them, too.
+pub(super) fn write_attributes(entries: &[(&StructArray, Vec<usize>)], writer: &mut Writer<'_>) {
     let mut keys = Keys::new(0, writer.take_dictionary());
     let mut attributes: Vec<Option<Lists<'_>>> = Vec::new();
-    for (structs, numbers) in &entries {
+    for (structs, numbers) in entries {
         let nanos = nanos(structs);
         let column = structs.column_by_name("attributes").and_then(AttributeColumn::new);
         let mut lists = column.map(|column| Lists::new(column, ""));
@@ -85,7 +90,7 @@ pub(crate) fn write_span_events(name: &Arc<str>, batches: &[ListBatch<'_>], writ
 }
 
 /// Writes the texts of one field of these entries. Missing ones are empty.
-fn texts(field: &str, entries: &[(&StructArray, Vec<usize>)], frames: &mut Frames) {
+pub(super) fn texts(field: &str, entries: &[(&StructArray, Vec<usize>)], frames: &mut Frames) {
     for (structs, numbers) in entries {
         let text = structs.column_by_name(field).and_then(TextColumn::new);
         for number in numbers {
@@ -95,8 +100,8 @@ fn texts(field: &str, entries: &[(&StructArray, Vec<usize>)], frames: &mut Frame
     }
 }
 
-/// The times of span events, 0 where there is none.
-fn nanos(entries: &StructArray) -> impl Fn(usize) -> i64 {
+/// The times of entries, 0 where there is none.
+pub(super) fn nanos(entries: &StructArray) -> impl Fn(usize) -> i64 {
     let time =
         entries.column_by_name(TIME).and_then(|array| array.as_primitive_opt::<TimestampNanosecondType>());
     move |entry| time.filter(|time| time.is_valid(entry)).map_or(0, |time| time.value(entry))
@@ -108,14 +113,14 @@ fn structures(array: &ArrayRef) -> Option<(&ListArray, &StructArray)> {
 }
 
 /// Where the lists of all rows end, and what is in them.
-struct RowLists<'a> {
-    ends: Vec<u32>,
+pub(super) struct RowLists<'a> {
+    pub(super) ends: Vec<u32>,
     /// Of each batch the entries, and which of them are in lists.
-    entries: Vec<(&'a StructArray, Vec<usize>)>,
+    pub(super) entries: Vec<(&'a StructArray, Vec<usize>)>,
 }
 
 impl<'a> RowLists<'a> {
-    fn of(batches: &[ListBatch<'a>]) -> RowLists<'a> {
+    pub(super) fn of(batches: &[ListBatch<'a>]) -> RowLists<'a> {
         let mut ends = Vec::with_capacity(batches.iter().map(|(_, rows)| rows).sum());
         let mut of_batches = Vec::with_capacity(batches.len());
         let mut end = 0_u32;

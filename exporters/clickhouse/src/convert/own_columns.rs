@@ -17,8 +17,8 @@ use arrow::error::ArrowError;
 use weir_pdata::attributes::{AttributeColumn, Value};
 use weir_pdata::{Signal, schema};
 
-use crate::schema::columns::{Kind, TableColumns};
-use crate::schema::ddl::BEFORE;
+use crate::schema::columns::TableColumns;
+use crate::schema::layouts::BEFORE;
 
 /// The lists of a batch, what a column's name begins with for each, and the level of its keys.
 const LISTS: [(&str, &str, &str); 3] = [
@@ -120,12 +120,12 @@ fn wanted<'a>(
 ) -> HashMap<&'a str, (usize, &'a str)> {
     let mut wanted = HashMap::new();
     for column in &table.0 {
-        let single = !matches!(
-            column.kind,
-            Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown
-        );
         let name = &*column.name;
-        if !single || schema::is_fixed(signal, name) || schema::is_of_record(name) || name == BEFORE {
+        if !column.kind.is_single()
+            || schema::is_fixed(signal, name)
+            || schema::is_of_record(name)
+            || name == BEFORE
+        {
             continue;
         }
         let Some(key) = name.strip_prefix(prefix) else { continue };

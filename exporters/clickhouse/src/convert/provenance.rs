@@ -13,7 +13,7 @@ use weir_pdata::{EventBatch, Signal};
 use crate::schema::columns::TableColumns;
 
 /// The signals whose tables say where rows came from. Others are derived from the rows of many lanes.
-pub(crate) const LOCATED: [Signal; 2] = [Signal::Traces, Signal::Logs];
+pub(crate) const LOCATED: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
 
 /// The columns of a batch, with those of where its rows came from that the table has, and without those that
 /// it lacks.

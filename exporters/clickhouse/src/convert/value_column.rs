@@ -76,7 +76,15 @@ pub(crate) fn write(
         Kind::Float64 => cells.numbers::<Float64Type, 8>("Float64", float, |number| number.to_le_bytes()),
         Kind::Bool => cells.booleans(),
         Kind::Time(precision) => cells.times(precision),
-        Kind::TextMap | Kind::NumberMap | Kind::Links | Kind::SpanEvents | Kind::Unknown => return false,
+        Kind::TextMap
+        | Kind::NumberMap
+        | Kind::Links
+        | Kind::SpanEvents
+        | Kind::Floats
+        | Kind::Counts
+        | Kind::Quantiles
+        | Kind::Exemplars
+        | Kind::Unknown => return false,
     }
     true
 }

@@ -162,8 +162,11 @@ impl<'a> BlockReader<'a> {
         if let Some(inner) = inside(kind, "Map") {
             return self.attributes(inner, rows);
         }
-        if let Some(inner) = inside(kind, "Array").and_then(|inner| inside(inner, "Tuple")) {
-            return self.structures(inner, rows);
+        if let Some(inner) = inside(kind, "Array") {
+            return match inside(inner, "Tuple") {
+                Some(fields) => self.structures(fields, rows),
+                None => self.lists(inner, rows),
+            };
         }
         let name = kind.split('(').next().unwrap_or_default();
         Ok(match name {
@@ -215,7 +218,13 @@ impl<'a> BlockReader<'a> {
         let keys = DictionaryArray::try_new(Int32Array::from(keys), Arc::new(StringViewArray::from(names)))?;
         let kinds = UInt8Array::from(vec![kind as u8; count]);
         let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(kinds), Arc::new(values)];
-        list(StructArray::try_new(schema::attribute_entry(), columns, None)?, ends)
+        list(Arc::new(StructArray::try_new(schema::attribute_entry(), columns, None)?), ends)
+    }
+
+    fn lists(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, DecodeError> {
+        let ends = self.ends(rows)?;
+        let count = usize::try_from(*ends.last().unwrap_or(&0)).map_err(|_| DecodeError::Range)?;
+        list(self.values(inner, count)?, ends)
     }
 
     fn structures(&mut self, inner: &str, rows: usize) -> Result<ArrayRef, DecodeError> {
@@ -228,13 +237,14 @@ impl<'a> BlockReader<'a> {
             fields.push(Field::new(name, values.data_type().clone(), true));
             columns.push(values);
         }
-        list(StructArray::try_new_with_length(Fields::from(fields), columns, None, count)?, ends)
+        let entries = StructArray::try_new_with_length(Fields::from(fields), columns, None, count)?;
+        list(Arc::new(entries), ends)
     }
 }
 
-fn list(entries: StructArray, ends: OffsetBuffer<i32>) -> Result<ArrayRef, DecodeError> {
+fn list(entries: ArrayRef, ends: OffsetBuffer<i32>) -> Result<ArrayRef, DecodeError> {
     let item = Field::new("item", entries.data_type().clone(), true);
-    Ok(Arc::new(ListArray::try_new(Arc::new(item), ends, Arc::new(entries), None)?))
+    Ok(Arc::new(ListArray::try_new(Arc::new(item), ends, entries, None)?))
 }
 
 fn times(nanos: Vec<i64>) -> ArrayRef {

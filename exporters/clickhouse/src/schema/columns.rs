@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::schema::ddl::{LINKS_TYPE, SPAN_EVENTS_TYPE};
+use crate::schema::layouts::{
+    COUNTS_TYPE, EXEMPLARS_TYPE, FLOATS_TYPE, LINKS_TYPE, QUANTILES_TYPE, SPAN_EVENTS_TYPE,
+};
 
 /// The columns of a table that an insert can name, in the table's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,14 @@ pub(crate) enum Kind {
     Links,
     /// The `events` of spans, as this exporter creates it.
     SpanEvents,
+    /// A list of Float64.
+    Floats,
+    /// A list of UInt64.
+    Counts,
+    /// The `quantiles` of data points, as this exporter creates it.
+    Quantiles,
+    /// The `exemplars` of data points, as this exporter creates it.
+    Exemplars,
     /// Anything else: the exporter does not write it.
     Unknown,
 }
@@ -69,6 +79,16 @@ struct Described {
     r#type: String,
     #[serde(default)]
     default_type: String,
+}
+
+impl Kind {
+    /// Whether a value of it is single: not a map, nor a list.
+    pub(crate) const fn is_single(self) -> bool {
+        matches!(
+            self,
+            Kind::Text | Kind::Integer(_) | Kind::Float32 | Kind::Float64 | Kind::Bool | Kind::Time(_)
+        )
+    }
 }
 
 impl TableColumns {
@@ -151,6 +171,10 @@ fn plain_kind(written: &str) -> Kind {
         },
         "Array" if written == compact(LINKS_TYPE) => Kind::Links,
         "Array" if written == compact(SPAN_EVENTS_TYPE) => Kind::SpanEvents,
+        "Array" if written == FLOATS_TYPE => Kind::Floats,
+        "Array" if written == COUNTS_TYPE => Kind::Counts,
+        "Array" if written == compact(QUANTILES_TYPE) => Kind::Quantiles,
+        "Array" if written == compact(EXEMPLARS_TYPE) => Kind::Exemplars,
         _ => Kind::Unknown,
     }
 }
@@ -182,6 +206,9 @@ mod tests {
             ("Map(LowCardinality(String), Float64)", (Kind::NumberMap, false)),
             ("Map(String, Array(String))", (Kind::Unknown, false)),
             ("Array(String)", (Kind::Unknown, false)),
+            ("Array(UInt64)", (Kind::Counts, false)),
+            ("Array(Nullable(Float64))", (Kind::Unknown, false)),
+            ("Array(Tuple(\n    quantile Float64,\n    value Float64))", (Kind::Quantiles, false)),
             ("UUID", (Kind::Unknown, false)),
             (
                 "Array(Tuple(\n    time DateTime64(9, 'UTC'),\n    name String,\n    attributes Map(LowCardinality(String), String)))",

@@ -3,4 +3,5 @@
 pub(crate) mod columns;
 pub(crate) mod ddl;
 pub(crate) mod deduplication;
+pub(crate) mod layouts;
 pub(crate) mod views;
