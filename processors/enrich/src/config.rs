@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use weir_component::{Check, Settings};
-use weir_config::Diagnostics;
+use weir_component::{Check, Context, Settings};
+use weir_config::{ComponentId, Diagnostics};
 use weir_pdata::schema::is_fixed_anywhere;
 
 /// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`, then the constants.
@@ -25,7 +25,40 @@ pub(crate) struct Config {
     pub rename: BTreeMap<String, String>,
     /// Attributes to remove.
     pub drop: Vec<String>,
+    /// Columns from the properties that agents report of their service instance.
+    pub instances: Option<Instances>,
 }
+
+/// `instances`: columns from the properties of service instances.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Instances {
+    /// Each column, and the properties that it is taken from: the first that an instance has.
+    pub columns: BTreeMap<String, Vec<String>>,
+    /// The most instances that are known at a time.
+    pub max: usize,
+    /// The extension that keeps them through restarts.
+    pub storage: Option<ComponentId>,
+}
+
+impl Default for Instances {
+    fn default() -> Instances {
+        let column = |(name, properties): (&str, &[&str])| {
+            (name.to_owned(), properties.iter().map(|property| (*property).to_owned()).collect())
+        };
+        let columns: [(&str, &[&str]); 5] = [
+            ("host.name", &["hostname", "host.name"]),
+            ("host.ip", &["ipv4", "host.ip"]),
+            ("k8s.pod.name", &["k8s.pod.name", "pod", "pod_name", "POD_NAME"]),
+            ("process.pid", &["Process No.", "process.pid"]),
+            ("telemetry.sdk.language", &["language", "telemetry.sdk.language"]),
+        ];
+        Instances { columns: columns.map(column).into(), max: 10_000, storage: None }
+    }
+}
+
+/// The most instances that can be configured: some hundred megabytes.
+const MOST_INSTANCES: usize = 1_000_000;
 
 /// The types that an attribute can be cast to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +97,9 @@ impl Config {
             }
         }
         self.find_contradictions(&mut found);
+        if let Some(instances) = &self.instances {
+            instances.find_problems(&self.drop, &mut found);
+        }
         found
     }
 
@@ -100,6 +136,30 @@ impl Config {
     }
 }
 
+impl Instances {
+    fn find_problems(&self, dropped: &[String], found: &mut Vec<(String, String)>) {
+        let mut wrong = |key: String, why: &str| found.push((key, why.to_owned()));
+        if self.columns.is_empty() {
+            wrong("instances.columns".to_owned(), "name at least one column");
+        }
+        for (name, properties) in &self.columns {
+            let key = quoted("instances.columns", name);
+            if name.is_empty() || properties.iter().any(String::is_empty) {
+                wrong(key, "a name must not be empty");
+            } else if is_fixed_anywhere(name) {
+                wrong(key, "it is a fixed column: write `attr.` before it, or take another name");
+            } else if properties.is_empty() {
+                wrong(key, "name the properties that it is taken from, such as [hostname]");
+            } else if let Some(property) = properties.iter().find(|property| dropped.contains(property)) {
+                wrong(key, &format!("`{property}` is dropped before it can be read; remove it from `drop`"));
+            }
+        }
+        if !(1..=MOST_INSTANCES).contains(&self.max) {
+            wrong("instances.max".to_owned(), "must be between 1 and 1000000");
+        }
+    }
+}
+
 /// A key path whose last key may have dots.
 fn quoted(section: &str, name: &str) -> String {
     format!("{section}.{name:?}")
@@ -109,9 +169,13 @@ fn quoted(section: &str, name: &str) -> String {
 ///
 /// # Errors
 /// Every wrong key and value, with its place.
-pub(crate) fn read(settings: Settings<'_>) -> Result<Config, Diagnostics> {
+pub(crate) fn read(settings: Settings<'_>, context: &Context) -> Result<Config, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
     check.all(config.problems());
+    let storage = config.instances.as_ref().and_then(|instances| instances.storage.as_ref());
+    if let Some(Err(why)) = storage.map(|id| context.storages.find(id)) {
+        check.wrong("instances.storage", why);
+    }
     check.finish(config)
 }

@@ -76,12 +76,12 @@ impl Constants {
     }
 }
 
-/// A constant column under what events bring: it has its value in the rows that have none, in neither `own`
-/// (the column with the same name) nor the list (`listed`). `None`: `own` stays as it is, since every row has
-/// a value or it is no text.
+/// A constant or joined column under what events bring: it has its value in the rows that have none, in
+/// neither `own` (the column with the same name) nor the list (`listed`). `None`: `own` stays as it is, since
+/// every row has a value or it is no text.
 ///
 /// # Errors
-/// None that is known: keys of 0 fit a dictionary of one value.
+/// None that is known: the keys are those of its dictionary.
 pub(crate) fn below(
     constant: &ArrayRef,
     own: Option<&ArrayRef>,
@@ -93,9 +93,9 @@ pub(crate) fn below(
         if listed.is_none() {
             return Ok(Some(Arc::clone(constant)));
         }
+        let Some(dictionary) = constant.as_dictionary_opt::<Int32Type>() else { return Ok(None) };
         let keys: PrimitiveArray<Int32Type> =
-            (0..constant.len()).map(|row| (!is_listed(row)).then_some(0)).collect();
-        let Some(dictionary) = constant.as_any_dictionary_opt() else { return Ok(None) };
+            dictionary.keys().iter().enumerate().map(|(row, key)| key.filter(|_| !is_listed(row))).collect();
         let values = Arc::clone(dictionary.values());
         return Ok(Some(Arc::new(DictionaryArray::try_new(keys, values)?)));
     };

@@ -10,6 +10,7 @@ mod constants;
 mod entries;
 mod environment;
 mod host;
+mod instances;
 mod processor;
 mod stage;
 #[cfg(test)]
@@ -22,11 +23,11 @@ use weir_component::factory::Info;
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     info: Info {
         kind: "enrich",
-        summary: "Adds tags, environment and host; casts, renames and drops attributes",
+        summary: "Adds tags, environment, host and properties of instances; casts, renames and drops attributes",
         metrics: stage::METRICS,
     },
     create: |settings, context| {
-        let config = config::read(settings)?;
+        let config = config::read(settings, &context)?;
         let environment: Vec<_> = environment::of_this_process().collect();
         Ok(Box::new(processor::Enrich::new(&config, &environment, host::read_file, context)))
     },

@@ -5,11 +5,14 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
+use weir_component::storage::Storage;
 use weir_component::{Context, LaneMessage, Processor, Stage, StartError, TrunkMessage};
 use weir_pdata::Demand;
 
 use crate::config::Config;
 use crate::constants::Constants;
+use crate::instances::kept::keep;
+use crate::instances::table::InstanceTable;
 use crate::stage::{EnrichStage, Plan};
 use crate::{environment, host};
 
@@ -24,6 +27,10 @@ pub(crate) struct Enrich {
     environment: Vec<(String, String)>,
     host: Option<Host>,
     overwrite: bool,
+    instances: Option<Arc<InstanceTable>>,
+    /// Where they are kept.
+    storage: Option<Arc<dyn Storage>>,
+    context: Context,
     /// Made when the processor starts: reading about the host is I/O.
     constants: OnceLock<Constants>,
 }
@@ -48,20 +55,34 @@ impl Enrich {
     ) -> Enrich {
         let tags: Vec<_> = config.tags.clone().into_iter().collect();
         let selected = environment::selected(&config.env, environment);
-        let plan = Plan::new(config, context);
+        let storage = config.instances.as_ref().and_then(|instances| instances.storage.as_ref());
+        // A storage that is not there is an error of the configuration.
+        let storage = storage.and_then(|id| context.storages.find(id).ok());
+        let instances = config.instances.as_ref().map(|of| Arc::new(InstanceTable::new(of, &context)));
+        let plan = Plan::new(config, context.clone());
         let mut names = plan.names();
         names.extend(tags.iter().chain(&selected).map(|(name, _)| name.clone()));
         if config.host {
             names.extend(HOST.map(str::to_owned));
         }
+        let mut demand = Demand::nothing();
+        if let Some(table) = &instances {
+            names.extend(["event_name", "service", "service_instance"].map(str::to_owned));
+            names.extend(table.columns.iter().map(|(name, _)| name.clone()));
+            // Properties are among them.
+            demand.attributes = true;
+        }
         let host = config.host.then(|| Host { read, environment: environment.to_vec() });
         Enrich {
             plan: Arc::new(plan),
-            demand: Demand::names(names),
+            demand: demand.and(Demand::names(names)),
             tags,
             environment: selected,
             host,
             overwrite: config.overwrite,
+            instances,
+            storage,
+            context,
             constants: OnceLock::new(),
         }
     }
@@ -93,18 +114,23 @@ impl Processor for Enrich {
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
         let constants = self.constants().clone();
-        if self.plan.is_empty() && constants.names().next().is_none() {
+        if self.plan.is_empty() && constants.names().next().is_none() && self.instances.is_none() {
             return None;
         }
-        Some(Box::new(EnrichStage::new(Arc::clone(&self.plan), constants)))
+        Some(Box::new(EnrichStage::new(Arc::clone(&self.plan), constants, self.instances.clone())))
     }
 
     fn trunk_stage(&self, _trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
         None
     }
 
-    async fn start(&self, _pipeline: &str, _stop: CancellationToken) -> Result<(), StartError> {
+    async fn start(&self, pipeline: &str, stop: CancellationToken) -> Result<(), StartError> {
         self.constants();
-        Ok(())
+        match (&self.instances, &self.storage) {
+            (Some(table), Some(storage)) => {
+                keep(Arc::clone(table), Arc::clone(storage), pipeline, self.context.clone(), stop).await
+            }
+            _ => Ok(()),
+        }
     }
 }

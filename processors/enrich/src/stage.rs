@@ -18,6 +18,7 @@ use crate::cast::cast_column;
 use crate::config::{CastType, Config};
 use crate::constants::{Constants, attribute_key, below};
 use crate::entries::{AddedEntry, Changes, change, rows_with};
+use crate::instances::table::{FORGOTTEN, InstanceTable, KNOWN};
 
 const UNCAST: Metric = Metric {
     name: "weir_enrich_uncast_values",
@@ -27,7 +28,7 @@ const UNCAST: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub(crate) const METRICS: &[Metric] = &[UNCAST];
+pub(crate) const METRICS: &[Metric] = &[UNCAST, KNOWN, FORGOTTEN];
 
 const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
 
@@ -74,19 +75,24 @@ impl Plan {
 pub(crate) struct EnrichStage {
     plan: Arc<Plan>,
     constants: Constants,
+    instances: Option<Arc<InstanceTable>>,
     /// The changes to the `attributes` list, by attribute key.
     changes: Changes,
 }
 
 impl EnrichStage {
-    /// A stage that does what `plan` says and adds `constants`.
-    pub(crate) fn new(plan: Arc<Plan>, constants: Constants) -> EnrichStage {
+    /// A stage that does what `plan` says, and adds what is known of `instances`, and `constants`.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        constants: Constants,
+        instances: Option<Arc<InstanceTable>>,
+    ) -> EnrichStage {
         let key = |name: &str| attribute_key(name).to_owned();
         let changes = Changes {
             removed: plan.drop.iter().map(String::as_str).chain(constants.replaced()).map(key).collect(),
             renamed: plan.rename.iter().map(|(old, new)| (key(old), key(new))).collect(),
         };
-        EnrichStage { plan, constants, changes }
+        EnrichStage { plan, constants, instances, changes }
     }
 
     fn enrich(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -97,6 +103,11 @@ impl EnrichStage {
         self.cast(&mut columns, &mut added);
         added.sort_by_key(|one| one.row);
         columns.change_lists(&self.changes, &added)?;
+        if let Some(instances) = &self.instances {
+            for (field, array) in instances.columns_of(batch)? {
+                columns.put_below(field, &array)?;
+            }
+        }
         let overwrite = self.constants.overwrite();
         for (field, array) in self.constants.columns(batch.num_rows())? {
             if overwrite {
@@ -140,6 +151,9 @@ impl Stage<LaneMessage> for EnrichStage {
                 let Some(columns) = batch.as_columns() else {
                     return out.forward(LaneMessage::Batch(batch));
                 };
+                if let (Some(instances), Signal::Logs) = (&self.instances, batch.signal) {
+                    instances.learn(columns, self.plan.context.clock.now_ms());
+                }
                 LaneMessage::Batch(match self.enrich(columns) {
                     Ok(columns) => batch.with_columns(columns),
                     // Columns that do not fit together would be a mistake in this crate. Lose nothing, say
@@ -187,7 +201,8 @@ impl Columns {
         }
     }
 
-    /// Puts a constant column below what the events bring under its name, in their column or their lists.
+    /// Puts a constant or joined column below what the events bring under its name, in their column or their
+    /// lists.
     fn put_below(&mut self, field: FieldRef, constant: &ArrayRef) -> Result<(), ArrowError> {
         let lists = self.position(schema::ATTRIBUTES).map(|at| &self.columns[at].1);
         let listed = lists.and_then(|lists| rows_with(lists, attribute_key(field.name())));

@@ -30,7 +30,7 @@ fn file(settings: &str) -> String {
 fn read(text: &str) -> Result<Config, Diagnostics> {
     let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None)?;
     let topology = Topology::read(&document)?;
-    config::read(Settings::new(&document, &topology.processors[0]))
+    config::read(Settings::new(&document, &topology.processors[0]), &context_of_test())
 }
 
 fn no_file(_: &str) -> Option<String> {
@@ -145,6 +145,27 @@ fn what_an_event_brought_is_not_overwritten() {
     let out = run(&processor, batch(&[], &[&[("site", "theirs")], &[]]));
     assert_eq!(text(&out, "site"), [None, Some("ours".to_owned())]);
     assert_eq!(list(&out, 0), pairs(&[("site", "theirs")]));
+}
+
+#[test]
+fn properties_of_instances_lie_below_what_an_event_brought_and_above_constants() {
+    let processor = enrich("instances: {columns: {host.name: [hostname]}}\ntags: {host.name: gateway}");
+    let demand = processor.demand();
+    assert!(demand.attributes && demand.names.contains("host.name") && demand.names.contains("event_name"));
+    let mut stage = processor.lane_stage(&LaneId(1).into()).unwrap();
+    let of = [("service", &[Some("s"); 3][..]), ("service_instance", &[Some("a"), Some("a"), Some("b")][..])];
+    let mut report = vec![("event_name", &[Some("instance_properties"), None, None][..])];
+    report.extend(of);
+    let logs = batch(&report, &[&[("hostname", "h1")], &[], &[]]);
+    let logs = EventBatch::columns(Signal::Logs, logs, Origin::default(), Ack::none());
+    let mut out = Outlet::default();
+    stage.handle(LaneMessage::Batch(logs), &mut out);
+    assert_eq!(out.take_forwarded().count(), 1, "reports go on");
+    // Of the first event the list has the value.
+    let events = batch(&of, &[&[("host.name", "theirs")], &[], &[]]);
+    let out = run_on(&mut *stage, events);
+    assert_eq!(text(&out, "host.name"), [None, Some("h1".to_owned()), Some("gateway".to_owned())]);
+    assert_eq!(list(&out, 0), pairs(&[("host.name", "theirs")]));
 }
 
 #[test]
