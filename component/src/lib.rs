@@ -28,6 +28,7 @@ mod log_limit;
 mod outgoing;
 mod processor;
 mod receiver;
+pub mod records;
 pub mod storage;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
@@ -56,5 +57,6 @@ pub use log_limit::LogLimit;
 pub use outgoing::Outgoing;
 pub use processor::{Outlet, Processor, Stage};
 pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};
+pub use records::{RecordCounters, RejectedRecords};
 pub use storage::{Appending, DiskQueue, Storage, StorageError, Storages};
 pub use telemetry::Telemetry;

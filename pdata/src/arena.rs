@@ -19,6 +19,14 @@ pub struct ArenaTooLarge {
 }
 
 impl Encoded {
+    /// The bytes of record `index`. `None`: there is no such record.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Option<&[u8]> {
+        let range = self.records.get(index)?;
+        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+        self.arena.get(start..end)
+    }
+
     /// Copies the records end to end into one arena.
     ///
     /// # Errors

@@ -2,47 +2,22 @@
 
 use std::time::Duration;
 
-use prost::Message;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tonic::{Code, Status};
 use weir_component::ExportError;
+use weir_proto::otlp::Refused;
 
 /// The longest wait that a server may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// Items that the server did not take of a request that it took, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Partial {
-    pub(crate) rejected: u64,
-    pub(crate) message: String,
-}
-
-/// Reads a response message, `Export…ServiceResponse`. One that cannot be read says nothing.
-pub(crate) fn partial(response: &[u8]) -> Partial {
-    let partial = Response::decode(response).ok().and_then(|response| response.partial_success);
-    let partial = partial.unwrap_or_default();
-    Partial { rejected: u64::try_from(partial.rejected).unwrap_or(0), message: partial.error_message }
-}
-
-/// The same in JSON.
-pub(crate) fn partial_json(response: &[u8]) -> Partial {
-    let response: serde_json::Value = serde_json::from_slice(response).unwrap_or_default();
-    let partial = &response["partialSuccess"];
-    let number = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    let names = ["rejectedSpans", "rejectedLogRecords", "rejectedDataPoints"];
-    Partial {
-        rejected: names.iter().find_map(|name| number(&partial[*name])).unwrap_or(0),
-        message: partial["errorMessage"].as_str().unwrap_or_default().to_owned(),
-    }
-}
 
 /// Why a gRPC call failed, by the codes of OTLP. Missing rights and methods are tried again too: the data is
 /// not at fault, and a person may mend it.
 pub(crate) fn of_status(status: &Status) -> ExportError {
     let code = status.code();
     let reason = format!("the server answered {code:?}: {}", shorten(status.message()));
-    let after = retry_info(status.details());
+    let refused = Refused::read(status.details());
+    let after = refused.and_then(|refused| refused.retry_after).map(|after| after.min(LONGEST_WAIT));
     let is_full = matches!(code, Code::OutOfRange | Code::ResourceExhausted);
     if is_full && after.is_none() && is_size(status.message()) {
         return ExportError::too_large(reason);
@@ -116,60 +91,9 @@ fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// How long to wait, from the details of a status (`google.rpc.Status` with a `google.rpc.RetryInfo`).
-fn retry_info(details: &[u8]) -> Option<Duration> {
-    let details = RpcStatus::decode(details).ok()?.details;
-    let info = details.into_iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
-    let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay?;
-    let (seconds, nanos) = (u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok()?);
-    Some((Duration::from_secs(seconds) + Duration::from_nanos(nanos.into())).min(LONGEST_WAIT))
-}
-
 /// The beginning of a text of the server's, for the log.
 fn shorten(text: &str) -> String {
     text.trim().chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Response {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-    #[prost(string, tag = "2")]
-    error_message: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<Delay>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Delay {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
 }
 
 #[cfg(test)]
@@ -243,20 +167,5 @@ mod tests {
         assert_eq!(after, Some(Duration::from_secs(7)));
         let date = retry_after("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_420_000);
         assert_eq!(date, Some(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn a_partial_success_is_read_in_both_forms() {
-        // ExportTraceServiceResponse {partial_success {rejected_spans: 3, error_message: "no"}}.
-        assert_eq!(partial(b"\x0a\x06\x08\x03\x12\x02no"), Partial { rejected: 3, message: "no".to_owned() });
-        assert_eq!(partial(b""), Partial::default());
-        for json in [
-            r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#,
-            r#"{"partialSuccess":{"rejectedDataPoints":3,"errorMessage":"no"}}"#,
-        ] {
-            assert_eq!(partial_json(json.as_bytes()), Partial { rejected: 3, message: "no".to_owned() });
-        }
-        assert_eq!(partial_json(b"{}"), Partial::default());
-        assert_eq!(partial_json(b"nonsense"), Partial::default());
     }
 }

@@ -6,22 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::{Map, Value};
-use weir_component::telemetry::{Metric, MetricKind};
+use weir_component::records::{EMPTY, RECORDS, REJECTED};
+use weir_component::telemetry::Metric;
 use weir_component::{BACKWARDS, Context, LogLimit, Rejects};
 use weir_pdata::Encoded;
 
 use crate::lines::TooLong;
-
-const RECORDS: Metric = counter("weir_receiver_records", "Records read from the input.");
-const REJECTED: Metric = counter(
-    "weir_receiver_rejected_records",
-    "Records that cannot be decoded or are too large. They go to the dead letters.",
-);
-const EMPTY: Metric = counter("weir_receiver_empty_records", "Valid records without any event.");
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, help, kind: MetricKind::Counter, labels: &["receiver"] }
-}
 
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] = &[RECORDS, REJECTED, EMPTY];
@@ -101,11 +91,7 @@ impl FileRejects {
 
 impl Rejects for FileRejects {
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str) {
-        let record = encoded.records.get(index).and_then(|range| {
-            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-            encoded.arena.get(start..end)
-        });
-        self.write(position, record.unwrap_or_default(), reason, Map::new());
+        self.write(position, encoded.record(index).unwrap_or_default(), reason, Map::new());
     }
 
     fn empty(&self, count: usize) {

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost};
 use weir_config::ByteSize;
+use weir_server::{Connections, Lifetime, Listener, Protocol, Rooms, ServerMetrics, waiting_bytes};
 
 use crate::config::{self, Checked, CorsKeys, Guard, OtlpConfig};
 use crate::lanes::{LaneRejects, LaneTask, Mailbox, Mailboxes};
-use crate::metrics::{LaneMetrics, ServerMetrics};
-use crate::server::{Connections, Desk, Intake, Lifetime, Limits, Listener, Protocol};
+use crate::metrics::LaneMetrics;
+use crate::server::{Desk, Limits};
 
 /// Receives OTLP.
 pub(crate) struct OtlpReceiver {
@@ -37,21 +38,19 @@ impl OtlpReceiver {
         &mut self,
         mailboxes: &Mailboxes,
         stop: &CancellationToken,
-    ) -> Result<Vec<Listener>, ReceiverError> {
+    ) -> Result<Vec<Listener<Desk>>, ReceiverError> {
         let config = &self.settings.config;
-        let metrics = LaneMetrics::new(&self.context.telemetry, &self.context.id.to_string());
-        let intake = Intake::new(config.queue.max_bytes.get(), config.max_wait.get(), metrics.waiting);
+        let (telemetry, id) = (&self.context.telemetry, self.context.id.to_string());
+        let rooms =
+            Rooms::new(config.queue.max_bytes.get(), config.max_wait.get(), waiting_bytes(telemetry, &id));
         let desk = |protocol: Protocol, message: ByteSize, guard: &mut Guard| {
             Arc::new(Desk {
+                protocol,
                 mailboxes: mailboxes.clone(),
-                intake: intake.clone(),
+                rooms: rooms.clone(),
                 limits: limits(config, message),
                 auth: guard.auth.take(),
-                metrics: ServerMetrics::new(
-                    &self.context.telemetry,
-                    &self.context.id.to_string(),
-                    protocol.name(),
-                ),
+                metrics: Arc::new(ServerMetrics::new(telemetry, &id, protocol.name())),
                 stop: stop.clone(),
             })
         };
@@ -61,9 +60,11 @@ impl OtlpReceiver {
             let positive =
                 |duration: weir_config::Duration| Some(duration.get()).filter(|duration| !duration.is_zero());
             let message = ByteSize::mib(keys.max_recv_msg_size_mib);
+            let service = desk(Protocol::Grpc, message, &mut self.settings.grpc);
             let connections = Connections {
                 protocol: Protocol::Grpc,
-                desk: desk(Protocol::Grpc, message, &mut self.settings.grpc),
+                metrics: Arc::clone(&service.metrics),
+                service,
                 tls: self.settings.grpc.tls.take(),
                 cors: None,
                 lifetime: Lifetime {
@@ -78,9 +79,11 @@ impl OtlpReceiver {
             listeners.push(Listener::bind(&keys.endpoint, most, connections, &self.context).await?);
         }
         if let Some(keys) = &config.protocols.http {
+            let service = desk(Protocol::Http, keys.max_request_body_size, &mut self.settings.http);
             let connections = Connections {
                 protocol: Protocol::Http,
-                desk: desk(Protocol::Http, keys.max_request_body_size, &mut self.settings.http),
+                metrics: Arc::clone(&service.metrics),
+                service,
                 tls: self.settings.http.tls.take(),
                 cors: keys.cors.as_ref().map(cors),
                 lifetime: Lifetime { idle: Some(keys.idle_timeout.get()), age: None, ping: None },

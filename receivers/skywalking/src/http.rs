@@ -4,55 +4,102 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
 use prost::Message;
-use tonic::Code;
+use tokio::time::Instant;
 use weir_pdata::{Format, json};
+use weir_server::{Compression, Outcome, Reason, Refusal, ResponseBody, Room, ServerMetrics, body};
 
-use crate::grpc::ResponseBody;
-use crate::intake::{Intake, Refusal};
+use crate::intake::Intake;
 
-/// How long a body may take.
-const BODY: Duration = Duration::from_secs(30);
+/// How long the rest of a refused body is received.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Answers a request.
 pub(crate) async fn answer(
     intake: &Arc<Intake>,
+    metrics: &ServerMetrics,
     connection: usize,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let answer = match take(intake, connection, request).await {
-        Ok(()) => Ok(()),
-        Err((status, message)) => {
-            intake.metrics.refused("http", status.as_str());
-            Err((status, message))
-        }
-    };
-    let (status, body) = match answer {
-        Ok(()) => (StatusCode::OK, "{}".to_owned()),
-        Err((status, message)) => (status, serde_json::json!({"error": message}).to_string()),
+    let begun = metrics.begin();
+    let answer = take(intake, connection, request).await;
+    begun.answered(
+        answer.as_ref().map_or_else(|refusal| Outcome::Refused(refusal.reason), |()| Outcome::Taken),
+    );
+    let body = match &answer {
+        Ok(()) => "{}".to_owned(),
+        Err(refusal) => serde_json::json!({"error": refusal.message}).to_string(),
     };
     let mut response = Response::new(ResponseBody::new(Full::new(Bytes::from(body))));
-    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Err(refusal) = answer {
+        *response.status_mut() = refusal.reason.status();
+        if let Some(after) = refusal.reason.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+    }
     response
 }
 
-/// What a path's bodies are: their format, and their messages in protobuf.
+/// Bodies of a path: their format, and their messages in protobuf.
 type Reading = fn(&[u8]) -> Result<(Format, Vec<Vec<u8>>), String>;
 
-async fn take(
-    intake: &Arc<Intake>,
-    connection: usize,
-    request: Request<Incoming>,
-) -> Result<(), (StatusCode, String)> {
-    let refused = |refusal: Refusal| (status(refusal.code), refusal.message);
-    intake.admit(request.headers().get("authentication").map(HeaderValue::as_bytes)).map_err(refused)?;
-    let path = request.uri().path().to_owned();
-    let read: Reading = match &*path {
+async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming>) -> Result<(), Refusal> {
+    let (head, mut body) = request.into_parts();
+    let most = intake.most;
+    let (read, compression, bytes, mut room) = match receive(intake, &head, &mut body).await {
+        Ok(received) => received,
+        Err(refusal) => {
+            // A client that asked before it sends the body does not send one that nobody wants.
+            if refusal.reason != Reason::Slow && !head.headers.contains_key(EXPECT) {
+                body::drain(body, most, DRAIN).await;
+            }
+            return Err(refusal);
+        }
+    };
+    let (bytes, start) = body::decompress(compression, bytes, 0, most, &mut room).await?;
+    let size = bytes.len();
+    let reading = move || {
+        let read = read(bytes.get(start..).unwrap_or_default());
+        read.map_err(|why| Refusal::new(Reason::Malformed, why))
+    };
+    let (format, records) = body::bounded(size, reading).await?;
+    let more = records.iter().map(Vec::len).sum::<usize>().saturating_sub(size);
+    if more > 0 && !room.try_grow(more) {
+        return Err(Refusal::full());
+    }
+    let mut report = intake.report(connection);
+    // All of them have the room of the body, which goes with the last one.
+    let (mut room, last) = (Some(room), records.len().saturating_sub(1));
+    for (at, record) in records.into_iter().enumerate() {
+        let room = if at == last { room.take() } else { None };
+        report.add(format, &record, room).await?;
+    }
+    report.finish().await
+}
+
+/// Receives a body that is wanted here.
+async fn receive(
+    intake: &Intake,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<(Reading, Compression, Vec<u8>, Room), Refusal> {
+    let (read, compression) = check(intake, head)?;
+    let mut room = intake.rooms.enter().await?;
+    let (declared, deadline) = (body.size_hint().exact(), Instant::now() + intake.read_timeout);
+    let bytes = body::receive(body, declared, intake.most, deadline, &intake.stop, &mut room).await?;
+    Ok((read, compression, bytes, room))
+}
+
+/// What becomes of the bodies of a request with this head, and how they are compressed.
+fn check(intake: &Intake, head: &Parts) -> Result<(Reading, Compression), Refusal> {
+    intake.admit(&head.headers)?;
+    let read: Reading = match head.uri.path() {
         "/v3/segment" | "/v3/segments" => {
             |body| Ok((Format::SkyWalkingSegment, encoded(&json::segments(body)?)))
         }
@@ -63,48 +110,19 @@ async fn take(
         "/v3/management/keepAlive" => {
             |body| Ok((Format::SkyWalkingPing, encoded(&json::instance_pings(body)?)))
         }
-        _ => return Err((StatusCode::NOT_FOUND, format!("there is nothing at {path}"))),
+        path => return Err(Refusal::new(Reason::NotFound, format!("there is nothing at {path}"))),
     };
-    if request.method() != Method::POST {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "use POST".to_owned()));
+    if head.method != Method::POST {
+        return Err(Refusal::new(Reason::Method, "only POST is understood here"));
     }
-    let most = intake.most;
-    let too_large = || {
-        let why = format!("the body is larger than {most} bytes (`max_message_bytes`)");
-        (StatusCode::PAYLOAD_TOO_LARGE, why)
-    };
-    let announced = request.body().size_hint().exact();
-    let announced = announced.map_or(most, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    if announced > most {
-        return Err(too_large());
-    }
-    let room = intake.room(announced, intake.deadline()).await.map_err(refused)?;
-    let body = tokio::time::timeout(BODY, Limited::new(request.into_body(), most).collect()).await;
-    let body = match body {
-        Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err((StatusCode::BAD_REQUEST, "the body was broken off".to_owned())),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
-    let (format, records) = read(&body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-    drop((body, room));
-    let mut report = intake.report(connection);
-    for record in records {
-        let room = intake.room(record.len(), intake.deadline()).await.map_err(refused)?;
-        report.add(format, &record, Some(room)).await.map_err(refused)?;
-    }
-    report.finish().await.map_err(refused)
+    let encoding = head.headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+    let compression = Compression::named(encoding).ok_or_else(|| {
+        let name = String::from_utf8_lossy(encoding);
+        Refusal::new(Reason::Unsupported, format!("bodies in `{name}` are not read: use gzip or zstd"))
+    })?;
+    Ok((read, compression))
 }
 
 fn encoded(messages: &[impl Message]) -> Vec<Vec<u8>> {
     messages.iter().map(Message::encode_to_vec).collect()
-}
-
-fn status(code: Code) -> StatusCode {
-    match code {
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::InvalidArgument => StatusCode::BAD_REQUEST,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
 }

@@ -4,97 +4,57 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use hyper::header::{HeaderMap, HeaderValue};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use weir_component::RecordCounters;
 use weir_pdata::Format;
+use weir_server::{Digests, Reason, Refusal, Room, Rooms};
 
 use crate::lane::Delivery;
-use crate::metrics::Metrics;
 
 /// Bytes after which a batch goes down the lane, though the report goes on.
 const BATCH_BYTES: usize = 2 << 20;
 /// Records after which it does.
 const BATCH_RECORDS: usize = 1024;
-/// What a record costs beside its bytes.
-const RECORD_OVERHEAD: usize = 64;
-
-/// Why a report is not taken.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    /// As gRPC says it.
-    pub(crate) code: Code,
-    /// What happened, and what to do.
-    pub(crate) message: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into() }
-    }
-}
 
 /// What all connections of a receiver share.
 pub(crate) struct Intake {
-    pub(crate) metrics: Metrics,
-    pub(crate) authentication: Option<String>,
+    pub(crate) counters: RecordCounters,
+    /// What agents must send.
+    pub(crate) authentication: Option<Digests>,
     /// The largest message, in bytes.
     pub(crate) most: usize,
     pub(crate) answer_timeout: Duration,
-    pub(crate) stop: CancellationToken,
+    /// How long the rest of a message that has begun may take.
+    pub(crate) read_timeout: Duration,
     /// Bytes that may wait.
-    room: Arc<Semaphore>,
-    room_bytes: usize,
-    lanes: Vec<mpsc::Sender<Delivery>>,
+    pub(crate) rooms: Rooms,
+    pub(crate) stop: CancellationToken,
+    pub(crate) lanes: Vec<mpsc::Sender<Delivery>>,
 }
 
 impl Intake {
-    /// `settings`: what clients must send, the largest message, how long they wait, and bytes that may wait.
-    pub(crate) fn new(
-        metrics: Metrics,
-        (authentication, most, answer_timeout, room_bytes): (Option<String>, usize, Duration, usize),
-        lanes: Vec<mpsc::Sender<Delivery>>,
-        stop: CancellationToken,
-    ) -> Intake {
-        let room = Arc::new(Semaphore::new(room_bytes));
-        Intake { metrics, authentication, most, answer_timeout, stop, room, room_bytes, lanes }
-    }
-
-    /// Whether a client may send, by its header `authentication`.
+    /// Whether a client may send, by its headers.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn admit(&self, token: Option<&[u8]>) -> Result<(), Refusal> {
-        let Some(expected) = &self.authentication else { return Ok(()) };
-        let token = token.unwrap_or_default();
-        // As long for every token of this length.
-        let differs =
-            token.iter().zip(expected.as_bytes()).fold(0, |all, (left, right)| all | (left ^ right));
-        if token.len() == expected.len() && differs == 0 {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let token = headers.get("authentication").map_or(&b""[..], HeaderValue::as_bytes);
+        if self.authentication.as_ref().is_none_or(|expected| expected.has(token)) {
             return Ok(());
         }
         let why = "the header `Authentication` is missing or wrong: set `agent.authentication` of the agent";
-        Err(Refusal::new(Code::Unauthenticated, why))
+        Err(Refusal::new(Reason::Unauthenticated, why))
     }
 
-    /// Waits for room for so many bytes.
-    ///
-    /// # Errors
-    /// There is none before `deadline`.
-    pub(crate) async fn room(
-        &self,
-        bytes: usize,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, Refusal> {
-        let bytes = (bytes + RECORD_OVERHEAD).min(self.room_bytes);
-        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
-        match tokio::time::timeout_at(deadline, room).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(behind()),
-        }
+    /// A message of `bytes` bytes is larger than it may be.
+    pub(crate) fn too_large(&self, bytes: usize) -> Refusal {
+        let most = self.most;
+        let why = format!("a message of {bytes} bytes or more is larger than {most} (`max_message_bytes`)");
+        Refusal::new(Reason::TooLarge, why)
     }
 
     /// When a report that begins now must be answered.
@@ -106,17 +66,6 @@ impl Intake {
     pub(crate) fn report(self: &Arc<Self>, connection: usize) -> Report {
         Report { intake: Arc::clone(self), connection, open: None, waiting: JoinSet::new() }
     }
-}
-
-/// Weir ends.
-pub(crate) fn stopping() -> Refusal {
-    Refusal::new(Code::Unavailable, "Weir is shutting down: send it again")
-}
-
-fn behind() -> Refusal {
-    let why =
-        "the pipeline is behind, and no more reports fit in memory (`queue.max_bytes`): send it again later";
-    Refusal::new(Code::ResourceExhausted, why)
 }
 
 /// Records of one report.
@@ -131,7 +80,7 @@ struct Open {
     format: Format,
     arena: Vec<u8>,
     records: Vec<std::ops::Range<u32>>,
-    rooms: Vec<OwnedSemaphorePermit>,
+    rooms: Vec<Room>,
 }
 
 impl Report {
@@ -143,7 +92,7 @@ impl Report {
         &mut self,
         format: Format,
         record: &[u8],
-        room: Option<OwnedSemaphorePermit>,
+        room: Option<Room>,
     ) -> Result<(), Refusal> {
         let full = |open: &Open| {
             open.format != format
@@ -173,21 +122,21 @@ impl Report {
     /// The pipeline has stopped, or the lane took nothing for as long as a report may wait for its answer.
     pub(crate) async fn flush(&mut self) -> Result<(), Refusal> {
         let Some(Open { format, arena, records, rooms }) = self.open.take() else { return Ok(()) };
-        self.intake.metrics.records.inc_by(records.len() as u64);
-        self.intake.metrics.bytes.inc_by(arena.len() as u64);
+        self.intake.counters.records.inc_by(records.len() as u64);
+        self.intake.counters.bytes.inc_by(arena.len() as u64);
         let (answer, answered) = oneshot::channel();
         let delivery = Delivery { format, arena, records, answer, rooms };
         let lanes = &self.intake.lanes;
-        let lane = lanes.get(self.connection % lanes.len().max(1)).ok_or_else(stopping)?;
+        let lane = lanes.get(self.connection % lanes.len().max(1)).ok_or_else(Refusal::stopping)?;
         match tokio::time::timeout_at(self.intake.deadline(), lane.send(delivery)).await {
-            Ok(sent) => sent.map_err(|_| stopping())?,
-            Err(_) => return Err(behind()),
+            Ok(sent) => sent.map_err(|_| Refusal::stopping())?,
+            Err(_) => return Err(Refusal::full()),
         }
         self.waiting.spawn(async move {
             match answered.await {
                 Ok(true) => Ok(()),
                 Ok(false) | Err(_) => Err(Refusal::new(
-                    Code::Unavailable,
+                    Reason::Unavailable,
                     "the data may not have been delivered: send it again",
                 )),
             }
@@ -204,13 +153,13 @@ impl Report {
         let all = async {
             self.flush().await?;
             while let Some(delivered) = self.waiting.join_next().await {
-                delivered.map_err(|_| stopping())??;
+                delivered.map_err(|_| Refusal::stopping())??;
             }
             Ok(())
         };
         let late = || {
             Refusal::new(
-                Code::Unavailable,
+                Reason::Unavailable,
                 "the data is not delivered yet (`answer_timeout`): it may come twice when it is sent again",
             )
         };

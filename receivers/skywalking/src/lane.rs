@@ -4,15 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Map;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use weir_component::{Context, Lane, LaneClosed, LaneMessage, LogLimit, Rejects};
+use weir_component::{Context, Lane, LaneClosed, LaneMessage, RecordCounters, RejectedRecords, Rejects};
 use weir_pdata::{Ack, AckSink, Encoded, EventBatch, Format, MemoryPermit, Origin, Outcome, Payload};
-
-use crate::metrics::Metrics;
+use weir_server::Room;
 
 /// How long a lane is idle before it says so, and how often it says so again.
 const IDLE_REPORT: Duration = Duration::from_secs(1);
@@ -25,7 +22,7 @@ pub(crate) struct Delivery {
     /// Told whether all of it is safe.
     pub(crate) answer: oneshot::Sender<bool>,
     /// Given back when the lane has it: from then on `service.memory.limit` counts its bytes.
-    pub(crate) rooms: Vec<OwnedSemaphorePermit>,
+    pub(crate) rooms: Vec<Room>,
 }
 
 /// What the task of a lane works with.
@@ -110,49 +107,29 @@ impl AckSink for Waiting {
 
 /// Where records are rejected: counted, logged at a limited rate, and kept as dead letters.
 pub(crate) struct LaneRejects {
-    context: Context,
-    metrics: Metrics,
-    log: LogLimit,
-    escapes: LogLimit,
+    counters: RecordCounters,
+    records: RejectedRecords,
 }
 
 impl LaneRejects {
-    pub(crate) fn new(context: Context, metrics: Metrics) -> LaneRejects {
-        let (log, escapes) = (LogLimit::every_ms(10_000), LogLimit::every_ms(10_000));
-        LaneRejects { context, metrics, log, escapes }
+    pub(crate) fn new(context: Context, counters: RecordCounters) -> LaneRejects {
+        LaneRejects { counters, records: RejectedRecords::new(context) }
     }
 }
 
 impl Rejects for LaneRejects {
     fn reject(&self, encoded: &Encoded, index: usize, _: i64, reason: &str) {
-        self.metrics.rejected.inc();
-        let record = encoded.records.get(index).and_then(|range| {
-            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-            encoded.arena.get(start..end)
-        });
-        let fields = Map::from_iter([
-            ("format".to_owned(), format!("{:?}", encoded.format).into()),
-            ("data".to_owned(), STANDARD.encode(record.unwrap_or_default()).into()),
-        ]);
-        self.context.dead_letters.write(&self.context.id, reason, fields);
-        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
-            let receiver = &self.context.id;
-            tracing::warn!(%receiver, reason, suppressed, "a record was rejected; it is kept in the dead letters");
-        }
+        self.counters.rejected.inc();
+        let format = ("format".to_owned(), format!("{:?}", encoded.format).into());
+        self.records.keep(encoded, index, reason, Map::from_iter([format]));
     }
 
     fn escaped(&self, _: &Encoded, _: usize, _: i64, key: &str) {
-        self.metrics.escaped.inc();
-        if let Some(suppressed) = self.escapes.allow(self.context.clock.now_ms()) {
-            let receiver = &self.context.id;
-            tracing::warn!(
-                %receiver, key, suppressed,
-                "a text is not UTF-8: it is stored with the bytes in question escaped (\\xHH)"
-            );
-        }
+        self.counters.escaped.inc();
+        self.records.escaped(key);
     }
 
     fn empty(&self, count: usize) {
-        self.metrics.empty.inc_by(count as u64);
+        self.counters.empty.inc_by(count as u64);
     }
 }

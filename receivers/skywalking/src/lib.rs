@@ -3,8 +3,8 @@
 //! Guaranteed: a report is answered with success when its data is safe; memory is bounded whatever clients
 //! send. Not guaranteed: that data comes only once. An agent that got no answer may send it again.
 //!
-//! The way of a message: [`server`] has the sockets, [`grpc`] and [`http`] speak the protocols, [`method`]
-//! says what a message is, and [`intake`] takes it to a [`lane`] and waits until it is delivered.
+//! The way of a message: [`grpc`] and [`http`] speak the protocols, [`method`] says what a message is, and
+//! [`intake`] takes it to a [`lane`] and waits until it is delivered.
 
 mod config;
 mod grpc;
@@ -14,12 +14,14 @@ mod lane;
 mod method;
 mod metrics;
 mod receiver;
-mod server;
 
 use weir_component::factory::{Info, ReceiverFactory};
 
 /// Makes `skywalking` receivers.
 pub const FACTORY: ReceiverFactory = ReceiverFactory {
     info: Info { kind: "skywalking", summary: "SkyWalking agents over gRPC and HTTP", metrics: metrics::ALL },
-    create: receiver::create,
+    create: |settings, context| {
+        let settings = config::read(settings)?;
+        Ok(Box::new(receiver::SkyWalking::new(settings, context)))
+    },
 };

@@ -4,88 +4,117 @@
 //! then the lanes drain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_component::{Check, Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost, Settings};
-use weir_config::Diagnostics;
+use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost, RecordCounters};
+use weir_server::{
+    Connections, Digests, Lifetime, Listener, Protocol, ResponseBody, Rooms, ServerMetrics, Service,
+    waiting_bytes,
+};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Checked, Endpoint};
 use crate::intake::Intake;
 use crate::lane::{LaneRejects, LaneTask};
-use crate::metrics::Metrics;
-use crate::server::{self, Protocol};
+use crate::{grpc, http};
 
 /// Batches that wait for a lane; their bytes are bounded by `queue.max_bytes`.
 const WAITING: usize = 64;
 
-/// Reads the settings and builds the receiver.
-pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
-    let config: Config = settings.read()?;
-    let mut check = Check::new(settings);
-    check.all(config.problems());
-    Ok(Box::new(SkyWalking { config: check.finish(config)?, context }))
+/// How long a connection of HTTP may take for the head of a request.
+const HEAD: Duration = Duration::from_secs(30);
+/// After how long without a sign of an agent it is asked for one, and how long it has to give it.
+const PING: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(20));
+/// Calls at a time on one connection.
+const STREAMS: u32 = 1_000;
+
+/// Receives what SkyWalking agents send.
+pub(crate) struct SkyWalking {
+    settings: Checked,
+    context: Context,
 }
 
-struct SkyWalking {
-    config: Config,
-    context: Context,
+impl SkyWalking {
+    /// A receiver with checked settings.
+    pub(crate) fn new(settings: Checked, context: Context) -> SkyWalking {
+        SkyWalking { settings, context }
+    }
 }
 
 #[async_trait]
 impl Receiver for SkyWalking {
     fn reserve(&self) -> u64 {
-        self.config.queue.max_bytes.get()
+        self.settings.config.queue.max_bytes.get()
     }
 
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
-        let SkyWalking { config, context } = *self;
+        let SkyWalking { settings: Checked { config, grpc_tls, http_tls }, context } = *self;
         let id = context.id.to_string();
-        let metrics = Metrics::new(&context.telemetry, &id);
-        let protocols = [(Protocol::Grpc, &config.protocols.grpc), (Protocol::Http, &config.protocols.http)];
-        let mut sockets = Vec::new();
-        for (protocol, endpoint) in protocols {
-            if let Some(Endpoint { endpoint }) = endpoint {
-                sockets.push((protocol, server::bind(protocol, endpoint, &context).await?));
-            }
-        }
+        let counters = RecordCounters::new(&context.telemetry, &id);
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.lanes.unwrap_or_else(cores).max(1);
+        let (senders, deliveries): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
+        let intake = Arc::new(Intake {
+            counters: counters.clone(),
+            authentication: config.authentication.as_ref().map(|token| Digests::new([token.expose()])),
+            most: config.max_message_bytes.as_usize(),
+            answer_timeout: config.answer_timeout.get(),
+            read_timeout: config.read_timeout.get(),
+            rooms: Rooms::new(
+                config.queue.max_bytes.get(),
+                config.answer_timeout.get(),
+                waiting_bytes(&context.telemetry, &id),
+            ),
+            stop: stop.clone(),
+            lanes: senders,
+        });
+        let protocols = [
+            (Protocol::Grpc, &config.protocols.grpc, grpc_tls, Some(PING)),
+            (Protocol::Http, &config.protocols.http, http_tls, None),
+        ];
+        let mut listeners = Vec::new();
+        for (protocol, at, tls, ping) in protocols {
+            let Some(Endpoint { endpoint, .. }) = at else { continue };
+            let metrics = Arc::new(ServerMetrics::new(&context.telemetry, &id, protocol.name()));
+            let service =
+                Arc::new(Reports { protocol, intake: Arc::clone(&intake), metrics: Arc::clone(&metrics) });
+            let idle = (protocol == Protocol::Http).then_some(HEAD);
+            let connections = Connections {
+                protocol,
+                service,
+                metrics,
+                tls,
+                cors: None,
+                lifetime: Lifetime { idle, age: None, ping },
+                max_concurrent_streams: STREAMS,
+            };
+            listeners.push(Listener::bind(endpoint, config.max_connections, connections, &context).await?);
+        }
         // They end at one moment: none lets a window fire without what another had when it was stopped.
         let set = LaneSet::default();
-        let (mut senders, mut lanes) = (Vec::new(), JoinSet::new());
-        for number in 0..count {
-            let (sender, deliveries) = mpsc::channel(WAITING);
+        let mut lanes = JoinSet::new();
+        for (number, deliveries) in deliveries.into_iter().enumerate() {
             let name: Arc<str> = format!("{id}/{number}").into();
             let spec = LaneSpec {
                 name: Arc::clone(&name),
-                rejects: Arc::new(LaneRejects::new(context.clone(), metrics.clone())),
+                rejects: Arc::new(LaneRejects::new(context.clone(), counters.clone())),
                 ledger: None,
                 set: set.clone(),
                 signal: None,
             };
             let task = LaneTask { lane: host.open_lane(spec), deliveries, name, context: context.clone() };
             lanes.spawn(task.run());
-            senders.push(sender);
         }
         drop(set);
-        let intake = Arc::new(Intake::new(
-            metrics,
-            (
-                config.authentication.clone(),
-                config.max_message_bytes.as_usize(),
-                config.answer_timeout.get(),
-                config.queue.max_bytes.as_usize(),
-            ),
-            senders,
-            stop,
-        ));
         host.ready();
         let mut servers = JoinSet::new();
-        for (protocol, socket) in sockets {
-            servers.spawn(server::serve(protocol, socket, config.max_connections, Arc::clone(&intake)));
+        for listener in listeners {
+            servers.spawn(listener.run(stop.clone()));
         }
         // The lanes end when no connection can bring anything any more.
         drop(intake);
@@ -103,6 +132,26 @@ impl Receiver for SkyWalking {
                     None => return Ok(()),
                 },
             }
+        }
+    }
+}
+
+/// Answers the reports of one protocol.
+struct Reports {
+    protocol: Protocol,
+    intake: Arc<Intake>,
+    metrics: Arc<ServerMetrics>,
+}
+
+impl Service for Reports {
+    async fn answer(
+        self: Arc<Self>,
+        connection: usize,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        match self.protocol {
+            Protocol::Grpc => grpc::answer(&self.intake, &self.metrics, connection, request).await,
+            Protocol::Http => http::answer(&self.intake, &self.metrics, connection, request).await,
         }
     }
 }

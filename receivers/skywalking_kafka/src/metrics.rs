@@ -2,20 +2,10 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use weir_component::Telemetry;
+use weir_component::records::{BYTES, EMPTY, ESCAPED, RECORDS, REJECTED};
 use weir_component::telemetry::{Metric, MetricKind};
+use weir_component::{RecordCounters, Telemetry};
 
-const RECORDS: Metric = counter("weir_receiver_records", "Records read from the input.");
-const BYTES: Metric = counter("weir_receiver_bytes", "Bytes of the records read from the input.");
-const REJECTED: Metric = counter(
-    "weir_receiver_rejected_records",
-    "Records that cannot be decoded or are too large. They go to the dead letters.",
-);
-const ESCAPED: Metric = counter(
-    "weir_receiver_escaped_texts",
-    "Texts that were not UTF-8 and are stored with the bytes in question escaped.",
-);
-const EMPTY: Metric = counter("weir_receiver_empty_records", "Valid records without any event.");
 const COMMIT_FAILURES: Metric =
     counter("weir_kafka_commit_failures", "Commits of offsets that Kafka refused or that got no answer.");
 const ERRORS: Metric =
@@ -77,11 +67,7 @@ const fn partition_gauge(name: &'static str, help: &'static str) -> Metric {
 /// The counters of one receiver. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    pub(crate) records: Counter,
-    pub(crate) bytes: Counter,
-    pub(crate) rejected: Counter,
-    pub(crate) escaped: Counter,
-    pub(crate) empty: Counter,
+    pub(crate) of_records: RecordCounters,
     pub(crate) commit_failures: Counter,
     pub(crate) errors: Counter,
     pub(crate) lost: Counter,
@@ -93,11 +79,7 @@ impl Metrics {
     pub(crate) fn new(telemetry: &Telemetry, receiver: &str) -> Metrics {
         let of = |metric: &Metric| telemetry.counter(metric, &[receiver]);
         Metrics {
-            records: of(&RECORDS),
-            bytes: of(&BYTES),
-            rejected: of(&REJECTED),
-            escaped: of(&ESCAPED),
-            empty: of(&EMPTY),
+            of_records: RecordCounters::new(telemetry, receiver),
             commit_failures: of(&COMMIT_FAILURES),
             errors: of(&ERRORS),
             lost: of(&LOST),

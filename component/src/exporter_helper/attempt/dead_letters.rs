@@ -69,11 +69,7 @@ impl ExportRunner {
         let of_items = decoded.rejected_items.iter().map(|rejected| (rejected.record, rejected.reason));
         let rejected = decoded.rejected.iter().map(|rejected| (rejected.record, rejected.reason));
         for (record, why) in rejected.chain(of_items) {
-            let bytes = encoded.records.get(record).and_then(|range| {
-                let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-                encoded.arena.get(start..end)
-            });
-            let data = STANDARD.encode(bytes.unwrap_or_default());
+            let data = STANDARD.encode(encoded.record(record).unwrap_or_default());
             let reason = format!("{reason}; it cannot be decoded: {why}");
             self.write_dead_letter(&batch.origin, &reason, [("data", data.into())], 1);
             self.log_dead_letters(&reason);

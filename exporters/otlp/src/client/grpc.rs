@@ -15,9 +15,10 @@ use tonic::{Request, Status};
 use weir_component::ExportError;
 use weir_http::{Connection, Connector};
 use weir_pdata::Signal;
+use weir_proto::otlp::Partial;
 
 use super::chain::chain;
-use crate::answer::{self, Partial};
+use crate::answer;
 use crate::config::{Compression, Target};
 
 /// How long a connection may take to be made.
@@ -79,7 +80,7 @@ impl GrpcClient {
         let mut request = Request::new(request);
         *request.metadata_mut() = self.headers.clone();
         match grpc.unary(request, path, Bare).await {
-            Ok(response) => Ok(answer::partial(response.get_ref())),
+            Ok(response) => Ok(Partial::read(response.get_ref())),
             // Not an answer: the connection failed.
             Err(status) if status.source().is_some() => Err(unreachable(&chain(&status))),
             Err(status) => Err(answer::of_status(&status)),

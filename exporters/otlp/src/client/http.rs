@@ -8,9 +8,10 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Proxy, Response, redirect};
 use weir_component::ExportError;
 use weir_pdata::Signal;
+use weir_proto::otlp::Partial;
 
 use super::chain::chain;
-use crate::answer::{self, Partial};
+use crate::answer;
 use crate::config::{Compression, Protocol, Target};
 use crate::request;
 
@@ -88,7 +89,7 @@ impl HttpClient {
             headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         let body = start_of(response).await;
         if status.is_success() {
-            return Ok(if is_json { answer::partial_json(&body) } else { answer::partial(&body) });
+            return Ok(if is_json { Partial::read_json(&body) } else { Partial::read(&body) });
         }
         Err(answer::of_response(status, &headers, &String::from_utf8_lossy(&body), now_ms))
     }

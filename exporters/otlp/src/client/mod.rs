@@ -7,8 +7,8 @@ mod http;
 use bytes::Bytes;
 use weir_component::ExportError;
 use weir_pdata::Signal;
+use weir_proto::otlp::Partial;
 
-use crate::answer::Partial;
 use crate::config::{Protocol, Target};
 
 /// Sends requests.

@@ -1,16 +1,13 @@
 //! The settings of `otlp`. The key-by-key list is in the README.
 
-mod auth;
 mod cors;
-mod tls;
 
 use serde::{Deserialize, Deserializer};
 use weir_component::{Check, Settings};
 use weir_config::{ByteSize, Diagnostics, Duration, check_listen};
+use weir_server::{Auth, AuthKeys, Problem, ServerTls, TlsKeys};
 
-pub(crate) use auth::{Auth, AuthKeys};
 pub(crate) use cors::{CorsKeys, origins};
-pub(crate) use tls::{ServerTls, TlsKeys};
 
 /// The Collector's ports.
 const GRPC_PORT: u16 = 4317;
@@ -311,7 +308,7 @@ fn fits(check: &mut Check<'_>, key: &str, size: ByteSize, queue: ByteSize) {
 }
 
 fn guard(check: &mut Check<'_>, at: &str, tls: Option<&TlsKeys>, auth: Option<&AuthKeys>) -> Guard {
-    let found = |check: &mut Check<'_>, problems: Vec<(String, String)>| {
+    let found = |check: &mut Check<'_>, problems: Vec<Problem>| {
         check.all(problems.into_iter().map(|(key, why)| (format!("{at}.{key}"), why)));
     };
     let tls = tls.and_then(|keys| ServerTls::read(keys).map_err(|wrong| found(check, wrong)).ok());

@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use arrow::buffer::Buffer;
 use tokio::sync::oneshot;
 use weir_pdata::{AckSink, Encoded, Format, Outcome};
+use weir_proto::otlp::Partial;
+use weir_server::{Reason, Refusal, Room};
 
 use super::offer::Waiting;
-use crate::answer::{Answer, Reason, Refusal};
+use crate::answer::Answer;
 use crate::config::AnswerWhen;
-use crate::server::Room;
 
 /// A request of at least this size is a batch of its own: copying costs more than a batch.
 const LARGE: usize = 128 << 10;
@@ -106,11 +107,11 @@ impl Answers {
     pub(super) fn leave_out(&self, index: usize, items: u64, reason: &str) {
         if let Some(entry) = self.lock().get_mut(index) {
             let more = match &entry.verdict {
-                Answer::Partly { rejected, .. } => rejected.saturating_add(items),
+                Answer::Partly(before) => before.rejected.saturating_add(items),
                 Answer::Taken => items,
                 Answer::Refused(_) => return,
             };
-            entry.verdict = Answer::Partly { rejected: more, message: reason.to_owned() };
+            entry.verdict = Answer::Partly(Partial { rejected: more, message: reason.to_owned() });
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use weir_pdata::Format;
+use weir_server::{Reason, Refusal, Room};
 
-use crate::answer::{Answer, Reason, Refusal};
-use crate::server::Room;
+use crate::answer::Answer;
 
 /// Letters in a mailbox. A request that is taken back leaves its letter, so that a lane that stands would
 /// gather them without end.
@@ -196,11 +196,11 @@ fn unavailable() -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Intake;
+    use weir_server::Rooms;
 
     #[tokio::test]
     async fn requests_that_were_taken_back_do_not_gather_without_end() {
-        let room = Intake::new(1 << 20, Duration::ZERO, Default::default());
+        let room = Rooms::new(1 << 20, Duration::ZERO, Default::default());
         let (mailboxes, mut lanes) = Mailboxes::new(1);
         let offer = async || {
             let room = room.enter().await.unwrap();

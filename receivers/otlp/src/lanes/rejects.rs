@@ -3,10 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Map;
-use weir_component::{Context, LogLimit, Rejects};
+use weir_component::{Context, RejectedRecords, Rejects};
 use weir_pdata::Encoded;
 
 use super::batch::Answers;
@@ -14,16 +12,15 @@ use crate::metrics::LaneMetrics;
 
 /// Where requests of one lane are rejected.
 pub(crate) struct LaneRejects {
-    context: Context,
+    records: RejectedRecords,
     metrics: LaneMetrics,
     /// Who waits for the batch that is on the lane now.
     current: Mutex<Option<Arc<Answers>>>,
-    log: LogLimit,
 }
 
 impl LaneRejects {
     pub(crate) fn new(context: Context, metrics: LaneMetrics) -> LaneRejects {
-        LaneRejects { context, metrics, current: Mutex::default(), log: LogLimit::every_ms(10_000) }
+        LaneRejects { records: RejectedRecords::new(context), metrics, current: Mutex::default() }
     }
 
     /// This batch goes down the lane now; `None`: it is through.
@@ -39,28 +36,16 @@ impl LaneRejects {
 impl LaneRejects {
     /// Keeps a request as a dead letter; `items`: how many of its items are the reason, if not all.
     fn keep(&self, encoded: &Encoded, index: usize, items: Option<usize>, reason: &str) {
-        let record = encoded.records.get(index).and_then(|range| {
-            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-            encoded.arena.get(start..end)
-        });
         let mut fields = Map::new();
         fields.insert("signal".to_owned(), encoded.format.signal().name().into());
         fields.extend(items.map(|items| ("rejected_items".to_owned(), items.into())));
-        fields.insert("data".to_owned(), STANDARD.encode(record.unwrap_or_default()).into());
-        self.context.dead_letters.write(&self.context.id, reason, fields);
-        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
-            let (receiver, items) = (&self.context.id, items.unwrap_or_default());
-            tracing::warn!(
-                %receiver, items, reason, suppressed,
-                "a request, or some of its items, was refused; it is kept in the dead letters"
-            );
-        }
+        self.records.keep(encoded, index, reason, fields);
     }
 }
 
 impl Rejects for LaneRejects {
     fn reject(&self, encoded: &Encoded, index: usize, _: i64, reason: &str) {
-        self.metrics.rejected.inc();
+        self.metrics.of_records.rejected.inc();
         if let Some(answers) = self.current() {
             answers.refuse(index, reason);
         }
@@ -76,17 +61,11 @@ impl Rejects for LaneRejects {
     }
 
     fn escaped(&self, _: &Encoded, _: usize, _: i64, key: &str) {
-        self.metrics.escaped.inc();
-        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
-            let receiver = &self.context.id;
-            tracing::warn!(
-                %receiver, key, suppressed,
-                "a text is not UTF-8: it is stored with the bytes in question escaped (\\xHH)"
-            );
-        }
+        self.metrics.of_records.escaped.inc();
+        self.records.escaped(key);
     }
 
     fn empty(&self, count: usize) {
-        self.metrics.empty.inc_by(count as u64);
+        self.metrics.of_records.empty.inc_by(count as u64);
     }
 }

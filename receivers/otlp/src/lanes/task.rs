@@ -88,8 +88,8 @@ impl LaneTask {
     }
 
     async fn send(&mut self, format: Format, group: Group, position: i64) -> Result<i64, LaneClosed> {
-        self.metrics.records.inc_by(group.len() as u64);
-        self.metrics.bytes.inc_by(group.bytes as u64);
+        self.metrics.of_records.records.inc_by(group.len() as u64);
+        self.metrics.of_records.bytes.inc_by(group.bytes as u64);
         let end = position.saturating_add_unsigned(group.len() as u64);
         let (encoded, answers, rooms) = group.encode(format, self.when);
         let answers = Arc::new(answers);

@@ -1,15 +1,17 @@
 //! Where requests of both protocols come together: from a complete body to an answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Response;
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use weir_pdata::{Format, otlp};
+use weir_server::{Auth, Protocol, Reason, Refusal, ResponseBody, Room, Rooms, ServerMetrics, Service};
 
-use super::room::{Intake, Room};
-use crate::answer::{Answer, Reason, Refusal};
-use crate::config::Auth;
+use super::{grpc, http};
+use crate::answer::Answer;
 use crate::lanes::{Mailboxes, Request};
-use crate::metrics::ServerMetrics;
 
 /// The bounds of one protocol's requests.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +28,23 @@ pub(crate) struct Limits {
 
 /// What answers the requests of one protocol.
 pub(crate) struct Desk {
+    pub(crate) protocol: Protocol,
     pub(crate) mailboxes: Mailboxes,
-    pub(crate) intake: Intake,
+    pub(crate) rooms: Rooms,
     pub(crate) limits: Limits,
     pub(crate) auth: Option<Auth>,
-    pub(crate) metrics: ServerMetrics,
+    pub(crate) metrics: Arc<ServerMetrics>,
     /// Cancelled when no more requests are taken.
     pub(crate) stop: CancellationToken,
+}
+
+impl Service for Desk {
+    async fn answer(self: Arc<Self>, _: usize, request: hyper::Request<Incoming>) -> Response<ResponseBody> {
+        match self.protocol {
+            Protocol::Grpc => grpc::answer(&self, request).await,
+            Protocol::Http => http::answer(&self, request).await,
+        }
+    }
 }
 
 impl Desk {
@@ -67,31 +79,5 @@ impl Desk {
             }
         }
         self.mailboxes.offer(request).answer(self.limits.max_wait, self.limits.answer_timeout).await
-    }
-
-    /// Counts what becomes of a request: an answer, or that its client has gone.
-    pub(super) fn begin(&self) -> Begun<'_> {
-        Begun { desk: self, is_answered: false }
-    }
-}
-
-/// A request that has no answer yet. It is dropped without one when its client goes.
-pub(super) struct Begun<'a> {
-    desk: &'a Desk,
-    is_answered: bool,
-}
-
-impl Begun<'_> {
-    pub(super) fn answered(mut self, answer: &Answer) {
-        self.desk.metrics.answered(answer);
-        self.is_answered = true;
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.desk.metrics.unanswered.inc();
-        }
     }
 }

@@ -10,11 +10,11 @@ use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, He
 use hyper::{Method, Request, Response};
 use tokio::time::Instant;
 use weir_pdata::{Format, otlp};
+use weir_proto::otlp::{Partial, REJECTED_NAMES};
+use weir_server::{Compression, Reason, Refusal, ResponseBody, Room, body};
 
-use super::body::{self, Compression, ResponseBody};
 use super::desk::Desk;
-use super::room::Room;
-use crate::answer::{Answer, Reason, Refusal};
+use crate::answer::{self, Answer};
 
 /// How long the rest of a refused body is received.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -49,11 +49,11 @@ impl Kind {
 
 /// Answers a request.
 pub(super) async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<ResponseBody> {
-    let begun = desk.begin();
+    let begun = desk.metrics.begin();
     let kind = Kind::of(request.headers());
     let format = format(request.uri().path());
     let answer = take(desk, request, kind, format).await.unwrap_or_else(Answer::Refused);
-    begun.answered(&answer);
+    begun.answered(answer.outcome());
     respond(desk, &answer, kind, format)
 }
 
@@ -87,7 +87,7 @@ async fn take(
         Err(refusal) => return refused(refusal, body).await,
     };
     let mut body = body;
-    let mut room = match desk.intake.enter().await {
+    let mut room = match desk.rooms.enter().await {
         Ok(room) => room,
         Err(refusal) => return refused(refusal, body).await,
     };
@@ -150,8 +150,7 @@ async fn from_json(format: Format, json: Vec<u8>, room: &mut Room) -> Result<Vec
     let bytes = body::bounded(size, read).await?;
     let more = bytes.len().saturating_sub(size);
     if more > 0 && !room.try_grow(more) {
-        let why = "too many requests wait (queue.max_bytes): send it again later";
-        return Err(Refusal::new(Reason::Busy, why));
+        return Err(Refusal::full());
     }
     Ok(bytes)
 }
@@ -164,14 +163,18 @@ fn respond(
 ) -> Response<ResponseBody> {
     let kind = kind.unwrap_or(Kind::Json);
     let body = match (answer, kind) {
-        (Answer::Refused(refusal), Kind::Protobuf) => refusal.status_bytes(),
-        (Answer::Refused(refusal), Kind::Json) => refusal.status_json(),
-        (_, Kind::Protobuf) => answer.message(),
-        (_, Kind::Json) => answer.message_json(match format {
-            Some(Format::OtlpLogs) => "rejectedLogRecords",
-            Some(Format::OtlpMetrics) => "rejectedDataPoints",
-            _ => "rejectedSpans",
-        }),
+        (Answer::Refused(refusal), Kind::Protobuf) => answer::refused(refusal).status(),
+        (Answer::Refused(refusal), Kind::Json) => answer::refused(refusal).status_json(),
+        (_, Kind::Protobuf) => Partial::response(answer.partial()),
+        (_, Kind::Json) => {
+            let [spans, logs, points] = REJECTED_NAMES;
+            let name = match format {
+                Some(Format::OtlpLogs) => logs,
+                Some(Format::OtlpMetrics) => points,
+                _ => spans,
+            };
+            Partial::response_json(answer.partial(), name)
+        }
     };
     let mut response = Response::new(ResponseBody::new(Full::new(Bytes::from(body))));
     response.headers_mut().insert(CONTENT_TYPE, kind.name());
@@ -183,7 +186,8 @@ fn respond(
         }
         match (refusal.reason, &desk.auth) {
             (Reason::Unauthenticated, Some(auth)) => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(auth.challenge()));
+                let challenge = format!("{} realm=\"otlp\"", auth.scheme());
+                headers.extend(HeaderValue::try_from(challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
             }
             (Reason::Method, _) => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));

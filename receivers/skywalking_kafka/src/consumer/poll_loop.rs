@@ -210,7 +210,7 @@ impl<'a> PollLoop<'a> {
             records += 1;
             bytes += record.len() as u64;
             if record.is_empty() {
-                self.metrics.empty.inc();
+                self.metrics.of_records.empty.inc();
                 filling.skip(offset);
             } else if record.len() > most.as_usize() {
                 let reason = format!("the record has {} bytes; max_record_bytes is {most}", record.len());
@@ -233,8 +233,8 @@ impl<'a> PollLoop<'a> {
         // Before the lane sees the records: what it says about them is never written down without it.
         position.ledger.reached_epoch(position.epoch());
         drop(filling);
-        self.metrics.records.inc_by(records);
-        self.metrics.bytes.inc_by(bytes);
+        self.metrics.of_records.records.inc_by(records);
+        self.metrics.of_records.bytes.inc_by(bytes);
         if lost > 0 {
             self.metrics.lost.inc_by(lost);
             let (receiver, topic) = (&self.host.context.id, self.topics.name(partition.topic));

@@ -44,7 +44,7 @@ impl TopicRejects {
     }
 
     fn reject(&self, partition: i32, offset: i64, record: &[u8], reason: &str) {
-        self.metrics.rejected.inc();
+        self.metrics.of_records.rejected.inc();
         let fields = Map::from_iter([
             ("topic".to_owned(), Value::from(&*self.topic)),
             ("partition".to_owned(), Value::from(partition)),
@@ -93,16 +93,12 @@ fn address(encoded: &Encoded) -> usize {
 impl Rejects for PartitionRejects {
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str) {
         let offset = self.offset(encoded, index).unwrap_or(position);
-        let record = encoded.records.get(index).and_then(|range| {
-            let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-            encoded.arena.get(start..end)
-        });
-        self.reject_record(offset, record.unwrap_or_default(), reason);
+        self.reject_record(offset, encoded.record(index).unwrap_or_default(), reason);
     }
 
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
         let of_topic = &self.topic;
-        of_topic.metrics.escaped.inc();
+        of_topic.metrics.of_records.escaped.inc();
         if let Some(suppressed) = of_topic.escapes.allow(of_topic.context.clock.now_ms()) {
             let (receiver, topic, partition) = (&of_topic.context.id, &of_topic.topic, self.partition);
             let offset = self.offset(encoded, index).unwrap_or(position);
@@ -114,7 +110,7 @@ impl Rejects for PartitionRejects {
     }
 
     fn empty(&self, count: usize) {
-        self.topic.metrics.empty.inc_by(count as u64);
+        self.topic.metrics.of_records.empty.inc_by(count as u64);
     }
 }
 

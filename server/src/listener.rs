@@ -10,30 +10,30 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_component::{Context, LogLimit, ReceiverError, Status};
 
-use super::connection::Connections;
+use crate::{Connections, Service};
 
 /// How long nothing is accepted when the system refuses a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that is listened on.
-pub(crate) struct Listener {
+pub struct Listener<S> {
     socket: TcpListener,
-    connections: Arc<Connections>,
+    connections: Arc<Connections<S>>,
     context: Context,
     most: usize,
 }
 
-impl Listener {
+impl<S: Service> Listener<S> {
     /// Begins to listen.
     ///
     /// # Errors
     /// The address is not to be had.
-    pub(crate) async fn bind(
+    pub async fn bind(
         endpoint: &str,
         most: usize,
-        connections: Connections,
+        connections: Connections<S>,
         context: &Context,
-    ) -> Result<Listener, ReceiverError> {
+    ) -> Result<Listener<S>, ReceiverError> {
         let (id, name) = (&context.id, connections.protocol.name());
         let wrong = |error: std::io::Error| ReceiverError {
             message: format!(
@@ -44,13 +44,13 @@ impl Listener {
         let socket = TcpListener::bind(endpoint).await.map_err(wrong)?;
         let address = socket.local_addr().map_err(wrong)?;
         let most = most.min(open_files().map_or(usize::MAX, |files| (files - files / 4).max(1)));
-        tracing::info!(receiver = %id, protocol = name, %address, max_connections = most, "listening for OTLP");
+        tracing::info!(receiver = %id, protocol = name, %address, max_connections = most, "listening");
         Ok(Listener { socket, connections: Arc::new(connections), context: context.clone(), most })
     }
 
     /// Serves connections until `stop` is cancelled, and those that are open then until their requests are
     /// answered.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         let Listener { socket, connections, context, most } = self;
         let places = Arc::new(Semaphore::new(most));
         let log = LogLimit::every_ms(10_000);
@@ -95,13 +95,18 @@ impl Listener {
     }
 }
 
-async fn serve(connections: &Connections, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-    connections.metrics().connections.inc();
+async fn serve<S: Service>(
+    connections: &Connections<S>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    connections.metrics.connections.inc();
     if let Err(error) = connections.serve(stream, &stop).await {
         let protocol = connections.protocol.name();
         tracing::debug!(protocol, %peer, error, "a connection ended");
     }
-    connections.metrics().connections.dec();
+    connections.metrics.connections.dec();
 }
 
 /// How many files the process may have open: each connection is one.

@@ -16,17 +16,19 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::room::Room;
-use crate::answer::{Reason, Refusal};
+use crate::{Reason, Refusal, Room};
 
 /// The body of an answer.
-pub(super) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub enum Compression {
+    /// Not at all.
     None,
+    /// As one or several members.
     Gzip,
+    /// With a window of at most 8 MiB.
     Zstd,
 }
 
@@ -39,7 +41,8 @@ const LONG_WORK: usize = 128 << 10;
 
 impl Compression {
     /// By its name in a header.
-    pub(super) fn named(name: &[u8]) -> Option<Compression> {
+    #[must_use]
+    pub fn named(name: &[u8]) -> Option<Compression> {
         match name.trim_ascii() {
             b"" | b"identity" => Some(Compression::None),
             b"gzip" => Some(Compression::Gzip),
@@ -53,7 +56,7 @@ impl Compression {
 ///
 /// # Errors
 /// Why it was not received.
-pub(super) async fn receive<B>(
+pub async fn receive<B>(
     body: B,
     declared: Option<u64>,
     limit: usize,
@@ -99,7 +102,10 @@ where
 
 /// Does work whose memory is not counted before it is done, on as many requests at a time as there are
 /// cores. `size`: that of the input; large inputs do not hold up other requests of this thread.
-pub(super) async fn bounded<T: Send + 'static>(
+///
+/// # Errors
+/// Those of the work.
+pub async fn bounded<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -122,7 +128,7 @@ pub(super) async fn bounded<T: Send + 'static>(
 ///
 /// # Errors
 /// It is damaged or too large, or there is no room for it.
-pub(super) async fn decompress(
+pub async fn decompress(
     compression: Compression,
     bytes: Vec<u8>,
     start: usize,
@@ -135,12 +141,11 @@ pub(super) async fn decompress(
     let compressed = bytes.len();
     let work = move || unpack(compression, bytes.get(start..).unwrap_or_default(), limit);
     let unpacked = bounded(compressed, work).await?;
+    room.shrink(compressed);
     // This does not wait: what waits is not counted yet.
     if !room.try_grow(unpacked.len()) {
-        let why = "too many requests wait (queue.max_bytes): send it again later";
-        return Err(Refusal::new(Reason::Busy, why));
+        return Err(Refusal::full());
     }
-    room.shrink(compressed);
     Ok((unpacked, 0))
 }
 
@@ -167,8 +172,9 @@ fn unpack(compression: Compression, bytes: &[u8], limit: usize) -> Result<Vec<u8
     Ok(unpacked)
 }
 
-/// A message of `bytes` bytes or more.
-pub(super) fn too_large(limit: usize) -> Refusal {
+/// A message of more than `limit` bytes.
+#[must_use]
+pub fn too_large(limit: usize) -> Refusal {
     Refusal::new(
         Reason::TooLarge,
         format!("the request is larger than {limit} bytes: send fewer items at a time"),
@@ -176,7 +182,7 @@ pub(super) fn too_large(limit: usize) -> Refusal {
 }
 
 /// Receives and forgets the rest of a body, so that its client comes to read the answer.
-pub(super) async fn drain<B: Body<Data = Bytes>>(body: B, limit: usize, within: Duration) {
+pub async fn drain<B: Body<Data = Bytes>>(body: B, limit: usize, within: Duration) {
     let draining = async {
         let mut body = pin!(body);
         let mut left = limit;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use openssl::ssl::{AlpnError, SslAcceptor, SslFiletype, SslMethod, SslVerifyMode, select_next_proto};
 use serde::Deserialize;
 
+use crate::Problem;
+
 /// Encryption, with the keys of the Collector.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TlsKeys {
+pub struct TlsKeys {
     /// PEM file with the server's certificate, and those between it and its authority.
     cert_file: String,
     /// PEM file with the certificate's private key.
@@ -21,7 +23,7 @@ pub(crate) struct TlsKeys {
 
 /// The files, read.
 #[derive(Clone)]
-pub(crate) struct ServerTls(Arc<SslAcceptor>);
+pub struct ServerTls(Arc<SslAcceptor>);
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +39,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// What is wrong: the key, and why.
-    pub(crate) fn read(keys: &TlsKeys) -> Result<ServerTls, Vec<(String, String)>> {
+    pub fn read(keys: &TlsKeys) -> Result<ServerTls, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, why: String| problems.push((format!("tls.{key}"), why));
         let mut acceptor = match SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()) {

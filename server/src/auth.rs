@@ -1,5 +1,7 @@
 //! `auth` of a protocol: who may send.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openssl::memcmp;
@@ -7,10 +9,12 @@ use openssl::sha::sha256;
 use serde::Deserialize;
 use weir_config::Secret;
 
+use crate::Problem;
+
 /// Who may send. One of the two.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct AuthKeys {
+pub struct AuthKeys {
     /// Tokens.
     #[serde(default)]
     bearer: Option<BearerKeys>,
@@ -47,12 +51,36 @@ struct BasicKeys {
 }
 
 /// Whom requests are taken from.
-#[derive(Clone)]
-pub(crate) struct Auth {
+#[derive(Clone, Debug)]
+pub struct Auth {
     /// In small letters.
     scheme: &'static str,
-    /// Digests of what may stand behind the scheme: they are of one length, whatever is compared.
-    accepted: Vec<[u8; 32]>,
+    /// What may stand behind the scheme.
+    accepted: Digests,
+}
+
+/// Digests of secrets: they are of one length, whatever is compared.
+#[derive(Clone)]
+pub struct Digests(Vec<[u8; 32]>);
+
+impl Digests {
+    /// Of these texts.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Digests {
+        Digests(texts.into_iter().map(|text| sha256(text.as_bytes())).collect())
+    }
+
+    /// Whether this is one of them. Takes the same time for all of one length.
+    #[must_use]
+    pub fn has(&self, given: &[u8]) -> bool {
+        let digest = sha256(given);
+        self.0.iter().fold(false, |found, accepted| found | memcmp::eq(accepted, &digest))
+    }
+}
+
+impl fmt::Debug for Digests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
 }
 
 impl Auth {
@@ -60,7 +88,7 @@ impl Auth {
     ///
     /// # Errors
     /// What is wrong: the key, and why.
-    pub(crate) fn read(keys: &AuthKeys) -> Result<Auth, Vec<(String, String)>> {
+    pub fn read(keys: &AuthKeys) -> Result<Auth, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, why: String| problems.push((format!("auth{key}"), why));
         let (scheme, accepted) = match (&keys.bearer, &keys.basic) {
@@ -132,27 +160,23 @@ impl Auth {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let accepted = accepted.iter().map(|text| sha256(text.as_bytes())).collect();
-        Ok(Auth { scheme, accepted })
+        Ok(Auth { scheme, accepted: Digests::new(accepted.iter().map(String::as_str)) })
     }
 
     /// Whether a request with this header `authorization` is taken. Takes the same time for all of one
     /// length.
-    pub(crate) fn accepts(&self, header: Option<&[u8]>) -> bool {
+    #[must_use]
+    pub fn accepts(&self, header: Option<&[u8]>) -> bool {
         let Some((scheme, given)) = header.and_then(|header| header.split_once_at_space()) else {
             return false;
         };
-        let digest = sha256(given);
-        let mut found = false;
-        for accepted in &self.accepted {
-            found |= memcmp::eq(accepted, &digest);
-        }
-        found && scheme.eq_ignore_ascii_case(self.scheme.as_bytes())
+        self.accepted.has(given) && scheme.eq_ignore_ascii_case(self.scheme.as_bytes())
     }
 
-    /// The answer's header `www-authenticate`.
-    pub(crate) fn challenge(&self) -> &'static str {
-        if self.scheme == "basic" { "Basic realm=\"otlp\"" } else { "Bearer realm=\"otlp\"" }
+    /// The way of the answer's header `www-authenticate`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.scheme == "basic" { "Basic" } else { "Bearer" }
     }
 }
 

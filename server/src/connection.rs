@@ -17,15 +17,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
+use tower::{Layer, Service as _};
 use tower_http::cors::CorsLayer;
 
-use super::body::ResponseBody;
-use super::desk::Desk;
-use super::protocol::Protocol;
-use super::{grpc, http};
-use crate::config::ServerTls;
-use crate::metrics::ServerMetrics;
+use crate::{Protocol, ResponseBody, ServerMetrics, ServerTls};
 
 /// How long a connection may take to its first request, and to agree on keys.
 const FIRST_REQUEST: Duration = Duration::from_secs(60);
@@ -37,25 +32,44 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The largest head of a request.
 const HEAD: u32 = 16 << 10;
 
+/// Answers the requests of one protocol.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request. `connection`: the number of the connection that it came on.
+    fn answer(
+        self: Arc<Self>,
+        connection: usize,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
 /// How the connections of one protocol are served.
-pub(crate) struct Connections {
-    pub(crate) protocol: Protocol,
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) tls: Option<ServerTls>,
-    pub(crate) cors: Option<CorsLayer>,
-    pub(crate) lifetime: Lifetime,
-    pub(crate) max_concurrent_streams: u32,
+#[derive(Debug)]
+pub struct Connections<S> {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What answers.
+    pub service: Arc<S>,
+    /// What counts them.
+    pub metrics: Arc<ServerMetrics>,
+    /// Encryption.
+    pub tls: Option<ServerTls>,
+    /// Which pages may send from a browser.
+    pub cors: Option<CorsLayer>,
+    /// How long they live.
+    pub lifetime: Lifetime,
+    /// Requests at a time on one connection of HTTP/2.
+    pub max_concurrent_streams: u32,
 }
 
 /// How long connections live.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lifetime {
+pub struct Lifetime {
     /// Without a request. `None`: for ever.
-    pub(crate) idle: Option<Duration>,
+    pub idle: Option<Duration>,
     /// At all, and how long its requests may then still take. `None`: for ever.
-    pub(crate) age: Option<(Duration, Duration)>,
+    pub age: Option<(Duration, Duration)>,
     /// After this long without a sign of the client it is asked for one, and has that long to give it.
-    pub(crate) ping: Option<(Duration, Duration)>,
+    pub ping: Option<(Duration, Duration)>,
 }
 
 /// What is going on on a connection.
@@ -87,16 +101,12 @@ impl Drop for Active {
     }
 }
 
-impl Connections {
-    pub(super) fn metrics(&self) -> &ServerMetrics {
-        &self.desk.metrics
-    }
-
+impl<S: Service> Connections<S> {
     /// Serves a connection to its end. When `stop` is cancelled it ends as soon as its requests are answered.
     ///
     /// # Errors
     /// Why it ended otherwise.
-    pub(super) async fn serve(&self, stream: TcpStream, stop: &CancellationToken) -> Result<(), String> {
+    pub(crate) async fn serve(&self, stream: TcpStream, stop: &CancellationToken) -> Result<(), String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         // A connection on which nothing comes takes no memory for what might come.
         let first = async {
@@ -119,19 +129,18 @@ impl Connections {
         }
     }
 
-    async fn serve_on<S>(&self, stream: S, stop: &CancellationToken) -> Result<(), String>
+    async fn serve_on<T>(&self, stream: T, stop: &CancellationToken) -> Result<(), String>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let activity = Arc::new(Activity::default());
-        let (desk, protocol, seen) = (Arc::clone(&self.desk), self.protocol, Arc::clone(&activity));
+        let (service, seen) = (Arc::clone(&self.service), Arc::clone(&activity));
         let answer = tower::service_fn(move |request: Request<Incoming>| {
-            let (desk, active) = (Arc::clone(&desk), Active::new(&seen));
+            let (service, active) = (Arc::clone(&service), Active::new(&seen));
             async move {
-                let response = match protocol {
-                    Protocol::Grpc => grpc::answer(&desk, request).await,
-                    Protocol::Http => http::answer(&desk, request).await,
-                };
+                let response = service.answer(number, request).await;
                 drop(active);
                 Ok::<_, Infallible>(response)
             }
