@@ -7,9 +7,11 @@ export CARGO_TARGET_DIR ?= $(WEIR_CACHE)/target
 SECONDS ?= 60
 PREFIX ?= /usr/local
 CARGO := cargo
+# The crates that have fuzz bodies: tests whose names begin with `fuzz_`.
+FUZZED := -p weir-pdata -p weir-config -p weir -p weir-processor-threshold -p weir-receiver-otlp -p weir-receiver-skywalking
 WEIR := $(CARGO_TARGET_DIR)/debug/weir
 
-.PHONY: help quickstart install test unit system lint fmt docs bench bench-peers profile guard guard-baseline soak services
+.PHONY: help quickstart install test unit system fuzz lint fmt docs bench bench-peers profile guard guard-baseline soak services
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,6 +38,10 @@ system: ## Whole-system tests only: Kafka, ClickHouse, agents
 	@scripts/setup test
 	$(CARGO) build --locked -p weir
 	$(CARGO) test --locked -p weir-tests
+
+fuzz: ## Run each parser's fuzz body for SECONDS (60) on damaged inputs; a failure prints the seed that repeats it
+	@scripts/setup build
+	WEIR_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --locked --no-fail-fast $(FUZZED) fuzz_ -- --nocapture
 
 lint: ## rustfmt, clippy, cargo-deny, documentation without warnings, names and links in the texts, no circles of imports
 	@scripts/setup lint

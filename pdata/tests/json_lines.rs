@@ -381,3 +381,39 @@ fn a_byte_order_mark_and_half_a_character_do_not_cost_the_line() {
     let batch = batch("\u{feff}{\"signal\":\"logs\",\"body\":\"cut \\ud83d\"}");
     assert_eq!(text(&batch, "body", 0).as_deref(), Some("cut \u{fffd}"));
 }
+
+/// Lines are rejected, or read as rows that are written and read again.
+fn any_lines(bytes: &[u8]) {
+    let read = JsonLines::read(bytes.split(|byte| *byte == b'\n'), &Projection::everything());
+    for (signal, batch) in &read.batches {
+        let lines = written(batch, *signal);
+        let again = self::read(&lines);
+        let rows: usize = again.batches.iter().map(|(_, batch)| batch.num_rows()).sum();
+        assert_eq!((rows, again.rejected), (batch.num_rows(), vec![]), "{lines}");
+    }
+}
+
+#[test]
+fn fuzz_json_lines() {
+    let seeds = [
+        SPAN,
+        r#"{"signal":"logs","time":1749088705000,"severity_number":9,"body":"x","attributes":{"a":[1,{"b":null}]}}"#,
+        r#"{"signal":"windows","window_start":0,"window_end":7000,"operator":"aggregate","count":3,"service":"pay"}"#,
+        r#"{"traceSegmentId":"s","spans":[{"spanId":0,"parentSpanId":-1,"startTime":1,"endTime":2}]}"#,
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"n"}]}]}]}"#,
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    let tokens = [
+        "null",
+        "\n",
+        "\"NaN\"",
+        "1e400",
+        "-0.0",
+        "18446744073709551616",
+        "\"\\ud800\"",
+        "[[[[[[[[",
+        "\"signal\":\"metrics\"",
+        ",",
+    ];
+    weir_fuzz::fuzz("json_lines", &seeds, &tokens, any_lines);
+}

@@ -1,7 +1,13 @@
 //! What must hold for any bytes.
 
-use weir_pdata::otlp::{count, encode};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use weir_fuzz::change::Random;
+use weir_fuzz::fuzz;
+use weir_pdata::otlp::{count, encode, from_json, to_json};
 use weir_pdata::{Demand, Encoded, Format, Projection, decode};
+
+use super::generate::Source;
 
 /// The bytes are rejected, or read; what is read is written so that it is read again, and then stays.
 pub fn body(bytes: &[u8]) {
@@ -28,6 +34,72 @@ pub fn body(bytes: &[u8]) {
         encode(format.signal(), &again.columns, &mut twice).unwrap();
         assert_eq!(once, twice);
     }
+}
+
+/// JSON is refused, or is a request that is written as JSON that means the same.
+fn body_of_json(json: &[u8]) {
+    for format in FORMATS {
+        let Ok(request) = from_json(format, json) else { continue };
+        body(&request);
+        let mut written = Vec::new();
+        to_json(format, &request, &mut written).unwrap();
+        assert_eq!(
+            from_json(format, &written).as_ref(),
+            Ok(&request),
+            "{}",
+            String::from_utf8_lossy(&written)
+        );
+    }
+}
+
+const FORMATS: [Format; 3] = [Format::OtlpTraces, Format::OtlpLogs, Format::OtlpMetrics];
+
+/// The examples of the protocol, and requests that have everything.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut random = Random(1);
+    let mut seeds = Vec::new();
+    for _ in 0..10 {
+        let bytes: Vec<u8> = (0..200).flat_map(|_| random.number().to_le_bytes()).collect();
+        seeds.push(Source(&bytes).traces().encode_to_vec());
+        seeds.push(Source(&bytes).logs().encode_to_vec());
+        seeds.push(Source(&bytes).metrics().encode_to_vec());
+    }
+    seeds.retain(|seed| seed.len() < 4096);
+    seeds.push(ExportTraceServiceRequest::default().encode_to_vec());
+    seeds
+}
+
+#[test]
+fn fuzz_otlp_requests() {
+    fuzz("otlp_requests", &seeds(), &[], body);
+}
+
+#[test]
+fn fuzz_otlp_json() {
+    let examples = [
+        include_str!("testdata/trace.json"),
+        include_str!("testdata/logs.json"),
+        include_str!("testdata/events.json"),
+        include_str!("testdata/metrics.json"),
+    ];
+    let seeds: Vec<Vec<u8>> = examples.map(|text| text.as_bytes().to_vec()).into();
+    let tokens = [
+        "null",
+        "\"NaN\"",
+        "1e400",
+        "-0.0",
+        "18446744073709551616",
+        "{\"intValue\":",
+        "{\"kvlistValue\":{\"values\":[",
+        "\"\\ud800\"",
+        "\"bytesValue\":\"_-\"",
+        "[[[[",
+        "}}}}",
+        ",",
+        "\"traceId\":\"\"",
+        "\"kind\":\"SPAN_KIND_X\"",
+    ];
+    fuzz("otlp_json", &seeds, &tokens, body_of_json);
 }
 
 #[test]

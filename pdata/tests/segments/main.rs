@@ -429,3 +429,20 @@ fn rows_have_the_position_of_their_record_when_it_is_asked_for() {
     encoded.positions = None;
     assert!(decode(&encoded, &Projection::of(&asked)).columns.column_by_name(schema::OFFSET).is_none());
 }
+
+#[test]
+fn fuzz_segments() {
+    let text = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/testdata/skywalking-java-9.4.0.jsonl.gz"
+    ));
+    let mut lines = String::new();
+    flate2::read::GzDecoder::new(&*text.unwrap()).read_to_string(&mut lines).unwrap();
+    let records = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let segments = records.filter(|record| record["topic"] == "skywalking-segments");
+    let bytes = segments.map(|record| {
+        base64::engine::general_purpose::STANDARD.decode(record["value"].as_str().unwrap()).unwrap()
+    });
+    let seeds: Vec<Vec<u8>> = bytes.filter(|bytes| bytes.len() < 4096).take(40).collect();
+    weir_fuzz::fuzz("segments", &seeds, &[], fuzz_segment);
+}

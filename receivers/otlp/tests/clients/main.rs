@@ -5,6 +5,7 @@ mod answers;
 #[path = "../../../../http/tests/support/mod.rs"]
 #[allow(dead_code, reason = "the tests of exporters use the rest")]
 mod certificates;
+mod fuzz;
 mod guarded;
 mod malformed;
 mod support;

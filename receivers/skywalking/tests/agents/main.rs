@@ -4,6 +4,7 @@
 #[path = "../../../../http/tests/support/mod.rs"]
 #[allow(dead_code, reason = "the tests of exporters use the rest")]
 mod certificates;
+mod fuzz;
 mod guarded;
 mod malformed;
 mod reports;

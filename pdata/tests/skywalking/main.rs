@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod fuzz;
+
 use std::io::Read;
 
 use base64::Engine;
-use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Map, Value, json};
 use weir_pdata::{Decoded, Demand, Encoded, Format, Projection, Signal, decode, json::write_rows, schema};
@@ -519,67 +520,4 @@ fn own_and_transfer_times_are_built_when_they_are_named_and_not_otherwise() {
     assert!(schema::DERIVED.iter().all(|name| all.column_by_name(name).is_none()));
     let both = decode(&encoded, &Projection::of(&Demand::everything().and(named))).columns;
     assert!(schema::DERIVED.iter().all(|name| both.column_by_name(name).is_some()));
-}
-
-const FORMATS: [Format; 9] = [
-    Format::SkyWalkingJvm,
-    Format::SkyWalkingMeters,
-    Format::SkyWalkingLog,
-    Format::SkyWalkingLogJson,
-    Format::SkyWalkingInstance,
-    Format::SkyWalkingPing,
-    Format::SkyWalkingSnapshot,
-    Format::SkyWalkingAttachedEvent,
-    Format::SkyWalkingEvent,
-];
-
-/// The fuzz body: any bytes at all, as every format.
-pub fn fuzz_messages(data: &[u8]) {
-    for format in FORMATS {
-        let decoded = decoded(format, [data]);
-        assert!(decoded.rejected.len() <= 1);
-        assert!(decoded.rejected.is_empty() || decoded.columns.num_rows() == 0, "all of a record or nothing");
-        rows(format, &decoded);
-    }
-    // What prost reads is read, and the other way round.
-    let pairs = [
-        (Format::SkyWalkingJvm, JvmMetricCollection::decode(data).is_ok()),
-        (Format::SkyWalkingInstance, InstanceProperties::decode(data).is_ok()),
-        (Format::SkyWalkingPing, InstancePingPkg::decode(data).is_ok()),
-        (Format::SkyWalkingSnapshot, ThreadSnapshot::decode(data).is_ok()),
-        (Format::SkyWalkingAttachedEvent, SpanAttachedEvent::decode(data).is_ok()),
-        (Format::SkyWalkingEvent, Event::decode(data).is_ok()),
-    ];
-    for (format, is_ok) in pairs {
-        let decoded = decoded(format, [data]);
-        assert!(
-            !decoded.escaped.is_empty() || decoded.rejected.is_empty() == is_ok,
-            "{format:?}: {:?}",
-            decoded.rejected
-        );
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_read_or_rejected(data in prop::collection::vec(any::<u8>(), 0..60)) {
-        fuzz_messages(&data);
-    }
-
-    #[test]
-    fn damaged_records_are_read_or_rejected(
-        topic in prop::sample::select(vec!["metrics", "meters", "logs", "managements"]),
-        record in any::<prop::sample::Index>(),
-        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let records = recorded(&format!("skywalking-{topic}"));
-        let mut bytes = record.get(&records).clone();
-        for (at, byte) in damages {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        fuzz_messages(&bytes);
-        fuzz_messages(&bytes[..cut.index(bytes.len())]);
-    }
 }
