@@ -46,7 +46,16 @@ fn a_wrong_command_line_exits_2() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "validate", "components", "print-config", "query", "quickstart", "webhook test"] {
+    for command in [
+        "run",
+        "validate",
+        "components",
+        "print-config",
+        "query",
+        "quickstart",
+        "webhook test",
+        "silence add",
+    ] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.push("--help");
         let output = weir(&arguments);
@@ -171,4 +180,24 @@ fn a_webhook_is_tested_and_its_answer_explained() {
 
     let none = test_webhook("webhook/dute", "127.0.0.1:1");
     assert!(stderr(&none).contains("did you mean `webhook/duty`?"), "{}", stderr(&none));
+}
+
+#[test]
+fn silences_are_added_listed_and_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("silences.yaml").display().to_string();
+    let told = |arguments: &[&str]| {
+        let output = weir(&[&["silence"], arguments, &["--file", &file]].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output))
+    };
+    let (code, id, _) = told(&["add", "service=pay*", "--for", "2h", "--comment", "ticket 17", "--by", "li"]);
+    assert_eq!(code, Some(0));
+    let (_, list, _) = told(&["list"]);
+    assert!(list.starts_with(&format!("{}  service=pay* until 2", id.trim())), "{list}");
+    assert!(list.contains(": ticket 17 by li"), "{list}");
+    assert_eq!(told(&["expire", id.trim()]).0, Some(0));
+    assert_eq!(told(&["list"]).1, "");
+    assert!(told(&["list", "--all"]).1.contains("over: "));
+    let (code, _, error) = told(&["add", "pay", "--for", "2h"]);
+    assert!(code == Some(1) && error.contains("write for example `service=pay`"), "{error}");
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll};
 
 use async_trait::async_trait;
@@ -135,26 +135,29 @@ pub enum StorageError {
 #[derive(Clone, Default)]
 pub struct Storages {
     named: Arc<HashMap<ComponentId, Arc<dyn Storage>>>,
-    default: Option<Arc<dyn Storage>>,
+    /// Shared by clones: it may be found to be needed after components have theirs.
+    default: Arc<OnceLock<Arc<dyn Storage>>>,
 }
 
 impl Storages {
     /// These storages.
     #[must_use]
     pub fn new(all: HashMap<ComponentId, Arc<dyn Storage>>) -> Storages {
-        Storages { named: Arc::new(all), default: None }
+        Storages { named: Arc::new(all), default: Arc::default() }
     }
 
-    /// The same storages, with one for what must be kept though no storage was named for it.
+    /// The same storages, with one for what must be kept though no storage was named for it. Clones that were
+    /// made before have it too; the first one stays.
     #[must_use]
     pub fn with_default(self, default: Arc<dyn Storage>) -> Storages {
-        Storages { default: Some(default), ..self }
+        self.default.get_or_init(|| default);
+        self
     }
 
     /// Where to keep what must be kept though no storage was named for it.
     #[must_use]
     pub fn default_storage(&self) -> Option<Arc<dyn Storage>> {
-        self.default.clone()
+        self.default.get().cloned()
     }
 
     /// The storage of this id.

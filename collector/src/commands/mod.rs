@@ -5,6 +5,7 @@ pub mod query;
 mod quickstart;
 pub mod reference;
 mod replay;
+mod silence;
 mod webhook;
 
 use std::io::Write;
@@ -24,6 +25,7 @@ use config_args::ConfigArgs;
 use query::QueryArgs;
 use quickstart::QuickstartArgs;
 use replay::ReplayArgs;
+use silence::SilenceCommand;
 use webhook::WebhookCommand;
 
 /// Receives telemetry, computes exact event-time windows, evaluates them against rules, delivers the results.
@@ -68,6 +70,9 @@ enum Command {
     /// Try a webhook of a configuration
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Keep alarms from people for a while
+    #[command(subcommand)]
+    Silence(SilenceCommand),
     /// Run the main job on generated data, with no server: windows and alarms on the terminal, Parquet on
     /// disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
@@ -111,6 +116,7 @@ pub fn main(registry: &Registry) -> ExitCode {
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
+        Command::Silence(command) => silence::run(&command, &mut std::io::stdout().lock()),
         Command::Quickstart(args) => quickstart::run(&args, registry),
         Command::Docs { root } => write_docs(&root, registry),
     };

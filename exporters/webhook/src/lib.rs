@@ -13,10 +13,14 @@ mod alarm;
 mod answer;
 mod config;
 mod exporter;
+mod metrics;
+mod notify;
 mod pace;
 mod payload;
 mod request_id;
+mod sender;
 mod signature;
+mod silences;
 
 use weir_component::factory::{BuiltExporter, ExporterFactory, Info};
 use weir_component::{Check, Context, Settings};
@@ -24,12 +28,14 @@ use weir_config::Diagnostics;
 
 use crate::config::Config;
 
+pub use silences::{Shown, SilenceError, Silences};
+
 /// The factory of the `webhook` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
         kind: "webhook",
         summary: "Alarms to an HTTP address, Alertmanager, chat robots or PagerDuty",
-        metrics: &[],
+        metrics: metrics::METRICS,
     },
     create,
 };
@@ -39,9 +45,12 @@ fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Dia
     let mut check = Check::new(settings);
     let helper = config.helper();
     check.helper(&helper);
+    check.all(config.notify_problems());
     let target = config.target(&context.id).map_err(|problems| check.all(problems)).ok();
     let target = check.finish_some(target)?;
-    let webhook = exporter::Webhook::new(target, &config, context)
+    let (notify, helper) = config.notified(helper);
+    let sender = sender::Sender::new(target, context.clone())
         .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;
+    let webhook = exporter::Webhook::new(sender, notify, helper.clone(), context);
     Ok(BuiltExporter { exporter: Box::new(webhook), helper })
 }

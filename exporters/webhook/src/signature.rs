@@ -62,7 +62,8 @@ mod tests {
     fn standard_webhooks_golden_value() {
         let key = standard_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        let signed = standard(&[key.clone()], id, 1_614_265_330, b"{\"test\": 2432232314}").unwrap();
+        let signed =
+            standard(std::slice::from_ref(&key), id, 1_614_265_330, b"{\"test\": 2432232314}").unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         let both = standard(&[key.clone(), key], id, 1_614_265_330, b"{\"test\": 2432232314}").unwrap();
         assert_eq!(both, format!("{signed} {signed}"), "two while a secret is being replaced");

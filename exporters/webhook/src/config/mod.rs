@@ -18,6 +18,7 @@ use weir_http::{Connection, Proxy};
 pub(crate) use kind::Kind;
 use kind::OWN_KEYS;
 
+use crate::notify::config::{NotifyKeys, Settings};
 use crate::pace::Pace;
 use crate::payload::text::Wording;
 use crate::payload::{Encoding, Form, Mention, Payload, Template};
@@ -62,6 +63,8 @@ pub(crate) struct Config {
     expires: Option<Duration>,
     /// Requests in a minute, at most.
     max_per_minute: Option<u32>,
+    /// When people are told, and together with which others.
+    notify: Option<NotifyKeys>,
     /// Whom to trust, and how to be known.
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
@@ -145,6 +148,8 @@ impl Config {
     #[must_use]
     pub(crate) fn helper(&self) -> HelperConfig {
         let max_rows = match self.kind {
+            // People read it.
+            Kind::Generic if self.template.is_some() && self.notify.is_some() => 8192,
             // Targets are advised to accept 20 KB; an alarm has about half a KB.
             Kind::Generic | Kind::AlertmanagerWebhook | Kind::Skywalking => 20,
             // It takes 4 MB and answers once for all.
@@ -177,6 +182,23 @@ impl Config {
             helper.timeout = Duration::from(helper.timeout.get() * 2 + Pace::longest(self.per_minute()) * 8);
         }
         helper
+    }
+
+    /// The settings of `notify`, and of the queue in front of it, which takes more at once.
+    pub(crate) fn notified(&self, helper: HelperConfig) -> (Option<Settings>, HelperConfig) {
+        let Some(notify) = &self.notify else { return (None, helper) };
+        let rows = helper.batch.max_rows;
+        let digests = rows > 1 && (self.kind.is_chat() || self.template.is_some());
+        let tells_all = self.kind == Kind::AlertmanagerWebhook;
+        let settings = notify.settings(rows, digests, tells_all, self.send_resolved);
+        let batch = BatchConfig { max_rows: rows.max(8192), ..helper.batch };
+        (Some(settings), HelperConfig { batch, ..helper })
+    }
+
+    /// The faults of `notify`.
+    pub(crate) fn notify_problems(&self) -> Vec<(String, String)> {
+        let problems = self.notify.as_ref().map(NotifyKeys::problems).unwrap_or_default();
+        problems.into_iter().map(|(key, why)| (format!("notify.{key}"), why)).collect()
     }
 
     fn per_minute(&self) -> u32 {
