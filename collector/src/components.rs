@@ -14,7 +14,9 @@ pub const STANDARD: Registry = Registry {
     processors: &[
         weir_processor_aggregate::FACTORY,
         weir_processor_enrich::FACTORY,
+        weir_processor_filter::FACTORY,
         weir_processor_pattern::FACTORY,
+        weir_processor_sample::FACTORY,
         weir_processor_threshold::FACTORY,
     ],
     exporters: &[

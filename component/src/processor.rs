@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use weir_pdata::Demand;
+use weir_pdata::{Demand, SignalSet};
 
 use crate::delivery::{LaneStart, TrunkStart};
 use crate::{Alignment, LaneMessage, StartError, TrunkMessage, WindowProblem, WindowSchema, WindowSources};
@@ -18,6 +18,12 @@ use crate::{Alignment, LaneMessage, StartError, TrunkMessage, WindowProblem, Win
 pub trait Processor: Send + Sync {
     /// The columns and attributes that the processor reads.
     fn demand(&self) -> Demand;
+
+    /// The signals whose batches its lane stages look at. Batches of other signals pass these untouched, and
+    /// need not be decoded for it.
+    fn signals(&self) -> SignalSet {
+        SignalSet::ALL
+    }
 
     /// The half that runs on a lane. `None`: messages pass this processor on lanes.
     fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>>;

@@ -73,6 +73,12 @@ impl SignalSet {
         SignalSet(bits)
     }
 
+    /// The signals that are in either set.
+    #[must_use]
+    pub const fn or(self, other: SignalSet) -> SignalSet {
+        SignalSet(self.0 | other.0)
+    }
+
     /// Whether the set has this signal.
     #[must_use]
     pub const fn contains(self, signal: Signal) -> bool {

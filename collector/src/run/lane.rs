@@ -37,8 +37,8 @@ pub(super) struct RunningPipeline {
     pub queues: Arc<[Queue]>,
     /// Its trunk, when a processor has a stage there.
     pub trunk: Option<Arc<TrunkSender>>,
-    /// Whether one of its processors reads columns.
-    pub reads: bool,
+    /// The signals of whose batches one of its processors reads columns.
+    pub reads: SignalSet,
 }
 
 /// Opens the lanes of one receiver.
@@ -205,8 +205,10 @@ struct PipelineLane {
     accepts: SignalSet,
     /// Stages with the position of their processor.
     stages: Vec<(usize, Box<dyn Stage<LaneMessage>>)>,
-    /// Whether one of its processors reads columns.
-    has_readers: bool,
+    /// The signals of whose batches one of its processors reads columns.
+    read: SignalSet,
+    /// The signals whose batches one of its stages looks at.
+    handled: SignalSet,
     queues: Vec<LaneQueue>,
     trunk: Option<Arc<TrunkSender>>,
     outlet: Outlet,
@@ -227,8 +229,12 @@ impl PipelineLane {
             };
         start.receiver = Some(Arc::clone(receiver));
         start.signal = spec.signal;
-        let stages = pipeline.processors.iter().enumerate();
-        let stages = stages.filter_map(|(at, processor)| Some((at, processor.lane_stage(&start)?))).collect();
+        let (mut stages, mut handled) = (Vec::new(), SignalSet::NONE);
+        for (at, processor) in pipeline.processors.iter().enumerate() {
+            let Some(stage) = processor.lane_stage(&start) else { continue };
+            handled = handled.or(processor.signals());
+            stages.push((at, stage));
+        }
         if let Some(trunk) = &pipeline.trunk {
             trunk.open(start);
         }
@@ -236,7 +242,8 @@ impl PipelineLane {
             id,
             accepts: pipeline.accepts,
             stages,
-            has_readers: pipeline.reads,
+            read: pipeline.reads,
+            handled,
             queues: pipeline.queues.iter().map(|queue| queue.for_lane(&pipeline.id, ledger)).collect(),
             trunk: pipeline.trunk.clone(),
             outlet: Outlet::default(),
@@ -249,8 +256,9 @@ impl PipelineLane {
     /// Whether records in this format have to be decoded for it. They are not where only exporters take
     /// them, and these as they came.
     fn reads(&self, format: Format) -> bool {
-        let reads = |queue: &LaneQueue| queue.reads(format, !self.stages.is_empty());
-        self.accepts.contains(format.signal()) && (self.has_readers || self.queues.iter().any(reads))
+        let signal = format.signal();
+        let reads = |queue: &LaneQueue| queue.reads(format, self.handled.contains(signal));
+        self.accepts.contains(signal) && (self.read.contains(signal) || self.queues.iter().any(reads))
     }
 
     async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {

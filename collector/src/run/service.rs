@@ -12,7 +12,7 @@ use weir_component::delivery::{Marks, TrunkStart};
 use weir_component::exporter_helper::{self, ExporterTask, Queue, Unfinished};
 use weir_component::{Processor, ReceiverError, ReceiverHost, Status};
 use weir_config::{ByteSize, ComponentId};
-use weir_pdata::{Demand, SharedProjection};
+use weir_pdata::{Demand, SharedProjection, SignalSet};
 
 use super::extensions::Extensions;
 use super::lane::{ReceiverLanes, RunningPipeline};
@@ -111,7 +111,8 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             context.health.report(Status::Ok);
         }
         let queues: Arc<[Queue]> = exporters.iter().map(|at| running.queues[*at].clone()).collect();
-        let reads = processors.iter().any(|(_, processor)| processor.demand() != Demand::nothing());
+        let readers = processors.iter().filter(|(_, processor)| processor.demand() != Demand::nothing());
+        let reads = readers.fold(SignalSet::NONE, |all, (_, processor)| all.or(processor.signals()));
         let processors: Arc<[Box<dyn Processor>]> =
             processors.into_iter().map(|(_, processor)| processor).collect();
         let trunk =

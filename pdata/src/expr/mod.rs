@@ -122,22 +122,42 @@ impl Expr {
     ///
     /// Errors: the columns' types do not fit, or the result is no condition.
     pub fn filter(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<BooleanArray, ExprError> {
-        let value = self.evaluate(batch, failures)?;
+        Ok(self.filter_rows(batch, failures)?.0)
+    }
+
+    /// The same, and the rows on which it fails, in rising order.
+    ///
+    /// Errors: as for [`filter`](Expr::filter).
+    pub fn filter_rows(
+        &self,
+        batch: &RecordBatch,
+        failures: &mut Failures,
+    ) -> Result<(BooleanArray, Vec<usize>), ExprError> {
+        let (value, failed) = self.evaluate_rows(batch, failures)?;
         let value = match value.data_type() {
             DataType::Boolean => value,
-            DataType::Null => return Ok(BooleanArray::from(vec![false; value.len()])),
+            DataType::Null => return Ok((BooleanArray::from(vec![false; value.len()]), failed)),
             other if is_text(other) => arrow::compute::cast(&value, &DataType::Boolean)
                 .map_err(|error| self.failed(&error.into()))?,
             other => return Err(self.not_a_condition(other)),
         };
         let truth = value.as_boolean();
-        Ok(if truth.null_count() > 0 { prep_null_mask_filter(truth) } else { truth.clone() })
+        let truth = if truth.null_count() > 0 { prep_null_mask_filter(truth) } else { truth.clone() };
+        Ok((truth, failed))
     }
 
     /// The expression's value for each row. Rows on which it fails are NULL and go to `failures`.
     ///
     /// Errors: the columns' types do not fit.
     pub fn evaluate(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<ArrayRef, ExprError> {
+        Ok(self.evaluate_rows(batch, failures)?.0)
+    }
+
+    fn evaluate_rows(
+        &self,
+        batch: &RecordBatch,
+        failures: &mut Failures,
+    ) -> Result<(ArrayRef, Vec<usize>), ExprError> {
         let schema = batch.schema_ref();
         let found: Vec<Option<usize>> =
             self.0.names.iter().map(|name| schema.fields().iter().position(|f| f.name() == name)).collect();
@@ -152,9 +172,9 @@ impl Expr {
                 .and_then(|input| rows::evaluate(&compiled, &input))
                 .map_err(|error| self.failed(&error))?;
         if let Some(error) = error {
-            failures.add(failed, self.failed(&error));
+            failures.add(failed.len(), self.failed(&error));
         }
-        Ok(values)
+        Ok((values, failed))
     }
 
     /// The expression's value for each row as a float; NULL where it is no number.

@@ -11,16 +11,16 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::compile::Compiled;
 
-/// The value of each row; and how many rows failed, with the error of the first.
+/// The value of each row; and the rows that failed, in rising order, with the error of the first.
 pub(super) fn evaluate(
     compiled: &Compiled,
     input: &RecordBatch,
-) -> Result<(ArrayRef, usize, Option<DataFusionError>)> {
+) -> Result<(ArrayRef, Vec<usize>, Option<DataFusionError>)> {
     let error = match whole(&compiled.physical, input) {
-        Ok(values) => return Ok((values, 0, None)),
+        Ok(values) => return Ok((values, Vec::new(), None)),
         Err(error) => error,
     };
-    let mut apart = Apart { compiled, values: Vec::new(), failed: 0, first: None };
+    let mut apart = Apart { compiled, values: Vec::new(), done: 0, failed: Vec::new(), first: None };
     apart.halve(input, error)?;
     let values: Vec<&dyn Array> = apart.values.iter().map(AsRef::as_ref).collect();
     Ok((concat(&values)?, apart.failed, apart.first))
@@ -37,7 +37,9 @@ fn whole(physical: &Arc<dyn PhysicalExpr>, input: &RecordBatch) -> Result<ArrayR
 struct Apart<'a> {
     compiled: &'a Compiled,
     values: Vec<ArrayRef>,
-    failed: usize,
+    /// How many rows have their value.
+    done: usize,
+    failed: Vec<usize>,
     first: Option<DataFusionError>,
 }
 
@@ -47,7 +49,8 @@ impl Apart<'_> {
         let rows = input.num_rows();
         if rows <= 1 {
             self.values.push(new_null_array(&self.compiled.result, rows));
-            self.failed += rows;
+            self.failed.extend(self.done..self.done + rows);
+            self.done += rows;
             self.first.get_or_insert(error);
             return Ok(());
         }
@@ -55,8 +58,14 @@ impl Apart<'_> {
         for (from, length) in [(0, half), (half, rows - half)] {
             let part = slice(input, from, length)?;
             match whole(&self.compiled.physical, &part) {
-                Ok(values) if *values.data_type() == self.compiled.result => self.values.push(values),
-                Ok(values) => self.values.push(cast(&values, &self.compiled.result)?),
+                Ok(values) => {
+                    self.done += length;
+                    self.values.push(if *values.data_type() == self.compiled.result {
+                        values
+                    } else {
+                        cast(&values, &self.compiled.result)?
+                    });
+                }
                 Err(error) => self.halve(&part, error)?,
             }
         }

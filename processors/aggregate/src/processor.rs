@@ -7,7 +7,7 @@ use weir_component::{
     Alignment, Context, LaneMessage, Processor, Settings, Stage, TrunkMessage, WindowSchema,
 };
 use weir_config::Diagnostics;
-use weir_pdata::Demand;
+use weir_pdata::{Demand, SignalSet};
 
 use crate::config;
 use crate::lane::LaneHalf;
@@ -37,10 +37,15 @@ impl Processor for Aggregate {
         names.extend(["service", "service_instance"].map(str::to_owned));
         names.extend(operator.group_by.iter().cloned());
         names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
+        names.extend(operator.weight.iter().flat_map(|expr| expr.names().iter().cloned()));
         names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));
         // Windows of the time of arrival have the gateway's clock.
         let arrivals = !matches!(operator.window, Windows::Processing(_));
         Demand { arrivals, ..Demand::names(names) }
+    }
+
+    fn signals(&self) -> SignalSet {
+        SignalSet::of(&self.0.signals)
     }
 
     fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {

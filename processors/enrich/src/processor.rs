@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::storage::Storage;
 use weir_component::{Context, LaneMessage, Processor, Stage, StartError, TrunkMessage};
-use weir_pdata::Demand;
+use weir_pdata::{Demand, SignalSet};
 
 use crate::config::Config;
 use crate::constants::Constants;
 use crate::instances::kept::keep;
 use crate::instances::table::InstanceTable;
-use crate::stage::{EnrichStage, Plan};
+use crate::stage::{EnrichStage, Plan, READS};
 use crate::{environment, host};
 
 /// The columns that `host: true` may add.
@@ -110,6 +110,10 @@ impl Enrich {
 impl Processor for Enrich {
     fn demand(&self) -> Demand {
         self.demand.clone()
+    }
+
+    fn signals(&self) -> SignalSet {
+        READS
     }
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {

@@ -30,7 +30,8 @@ const UNCAST: Metric = Metric {
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] = &[UNCAST, KNOWN, FORGOTTEN];
 
-const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
+/// The signals that it enriches.
+pub(crate) const READS: SignalSet = SignalSet::of(&[Signal::Traces, Signal::Logs, Signal::Metrics]);
 
 /// The work of the stages, shared by all lanes.
 pub(crate) struct Plan {

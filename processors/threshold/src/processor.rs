@@ -15,7 +15,7 @@ use weir_component::{
     WindowSources,
 };
 use weir_config::Diagnostics;
-use weir_pdata::Demand;
+use weir_pdata::{Demand, Signal, SignalSet};
 
 use crate::config::Config;
 use crate::evaluation::evaluator::Evaluator;
@@ -100,6 +100,10 @@ impl Processor for Threshold {
             plan.book.expect_windows(sources.clone());
         }
         window_names::check(self.rules_key, self.rules.load().inline_rules().map(|(_, rule)| rule), sources)
+    }
+
+    fn signals(&self) -> SignalSet {
+        SignalSet::of(&[Signal::Windows, Signal::Alarms])
     }
 
     fn lane_stage(&self, _start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
