@@ -19,9 +19,12 @@ use super::{Expr, syntax};
 pub struct Measure {
     /// How the values become one.
     pub function: Function,
-    /// The value of each event. `None` only for `count` and `rate`, which then count events.
+    /// The value of each event. `None` for `count` and `rate`, which then count events, and for measures of
+    /// histogram [`points`](Self::points).
     /// For `ratio` it is the condition whose share is measured.
     pub argument: Option<Expr>,
+    /// The argument is `histogram`: the observations of histogram points.
+    pub points: bool,
     /// Only events for which this is true are looked at.
     pub condition: Option<Expr>,
     text: String,
@@ -54,6 +57,25 @@ pub enum Function {
     Rate,
 }
 
+/// The columns of histogram points.
+const POINTS: [&str; 15] = [
+    "metric_type",
+    "temporality",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "bounds",
+    "bucket_counts",
+    "scale",
+    "zero_count",
+    "zero_threshold",
+    "positive_offset",
+    "positive_bucket_counts",
+    "negative_offset",
+    "negative_bucket_counts",
+];
+
 const NAMES: [&str; 12] =
     ["count", "sum", "min", "max", "avg", "ratio", "quantile", "distinct", "first", "last", "rate", "p95"];
 
@@ -67,7 +89,9 @@ impl Measure {
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
         let parts = [&self.argument, &self.condition];
-        parts.into_iter().flatten().flat_map(|expr| expr.names().iter().cloned()).collect()
+        let parts = parts.into_iter().flatten().flat_map(|expr| expr.names().iter().cloned());
+        let points = if self.points { &POINTS[..] } else { &[] };
+        parts.chain(points.iter().map(|name| (*name).to_owned())).collect()
     }
 }
 
@@ -198,12 +222,24 @@ impl Call {
         if arguments.len() > 1 {
             return Err(wrong(format!("`{name}` takes one argument, and {} are given", arguments.len())));
         }
+        let points = arguments.last().is_some_and(|tokens| is_histogram(tokens));
+        if points {
+            let known =
+                [Function::Count, Function::Sum, Function::Min, Function::Max, Function::Avg, Function::Rate];
+            if !known.contains(&function) && !matches!(function, Function::Quantile(_)) {
+                return Err(wrong(format!(
+                    "`{name}` does not measure histograms; count, sum, avg, min, max, rate and quantile do"
+                )));
+            }
+            arguments.clear();
+        }
         let argument = arguments
             .pop()
             .filter(|tokens| !(function == Function::Count && source(text, tokens).trim() == "*"));
         let argument = argument.map(|tokens| part(text, tokens)).transpose()?;
         let argument = match (function, argument) {
             (Function::Count | Function::Rate, None) => None,
+            _ if points => None,
             (_, None) => {
                 let message = format!("`{name}` needs an argument, as in `{name}({})`", example(function));
                 return Err(wrong(message));
@@ -212,8 +248,17 @@ impl Call {
             (_, Some(argument)) => Some(argument),
         };
         let condition = condition.map(|tokens| part(text, tokens)?.into_condition()).transpose()?;
-        Ok(Measure { function, argument, condition, text: text.trim().to_owned() })
+        Ok(Measure { function, argument, points, condition, text: text.trim().to_owned() })
     }
+}
+
+/// Whether an argument is the word `histogram`, without quotes.
+fn is_histogram(tokens: &[TokenWithSpan]) -> bool {
+    let mut words = tokens.iter().filter(|token| !is_blank(token));
+    let first = words.next().map(|token| &token.token);
+    let is_word =
+        matches!(first, Some(Token::Word(word)) if word.value == "histogram" && word.quote_style.is_none());
+    is_word && words.next().is_none()
 }
 
 fn example(function: Function) -> &'static str {

@@ -21,6 +21,8 @@ pub(crate) struct Meaning<'a> {
     pub(crate) time: &'a str,
     /// The condition as written.
     pub(crate) condition: Option<&'a str>,
+    /// How often an event counts, as written.
+    pub(crate) weight: Option<&'a str>,
     /// The columns of a group.
     pub(crate) group_by: &'a [String],
     /// The named measures as written.
@@ -41,6 +43,10 @@ impl Meaning<'_> {
         let mut signals: Vec<String> = self.signals.iter().map(Signal::to_string).collect();
         signals.sort_unstable();
         hash.list(signals.iter().map(String::as_str));
+        // Without it the text is that of versions that did not know it.
+        if let Some(weight) = self.weight {
+            hash.part(weight.trim());
+        }
         hash.text()
     }
 }
@@ -111,6 +117,7 @@ mod tests {
             window: &seven,
             time: "end_time",
             condition: Some("kind = 'server'"),
+            weight: None,
             group_by: &groups,
             measures: &none,
             signals: &[Signal::Traces],
@@ -134,6 +141,7 @@ mod tests {
         all.push(Meaning { condition: Some("kind = 'client'"), ..meaning }.fingerprint());
         all.push(Meaning { group_by: &groups[..1], ..meaning }.fingerprint());
         all.push(Meaning { measures: &slow, ..meaning }.fingerprint());
+        all.push(Meaning { weight: Some("n"), ..meaning }.fingerprint());
         all.push(Meaning { signals: &[Signal::Traces, Signal::Logs], ..meaning }.fingerprint());
         all.push(meaning.fingerprint());
         let different: std::collections::BTreeSet<_> = all.iter().collect();

@@ -46,6 +46,13 @@ const REPEATED: Metric = counter(
     "Events read again after a restart whose windows had all been delivered before it.",
 );
 
+const UNMEASURED: Metric = Metric {
+    name: "weir_aggregate_unmeasured_points",
+    help: "Histogram points that no measure of histogram counts: cumulative ones, and those whose counts do not fit their buckets.",
+    kind: MetricKind::Counter,
+    labels: &["processor", "reason"],
+};
+
 const GROUPS: Metric = Metric {
     name: "weir_aggregate_groups",
     help: "Groups in memory on all lanes and the trunk, counted once for each slice or session they are in.",
@@ -62,7 +69,7 @@ const HELD: Metric = Metric {
 
 /// The declarations, for the reference.
 pub(crate) const METRICS: &[Metric] =
-    &[LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, GROUPS, HELD];
+    &[LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, UNMEASURED, GROUPS, HELD];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["processor"] }
@@ -78,6 +85,8 @@ pub(crate) struct Metrics {
     pub(crate) failed: Counter,
     pub(crate) lost: Counter,
     pub(crate) repeated: Counter,
+    pub(crate) cumulative: Counter,
+    pub(crate) malformed: Counter,
     groups: Gauge,
     /// For the alignment.
     pub(crate) held: Gauge,
@@ -100,6 +109,8 @@ impl Metrics {
             failed: counter(&FAILED),
             lost: counter(&LOST),
             repeated: counter(&REPEATED),
+            cumulative: context.telemetry.counter(&UNMEASURED, &[&id, "cumulative"]),
+            malformed: context.telemetry.counter(&UNMEASURED, &[&id, "malformed"]),
             groups: context.telemetry.gauge(&GROUPS, &[&id]),
             held: context.telemetry.gauge(&HELD, &[&id]),
         }

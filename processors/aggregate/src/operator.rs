@@ -13,6 +13,7 @@ use weir_pdata::late::LatePolicy;
 use crate::metrics::Metrics;
 use crate::state::GroupState;
 use crate::state::measure::MeasureState;
+use crate::state::weight::Weight;
 use crate::window::{Span, Windows};
 
 /// Milliseconds between log lines about the same trouble.
@@ -44,6 +45,8 @@ pub(crate) struct Operator {
     pub(crate) watermarks: ShardWatermarks,
     /// Which events are aggregated.
     pub(crate) condition: Option<Expr>,
+    /// How often an event counts. `None`: once.
+    pub(crate) weight: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
     pub(crate) group_by: Vec<String>,
     /// The named measures, in the order of their columns.
@@ -82,6 +85,11 @@ impl Default for Logs {
 }
 
 impl Operator {
+    /// The counts of states for one event that counts once.
+    pub(crate) fn unit(&self) -> u64 {
+        if self.weight.is_some() { Weight::UNIT } else { 1 }
+    }
+
     /// The state of a new group.
     pub(crate) fn new_state(&self) -> GroupState {
         let measures = self.measures.iter();

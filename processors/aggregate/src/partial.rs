@@ -261,6 +261,7 @@ mod tests {
     use crate::group::groups::{GroupLimit, Groups, Slot};
     use crate::group::key::{KeyHasher, KeyRows};
     use crate::state::measure::{MeasureState, Value};
+    use crate::state::weight::Weight;
 
     fn new_state() -> GroupState {
         let measures =
@@ -283,11 +284,11 @@ mod tests {
             state.count += 1;
             state.with_status += 1;
             state.errors += u64::from(*duration < 0);
-            state.durations.add(*duration);
+            state.durations.add(*duration, 1);
             state
                 .measures
                 .iter_mut()
-                .for_each(|measure| measure.add(0, Value::Number(*duration as f64 / 3.0)));
+                .for_each(|measure| measure.add(0, Value::Number(*duration as f64 / 3.0), Weight::ONE));
         }
         groups
     }
@@ -326,7 +327,7 @@ mod tests {
                 );
                 prop_assert_eq!(&read.durations, &state.durations);
                 for (read, state) in read.measures.iter().zip(&state.measures) {
-                    prop_assert_eq!(read.result(Function::Sum, 1.0), state.result(Function::Sum, 1.0));
+                    prop_assert_eq!(read.result(Function::Sum, 1.0, 1), state.result(Function::Sum, 1.0, 1));
                 }
             }
         }
@@ -345,7 +346,7 @@ mod tests {
             let partial = Partial::open(&batch, 1).unwrap().unwrap();
             if let Ok(state) = partial.state(0, new_state()) {
                 let _ = state.durations.percentiles();
-                let _ = state.measures[1].result(Function::Quantile(0.5), 1.0);
+                let _ = state.measures[1].result(Function::Quantile(0.5), 1.0, 1);
             }
         }
     }

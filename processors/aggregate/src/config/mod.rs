@@ -12,7 +12,7 @@ use serde::de::{self, Deserializer, Visitor};
 use weir_component::event_clocks::EventClocks;
 use weir_component::{Alignment, Check, Context, EventTimeKeys, Settings, ShardWatermarks, Watermark};
 use weir_config::{Diagnostics, Duration};
-use weir_pdata::expr::Measure;
+use weir_pdata::expr::{Expr, Measure};
 use weir_pdata::late::LatePolicy;
 use weir_pdata::{Signal, schema};
 
@@ -47,6 +47,8 @@ pub(crate) struct Config {
     max_ahead: Option<Duration>,
     #[serde(default, rename = "where")]
     condition: Option<String>,
+    #[serde(default)]
+    weight: Option<String>,
     #[serde(default = "default_group_by")]
     group_by: Vec<String>,
     #[serde(default)]
@@ -143,6 +145,11 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     if let Some(condition) = &condition {
         check.columns("where", condition.names().iter().map(String::as_str), &signals);
     }
+    let weight = config.weight.as_deref().and_then(|text| {
+        let weight = Expr::parse(text).map_err(|error| check.bad_expression("weight", &error)).ok()?;
+        check.columns("weight", weight.names().iter().map(String::as_str), &signals);
+        Some(weight)
+    });
     if config.group_by != default_group_by() {
         for (at, name) in config.group_by.iter().enumerate().filter(|(_, name)| !is_reserved(name)) {
             check.columns(&format!("group_by[{at}]"), [name.as_str()], &signals);
@@ -150,6 +157,11 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
     }
     let measures = measures(&mut check, &config.measures, &config.group_by);
     for (name, measure) in &measures {
+        if measure.points && !signals.contains(&Signal::Metrics) {
+            let message = "`histogram` is the points of metrics: add `metrics` to `signals`; \
+                           an attribute of that name is written \"histogram\" in double quotes";
+            check.wrong(&format!("measures.\"{name}\""), message);
+        }
         let names = measure.names();
         check.columns(&format!("measures.\"{name}\""), names.iter().map(String::as_str), &signals);
     }
@@ -159,6 +171,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         window: &window,
         time: &time,
         condition: config.condition.as_deref(),
+        weight: config.weight.as_deref(),
         group_by: &config.group_by,
         measures: &config.measures,
         signals: &signals,
@@ -176,6 +189,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         late: config.late,
         watermarks: ShardWatermarks::default(),
         condition,
+        weight,
         group_by: config.group_by,
         measures,
         signals,

@@ -6,14 +6,17 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use prometheus_client::metrics::counter::Counter;
 use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
+use crate::lane::points::{Points, Unmeasured};
 use crate::operator::Operator;
 use crate::state::GroupState;
 use crate::state::distinct;
 use crate::state::measure::Value;
+use crate::state::weight::Weight;
 
 /// The rows of one batch, ready to be added to groups.
 pub(crate) struct Events<'a> {
@@ -24,7 +27,18 @@ pub(crate) struct Events<'a> {
     with_status: bool,
     errors: Errors<'a>,
     measures: Vec<MeasureInput>,
+    /// The histogram points of the batch, when a measure is of them.
+    points: Option<Points<'a>>,
+    unmeasured: UnmeasuredPoints<'a>,
+    /// How often each event counts; `None`: once.
+    weights: Option<Float64Array>,
     failures: Failures,
+}
+
+/// Counts of points that are left out.
+struct UnmeasuredPoints<'a> {
+    cumulative: &'a Counter,
+    malformed: &'a Counter,
 }
 
 enum Selected {
@@ -56,13 +70,15 @@ enum Values {
     Numbers(Float64Array),
     Truth(BooleanArray, Option<NullBuffer>),
     Texts(ArrayRef),
+    /// The histogram points of the batch.
+    Points,
     /// The measure does not fit the columns, or reads nothing.
     Nothing,
 }
 
 impl<'a> Events<'a> {
     /// Reads a batch of `signal`.
-    pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
+    pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &'a Operator) -> Events<'a> {
         let mut failures = Failures::default();
         let selected = match &operator.condition {
             None => Selected::All,
@@ -90,7 +106,14 @@ impl<'a> Events<'a> {
                 MeasureInput::nothing()
             })
         });
-        let measures = measures.collect();
+        let measures: Vec<MeasureInput> = measures.collect();
+        let weights = operator.weight.as_ref().map(|weight| {
+            weight.numbers(batch, &mut failures).unwrap_or_else(|error| {
+                failures.add(batch.num_rows(), error);
+                Float64Array::new_null(batch.num_rows())
+            })
+        });
+        let points = measures.iter().any(|measure| matches!(measure.values, Values::Points));
         let fixed = |name: &str| schema::is_fixed(signal, name).then(|| batch.column_by_name(name)).flatten();
         Events {
             times: batch.column_by_name(&operator.time).and_then(timestamps),
@@ -99,6 +122,12 @@ impl<'a> Events<'a> {
             with_status: schema::is_fixed(signal, "status"),
             errors: fixed("status").map_or(Errors::None, Errors::read),
             measures,
+            points: (points && signal == Signal::Metrics).then(|| Points::of(batch)),
+            unmeasured: UnmeasuredPoints {
+                cumulative: &operator.metrics.cumulative,
+                malformed: &operator.metrics.malformed,
+            },
+            weights,
             failures,
         }
     }
@@ -125,21 +154,47 @@ impl<'a> Events<'a> {
 
     /// Adds a row to its group. `time` is in nanoseconds.
     pub(crate) fn add(&self, row: usize, time: i64, state: &mut GroupState) {
-        state.count = state.count.saturating_add(1);
+        let weight = match &self.weights {
+            None => Weight::ONE,
+            Some(weights) => Weight::of(weights.is_valid(row).then(|| weights.value(row))),
+        };
+        state.count = state.count.saturating_add(weight.units);
         if self.with_status {
-            state.with_status = state.with_status.saturating_add(1);
-            state.errors = state.errors.saturating_add(u64::from(self.errors.get(row)));
+            state.with_status = state.with_status.saturating_add(weight.units);
+            let errors = if self.errors.get(row) { weight.units } else { 0 };
+            state.errors = state.errors.saturating_add(errors);
         }
         if let Some(durations) = &self.durations
             && durations.is_valid(row)
         {
-            state.durations.add(durations.value(row));
+            state.durations.add(durations.value(row), weight.units);
+        }
+        if let Some(points) = &self.points {
+            self.add_point(points, row, weight, state);
         }
         for (measure, input) in state.measures.iter_mut().zip(&self.measures) {
             if let Some(value) = input.get(row) {
-                measure.add(time, value);
+                measure.add(time, value, weight);
             }
         }
+    }
+
+    fn add_point(&self, points: &Points<'_>, row: usize, weight: Weight, state: &mut GroupState) {
+        let mut counter = None;
+        let mut point = None;
+        for (measure, input) in state.measures.iter_mut().zip(&self.measures) {
+            if !matches!(input.values, Values::Points) || !input.selects(row) {
+                continue;
+            }
+            match point.get_or_insert_with(|| points.get(row)) {
+                Some(Ok(point)) => measure.add_point(point, weight),
+                Some(Err(Unmeasured::Cumulative)) => counter = Some(self.unmeasured.cumulative),
+                Some(Err(Unmeasured::Malformed)) => counter = Some(self.unmeasured.malformed),
+                None => {}
+            }
+        }
+        // Once for a point, however many measures are of it.
+        counter.map(Counter::inc);
     }
 }
 
@@ -199,14 +254,20 @@ impl MeasureInput {
         let condition =
             measure.condition.as_ref().map(|condition| condition.filter(batch, failures)).transpose()?;
         let values = match &measure.argument {
+            None if measure.points => Values::Points,
             None => Values::Events,
             Some(argument) => Values::read(measure.function, argument, batch, failures)?,
         };
         Ok(MeasureInput { condition, values })
     }
 
+    /// Whether the measure's own condition holds.
+    fn selects(&self, row: usize) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.value(row))
+    }
+
     fn get(&self, row: usize) -> Option<Value> {
-        if self.condition.as_ref().is_some_and(|condition| !condition.value(row)) {
+        if !self.selects(row) {
             return None;
         }
         let there = |nulls: &Option<NullBuffer>| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
@@ -221,7 +282,7 @@ impl MeasureInput {
             Values::Texts(texts) => {
                 TextColumn::new(texts)?.get(row).map(|text| Value::Hash(distinct::hash(text)))
             }
-            Values::Nothing => None,
+            Values::Points | Values::Nothing => None,
         }
     }
 }

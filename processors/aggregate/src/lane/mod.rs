@@ -27,6 +27,7 @@
 mod events;
 mod input;
 mod open_windows;
+mod points;
 mod session;
 mod tumbling_sliding;
 

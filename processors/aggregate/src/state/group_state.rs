@@ -1,6 +1,7 @@
 //! The state of one group in one window.
 //!
-//! Integers are summed in 128 bits, so results do not depend on order. A group takes about 200 bytes and its
+//! Integers are summed in 128 bits, so results do not depend on order. Counts are in units of
+//! [`Weight`](crate::state::weight::Weight). A group takes about 200 bytes and its
 //! key, 16 bytes for each filled bucket of the histogram (see [`histogram`]), and the states of its named
 //! measures.
 
@@ -52,13 +53,13 @@ impl GroupState {
 }
 
 impl Durations {
-    /// Adds one duration.
-    pub(crate) fn add(&mut self, duration: i64) {
-        self.count = self.count.saturating_add(1);
-        self.sum = self.sum.saturating_add(i128::from(duration));
+    /// Adds one duration, which counts so often.
+    pub(crate) fn add(&mut self, duration: i64, times: u64) {
+        self.count = self.count.saturating_add(times);
+        self.sum = self.sum.saturating_add(i128::from(duration).saturating_mul(i128::from(times)));
         let (least, most) = self.range.unwrap_or((duration, duration));
         self.range = Some((least.min(duration), most.max(duration)));
-        self.histogram.record(histogram::of_integer(clamped(duration)));
+        self.histogram.count(histogram::of_integer(clamped(duration)), times);
     }
 
     /// Adds what `other` has.
@@ -105,7 +106,7 @@ mod tests {
 
     fn of(durations: &[i64]) -> Durations {
         let mut all = Durations::default();
-        durations.iter().for_each(|duration| all.add(*duration));
+        durations.iter().for_each(|duration| all.add(*duration, 1));
         all
     }
 

@@ -111,7 +111,7 @@ impl Eq for Histogram {}
 
 impl Histogram {
     /// The buckets that hold something, in rising order.
-    fn iter(&self) -> impl Iterator<Item = (i32, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, u64)> {
         let (some, all) = match &self.buckets {
             Buckets::One(one) => (&one[..], None),
             Buckets::Some(buckets) => (&buckets[..], None),
@@ -121,7 +121,7 @@ impl Histogram {
     }
 
     /// How many buckets hold something.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.buckets {
             Buckets::One(_) => 1,
             Buckets::Some(buckets) => buckets.len(),
@@ -129,12 +129,14 @@ impl Histogram {
         }
     }
 
-    /// Counts one value. Allocates only when the bucket is new and the list is full.
+    /// Counts one value.
+    #[cfg(test)]
     pub(crate) fn record(&mut self, bucket: i32) {
         self.count(bucket, 1);
     }
 
-    fn count(&mut self, bucket: i32, values: u64) {
+    /// Counts so many values. Allocates only when the bucket is new and the list is full.
+    pub(crate) fn count(&mut self, bucket: i32, values: u64) {
         match &mut self.buckets {
             Buckets::All(range) => {
                 if let Some(count) = range.get_mut(bucket) {

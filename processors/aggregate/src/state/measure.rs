@@ -5,10 +5,12 @@
 
 use weir_pdata::expr::Function;
 
+use crate::state::buckets::{Buckets, PointBuckets};
 use crate::state::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
 use crate::state::histogram::{self, Fraction, Histogram};
+use crate::state::weight::Weight;
 
 /// The contribution of one event to a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +23,19 @@ pub(crate) enum Value {
     Truth(bool),
     /// The hash of any value.
     Hash(u64),
+}
+
+/// The contribution of a histogram point to a measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Point<'a> {
+    /// Observations.
+    pub(crate) count: u64,
+    /// Their sum, the smallest and the largest of them, where the point says so.
+    pub(crate) sum: Option<f64>,
+    pub(crate) least: Option<f64>,
+    pub(crate) most: Option<f64>,
+    /// How they are distributed.
+    pub(crate) buckets: PointBuckets<'a>,
 }
 
 /// The state that a measure keeps for the events of one group.
@@ -38,6 +53,8 @@ pub(crate) enum MeasureState {
     Ratio(u64, u64),
     /// `quantile`: a histogram, the smallest and the largest value.
     Quantile(Histogram, Option<(f64, f64)>),
+    /// `quantile` of histogram points.
+    Buckets(Buckets),
     /// `distinct`.
     Distinct(Distinct),
     /// `first`: time in nanoseconds and value; of equal times the smallest value.
@@ -56,7 +73,8 @@ pub(crate) enum Measured {
 }
 
 impl MeasureState {
-    /// The state before the first event.
+    /// The state before the first event. Without an argument the measure is of events, or of histogram
+    /// points.
     pub(crate) fn new(function: Function, has_argument: bool) -> MeasureState {
         match function {
             Function::Count => MeasureState::Count(0),
@@ -65,6 +83,7 @@ impl MeasureState {
             Function::Min => MeasureState::Min(None),
             Function::Max => MeasureState::Max(None),
             Function::Ratio => MeasureState::Ratio(0, 0),
+            Function::Quantile(_) if !has_argument => MeasureState::Buckets(Buckets::default()),
             Function::Quantile(_) => MeasureState::Quantile(Histogram::default(), None),
             Function::Distinct => MeasureState::Distinct(Distinct::default()),
             Function::First => MeasureState::First(None),
@@ -72,23 +91,23 @@ impl MeasureState {
         }
     }
 
-    /// Adds what the event at `time` (nanoseconds) gives. Values of another kind than the measure reads are
-    /// left out.
-    pub(crate) fn add(&mut self, time: i64, value: Value) {
+    /// Adds what the event at `time` (nanoseconds) gives, as often as `weight` says. Values of another kind
+    /// than the measure reads are left out.
+    pub(crate) fn add(&mut self, time: i64, value: Value, weight: Weight) {
         match (self, value) {
-            (MeasureState::Count(count), _) => *count = count.saturating_add(1),
+            (MeasureState::Count(count), _) => *count = count.saturating_add(weight.units),
             (MeasureState::Sum(sum, count), Value::Number(number)) => {
-                sum.add(number);
-                *count = count.saturating_add(1);
+                add_to_sum(sum, number * weight.factor);
+                *count = count.saturating_add(weight.units);
             }
             (MeasureState::Min(least), Value::Number(number)) => *least = Some(smaller(*least, number)),
             (MeasureState::Max(most), Value::Number(number)) => *most = Some(larger(*most, number)),
             (MeasureState::Ratio(hits, count), Value::Truth(truth)) => {
-                *hits = hits.saturating_add(u64::from(truth));
-                *count = count.saturating_add(1);
+                *hits = hits.saturating_add(if truth { weight.units } else { 0 });
+                *count = count.saturating_add(weight.units);
             }
             (MeasureState::Quantile(histogram, range), Value::Number(number)) => {
-                histogram.record(histogram::of_float(number));
+                histogram.count(histogram::of_float(number), weight.units);
                 *range = wider(*range, Some((number, number)));
             }
             (MeasureState::Distinct(distinct), Value::Hash(hash)) => distinct.add(hash),
@@ -96,6 +115,28 @@ impl MeasureState {
                 *first = earlier(*first, Some((time, number)));
             }
             (MeasureState::Last(last), Value::Number(number)) => *last = later(*last, Some((time, number))),
+            _ => {}
+        }
+    }
+
+    /// Adds what a histogram point gives: its observations, as often as `weight` says.
+    pub(crate) fn add_point(&mut self, point: &Point<'_>, weight: Weight) {
+        let observations = point.count.saturating_mul(weight.units);
+        match self {
+            MeasureState::Count(count) => *count = count.saturating_add(observations),
+            MeasureState::Sum(sum, count) => {
+                if let Some(value) = point.sum {
+                    add_to_sum(sum, value * weight.factor);
+                    *count = count.saturating_add(observations);
+                }
+            }
+            MeasureState::Min(least) => {
+                *least = point.least.map_or(*least, |value| Some(smaller(*least, value)));
+            }
+            MeasureState::Max(most) => {
+                *most = point.most.map_or(*most, |value| Some(larger(*most, value)));
+            }
+            MeasureState::Buckets(buckets) => buckets.add(&point.buckets, weight.units),
             _ => {}
         }
     }
@@ -123,22 +164,24 @@ impl MeasureState {
                 *range = wider(*range, *other);
             }
             (MeasureState::Distinct(distinct), MeasureState::Distinct(others)) => distinct.merge(others),
+            (MeasureState::Buckets(buckets), MeasureState::Buckets(others)) => buckets.merge(others),
             (MeasureState::First(first), MeasureState::First(other)) => *first = earlier(*first, *other),
             (MeasureState::Last(last), MeasureState::Last(other)) => *last = later(*last, *other),
             _ => {}
         }
     }
 
-    /// The result for a window of `seconds`.
-    pub(crate) fn result(&self, function: Function, seconds: f64) -> Measured {
+    /// The result for a window of `seconds`, when counts are in units of which this many are one.
+    pub(crate) fn result(&self, function: Function, seconds: f64, unit: u64) -> Measured {
+        let ones = |units: u64| units as f64 / unit as f64;
         Measured::Float(match self {
             MeasureState::Count(count) if function == Function::Count => {
-                return Measured::Integer(i64::try_from(*count).unwrap_or(i64::MAX));
+                return Measured::Integer(i64::try_from(Weight::whole(*count, unit)).unwrap_or(i64::MAX));
             }
-            MeasureState::Count(count) => Some(*count as f64 / seconds),
+            MeasureState::Count(count) => Some(ones(*count) / seconds),
             MeasureState::Sum(_, 0) | MeasureState::Ratio(_, 0) => None,
             MeasureState::Sum(sum, count) => Some(match function {
-                Function::Avg => sum.value() / *count as f64,
+                Function::Avg => sum.value() / ones(*count),
                 Function::Rate => sum.value() / seconds,
                 _ => sum.value(),
             }),
@@ -153,6 +196,10 @@ impl MeasureState {
                     Some(histogram::float(histogram.quantile(share)?).clamp(least, most))
                 })
             }
+            MeasureState::Buckets(buckets) => match function {
+                Function::Quantile(share) => buckets.quantile(share),
+                _ => None,
+            },
             MeasureState::Distinct(distinct) => Some(distinct.value()),
             MeasureState::First(value) | MeasureState::Last(value) => value.map(|(_, value)| value),
         })
@@ -182,6 +229,7 @@ impl MeasureState {
                     put_f64(out, *most);
                 }
             }
+            MeasureState::Buckets(buckets) => buckets.write(out),
             MeasureState::Distinct(distinct) => distinct.write(out),
             MeasureState::First(value) | MeasureState::Last(value) => {
                 out.push(u8::from(value.is_some()));
@@ -218,12 +266,20 @@ impl MeasureState {
                     return Err(Malformed("a range is upside down"));
                 }
             }
+            MeasureState::Buckets(buckets) => *buckets = Buckets::read(reader)?,
             MeasureState::Distinct(distinct) => *distinct = Distinct::read(reader)?,
             MeasureState::First(value) | MeasureState::Last(value) => {
                 *value = there(reader)?.then(|| Ok((reader.i64()?, reader.f64()?))).transpose()?;
             }
         }
         Ok(())
+    }
+}
+
+/// A product beyond the floats is left out: sums are of finite numbers.
+fn add_to_sum(sum: &mut ExactSum, number: f64) {
+    if number.is_finite() {
+        sum.add(number);
     }
 }
 
@@ -271,7 +327,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     /// Every function, and whether it has an argument.
-    pub(crate) const FUNCTIONS: [(Function, bool); 12] = [
+    pub(crate) const FUNCTIONS: [(Function, bool); 13] = [
+        (Function::Quantile(0.5), false),
         (Function::Count, false),
         (Function::Rate, false),
         (Function::Rate, true),
@@ -297,12 +354,12 @@ pub(crate) mod tests {
 
     fn of((function, argument): (Function, bool), events: &[(i64, f64)]) -> MeasureState {
         let mut state = MeasureState::new(function, argument);
-        events.iter().for_each(|(time, number)| state.add(*time, value(function, *number)));
+        events.iter().for_each(|(time, number)| state.add(*time, value(function, *number), Weight::ONE));
         state
     }
 
     fn result(function: Function, events: &[(i64, f64)]) -> Measured {
-        of((function, true), events).result(function, 2.0)
+        of((function, true), events).result(function, 2.0, 1)
     }
 
     #[test]
@@ -320,7 +377,7 @@ pub(crate) mod tests {
         assert_eq!(result(Function::First, &events), float(0.5));
         assert_eq!(result(Function::Last, &events), float(4.0));
         assert_eq!(result(Function::Quantile(1.0), &events), float(4.0));
-        assert_eq!(of((Function::Rate, false), &events).result(Function::Rate, 2.0), float(2.0));
+        assert_eq!(of((Function::Rate, false), &events).result(Function::Rate, 2.0, 1), float(2.0));
     }
 
     #[test]
@@ -332,7 +389,7 @@ pub(crate) mod tests {
                 Function::Distinct => Measured::Float(Some(0.0)),
                 _ => Measured::Float(None),
             };
-            assert_eq!(of((function, argument), &[]).result(function, 2.0), expected, "{function:?}");
+            assert_eq!(of((function, argument), &[]).result(function, 2.0, 1), expected, "{function:?}");
         }
     }
 
@@ -344,7 +401,7 @@ pub(crate) mod tests {
             cuts in (0..40_usize, 0..40_usize),
         ) {
             for function in FUNCTIONS {
-                let whole = of(function, &events).result(function.0, 7.0);
+                let whole = of(function, &events).result(function.0, 7.0, 1);
                 let low = cuts.0.min(cuts.1).min(shuffled.len());
                 let high = cuts.0.max(cuts.1).min(shuffled.len());
                 let parts = [&shuffled[..low], &shuffled[low..high], &shuffled[high..]].map(|events| {
@@ -364,8 +421,8 @@ pub(crate) mod tests {
                 ba.merge(&a);
                 c.merge(&ba);
                 a.merge(&b);
-                prop_assert_eq!(ab.result(function.0, 7.0), whole);
-                prop_assert_eq!(c.result(function.0, 7.0), whole);
+                prop_assert_eq!(ab.result(function.0, 7.0, 1), whole);
+                prop_assert_eq!(c.result(function.0, 7.0, 1), whole);
             }
         }
 
@@ -374,7 +431,7 @@ pub(crate) mod tests {
             for (function, argument) in FUNCTIONS {
                 let mut state = MeasureState::new(function, argument);
                 if state.read(&mut Reader::new(&bytes)).is_ok() {
-                    let _ = state.result(function, 7.0);
+                    let _ = state.result(function, 7.0, 1);
                 }
             }
         }

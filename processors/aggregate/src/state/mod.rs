@@ -1,5 +1,6 @@
 //! The state kept for the events of one group: exact, mergeable, independent of their order.
 
+pub(crate) mod buckets;
 pub(crate) mod codec;
 pub(crate) mod distinct;
 mod exact_sum;
@@ -7,5 +8,6 @@ mod group_state;
 pub(crate) mod histogram;
 pub(crate) mod measure;
 mod subtract;
+pub(crate) mod weight;
 
 pub(crate) use group_state::{GroupState, PERCENTILES};

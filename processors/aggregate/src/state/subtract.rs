@@ -1,10 +1,11 @@
 //! Subtracting a part from a sum.
 //!
 //! Counts, sums and histograms are exact, so they can be subtracted. The smallest, largest, first and last
-//! value of a sum, and its set of different values, cannot. Where the part may have decided them, they are
-//! computed again from the parts that stay. So the result is the same as if the sum had been made of these
-//! parts alone.
+//! value of a sum, its set of different values, and the buckets of its histogram points cannot. Where the
+//! part may have decided them, they are computed again from the parts that stay. So the result is the same as
+//! if the sum had been made of these parts alone.
 
+use crate::state::buckets::Buckets;
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
 use crate::state::group_state::{Durations, GroupState};
@@ -80,6 +81,7 @@ impl MeasureState {
                 !touches
             }
             (MeasureState::Distinct(_), MeasureState::Distinct(part)) => part.is_empty(),
+            (MeasureState::Buckets(_), MeasureState::Buckets(part)) => part.is_empty(),
             (MeasureState::First(all), MeasureState::First(part))
             | (MeasureState::Last(all), MeasureState::Last(part)) => part.is_none() || all != part,
             _ => true,
@@ -92,6 +94,7 @@ impl MeasureState {
             MeasureState::Min(value) | MeasureState::Max(value) => *value = None,
             MeasureState::Quantile(_, range) => *range = None,
             MeasureState::Distinct(distinct) => *distinct = Distinct::default(),
+            MeasureState::Buckets(buckets) => *buckets = Buckets::default(),
             MeasureState::First(value) | MeasureState::Last(value) => *value = None,
         }
     }
@@ -114,15 +117,16 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::state::measure::tests::{FUNCTIONS, value};
+    use crate::state::weight::Weight;
 
     fn of(events: &[(i64, f64)]) -> GroupState {
         let measures = FUNCTIONS.map(|(function, argument)| MeasureState::new(function, argument));
         let mut state = GroupState { measures: measures.into(), ..GroupState::default() };
         for (time, number) in events {
             state.count += 1;
-            state.durations.add(*time);
+            state.durations.add(*time, 1);
             for ((function, _), measure) in FUNCTIONS.iter().zip(&mut state.measures) {
-                measure.add(*time, value(*function, *number));
+                measure.add(*time, value(*function, *number), Weight::ONE);
             }
         }
         state
@@ -151,7 +155,8 @@ mod tests {
                 prop_assert_eq!((all.count, &all.durations), (fresh.count, &fresh.durations));
                 let pairs = all.measures.iter().zip(&fresh.measures);
                 for ((function, _), (all, fresh)) in FUNCTIONS.iter().zip(pairs) {
-                    prop_assert_eq!(all.result(*function, 7.0), fresh.result(*function, 7.0), "{:?}", function);
+                    let (all, fresh) = (all.result(*function, 7.0, 1), fresh.result(*function, 7.0, 1));
+                    prop_assert_eq!(all, fresh, "{:?}", function);
                 }
             }
         }

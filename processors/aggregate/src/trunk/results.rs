@@ -17,6 +17,7 @@ use weir_pdata::expr::Function;
 use crate::group::key::Key;
 use crate::operator::Operator;
 use crate::state::measure::Measured;
+use crate::state::weight::Weight;
 use crate::state::{GroupState, PERCENTILES};
 use crate::trunk::firing::Firing;
 use crate::window::{NANOS, Span};
@@ -97,7 +98,8 @@ impl<'a> Rows<'a> {
     /// Adds the row of a group.
     pub(crate) fn push(&mut self, span: Span, firing: Firing, key: &'a Key, state: &GroupState) {
         let seconds = span.millis() as f64 / 1000.0;
-        let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let unit = self.operator.unit();
+        let integer = |units: u64| i64::try_from(Weight::whole(units, unit)).unwrap_or(i64::MAX);
         let durations = &state.durations;
         let with_status = state.with_status > 0;
         self.starts.push(span.start.saturating_mul(NANOS));
@@ -118,10 +120,11 @@ impl<'a> Rows<'a> {
         for (at, column) in self.percentiles.iter_mut().enumerate() {
             column.append_option(percentiles.map(|percentiles| percentiles[at]));
         }
-        self.rate.push(state.count as f64 / seconds);
+        self.rate.push(state.count as f64 / unit as f64 / seconds);
         for (at, (function, column)) in self.named.iter_mut().enumerate() {
             let measure = state.measures.get(at);
-            let result = measure.map_or(Measured::Float(None), |measure| measure.result(*function, seconds));
+            let result =
+                measure.map_or(Measured::Float(None), |measure| measure.result(*function, seconds, unit));
             match (column, result) {
                 (MeasureColumn::Integers(column), Measured::Integer(integer)) => column.append_value(integer),
                 (MeasureColumn::Integers(column), Measured::Float(_)) => column.append_null(),

@@ -129,7 +129,7 @@ impl Sessions {
             self.fragments = (self.fragments + group.len()).saturating_sub(before);
             self.due.insert((chain.due, key, chain.span.start));
         }
-        operator.note_overflow(folded);
+        operator.note_overflow(folded / operator.unit());
         Ok(())
     }
 

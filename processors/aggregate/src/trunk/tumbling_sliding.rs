@@ -153,7 +153,7 @@ impl FixedWindows {
         lane_slice.merge_duplicates();
         lane_slice.inputs.absorb(inputs);
         slice.lanes.insert(of, lane_slice);
-        operator.note_overflow(folded);
+        operator.note_overflow(folded / operator.unit());
         for window in again {
             self.changed.entry(window).or_default().extend(&numbers);
         }

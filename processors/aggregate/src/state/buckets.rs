@@ -1,0 +1,280 @@
+//! The distribution that histogram points give, and its quantiles.
+//!
+//! Points of the same bounds add up exactly. So do exponential points of any scale: those of a finer scale
+//! are counted in the buckets of the coarser one, of which theirs are parts. Points of different bounds have
+//! no common buckets, and neither do explicit and exponential ones: then there is no quantile.
+//!
+//! A quantile is where it is in its bucket, the observations being spread evenly there
+//! ([`quantile`](Buckets::quantile)); this is the rule of Prometheus.
+
+use std::sync::Arc;
+
+use crate::state::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
+use crate::state::histogram::Histogram;
+
+/// The finest and the coarsest scale of OpenTelemetry's data model that has a meaning in floats.
+pub(crate) const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
+/// The most buckets that one sign of an exponential distribution keeps; then its scale gets coarser.
+const MOST: usize = 320;
+/// The most bounds of a point.
+pub(crate) const MOST_BOUNDS: usize = 1_024;
+
+/// The buckets of one point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PointBuckets<'a> {
+    /// Rising bounds, and a count more than there are bounds.
+    Explicit { bounds: &'a [f64], counts: &'a [u64] },
+    /// Powers of 2^(2^-scale).
+    Exponential {
+        scale: i32,
+        zeros: u64,
+        zero_threshold: f64,
+        positive: (i32, &'a [u64]),
+        negative: (i32, &'a [u64]),
+    },
+}
+
+/// The sum of points.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Buckets {
+    layout: Layout,
+    /// By bucket: the number of its upper bound, or its exponent.
+    positive: Histogram,
+    negative: Histogram,
+    zeros: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Layout {
+    /// No point yet.
+    #[default]
+    Nothing,
+    Explicit(Arc<[f64]>),
+    Exponential {
+        scale: i32,
+        zero_threshold: f64,
+    },
+    /// Points without common buckets.
+    Mixed,
+}
+
+impl Buckets {
+    /// Adds a point, each of its observations so often.
+    pub(crate) fn add(&mut self, point: &PointBuckets<'_>, times: u64) {
+        match *point {
+            PointBuckets::Explicit { bounds, counts } => {
+                match &self.layout {
+                    Layout::Nothing => self.layout = Layout::Explicit(bounds.into()),
+                    Layout::Explicit(known) if **known == *bounds => {}
+                    _ => return self.mix(),
+                }
+                count(&mut self.positive, 0, counts, times);
+            }
+            PointBuckets::Exponential { scale, zeros, zero_threshold, positive, negative } => {
+                let mut one = Buckets {
+                    layout: Layout::Exponential { scale, zero_threshold },
+                    zeros: zeros.saturating_mul(times),
+                    ..Buckets::default()
+                };
+                count(&mut one.positive, positive.0, positive.1, times);
+                count(&mut one.negative, negative.0, negative.1, times);
+                self.merge(&one);
+            }
+        }
+    }
+
+    /// Adds what `other` has.
+    pub(crate) fn merge(&mut self, other: &Buckets) {
+        match (&self.layout, &other.layout) {
+            (_, Layout::Nothing) => {}
+            (Layout::Nothing, _) => {
+                *self = other.clone();
+                self.coarsen();
+            }
+            (Layout::Explicit(known), Layout::Explicit(bounds)) if known == bounds => {
+                self.positive.merge(&other.positive);
+            }
+            (
+                Layout::Exponential { scale, zero_threshold },
+                Layout::Exponential { scale: other_scale, zero_threshold: other_threshold },
+            ) => {
+                let (own, zero_threshold) = (*scale, zero_threshold.max(*other_threshold));
+                let scale = own.min(*other_scale);
+                for (buckets, others) in
+                    [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)]
+                {
+                    shift(buckets, own - scale);
+                    if *other_scale == scale {
+                        buckets.merge(others);
+                    } else {
+                        let mut others = others.clone();
+                        shift(&mut others, *other_scale - scale);
+                        buckets.merge(&others);
+                    }
+                }
+                self.zeros = self.zeros.saturating_add(other.zeros);
+                self.layout = Layout::Exponential { scale, zero_threshold };
+                self.coarsen();
+            }
+            _ => self.mix(),
+        }
+    }
+
+    /// Whether there is no point.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layout == Layout::Nothing
+    }
+
+    fn mix(&mut self) {
+        *self = Buckets { layout: Layout::Mixed, ..Buckets::default() };
+    }
+
+    /// Makes the scale coarser until the buckets are not too many. The result is that of the buckets of all
+    /// points, in whatever order they come: parts of them have no more buckets than all.
+    fn coarsen(&mut self) {
+        let Layout::Exponential { scale, .. } = &mut self.layout else { return };
+        while self.positive.len().max(self.negative.len()) > MOST && *scale > *SCALES.start() {
+            *scale -= 1;
+            shift(&mut self.positive, 1);
+            shift(&mut self.negative, 1);
+        }
+    }
+
+    /// The value that this share, 0 to 1, of the observations do not exceed: with the rank `share` times
+    /// their number, in the first bucket up to which so many are counted, as far from its lower to its upper
+    /// end as the rank is from the observations below the bucket to those up to its end. That is by
+    /// difference for explicit buckets and the bucket around zero, and by ratio for exponential ones.
+    ///
+    /// The lowest explicit bucket begins at 0 if its bound is above 0; else its bound is the value. In the
+    /// highest the last bound is. The bucket around zero goes from minus to plus the zero threshold, or from
+    /// 0, or to 0, when there is nothing on the other side.
+    ///
+    /// `None`: no observations, points without common buckets, or no bounds.
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
+        let negative: Vec<(i32, u64)> = self.negative.iter().collect();
+        let negative_total = negative.iter().fold(0_u128, |sum, (_, count)| sum + u128::from(*count));
+        let positive_total = self.positive.iter().fold(0_u128, |sum, (_, count)| sum + u128::from(count));
+        let total = negative_total + u128::from(self.zeros) + positive_total;
+        if total == 0 {
+            return None;
+        }
+        let rank = share * total as f64;
+        let mut below = 0_u128;
+        // The share of the bucket's observations that the rank reaches, if it is in this bucket.
+        let mut reaches = |count: u64| {
+            let before = below;
+            below += u128::from(count);
+            (rank <= below as f64).then(|| ((rank - before as f64) / count as f64).clamp(0.0, 1.0))
+        };
+        match &self.layout {
+            Layout::Nothing | Layout::Mixed => None,
+            Layout::Explicit(bounds) => {
+                let mut filled = self.positive.iter();
+                let (bucket, part) = filled.find_map(|(bucket, count)| Some((bucket, reaches(count)?)))?;
+                in_explicit(bounds, usize::try_from(bucket).ok()?, part)
+            }
+            Layout::Exponential { scale, zero_threshold } => {
+                for (bucket, count) in negative.iter().rev() {
+                    if let Some(part) = reaches(*count) {
+                        // Its ends are those of the positive bucket, turned round.
+                        return Some(-exponential(*scale, *bucket, 1.0 - part));
+                    }
+                }
+                if self.zeros > 0
+                    && let Some(part) = reaches(self.zeros)
+                {
+                    let lower = if negative.is_empty() { 0.0 } else { -zero_threshold };
+                    let upper =
+                        if positive_total == 0 && !negative.is_empty() { 0.0 } else { *zero_threshold };
+                    return Some(lower + (upper - lower) * part);
+                }
+                let mut filled = self.positive.iter();
+                let (bucket, part) = filled.find_map(|(bucket, count)| Some((bucket, reaches(count)?)))?;
+                Some(exponential(*scale, bucket, part))
+            }
+        }
+    }
+
+    /// Appends the bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match &self.layout {
+            Layout::Nothing => return out.push(0),
+            Layout::Mixed => return out.push(1),
+            Layout::Explicit(bounds) => {
+                out.push(2);
+                put_u64(out, bounds.len() as u64);
+                bounds.iter().for_each(|bound| put_f64(out, *bound));
+            }
+            Layout::Exponential { scale, zero_threshold } => {
+                out.push(3);
+                put_i64(out, i64::from(*scale));
+                put_f64(out, *zero_threshold);
+            }
+        }
+        self.positive.write(out);
+        self.negative.write(out);
+        put_u64(out, self.zeros);
+    }
+
+    /// Reads the bytes.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Buckets, Malformed> {
+        let layout = match reader.byte()? {
+            0 => return Ok(Buckets::default()),
+            1 => return Ok(Buckets { layout: Layout::Mixed, ..Buckets::default() }),
+            2 => {
+                let length = reader.length(8)?;
+                let bounds: Vec<f64> = (0..length).map(|_| reader.f64()).collect::<Result<_, _>>()?;
+                if !bounds.is_sorted_by(|a, b| a < b) {
+                    return Err(Malformed("bounds of buckets do not rise"));
+                }
+                Layout::Explicit(bounds.into())
+            }
+            3 => {
+                let scale = i32::try_from(reader.i64()?).ok().filter(|scale| SCALES.contains(scale));
+                let scale = scale.ok_or(Malformed("a scale is out of range"))?;
+                Layout::Exponential { scale, zero_threshold: reader.f64()? }
+            }
+            _ => return Err(Malformed("an unknown kind of buckets")),
+        };
+        let (positive, negative) = (Histogram::read(reader)?, Histogram::read(reader)?);
+        Ok(Buckets { layout, positive, negative, zeros: reader.u64()? })
+    }
+}
+
+/// Adds the counts of buckets that follow each other.
+fn count(buckets: &mut Histogram, first: i32, counts: &[u64], times: u64) {
+    for (bucket, count) in (i64::from(first)..).zip(counts).filter(|(_, count)| **count > 0) {
+        if let Ok(bucket) = i32::try_from(bucket) {
+            buckets.count(bucket, count.saturating_mul(times));
+        }
+    }
+}
+
+/// The counts in buckets that are 2^`steps` times as wide.
+fn shift(buckets: &mut Histogram, steps: i32) {
+    if steps > 0 {
+        let mut wider = Histogram::default();
+        buckets.iter().for_each(|(bucket, count)| wider.count(bucket >> steps.min(31), count));
+        *buckets = wider;
+    }
+}
+
+fn in_explicit(bounds: &[f64], bucket: usize, part: f64) -> Option<f64> {
+    let Some(upper) = bounds.get(bucket) else { return bounds.last().copied() };
+    let lower = match bucket.checked_sub(1) {
+        Some(below) => bounds[below],
+        None if *upper > 0.0 => 0.0,
+        None => return Some(*upper),
+    };
+    Some(lower + (upper - lower) * part)
+}
+
+/// The value so far into the bucket from `base`^`bucket` to `base`^(`bucket` + 1), with `base` 2^(2^-scale).
+fn exponential(scale: i32, bucket: i32, part: f64) -> f64 {
+    let exponent = (f64::from(bucket) + part) * f64::from(-scale).exp2();
+    // An exponent beyond those of floats would be infinite, which no column takes.
+    exponent.exp2().min(f64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
