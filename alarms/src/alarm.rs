@@ -49,6 +49,10 @@ pub struct Alarm {
     pub ends_at: Option<i64>,
     /// Which set of rules it comes from, from 1.
     pub epoch: i64,
+    /// Further texts of the rule, rendered: names and texts.
+    pub annotations: Vec<(Arc<str>, String)>,
+    /// Where to read how to go about it.
+    pub runbook: Option<Arc<str>>,
 }
 
 impl Alarm {
@@ -92,7 +96,7 @@ fn column(name: &str, alarms: &[Alarm]) -> Result<ArrayRef, ArrowError> {
         "state" => words(alarms, |alarm| Some(alarm.state()))?,
         "service" => words(alarms, |alarm| alarm.label("service"))?,
         "operation" => words(alarms, |alarm| alarm.label("operation"))?,
-        "labels" => labels(alarms)?,
+        "labels" => maps(alarms, |alarm| Some(alarm.labels.as_slice()))?,
         "measure" => words(alarms, |alarm| alarm.measure.as_deref())?,
         "value" => numbers(alarms, |alarm| alarm.value),
         "threshold" => numbers(alarms, |alarm| alarm.threshold),
@@ -103,6 +107,10 @@ fn column(name: &str, alarms: &[Alarm]) -> Result<ArrayRef, ArrowError> {
         "starts_at" => times(alarms, |alarm| Some(alarm.starts_at)),
         "ends_at" => times(alarms, |alarm| alarm.ends_at),
         "rule_epoch" => Arc::new(alarms.iter().map(|alarm| Some(alarm.epoch)).collect::<Int64Array>()),
+        "annotations" => {
+            maps(alarms, |alarm| (!alarm.annotations.is_empty()).then_some(alarm.annotations.as_slice()))?
+        }
+        "runbook" => texts(alarms, |alarm| alarm.runbook.as_deref()),
         other => return Err(ArrowError::SchemaError(format!("alarms have no column `{other}`"))),
     })
 }
@@ -124,16 +132,21 @@ fn words<'a>(alarms: &'a [Alarm], of: impl Fn(&'a Alarm) -> Option<&'a str>) -> 
     cast(&texts(alarms, of), &schema::dictionary())
 }
 
-fn labels(alarms: &[Alarm]) -> Result<ArrayRef, ArrowError> {
+/// NULL where there is none.
+fn maps<'a>(
+    alarms: &'a [Alarm],
+    of: impl Fn(&'a Alarm) -> Option<&'a [(Arc<str>, String)]>,
+) -> Result<ArrayRef, ArrowError> {
     let names =
         MapFieldNames { entry: "entries".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
     let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for alarm in alarms {
-        for (name, value) in &alarm.labels {
+        let map = of(alarm);
+        for (name, value) in map.unwrap_or_default() {
             maps.keys().append_value(name);
             maps.values().append_value(value);
         }
-        maps.append(true)?;
+        maps.append(map.is_some())?;
     }
     Ok(Arc::new(maps.finish()))
 }
@@ -160,6 +173,8 @@ mod tests {
             starts_at: 1,
             ends_at: None,
             epoch: 1,
+            annotations: vec![("impact".into(), "no payments".to_owned())],
+            runbook: Some("https://runbooks/slow".into()),
         };
         let batch = to_batch(&[alarm.clone(), Alarm { labels: Vec::new(), ..alarm }]).unwrap();
         assert_eq!(batch.schema().fields(), schema::fixed(Signal::Alarms));

@@ -82,6 +82,12 @@ impl Message {
         }
     }
 
+    /// Whether there is a template.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The names that the template reads, dotted ones whole.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {

@@ -406,6 +406,8 @@ fn build(signal: Signal) -> Fields {
             column("starts_at", timestamp()),
             column("ends_at", timestamp()),
             column("rule_epoch", DataType::Int64),
+            column("annotations", string_map()),
+            column("runbook", text()),
         ],
     };
     Fields::from(columns)

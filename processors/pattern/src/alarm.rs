@@ -50,6 +50,8 @@ fn alarm(found: &FoundMatch, operator: &Operator) -> Option<Alarm> {
         starts_at: first.time.saturating_mul(NANOS),
         ends_at: None,
         epoch: EPOCH,
+        annotations: Vec::new(),
+        runbook: None,
     };
     alarm.message = text(&alarm, found, operator);
     Some(alarm)

@@ -20,6 +20,7 @@ use weir_pdata::{Demand, Signal, SignalSet};
 use crate::config::Config;
 use crate::evaluation::evaluator::Evaluator;
 use crate::metrics::RuleMetrics;
+use crate::rule::Rule;
 use crate::rule::glob::Glob;
 use crate::rule::window_names;
 use crate::rule_source::client::client_config;
@@ -37,6 +38,8 @@ struct Threshold {
     rules: SharedRules,
     /// The key of the rules of the configuration.
     rules_key: &'static str,
+    /// Where they stand in its list.
+    places: Vec<usize>,
     max_series: usize,
     context: Context,
     /// The plan by which `start` reads rules from Kafka; taken by the first start.
@@ -56,7 +59,7 @@ struct Plan {
 pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Processor>, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
-    let inline = config.check(&mut check);
+    let (places, inline): (Vec<usize>, Vec<Rule>) = config.check(&mut check).into_iter().unzip();
     let client = config.rules.kafka.as_ref().map(client_config).transpose().unwrap_or_else(|wrong| {
         for (key, message) in wrong {
             check.wrong(format!("rules.kafka.{key}").trim_end_matches('.'), message);
@@ -80,6 +83,7 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
     Ok(Box::new(Threshold {
         rules,
         rules_key,
+        places,
         max_series: config.max_series,
         context,
         kafka,
@@ -99,7 +103,9 @@ impl Processor for Threshold {
         if let Some(plan) = &mut *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) {
             plan.book.expect_windows(sources.clone());
         }
-        window_names::check(self.rules_key, self.rules.load().inline_rules().map(|(_, rule)| rule), sources)
+        let rules = self.rules.load();
+        let rules = self.places.iter().copied().zip(rules.inline_rules().map(|(_, rule)| rule));
+        window_names::check(self.rules_key, rules, sources)
     }
 
     fn signals(&self) -> SignalSet {

@@ -242,6 +242,8 @@ const ALARMS: Layout = Layout {
         ("starts_at", TIME),
         ("ends_at", "Nullable(DateTime64(9, 'UTC')) CODEC(ZSTD(1))"),
         ("rule_epoch", "Int64"),
+        ("annotations", TEXT_MAP),
+        ("runbook", TEXT),
     ],
     indices: &[],
     engine: "MergeTree",

@@ -1,22 +1,20 @@
 //! The settings, and their way to rules that have been checked.
 
+pub(crate) mod rule_keys;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use weir_alarms::{Compared, Message, Severity};
 use weir_component::Check;
 use weir_config::{ComponentId, Tls};
 use weir_kafka::{Properties, Sasl, Security};
 
-use crate::evaluation::alarm_state::Patience;
-use crate::rule::PerSeverity;
-use crate::rule::glob::Glob;
-use crate::rule::{Clause, InlineRule, Kind, Rule};
+use crate::config::rule_keys::RuleKeys;
+use crate::rule::Rule;
 
 /// The section of a threshold processor.
 #[derive(Deserialize)]
@@ -35,7 +33,7 @@ fn max_series() -> usize {
 
 /// `rules`: a list is short for `inline`.
 pub(crate) struct Rules {
-    pub(crate) inline: Vec<InlineRuleKeys>,
+    pub(crate) inline: Vec<RuleKeys>,
     pub(crate) kafka: Option<KafkaConfig>,
     /// The key path of the list.
     pub(crate) path: &'static str,
@@ -46,45 +44,9 @@ pub(crate) struct Rules {
 #[serde(deny_unknown_fields)]
 struct Sources {
     #[serde(default)]
-    inline: Vec<InlineRuleKeys>,
+    inline: Vec<RuleKeys>,
     #[serde(default)]
     kafka: Option<KafkaConfig>,
-}
-
-/// A rule in the configuration.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct InlineRuleKeys {
-    name: String,
-    #[serde(rename = "match", default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    operator: Option<String>,
-    when: When,
-    #[serde(rename = "for", default = "one")]
-    fire_after: NonZeroU32,
-    #[serde(default = "one")]
-    resolve_after: NonZeroU32,
-    #[serde(default)]
-    min_count: u64,
-    #[serde(default)]
-    message: Option<String>,
-}
-
-fn one() -> NonZeroU32 {
-    NonZeroU32::MIN
-}
-
-/// A condition for each severity.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct When {
-    #[serde(default)]
-    high: Option<String>,
-    #[serde(default)]
-    mid: Option<String>,
-    #[serde(default)]
-    low: Option<String>,
 }
 
 /// Where the rules' topic is.
@@ -146,8 +108,9 @@ impl<'de> Deserialize<'de> for Rules {
 }
 
 impl Config {
-    /// The rules of the configuration; what is wrong with them and with the keys beside them goes to `check`.
-    pub(crate) fn check(&self, check: &mut Check<'_>) -> Vec<Rule> {
+    /// The rules of the configuration that are enabled, each with its place in the list; what is wrong with
+    /// them and with the keys beside them goes to `check`.
+    pub(crate) fn check(&self, check: &mut Check<'_>) -> Vec<(usize, Rule)> {
         if self.rules.inline.is_empty() && self.rules.kafka.is_none() {
             check.wrong("rules", "there are no rules: write some, or say where they are with `rules.kafka`");
         }
@@ -158,51 +121,17 @@ impl Config {
         let mut checked = Vec::new();
         for (index, rule) in self.rules.inline.iter().enumerate() {
             let path = format!("{}[{index}]", self.rules.path);
-            if rule.name.is_empty() {
-                check.wrong(&format!("{path}.name"), "a rule needs a name");
-            }
-            match names.entry(rule.name.as_str()) {
+            match names.entry(rule.name()) {
                 Entry::Vacant(free) => drop(free.insert(index)),
                 Entry::Occupied(first) => {
-                    let (first, name) = (first.get() + 1, &rule.name);
+                    let (first, name) = (first.get() + 1, rule.name());
                     let message = format!("rule {first} has the name `{name}` too; names must differ");
                     check.wrong(&format!("{path}.name"), message);
                 }
             }
-            checked.extend(rule.check(check, &path));
+            let rule_of_config = rule.check(check, &path).filter(|_| rule.is_enabled());
+            checked.extend(rule_of_config.map(|rule| (index, rule)));
         }
         checked
-    }
-}
-
-impl InlineRuleKeys {
-    /// The rule at this key path, when its message is one; a wrong condition is left out.
-    fn check(&self, check: &mut Check<'_>, path: &str) -> Option<Rule> {
-        let when = &self.when;
-        if [&when.high, &when.mid, &when.low].iter().all(|condition| condition.is_none()) {
-            let message = "no condition: write at least one of `high`, `mid` and `low`";
-            check.wrong(&format!("{path}.when"), message);
-        }
-        let mut clause = |severity: Severity, text: &Option<String>| {
-            let condition = check.condition(&format!("{path}.when.{}", severity.name()), text.as_deref()?)?;
-            Some(Clause { compared: Compared::of(&condition), condition })
-        };
-        let when = PerSeverity {
-            high: clause(Severity::High, &when.high),
-            mid: clause(Severity::Mid, &when.mid),
-            low: clause(Severity::Low, &when.low),
-        };
-        let message = self.message.as_deref().map_or(Ok(Message::default()), Message::parse);
-        let message =
-            message.map_err(|error| check.wrong(&format!("{path}.message"), error.to_string())).ok()?;
-        let labels = self.labels.iter().map(|(name, glob)| (name.clone(), Glob::new(glob))).collect();
-        let operator = self.operator.as_ref().map(Glob::new);
-        Some(Rule {
-            name: self.name.as_str().into(),
-            kind: Kind::Inline(InlineRule { operator, labels, when }),
-            patience: Patience { fire_after: self.fire_after.get(), resolve_after: self.resolve_after.get() },
-            min_count: self.min_count,
-            message,
-        })
     }
 }

@@ -1,25 +1,38 @@
 //! From the results of single windows to an alarm that fires and resolves: one state machine for each rule
 //! and series.
 //!
-//! * The alarm fires when the rule held in `fire_after` consecutive windows, with the severity of the last of
-//!   them.
+//! * The alarm fires when the rule held in `fire_after` consecutive windows, or in consecutive windows over
+//!   that time, with the severity of the last of them.
 //! * While it fires, a window that holds at another severity changes the severity at once, up or down.
-//! * It resolves when the rule did not hold in `resolve_after` consecutive windows. Missing windows resolve
-//!   nothing. Before it fires, a missing window breaks the run.
+//! * It resolves when the rule did not hold in `resolve_after` consecutive windows, the last of which ends at
+//!   least `keep_firing_for` after the first. Missing windows resolve nothing. Before it fires, a missing
+//!   window breaks the run.
 
 use serde::{Deserialize, Serialize};
 use weir_alarms::Severity;
 
-/// How many windows it takes to fire and to resolve. Both are at least 1.
+/// How long it takes to fire and to resolve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience {
-    pub(crate) fire_after: u32,
+    pub(crate) fire_after: Lasting,
+    /// Windows, at least 1.
     pub(crate) resolve_after: u32,
+    /// From the end of the first window that does not hold, in nanoseconds.
+    pub(crate) keep_firing_for: i64,
+}
+
+/// How long a rule has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// Windows, at least 1.
+    Windows(u32),
+    /// From the end of the first window to the end of the last one, in nanoseconds.
+    Time(i64),
 }
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { fire_after: 1, resolve_after: 1 }
+        Patience { fire_after: Lasting::Windows(1), resolve_after: 1, keep_firing_for: 0 }
     }
 }
 
@@ -31,64 +44,46 @@ pub(crate) struct AlarmState {
     firing: Option<Severity>,
     /// Consecutive windows that say that it should change: held while not firing, did not hold while firing.
     run: u32,
-}
-
-/// The change that a window made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Nothing that anybody must hear of.
-    Nothing,
-    /// The alarm begins.
-    Fire(Severity),
-    /// It goes on at another severity.
-    Move { from: Severity, to: Severity },
-    /// It is over.
-    Resolve(Severity),
-}
-
-impl Change {
-    /// The change to report when an alarm that was reported at one severity is now at another.
-    pub(crate) fn between(reported: Option<Severity>, now: Option<Severity>) -> Change {
-        match (reported, now) {
-            (None, None) => Change::Nothing,
-            (None, Some(severity)) => Change::Fire(severity),
-            (Some(severity), None) => Change::Resolve(severity),
-            (Some(from), Some(to)) if from == to => Change::Nothing,
-            (Some(from), Some(to)) => Change::Move { from, to },
-        }
-    }
+    /// The end of the first of them.
+    #[serde(default)]
+    since: i64,
 }
 
 impl AlarmState {
-    /// Takes the verdict on the next window: the worst severity that held, if any did. `follows`: no window
-    /// is missing between the one before and this one.
-    pub(crate) fn step(&mut self, held: Option<Severity>, follows: bool, patience: Patience) -> Change {
+    /// Takes the verdict on the next window, which ends at `end`: the worst severity that held, if any did.
+    /// `follows`: no window is missing between the one before and this one.
+    pub(crate) fn step(&mut self, held: Option<Severity>, end: i64, follows: bool, patience: Patience) {
         match (self.firing, held) {
             (None, Some(severity)) => {
-                self.run = if follows { self.run.saturating_add(1) } else { 1 };
-                if self.run < patience.fire_after {
-                    return Change::Nothing;
+                if !follows {
+                    self.forget_run();
                 }
-                *self = AlarmState { firing: Some(severity), run: 0 };
-                Change::Fire(severity)
-            }
-            (None, None) => {
-                self.run = 0;
-                Change::Nothing
-            }
-            (Some(from), Some(to)) => {
-                *self = AlarmState { firing: Some(to), run: 0 };
-                if from == to { Change::Nothing } else { Change::Move { from, to } }
-            }
-            (Some(severity), None) => {
-                self.run = self.run.saturating_add(1);
-                if self.run < patience.resolve_after {
-                    return Change::Nothing;
+                self.count(end);
+                let fires = match patience.fire_after {
+                    Lasting::Windows(windows) => self.run >= windows,
+                    Lasting::Time(time) => end.saturating_sub(self.since) >= time,
+                };
+                if fires {
+                    *self = AlarmState { firing: Some(severity), ..AlarmState::default() };
                 }
-                *self = AlarmState::default();
-                Change::Resolve(severity)
+            }
+            (None, None) => self.forget_run(),
+            (Some(_), Some(to)) => *self = AlarmState { firing: Some(to), ..AlarmState::default() },
+            (Some(_), None) => {
+                self.count(end);
+                let kept_for = end.saturating_sub(self.since);
+                if self.run >= patience.resolve_after && kept_for >= patience.keep_firing_for {
+                    *self = AlarmState::default();
+                }
             }
         }
+    }
+
+    fn count(&mut self, end: i64) {
+        if self.run == 0 {
+            self.since = end;
+        }
+        self.run = self.run.saturating_add(1);
     }
 
     /// The severity at which it fires.
@@ -98,7 +93,7 @@ impl AlarmState {
 
     /// Forgets the run of windows: what they were evaluated by has changed.
     pub(crate) fn forget_run(&mut self) {
-        self.run = 0;
+        (self.run, self.since) = (0, 0);
     }
 
     /// Whether there is nothing to remember.
@@ -111,13 +106,13 @@ impl AlarmState {
 mod tests {
     use super::*;
 
-    /// Windows as letters: `h`, `m`, `l` held at that severity, `-` did not hold, `_` is missing.
-    /// Changes as letters: `H`, `M`, `L` fires or moves there, `R` resolves, `.` nothing.
-    fn run(windows: &str, fire_after: u32, resolve_after: u32) -> String {
+    /// Windows as letters, each ten long: `h`, `m`, `l` held at that severity, `-` did not hold, `_` is
+    /// missing. Changes as letters: `H`, `M`, `L` fires or moves there, `R` resolves, `.` nothing.
+    fn run_with(windows: &str, patience: Patience) -> String {
         let mut state = AlarmState::default();
         let mut follows = true;
         let mut changes = String::new();
-        for window in windows.chars() {
+        for (index, window) in windows.chars().enumerate() {
             let held = match window {
                 '_' => {
                     follows = false;
@@ -129,19 +124,44 @@ mod tests {
                 'l' => Some(Severity::Low),
                 _ => None,
             };
-            let change = state.step(held, follows, Patience { fire_after, resolve_after });
+            let before = state.firing();
+            state.step(held, (index as i64 + 1) * 10, follows, patience);
             follows = true;
-            changes.push(match change {
-                Change::Nothing => '.',
-                Change::Resolve(_) => 'R',
-                Change::Fire(to) | Change::Move { to, .. } => match to {
-                    Severity::High => 'H',
-                    Severity::Mid => 'M',
-                    Severity::Low => 'L',
-                },
+            changes.push(match state.firing() {
+                now if now == before => '.',
+                None => 'R',
+                Some(Severity::High) => 'H',
+                Some(Severity::Mid) => 'M',
+                Some(Severity::Low) => 'L',
             });
         }
         changes
+    }
+
+    fn run(windows: &str, fire_after: u32, resolve_after: u32) -> String {
+        let fire_after = Lasting::Windows(fire_after);
+        run_with(windows, Patience { fire_after, resolve_after, keep_firing_for: 0 })
+    }
+
+    fn timed(windows: &str, fire_after: i64, resolve_after: u32, keep_firing_for: i64) -> String {
+        run_with(windows, Patience { fire_after: Lasting::Time(fire_after), resolve_after, keep_firing_for })
+    }
+
+    #[test]
+    fn a_time_to_fire_is_counted_from_the_end_of_the_first_window() {
+        assert_eq!(timed("hhhh", 0, 1, 0), "H...");
+        assert_eq!(timed("hhhh", 20, 1, 0), "..H.");
+        assert_eq!(timed("hhhh", 15, 1, 0), "..H.");
+        assert_eq!(timed("hh-hhh", 20, 1, 0), ".....H");
+        assert_eq!(timed("h_hhh", 20, 1, 0), ". ..H");
+    }
+
+    #[test]
+    fn an_alarm_is_kept_for_a_time_after_the_first_window_that_does_not_hold() {
+        assert_eq!(timed("h---", 0, 1, 20), "H..R");
+        assert_eq!(timed("h-h---", 0, 1, 20), "H....R", "a window that holds begins the time again");
+        assert_eq!(timed("h-_-", 0, 1, 20), "H. R");
+        assert_eq!(timed("h-----", 0, 4, 20), "H...R.", "both have to be over");
     }
 
     #[test]
@@ -177,10 +197,11 @@ mod tests {
 
     #[test]
     fn at_rest_nothing_is_remembered() {
+        let patience = Patience { fire_after: Lasting::Windows(2), ..Patience::default() };
         let mut state = AlarmState::default();
-        state.step(Some(Severity::Low), true, Patience { fire_after: 2, resolve_after: 1 });
+        state.step(Some(Severity::Low), 10, true, patience);
         assert!(!state.is_rest());
-        state.step(None, true, Patience { fire_after: 2, resolve_after: 1 });
+        state.step(None, 20, true, patience);
         assert!(state.is_rest());
     }
 }

@@ -2,9 +2,14 @@
 
 pub(crate) mod alarm_state;
 pub(crate) mod conditions;
+mod deadlines;
 pub(crate) mod evaluator;
 pub(crate) mod last_windows;
+mod no_data;
 mod reports;
 pub(crate) mod series;
+pub(crate) mod series_table;
 pub(crate) mod template_context;
+mod texts;
+pub(crate) mod told;
 pub(crate) mod windows;

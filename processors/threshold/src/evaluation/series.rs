@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_alarms::{Alarm, Compared, Severity, fingerprint};
+use weir_alarms::{Alarm, Compared, Labels, Severity, fingerprint};
 
 use crate::evaluation::alarm_state::AlarmState;
+use crate::evaluation::told::Told;
 use crate::evaluation::windows::{Window, WindowStream};
 use crate::rule::Rule;
 
@@ -20,6 +21,11 @@ pub(crate) struct Series {
     pub(crate) stream: WindowStream,
     pub(crate) labels: Arc<[(Arc<str>, String)]>,
     pub(crate) state: AlarmState,
+    pub(crate) told: Told,
+    /// Its alarm for windows that stay away, while that fires.
+    pub(crate) silent: Option<Silent>,
+    /// The labels of the rule when its alarm fired.
+    pub(crate) own: Arc<Labels>,
     /// The end of its last window, in nanoseconds, like all times here.
     pub(crate) last_end: i64,
     /// The length of its windows; 0 when they do not say where they start.
@@ -29,6 +35,16 @@ pub(crate) struct Series {
     pub(crate) compared: Compared,
     /// Where it stood before its last window, for when that is evaluated again.
     pub(crate) earlier: Earlier,
+}
+
+/// An alarm for windows that stay away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Silent {
+    pub(crate) since: i64,
+    pub(crate) severity: Severity,
+    /// How long they stayed away then.
+    pub(crate) after: i64,
 }
 
 /// Where a series stood before its last window.
@@ -63,41 +79,57 @@ struct Saved {
     threshold: Option<f64>,
     #[serde(default)]
     earlier: Earlier,
+    /// Versions before 2026-12 told every change at once.
+    #[serde(default)]
+    told: Option<Told>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silent: Option<Silent>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    own: Vec<(String, String)>,
 }
 
 impl From<Saved> for Series {
     fn from(saved: Saved) -> Series {
-        let Saved { rule, stream, labels, state, last_end, size, starts_at, measure, threshold, earlier } =
-            saved;
+        let labels = |labels: Vec<(String, String)>| {
+            labels.into_iter().map(|(name, value)| (name.into(), value)).collect::<Arc<Labels>>()
+        };
         Series {
-            name: rule.into(),
+            name: saved.rule.into(),
             rule: None,
-            stream,
-            labels: labels.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-            state,
-            last_end,
-            size,
-            starts_at,
-            compared: Compared { measure: measure.map(Into::into), threshold },
-            earlier,
+            stream: saved.stream,
+            labels: labels(saved.labels),
+            state: saved.state,
+            told: saved.told.unwrap_or_else(|| Told::at(saved.state.firing(), saved.starts_at)),
+            silent: saved.silent,
+            own: labels(saved.own),
+            last_end: saved.last_end,
+            size: saved.size,
+            starts_at: saved.starts_at,
+            compared: Compared { measure: saved.measure.map(Into::into), threshold: saved.threshold },
+            earlier: saved.earlier,
         }
     }
 }
 
 impl From<Series> for Saved {
     fn from(series: Series) -> Saved {
-        let Series { name, stream, labels, state, last_end, size, starts_at, compared, earlier, .. } = series;
+        let labels = |labels: &Labels| {
+            labels.iter().map(|(name, value)| (name.to_string(), value.clone())).collect::<Vec<_>>()
+        };
         Saved {
-            rule: name.to_string(),
-            stream,
-            labels: labels.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-            state,
-            last_end,
-            size,
-            starts_at,
-            measure: compared.measure.map(|measure| measure.to_string()),
-            threshold: compared.threshold,
-            earlier,
+            rule: series.name.to_string(),
+            labels: labels(&series.labels),
+            stream: series.stream,
+            state: series.state,
+            told: Some(series.told),
+            silent: series.silent,
+            own: labels(&series.own),
+            last_end: series.last_end,
+            size: series.size,
+            starts_at: series.starts_at,
+            measure: series.compared.measure.map(|measure| measure.to_string()),
+            threshold: series.compared.threshold,
+            earlier: series.earlier,
         }
     }
 }
@@ -111,6 +143,9 @@ impl Series {
             stream: window.stream(),
             labels: window.labels.as_slice().into(),
             state: AlarmState::default(),
+            told: Told::default(),
+            silent: None,
+            own: Arc::default(),
             last_end: i64::MIN,
             size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
             starts_at: window.end,
@@ -119,24 +154,59 @@ impl Series {
         }
     }
 
+    /// Whether nothing of it has to be remembered at this time.
+    pub(crate) fn is_rest(&self, rule: &Rule, time: i64) -> bool {
+        self.state.is_rest() && self.is_rest_but_for_a_run(rule, time)
+    }
+
+    /// The same, when what leads to firing does not count any more.
+    pub(crate) fn is_rest_but_for_a_run(&self, rule: &Rule, time: i64) -> bool {
+        rule.no_data.is_none()
+            && self.silent.is_none()
+            && self.state.firing().is_none()
+            && self.told.is_rest(time, rule.silence)
+    }
+
     /// The end of its alarm, at the end of its last window.
     pub(crate) fn resolved(&self, key: &str, severity: Severity, message: String) -> Alarm {
         Alarm {
-            time: self.last_end,
+            measure: self.compared.measure.clone(),
+            threshold: self.compared.threshold,
+            starts_at: self.starts_at,
+            ..self.row(key, severity.name(), severity, self.last_end, message)
+        }
+    }
+
+    /// The end of an alarm at this time. `kind` tells its fingerprint from those of other alarms of the
+    /// series.
+    pub(crate) fn row(&self, key: &str, kind: &str, severity: Severity, time: i64, message: String) -> Alarm {
+        Alarm {
+            time,
             rule: self.name.clone(),
             severity,
             firing: false,
-            labels: self.labels.to_vec(),
-            measure: self.compared.measure.clone(),
+            labels: self.shown_labels(),
+            measure: None,
             value: None,
-            threshold: self.compared.threshold,
+            threshold: None,
             window_start: None,
             window_end: None,
             message,
-            fingerprint: fingerprint(key.bytes().chain([0xff]).chain(severity.name().bytes())),
-            starts_at: self.starts_at,
-            ends_at: Some(self.last_end),
+            fingerprint: fingerprint(key.bytes().chain([0xff]).chain(kind.bytes())),
+            starts_at: time,
+            ends_at: Some(time),
             epoch: 0,
+            annotations: Vec::new(),
+            runbook: self.rule.as_ref().and_then(|rule| rule.extras.runbook.clone()),
         }
+    }
+
+    /// The labels of the series, and above them those of the rule.
+    fn shown_labels(&self) -> Vec<(Arc<str>, String)> {
+        if self.own.is_empty() {
+            return self.labels.to_vec();
+        }
+        let both = self.labels.iter().chain(self.own.iter()).cloned();
+        both.collect::<std::collections::BTreeMap<_, _>>().into_iter().collect()
     }
 }

@@ -52,6 +52,26 @@ pub(crate) fn template_context(
     context
 }
 
+/// The same for an alarm that belongs to no window: without its columns.
+pub(crate) fn context_without_window(alarm: &Alarm, operator: &str) -> Map<String, Value> {
+    let mut context = Map::new();
+    for (name, value) in &alarm.labels {
+        insert(&mut context, name, json!(value));
+        if &**name == "operation" {
+            context.insert("operator_name".to_owned(), json!(value));
+            context.insert("operatorName".to_owned(), json!(value));
+        }
+    }
+    context.extend(alarm.template_context());
+    context.insert("operator".to_owned(), json!(operator));
+    context.insert("window_end".to_owned(), json!(alarm.window_end.and_then(rfc3339)));
+    if is_in_ns(alarm) {
+        context.insert("value_ms".to_owned(), number(alarm.value.map(ms)));
+        context.insert("threshold_ms".to_owned(), number(alarm.threshold.map(ms)));
+    }
+    context
+}
+
 /// The text of an alarm whose rule has no template.
 pub(crate) fn default_message(alarm: &Alarm) -> String {
     let mut text = alarm.opening();

@@ -20,7 +20,7 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use weir_alarms::{Message, MessageError};
 
 use crate::evaluation::alarm_state::Patience;
-use crate::rule::{Classic, Endpoint, Kind, PerSeverity, Rule};
+use crate::rule::{Classic, Endpoint, Extras, Kind, PerSeverity, Rule};
 
 /// Longest record that is looked at, in bytes.
 pub(crate) const MAX_RECORD: usize = 16 * 1024;
@@ -82,7 +82,18 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
     let avg_ns = PerSeverity { high: json.avg_high.0, mid: json.avg_mid.0, low: json.avg_low.0 };
     let max_ns = PerSeverity { high: json.max_high.0, mid: json.max_mid.0, low: json.max_low.0 };
     let kind = Kind::Classic(Classic { endpoint, avg_ns, max_ns });
-    let rule = Rule { name, kind, patience: Patience::default(), min_count: 0, message };
+    let rule = Rule {
+        name,
+        kind,
+        patience: Patience::default(),
+        min_count: 0,
+        message,
+        silence: 0,
+        no_data: None,
+        resolve_without_data: None,
+        active: None,
+        extras: Extras::default(),
+    };
     Ok(Record::Put { rule: Arc::new(rule), unknown })
 }
 

@@ -1,5 +1,6 @@
 //! A rule: which windows it covers, and which conditions raise an alarm.
 
+pub(crate) mod active_times;
 pub(crate) mod classic;
 pub(crate) mod glob;
 pub(crate) mod window_names;
@@ -10,6 +11,7 @@ use weir_alarms::{Compared, Labels, Message, Severity};
 use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
+use crate::rule::active_times::ActiveTimes;
 use crate::rule::glob::Glob;
 
 /// A rule that has been checked.
@@ -22,6 +24,32 @@ pub(crate) struct Rule {
     /// Windows with fewer events are not looked at.
     pub(crate) min_count: u64,
     pub(crate) message: Message,
+    /// For so long after a series was told to fire, nothing else is told that is not worse. Nanoseconds, 0 is
+    /// none.
+    pub(crate) silence: i64,
+    pub(crate) no_data: Option<NoData>,
+    /// Alarms of a series without windows end after this time, in nanoseconds.
+    pub(crate) resolve_without_data: Option<i64>,
+    /// Outside of these times the rule does not hold.
+    pub(crate) active: Option<ActiveTimes>,
+    pub(crate) extras: Extras,
+}
+
+/// An alarm for series whose windows stay away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoData {
+    /// Nanoseconds from the end of the last window.
+    pub(crate) after: i64,
+    pub(crate) severity: Severity,
+}
+
+/// Fields of its alarms beside the message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Extras {
+    /// In the order of their names.
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) annotations: Vec<(Arc<str>, Message)>,
+    pub(crate) runbook: Option<Arc<str>>,
 }
 
 /// The two forms of rules.
@@ -104,5 +132,20 @@ impl Rule {
     /// Whether templates see milliseconds: classic rules are written in milliseconds.
     pub(crate) fn uses_milliseconds(&self) -> bool {
         matches!(self.kind, Kind::Classic(_))
+    }
+
+    /// Whether it holds for no window, and only asks whether there are any.
+    pub(crate) fn has_no_condition(&self) -> bool {
+        match &self.kind {
+            Kind::Inline(inline) => {
+                Severity::FROM_HIGH.into_iter().all(|severity| inline.when.get(severity).is_none())
+            }
+            Kind::Classic(_) => false,
+        }
+    }
+
+    /// Whether it is active just before this moment, in nanoseconds.
+    pub(crate) fn is_active(&self, end: i64) -> bool {
+        self.active.as_ref().is_none_or(|times| times.contains(end.saturating_sub(1)))
     }
 }

@@ -6,14 +6,14 @@ use weir_component::{WindowProblem, WindowSources};
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, InlineRule, Kind, Rule};
 
-/// The faults of the rules of the configuration, whose list is at `path`.
+/// The faults of the rules of the configuration, whose list is at `path`, each with its place there.
 pub(crate) fn check<'a>(
     path: &str,
-    rules: impl Iterator<Item = &'a InlineRule>,
+    rules: impl Iterator<Item = (usize, &'a InlineRule)>,
     sources: &WindowSources,
 ) -> Vec<WindowProblem> {
     let mut problems = Vec::new();
-    for (index, rule) in rules.enumerate() {
+    for (index, rule) in rules {
         let of = |id: &str| fits(rule.operator.as_ref(), id);
         let path = format!("{path}[{index}]");
         if let Some(glob) = &rule.operator {

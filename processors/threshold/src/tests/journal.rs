@@ -13,6 +13,7 @@ use super::disk::{Disk, copy};
 use super::test_context;
 use crate::evaluation::alarm_state::AlarmState;
 use crate::evaluation::series::{Earlier, Series};
+use crate::evaluation::told::Told;
 use crate::evaluation::windows::WindowStream;
 use crate::state::journal::Journal;
 use crate::state::journal::store::JournalStore;
@@ -33,6 +34,9 @@ fn series(service: usize, shard: u32, last_end: i64) -> Series {
         stream: stream(shard),
         labels: [("service".into(), format!("service-{service}"))].into(),
         state: AlarmState::default(),
+        told: Told::default(),
+        silent: None,
+        own: Arc::default(),
         last_end,
         size: 7,
         starts_at: last_end,

@@ -7,7 +7,11 @@ mod disk;
 mod fuzz;
 mod journal;
 mod kafka;
+mod model;
+mod no_data;
+mod prometheus;
 mod restart;
+mod rules;
 
 use std::path::Path;
 

@@ -14,27 +14,27 @@ use super::disk::{Disk, Gate};
 use super::{LANE, LaneMessage, brief, rows, test_context, window, windows, with_context};
 use crate::tests::Trunk;
 
-const OPERATORS: [&str; 2] = ["aggregate", "other"];
+pub(super) const OPERATORS: [&str; 2] = ["aggregate", "other"];
 const PIPELINE: &str = "main";
 
 /// A processor behind operators whose windows come again from where their marks were written down.
-struct Site {
+pub(super) struct Site {
     disk: Disk,
-    gate: Gate,
-    settings: String,
+    pub(super) gate: Gate,
+    pub(super) settings: String,
     /// Kept: a stopped processor writes no more.
     _processor: Box<dyn Processor>,
-    trunk: Trunk,
+    pub(super) trunk: Trunk,
     marks: Marks,
     /// The offsets that Kafka has.
-    committed: BTreeMap<String, i64>,
+    pub(super) committed: BTreeMap<String, i64>,
     /// The alarms that the exporters have not delivered, of so many windows at most.
     exporting: VecDeque<Vec<LaneMessage>>,
-    slow: usize,
+    pub(super) slow: usize,
 }
 
 impl Site {
-    async fn start(settings: &str) -> Site {
+    pub(super) async fn start(settings: &str) -> Site {
         let disk = Disk::new().await;
         let gate = Gate::before(disk.storage());
         let (_processor, trunk, marks) = begin(settings, &gate).await;
@@ -64,7 +64,7 @@ impl Site {
     }
 
     /// The lane ends, and begins again where it was written down.
-    fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         self.fail_what_is_on_its_way();
         self.trunk.send(TrunkMessage::LanesClosed([LANE].into()));
         OPERATORS.iter().for_each(|name| self.marks.restart(&Arc::from(*name), Shard(0)));
@@ -72,7 +72,7 @@ impl Site {
     }
 
     /// Another process begins with what the first one left in the storage.
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         // What the first one has not written yet is lost.
         self.disk = self.disk.after_a_crash().await;
         self.fail_what_is_on_its_way();
@@ -90,27 +90,43 @@ impl Site {
     }
 
     /// Windows of an operator that end at `end` seconds. They are delivered when the processor lets them go.
-    fn evaluate(&mut self, operator: &str, end: i64, lines: &[Value]) -> Vec<Value> {
-        let mark = self.marks.emit(&operator.into(), Shard(0), Watermark(end * 1000 - 1));
-        let lines: Vec<Value> = lines
-            .iter()
-            .map(|line| {
+    pub(super) fn evaluate(&mut self, operator: &str, end: i64, lines: &[Value]) -> Vec<Value> {
+        self.evaluate_again(operator, end, lines, &[])
+    }
+
+    /// The same, and then those that fire again.
+    pub(super) fn evaluate_again(
+        &mut self,
+        operator: &str,
+        end: i64,
+        first: &[Value],
+        again: &[Value],
+    ) -> Vec<Value> {
+        let mut emitted = Vec::new();
+        for lines in [first, again] {
+            if lines.is_empty() {
+                continue;
+            }
+            let mark = self.marks.emit(&operator.into(), Shard(0), Watermark(end * 1000 - 1));
+            let of_operator = |line: &Value| {
                 let mut line = line.clone();
                 line["operator"] = operator.into();
                 line
-            })
-            .collect();
-        let batch = windows(&lines, Ack::join([mark, self.trunk.probe.ack()]));
-        let emitted = self.trunk.send(TrunkMessage::Derived(LaneMessage::Batch(batch)));
+            };
+            let lines: Vec<Value> = lines.iter().map(of_operator).collect();
+            let batch = windows(&lines, Ack::join([mark, self.trunk.probe.ack()]));
+            emitted.extend(self.trunk.send(TrunkMessage::Derived(LaneMessage::Batch(batch))));
+        }
+        let watermark = LaneMessage::Watermark(Watermark(end * 1000 - 1));
+        emitted.extend(self.trunk.send(TrunkMessage::Derived(watermark)));
         let alarms = rows(&emitted);
         self.exporting.push_back(emitted);
         self.exporting.drain(..self.exporting.len().saturating_sub(self.slow));
-        self.trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(end * 1000 - 1))));
         alarms
     }
 
     /// Everything that waits for the storage is written, and everything is exported.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         self.gate.open();
         self.exporting.clear();
         while self.trunk.probe.open() > 0 {
@@ -119,7 +135,7 @@ impl Site {
     }
 
     /// The marks of what is delivered are written down.
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         let delivered = self.marks.delivered(Shard(0));
         self.marks.written(Shard(0), delivered.iter().map(|(name, mark)| (name.as_str(), *mark)));
         self.committed.extend(delivered);
@@ -137,7 +153,7 @@ async fn begin(settings: &str, gate: &Gate) -> (Box<dyn Processor>, Trunk, Marks
     (processor, trunk, marks)
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
@@ -147,7 +163,7 @@ rules:
   - {name: slow, for: 2, resolve_after: 2, when: {high: max_duration_ns > 2000000000, low: max_duration_ns > 1000000000}}
 ";
 
-fn short(alarms: &[Value]) -> Vec<String> {
+pub(super) fn short(alarms: &[Value]) -> Vec<String> {
     alarms.iter().map(brief).collect()
 }
 
@@ -269,12 +285,13 @@ fn an_alarm_without_a_rule_is_remembered_until_it_is_delivered() {
                 drop(resolved);
                 site.evaluate("aggregate", end, &[window("ship", end, 1, 1)]);
             } else {
-                // The next window is evaluated, and delivered, while it is on its way.
+                // The next window is evaluated while it is on its way, and waits for it.
                 site.evaluate("aggregate", end, &[window("ship", end, 3000, 1)]);
                 for message in &resolved {
                     let LaneMessage::Batch(batch) = message else { continue };
                     batch.ack.fail();
                 }
+                drop(resolved);
             }
             site.settle().await;
             site.commit();
