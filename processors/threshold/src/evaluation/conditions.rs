@@ -5,7 +5,7 @@ use weir_alarms::{Compared, Severity};
 use weir_pdata::expr::{ExprError, Failures};
 
 use crate::evaluation::windows::{Window, WindowRows};
-use crate::rule::{Classic, InlineRule, PerSeverity};
+use crate::rule::{Classic, InlineRule, Limit, PerSeverity, Side};
 
 impl InlineRule {
     /// For every severity, for which rows of the batch it holds. Rows on which a condition fails are in
@@ -27,16 +27,19 @@ impl InlineRule {
 }
 
 impl Classic {
-    /// The worst severity that holds: the longest or the mean duration is above its threshold.
+    /// The worst severity that holds: a measure is beyond its threshold.
     pub(crate) fn held(&self, windows: &WindowRows<'_>, window: &Window) -> Option<(Severity, Compared)> {
-        let above = |measure: &str, threshold: Option<f64>| {
-            let threshold =
-                threshold.filter(|threshold| windows.number(measure, window.row) > Some(*threshold))?;
-            Some(Compared { measure: Some(measure.into()), threshold: Some(threshold) })
+        let beyond = |limit: &Limit, severity: Severity| {
+            let threshold = (*limit.at.get(severity))?;
+            let value = windows.number(limit.measure, window.row)?;
+            let is_beyond = match limit.side {
+                Side::Above => value > threshold,
+                Side::Below => value < threshold,
+            };
+            is_beyond.then(|| Compared { measure: Some(limit.measure.into()), threshold: Some(threshold) })
         };
         Severity::FROM_HIGH.into_iter().find_map(|severity| {
-            let compared = above("max_duration_ns", *self.max_ns.get(severity))
-                .or_else(|| above("avg_duration_ns", *self.avg_ns.get(severity)))?;
+            let compared = self.limits.iter().find_map(|limit| beyond(limit, severity))?;
             Some((severity, compared))
         })
     }

@@ -6,8 +6,9 @@
 //! * `operator_name`, or `operatorName`, is the window's `operation`. `*`, empty, null or missing stands for
 //!   any. A record in which both are there and differ is no rule, nor is one that has neither and yet a key
 //!   that looks like one: it would evaluate every operation of the service.
-//! * Thresholds are milliseconds, as numbers or as texts; null, empty or missing is no threshold. A severity
-//!   holds when the mean is above its `avg` threshold or the longest above its `max` threshold.
+//! * Thresholds are numbers, or numbers as texts; null, empty or missing is no threshold. A severity holds
+//!   when one of its thresholds is passed: the longest or the mean duration is above (milliseconds), the share
+//!   of successes is below (0 to 1, or a text with `%`), or the number of events in a window is below or above.
 //! * A byte order mark before the object is passed over.
 //! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be
 //!   reported.
@@ -20,7 +21,7 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use weir_alarms::{Message, MessageError};
 
 use crate::evaluation::alarm_state::Patience;
-use crate::rule::{Classic, Endpoint, Extras, Kind, PerSeverity, Rule};
+use crate::rule::{Classic, Endpoint, Extras, Kind, Limit, PerSeverity, Rule, Side};
 
 /// Longest record that is looked at, in bytes.
 pub(crate) const MAX_RECORD: usize = 16 * 1024;
@@ -79,9 +80,20 @@ pub(crate) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, C
     let name = key.map_or_else(|| endpoint.name(), Into::into);
     let message = json.template.filter(|text| !text.trim().is_empty());
     let message = message.map(|text| Message::parse(&text)).transpose()?.unwrap_or_default();
-    let avg_ns = PerSeverity { high: json.avg_high.0, mid: json.avg_mid.0, low: json.avg_low.0 };
-    let max_ns = PerSeverity { high: json.max_high.0, mid: json.max_mid.0, low: json.max_low.0 };
-    let kind = Kind::Classic(Classic { endpoint, avg_ns, max_ns });
+    let limits = [
+        ("max_duration_ns", Side::Above, [json.max_high, json.max_mid, json.max_low]),
+        ("avg_duration_ns", Side::Above, [json.avg_high, json.avg_mid, json.avg_low]),
+        ("success_rate", Side::Below, [json.success_high, json.success_mid, json.success_low]),
+        ("count", Side::Below, [json.least_high, json.least_mid, json.least_low]),
+        ("count", Side::Above, [json.most_high, json.most_mid, json.most_low]),
+    ];
+    let given = limits.into_iter().filter(|(.., at)| at.iter().any(Option::is_some));
+    let limits = given.map(|(measure, side, [high, mid, low])| Limit {
+        measure,
+        side,
+        at: PerSeverity { high, mid, low },
+    });
+    let kind = Kind::Classic(Classic { endpoint, limits: limits.collect() });
     let rule = Rule {
         name,
         kind,
@@ -167,18 +179,36 @@ struct Json {
     operator_name: Option<Option<String>>,
     #[serde(rename = "operatorName", default, deserialize_with = "given")]
     operator_name_camel: Option<Option<String>>,
-    #[serde(rename = "maxThresholdHigh", default)]
-    max_high: Threshold,
-    #[serde(rename = "maxThresholdMid", default)]
-    max_mid: Threshold,
-    #[serde(rename = "maxThresholdLow", default)]
-    max_low: Threshold,
-    #[serde(rename = "avgThresholdHigh", default)]
-    avg_high: Threshold,
-    #[serde(rename = "avgThresholdMid", default)]
-    avg_mid: Threshold,
-    #[serde(rename = "avgThresholdLow", default)]
-    avg_low: Threshold,
+    #[serde(rename = "maxThresholdHigh", default, deserialize_with = "millis")]
+    max_high: Option<f64>,
+    #[serde(rename = "maxThresholdMid", default, deserialize_with = "millis")]
+    max_mid: Option<f64>,
+    #[serde(rename = "maxThresholdLow", default, deserialize_with = "millis")]
+    max_low: Option<f64>,
+    #[serde(rename = "avgThresholdHigh", default, deserialize_with = "millis")]
+    avg_high: Option<f64>,
+    #[serde(rename = "avgThresholdMid", default, deserialize_with = "millis")]
+    avg_mid: Option<f64>,
+    #[serde(rename = "avgThresholdLow", default, deserialize_with = "millis")]
+    avg_low: Option<f64>,
+    #[serde(rename = "successRateThresholdHigh", default, deserialize_with = "share")]
+    success_high: Option<f64>,
+    #[serde(rename = "successRateThresholdMid", default, deserialize_with = "share")]
+    success_mid: Option<f64>,
+    #[serde(rename = "successRateThresholdLow", default, deserialize_with = "share")]
+    success_low: Option<f64>,
+    #[serde(rename = "minTrafficThresholdHigh", default, deserialize_with = "events")]
+    least_high: Option<f64>,
+    #[serde(rename = "minTrafficThresholdMid", default, deserialize_with = "events")]
+    least_mid: Option<f64>,
+    #[serde(rename = "minTrafficThresholdLow", default, deserialize_with = "events")]
+    least_low: Option<f64>,
+    #[serde(rename = "maxTrafficThresholdHigh", default, deserialize_with = "events")]
+    most_high: Option<f64>,
+    #[serde(rename = "maxTrafficThresholdMid", default, deserialize_with = "events")]
+    most_mid: Option<f64>,
+    #[serde(rename = "maxTrafficThresholdLow", default, deserialize_with = "events")]
+    most_low: Option<f64>,
     #[serde(rename = "alarmTemplate", default)]
     template: Option<String>,
     #[serde(flatten)]
@@ -190,54 +220,77 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Nanoseconds, from milliseconds.
-#[derive(Clone, Copy, Default)]
-struct Threshold(Option<f64>);
-
-impl<'de> Deserialize<'de> for Threshold {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Threshold, D::Error> {
-        deserializer.deserialize_any(ThresholdVisitor)
-    }
+/// The unit in which a threshold is written.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// Of time; nanoseconds in windows.
+    Millis,
+    /// From 0 to 1.
+    Share,
+    /// In a window.
+    Events,
 }
 
-struct ThresholdVisitor;
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    deserializer.deserialize_any(Unit::Millis)
+}
 
-impl Visitor<'_> for ThresholdVisitor {
-    type Value = Threshold;
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    deserializer.deserialize_any(Unit::Share)
+}
+
+fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    deserializer.deserialize_any(Unit::Events)
+}
+
+impl Visitor<'_> for Unit {
+    type Value = Option<f64>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a threshold: milliseconds from 0, as a number or a text")
+        f.write_str(match self {
+            Unit::Millis => "a threshold: milliseconds from 0, as a number or a text",
+            Unit::Share => {
+                "a threshold: a share from 0 to 1, as a number or a text, or a text such as `99.5%`"
+            }
+            Unit::Events => "a threshold: a number of events from 0, as a number or a text",
+        })
     }
 
-    fn visit_f64<E: de::Error>(self, ms: f64) -> Result<Threshold, E> {
-        let ns = ms * 1e6;
-        if ms < 0.0 || !ns.is_finite() {
-            return Err(E::invalid_value(de::Unexpected::Float(ms), &self));
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Option<f64>, E> {
+        let value = match self {
+            Unit::Millis => number * 1e6,
+            Unit::Share | Unit::Events => number,
+        };
+        let is_share = !matches!(self, Unit::Share) || number <= 1.0;
+        if number < 0.0 || !value.is_finite() || !is_share {
+            return Err(E::invalid_value(de::Unexpected::Float(number), &self));
         }
-        Ok(Threshold(Some(ns)))
+        Ok(Some(value))
     }
 
-    fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Threshold, E> {
-        self.visit_f64(ms as f64)
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<f64>, E> {
+        self.visit_f64(number as f64)
     }
 
-    fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Threshold, E> {
-        self.visit_f64(ms as f64)
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<f64>, E> {
+        self.visit_f64(number as f64)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Threshold, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<f64>, E> {
         let text = text.trim();
         if text.is_empty() {
-            return Ok(Threshold(None));
+            return Ok(None);
         }
-        match text.parse() {
-            Ok(ms) => self.visit_f64(ms),
+        let percent = text.strip_suffix('%').filter(|_| matches!(self, Unit::Share));
+        let number = percent.unwrap_or(text).trim_end().parse::<f64>();
+        match number.map(|number| if percent.is_some() { number / 100.0 } else { number }) {
+            Ok(number) => self.visit_f64(number),
             Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
         }
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Threshold, E> {
-        Ok(Threshold(None))
+    fn visit_unit<E: de::Error>(self) -> Result<Option<f64>, E> {
+        Ok(None)
     }
 }
 

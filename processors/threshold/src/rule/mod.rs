@@ -78,10 +78,25 @@ pub(crate) struct Clause {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Classic {
     pub(crate) endpoint: Endpoint,
-    /// Most that a mean duration may be, in nanoseconds.
-    pub(crate) avg_ns: PerSeverity<Option<f64>>,
-    /// Most that the longest duration may be, in nanoseconds.
-    pub(crate) max_ns: PerSeverity<Option<f64>>,
+    /// Those that are given; the first that a window is beyond is the one that the alarm names.
+    pub(crate) limits: Vec<Limit>,
+}
+
+/// Thresholds of one measure.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limit {
+    /// A window's column.
+    pub(crate) measure: &'static str,
+    pub(crate) side: Side,
+    /// In the unit of the column.
+    pub(crate) at: PerSeverity<Option<f64>>,
+}
+
+/// Which values are beyond a threshold; an equal one never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Above,
+    Below,
 }
 
 /// Which windows a classic rule is for; `None` is any.
@@ -132,6 +147,14 @@ impl Rule {
     /// Whether templates see milliseconds: classic rules are written in milliseconds.
     pub(crate) fn uses_milliseconds(&self) -> bool {
         matches!(self.kind, Kind::Classic(_))
+    }
+
+    /// What makes it one of the configuration's rules.
+    pub(crate) fn inline(&self) -> Option<&InlineRule> {
+        match &self.kind {
+            Kind::Inline(inline) => Some(inline),
+            Kind::Classic(_) => None,
+        }
     }
 
     /// Whether it holds for no window, and only asks whether there are any.

@@ -36,17 +36,13 @@ pub(crate) fn check<'a>(
 /// Why a classic rule can never raise an alarm, when that is certain. `operator`: whose windows classic rules
 /// evaluate.
 pub(crate) fn check_classic(rule: &Rule, operator: Option<&Glob>, sources: &WindowSources) -> Option<String> {
-    let Kind::Classic(Classic { endpoint, avg_ns, max_ns }) = &rule.kind else { return None };
+    let Kind::Classic(Classic { endpoint, limits }) = &rule.kind else { return None };
     let of = |id: &str| fits(operator, id);
     let labels = [("service", endpoint.service.is_some()), ("operation", endpoint.operation.is_some())];
-    let given = |limits: &crate::rule::PerSeverity<Option<f64>>| {
-        Severity::FROM_HIGH.into_iter().any(|severity| limits.get(severity).is_some())
-    };
-    let measures = [("max_duration_ns", given(max_ns)), ("avg_duration_ns", given(avg_ns))];
     let labels = labels.into_iter().filter(|(_, named)| *named);
     let labels = labels.filter_map(|(name, _)| sources.check_label("", name, of));
-    let measures = measures.into_iter().filter(|(_, named)| *named);
-    let mut problems = labels.chain(measures.filter_map(|(name, _)| sources.check_column("", name, of)));
+    let measures = limits.iter().filter_map(|limit| sources.check_column("", limit.measure, of));
+    let mut problems = labels.chain(measures);
     problems.find(|problem| problem.certain).map(|problem| problem.message)
 }
 

@@ -40,6 +40,36 @@ impl Rules {
 }
 
 #[test]
+fn few_successes_little_and_much_traffic_raise_alarms() {
+    let rule = r#"{"service":"*","successRateThresholdHigh":"90%","successRateThresholdLow":0.99,
+        "minTrafficThresholdMid":10,"maxTrafficThresholdMid":1000}"#;
+    for (success, count, alarm) in [
+        (0.89, 100, Some(("high", "success_rate", 0.9))),
+        (0.9, 100, Some(("low", "success_rate", 0.99))),
+        (0.99, 100, None),
+        (1.0, 9, Some(("mid", "count", 10.0))),
+        (1.0, 10, None),
+        (1.0, 1000, None),
+        (1.0, 1001, Some(("mid", "count", 1000.0))),
+        (0.5, 5, Some(("high", "success_rate", 0.9))),
+    ] {
+        let mut rules = Rules::new();
+        rules.put("r", rule);
+        let mut line = window("pay", 7, 1, 1);
+        line["success_rate"] = success.into();
+        line["count"] = count.into();
+        let alarms = rules.evaluate(&[line]);
+        let of = |alarm: &serde_json::Value| {
+            let text = |name: &str| alarm[name].as_str().unwrap().to_owned();
+            (text("severity"), text("measure"), alarm["threshold"].as_f64().unwrap())
+        };
+        let expected =
+            alarm.map(|(severity, measure, threshold)| (severity.to_owned(), measure.to_owned(), threshold));
+        assert_eq!(alarms.first().map(of), expected, "{success} {count}");
+    }
+}
+
+#[test]
 fn the_longest_or_the_mean_above_its_threshold_holds_and_equal_does_not() {
     let mut rules = Rules::new();
     rules

@@ -22,16 +22,41 @@ fn a_full_rule_is_read() {
     );
     assert_eq!(&*rule.name, "r1");
     assert_eq!(classic.endpoint, Endpoint { service: Some("pay".into()), operation: Some("/pay".into()) });
-    assert_eq!(classic.max_ns, PerSeverity { high: Some(2e9), mid: Some(1.5e9), low: Some(1.0005e9) });
-    assert_eq!(classic.avg_ns, PerSeverity { high: Some(5e8), mid: None, low: None });
+    let limit =
+        |measure, high, mid, low| Limit { measure, side: Side::Above, at: PerSeverity { high, mid, low } };
+    assert_eq!(
+        classic.limits,
+        [
+            limit("max_duration_ns", Some(2e9), Some(1.5e9), Some(1.0005e9)),
+            limit("avg_duration_ns", Some(5e8), None, None)
+        ]
+    );
     assert_eq!(rule.message, Message::parse("${service} slow").unwrap());
 }
 
 #[test]
 fn a_byte_order_mark_before_the_object_is_passed_over() {
     let (rule, classic) = put(None, "\u{feff}{\"service\":\"pay\",\"maxThresholdHigh\":2}");
-    assert_eq!((&*rule.name, classic.max_ns.high), ("pay|*", Some(2e6)));
+    assert_eq!((&*rule.name, classic.limits[0].at.high), ("pay|*", Some(2e6)));
     assert!(error(None, Some("\u{feff}[]")).contains("it is a list"));
+}
+
+#[test]
+fn success_rates_and_traffic_have_thresholds_too() {
+    let (_, classic) = put(
+        None,
+        r#"{"service":"pay","successRateThresholdHigh":"95%","successRateThresholdMid":0.99,"successRateThresholdLow":"1",
+           "minTrafficThresholdMid":100,"maxTrafficThresholdHigh":"50000"}"#,
+    );
+    let limit = |measure, side, high, mid, low| Limit { measure, side, at: PerSeverity { high, mid, low } };
+    assert_eq!(
+        classic.limits,
+        [
+            limit("success_rate", Side::Below, Some(0.95), Some(0.99), Some(1.0)),
+            limit("count", Side::Below, None, Some(100.0), None),
+            limit("count", Side::Above, Some(50_000.0), None, None),
+        ]
+    );
 }
 
 #[test]
@@ -122,6 +147,10 @@ fn bad_records_are_rejected_with_the_reason() {
         (r#"{"service":"a","maxThresholdHigh":1e308}"#, "milliseconds"),
         (r#"{"service":"a","maxThresholdHigh":true}"#, "milliseconds"),
         (r#"{"service":"a","maxThresholdHigh":[1]}"#, "milliseconds"),
+        (r#"{"service":"a","successRateThresholdLow":95}"#, "a share from 0 to 1"),
+        (r#"{"service":"a","successRateThresholdLow":"101%"}"#, "a share from 0 to 1"),
+        (r#"{"service":"a","successRateThresholdLow":-0.1}"#, "a share from 0 to 1"),
+        (r#"{"service":"a","minTrafficThresholdLow":"1%"}"#, "a number of events from 0"),
         (r#"{"service":"a","alarmTemplate":"{{ x"}"#, "alarmTemplate: the message template is not valid"),
         (r#"{"service":"a"} x"#, "trailing characters"),
     ] {
