@@ -12,6 +12,7 @@
 //! * The state can be [restored](Evaluator::restore_shard) to the state after earlier windows.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -26,6 +27,7 @@ use crate::evaluation::windows::WindowStream;
 use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::PerSeverity;
 use crate::rule::{InlineRule, Rule};
+use crate::rule_source::rule_index::Matches;
 use crate::rule_source::rule_set::{RuleSet, SharedRules};
 use crate::state::history::{Changed, ShardStart};
 
@@ -39,6 +41,8 @@ pub(crate) struct Evaluator {
     /// Some series may be without rules.
     unchecked: bool,
     last_windows: LastWindows,
+    matches: Matches,
+    hasher: RandomState,
     reports: Reports,
 }
 
@@ -63,6 +67,8 @@ impl Evaluator {
             table: SeriesTable::new(max_series),
             unchecked: false,
             last_windows: LastWindows::new(max_series),
+            matches: Matches::new(max_series),
+            hasher: RandomState::new(),
             reports: Reports::new(context),
         }
     }
@@ -101,7 +107,7 @@ impl Evaluator {
     /// Evaluates a batch of windows.
     pub(crate) fn evaluate(&mut self, batch: &RecordBatch) -> Evaluated {
         let windows = WindowRows::new(batch);
-        let mut found = windows.find();
+        let mut found = windows.find(&self.hasher);
         self.reports.metrics.skipped_endless.inc_by(found.endless);
         let before = found.windows.len();
         found.windows.retain(|window| self.last_windows.admits(window));
@@ -184,14 +190,31 @@ impl Evaluator {
             return;
         }
         let rules = self.current.clone();
-        for (rule, inline) in rules.inline_rules() {
-            let covered: Vec<&Window> =
-                found.iter().filter(|window| inline.covers(&window.operator, &window.labels)).collect();
-            if covered.is_empty() {
+        let every: Vec<u32> = (0..).take(found.len()).collect();
+        let pairs = self.covered(&rules, found);
+        let mut places = pairs.chunk_by(|(a, _), (b, _)| a == b).peekable();
+        let mut everywhere = rules.index.everywhere().iter().copied().peekable();
+        loop {
+            // In the order of the configuration.
+            let next = places.peek().and_then(|pairs| pairs.first()).map(|(place, _)| *place);
+            let (place, covered) = match everywhere.next_if(|place| next.is_none_or(|next| *place < next)) {
+                Some(place) => (place, every.clone()),
+                None => match places.next() {
+                    Some(pairs) => (next.unwrap_or_default(), pairs.iter().map(|(_, at)| *at).collect()),
+                    None => break,
+                },
+            };
+            let Some(rule) = rules.inline.get(place as usize) else { continue };
+            let Some(inline) = rule.inline() else { continue };
+            let Some(truth) = self.evaluate_conditions(rule, inline, windows.batch) else { continue };
+            let nothing_held = Severity::FROM_HIGH
+                .into_iter()
+                .all(|severity| truth.get(severity).as_ref().is_none_or(|rows| rows.true_count() == 0));
+            if nothing_held && rule.no_data.is_none() && !self.table.may_have(&rule.name) {
+                self.reports.metrics.evaluations.inc_by(covered.len() as u64);
                 continue;
             }
-            let Some(truth) = self.evaluate_conditions(rule, inline, windows.batch) else { continue };
-            for window in covered {
+            for window in covered.iter().filter_map(|at| found.get(*at as usize)) {
                 let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
                     let clause = inline.when.get(severity).as_ref()?;
                     let holds = truth.get(severity).as_ref()?.value(window.row);
@@ -212,6 +235,17 @@ impl Evaluator {
                 self.table.step(verdict, alarms, &self.reports);
             }
         }
+    }
+
+    /// The rules that cover some of these windows but not every one, with the place of each of these windows,
+    /// in order.
+    fn covered(&mut self, rules: &Arc<RuleSet>, found: &[Window]) -> Vec<(u32, u32)> {
+        let mut pairs = Vec::new();
+        for (at, window) in (0..).zip(found) {
+            pairs.extend(self.matches.of(rules, window).iter().map(|place| (*place, at)));
+        }
+        pairs.sort_unstable();
+        pairs
     }
 
     /// For every severity of the rule, for which rows it holds. `None` when that cannot be said.

@@ -6,7 +6,6 @@
 //! evaluated again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 
 use crate::evaluation::windows::Window;
 
@@ -20,7 +19,6 @@ pub(crate) struct LastWindows {
     /// By shard and operator: windows that end before were evaluated by an earlier owner.
     limits: HashMap<(u32, String), i64>,
     most: usize,
-    hasher: RandomState,
 }
 
 #[derive(Clone, Copy)]
@@ -36,7 +34,6 @@ impl LastWindows {
             last: HashMap::new(),
             limits: HashMap::new(),
             most: max_series.saturating_mul(GROUPS).max(1),
-            hasher: RandomState::new(),
         }
     }
 
@@ -54,7 +51,7 @@ impl LastWindows {
     /// Whether a window is evaluated, as far as this is known here; it is then the last one of its group,
     /// unless that is later.
     pub(crate) fn admits(&mut self, window: &Window) -> bool {
-        let group = self.hasher.hash_one((&window.operator, window.shard, &window.labels));
+        let group = window.group;
         let last = self.last.get(&group).map(|last| last.end);
         if window.again {
             let limit = self.limits.get(&(window.shard, window.operator.clone()));

@@ -4,8 +4,8 @@
 //! * A window of a series comes once, or again with more in it. Then it is evaluated again from the state
 //!   before it. So a series that its last window brought to rest is remembered until the next window.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_alarms::{Alarm, Compared, Severity, series_key};
@@ -26,6 +26,8 @@ use crate::state::history::Changed;
 /// All that is remembered of series.
 pub(crate) struct SeriesTable {
     series: HashMap<String, Series>,
+    /// The rules of the series, and perhaps some that had series.
+    rules: HashSet<Arc<str>>,
     /// Series at rest since their last window; at most as many.
     rested: HashMap<String, Series>,
     /// Series that have changed since this was last asked.
@@ -52,11 +54,16 @@ impl SeriesTable {
     pub(crate) fn new(max_series: usize) -> SeriesTable {
         let deadlines = Deadlines::default();
         let (series, rested, changed) = (HashMap::new(), HashMap::new(), HashMap::new());
-        SeriesTable { series, rested, changed, deadlines, max_series }
+        SeriesTable { series, rules: HashSet::new(), rested, changed, deadlines, max_series }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.series.len()
+    }
+
+    /// Whether a window for which this rule does not hold may change something.
+    pub(crate) fn may_have(&self, rule: &Arc<str>) -> bool {
+        self.rules.contains(rule)
     }
 
     /// The series that have changed since this was last asked.
@@ -83,6 +90,7 @@ impl SeriesTable {
 
     /// Remembers a series as it was kept.
     pub(crate) fn restore(&mut self, series: Series) {
+        self.rules.insert(series.name.clone());
         self.series.insert(series.key(), series);
     }
 
@@ -96,6 +104,10 @@ impl SeriesTable {
     /// Forgets series whose next window never came: those at rest, and when there is no room those that were
     /// about to fire.
     pub(crate) fn forget_broken_runs(&mut self, evaluated_to: i64) {
+        // Each rule of which nothing is left costs a look at each of its windows.
+        if self.rules.len() > self.series.len().saturating_mul(2) {
+            self.rules = self.series.values().map(|series| series.name.clone()).collect();
+        }
         let missed = |series: &Series| series.last_end.saturating_add(series.size) < evaluated_to;
         let rested = self.rested.extract_if(|_, series| missed(series));
         self.changed.extend(rested.map(|(key, series)| (key, series.stream)));
@@ -122,9 +134,14 @@ impl SeriesTable {
         self.series.retain(|key, series| {
             let name = || (key.clone(), series.stream.clone());
             let rule = newest.get(&series.name);
-            let Some(rule) =
-                rule.filter(|rule| newest.applies(rule, &series.stream.operator, &series.labels))
-            else {
+            let is_known = |rule: &&Arc<Rule>| {
+                // The choice of classic rules depends on the others.
+                rule.inline().is_some() && series.rule.as_ref().is_some_and(|known| Arc::ptr_eq(known, rule))
+            };
+            let applies = |rule: &&Arc<Rule>| {
+                is_known(rule) || newest.applies(rule, &series.stream.operator, &series.labels)
+            };
+            let Some(rule) = rule.filter(applies) else {
                 changed.extend([name()]);
                 let what = if rule.is_some() { "does not cover this any more" } else { "was removed" };
                 let message = format!("resolved: {}: the rule {what}", series.name);
@@ -260,6 +277,7 @@ impl SeriesTable {
         if let Some(rested) = self.rested.remove(&key) {
             self.changed.insert(key.clone(), rested.stream.clone());
             if window.again && window.end == rested.last_end {
+                self.rules.insert(rule.name.clone());
                 self.series.insert(key.clone(), Series { rule: Some(rule.clone()), ..rested });
             }
         }
@@ -277,7 +295,10 @@ impl SeriesTable {
                 reports.series_refused(rule, self.max_series);
                 return;
             }
-            Entry::Vacant(free) => free.insert_entry(Series::new(rule, window)),
+            Entry::Vacant(free) => {
+                self.rules.insert(rule.name.clone());
+                free.insert_entry(Series::new(rule, window))
+            }
         };
         let series = entry.get_mut();
         let again = window.again && window.end == series.last_end;

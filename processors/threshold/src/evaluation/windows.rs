@@ -1,6 +1,7 @@
 //! A batch of windows, read by column name.
 
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
@@ -35,6 +36,8 @@ pub(crate) struct Window {
     pub(crate) labels: Vec<(Arc<str>, String)>,
     /// It has fired before, with less in it.
     pub(crate) again: bool,
+    /// A hash of operator, shard and labels.
+    pub(crate) group: u64,
 }
 
 /// Whose windows are evaluated one after the other: those of an operator, of all lanes of a shard.
@@ -97,7 +100,7 @@ impl<'a> WindowRows<'a> {
     }
 
     /// The windows that can be evaluated.
-    pub(crate) fn find(&self) -> Found {
+    pub(crate) fn find(&self, hasher: &impl BuildHasher) -> Found {
         let mut found = Found::default();
         for row in 0..self.batch.num_rows() {
             let Some(end) = time(self.end.as_ref(), row) else {
@@ -112,11 +115,13 @@ impl<'a> WindowRows<'a> {
                 let at = labels.partition_point(|(name, _)| &**name < "shard");
                 labels.insert(at, ("shard".into(), shard.to_string()));
             }
+            let operator = self.operator.and_then(|operator| operator.get(row)).unwrap_or_default();
             found.windows.push(Window {
                 row,
+                group: hasher.hash_one((operator, shard, &labels)),
                 start: time(self.start.as_ref(), row),
                 end,
-                operator: self.operator.and_then(|operator| operator.get(row)).unwrap_or_default().to_owned(),
+                operator: operator.to_owned(),
                 shard,
                 labels,
                 again: self.number("firing", row).is_some_and(|firing| firing > 0.0),

@@ -15,6 +15,11 @@ impl Glob {
         &self.0
     }
 
+    /// The only text that fits, when there is only one.
+    pub(crate) fn exact(&self) -> Option<&str> {
+        (!self.0.contains(['*', '?'])).then_some(&self.0)
+    }
+
     /// Whether the whole text fits. Takes time proportional to pattern × text at worst.
     pub(crate) fn is_match(&self, text: &str) -> bool {
         let mut pattern = self.0.as_str();

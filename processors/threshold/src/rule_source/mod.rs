@@ -7,6 +7,7 @@
 
 pub(crate) mod client;
 pub(crate) mod rule_book;
+pub(crate) mod rule_index;
 pub(crate) mod rule_set;
 #[cfg(test)]
 mod tests;

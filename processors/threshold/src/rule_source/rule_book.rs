@@ -1,6 +1,6 @@
 //! All rules of all sources, and how they change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use weir_component::WindowSources;
@@ -8,6 +8,7 @@ use weir_component::WindowSources;
 use crate::rule::classic::{self, ClassicError, Record};
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, Kind, Rule, window_names};
+use crate::rule_source::rule_index::RuleIndex;
 use crate::rule_source::rule_set::{RuleSet, SharedRules};
 
 /// Why a record does not change the rules.
@@ -36,7 +37,11 @@ pub(crate) const MAX_UNKNOWN: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct RuleBook {
     shared: SharedRules,
-    inline: Vec<Arc<Rule>>,
+    /// Sets that may still be in use.
+    replaced: Vec<Arc<RuleSet>>,
+    inline: Arc<[Arc<Rule>]>,
+    index: Arc<RuleIndex>,
+    names: HashSet<Arc<str>>,
     classic_operator: Option<Glob>,
     classic: BTreeMap<Arc<str>, Arc<Rule>>,
     max_classic: usize,
@@ -54,10 +59,14 @@ pub(crate) struct RuleBook {
 impl RuleBook {
     /// A book with the rules of the configuration, published as epoch 1. `max_classic` bounds the others.
     pub(crate) fn new(inline: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
-        let inline = inline.into_iter().map(Arc::new).collect();
+        let inline: Arc<[Arc<Rule>]> = inline.into_iter().map(Arc::new).collect();
         let shared = SharedRules::default();
-        let book = RuleBook {
+        let index = Arc::new(RuleIndex::new(inline.iter().filter_map(|rule| rule.inline())));
+        let mut book = RuleBook {
             shared,
+            replaced: Vec::new(),
+            names: inline.iter().map(|rule| rule.name.clone()).collect(),
+            index,
             inline,
             classic_operator,
             classic: BTreeMap::new(),
@@ -96,7 +105,7 @@ impl RuleBook {
             },
             Record::Put { rule, unknown } => {
                 self.note_unknown(unknown, &rule.name);
-                if self.inline.iter().any(|rule_of_config| rule_of_config.name == rule.name) {
+                if self.names.contains(&rule.name) {
                     return Err(Refused::NameTaken);
                 }
                 match self.classic.get(&rule.name) {
@@ -138,10 +147,11 @@ impl RuleBook {
     }
 
     /// Makes the rules as they are now the newest set.
-    pub(crate) fn publish(&self) {
+    pub(crate) fn publish(&mut self) {
         let mut set = RuleSet {
             epoch: self.epoch,
             inline: self.inline.clone(),
+            index: self.index.clone(),
             classic_operator: self.classic_operator.clone(),
             ..RuleSet::default()
         };
@@ -153,7 +163,8 @@ impl RuleBook {
                 operations.entry(key(&endpoint.operation)).or_default().push(rule.clone());
             }
         }
-        self.shared.store(set);
+        self.replaced.push(self.shared.store(set));
+        self.replaced.retain(|set| Arc::strong_count(set) > 1);
     }
 
     /// The epoch that the next set has.

@@ -7,13 +7,16 @@ use weir_alarms::Labels;
 
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, InlineRule, Kind, Rule};
+use crate::rule_source::rule_index::RuleIndex;
 
 /// The rules of one epoch.
 #[derive(Debug, Default)]
 pub(crate) struct RuleSet {
     pub(crate) epoch: i64,
     /// In the order of the configuration.
-    pub(crate) inline: Vec<Arc<Rule>>,
+    pub(crate) inline: Arc<[Arc<Rule>]>,
+    /// Of the inline rules.
+    pub(crate) index: Arc<RuleIndex>,
     /// Windows of other operators are not evaluated by classic rules.
     pub(crate) classic_operator: Option<Glob>,
     /// By service, then by operation; the empty text is the wildcard.
@@ -26,10 +29,7 @@ pub(crate) type ByOperation = HashMap<Arc<str>, Vec<Arc<Rule>>>;
 impl RuleSet {
     /// The rules of the configuration.
     pub(crate) fn inline_rules(&self) -> impl Iterator<Item = (&Arc<Rule>, &InlineRule)> {
-        self.inline.iter().filter_map(|rule| match &rule.kind {
-            Kind::Inline(inline) => Some((rule, inline)),
-            Kind::Classic(_) => None,
-        })
+        self.inline.iter().filter_map(|rule| Some((rule, rule.inline()?)))
     }
 
     /// The most specific classic rules for an endpoint: service and operation, else service, else operation,
@@ -85,7 +85,9 @@ impl SharedRules {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn store(&self, set: RuleSet) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+    /// Gives the one before, so that a large one is not dropped where windows are evaluated.
+    pub(crate) fn store(&self, set: RuleSet) -> Arc<RuleSet> {
+        let mut newest = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *newest, Arc::new(set))
     }
 }
