@@ -7,8 +7,9 @@
 //!   any. A record in which both are there and differ is no rule, nor is one that has neither and yet a key
 //!   that looks like one: it would evaluate every operation of the service.
 //! * Thresholds are numbers, or numbers as texts; null, empty or missing is no threshold. A severity holds
-//!   when one of its thresholds is passed: the longest or the mean duration is above (milliseconds), the share
-//!   of successes is below (0 to 1, or a text with `%`), or the number of events in a window is below or above.
+//!   when one of its thresholds is passed: the longest or the mean duration is above (milliseconds), the
+//!   share of successes is below (0 to 1, or a text with `%`), or the number of events in a window is below
+//!   or above.
 //! * A byte order mark before the object is passed over.
 //! * Other keys mean nothing here, since other programs read the same topic. They are given back, to be
 //!   reported.

@@ -159,7 +159,8 @@ mod tests {
             rules in prop::collection::vec(globs(), 0..20),
             groups in prop::collection::vec(group(), 1..10),
         ) {
-            let rules: Vec<Rule> = (0..).zip(&rules).map(|(at, (globs, operator))| rule(at, globs, *operator)).collect();
+            let of = |(at, (globs, operator)): (usize, &(Globs, _))| rule(at, globs, *operator);
+            let rules: Vec<Rule> = (0..).zip(&rules).map(of).collect();
             let set = RuleBook::new(rules.clone(), None, 0).shared().load();
             let (mut matches, hasher) = (Matches::new(4), RandomState::new());
             for (labels, operator) in groups.iter().chain(&groups) {

@@ -220,8 +220,8 @@ fn line(service: &str, end: i64, seen: Seen, firing: i64) -> Value {
     line
 }
 
-/// The rows of the processor, for each series. At the places in `restarts` it crashes: with what was delivered
-/// written down, or not.
+/// The rows of the processor, for each series. At the places in `restarts` it crashes: with what was
+/// delivered written down, or not.
 async fn played(
     times: &Times,
     schedule: &[[Step; 2]],

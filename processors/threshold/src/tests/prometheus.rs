@@ -25,7 +25,8 @@ fn states(rule: &str, step: i64, values: &[Option<i64>]) -> Vec<String> {
 
 #[test]
 fn test_keep_firing_for() {
-    // 75 85 70 70 10 10, over 50, `for` and `keep_firing_for` 1m: pending, firing, firing, firing, kept, none.
+    // 75 85 70 70 10 10, over 50, `for` and `keep_firing_for` 1m: pending, firing, firing, firing, kept,
+    // none.
     let rule = "when: {high: value > 50}, for: 1m, keep_firing_for: 1m";
     let values = [75, 85, 70, 70, 10, 10, 10].map(Some);
     assert_eq!(states(rule, 60, &values), ["", "firing", "", "", "", "resolved", ""]);
