@@ -5,6 +5,8 @@ use weir_component::Registry;
 /// Every component of this repository.
 pub const STANDARD: Registry = Registry {
     receivers: &[
+        #[cfg(all(feature = "ebpf", target_os = "linux"))]
+        weir_receiver_ebpf::FACTORY,
         weir_receiver_file::FACTORY,
         weir_receiver_generator::FACTORY,
         weir_receiver_otlp::FACTORY,

@@ -1,6 +1,7 @@
 //! The commands of the program.
 
 mod config_args;
+mod ebpf;
 pub mod query;
 mod quickstart;
 pub mod reference;
@@ -77,12 +78,24 @@ enum Command {
     /// disk
     #[command(after_help = "Example:\n  weir quickstart --seconds 30")]
     Quickstart(QuickstartArgs),
+    /// What the receiver `ebpf` can see on this machine
+    Ebpf {
+        #[command(subcommand)]
+        command: EbpfCommand,
+    },
     /// Write the pages of the repository that are made from the code (`make docs`)
     #[command(hide = true)]
     Docs {
         /// The checkout
         root: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum EbpfCommand {
+    /// Try every place in the kernel: ok, or why not and what is lost
+    #[command(after_help = "Example:\n  weir ebpf check")]
+    Check,
 }
 
 #[derive(Args)]
@@ -109,7 +122,8 @@ pub fn main(registry: &Registry) -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args, registry),
         Command::Validate(args) => validate(&args, registry),
-        Command::Components => print(&reference::components(registry)),
+        Command::Components => print(&format!("{}{}", reference::components(registry), ebpf::absence())),
+        Command::Ebpf { command: EbpfCommand::Check } => ebpf::check().and_then(|table| print(&table)),
         Command::PrintConfig(args) => print_configuration(&args),
         Command::Query(args) => Runtime::new()
             .context("no runtime")
