@@ -15,6 +15,8 @@
 //! | `after-part` | it has taken a part of a range |
 //! | `after-export` | a range is done, and the offset has not moved |
 //! | `after-window` | windows are stored, and their mark has not moved |
+//! | `after-alter` | ClickHouse has columns for keys, which are not marked |
+//! | `after-created-mark` | they are marked |
 
 /// The program has come to the place `name`.
 #[cfg(debug_assertions)]

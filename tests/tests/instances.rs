@@ -52,9 +52,8 @@ service:
         self.post("/v3/segment", json!({"traceId": segment, "traceSegmentId": segment, "service": "shop", "serviceInstance": instance, "spans": [span]}))
             .await?;
         let text = std::fs::read_to_string(self.weir.folder().path().join("out.jsonl"))?;
-        let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(rows.filter(|row| row["segment_id"] == segment).next_back().unwrap_or_default()["attributes"]
-            .clone())
+        let mut rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(rows.rfind(|row| row["segment_id"] == segment).unwrap_or_default()["attributes"].clone())
     }
 
     async fn report(&self, instance: &str, host: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The commands of the program.
 
+mod clickhouse;
 mod config_args;
 mod ebpf;
 pub mod query;
@@ -22,6 +23,7 @@ use weir_config::print_config;
 use crate::logging;
 use crate::program::{build, complain, start};
 use crate::run::Options;
+use clickhouse::ClickHouseCommand;
 use config_args::ConfigArgs;
 use query::QueryArgs;
 use quickstart::QuickstartArgs;
@@ -68,6 +70,9 @@ enum Command {
         after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
     )]
     Replay(ReplayArgs),
+    /// The tables of the `clickhouse` exporters of a configuration
+    #[command(name = "clickhouse", subcommand)]
+    ClickHouse(ClickHouseCommand),
     /// Try a webhook of a configuration
     #[command(subcommand)]
     Webhook(WebhookCommand),
@@ -129,6 +134,7 @@ pub fn main(registry: &Registry) -> ExitCode {
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
+        Command::ClickHouse(ClickHouseCommand::Ddl(args)) => print_ddl(&args),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
         Command::Silence(command) => silence::run(&command, &mut std::io::stdout().lock()),
         Command::Quickstart(args) => quickstart::run(&args, registry),
@@ -162,6 +168,10 @@ fn replay(args: &ReplayArgs, registry: &Registry) -> anyhow::Result<()> {
     logging::start(&graph.service.telemetry.logs);
     let runtime = Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(replay::run(args, graph, &mut std::io::stdout().lock()))
+}
+
+fn print_ddl(args: &clickhouse::DdlArgs) -> anyhow::Result<()> {
+    clickhouse::ddl(args, &args.config.load()?, &mut std::io::stdout().lock())
 }
 
 fn test_webhook(args: &webhook::TestArgs, registry: &Registry) -> anyhow::Result<()> {

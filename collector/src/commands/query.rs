@@ -1,4 +1,4 @@
-//! `weir query`: SQL over the Parquet files of the `local` exporter.
+//! `weir query`: SQL over the Parquet files of the `local` exporter, or over tables of a ClickHouse server.
 //!
 //! Tables: `traces` (also `events`), `logs`, `metrics`, `windows` (also `window_results`), `alarms`. A table
 //! has the fixed columns of its signal and every column of any of its files; a file without a column reads as
@@ -10,6 +10,7 @@
 mod measures;
 mod names;
 mod output;
+mod server;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,13 @@ pub struct QueryArgs {
     /// The `directory` of the local exporter
     #[arg(long, value_name = "DIR", default_value = "./weir-data")]
     pub data: PathBuf,
+    /// Ask this ClickHouse server instead, in its SQL: http://host:8123. The user and the password are in
+    /// CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub clickhouse: Option<String>,
+    /// The database of the server's tables
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "clickhouse")]
+    pub database: String,
     /// How the result is written
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
@@ -46,6 +54,9 @@ pub struct QueryArgs {
 /// # Errors
 /// No such directory, a file that cannot be read, SQL that is wrong (with the nearest table or column).
 pub async fn run(args: QueryArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    if let Some(endpoint) = &args.clickhouse {
+        return server::run(&args, endpoint, out).await;
+    }
     if !args.data.is_dir() {
         bail!(
             "there is no directory {}: pass `--data` with the `directory` of a local exporter, or run `weir quickstart` first",

@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
 use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryKeys,
 };
 use weir_config::{ByteSize, Duration, Secret, Tls};
 use weir_http::{Connection, Proxy};
+use weir_pdata::Signal;
+
+use crate::dynamic::key_type::KeyType;
+use crate::dynamic::statements as dynamic;
+use crate::schema::created_views::View;
+use crate::schema::ddl::{create_table, quoted};
 
 /// More rows than this would be cut into several blocks by the server.
 const MAX_ROWS: usize = 1_000_000;
@@ -30,10 +37,14 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     /// Through whom requests go.
     pub(crate) proxy: Option<Proxy>,
-    /// Whether a database or table that does not exist is created.
-    pub(crate) create_schema: bool,
+    /// Whether databases, tables and views that do not exist are created.
+    pub(crate) create_schema: CreateSchema,
+    /// The views that are created beside the tables.
+    pub(crate) views: Vec<View>,
     /// The names of the tables.
     pub(crate) tables: Tables,
+    /// Columns that are created for keys. Absent: none are, and keys are not counted.
+    pub(crate) dynamic_columns: Option<DynamicColumns>,
     /// How bodies are compressed.
     pub(crate) compression: Compression,
     /// Further settings of every insert.
@@ -64,8 +75,10 @@ impl Default for Config {
             password: Secret::default(),
             tls: None,
             proxy: None,
-            create_schema: true,
+            create_schema: CreateSchema::Create,
+            views: View::DEFAULT.to_vec(),
             tables: Tables::default(),
+            dynamic_columns: None,
             compression: Compression::Lz4,
             settings: BTreeMap::new(),
             ttl: Duration::ZERO,
@@ -104,6 +117,98 @@ impl Default for Tables {
             windows: "window_results".to_owned(),
             alarms: "alarms".to_owned(),
         }
+    }
+}
+
+/// `dynamic_columns`: columns for the keys of spans.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DynamicColumns {
+    /// How many keys get a column, at most. 0: keys are counted only.
+    pub(crate) max_created_columns: usize,
+    /// How often keys are written down, and columns are created. A key gets one after this time, at the
+    /// earliest.
+    pub(crate) interval: Duration,
+    /// The keys that may get a column: names, with `*` for any text.
+    pub(crate) allow: Vec<String>,
+    /// The keys that get none.
+    pub(crate) deny: Vec<String>,
+    /// The types of keys. Without one it is that of all values that were seen.
+    pub(crate) types: BTreeMap<String, KeyType>,
+}
+
+impl Default for DynamicColumns {
+    fn default() -> DynamicColumns {
+        DynamicColumns {
+            max_created_columns: 64,
+            interval: Duration::from_secs(30),
+            allow: vec!["*".to_owned()],
+            deny: Vec::new(),
+            types: BTreeMap::new(),
+        }
+    }
+}
+
+impl DynamicColumns {
+    /// Whether a key may get a column.
+    pub(crate) fn allows(&self, key: &str) -> bool {
+        let among = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, key));
+        among(&self.allow) && !among(&self.deny)
+    }
+}
+
+/// Whether a text is a pattern, in which `*` stands for any text.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((before, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(before) else { return false };
+    let (middle, last) = rest.rsplit_once('*').map_or((None, rest), |(middle, last)| (Some(middle), last));
+    let Some(mut text) = text.strip_suffix(last) else { return false };
+    // The first place of each part leaves the most for those behind it.
+    for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    true
+}
+
+/// The most columns that can be asked for: each costs every insert.
+const MOST_CREATED: usize = 1_000;
+
+/// `create_schema`: what is done about tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CreateSchema {
+    /// `true`: those that do not exist are created.
+    Create,
+    /// `false`: nothing.
+    Leave,
+    /// `check`: nothing, and tables that are not as expected are refused.
+    Check,
+}
+
+impl<'de> Deserialize<'de> for CreateSchema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CreateSchema, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = CreateSchema;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`true`, `false` or `check`")
+            }
+
+            fn visit_bool<E: Error>(self, create: bool) -> Result<CreateSchema, E> {
+                Ok(if create { CreateSchema::Create } else { CreateSchema::Leave })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<CreateSchema, E> {
+                match text {
+                    "true" => Ok(CreateSchema::Create),
+                    "false" => Ok(CreateSchema::Leave),
+                    "check" => Ok(CreateSchema::Check),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Written)
     }
 }
 
@@ -151,6 +256,32 @@ impl Config {
             ..HelperConfig::default()
         };
         defaults.with(self.queue.clone(), self.batch, self.retry, self.timeout)
+    }
+
+    /// The name of the table of a signal.
+    pub(crate) fn table(&self, signal: Signal) -> &str {
+        match signal {
+            Signal::Traces => &self.tables.traces,
+            Signal::Logs => &self.tables.logs,
+            Signal::Metrics => &self.tables.metrics,
+            Signal::Windows => &self.tables.windows,
+            Signal::Alarms => &self.tables.alarms,
+        }
+    }
+
+    /// The statements that create everything: the database, the tables, the views.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        let ttl = self.ttl.get().as_secs();
+        let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))];
+        all.extend(Signal::ALL.map(|signal| create_table(signal, &self.database, self.table(signal), ttl)));
+        for view in &self.views {
+            let statements = view.statements(&self.database, self.table(view.signal()), ttl);
+            all.extend(statements.into_iter().map(|statement| statement.sql));
+        }
+        if self.dynamic_columns.is_some() {
+            all.extend(dynamic::tables(&self.database).map(|statement| statement.sql));
+        }
+        all
     }
 
     /// How the server is reached, or what is wrong with it.
@@ -202,6 +333,32 @@ impl Config {
                     key,
                     format!("`{name}` is the table of `{other}` already: each signal needs its own"),
                 );
+            }
+        }
+        if let Some(dynamic) = &self.dynamic_columns {
+            if dynamic.max_created_columns > MOST_CREATED {
+                problem(
+                    "dynamic_columns.max_created_columns",
+                    format!("must be at most {MOST_CREATED}: every column costs every insert"),
+                );
+            }
+            if dynamic.interval < Duration::from_secs(1) {
+                problem("dynamic_columns.interval", "must be at least 1s".to_owned());
+            }
+            if self.create_schema != CreateSchema::Create && dynamic.max_created_columns > 0 {
+                problem(
+                    "dynamic_columns",
+                    "columns are created with `create_schema: true` only; `max_created_columns: 0` counts keys without it".to_owned(),
+                );
+            }
+        }
+        for (at, view) in self.views.iter().enumerate() {
+            let key = format!("views[{at}]");
+            let name = view.name(self.table(view.signal()));
+            if self.views[..at].contains(view) {
+                problem(&key, format!("`{name}` is in the list already"));
+            } else if named.iter().any(|(_, table)| **table == name) {
+                problem(&key, format!("`{name}` is the name of a table: give the table another one"));
             }
         }
         for name in self.settings.keys() {
@@ -264,6 +421,27 @@ mod tests {
         ] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn keys_are_allowed_and_denied_by_patterns() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("http.*", "http.method", true),
+            ("http.*", "https", false),
+            ("*.id", "customer.id", true),
+            ("*.id", "id", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("a*b", "ab", true),
+            ("ab*ba", "aba", false),
+            ("exact", "exact", true),
+            ("exact", "exactly", false),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+        let config = DynamicColumns { deny: vec!["*.body".into()], ..DynamicColumns::default() };
+        assert!(config.allows("http.method") && !config.allows("http.body"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use arrow::array::AsArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampNanosecondType;
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weir_component::{Context, ExportError, Exporter, LogLimit, Outgoing, StartError};
 use weir_http::Connection;
@@ -16,11 +17,13 @@ use crate::bad_rows::Refused;
 use crate::client::dedup_token::token;
 use crate::client::failure::Failure;
 use crate::client::server::{InsertMode, Server, Views};
-use crate::config::{Compression, Config};
+use crate::config::{Compression, Config, CreateSchema};
 use crate::convert::InsertRows;
 use crate::convert::provenance::LOCATED;
+use crate::dynamic::census::Census;
+use crate::dynamic::task::{ColumnTask, run_id};
 use crate::lookup::question;
-use crate::metrics::Metrics;
+use crate::metrics::{ColumnMetrics, Metrics};
 use crate::native::block::{Body, block};
 use crate::native::decode::read;
 use crate::native::encoded_rows::EncodedRows;
@@ -54,7 +57,13 @@ pub(crate) struct ClickHouseExporter {
     scratch_pool: ScratchPool,
     tables: [Table; Signal::ALL.len()],
     endpoint: String,
-    create_schema: bool,
+    create_schema: CreateSchema,
+    /// Keys without a column, where columns are created for them.
+    census: Option<Arc<Census>>,
+    /// What creates them, until it is started.
+    column_task: Mutex<Option<ColumnTask>>,
+    /// How it is stopped.
+    columns_at_work: Mutex<Option<(watch::Sender<bool>, JoinHandle<()>)>>,
     /// How long the search for bad rows may take.
     budget: Duration,
     context: Context,
@@ -73,22 +82,32 @@ enum Unstored {
 
 impl ClickHouseExporter {
     pub(crate) fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
-        let names = &config.tables;
         let tables = Signal::ALL.map(|signal| {
-            let name = match signal {
-                Signal::Traces => &names.traces,
-                Signal::Logs => &names.logs,
-                Signal::Metrics => &names.metrics,
-                Signal::Windows => &names.windows,
-                Signal::Alarms => &names.alarms,
-            };
-            Table::new(signal, name)
+            let views = config.views.iter().copied().filter(|view| view.signal() == signal).collect();
+            Table::new(signal, config.table(signal), views)
         });
         let budget = config.helper().timeout.get() / BUDGET;
+        let server = Arc::new(Server::new(&config, connection));
+        let column_task = config.dynamic_columns.clone().map(|dynamic| {
+            let metrics = ColumnMetrics::new(&context);
+            ColumnTask {
+                server: Arc::clone(&server),
+                census: Arc::new(Census::new(metrics.uncounted.clone())),
+                config: dynamic,
+                create: config.create_schema,
+                table: config.tables.traces.clone(),
+                metrics,
+                run: run_id(&context),
+                context: context.clone(),
+            }
+        });
         ClickHouseExporter {
             budget,
             scratch_pool: ScratchPool::new(config.compression == Compression::Lz4),
-            server: Arc::new(Server::new(&config, connection)),
+            server,
+            census: column_task.as_ref().map(|task| Arc::clone(&task.census)),
+            column_task: Mutex::new(column_task),
+            columns_at_work: Mutex::new(None),
             tables,
             endpoint: config.endpoint,
             create_schema: config.create_schema,
@@ -106,11 +125,15 @@ impl ClickHouseExporter {
         let mut left: Option<Body> = None;
         let mut queued = self.server.queues();
         loop {
-            let columns = table
-                .refresh(&self.server, self.create_schema, &self.context)
-                .await
-                .map_err(|failure| failure.of_preparation(&table.name))?;
-            let rows = insert_rows(table, batches, &columns, &self.scratch_pool)?;
+            // A repeat has the columns of the first try, so that it has the same rows, and the same token.
+            let columns = match table.columns_of_try(batches) {
+                Some(columns) => columns,
+                None => table
+                    .refresh(&self.server, self.create_schema, &self.context)
+                    .await
+                    .map_err(|failure| failure.of_preparation(&table.name))?,
+            };
+            let rows = insert_rows(table, batches, &columns, &self.scratch_pool, self.census.as_deref())?;
             let encoded: Vec<&EncodedRows> = rows.iter().map(|rows| &rows.encoded).collect();
             let mut body = self.scratch_pool.with(|scratch| block(&encoded, scratch));
             // What a view has refused is in the table now, and goes again as it went.
@@ -129,6 +152,7 @@ impl ClickHouseExporter {
             let mode = InsertMode { views, queued, until };
             let Err(failure) = self.server.insert(&table.name, &token, &body, mode).await else {
                 self.count_moved(table, &rows);
+                table.end_try(batches);
                 if let Some(failure) = by_view {
                     self.refused_by_view(table, batches, &token, &failure);
                 }
@@ -149,11 +173,15 @@ impl ClickHouseExporter {
                 continue;
             }
             if failure.asks_for_columns() {
+                table.end_try(batches);
                 table.forget();
                 if !(schema_refreshed || in_part && by_view.is_some()) {
                     schema_refreshed = true;
                     continue;
                 }
+            }
+            if !failure.asks_for_columns() && !failure.is_of_rows() {
+                table.keep_try(batches, &columns);
             }
             let compressed = self.scratch_pool.compresses();
             let refused = Refused {
@@ -257,7 +285,7 @@ impl ClickHouseExporter {
             let rows = filter_record_batch(columns, &of_batch).map_err(|error| broken(error.to_string()))?;
             left.push(batch.with_columns(rows));
         }
-        Ok(match convert_batches(table, &left, columns, &self.scratch_pool)? {
+        Ok(match convert_batches(table, &left, columns, &self.scratch_pool, None)? {
             Some(rows) => Unstored::Some(self.scratch_pool.with(|scratch| block(&[&rows.encoded], scratch))),
             None => Unstored::Nothing,
         })
@@ -318,7 +346,7 @@ impl Exporter for ClickHouseExporter {
         let Some(columns) = table.and_then(Table::known).filter(|_| batch.len() >= MIN_PREPARED_ROWS) else {
             return batch.into();
         };
-        prepare(batch, columns, &self.scratch_pool)
+        prepare(batch, columns, &self.scratch_pool, self.census.as_deref())
     }
 
     fn restore(&self, batch: &Outgoing) -> Result<EventBatch, String> {
@@ -333,10 +361,27 @@ impl Exporter for ClickHouseExporter {
     /// Asks the server what it is. When it does not answer, goes on asking in the background: if it is not
     /// there, the log says so before the first batch comes.
     async fn start(&self) -> Result<(), StartError> {
+        if let Some(task) = self.column_task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let (stop, stopped) = watch::channel(false);
+            let work = tokio::spawn(task.run(stopped));
+            *self.columns_at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, work));
+        }
         let server = self.server.clone();
         if let Ok(Ok(info)) = tokio::time::timeout(START_WAIT, server.info()).await {
             let refused = |why| StartError(format!("{}: {why}", self.endpoint));
-            return server.refusal(&info).map_or(Ok(()), |why| Err(refused(why)));
+            if let Some(why) = server.refusal(&info) {
+                return Err(refused(why));
+            }
+            if self.create_schema == CreateSchema::Check {
+                let mut all = Vec::new();
+                for table in &self.tables {
+                    all.extend(table.differences(&server).await.unwrap_or_default());
+                }
+                if !all.is_empty() {
+                    return Err(refused(format!("tables are not as expected:\n{}", all.join("\n"))));
+                }
+            }
+            return Ok(());
         }
         let (exporter, endpoint) = (self.context.id.to_string(), self.endpoint.clone());
         let look = tokio::spawn(async move {
@@ -375,6 +420,12 @@ impl Exporter for ClickHouseExporter {
     async fn stop(&self) {
         if let Some(look) = self.first_contact.lock().unwrap_or_else(PoisonError::into_inner).take() {
             look.abort();
+        }
+        let columns = self.columns_at_work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, work)) = columns {
+            stop.send_replace(true);
+            // It ends within a bounded time, and does not panic.
+            let _ = work.await;
         }
     }
 }

@@ -11,10 +11,12 @@
 //! * Rows with an identity (a range of a Kafka partition, a window) have the same token after a restart, too.
 //!   Other rows are then in other batches with other tokens.
 
+mod ask;
 mod bad_rows;
 mod client;
 mod config;
 mod convert;
+mod dynamic;
 mod exporter;
 mod lookup;
 mod metrics;
@@ -29,6 +31,8 @@ use weir_config::Diagnostics;
 
 use crate::config::Config;
 
+pub use ask::{Asked, ask};
+
 /// The factory of the `clickhouse` exporter.
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
@@ -38,6 +42,18 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
     },
     create,
 };
+
+/// The statements that create what an exporter with these settings needs: the database, the tables and the
+/// views. The exporter itself runs them when they are first needed, with `create_schema: true`.
+///
+/// # Errors
+/// Every wrong key and value, with its place.
+pub fn statements(settings: Settings<'_>) -> Result<Vec<String>, Diagnostics> {
+    let config: Config = settings.read()?;
+    let mut check = Check::new(settings);
+    check.all(config.problems());
+    check.finish(config.statements())
+}
 
 fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Diagnostics> {
     let config: Config = settings.read()?;

@@ -1,6 +1,7 @@
 //! The metrics that this exporter adds.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use weir_component::Context;
 use weir_component::telemetry::{Metric, MetricKind};
 
@@ -29,8 +30,46 @@ const FOUND: Metric = Metric {
     labels: &["exporter"],
 };
 
+const CREATED: Metric = Metric {
+    name: "weir_clickhouse_created_columns",
+    help: "Keys of spans that have a column.",
+    kind: MetricKind::Gauge,
+    labels: &["exporter"],
+};
+const FAILED_ALTERS: Metric = Metric {
+    name: "weir_clickhouse_failed_alters",
+    help: "Statements that should have added columns for keys, and failed. They are tried again.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+const UNCOUNTED: Metric = Metric {
+    name: "weir_clickhouse_uncounted_keys",
+    help: "Attributes whose keys were not counted: too many keys came at once, or the key is longer than 256 bytes. Their values are stored.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+
 /// All of them.
-pub(crate) const METRICS: &[Metric] = &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND];
+pub(crate) const METRICS: &[Metric] =
+    &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND, CREATED, FAILED_ALTERS, UNCOUNTED];
+
+/// Of columns for keys.
+pub(crate) struct ColumnMetrics {
+    pub(crate) created: Gauge,
+    pub(crate) failed_alters: Counter,
+    pub(crate) uncounted: Counter,
+}
+
+impl ColumnMetrics {
+    pub(crate) fn new(context: &Context) -> ColumnMetrics {
+        let id = context.id.to_string();
+        ColumnMetrics {
+            created: context.telemetry.gauge(&CREATED, &[&id]),
+            failed_alters: context.telemetry.counter(&FAILED_ALTERS, &[&id]),
+            uncounted: context.telemetry.counter(&UNCOUNTED, &[&id]),
+        }
+    }
+}
 
 /// The counters of one exporter.
 pub(crate) struct Metrics {

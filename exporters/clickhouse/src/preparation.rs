@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use weir_component::{ExportError, Outgoing};
-use weir_pdata::EventBatch;
+use weir_pdata::{EventBatch, Signal};
 
 use crate::client::failure::Failure;
 use crate::convert::end_times::{computes_ends, with_ends, with_table_ends};
@@ -12,6 +12,7 @@ use crate::convert::own_columns::with_own_columns;
 use crate::convert::provenance::located;
 use crate::convert::span_ids::with_table_ids;
 use crate::convert::{InsertRows, NoMatchingColumn, convert};
+use crate::dynamic::census::Census;
 use crate::native::block::block;
 use crate::native::decode::read;
 use crate::native::scratch::ScratchPool;
@@ -26,8 +27,13 @@ struct PreparedRows {
 }
 
 /// Part of a block for a table with these columns; the batch itself when it fits none of them.
-pub(crate) fn prepare(batch: EventBatch, columns: Arc<TableColumns>, pool: &ScratchPool) -> Outgoing {
-    let Some(rows) = with_table_columns(&batch, &columns) else { return batch.into() };
+pub(crate) fn prepare(
+    batch: EventBatch,
+    columns: Arc<TableColumns>,
+    pool: &ScratchPool,
+    census: Option<&Census>,
+) -> Outgoing {
+    let Some(rows) = with_table_columns(&batch, &columns, census) else { return batch.into() };
     match pool.with(|scratch| convert(batch.signal, &[&rows], &columns, scratch)) {
         Ok(rows) => {
             let bytes = rows.encoded.memory();
@@ -60,19 +66,20 @@ pub(crate) fn insert_rows(
     batches: &[Outgoing],
     columns: &Arc<TableColumns>,
     pool: &ScratchPool,
+    census: Option<&Census>,
 ) -> Result<Vec<Arc<InsertRows>>, ExportError> {
     let (mut all, mut others) = (Vec::new(), Vec::new());
     for batch in batches {
         let ready = batch.content::<PreparedRows>();
         if let Some(ready) = ready.filter(|ready| ready.columns == *columns) {
-            all.extend(convert_batches(table, &others, columns, pool)?);
+            all.extend(convert_batches(table, &others, columns, pool, census)?);
             others.clear();
             all.push(Arc::clone(&ready.rows));
         } else {
             others.push(restore(batch, pool).map_err(ExportError::permanent)?);
         }
     }
-    all.extend(convert_batches(table, &others, columns, pool)?);
+    all.extend(convert_batches(table, &others, columns, pool, census)?);
     Ok(all)
 }
 
@@ -82,10 +89,11 @@ pub(crate) fn convert_batches(
     batches: &[EventBatch],
     columns: &TableColumns,
     pool: &ScratchPool,
+    census: Option<&Census>,
 ) -> Result<Option<Arc<InsertRows>>, ExportError> {
     let mut rows = Vec::with_capacity(batches.len());
     for batch in batches {
-        let rows_of_batch = with_table_columns(batch, columns);
+        let rows_of_batch = with_table_columns(batch, columns, census);
         rows.push(rows_of_batch.ok_or_else(|| ExportError::permanent("the batch is not decoded"))?);
     }
     rows.retain(|rows| rows.num_rows() > 0);
@@ -99,9 +107,17 @@ pub(crate) fn convert_batches(
 }
 
 /// The columns of a batch, with those that the table has beside: for single attributes, for where the rows
-/// came from, for span ids, and for the end of spans.
-fn with_table_columns(batch: &EventBatch, columns: &TableColumns) -> Option<RecordBatch> {
+/// came from, for span ids, and for the end of spans. What is left is counted.
+fn with_table_columns(
+    batch: &EventBatch,
+    columns: &TableColumns,
+    census: Option<&Census>,
+) -> Option<RecordBatch> {
     let rows = with_table_ids(batch.signal, located(batch, columns)?, columns);
     let rows = with_table_ends(batch.signal, rows, columns);
-    Some(with_own_columns(batch.signal, rows, columns))
+    let rows = with_own_columns(batch.signal, rows, columns);
+    if let (Some(census), Signal::Traces) = (census, batch.signal) {
+        census.count(&rows, columns);
+    }
+    Some(rows)
 }

@@ -1,28 +1,42 @@
 //! A table that the exporter writes to.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use weir_component::{Context, LogLimit};
+use weir_component::{Context, LogLimit, Outgoing};
 use weir_pdata::Signal;
 
+use crate::client::dedup_token::key_of_try;
 use crate::client::failure::Failure;
 use crate::client::server::Server;
+use crate::config::CreateSchema;
 use crate::schema::columns::TableColumns;
+use crate::schema::created_views::View;
+use crate::schema::difference::differences;
 
 /// How often the columns of a table that is written to are asked for again.
 const REFRESH_SCHEMA: Duration = Duration::from_secs(5);
+
+/// The most tries that are remembered: more than inserts run at a time.
+const MOST_TRIES: usize = 64;
 
 /// A table, and its columns as far as they are known.
 pub(crate) struct Table {
     pub(crate) signal: Signal,
     pub(crate) name: String,
+    /// The views that are created with it.
+    views: Vec<View>,
     /// Its columns, once they are known. Forgotten when the server says that they are others.
     columns: RwLock<Option<Arc<TableColumns>>>,
     /// When they were last asked for.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
+    /// The columns that inserts were tried with whose answer is not known.
+    tries: Mutex<VecDeque<(u64, Arc<TableColumns>)>>,
     /// Limits the warning that it keeps repeats.
     repeats_log: LogLimit,
+    /// Limits the warnings that it is not as it would be created.
+    differences_log: LogLimit,
     /// Limits the error that a view refuses rows.
     pub(crate) views_log: LogLimit,
     /// Limits the warning that late repeats cannot be looked for in it.
@@ -31,24 +45,27 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table of which nothing is known yet.
-    pub(crate) fn new(signal: Signal, name: &str) -> Table {
+    pub(crate) fn new(signal: Signal, name: &str, views: Vec<View>) -> Table {
         Table {
             signal,
             name: name.to_owned(),
+            views,
             columns: RwLock::default(),
             refreshed: tokio::sync::Mutex::default(),
+            tries: Mutex::default(),
             repeats_log: LogLimit::every_ms(600_000),
+            differences_log: LogLimit::every_ms(600_000),
             views_log: LogLimit::every_ms(10_000),
             lookup_log: LogLimit::every_ms(600_000),
         }
     }
 
-    /// Its columns. It is created when it does not exist and `create` is set. Columns that are known are
-    /// asked for again from time to time, since others may have been added.
+    /// Its columns. It is created when it does not exist and `create` says so, and so are its views. Columns
+    /// that are known are asked for again from time to time, since others may have been added.
     pub(crate) async fn refresh(
         &self,
         server: &Server,
-        create: bool,
+        create: CreateSchema,
         context: &Context,
     ) -> Result<Arc<TableColumns>, Failure> {
         // Of several exports one asks, the others wait for its answer.
@@ -71,7 +88,7 @@ impl Table {
         }
         *refreshed = Some(now);
         let described = match server.columns(&self.name).await {
-            Err(failure) if failure.is_missing_table() && create => {
+            Err(failure) if failure.is_missing_table() && create == CreateSchema::Create => {
                 server.create(self.signal, &self.name).await?;
                 tracing::info!(exporter = %context.id, table = self.name, "created the table");
                 server.columns(&self.name).await
@@ -83,6 +100,12 @@ impl Table {
             described => described,
         };
         let columns = Arc::new(described?);
+        if create != CreateSchema::Leave {
+            self.compare(server, create, context).await?;
+        }
+        if create == CreateSchema::Create {
+            self.create_views(server, context).await?;
+        }
         // Not being allowed to look is no reason not to insert.
         let keeping = server.keeps_repeats(&self.name).await.unwrap_or_default();
         if !keeping.is_empty()
@@ -99,6 +122,63 @@ impl Table {
         Ok(self.know(columns))
     }
 
+    /// How it differs from the table that would be created: a line for each column. None where it does not
+    /// exist.
+    pub(crate) async fn differences(&self, server: &Server) -> Result<Vec<String>, Failure> {
+        let described = match server.described(&self.name).await {
+            Err(failure) if failure.is_missing_table() => return Ok(Vec::new()),
+            described => described?,
+        };
+        let table = server.table(&self.name);
+        let found = differences(self.signal, &table, &described);
+        Ok(found.iter().map(|difference| format!("{table}: {difference}")).collect())
+    }
+
+    /// Reports how it differs from the table that would be created; an error when that was asked for.
+    async fn compare(&self, server: &Server, create: CreateSchema, context: &Context) -> Result<(), Failure> {
+        let found = self.differences(server).await?;
+        if create == CreateSchema::Check && !found.is_empty() {
+            return Err(Failure::other(format!("it is not as expected:\n{}", found.join("\n"))));
+        }
+        if !found.is_empty()
+            && let Some(suppressed) = self.differences_log.allow(context.clock.now_ms())
+        {
+            let (exporter, table, differences) = (&context.id, &self.name, found.join("; "));
+            tracing::warn!(
+                %exporter, table, differences, suppressed,
+                "the table is not as it would be created: values without a column go into its maps"
+            );
+        }
+        Ok(())
+    }
+
+    /// Creates its views where they do not exist. One that inserts fill has to be there before the first; the
+    /// others may be missing.
+    async fn create_views(&self, server: &Server, context: &Context) -> Result<(), Failure> {
+        for view in &self.views {
+            let created = server.create_view(*view, &self.name).await;
+            let name = view.name(&self.name);
+            let exporter = &context.id;
+            match created {
+                Ok(false) => {}
+                Ok(true) => tracing::info!(%exporter, view = name, "created the view"),
+                Err(failure) if view.is_materialized() => {
+                    return Err(Failure::other(format!("its view `{name}` cannot be created: {failure}")));
+                }
+                Err(failure) => {
+                    if let Some(suppressed) = self.differences_log.allow(context.clock.now_ms()) {
+                        tracing::warn!(
+                            %exporter, view = name, %failure, suppressed,
+                            "the view cannot be created: inserts go on without it. Leave it out of `views`, or create it yourself \
+                             (`weir clickhouse ddl` prints the statement)"
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Its columns, as far as they are known.
     pub(crate) fn known(&self) -> Option<Arc<TableColumns>> {
         self.columns.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -113,6 +193,38 @@ impl Table {
     /// Forgets its columns, so that they are asked for again.
     pub(crate) fn forget(&self) {
         *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Keeps the columns that these batches were tried with.
+    pub(crate) fn keep_try(&self, batches: &[Outgoing], columns: &Arc<TableColumns>) {
+        let key = key_of_try(batches);
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if tries.iter().any(|(tried, _)| *tried == key) {
+            return;
+        }
+        if tries.len() >= MOST_TRIES {
+            tries.pop_front();
+        }
+        tries.push_back((key, Arc::clone(columns)));
+    }
+
+    /// The columns that these batches were tried with, when the outcome is not known.
+    pub(crate) fn columns_of_try(&self, batches: &[Outgoing]) -> Option<Arc<TableColumns>> {
+        let tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if tries.is_empty() {
+            return None;
+        }
+        let key = key_of_try(batches);
+        tries.iter().find(|(tried, _)| *tried == key).map(|(_, columns)| Arc::clone(columns))
+    }
+
+    /// Forgets them: the outcome is known, or they are not those of the table.
+    pub(crate) fn end_try(&self, batches: &[Outgoing]) {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tries.is_empty() {
+            let key = key_of_try(batches);
+            tries.retain(|(tried, _)| *tried != key);
+        }
     }
 
     /// Says that rows that are repeated late may be there twice.

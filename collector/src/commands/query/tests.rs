@@ -107,7 +107,13 @@ async fn stored() -> tempfile::TempDir {
 
 async fn query(directory: &Path, format: OutputFormat, sql: &str) -> Result<String, String> {
     let mut out = Vec::new();
-    let args = QueryArgs { data: directory.to_owned(), format, sql: sql.to_owned() };
+    let args = QueryArgs {
+        data: directory.to_owned(),
+        clickhouse: None,
+        database: String::new(),
+        format,
+        sql: sql.to_owned(),
+    };
     run(args, &mut out).await.map_err(|error| format!("{error:#}"))?;
     Ok(String::from_utf8(out).unwrap())
 }
@@ -289,8 +295,13 @@ async fn a_reader_that_goes_away_is_no_error() {
     }
     let directory = stored().await;
     for format in [OutputFormat::Table, OutputFormat::Json, OutputFormat::Csv] {
-        let args =
-            QueryArgs { data: directory.path().to_owned(), format, sql: "SELECT * FROM traces".to_owned() };
+        let args = QueryArgs {
+            data: directory.path().to_owned(),
+            clickhouse: None,
+            database: String::new(),
+            format,
+            sql: "SELECT * FROM traces".to_owned(),
+        };
         run(args, &mut Gone).await.unwrap();
     }
 }

@@ -42,6 +42,22 @@ pub(crate) fn token(table: &str, batches: &[Outgoing], body: &Body) -> String {
     format!("{first:016x}{second:016x}")
 }
 
+/// Tells the batches of one insert from those of others, whatever they are converted to.
+pub(crate) fn key_of_try(batches: &[Outgoing]) -> u64 {
+    let mut hasher = FixedState::with_seed(0x7472_6965).build_hasher();
+    for batch in batches {
+        hash_text(&mut hasher, &batch.origin.lane);
+        hash_text(&mut hasher, batch.origin.identity.as_deref().unwrap_or_default());
+        hasher.write_i64(batch.origin.positions.start);
+        hasher.write_i64(batch.origin.positions.end);
+        hasher.write_usize(batch.len());
+        if let Some(columns) = batch.as_columns() {
+            hash_place(&mut hasher, columns);
+        }
+    }
+    hasher.finish()
+}
+
 /// The common identity of these batches.
 fn identity(batches: &[Outgoing]) -> Option<&str> {
     let first = batches.first()?.origin.identity.as_deref()?;

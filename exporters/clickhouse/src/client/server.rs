@@ -12,6 +12,7 @@ use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use weir_http::{Connection, Connector};
 use weir_pdata::Signal;
 
@@ -21,6 +22,7 @@ use crate::client::version::ServerInfo;
 use crate::config::{Compression, Config};
 use crate::native::block::Body;
 use crate::schema::columns::TableColumns;
+use crate::schema::created_views::{Statement, View};
 use crate::schema::ddl::{create_table, literal, quoted};
 use crate::schema::views::{TableInfo, Target};
 
@@ -191,9 +193,56 @@ impl Server {
         Ok(self.client.query_raw(sql).fetch_bytes("JSONCompactEachRow")?.collect().await?)
     }
 
+    /// The answer to a statement that only reads, in this format.
+    pub(crate) async fn ask_in(&self, sql: &str, format: &str) -> Result<Bytes, Failure> {
+        let client = self.client.clone().with_database(&self.database);
+        Ok(client.query_raw(sql).fetch_bytes(format)?.collect().await?)
+    }
+
     /// A table of the database, in SQL.
     pub(crate) fn table(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.database), quoted(name))
+    }
+
+    /// The database of the tables.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The rows of a statement.
+    pub(crate) async fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, Failure> {
+        let client = self.client.clone().with_setting("output_format_json_quote_64bit_integers", "0");
+        let lines = client.query_raw(sql).fetch_bytes("JSONEachRow")?.collect().await?;
+        let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<T>();
+        rows.collect::<Result<_, _>>()
+            .map_err(|error| Failure::other(format!("the answer to {sql} is not understood: {error}")))
+    }
+
+    /// Inserts rows that are written as `VALUES`. When the server knows the token already, it keeps the rows
+    /// it has; without a token, when the rows are the same.
+    pub(crate) async fn insert_values(
+        &self,
+        table: &str,
+        columns: &str,
+        rows: &[String],
+        token: &str,
+    ) -> Result<(), Failure> {
+        let sql = format!("INSERT INTO {} ({columns}) VALUES {}", self.table(table), rows.join(", "));
+        let client = self.client.clone().with_setting("max_query_size", (sql.len() + 1).to_string());
+        let client =
+            client.with_setting("async_insert", "0").with_setting("insert_deduplication_token", token);
+        Ok(client.query_raw(&sql).execute().await?)
+    }
+
+    /// Runs a statement that creates or alters something.
+    pub(crate) async fn create_with(&self, sql: &str) -> Result<(), Failure> {
+        match self.run(sql).await {
+            Err(failure) if failure.is_missing_database() => {
+                self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;
+                self.run(sql).await
+            }
+            done => done,
+        }
     }
 
     /// The numbers of a statement that selects one number, in its order.
@@ -264,14 +313,23 @@ impl Server {
     /// Creates the table of a signal where it does not exist, and its database when the server does not know
     /// that. (Whoever may create tables may not always create databases, not even one that is there.)
     pub(crate) async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
-        let sql = create_table(signal, &self.database, table, self.ttl_seconds);
-        match self.run(&sql).await {
-            Err(failure) if failure.is_missing_database() => {
-                self.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))).await?;
-                self.run(&sql).await
+        self.create_with(&create_table(signal, &self.database, table, self.ttl_seconds)).await
+    }
+
+    /// Creates a view of this table where it does not exist. Says whether it did. (Whoever may not create
+    /// views may still insert where there are some.)
+    pub(crate) async fn create_view(&self, view: View, table: &str) -> Result<bool, Failure> {
+        let mut created = false;
+        for Statement { name, sql } in view.statements(&self.database, table, self.ttl_seconds) {
+            match self.columns(&name).await {
+                Err(failure) if failure.is_missing_table() => {
+                    self.run(&sql).await?;
+                    created = true;
+                }
+                there => drop(there?),
             }
-            created => created,
         }
+        Ok(created)
     }
 
     /// Inserts rows. When the server knows the token already, it keeps the rows it has.

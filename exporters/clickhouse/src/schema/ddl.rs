@@ -9,7 +9,7 @@ use crate::schema::layouts::layout;
 /// How many parts a table remembers to recognise a repeated insert, which makes one for each day that it has
 /// rows of. What is repeated after more than a few minutes is [looked for](crate::lookup); until then this
 /// has to last.
-const REMEMBERED_PARTS: u32 = 100_000;
+pub(crate) const REMEMBERED_PARTS: u32 = 100_000;
 
 /// The statement that creates the table of a signal. Rows older than `ttl_seconds` are deleted, unless it is
 /// 0.
