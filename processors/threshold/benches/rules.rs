@@ -1,9 +1,9 @@
 //! Cost of the evaluation: ten thousand rules, a thousand series, windows of one second.
 //!
 //! `cargo bench -p weir-processor-threshold --bench rules` (with `--profile dev` it needs no release build,
-//! and its times are ten to thirty times longer). A case is a batch of a thousand windows that end together, as
-//! one second brings them; the time is what the trunk needs for it. Nothing holds, which is how it is almost
-//! always.
+//! and its times are ten to thirty times longer). A case is a batch of a thousand windows that end together,
+//! as one second brings them; the time is what the trunk needs for it. Nothing holds, which is how it is
+//! almost always.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measurement")]
 
 use std::fmt::Write;

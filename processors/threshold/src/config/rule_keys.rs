@@ -14,6 +14,7 @@ use weir_config::Duration;
 
 use crate::evaluation::alarm_state::{Lasting, Patience};
 use crate::rule::active_times::ActiveTimes;
+use crate::rule::earlier::{of_window, rewrite};
 use crate::rule::glob::Glob;
 use crate::rule::{Clause, Extras, InlineRule, Kind, NoData, PerSeverity, Rule};
 
@@ -120,15 +121,24 @@ impl RuleKeys {
             let message = "no condition: write at least one of `high`, `mid` and `low`";
             check.wrong(&format!("{path}.when"), message);
         }
+        let mut earlier = Vec::new();
         let mut clause = |severity: Severity, text: &Option<String>| {
-            let condition = check.condition(&format!("{path}.when.{}", severity.name()), text.as_deref()?)?;
-            Some(Clause { compared: Compared::of(&condition), condition })
+            let key = format!("{path}.when.{}", severity.name());
+            let rewritten = rewrite(text.as_deref()?).map_err(|why| check.wrong(&key, why));
+            let (text, columns) = rewritten.ok()?;
+            let condition = check.condition(&key, &text)?;
+            earlier.extend(columns);
+            let mut compared = Compared::of(&condition);
+            compared.measure = compared.measure.map(|measure| of_window(&measure).into());
+            Some(Clause { compared, condition })
         };
         let when = PerSeverity {
             high: clause(Severity::High, &when.high),
             mid: clause(Severity::Mid, &when.mid),
             low: clause(Severity::Low, &when.low),
         };
+        earlier.sort_unstable();
+        earlier.dedup();
         let mut time = |key: &str, duration: Option<Duration>| {
             duration.map(|duration| check.millis(&format!("{path}.{key}"), duration) * NANOS)
         };
@@ -173,7 +183,7 @@ impl RuleKeys {
         let resolve_after = self.resolve_after.get();
         Some(Rule {
             name: self.name.as_str().into(),
-            kind: Kind::Inline(InlineRule { operator, labels, when }),
+            kind: Kind::Inline(InlineRule { operator, labels, when, earlier }),
             patience: Patience { fire_after, resolve_after, keep_firing_for },
             min_count: self.min_count,
             message,

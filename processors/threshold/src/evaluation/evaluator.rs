@@ -206,22 +206,24 @@ impl Evaluator {
             };
             let Some(rule) = rules.inline.get(place as usize) else { continue };
             let Some(inline) = rule.inline() else { continue };
-            let Some(truth) = self.evaluate_conditions(rule, inline, windows.batch) else { continue };
-            let nothing_held = Severity::FROM_HIGH
-                .into_iter()
-                .all(|severity| truth.get(severity).as_ref().is_none_or(|rows| rows.true_count() == 0));
-            if nothing_held && rule.no_data.is_none() && !self.table.may_have(&rule.name) {
-                self.reports.metrics.evaluations.inc_by(covered.len() as u64);
+            let covered: Vec<&Window> = covered.iter().filter_map(|at| found.get(*at as usize)).collect();
+            if inline.earlier.is_empty() {
+                let rows: Vec<usize> = covered.iter().map(|window| window.row).collect();
+                self.evaluate_rule(rule, inline, windows, windows.batch, &covered, &rows, alarms);
                 continue;
             }
-            for window in covered.iter().filter_map(|at| found.get(*at as usize)) {
-                let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
-                    let clause = inline.when.get(severity).as_ref()?;
-                    let holds = truth.get(severity).as_ref()?.value(window.row);
-                    holds.then(|| (severity, clause.compared.clone()))
-                });
-                let verdict = Verdict { rule, windows, window, held, epoch: rules.epoch };
-                self.table.step(verdict, alarms, &self.reports);
+            // What a window says depends on the one before it.
+            for covered in covered.chunk_by(|a, b| a.end == b.end) {
+                let rows: Vec<usize> = (0..covered.len()).collect();
+                match self.table.with_earlier(rule, windows.batch, covered) {
+                    Ok(batch) => {
+                        self.evaluate_rule(rule, inline, windows, &batch, covered, &rows, alarms);
+                    }
+                    Err(error) => {
+                        let (failed, none): (Result<(), _>, _) = (Err(error), Failures::default());
+                        self.reports.conditions_failed(rule, &failed, &none, covered.len());
+                    }
+                }
             }
         }
         if !rules.has_classic() {
@@ -234,6 +236,37 @@ impl Evaluator {
                 let verdict = Verdict { rule, windows, window, held, epoch: rules.epoch };
                 self.table.step(verdict, alarms, &self.reports);
             }
+        }
+    }
+
+    /// Evaluates windows, which stand in these rows of `batch`, by one rule.
+    #[allow(clippy::too_many_arguments, reason = "the windows as they came, and as the conditions read them")]
+    fn evaluate_rule(
+        &mut self,
+        rule: &Arc<Rule>,
+        inline: &InlineRule,
+        windows: &WindowRows<'_>,
+        batch: &RecordBatch,
+        covered: &[&Window],
+        rows: &[usize],
+        alarms: &mut Vec<Alarm>,
+    ) {
+        let Some(truth) = self.evaluate_conditions(rule, inline, batch) else { return };
+        let nothing_held = Severity::FROM_HIGH
+            .into_iter()
+            .all(|severity| truth.get(severity).as_ref().is_none_or(|rows| rows.true_count() == 0));
+        if nothing_held && !rule.remembers_all() && !self.table.may_have(&rule.name) {
+            self.reports.metrics.evaluations.inc_by(covered.len() as u64);
+            return;
+        }
+        for (window, row) in covered.iter().zip(rows) {
+            let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
+                let clause = inline.when.get(severity).as_ref()?;
+                let holds = truth.get(severity).as_ref()?.value(*row);
+                holds.then(|| (severity, clause.compared.clone()))
+            });
+            let verdict = Verdict { rule, windows, window, held, epoch: self.current.epoch };
+            self.table.step(verdict, alarms, &self.reports);
         }
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod alarm_state;
 pub(crate) mod conditions;
 mod deadlines;
+mod earlier;
 pub(crate) mod evaluator;
 pub(crate) mod last_windows;
 mod no_data;

@@ -6,6 +6,7 @@
 use weir_alarms::Alarm;
 use weir_alarms::template_context::rfc3339;
 
+use crate::evaluation::earlier::LONGEST_GAP;
 use crate::evaluation::series::{Series, Silent};
 use crate::rule::Rule;
 
@@ -57,6 +58,14 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
     if series.is_rest(rule, now) {
         return Next::Gone;
     }
+    // What only the next window would read.
+    if rule.no_data.is_none() && series.state.is_rest() && series.told.is_rest(now, rule.silence) {
+        let forgotten = series.last_end.saturating_add(LONGEST_GAP + 1);
+        if forgotten <= now {
+            return Next::Gone;
+        }
+        look_at(forgotten);
+    }
     if series.state.is_rest() && rule.no_data.is_none() {
         series.told.quiet_until(rule.silence).into_iter().for_each(look_at);
     }
@@ -86,6 +95,9 @@ fn row(series: &Series, key: &str, silent: Silent, time: i64, firing: bool) -> A
         true => format!("{} no data since {}", row.opening(), rfc3339(series.last_end).unwrap_or_default()),
         false => format!("{} there was no data", row.opening()),
     };
+    // Targets that tell alarms apart by rule and labels must not take it for the alarm of the condition.
+    row.labels.push(("no_data".into(), "true".to_owned()));
+    row.labels.sort();
     row
 }
 

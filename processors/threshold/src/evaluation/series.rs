@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Labels, Severity, fingerprint};
 
 use crate::evaluation::alarm_state::AlarmState;
+use crate::evaluation::earlier::Values;
 use crate::evaluation::told::Told;
 use crate::evaluation::windows::{Window, WindowStream};
 use crate::rule::Rule;
@@ -33,6 +34,8 @@ pub(crate) struct Series {
     pub(crate) starts_at: i64,
     /// The comparison of the firing severity.
     pub(crate) compared: Compared,
+    /// What its last window had of the columns that rules ask for in the next one.
+    pub(crate) values: Values,
     /// Where it stood before its last window, for when that is evaluated again.
     pub(crate) earlier: Earlier,
 }
@@ -48,17 +51,19 @@ pub(crate) struct Silent {
 }
 
 /// Where a series stood before its last window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Earlier {
     #[serde(rename = "progress")]
     pub(crate) state: AlarmState,
     pub(crate) last_end: i64,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "saved_values")]
+    pub(crate) values: Values,
 }
 
 impl Default for Earlier {
     fn default() -> Earlier {
-        Earlier { state: AlarmState::default(), last_end: i64::MIN }
+        Earlier { state: AlarmState::default(), last_end: i64::MIN, values: Values::default() }
     }
 }
 
@@ -86,6 +91,25 @@ struct Saved {
     silent: Option<Silent>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     own: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "saved_values")]
+    values: Values,
+}
+
+/// Numbers as their bits: JSON would round some of them.
+mod saved_values {
+    use super::{Arc, Deserialize, Serialize, Values};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &Values, serializer: S) -> Result<S::Ok, S::Error> {
+        let bits = values.iter().map(|(column, value)| (&**column, value.map(f64::to_bits)));
+        bits.collect::<Vec<(&str, Option<u64>)>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::Error> {
+        let bits: Vec<(String, Option<u64>)> = Vec::deserialize(deserializer)?;
+        let value = |(column, bits): (String, Option<u64>)| (Arc::from(column), bits.map(f64::from_bits));
+        Ok(bits.into_iter().map(value).collect())
+    }
 }
 
 impl From<Saved> for Series {
@@ -107,6 +131,7 @@ impl From<Saved> for Series {
             starts_at: saved.starts_at,
             compared: Compared { measure: saved.measure.map(Into::into), threshold: saved.threshold },
             earlier: saved.earlier,
+            values: saved.values,
         }
     }
 }
@@ -130,6 +155,7 @@ impl From<Series> for Saved {
             measure: series.compared.measure.map(|measure| measure.to_string()),
             threshold: series.compared.threshold,
             earlier: series.earlier,
+            values: series.values,
         }
     }
 }
@@ -151,6 +177,7 @@ impl Series {
             starts_at: window.end,
             compared: Compared::default(),
             earlier: Earlier::default(),
+            values: Values::default(),
         }
     }
 
@@ -161,7 +188,7 @@ impl Series {
 
     /// The same, when what leads to firing does not count any more.
     pub(crate) fn is_rest_but_for_a_run(&self, rule: &Rule, time: i64) -> bool {
-        rule.no_data.is_none()
+        !rule.remembers_all()
             && self.silent.is_none()
             && self.state.firing().is_none()
             && self.told.is_rest(time, rule.silence)

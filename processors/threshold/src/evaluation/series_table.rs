@@ -8,10 +8,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use weir_alarms::{Alarm, Compared, Severity, series_key};
 
 use crate::evaluation::alarm_state::AlarmState;
 use crate::evaluation::deadlines::Deadlines;
+use crate::evaluation::earlier::{values_of, with_earlier};
 use crate::evaluation::no_data::{self, Next};
 use crate::evaluation::reports::Reports;
 use crate::evaluation::series::{Earlier, Series};
@@ -253,6 +256,18 @@ impl SeriesTable {
         (!said.is_empty()).then_some(name)
     }
 
+    /// These windows of one end, with the columns that the rule reads of the window before each of them.
+    pub(crate) fn with_earlier(
+        &self,
+        rule: &Rule,
+        batch: &RecordBatch,
+        windows: &[&Window],
+    ) -> Result<RecordBatch, ArrowError> {
+        let series =
+            |window: &Window| self.series.get(&series_key([&rule.name, &window.operator], &window.labels));
+        with_earlier(batch, rule.earlier(), windows, series)
+    }
+
     /// A series is at rest.
     fn rest(&mut self, key: String, series: Series) {
         if !series.earlier.state.is_rest() && self.rested.len() < self.max_series {
@@ -263,7 +278,7 @@ impl SeriesTable {
     /// Takes a verdict on a window.
     pub(crate) fn step(&mut self, verdict: Verdict<'_>, alarms: &mut Vec<Alarm>, reports: &Reports) {
         let Verdict { rule, windows, window, held, epoch } = verdict;
-        let is_watched = rule.no_data.is_some();
+        let is_watched = rule.remembers_all();
         if held.is_none() && !is_watched && self.series.is_empty() {
             reports.metrics.evaluations.inc();
             return;
@@ -310,8 +325,10 @@ impl SeriesTable {
             // Whatever was said of it before, its new value is what counts.
             series.state = series.earlier.state;
         } else {
-            series.earlier = Earlier { state: series.state, last_end: series.last_end };
+            let values = std::mem::take(&mut series.values);
+            series.earlier = Earlier { state: series.state, last_end: series.last_end, values };
         }
+        series.values = values_of(rule.earlier(), windows, window);
         let follows = window.start.is_none_or(|start| start <= series.earlier.last_end);
         series.last_end = window.end;
         self.changed.insert(key.clone(), series.stream.clone());

@@ -2,6 +2,7 @@
 
 pub(crate) mod active_times;
 pub(crate) mod classic;
+pub(crate) mod earlier;
 pub(crate) mod glob;
 pub(crate) mod window_names;
 
@@ -12,6 +13,7 @@ use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
 use crate::rule::active_times::ActiveTimes;
+use crate::rule::earlier::EarlierColumn;
 use crate::rule::glob::Glob;
 
 /// A rule that has been checked.
@@ -65,6 +67,8 @@ pub(crate) struct InlineRule {
     pub(crate) operator: Option<Glob>,
     pub(crate) labels: Vec<(String, Glob)>,
     pub(crate) when: PerSeverity<Option<Clause>>,
+    /// What its conditions read of the window before.
+    pub(crate) earlier: Vec<EarlierColumn>,
 }
 
 /// A condition over a window's columns.
@@ -155,6 +159,16 @@ impl Rule {
             Kind::Inline(inline) => Some(inline),
             Kind::Classic(_) => None,
         }
+    }
+
+    /// What it reads of the window before.
+    pub(crate) fn earlier(&self) -> &[EarlierColumn] {
+        self.inline().map_or(&[], |inline| &inline.earlier)
+    }
+
+    /// Whether series that are at rest are remembered too.
+    pub(crate) fn remembers_all(&self) -> bool {
+        self.no_data.is_some() || !self.earlier().is_empty()
     }
 
     /// Whether it holds for no window, and only asks whether there are any.

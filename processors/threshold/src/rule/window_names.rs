@@ -3,6 +3,7 @@
 use weir_alarms::Severity;
 use weir_component::{WindowProblem, WindowSources};
 
+use crate::rule::earlier;
 use crate::rule::glob::Glob;
 use crate::rule::{Classic, InlineRule, Kind, Rule};
 
@@ -27,6 +28,7 @@ pub(crate) fn check<'a>(
         for severity in Severity::FROM_HIGH {
             let names = rule.when.get(severity).iter().flat_map(|clause| clause.condition.names());
             let key = format!("{path}.when.{}", severity.name());
+            let names = names.map(|name| earlier::of_window(name));
             problems.extend(names.filter_map(|name| sources.check_column(&key, name, of)));
         }
     }

@@ -125,7 +125,12 @@ mod tests {
         let operator = operator.map(Glob::new);
         Rule {
             name: format!("rule-{place}").into(),
-            kind: Kind::Inline(InlineRule { operator, labels, when: PerSeverity::default() }),
+            kind: Kind::Inline(InlineRule {
+                operator,
+                labels,
+                when: PerSeverity::default(),
+                earlier: Vec::new(),
+            }),
             patience: Patience::default(),
             min_count: 0,
             message: Message::default(),

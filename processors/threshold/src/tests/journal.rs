@@ -42,6 +42,7 @@ fn series(service: usize, shard: u32, last_end: i64) -> Series {
         starts_at: last_end,
         compared: Compared::default(),
         earlier: Earlier::default(),
+        values: Arc::default(),
     }
 }
 

@@ -4,6 +4,7 @@ mod again;
 mod alarms;
 mod classic;
 mod disk;
+mod earlier;
 mod fuzz;
 mod journal;
 mod kafka;

@@ -32,6 +32,7 @@ fn a_series_whose_windows_stay_away_raises_an_alarm_until_they_come_again() {
         ("severity", json!("mid")),
         ("state", json!("firing")),
         ("service", json!("pay")),
+        ("labels", json!({"no_data": "true", "operation": "/pay", "service": "pay"})),
         ("measure", json!("no_data_ns")),
         ("value", json!(20e9)),
         ("threshold", json!(20e9)),
