@@ -18,7 +18,7 @@ const EPOCH: Metric = gauge("weir_threshold_rule_epoch", "The epoch of the newes
 const RULES: Metric = gauge("weir_threshold_rules", "Rules in force, by source.", &["processor", "source"]);
 const REJECTED: Metric = counter(
     "weir_threshold_rules_rejected",
-    "Records of the rules' topic that are not usable as rules; the log has the reasons.",
+    "Records of the rules' topic that are not usable as rules, and contents of rule files that are wrong; the log has the reasons.",
     &["processor"],
 );
 const UNKNOWN_KEYS: Metric = gauge(
@@ -93,6 +93,7 @@ pub(crate) const METRICS: &[Metric] = &[
 pub(crate) struct RuleMetrics {
     pub(crate) epoch: Gauge,
     pub(crate) inline: Gauge,
+    pub(crate) files: Gauge,
     pub(crate) kafka: Gauge,
     pub(crate) rejected: Counter,
     pub(crate) unknown_keys: Gauge,
@@ -105,6 +106,7 @@ impl RuleMetrics {
         RuleMetrics {
             epoch: telemetry.gauge(&EPOCH, &[&id]),
             inline: telemetry.gauge(&RULES, &[&id, "inline"]),
+            files: telemetry.gauge(&RULES, &[&id, "files"]),
             kafka: telemetry.gauge(&RULES, &[&id, "kafka"]),
             rejected: telemetry.counter(&REJECTED, &[&id]),
             unknown_keys: telemetry.gauge(&UNKNOWN_KEYS, &[&id]),
@@ -112,10 +114,11 @@ impl RuleMetrics {
     }
 
     /// Shows the state of the rules.
-    pub(crate) fn set_rules(&self, epoch: i64, (inline, kafka): (usize, usize)) {
+    pub(crate) fn set_rules(&self, epoch: i64, (inline, files, kafka): (usize, usize, usize)) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.epoch.set(epoch);
         self.inline.set(number(inline));
+        self.files.set(number(files));
         self.kafka.set(number(kafka));
     }
 }

@@ -24,6 +24,7 @@ use crate::rule::Rule;
 use crate::rule::glob::Glob;
 use crate::rule::window_names;
 use crate::rule_source::client::client_config;
+use crate::rule_source::files::{FileWatcher, RuleFiles, Texts, unreadable};
 use crate::rule_source::rule_book::RuleBook;
 use crate::rule_source::rule_set::SharedRules;
 use crate::rule_source::topic_reader::Reader;
@@ -42,6 +43,9 @@ struct Threshold {
     places: Vec<usize>,
     max_series: usize,
     context: Context,
+    book: Arc<Mutex<RuleBook>>,
+    /// The rule files and their contents at the start; taken by the first start.
+    files: Mutex<Option<(RuleFiles, Texts)>>,
     /// The plan by which `start` reads rules from Kafka; taken by the first start.
     kafka: Mutex<Option<Plan>>,
     storage: Option<Arc<dyn Storage>>,
@@ -52,7 +56,6 @@ struct Threshold {
 struct Plan {
     client: ClientConfig,
     topic: String,
-    book: RuleBook,
 }
 
 /// Reads and checks the settings.
@@ -72,20 +75,36 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
         None
     });
     check.finish(())?;
+    let files = RuleFiles { id: context.id.clone(), paths: config.rules.files.clone() };
+    let texts = files.read().map_err(|why| {
+        let mut wrong = Diagnostics::new();
+        wrong.push(unreadable(why));
+        wrong
+    })?;
+    let of_files = files.rules(&texts)?;
     let kafka = config.rules.kafka.as_ref();
     let operator = kafka.and_then(|kafka| kafka.operator.as_ref()).map(Glob::new);
-    let book = RuleBook::new(inline, operator, kafka.map_or(0, |kafka| kafka.max_rules));
+    let mut book = RuleBook::new(inline, operator, kafka.map_or(0, |kafka| kafka.max_rules));
+    if let Err(refused) = book.set_files(of_files) {
+        let mut wrong = Diagnostics::new();
+        wrong.push(settings.error_at("rules.files", refused.to_string()));
+        return Err(wrong);
+    }
+    book.publish_first();
     RuleMetrics::new(&context).set_rules(book.epoch(), book.counts());
     let (rules, rules_key) = (book.shared(), config.rules.path);
-    let plan =
-        client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic, book });
+    let plan = client.zip(config.rules.kafka).map(|(client, kafka)| Plan { client, topic: kafka.topic });
     let (kafka, saved) = (Mutex::new(plan), Mutex::new(None));
+    let book = Arc::new(Mutex::new(book));
+    let files = Mutex::new((!files.paths.is_empty()).then_some((files, texts)));
     Ok(Box::new(Threshold {
         rules,
         rules_key,
         places,
         max_series: config.max_series,
         context,
+        book,
+        files,
         kafka,
         storage,
         saved,
@@ -100,12 +119,13 @@ impl Processor for Threshold {
     }
 
     fn check_windows(&self, sources: &WindowSources) -> Vec<WindowProblem> {
-        if let Some(plan) = &mut *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) {
-            plan.book.expect_windows(sources.clone());
-        }
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).expect_windows(sources.clone());
         let rules = self.rules.load();
-        let rules = self.places.iter().copied().zip(rules.inline_rules().map(|(_, rule)| rule));
-        window_names::check(self.rules_key, rules, sources)
+        let mut all = rules.inline_rules().map(|(_, rule)| rule);
+        let own = self.places.iter().copied().zip(all.by_ref());
+        let mut problems = window_names::check(self.rules_key, own, sources);
+        problems.extend(window_names::check("rules.files", all.enumerate(), sources));
+        problems
     }
 
     fn signals(&self) -> SignalSet {
@@ -131,8 +151,14 @@ impl Processor for Threshold {
             let opened = store.open(stop.clone()).await?;
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         }
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((files, known)) = files {
+            let (book, context) = (Arc::clone(&self.book), self.context.clone());
+            tokio::spawn(FileWatcher { files, known, book, context }.run(stop.clone()));
+        }
         let plan = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Plan { client, topic, book }) = plan else { return Ok(()) };
+        let Some(Plan { client, topic }) = plan else { return Ok(()) };
+        let book = Arc::clone(&self.book);
         let id = &self.context.id;
         let failed =
             |what: String| StartError(format!("{id}: the rules' topic `{topic}` cannot be read: {what}"));

@@ -5,6 +5,7 @@ pub(crate) mod rule_keys;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -34,6 +35,7 @@ fn max_series() -> usize {
 /// `rules`: a list is short for `inline`.
 pub(crate) struct Rules {
     pub(crate) inline: Vec<RuleKeys>,
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) kafka: Option<KafkaConfig>,
     /// The key path of the list.
     pub(crate) path: &'static str,
@@ -45,6 +47,8 @@ pub(crate) struct Rules {
 struct Sources {
     #[serde(default)]
     inline: Vec<RuleKeys>,
+    #[serde(default)]
+    files: Vec<PathBuf>,
     #[serde(default)]
     kafka: Option<KafkaConfig>,
 }
@@ -90,17 +94,17 @@ impl<'de> Deserialize<'de> for Rules {
             type Value = Rules;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of rules, or a map with `inline` and `kafka`")
+                f.write_str("a list of rules, or a map with `inline`, `files` and `kafka`")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Rules, A::Error> {
                 let inline = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(Rules { inline, kafka: None, path: "rules" })
+                Ok(Rules { inline, files: Vec::new(), kafka: None, path: "rules" })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rules, A::Error> {
-                let Sources { inline, kafka } = Sources::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Rules { inline, kafka, path: "rules.inline" })
+                let Sources { inline, files, kafka } = Sources::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Rules { inline, files, kafka, path: "rules.inline" })
             }
         }
         deserializer.deserialize_any(ListOrSources)
@@ -111,8 +115,10 @@ impl Config {
     /// The rules of the configuration that are enabled, each with its place in the list; what is wrong with
     /// them and with the keys beside them goes to `check`.
     pub(crate) fn check(&self, check: &mut Check<'_>) -> Vec<(usize, Rule)> {
-        if self.rules.inline.is_empty() && self.rules.kafka.is_none() {
-            check.wrong("rules", "there are no rules: write some, or say where they are with `rules.kafka`");
+        if self.rules.inline.is_empty() && self.rules.files.is_empty() && self.rules.kafka.is_none() {
+            let why =
+                "there are no rules: write some, or say where they are with `rules.files` or `rules.kafka`";
+            check.wrong("rules", why);
         }
         if self.max_series == 0 {
             check.wrong("max_series", "`max_series` must be at least 1");

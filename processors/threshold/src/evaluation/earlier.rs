@@ -8,14 +8,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
 use crate::evaluation::series::Series;
-use crate::evaluation::windows::{Window, WindowRows};
+use crate::evaluation::windows::{Values, Window, WindowRows};
 use crate::rule::earlier::EarlierColumn;
 
 /// A window that is further away is none before.
 pub(crate) const LONGEST_GAP: i64 = 24 * 3_600_000_000_000;
-
-/// Numbers of a window, by column.
-pub(crate) type Values = Arc<[(Arc<str>, Option<f64>)]>;
 
 /// The columns of a window that the next one may ask for.
 pub(crate) fn values_of(columns: &[EarlierColumn], windows: &WindowRows<'_>, window: &Window) -> Values {

@@ -21,13 +21,13 @@ use weir_component::{Context, Watermark};
 use weir_pdata::expr::Failures;
 
 use crate::evaluation::last_windows::LastWindows;
+use crate::evaluation::matches::Matches;
 use crate::evaluation::reports::Reports;
 use crate::evaluation::series_table::{SeriesName, SeriesTable, Verdict};
 use crate::evaluation::windows::WindowStream;
 use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::PerSeverity;
 use crate::rule::{InlineRule, Rule};
-use crate::rule_source::rule_index::Matches;
 use crate::rule_source::rule_set::{RuleSet, SharedRules};
 use crate::state::history::{Changed, ShardStart};
 

@@ -6,6 +6,7 @@ mod deadlines;
 mod earlier;
 pub(crate) mod evaluator;
 pub(crate) mod last_windows;
+mod matches;
 mod no_data;
 mod reports;
 pub(crate) mod series;

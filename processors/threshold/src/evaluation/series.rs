@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Labels, Severity, fingerprint};
 
 use crate::evaluation::alarm_state::AlarmState;
-use crate::evaluation::earlier::Values;
 use crate::evaluation::told::Told;
-use crate::evaluation::windows::{Window, WindowStream};
+use crate::evaluation::windows::{Values, Window, WindowStream};
 use crate::rule::Rule;
 
 /// One rule and one series.

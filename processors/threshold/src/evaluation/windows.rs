@@ -40,6 +40,9 @@ pub(crate) struct Window {
     pub(crate) group: u64,
 }
 
+/// Numbers of a window, by column.
+pub(crate) type Values = Arc<[(Arc<str>, Option<f64>)]>;
+
 /// Whose windows are evaluated one after the other: those of an operator, of all lanes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(String, u32)", into = "(String, u32)")]

@@ -6,6 +6,7 @@
 //!   that it publishes. A record that is no rule is refused, and the last good version of that rule stays.
 
 pub(crate) mod client;
+pub(crate) mod files;
 pub(crate) mod rule_book;
 pub(crate) mod rule_index;
 pub(crate) mod rule_set;

@@ -16,8 +16,12 @@ use crate::rule_source::rule_set::{RuleSet, SharedRules};
 pub(crate) enum Refused {
     #[error(transparent)]
     NotARule(#[from] ClassicError),
-    #[error("the configuration has a rule of this name")]
+    #[error("the configuration or a file has a rule of this name")]
     NameTaken,
+    #[error("another source has a rule of the name `{0}`; names must differ")]
+    NameOfAnother(Arc<str>),
+    #[error("{0}: {1}")]
+    Columns(String, String),
     #[error("there are {0} rules already; remove some, or raise `rules.kafka.max_rules`")]
     TooMany(usize),
 }
@@ -30,6 +34,13 @@ pub(crate) enum Applied {
     Same,
 }
 
+/// What became of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuleChange {
+    pub(crate) rule: Arc<str>,
+    pub(crate) change: &'static str,
+}
+
 /// Most unknown keys that are remembered. A topic with more names them no more, and counts them still.
 pub(crate) const MAX_UNKNOWN: usize = 1_000;
 
@@ -39,6 +50,10 @@ pub(crate) struct RuleBook {
     shared: SharedRules,
     /// Sets that may still be in use.
     replaced: Vec<Arc<RuleSet>>,
+    /// Of the configuration.
+    own: Vec<Arc<Rule>>,
+    files: Vec<Arc<Rule>>,
+    /// Both.
     inline: Arc<[Arc<Rule>]>,
     index: Arc<RuleIndex>,
     names: HashSet<Arc<str>>,
@@ -59,15 +74,14 @@ pub(crate) struct RuleBook {
 impl RuleBook {
     /// A book with the rules of the configuration, published as epoch 1. `max_classic` bounds the others.
     pub(crate) fn new(inline: Vec<Rule>, classic_operator: Option<Glob>, max_classic: usize) -> RuleBook {
-        let inline: Arc<[Arc<Rule>]> = inline.into_iter().map(Arc::new).collect();
-        let shared = SharedRules::default();
-        let index = Arc::new(RuleIndex::new(inline.iter().filter_map(|rule| rule.inline())));
         let mut book = RuleBook {
-            shared,
+            shared: SharedRules::default(),
             replaced: Vec::new(),
-            names: inline.iter().map(|rule| rule.name.clone()).collect(),
-            index,
-            inline,
+            own: inline.into_iter().map(Arc::new).collect(),
+            files: Vec::new(),
+            inline: Arc::default(),
+            index: Arc::default(),
+            names: HashSet::new(),
             classic_operator,
             classic: BTreeMap::new(),
             max_classic,
@@ -77,8 +91,55 @@ impl RuleBook {
             sources: None,
             idle: Vec::new(),
         };
+        book.list_inline();
         book.publish();
         book
+    }
+
+    fn list_inline(&mut self) {
+        self.inline = self.own.iter().chain(&self.files).cloned().collect();
+        self.names = self.inline.iter().map(|rule| rule.name.clone()).collect();
+        self.index = Arc::new(RuleIndex::new(self.inline.iter().filter_map(|rule| rule.inline())));
+    }
+
+    /// These are the rules of the files now. They count from the next [`publish`](Self::publish) on. Gives
+    /// what is new.
+    pub(crate) fn set_files(&mut self, rules: Vec<Rule>) -> Result<Vec<RuleChange>, Refused> {
+        let of_others = |rule: &&Rule| {
+            self.classic.contains_key(&rule.name) || self.own.iter().any(|own| own.name == rule.name)
+        };
+        if let Some(taken) = rules.iter().find(of_others) {
+            return Err(Refused::NameOfAnother(taken.name.clone()));
+        }
+        let certain = self.sources.as_ref().map_or(Vec::new(), |sources| {
+            let rules = rules.iter().filter_map(Rule::inline).enumerate();
+            window_names::check("rules", rules, sources)
+        });
+        if let Some(wrong) = certain.into_iter().find(|problem| problem.certain) {
+            return Err(Refused::Columns(wrong.key, wrong.message));
+        }
+        let mut known: BTreeMap<Arc<str>, Arc<Rule>> =
+            self.files.drain(..).map(|rule| (rule.name.clone(), rule)).collect();
+        let mut changes = Vec::new();
+        for rule in rules {
+            let change = match known.remove(&rule.name) {
+                // The same one: its series keep their state.
+                Some(same) if *same == rule => {
+                    self.files.push(same);
+                    continue;
+                }
+                Some(_) => "changed",
+                None => "added",
+            };
+            changes.push(RuleChange { rule: rule.name.clone(), change });
+            self.files.push(Arc::new(rule));
+        }
+        changes.extend(known.into_keys().map(|rule| RuleChange { rule, change: "removed" }));
+        self.list_inline();
+        if !changes.is_empty() {
+            self.epoch += 1;
+        }
+        Ok(changes)
     }
 
     /// Rules are for these windows.
@@ -172,8 +233,8 @@ impl RuleBook {
         self.epoch
     }
 
-    /// Rules of the configuration, and of the topic.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.inline.len(), self.classic.len())
+    /// Rules of the configuration, of files, and of the topic.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.own.len(), self.files.len(), self.classic.len())
     }
 }

@@ -151,10 +151,10 @@ fn a_rule_without_key_is_the_one_whose_key_names_its_endpoint() {
     assert_eq!(book.apply(Some(b"pay|/pay"), Some(rule)), Ok(Applied::Same));
     let other = br#"{"service":"pay","operator_name":"/pay","maxThresholdHigh":2}"#;
     assert_eq!(book.apply(None, Some(other)), Ok(Applied::Changed));
-    assert_eq!(book.counts().1, 1);
+    assert_eq!(book.counts().2, 1);
     assert!(matches!(book.apply(None, None), Err(Refused::NotARule(ClassicError::Nothing))));
     assert_eq!(book.apply(Some(b"pay|/pay"), None), Ok(Applied::Changed));
-    assert_eq!(book.counts().1, 0);
+    assert_eq!(book.counts().2, 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! * After that, changes are used as they come. Partitions that are added are read from their beginning.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -38,7 +38,7 @@ const LOGGED_REJECTS: u64 = 100;
 pub(crate) struct Reader {
     consumer: BaseConsumer<Logging>,
     topic: String,
-    book: RuleBook,
+    book: Arc<Mutex<RuleBook>>,
     /// The next offset of every partition known.
     next: BTreeMap<i32, Offset>,
     metrics: RuleMetrics,
@@ -57,7 +57,7 @@ impl Reader {
     pub(crate) fn new(
         client: &ClientConfig,
         topic: &str,
-        book: RuleBook,
+        book: Arc<Mutex<RuleBook>>,
         context: &Context,
     ) -> Result<Reader, KafkaError> {
         Ok(Reader {
@@ -80,9 +80,9 @@ impl Reader {
         if !self.read_to(ends, stop) {
             return;
         }
-        self.book.publish_first();
+        self.book().publish_first();
         self.update_gauges();
-        tracing::info!("{}: {} rules read from topic `{}`", self.id, self.book.counts().1, self.topic);
+        tracing::info!("{}: {} rules read from topic `{}`", self.id, self.book().counts().2, self.topic);
         // Who waited may have been stopped meanwhile.
         let _ = ready.send(());
         self.follow(stop);
@@ -108,6 +108,10 @@ impl Reader {
             }
         }
         None
+    }
+
+    fn book(&self) -> MutexGuard<'_, RuleBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn partitions(&self) -> Result<Vec<i32>, String> {
@@ -188,9 +192,9 @@ impl Reader {
                 wait = Duration::ZERO;
             }
             if changed {
-                self.book.publish();
+                self.book().publish();
                 self.update_gauges();
-                tracing::info!("{}: the rules changed, epoch {}", self.id, self.book.epoch());
+                tracing::info!("{}: the rules changed, epoch {}", self.id, self.book().epoch());
             }
             if refreshed.elapsed() >= REFRESH {
                 self.add_partitions();
@@ -223,7 +227,7 @@ impl Reader {
             Some(Ok(message)) => message,
         };
         let (partition, offset) = (message.partition(), message.offset());
-        let applied = self.book.apply(message.key(), message.payload());
+        let applied = self.book().apply(message.key(), message.payload());
         drop(message);
         self.next.insert(partition, Offset::Offset(offset.saturating_add(1)));
         self.report_unknown(partition, offset);
@@ -246,7 +250,8 @@ impl Reader {
     /// Each key that means nothing, once: it may be a slip (`maxThresholdHihg`), or another program's.
     fn report_unknown(&mut self, partition: i32, offset: i64) {
         let (id, topic) = (&self.id, &self.topic);
-        for (key, rule) in self.book.take_unknown() {
+        let unknown = self.book().take_unknown();
+        for (key, rule) in unknown {
             self.metrics.unknown_keys.inc();
             tracing::warn!(
                 "{id}: record {topic}/{partition}/{offset}, rule `{rule}`: the key `{key}` means nothing and is ignored, in all \
@@ -258,7 +263,8 @@ impl Reader {
     /// Rules that can never hold.
     fn report_idle(&mut self, partition: i32, offset: i64) {
         let (id, topic) = (&self.id, &self.topic);
-        for (rule, why) in self.book.take_idle() {
+        let idle = self.book().take_idle();
+        for (rule, why) in idle {
             if let Some(suppressed) = self.idle.allow(self.clock.now_ms()) {
                 tracing::warn!(
                     suppressed,
@@ -275,7 +281,8 @@ impl Reader {
     }
 
     fn update_gauges(&self) {
-        self.metrics.set_rules(self.book.epoch(), self.book.counts());
+        let book = self.book();
+        self.metrics.set_rules(book.epoch(), book.counts());
     }
 }
 

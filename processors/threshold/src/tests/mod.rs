@@ -5,6 +5,7 @@ mod alarms;
 mod classic;
 mod disk;
 mod earlier;
+mod files;
 mod fuzz;
 mod journal;
 mod kafka;
