@@ -21,6 +21,7 @@ use weir_config::{
 use weir_pdata::{Demand, Signal, SignalSet};
 
 use crate::graph::slips::slips;
+use crate::traffic::Traffic;
 use crate::undelivered::Undelivered;
 
 /// The kinds of components, as messages and the status name them.
@@ -50,6 +51,8 @@ pub struct Graph {
     pub board: HealthBoard,
     /// Findings that are odd but not wrong.
     pub warnings: Diagnostics,
+    /// Where the traffic of what runs is counted.
+    pub(crate) traffic: Traffic,
 }
 
 /// A receiver, and which pipelines it feeds.
@@ -159,7 +162,9 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     let (service, mut warnings) = (topology.service, topology.warnings);
     warnings.extend(found);
     let board = builder.board;
-    let graph = Graph { receivers, pipelines, exporters, extensions, service, telemetry, board, warnings };
+    let traffic = Traffic::default();
+    let graph =
+        Graph { receivers, pipelines, exporters, extensions, service, telemetry, board, warnings, traffic };
     graph.show_health();
     Ok(graph)
 }

@@ -15,6 +15,7 @@ mod program;
 pub mod run;
 mod shutdown;
 mod telemetry_server;
+mod traffic;
 mod undelivered;
 
 pub use commands::{main, query, reference};

@@ -34,7 +34,8 @@ pub(crate) fn start(graph: Graph, options: Options) -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         let stop = shutdown::on_signal().context("cannot handle signals")?;
         if let Some(address) = graph.service.telemetry.metrics.listen() {
-            telemetry_server::serve(address, graph.telemetry.clone(), stop.clone()).await?;
+            let (telemetry, traffic) = (graph.telemetry.clone(), graph.traffic.clone());
+            telemetry_server::serve(address, telemetry, traffic, stop.clone()).await?;
         }
         let ended = run::run(graph, options, stop).await?;
         tracing::info!(?ended, "weir has stopped");

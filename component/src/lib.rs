@@ -14,6 +14,7 @@
 pub mod budget;
 mod build;
 pub mod clock;
+pub mod collector_names;
 mod context;
 pub mod dead_letter;
 pub mod delivery;

@@ -28,6 +28,7 @@ enum Rows {
 #[derive(Clone)]
 struct Prepared {
     rows: usize,
+    items: usize,
     bytes: usize,
     content: Arc<dyn Any + Send + Sync>,
 }
@@ -48,8 +49,8 @@ impl Outgoing {
     /// A batch whose rows are kept as `content`, which takes this many bytes of memory.
     #[must_use]
     pub fn prepared(batch: EventBatch, content: impl Any + Send + Sync, bytes: usize) -> Outgoing {
-        let rows = batch.len();
-        let prepared = Prepared { rows, bytes, content: Arc::new(content) };
+        let (rows, items) = (batch.len(), batch.payload.items());
+        let prepared = Prepared { rows, items, bytes, content: Arc::new(content) };
         Outgoing { rows: Rows::Prepared(prepared), ..Outgoing::from(batch) }
     }
 
@@ -103,6 +104,15 @@ impl Outgoing {
         match &self.rows {
             Rows::Events(payload) => payload.len(),
             Rows::Prepared(prepared) => prepared.rows,
+        }
+    }
+
+    /// The number of spans, log records or data points, also when the batch is not decoded.
+    #[must_use]
+    pub(crate) fn items(&self) -> usize {
+        match &self.rows {
+            Rows::Events(payload) => payload.items(),
+            Rows::Prepared(prepared) => prepared.items,
         }
     }
 

@@ -45,6 +45,12 @@ pub trait Receiver: Send + Sync {
         false
     }
 
+    /// The label `transport` of the items that its lanes bring, in the metrics of the Collector. `None`: it
+    /// counts them by itself.
+    fn transport(&self) -> Option<&'static str> {
+        Some("")
+    }
+
     /// Bytes that it may keep for itself before its lanes have taken them. They come off
     /// `service.memory.limit`.
     fn reserve(&self) -> u64 {

@@ -2,15 +2,21 @@
 //!
 //! A metric is declared once, as a `const` [`Metric`] beside the code that counts it, and listed in its
 //! component's factory. `docs/metrics.md` is generated from these declarations.
-//! Names begin with `weir_`. Counters end in `_total` on the wire, as OpenMetrics wants.
+//! Names begin with `weir_`; those of the Collector, where they mean the same, with `otelcol_`
+//! ([`collector_names`](crate::collector_names)). Counters end in `_total` on the wire, as OpenMetrics wants,
+//! but for the Collector's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 /// The declaration of a metric.
@@ -33,6 +39,8 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Only grows, and is written as the Collector writes its counters: without `_total`.
+    CollectorCounter,
     /// Counts durations in seconds, in the buckets of [`SECONDS`].
     Histogram,
 }
@@ -42,6 +50,25 @@ pub const SECONDS: [f64; 16] =
     [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
 type Labels = Vec<(&'static str, String)>;
+/// A counter that is written under its bare name.
+#[derive(Clone, Debug, Default)]
+struct Bare(Counter);
+
+impl TypedMetric for Bare {
+    const TYPE: MetricType = MetricType::Unknown;
+}
+
+impl EncodeMetric for Bare {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_gauge(&self.0.get())
+    }
+
+    // In OpenMetrics a counter has `_total` behind its name.
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Makes metrics and writes them as OpenMetrics text. Cheap to clone; clones share the metrics.
@@ -52,6 +79,7 @@ pub struct Telemetry(Arc<Mutex<Inner>>);
 struct Inner {
     registry: Registry,
     counters: HashMap<&'static str, Family<Labels, Counter>>,
+    bare: HashMap<&'static str, Family<Labels, Bare>>,
     gauges: HashMap<&'static str, Family<Labels, Gauge>>,
     histograms: HashMap<&'static str, Histograms>,
 }
@@ -62,7 +90,15 @@ impl Telemetry {
     #[must_use]
     pub fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { registry, counters, .. } = &mut *inner;
+        let Inner { registry, counters, bare, .. } = &mut *inner;
+        if metric.kind == MetricKind::CollectorCounter {
+            let family = bare.entry(metric.name).or_insert_with(|| {
+                let family = Family::default();
+                registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
+                family
+            });
+            return family.get_or_create(&labels(metric, values)).0.clone();
+        }
         let family = counters.entry(metric.name).or_insert_with(|| {
             let family = Family::default();
             registry.register(metric.name, metric.help.trim_end_matches('.'), family.clone());
@@ -96,6 +132,17 @@ impl Telemetry {
             family
         });
         family.get_or_create(&labels(metric, values)).clone()
+    }
+
+    /// Says who writes the metrics: the labels of `target_info`.
+    pub fn identify(&self, who: Vec<(&'static str, String)>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.registry.register("target", "Who writes these metrics", Info::new(who));
+    }
+
+    /// Adds what is computed whenever the metrics are written.
+    pub fn collect(&self, collector: Box<dyn Collector>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).registry.register_collector(collector);
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -134,6 +181,17 @@ mod tests {
         let text = telemetry.encode();
         assert!(text.contains("weir_test_delay_seconds_bucket{le=\"0.05\",component=\"a\"} 1"), "{text}");
         assert!(text.contains("weir_test_delay_seconds_count{component=\"a\"} 2"), "{text}");
+    }
+
+    #[test]
+    fn a_counter_of_the_collector_has_its_bare_name() {
+        let spans = Metric { name: "otelcol_test_spans", kind: MetricKind::CollectorCounter, ..SEEN };
+        let telemetry = Telemetry::default();
+        telemetry.counter(&spans, &["a"]).inc_by(2);
+        telemetry.counter(&spans, &["a"]).inc();
+        let text = telemetry.encode();
+        assert!(text.contains("# TYPE otelcol_test_spans unknown\n"), "{text}");
+        assert!(text.contains("\notelcol_test_spans{component=\"a\"} 3\n"), "{text}");
     }
 
     #[test]

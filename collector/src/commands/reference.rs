@@ -8,9 +8,9 @@ use anyhow::{Context, ensure};
 use weir_component::Registry;
 use weir_component::factory::Info;
 use weir_component::telemetry::{Metric, MetricKind};
-use weir_component::{budget, dead_letter, exporter_helper};
+use weir_component::{budget, collector_names, dead_letter, exporter_helper};
 
-use crate::run;
+use crate::{run, traffic};
 
 /// The output of `weir components`.
 #[must_use]
@@ -57,7 +57,17 @@ pub fn metrics(registry: &Registry) -> String {
         "# Metrics\n\n\
          Made by `make docs` from the declarations in the code; do not edit.\n\n\
          `GET /metrics` on `service.telemetry.metrics.address` (default `127.0.0.1:8888`) gives them in the OpenMetrics\n\
-         format. Counters end in `_total` there. Histograms are of seconds.\n",
+         format. Counters end in `_total` there, but for those that are *bare*: these have the names and the form of\n\
+         the OpenTelemetry Collector, so that its dashboards show them. They are there beside Weir's own where they\n\
+         mean the same: *accepted* is sent down lanes (of `otlp`: in requests that were answered with success), *send\n\
+         failed* is refused for good and in the dead letters, and sizes of queues are bytes. `target_info` says who\n\
+         writes them. Histograms are of seconds.\n\n\
+         `GET /debug/pipelines` on the same address gives, as JSON or with `?format=text` as plain text, the rows and\n\
+         batches that went over each edge of the pipelines, and for each receiver and each open lane how late events\n\
+         are: the delay from their time to their arrival, the disorder (how far they are behind the latest event\n\
+         that their lane brought before), and the `out_of_orderness` that would have kept 99.9 % of them from being\n\
+         late, to the next of four steps for each power of two. Events are measured by `end_time`, else `time`, where\n\
+         something reads such a column.\n",
     );
     let mut table = |title: &str, metrics: &[Metric]| {
         if metrics.is_empty() {
@@ -67,6 +77,7 @@ pub fn metrics(registry: &Registry) -> String {
         for metric in metrics {
             let kind = match metric.kind {
                 MetricKind::Counter => "counter",
+                MetricKind::CollectorCounter => "counter, bare",
                 MetricKind::Gauge => "gauge",
                 MetricKind::Histogram => "histogram",
             };
@@ -75,6 +86,8 @@ pub fn metrics(registry: &Registry) -> String {
         }
     };
     table("Pipelines", run::METRICS);
+    table("Traffic", traffic::METRICS);
+    table("Items and queues, as the Collector names them", collector_names::METRICS);
     table("Memory", budget::METRICS);
     table("Every exporter", exporter_helper::METRICS);
     table("Dead letters", dead_letter::METRICS);

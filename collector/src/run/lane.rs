@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use weir_component::budget::MemoryBudget;
+use weir_component::collector_names::ItemCounters;
 use weir_component::delivery::{Attachment, Marks};
 use weir_component::exporter_helper::{LaneQueue, Queue};
 use weir_component::{
-    Alignments, BACKWARDS, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSet, LaneSink, LaneSpec,
-    Lanes, Outlet, Processor, Rejects, Stage,
+    Alignments, BACKWARDS, Clock, Context, Lane, LaneClosed, LaneId, LaneMessage, LaneSet, LaneSink,
+    LaneSpec, Lanes, Outlet, Processor, Rejects, Stage,
 };
 use weir_pdata::decode::decode;
 use weir_pdata::{EventBatch, Format, Payload, SharedProjection, Signal, SignalSet};
@@ -22,6 +23,7 @@ use super::memory_permit::{DecodedSize, with_memory_permit};
 use super::metrics::{ACCEPTED, LANES};
 use super::pending::Pending;
 use super::trunk::TrunkSender;
+use crate::traffic::{Flow, LaneDisorder, LaneEntry, Traffic};
 
 /// A pipeline that runs: what a new lane needs of it.
 pub(super) struct RunningPipeline {
@@ -39,6 +41,8 @@ pub(super) struct RunningPipeline {
     pub trunk: Option<Arc<TrunkSender>>,
     /// The signals of whose batches one of its processors reads columns.
     pub reads: SignalSet,
+    /// What goes over its edges.
+    pub flow: Arc<Flow>,
 }
 
 /// Opens the lanes of one receiver.
@@ -53,6 +57,10 @@ pub(super) struct ReceiverLanes {
     pub budget: MemoryBudget,
     /// The numbers of lanes, shared by all receivers.
     pub next_id: Arc<AtomicU64>,
+    /// Where lanes are shown.
+    pub traffic: Traffic,
+    /// Its items under the Collector's name; `None` where it counts them by itself.
+    pub items: Option<ItemCounters>,
 }
 
 impl Lanes for ReceiverLanes {
@@ -68,8 +76,13 @@ impl Lanes for ReceiverLanes {
         tracing::debug!(receiver, lane = %spec.name, "lane opened");
         let processors = self.pipelines.iter().flat_map(|pipeline| pipeline.processors.iter());
         let alignments = processors.filter_map(|processor| processor.alignment()).collect();
+        let (entry, disorder) = self.traffic.open_lane(id, &receiver, Arc::clone(&spec.name));
         let sink = ReceiverLane {
             pipelines,
+            items: self.items.clone(),
+            clock: Arc::clone(&self.context.clock),
+            disorder,
+            _entry: entry,
             alignments: Alignments::new(id, alignments),
             projection: self.projection.clone(),
             accepted: Signal::ALL
@@ -98,6 +111,11 @@ struct ReceiverLane {
     projection: SharedProjection,
     /// Rows by signal.
     accepted: [Counter; Signal::ALL.len()],
+    /// The same under the Collector's names.
+    items: Option<ItemCounters>,
+    clock: Arc<dyn Clock>,
+    disorder: LaneDisorder,
+    _entry: LaneEntry,
     /// Spans that end before they start.
     backwards: Counter,
     rejects: Arc<dyn Rejects>,
@@ -195,6 +213,14 @@ impl ReceiverLane {
             _ => batch,
         };
         self.accepted[batch.signal as usize].inc_by(batch.len() as u64);
+        if let Some(items) = &self.items {
+            items.add(batch.signal, batch.payload.items() as u64);
+        }
+        if let Some(columns) = batch.as_columns()
+            && !matches!(batch.signal, Signal::Windows | Signal::Alarms)
+        {
+            self.disorder.measure(columns, self.clock.now_ms());
+        }
         batch
     }
 }
@@ -217,6 +243,7 @@ struct PipelineLane {
     attachment: Option<Attachment>,
     /// The lanes that end with it.
     set: LaneSet,
+    flow: Arc<Flow>,
 }
 
 impl PipelineLane {
@@ -250,6 +277,7 @@ impl PipelineLane {
             pending: Pending::default(),
             attachment,
             set: spec.set.clone(),
+            flow: Arc::clone(&pipeline.flow),
         }
     }
 
@@ -268,6 +296,7 @@ impl PipelineLane {
             return Ok(());
         }
         let mut to_trunk = ToTrunk::default();
+        self.count(0, 0, &message);
         self.handle(0, message, &mut to_trunk);
         if let Some(trunk) = &self.trunk {
             while let Some((position, message)) = to_trunk.next() {
@@ -275,6 +304,14 @@ impl PipelineLane {
             }
         }
         self.pending.deliver(&self.queues).await
+    }
+
+    /// Counts what goes from behind processor `from` to the stage at `at`.
+    fn count(&self, from: usize, at: usize, message: &LaneMessage) {
+        if let LaneMessage::Batch(batch) = message {
+            let to = self.stages.get(at).map_or(usize::MAX, |(position, _)| *position);
+            self.flow.on_lane(from, to, batch);
+        }
     }
 
     /// Gives a message to the stage at `at`, and what it forwards to the stages after it.
@@ -286,11 +323,16 @@ impl PipelineLane {
             return;
         };
         stage.handle(message, &mut self.outlet);
+        let position = *position;
         for message in self.outlet.take_to_trunk() {
-            to_trunk.push(*position, message);
+            if let LaneMessage::Batch(batch) = &message {
+                self.flow.to_trunk(position, batch);
+            }
+            to_trunk.push(position, message);
         }
         let forwarded: Vec<_> = self.outlet.take_forwarded().collect();
         for message in forwarded {
+            self.count(position + 1, at + 1, &message);
             self.handle(at + 1, message, to_trunk);
         }
     }

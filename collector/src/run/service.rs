@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_component::budget::MemoryBudget;
+use weir_component::collector_names::ItemCounters;
 use weir_component::delivery::{Marks, TrunkStart};
 use weir_component::exporter_helper::{self, ExporterTask, Queue, Unfinished};
 use weir_component::{Processor, ReceiverError, ReceiverHost, Status};
@@ -19,6 +20,7 @@ use super::lane::{ReceiverLanes, RunningPipeline};
 use super::trunk::Trunk;
 use crate::graph::{BuiltPipeline, BuiltReceiver, Graph};
 use crate::memory;
+use crate::traffic::Flow;
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +81,7 @@ struct Running {
 
 /// Starts everything; `None` when `stop` was cancelled before it was complete.
 async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<Running>> {
-    let Graph { receivers, pipelines, exporters, telemetry, service, .. } = graph;
+    let Graph { receivers, pipelines, exporters, telemetry, service, traffic, .. } = graph;
     let mut running = Running {
         receivers: JoinSet::new(),
         trunks: JoinSet::new(),
@@ -100,7 +102,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
     }
     for (at, pipeline) in pipelines.into_iter().enumerate() {
         let feeding = receivers.iter().filter(|built| built.pipelines.contains(&at));
-        let feeding = feeding.map(|built| Arc::from(built.context.id.to_string())).collect();
+        let feeding: Arc<[Arc<str>]> = feeding.map(|built| Arc::from(built.context.id.to_string())).collect();
         let BuiltPipeline { id, accepts, processors, exporters, .. } = pipeline;
         for (context, processor) in &processors {
             let started = tokio::select! {
@@ -113,6 +115,13 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let queues: Arc<[Queue]> = exporters.iter().map(|at| running.queues[*at].clone()).collect();
         let readers = processors.iter().filter(|(_, processor)| processor.demand() != Demand::nothing());
         let reads = readers.fold(SignalSet::NONE, |all, (_, processor)| all.or(processor.signals()));
+        let flow = Arc::new(Flow::new(
+            id.clone(),
+            feeding.iter().map(ToString::to_string).collect(),
+            processors.iter().map(|(context, _)| context.id.to_string()).collect(),
+            exporters.iter().map(|at| running.exporters[*at].id().to_string()).collect(),
+        ));
+        traffic.add(Arc::clone(&flow));
         let processors: Arc<[Box<dyn Processor>]> =
             processors.into_iter().map(|(_, processor)| processor).collect();
         let trunk =
@@ -126,7 +135,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
         let trunk = if stages.is_empty() {
             None
         } else {
-            let (sender, trunk) = Trunk::new(id, stages, &queues, telemetry.clone());
+            let (sender, trunk) = Trunk::new(id, stages, &queues, telemetry.clone(), Arc::clone(&flow));
             running.trunks.spawn(trunk.run());
             Some(Arc::new(sender))
         };
@@ -138,6 +147,7 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
             queues,
             trunk,
             reads,
+            flow,
         }));
     }
     let reserved: u64 = receivers.iter().map(|built| built.receiver.reserve()).sum();
@@ -157,7 +167,12 @@ async fn start(graph: Graph, stop: &CancellationToken) -> anyhow::Result<Option<
     for built in receivers {
         let BuiltReceiver { context, receiver, pipelines, demand } = built;
         let projection = SharedProjection::new(demand);
+        let transport = receiver.transport();
+        let items =
+            transport.map(|transport| ItemCounters::accepted(&telemetry, &context.id.to_string(), transport));
         let lanes = Arc::new(ReceiverLanes {
+            traffic: traffic.clone(),
+            items,
             context: context.clone(),
             pipelines: pipelines.iter().map(|at| running.pipelines[*at].clone()).collect(),
             projection: projection.clone(),

@@ -17,6 +17,7 @@ use weir_pdata::{Held, Signal};
 
 use super::metrics::{DERIVED, WATERMARK};
 use super::pending::Pending;
+use crate::traffic::Flow;
 
 /// Data messages that may wait for a trunk.
 const IN_FLIGHT: usize = 256;
@@ -97,6 +98,7 @@ pub(super) struct Trunk {
     telemetry: Telemetry,
     pipeline: String,
     watermark: Gauge,
+    flow: Arc<Flow>,
     outlet: Outlet,
     pending: Pending,
 }
@@ -108,6 +110,7 @@ impl Trunk {
         stages: Vec<(usize, Box<dyn Stage<TrunkMessage>>)>,
         queues: &[Queue],
         telemetry: Telemetry,
+        flow: Arc<Flow>,
     ) -> (TrunkSender, Trunk) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -120,6 +123,7 @@ impl Trunk {
             telemetry,
             pipeline,
             watermark,
+            flow,
             outlet: Outlet::default(),
             pending: Pending::default(),
         };
@@ -163,16 +167,21 @@ impl Trunk {
 
     /// Gives a message to the stage at `at`, and what it forwards to the stages after it.
     fn handle(&mut self, at: usize, message: TrunkMessage) {
-        let Some((_, stage)) = self.stages.get_mut(at) else {
+        let next = self.stages.get(at + 1).map_or(usize::MAX, |(position, _)| *position);
+        let Some((position, stage)) = self.stages.get_mut(at) else {
             if let TrunkMessage::Derived(message) = message {
                 self.end(message);
             }
             return;
         };
         stage.handle(message, &mut self.outlet);
+        let position = *position;
         let forwarded: Vec<_> = self.outlet.take_forwarded().collect();
         self.outlet.take_to_trunk();
         for message in forwarded {
+            if let LaneMessage::Batch(batch) = &message {
+                self.flow.on_trunk(position, next, batch);
+            }
             self.handle(at + 1, TrunkMessage::Derived(message));
         }
     }

@@ -2,9 +2,11 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use weir_pdata::Signal;
 
 use super::queue::delay::DELAY;
 use crate::Context;
+use crate::collector_names::{ItemCounters, QUEUE_CAPACITY, QUEUE_SIZE};
 use crate::telemetry::{Metric, MetricKind};
 
 const SENT: Metric = Metric {
@@ -51,12 +53,17 @@ pub const METRICS: &[Metric] = &[SENT, RETRIES, REJECTED, ABANDONED, SUPPRESSED,
 /// The metrics of one exporter.
 #[derive(Clone)]
 pub(crate) struct HelperMetrics {
-    pub sent: Counter,
+    sent: Counter,
     pub retries: Counter,
-    pub rejected: Counter,
+    rejected: Counter,
     pub abandoned: Counter,
     pub suppressed: Counter,
-    pub queue_bytes: Gauge,
+    queue_bytes: Gauge,
+    /// The same under the Collector's names.
+    queue_size: Gauge,
+    queue_capacity: Gauge,
+    items_sent: ItemCounters,
+    items_failed: ItemCounters,
 }
 
 impl HelperMetrics {
@@ -70,6 +77,33 @@ impl HelperMetrics {
             abandoned: counter(&ABANDONED),
             suppressed: counter(&SUPPRESSED),
             queue_bytes: context.telemetry.gauge(&QUEUE_BYTES, &[&id]),
+            queue_size: context.telemetry.gauge(&QUEUE_SIZE, &[&id]),
+            queue_capacity: context.telemetry.gauge(&QUEUE_CAPACITY, &[&id]),
+            items_sent: ItemCounters::sent(&context.telemetry, &id),
+            items_failed: ItemCounters::send_failed(&context.telemetry, &id),
         }
+    }
+
+    /// The queue may have so many bytes.
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.queue_capacity.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many bytes come into the queue, or leave it.
+    pub(crate) fn change_queue(&self, bytes: i64) {
+        self.queue_bytes.inc_by(bytes);
+        self.queue_size.inc_by(bytes);
+    }
+
+    /// The destination has taken these batches, all of one signal.
+    pub(crate) fn delivered(&self, rows: usize, signal: Signal, items: usize) {
+        self.sent.inc_by(rows as u64);
+        self.items_sent.add(signal, items as u64);
+    }
+
+    /// It will not take these rows.
+    pub(crate) fn refused(&self, rows: usize, signal: Signal) {
+        self.rejected.inc_by(rows as u64);
+        self.items_failed.add(signal, rows as u64);
     }
 }

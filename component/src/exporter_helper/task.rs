@@ -102,6 +102,7 @@ pub async fn spawn(built: BuiltExporter, context: Context) -> Result<(Queue, Exp
         None => None,
     };
     let metrics = HelperMetrics::new(&context);
+    metrics.set_capacity(helper.queue.max_bytes.get());
     let (sender, receiver) = mpsc::unbounded_channel();
     let enough = Amount { rows: helper.batch.max_rows, bytes: helper.batch.max_bytes.get() };
     let capacity = QueueCapacity::new(helper.queue.max_bytes.get(), enough);

@@ -44,6 +44,10 @@ impl FileReceiver {
 
 #[async_trait]
 impl Receiver for FileReceiver {
+    fn transport(&self) -> Option<&'static str> {
+        Some("file")
+    }
+
     fn brings_windows(&self) -> bool {
         true
     }

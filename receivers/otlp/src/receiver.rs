@@ -18,7 +18,7 @@ use weir_server::{Connections, Lifetime, Listener, Protocol, Rooms, ServerMetric
 
 use crate::config::{self, Checked, CorsKeys, Guard, OtlpConfig};
 use crate::lanes::{LaneRejects, LaneTask, Mailbox, Mailboxes};
-use crate::metrics::LaneMetrics;
+use crate::metrics::{AnsweredItems, LaneMetrics};
 use crate::server::{Desk, Limits};
 
 /// Receives OTLP.
@@ -51,6 +51,7 @@ impl OtlpReceiver {
                 limits: limits(config, message),
                 auth: guard.auth.take(),
                 metrics: Arc::new(ServerMetrics::new(telemetry, &id, protocol.name())),
+                items: AnsweredItems::new(telemetry, &id, protocol.name()),
                 stop: stop.clone(),
             })
         };
@@ -160,6 +161,11 @@ impl Receiver for OtlpReceiver {
                 },
             }
         }
+    }
+
+    /// It knows of each request over which transport it came, and how it was answered.
+    fn transport(&self) -> Option<&'static str> {
+        None
     }
 
     fn reserve(&self) -> u64 {

@@ -42,6 +42,10 @@ struct SkyWalkingKafka {
 
 #[async_trait]
 impl Receiver for SkyWalkingKafka {
+    fn transport(&self) -> Option<&'static str> {
+        Some("kafka")
+    }
+
     fn reserve(&self) -> u64 {
         self.config.queue.max_bytes.get().saturating_add(LIBRDKAFKA_BYTES)
     }

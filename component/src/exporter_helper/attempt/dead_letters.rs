@@ -5,7 +5,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use weir_pdata::{EventBatch, Held, Origin, Payload, Projection, decode};
+use weir_pdata::{EventBatch, Held, Origin, Payload, Projection, Signal, decode};
 
 use super::ExportRunner;
 use crate::Outgoing;
@@ -54,7 +54,7 @@ impl ExportRunner {
             Ok(batch) => Some(self.decoded(batch, reason)),
             Err(error) => {
                 let reason = format!("{reason}; its rows cannot be read again: {error}");
-                self.write_without_rows(&batch.origin, batch.len(), &reason);
+                self.write_without_rows(&batch.origin, batch.signal, batch.len(), &reason);
                 self.log_dead_letters(&reason);
                 None
             }
@@ -71,7 +71,7 @@ impl ExportRunner {
         for (record, why) in rejected.chain(of_items) {
             let data = STANDARD.encode(encoded.record(record).unwrap_or_default());
             let reason = format!("{reason}; it cannot be decoded: {why}");
-            self.write_dead_letter(&batch.origin, &reason, [("data", data.into())], 1);
+            self.write_dead_letter(&batch.origin, batch.signal, &reason, [("data", data.into())], 1);
             self.log_dead_letters(&reason);
         }
         batch.with_columns(decoded.columns)
@@ -82,7 +82,7 @@ impl ExportRunner {
     pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
-                self.write_without_rows(&batch.origin, batch.len(), reason);
+                self.write_without_rows(&batch.origin, batch.signal, batch.len(), reason);
                 continue;
             };
             let mut lines = Vec::new();
@@ -90,7 +90,7 @@ impl ExportRunner {
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 // As text: an object with a repeated attribute key would not survive being parsed.
                 let row = String::from_utf8_lossy(line).into_owned();
-                self.write_dead_letter(&batch.origin, reason, [("row", row.into())], 1);
+                self.write_dead_letter(&batch.origin, batch.signal, reason, [("row", row.into())], 1);
             }
         }
         self.log_dead_letters(reason);
@@ -104,16 +104,17 @@ impl ExportRunner {
     }
 
     /// Writes one dead letter about a batch whose rows cannot be shown.
-    fn write_without_rows(&self, origin: &Origin, rows: usize, reason: &str) {
+    fn write_without_rows(&self, origin: &Origin, signal: Signal, rows: usize, reason: &str) {
         let Range { start, end } = &origin.positions;
         let what = [("positions", format!("{start}-{end}").into()), ("rows", rows.into())];
-        self.write_dead_letter(origin, reason, what, rows);
+        self.write_dead_letter(origin, signal, reason, what, rows);
     }
 
     /// Writes one dead letter about this many rows of a batch.
     fn write_dead_letter<const N: usize>(
         &self,
         origin: &Origin,
+        signal: Signal,
         reason: &str,
         what: [(&str, Value); N],
         rows: usize,
@@ -122,6 +123,6 @@ impl ExportRunner {
         fields.insert("lane".into(), origin.lane.as_ref().into());
         fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
         self.context.dead_letters.write(&self.context.id, reason, fields);
-        self.metrics.rejected.inc_by(rows as u64);
+        self.metrics.refused(rows, signal);
     }
 }

@@ -205,6 +205,14 @@ impl ExportRunner {
         }
     }
 
+    /// The destination has taken these batches, all of one signal.
+    fn note_delivered(&self, batches: &[Outgoing]) {
+        if let Some(first) = batches.first() {
+            let sum = |of: fn(&Outgoing) -> usize| batches.iter().map(of).sum();
+            self.metrics.delivered(sum(Outgoing::len), first.signal, sum(Outgoing::items));
+        }
+    }
+
     fn observe_delays(&self, delays: Vec<PendingDelay>) {
         let now = self.context.clock.now_ms();
         delays.into_iter().for_each(|delay| delay.observe(now));
@@ -240,7 +248,7 @@ impl ExportRunner {
             None => match self.attempt(&mut batches, since, ledger).await {
                 None => return Err(Aborted(batches)),
                 Some(Verdict::Taken) => {
-                    self.metrics.sent.inc_by(count as u64);
+                    self.note_delivered(&batches);
                     return Ok(());
                 }
                 Some(Verdict::GivenUp(reason)) => {
@@ -288,7 +296,7 @@ impl ExportRunner {
                 match self.attempt(&mut tried, since, ledger).await {
                     None => return Err(Aborted(outgoing(left()))),
                     Some(Verdict::Taken) => {
-                        self.metrics.sent.inc_by(count as u64);
+                        self.note_delivered(&tried);
                         failpoint::reach("after-part");
                     }
                     // The rows after it have waited equally long.

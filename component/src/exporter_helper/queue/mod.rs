@@ -129,7 +129,7 @@ pub(crate) struct QueueSlot {
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
-        self.metrics.queue_bytes.dec_by(self.bytes);
+        self.metrics.change_queue(-self.bytes);
     }
 }
 
@@ -142,7 +142,7 @@ impl QueueSlot {
         ledger: Option<&Ledger>,
     ) -> QueueSlot {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        metrics.queue_bytes.inc_by(bytes);
+        metrics.change_queue(bytes);
         let in_flight = ledger.map(Ledger::in_flight);
         QueueSlot { bytes, metrics: metrics.clone(), _permit: permit, _in_flight: in_flight }
     }

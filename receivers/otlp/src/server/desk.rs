@@ -12,6 +12,7 @@ use weir_server::{Auth, Protocol, Reason, Refusal, ResponseBody, Room, Rooms, Se
 use super::{grpc, http};
 use crate::answer::Answer;
 use crate::lanes::{Mailboxes, Request};
+use crate::metrics::AnsweredItems;
 
 /// The bounds of one protocol's requests.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ pub(crate) struct Desk {
     pub(crate) limits: Limits,
     pub(crate) auth: Option<Auth>,
     pub(crate) metrics: Arc<ServerMetrics>,
+    pub(crate) items: AnsweredItems,
     /// Cancelled when no more requests are taken.
     pub(crate) stop: CancellationToken,
 }
@@ -70,14 +72,17 @@ impl Desk {
     pub(super) async fn deliver(&self, format: Format, bytes: Vec<u8>, start: usize, room: Room) -> Answer {
         let request = Request { format, bytes, start, room };
         // What is wrong with its outer shape is told before it waits.
-        match otlp::count(format, request.message()) {
+        let items = match otlp::count(format, request.message()) {
             Ok(0) => return Answer::Taken,
-            Ok(_) => {}
+            Ok(items) => items,
             Err(error) => {
                 let why = format!("the request cannot be read: {error}");
                 return Answer::Refused(Refusal::new(Reason::Malformed, why));
             }
-        }
-        self.mailboxes.offer(request).answer(self.limits.max_wait, self.limits.answer_timeout).await
+        };
+        let offer = self.mailboxes.offer(request);
+        let answer = offer.answer(self.limits.max_wait, self.limits.answer_timeout).await;
+        self.items.count(format.signal(), items, &answer);
+        answer
     }
 }

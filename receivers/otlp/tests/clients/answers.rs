@@ -115,6 +115,12 @@ async fn a_bad_request_is_refused_and_its_neighbours_are_not() {
     let partial = ExportTraceServiceResponse::decode(partly.1).unwrap().partial_success.unwrap();
     assert_eq!((partial.rejected_spans, &*partial.error_message), (2, "a time is out of range"));
     assert_eq!(receiving.metric("weir_receiver_rejected_records_total{receiver=\"otlp\"}"), 1);
+    let items = |outcome: &str, transport: &str| {
+        let labels = format!("{{receiver=\"otlp\",transport=\"{transport}\"}}");
+        receiving.metric(&format!("otelcol_receiver_{outcome}_spans{labels}"))
+    };
+    assert_eq!((items("accepted", "grpc"), items("refused", "grpc")), (5, 2));
+    assert_eq!((items("accepted", "http"), items("refused", "http")), (1, 2));
     let letters = std::fs::read_to_string(receiving.folder.path().join("otlp.jsonl")).unwrap();
     assert!(letters.contains("a span is broken"), "{letters}");
 }

@@ -1,0 +1,125 @@
+//! The traffic as metrics, computed when they are read.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use weir_component::telemetry::{Metric, MetricKind};
+use weir_pdata::Signal;
+
+use super::Traffic;
+use super::disorder::{Distances, bound};
+use super::flow::{Edge, Flow};
+use super::process::PROCESS;
+
+const INCOMING: Metric = items(
+    "otelcol_processor_incoming_items",
+    "Rows (records, while not decoded) that came to a processor on lanes.",
+);
+const OUTGOING: Metric =
+    items("otelcol_processor_outgoing_items", "Rows that a processor has passed on, on lanes.");
+const DELAY: Metric = Metric {
+    name: "weir_receiver_event_delay_seconds",
+    help: "From the time of an event to its arrival: its append time where the lane keeps it, else the gateway's clock.",
+    kind: MetricKind::Histogram,
+    labels: &["receiver"],
+};
+const DISORDER: Metric = Metric {
+    name: "weir_receiver_event_disorder_seconds",
+    help: "How far an event is behind the latest one that its lane brought before it.",
+    kind: MetricKind::Histogram,
+    labels: &["receiver"],
+};
+const ADVICE: Metric = Metric {
+    name: "weir_receiver_advised_out_of_orderness_ms",
+    help: "The out_of_orderness, in milliseconds, that would have kept 99.9 % of the events since the start from being late.",
+    kind: MetricKind::Gauge,
+    labels: &["receiver"],
+};
+
+/// The declarations, for the reference.
+pub const METRICS: &[Metric] =
+    &[DELAY, DISORDER, ADVICE, INCOMING, OUTGOING, PROCESS[0], PROCESS[1], PROCESS[2]];
+
+/// The upper bounds of the buckets, as powers of two of milliseconds; one more holds what is longer.
+const POWERS: [u32; 12] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22];
+
+const fn items(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::CollectorCounter, labels: &["processor", "otel_signal"] }
+}
+
+/// The labels of `target_info`, under which the Collector says who it is.
+pub(crate) fn identity(instance: String) -> Vec<(&'static str, String)> {
+    vec![
+        ("service_name", "weir".to_owned()),
+        ("service_instance_id", instance),
+        ("service_version", env!("CARGO_PKG_VERSION").to_owned()),
+    ]
+}
+
+/// Writes the metrics of this traffic.
+#[derive(Debug)]
+pub(crate) struct TrafficMetrics(pub(crate) Traffic);
+
+impl Collector for TrafficMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let flows = self.0.flows();
+        for (metric, further) in [(INCOMING, 0), (OUTGOING, 1)] {
+            let mut encoder =
+                encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Unknown)?;
+            for (processor, signal, rows) in processors(flows.iter().map(AsRef::as_ref), further) {
+                let labels = [("processor", processor), ("otel_signal", signal.name().to_owned())];
+                encoder.encode_family(&labels)?.encode_gauge(&rows)?;
+            }
+        }
+        let receivers = self.0.receivers();
+        for metric in [DELAY, DISORDER] {
+            let mut encoder =
+                encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Histogram)?;
+            for (receiver, disorder) in &receivers {
+                let of = if metric.name == DELAY.name { &disorder.delay } else { &disorder.behind };
+                histogram(encoder.encode_family(&[("receiver", receiver.clone())])?, of)?;
+            }
+        }
+        let mut encoder = encoder.encode_descriptor(ADVICE.name, ADVICE.help, None, MetricType::Gauge)?;
+        for (receiver, disorder) in &receivers {
+            if let Some(advice) = disorder.advice() {
+                encoder.encode_family(&[("receiver", receiver.clone())])?.encode_gauge(&advice)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows into (`further` 0) or out of (1) each processor, by signal of the Collector. A processor of several
+/// pipelines is one to the Collector's dashboards.
+fn processors<'a>(
+    flows: impl Iterator<Item = &'a Flow>,
+    further: usize,
+) -> impl Iterator<Item = (String, Signal, u64)> {
+    let mut found = std::collections::BTreeMap::<(String, Signal), u64>::new();
+    for flow in flows {
+        let edges = flow.lanes.iter().skip(further);
+        for (processor, edge) in flow.processors.iter().zip(edges) {
+            for signal in [Signal::Traces, Signal::Logs, Signal::Metrics] {
+                let (rows, batches) = Edge::get(edge, signal);
+                if batches > 0 {
+                    *found.entry((processor.clone(), signal)).or_default() += rows;
+                }
+            }
+        }
+    }
+    found.into_iter().map(|((processor, signal), rows)| (processor, signal, rows))
+}
+
+fn histogram(mut encoder: MetricEncoder<'_>, distances: &Distances) -> Result<(), std::fmt::Error> {
+    let counts = distances.counts();
+    let mut buckets: Vec<(f64, u64)> =
+        POWERS.iter().map(|power| ((1_u64 << power) as f64 / 1_000.0, 0)).collect();
+    buckets.push((f64::MAX, 0));
+    for (at, count) in counts.iter().enumerate() {
+        let place = POWERS.iter().position(|power| bound(at) <= 1 << power).unwrap_or(POWERS.len());
+        buckets[place].1 += count;
+    }
+    let sum = distances.sum() as f64 / 1_000.0;
+    encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
+}
