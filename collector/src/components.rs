@@ -9,6 +9,7 @@ pub const STANDARD: Registry = Registry {
         weir_receiver_ebpf::FACTORY,
         weir_receiver_file::FACTORY,
         weir_receiver_generator::FACTORY,
+        weir_receiver_notifications::FACTORY,
         weir_receiver_otlp::FACTORY,
         weir_receiver_skywalking::FACTORY,
         weir_receiver_skywalking_kafka::FACTORY,

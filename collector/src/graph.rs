@@ -11,8 +11,8 @@ use std::path::Path;
 use weir_component::factory::{BuiltExporter, Info};
 use weir_component::health::HealthGroup;
 use weir_component::{
-    Context, DeadLetters, Extension, Health, HealthBoard, Processor, Receiver, Registry, Settings, Storages,
-    Telemetry, WindowSources,
+    Context, DeadLetters, Extension, Health, HealthBoard, Notifications, Processor, Receiver, Registry,
+    Settings, Storages, Telemetry, WindowSources,
 };
 use weir_config::{
     ComponentId, Diagnostic, Diagnostics, Document, Pipeline, PipelineSignal, Section, ServiceConfig,
@@ -97,6 +97,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         telemetry: telemetry.clone(),
         dead_letters,
         storages: Storages::default(),
+        notifications: Notifications::default(),
         board: HealthBoard::default(),
         health: HashMap::new(),
         found: Diagnostics::new(),
@@ -200,6 +201,7 @@ struct Builder<'a> {
     telemetry: Telemetry,
     dead_letters: DeadLetters,
     storages: Storages,
+    notifications: Notifications,
     board: HealthBoard,
     /// By kind and id; of processors, which are one per pipeline, also by the pipeline.
     health: HashMap<(&'static str, Option<String>, ComponentId), Health>,
@@ -212,7 +214,13 @@ impl Builder<'_> {
         let context = Context::new(id.clone(), self.telemetry.clone(), self.dead_letters.clone());
         let key = (kind, pipeline.map(str::to_owned), id.clone());
         let health = self.health.entry(key).or_default().clone();
-        Context { storages: self.storages.clone(), board: self.board.clone(), health, ..context }
+        Context {
+            storages: self.storages.clone(),
+            notifications: self.notifications.clone(),
+            board: self.board.clone(),
+            health,
+            ..context
+        }
     }
 
     /// Builds all extensions, so that those are checked too that are not started, and returns those that are.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_config::ComponentId;
 
-use crate::{Clock, DeadLetters, Health, HealthBoard, Storages, SystemClock, Telemetry};
+use crate::{Clock, DeadLetters, Health, HealthBoard, Notifications, Storages, SystemClock, Telemetry};
 
 /// Identity and services of a component. Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct Context {
     pub dead_letters: DeadLetters,
     /// The storages that the configuration starts.
     pub storages: Storages,
+    /// What became of alarms.
+    pub notifications: Notifications,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Where the component reports its status.
@@ -30,7 +32,8 @@ impl Context {
     #[must_use]
     pub fn new(id: ComponentId, telemetry: Telemetry, dead_letters: DeadLetters) -> Context {
         let (storages, health, board) = (Storages::default(), Health::default(), HealthBoard::default());
-        Context { id, telemetry, dead_letters, storages, clock: Arc::new(SystemClock), health, board }
+        let (notifications, clock) = (Notifications::default(), Arc::new(SystemClock));
+        Context { id, telemetry, dead_letters, storages, notifications, clock, health, board }
     }
 
     /// The same services for another component, with a status of its own.

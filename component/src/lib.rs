@@ -26,6 +26,7 @@ pub mod failpoint;
 pub mod health;
 mod lane;
 mod log_limit;
+pub mod notifications;
 mod outgoing;
 mod processor;
 mod receiver;
@@ -55,6 +56,7 @@ pub use lane::{
     TrunkMessage,
 };
 pub use log_limit::LogLimit;
+pub use notifications::Notifications;
 pub use outgoing::Outgoing;
 pub use processor::{Outlet, Processor, Stage};
 pub use receiver::{BACKWARDS, Receiver, ReceiverError, ReceiverHost};

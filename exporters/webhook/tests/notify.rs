@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::{Seen, Target, status};
 use weir_component::clock::ManualClock;
 use weir_component::testkit::{context, json_batch};
-use weir_component::{Context, Exporter, Extension, Settings, Storages};
+use weir_component::{Context, Exporter, Extension, Notifications, Settings, Storages};
 use weir_config::{Document, SourceText, Topology};
 use weir_exporter_webhook::FACTORY;
 use weir_extension_storage::{Fsync, Limits, StorageConfig, StorageExtension};
@@ -24,6 +24,7 @@ const NOW: i64 = 1_700_000_000_000;
 /// A gateway's webhook with what it needs, until it is dropped, as in a crash.
 struct Gateway {
     exporter: Box<dyn Exporter>,
+    notifications: Notifications,
     _storage: StorageExtension,
 }
 
@@ -45,12 +46,14 @@ impl Gateway {
         let storages = Storages::default().with_default(storage.storage().unwrap());
         let clock = Arc::clone(clock) as Arc<dyn weir_component::Clock>;
         let context = Context { storages, clock, ..context("webhook/x", folder) };
+        let notifications = context.notifications.clone();
+        notifications.listen();
         let document = Document::load(vec![SourceText::new("test.yaml", text)], &[], &|_| None).unwrap();
         let topology = Topology::read(&document).unwrap();
         let built = (FACTORY.create)(Settings::new(&document, &topology.exporters[0]), context);
         let exporter = built.map_err(|errors| errors.to_string()).unwrap().exporter;
         exporter.start().await.unwrap();
-        Gateway { exporter, _storage: storage }
+        Gateway { exporter, notifications, _storage: storage }
     }
 
     async fn raise(&self, rows: &[Value]) {
@@ -160,6 +163,21 @@ async fn an_alarm_that_the_target_refuses_goes_to_the_dead_letters_alone() {
         taken.collect::<Vec<_>>().join(" ")
     };
     until("the others are delivered", || taken() == "+a +c").await;
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(gateway.notifications.next(10).await.0);
+    }
+    let mut told: Vec<_> = told
+        .iter()
+        .map(|one| (one.alarm[5].as_str(), one.outcome, one.target.as_str(), one.reason.as_str()))
+        .collect();
+    told.sort_unstable();
+    let expected = [
+        ("a", "sent", "webhook/x", ""),
+        ("bad", "failed", "webhook/x", "the webhook answered 400 Bad Request"),
+        ("c", "sent", "webhook/x", ""),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_component::exporter_helper::{Backoff, RetryConfig};
+use weir_component::notifications::Notification;
 use weir_component::storage::{Storage, StorageError};
 use weir_component::{Context, ExportError, LogLimit, Status};
 use weir_config::ComponentId;
@@ -149,12 +150,23 @@ impl Shared {
 
     fn tell(&self, note: &Note) {
         self.metrics.count(note.outcome);
+        let now_ms = self.context.clock.now_ms();
+        let time = note.alarm.millis("time").unwrap_or(now_ms);
+        let names = ["rule", "severity", "state", "service", "operation", "fingerprint"];
+        self.context.notifications.tell(Notification {
+            time_ms: now_ms,
+            target: self.context.id.to_string(),
+            outcome: note.outcome.name(),
+            reason: note.reason.clone(),
+            attempts: note.attempts,
+            delay_ms: now_ms.saturating_sub(time),
+            alarm: names.map(|name| note.alarm.text(name).to_owned()),
+        });
         let (exporter, reason) = (self.context.id.to_string(), note.reason.as_str());
         let [rule, fingerprint, state] = ["rule", "fingerprint", "state"].map(|name| note.alarm.text(name));
         match note.outcome {
             Outcome::Sent => {
-                let time = note.alarm.millis("time").unwrap_or_default();
-                self.metrics.delay(self.context.clock.now_ms().saturating_sub(time));
+                self.metrics.delay(now_ms.saturating_sub(time));
                 let attempts = note.attempts;
                 tracing::debug!(exporter, rule, fingerprint, state, attempts, "an alarm was sent");
             }
