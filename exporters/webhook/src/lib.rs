@@ -12,6 +12,7 @@
 mod alarm;
 mod answer;
 mod config;
+mod email;
 mod exporter;
 mod metrics;
 mod notify;
@@ -34,7 +35,7 @@ pub use silences::{Shown, SilenceError, Silences};
 pub const FACTORY: ExporterFactory = ExporterFactory {
     info: Info {
         kind: "webhook",
-        summary: "Alarms to an HTTP address, Alertmanager, chat robots or PagerDuty",
+        summary: "Alarms to an HTTP address, Alertmanager, chat robots, PagerDuty or people's mail",
         metrics: metrics::METRICS,
     },
     create,
@@ -50,7 +51,7 @@ fn create(settings: Settings<'_>, context: Context) -> Result<BuiltExporter, Dia
     let target = check.finish_some(target)?;
     let (notify, helper) = config.notified(helper);
     let sender = sender::Sender::new(target, context.clone())
-        .map_err(|error| settings.error_at("", format!("cannot set up an HTTP client: {error}")))?;
+        .map_err(|error| settings.error_at("", format!("cannot set up a client: {error}")))?;
     let webhook = exporter::Webhook::new(sender, notify, helper.clone(), context);
     Ok(BuiltExporter { exporter: Box::new(webhook), helper })
 }

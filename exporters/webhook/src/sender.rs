@@ -7,13 +7,16 @@ use weir_component::{Context, ExportError};
 
 use crate::alarm::Alarm;
 use crate::config::Target;
+use crate::email::Mailer;
 use crate::pace::Pace;
-use crate::payload::Request;
-use crate::{answer, signature};
+use crate::payload::{Form, Request};
+use crate::{answer, request_id, signature};
 
 /// The client of one target.
 pub(crate) struct Sender {
     client: Client,
+    /// Of the kind that does not speak HTTP.
+    mailer: Option<Mailer>,
     target: Target,
     pace: Pace,
     context: Context,
@@ -25,7 +28,7 @@ const SHOWN_BYTES: usize = 500;
 const READ_BYTES: usize = 64 << 10;
 
 impl Sender {
-    pub(crate) fn new(target: Target, context: Context) -> Result<Sender, reqwest::Error> {
+    pub(crate) fn new(target: Target, context: Context) -> Result<Sender, String> {
         let mut client = Client::builder()
             .redirect(redirect::Policy::none())
             .timeout(target.timeout.get())
@@ -34,14 +37,22 @@ impl Sender {
             // Only the proxy of the configuration: variables mean nothing to the other exporters either.
             .no_proxy();
         if let Some(proxy) = &target.connection.proxy {
-            let mut all = Proxy::all(&proxy.url)?;
+            let mut all = Proxy::all(&proxy.url).map_err(|error| error.to_string())?;
             if !proxy.username.is_empty() {
                 all = all.basic_auth(&proxy.username, proxy.password.expose());
             }
             client = client.proxy(all);
         }
-        let (client, pace) = (client.build()?, Pace::per_minute(target.max_per_minute));
-        Ok(Sender { client, target, pace, context })
+        let client = client.build().map_err(|error| error.to_string())?;
+        let mailer = match &target.payload.form {
+            Form::Email { mail } => {
+                let (url, tls) = (&target.payload.url, target.connection.tls.clone());
+                Some(Mailer::new(url, mail.clone(), tls, target.timeout.get())?)
+            }
+            _ => None,
+        };
+        let pace = Pace::per_minute(target.max_per_minute);
+        Ok(Sender { client, mailer, target, pace, context })
     }
 
     /// Waits for the turn of a request.
@@ -60,7 +71,15 @@ impl Sender {
         group: &BTreeMap<String, String>,
         number: Option<u64>,
     ) -> Result<(), ExportError> {
-        let requests = self.target.payload.requests(alarms, group, self.context.clock.now_ms())?;
+        let payload = &self.target.payload;
+        let alarms = &payload.wanted(alarms.to_vec());
+        if let Some(mailer) = self.mailer.as_ref().filter(|_| !alarms.is_empty()) {
+            let id = request_id::id(alarms.iter());
+            let id = number.map_or_else(|| id.clone(), |number| format!("{id}-{number}"));
+            let now_ms = self.context.clock.now_ms();
+            return mailer.deliver(&payload.wording, alarms, &id, now_ms).await;
+        }
+        let requests = payload.requests(alarms, group, self.context.clock.now_ms())?;
         for mut request in requests {
             if let Some(number) = number {
                 request.id = format!("{}-{number}", request.id);

@@ -25,12 +25,15 @@ pub(crate) enum Kind {
     Slack,
     /// PagerDuty's Events API v2.
     Pagerduty,
+    /// A mail server.
+    Email,
 }
 
 /// Keys that only some kinds have, with those kinds.
-pub(crate) const OWN_KEYS: [(&str, &[Kind]); 10] = {
+pub(crate) const OWN_KEYS: [(&str, &[Kind]); 11] = {
     use Kind::{
-        Alertmanager, AlertmanagerWebhook, Dingtalk, Feishu, Generic, Pagerduty, Skywalking, Slack, Wecom,
+        Alertmanager, AlertmanagerWebhook, Dingtalk, Email, Feishu, Generic, Pagerduty, Skywalking, Slack,
+        Wecom,
     };
     [
         ("method", &[Generic]),
@@ -40,8 +43,9 @@ pub(crate) const OWN_KEYS: [(&str, &[Kind]); 10] = {
         ("recovery_url", &[Skywalking]),
         ("routing_key", &[Pagerduty]),
         ("mention", &[Dingtalk, Wecom, Feishu]),
-        ("text", &[Dingtalk, Wecom, Feishu, Slack]),
-        ("time_zone", &[Dingtalk, Wecom, Feishu, Slack]),
+        ("text", &[Dingtalk, Wecom, Feishu, Slack, Email]),
+        ("time_zone", &[Dingtalk, Wecom, Feishu, Slack, Email]),
+        ("email", &[Email]),
         ("expires", &[Alertmanager]),
     ]
 };
@@ -59,6 +63,7 @@ impl Kind {
             Kind::Feishu => "feishu",
             Kind::Slack => "slack",
             Kind::Pagerduty => "pagerduty",
+            Kind::Email => "email",
         }
     }
 
@@ -69,7 +74,7 @@ impl Kind {
 
     /// Whether people read its messages: many alarms go into one.
     pub(crate) fn is_chat(self) -> bool {
-        matches!(self, Kind::Dingtalk | Kind::Wecom | Kind::Feishu | Kind::Slack)
+        matches!(self, Kind::Dingtalk | Kind::Wecom | Kind::Feishu | Kind::Slack | Kind::Email)
     }
 
     /// Messages in a minute, at most; 0: no bound. Robots have these, less a little.
@@ -79,6 +84,8 @@ impl Kind {
             Kind::Feishu => 90,
             // One in a second.
             Kind::Slack => 60,
+            // Nobody reads more.
+            Kind::Email => 20,
             _ => 0,
         }
     }

@@ -18,6 +18,7 @@ use weir_http::{Connection, Proxy};
 pub(crate) use kind::Kind;
 use kind::OWN_KEYS;
 
+use crate::email::{self, Mail, Mailbox};
 use crate::notify::config::{NotifyKeys, Settings};
 use crate::pace::Pace;
 use crate::payload::text::Wording;
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     time_zone: Option<String>,
     /// Whom a message calls.
     mention: Option<MentionKeys>,
+    /// Sender, receivers and login of e-mails.
+    email: Option<EmailKeys>,
     /// Whether resolved alarms are sent.
     #[serde(default = "yes")]
     send_resolved: bool,
@@ -93,6 +96,22 @@ struct TemplateKeys {
     /// Headers.
     #[serde(default)]
     headers: BTreeMap<String, String>,
+}
+
+/// `email`: sender, receivers and login.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmailKeys {
+    /// Who writes.
+    from: String,
+    /// Who reads.
+    to: Vec<String>,
+    /// The user, when the server asks for one.
+    #[serde(default)]
+    username: String,
+    /// The user's password.
+    #[serde(default)]
+    password: Secret,
 }
 
 /// `mention`: whom a message calls.
@@ -157,7 +176,7 @@ impl Config {
             // An event has one alarm.
             Kind::Pagerduty => 1,
             // A message tells of a storm in a few lines.
-            Kind::Dingtalk | Kind::Wecom | Kind::Feishu | Kind::Slack => 8192,
+            Kind::Dingtalk | Kind::Wecom | Kind::Feishu | Kind::Slack | Kind::Email => 8192,
         };
         let defaults = HelperConfig {
             batch: BatchConfig { max_rows, max_bytes: ByteSize::mib(1), timeout: Duration::from_millis(100) },
@@ -233,7 +252,8 @@ impl Config {
             link: faults.template("link", self.link.as_deref()),
             zone: self.zone(&mut faults),
         };
-        let address = url.as_ref().map_or("https://none", Url::as_str);
+        let http = url.as_ref().filter(|_| self.kind != Kind::Email);
+        let address = http.map_or("https://none", Url::as_str);
         let connection = Connection::new(address, self.tls.as_ref(), self.proxy.as_ref());
         let connection = connection.map_err(|wrong| faults.0.extend(wrong)).ok();
         match (url, form, connection) {
@@ -263,6 +283,7 @@ impl Config {
             "mention" => self.mention.is_some(),
             "text" => self.text.is_some(),
             "time_zone" => self.time_zone.is_some(),
+            "email" => self.email.is_some(),
             _ => self.expires.is_some(),
         };
         let foreign = OWN_KEYS.into_iter().filter(|(key, kinds)| given(key) && !kinds.contains(&self.kind));
@@ -283,7 +304,13 @@ impl Config {
                 return None;
             }
         };
-        parse_url(text).map_err(|why| faults.at("url", why)).ok()
+        let url = if self.kind == Kind::Email {
+            let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"));
+            url.and_then(|url| email::check_url(&url).map(|()| url))
+        } else {
+            parse_url(text)
+        };
+        url.map_err(|why| faults.at("url", why)).ok()
     }
 
     fn standard_keys(&self, faults: &mut Faults) -> Vec<Vec<u8>> {
@@ -335,6 +362,7 @@ impl Config {
                 Form::Feishu { secret: secret(), mention }
             }
             Kind::Slack => Form::Slack,
+            Kind::Email => Form::Email { mail: self.mail(faults)? },
             Kind::Pagerduty => {
                 let Some(key) = &self.routing_key else {
                     faults.at("", "`routing_key` is missing: it is the key of the integration".to_owned());
@@ -342,6 +370,42 @@ impl Config {
                 };
                 Form::Pagerduty { routing_key: key.expose().to_owned() }
             }
+        })
+    }
+
+    fn mail(&self, faults: &mut Faults) -> Option<Mail> {
+        let Some(keys) = &self.email else {
+            faults.at("", "`email` is missing: say `from` whom `to` whom".to_owned());
+            return None;
+        };
+        for (key, given) in [("headers", !self.headers.is_empty()), ("proxy", self.proxy.is_some())] {
+            if given {
+                faults.at(key, "is not for the kind `email`".to_owned());
+            }
+        }
+        let mut mailbox = |key: &str, text: &str| {
+            let parsed = Mailbox::parse(text);
+            if parsed.is_none() {
+                faults
+                    .at(key, format!("`{text}` is not an address: write `Name <user@host>` or `user@host`"));
+            }
+            parsed
+        };
+        let from = mailbox("email.from", &keys.from);
+        let to: Vec<Option<Mailbox>> = keys
+            .to
+            .iter()
+            .enumerate()
+            .map(|(number, to)| mailbox(&format!("email.to[{number}]"), to))
+            .collect();
+        if to.is_empty() {
+            faults.at("email.to", "must name at least one address".to_owned());
+        }
+        let login = (keys.username.clone(), keys.password.expose().to_owned());
+        Some(Mail {
+            from: from?,
+            to: to.into_iter().collect::<Option<Vec<_>>>()?,
+            login: Some(login).filter(|(user, _)| !user.is_empty()),
         })
     }
 

@@ -18,6 +18,7 @@ use weir_component::ExportError;
 pub(crate) use generic::Encoding;
 
 use crate::alarm::Alarm;
+use crate::email::Mail;
 use crate::payload::text::Wording;
 use crate::{request_id, signature};
 
@@ -43,15 +44,37 @@ pub(crate) struct Mention {
 /// The form of a target's requests, with what it needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
-    Generic { template: Option<Template> },
-    Alertmanager { expires_ms: i64 },
-    AlertmanagerWebhook { receiver: String },
-    Skywalking { recovery: Option<Url> },
-    Dingtalk { secret: Option<String>, mention: Mention },
-    Wecom { mention: Mention },
-    Feishu { secret: Option<String>, mention: Mention },
+    Generic {
+        template: Option<Template>,
+    },
+    Alertmanager {
+        expires_ms: i64,
+    },
+    AlertmanagerWebhook {
+        receiver: String,
+    },
+    Skywalking {
+        recovery: Option<Url>,
+    },
+    Dingtalk {
+        secret: Option<String>,
+        mention: Mention,
+    },
+    Wecom {
+        mention: Mention,
+    },
+    Feishu {
+        secret: Option<String>,
+        mention: Mention,
+    },
     Slack,
-    Pagerduty { routing_key: String },
+    Pagerduty {
+        routing_key: String,
+    },
+    /// Not over HTTP.
+    Email {
+        mail: Mail,
+    },
 }
 
 /// `template` of the generic kind.
@@ -72,6 +95,14 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// Those of the alarms that the target wants to hear of.
+    pub(crate) fn wanted(&self, mut alarms: Vec<Alarm>) -> Vec<Alarm> {
+        if !self.send_resolved {
+            alarms.retain(Alarm::is_firing);
+        }
+        alarms
+    }
+
     /// The requests that deliver these alarms, in order; none when the target wants none of them.
     ///
     /// # Errors
@@ -82,13 +113,6 @@ impl Payload {
         group: &BTreeMap<String, String>,
         now_ms: i64,
     ) -> Result<Vec<Request>, ExportError> {
-        let wanted: Vec<Alarm>;
-        let alarms = if self.send_resolved {
-            alarms
-        } else {
-            wanted = alarms.iter().filter(|alarm| alarm.is_firing()).cloned().collect();
-            &wanted
-        };
         if alarms.is_empty() {
             return Ok(Vec::new());
         }
@@ -127,6 +151,7 @@ impl Payload {
                 robots::feishu(wording, mention, alarms, signed)
             }
             Form::Slack => robots::slack(wording, alarms),
+            Form::Email { .. } => return Ok(Vec::new()),
         };
         Ok(vec![self.json(&body, alarms)])
     }
