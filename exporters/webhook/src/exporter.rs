@@ -11,6 +11,8 @@ use weir_component::{Context, ExportError, Exporter, StartError};
 use weir_pdata::{Demand, EventBatch, Signal, SignalSet};
 
 use crate::alarm::Alarm;
+use crate::metrics::Metrics;
+use crate::notify::Outcome;
 use crate::notify::config::Settings;
 use crate::notify::driver::Driver;
 use crate::sender::Sender;
@@ -20,6 +22,7 @@ pub(crate) struct Webhook {
     sender: Arc<Sender>,
     helper: HelperConfig,
     context: Context,
+    metrics: Metrics,
     notify: Option<Settings>,
     /// What `notify` has started. Not in commands that send what they are told to.
     driver: OnceCell<Option<Driver>>,
@@ -32,7 +35,8 @@ impl Webhook {
         helper: HelperConfig,
         context: Context,
     ) -> Webhook {
-        Webhook { sender: Arc::new(sender), helper, context, notify, driver: OnceCell::new() }
+        let (sender, metrics) = (Arc::new(sender), Metrics::new(&context));
+        Webhook { sender, helper, context, metrics, notify, driver: OnceCell::new() }
     }
 
     async fn begin(&self) -> Result<Option<Driver>, StartError> {
@@ -94,8 +98,20 @@ impl Exporter for Webhook {
             // The helper halves them, in order, until they fit. Nothing of them has been sent yet.
             return Err(ExportError::too_large(format!("{rows} alarms are more than batch.max_rows")));
         }
+        let alarms = Alarm::read(columns);
         self.sender.turn().await;
-        self.sender.deliver(&Alarm::read(columns), &BTreeMap::new(), None).await
+        let delivered = self.sender.deliver(&alarms, &BTreeMap::new(), None).await;
+        match &delivered {
+            Ok(()) => {
+                let now_ms = self.context.clock.now_ms();
+                for alarm in &alarms {
+                    self.metrics.count(Outcome::Sent);
+                    self.metrics.delay(now_ms.saturating_sub(alarm.millis("time").unwrap_or(now_ms)));
+                }
+            }
+            Err(_) => self.metrics.failure(),
+        }
+        delivered
     }
 
     async fn stop(&self) {

@@ -10,19 +10,19 @@ use crate::notify::Outcome;
 
 const NOTIFICATIONS: Metric = Metric {
     name: "weir_webhook_notifications",
-    help: "Alarms that were sent, given up (failed), or suppressed.",
+    help: "Alarms that were sent; with `notify` also those that were given up (failed) or suppressed.",
     kind: MetricKind::Counter,
     labels: &["component", "outcome"],
 };
 const FAILURES: Metric = Metric {
     name: "weir_webhook_failures",
-    help: "Requests that a target with `notify` did not take.",
+    help: "Messages that a target did not take.",
     kind: MetricKind::Counter,
     labels: &["component"],
 };
 const DELAY: Metric = Metric {
     name: "weir_webhook_delay_seconds",
-    help: "From the event time of an alarm until a target with `notify` has taken it.",
+    help: "From the event time of an alarm until its target has taken it.",
     kind: MetricKind::Histogram,
     labels: &["component"],
 };
