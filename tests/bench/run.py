@@ -3,7 +3,9 @@
 CPU is user + system time of the Weir process; memory is its largest resident size. Each case runs at two lengths, and
 the difference is divided by the difference in segments, so start and stop do not count.
 
-    python tests/bench/run.py [--segments 50000] [--repeats 3]
+    python tests/bench/run.py [--segments 50000] [--requests 400] [--repeats 3] [--only-otlp]
+
+With `--only-otlp` the cases of OTLP alone are measured and shown, and no page is written.
 """
 
 import argparse
@@ -13,11 +15,12 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import time
 
+import otlp
 from program import RELEASE, ROOT, Weir
 from servers import Servers
-from speed import speed
 
 # Name, prefix of the service, threshold of the 99th percentile in nanoseconds.
 RULES = [(f"rule-{n}", f"service-{n}", 2_000_000_000) for n in range(1000)]
@@ -95,9 +98,10 @@ class Sample:
         self.long = long
 
 
-def spread(values):
+def spread(values, digits=1):
     """Median and range."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+    middle, low, high = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({low}–{high})"
 
 
 def measure(name, run, segments, repeats):
@@ -178,8 +182,11 @@ def idle(servers, seconds=20):
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    # In a process of its own: what it takes would count as the memory of every program started after it.
+    measure = [sys.executable, os.path.join(os.path.dirname(__file__), "speed.py")]
+    speed = subprocess.run(measure, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     rustc = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return f"{os.cpu_count()} cores ({cpu}; {speed()}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
+    return f"{os.cpu_count()} cores ({cpu}; {speed}), Linux {platform.release()}, {rustc}, {time.strftime('%Y-%m-%d')}"
 
 
 def write(mark, lines):
@@ -197,10 +204,17 @@ def write(mark, lines):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segments", type=int, default=50_000, help="segments of the short runs; the long ones have 4 x")
+    parser.add_argument("--requests", type=int, default=400, help="OTLP requests of the short runs; the long ones have 4 x")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only-otlp", action="store_true", help="only the cases of OTLP, and no page is written")
     options = parser.parse_args()
     count, repeats = options.segments, options.repeats
     print(machine(), flush=True)
+    if options.only_otlp:
+        with Servers() as servers:
+            servers.discard(True)
+            otlp.rows(servers, options.requests, repeats, spread)
+        return
     row, of_decoder = decode(10 * count)
     rows = [
         row,
@@ -222,6 +236,7 @@ def main():
         rate = round(float(rows[-2][4].replace(",", "")) / 2)
         middle, high = latency(servers, rate)
         share, rss = idle(servers)
+        of_otlp = otlp.rows(servers, options.requests, repeats, spread)
     lines = [
         f"Measured on {machine()}, with `make bench` ({count:,} and {4 * count:,} segments a run, {repeats} times; median and range).", "",
         "| case | CPU, µs a segment | µs a span | peak memory | segments/s | the engine's CPU for it, µs a segment |", "|---|---|---|---|---|---|",
@@ -230,6 +245,9 @@ def main():
         f"5, idle (the gateway of case 3, empty topic): {share:.1%} of a core, {rss / 2**20:.0f} MiB. "
         f"6, from the end of an event to the server's answer, at {rate:,} segments a second (half of case 3) with a batch timeout of "
         f"50 ms: median {middle * 1000:.0f} ms, 99 % within {high * 1000:.0f} ms, of which the generator holds events for up to 50 ms.",
+        "", f"OTLP over HTTP, {options.requests:,} and {4 * options.requests:,} requests of {otlp.ITEMS:,} items on {otlp.CONNECTIONS} "
+        f"connections a run, {repeats} times, each answered when its items are delivered:", "",
+        "| case | CPU, µs an item | peak memory | items/s |", "|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in of_otlp),
     ]
     write("bench", lines)
 
