@@ -4,12 +4,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Field, Int32Type, Schema};
 use arrow::error::ArrowError;
 
-use super::lists::{AttributeLists, Counts};
+use super::levels::{Resources, Scopes};
+use super::lists::{AttributeLists, Built, shared};
 use super::scan::record::Attribute;
 use super::scan::{Items, Request, Resource, Scope};
 use super::texts::{entity_refs, put_text, text_of};
@@ -47,9 +48,6 @@ pub(super) trait Columns<'a>: Sized {
     fn finish(self) -> Result<RecordBatch, ArrowError>;
 }
 
-/// A column, when something reads it.
-pub(super) type Built = (&'static str, Option<Result<ArrayRef, ArrowError>>);
-
 /// The columns that all signals have, while a batch is decoded. `None` is a column that nothing reads.
 pub(super) struct Base<'a> {
     arena: &'a Buffer,
@@ -79,34 +77,8 @@ struct WantedColumn<'a> {
     current: Option<u128>,
 }
 
-/// Each resource once.
-struct Resources {
-    of_rows: Vec<i32>,
-    count: usize,
-    service: Option<Views>,
-    service_instance: Option<Views>,
-    lists: Option<AttributeLists>,
-    schema_url: Option<Views>,
-    entities: Option<Views>,
-    dropped: Option<Counts>,
-}
-
-/// Each scope once.
-struct Scopes {
-    of_rows: Vec<i32>,
-    count: usize,
-    name: Option<Views>,
-    version: Option<Views>,
-    lists: Option<AttributeLists>,
-    schema_url: Option<Views>,
-    dropped: Option<Counts>,
-}
-
 impl<'a> Base<'a> {
     pub(super) fn new(encoded: &'a Encoded, projection: &'a Projection) -> Base<'a> {
-        let views = |name: &str| projection.has_fixed(name).then(Views::new);
-        let lists = |name: &str| projection.has_fixed(name).then(AttributeLists::new);
-        let counts = |name: &str| projection.has_fixed(name).then(Counts::default);
         let of_records = projection.positions && encoded.positions.is_some()
             || projection.arrivals && encoded.arrivals.is_some();
         let wanted = projection.wanted.iter().map(|wanted| {
@@ -121,25 +93,8 @@ impl<'a> Base<'a> {
             keys: Keys::new(encoded.arena.as_slice(), &projection.wanted),
             built: Vec::new(),
             rows: 0,
-            resources: Resources {
-                of_rows: Vec::new(),
-                count: 0,
-                service: views("service"),
-                service_instance: views("service_instance"),
-                lists: lists(schema::RESOURCE),
-                schema_url: views("resource_schema_url"),
-                entities: views("entity_refs"),
-                dropped: counts("resource_dropped_attributes"),
-            },
-            scopes: Scopes {
-                of_rows: Vec::new(),
-                count: 0,
-                name: views("scope_name"),
-                version: views("scope_version"),
-                lists: lists(schema::SCOPE),
-                schema_url: views("scope_schema_url"),
-                dropped: counts("scope_dropped_attributes"),
-            },
+            resources: Resources::new(projection),
+            scopes: Scopes::new(projection),
             records: of_records.then(Vec::new),
             attributes: projection.rest.then(AttributeLists::new),
             wanted: wanted.collect(),
@@ -306,6 +261,14 @@ impl<'a> Base<'a> {
         }
     }
 
+    /// Puts the attributes of an item within a row into the list of its column.
+    pub(super) fn put_nested(&mut self, attributes: &[Attribute], into: &mut AttributeLists) {
+        for attribute in attributes {
+            into.push(self.keys.of(attribute.key).index, *attribute, self.bytes);
+        }
+        into.end();
+    }
+
     /// A view of an id as lower-case hexadecimal; `None` when it is empty.
     #[inline]
     pub(super) fn hex(&mut self, id: Text) -> Option<u128> {
@@ -341,34 +304,9 @@ impl<'a> Base<'a> {
         let keys = self.keys.finish(&buffers)?;
         let mut built = own(&buffers, &keys);
         let rows = self.rows;
-        let resources = PrimitiveArray::<Int32Type>::new(self.resources.of_rows.into(), None);
-        let scopes = PrimitiveArray::<Int32Type>::new(self.scopes.of_rows.into(), None);
-        let text = |of_rows: &PrimitiveArray<Int32Type>, column: Option<Views>| {
-            column.map(|column| shared(of_rows, Arc::new(buffers.text(column)?)))
-        };
-        let lists = |of_rows: &PrimitiveArray<Int32Type>, column: Option<AttributeLists>| {
-            column.map(|column| shared(of_rows, column.finish(&keys, &buffers)?))
-        };
-        let dropped = |of_rows: &PrimitiveArray<Int32Type>, column: Option<Counts>, count: usize| {
-            column.map(|column| arrow::compute::take(&column.finish(count), of_rows, None))
-        };
-        built.extend([
-            ("service", text(&resources, self.resources.service)),
-            ("service_instance", text(&resources, self.resources.service_instance)),
-            (schema::RESOURCE, lists(&resources, self.resources.lists)),
-            ("resource_schema_url", text(&resources, self.resources.schema_url)),
-            ("entity_refs", text(&resources, self.resources.entities)),
-            (
-                "resource_dropped_attributes",
-                dropped(&resources, self.resources.dropped, self.resources.count),
-            ),
-            ("scope_name", text(&scopes, self.scopes.name)),
-            ("scope_version", text(&scopes, self.scopes.version)),
-            (schema::SCOPE, lists(&scopes, self.scopes.lists)),
-            ("scope_schema_url", text(&scopes, self.scopes.schema_url)),
-            ("scope_dropped_attributes", dropped(&scopes, self.scopes.dropped, self.scopes.count)),
-            (schema::ATTRIBUTES, self.attributes.map(|lists| lists.finish(&keys, &buffers))),
-        ]);
+        built.extend(self.resources.finish(&keys, &buffers));
+        built.extend(self.scopes.finish(&keys, &buffers));
+        built.push((schema::ATTRIBUTES, self.attributes.map(|lists| lists.finish(&keys, &buffers))));
         let mut fields = Vec::with_capacity(built.len() + self.wanted.len());
         let mut columns = Vec::with_capacity(built.len() + self.wanted.len());
         for field in schema::fixed(signal) {
@@ -411,11 +349,6 @@ impl<'a> Base<'a> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
     }
-}
-
-/// Of each row the value that its key points to.
-pub(super) fn shared(of_rows: &PrimitiveArray<Int32Type>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(DictionaryArray::try_new(of_rows.clone(), values)?))
 }
 
 /// The rows of a request in wire order, without those that are left out.

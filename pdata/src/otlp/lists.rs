@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Int32Array, StringViewArray, TimestampNanosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, DictionaryArray, Int32Array, PrimitiveArray, StringViewArray, TimestampNanosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
 
 use super::scan::record::Attribute;
 use crate::columns::names::Name;
 use crate::columns::views::{Buffers, attribute_lists, index};
 use crate::schema;
+
+/// A column, when something reads it.
+pub(super) type Built = (&'static str, Option<Result<ArrayRef, ArrowError>>);
 
 /// Attribute lists with values of any type.
 #[derive(Debug)]
@@ -100,4 +104,9 @@ pub(super) fn numbers_but_zero(numbers: Vec<i32>) -> ArrayRef {
 pub(super) fn code_name(number: i32, known: &StringViewArray) -> Name {
     let is_known = usize::try_from(number).is_ok_and(|number| number < known.len());
     if is_known { Name::Fixed(number) } else { Name::Unknown(number) }
+}
+
+/// Of each row the value that its key points to.
+pub(super) fn shared(of_rows: &PrimitiveArray<Int32Type>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(DictionaryArray::try_new(of_rows.clone(), values)?))
 }

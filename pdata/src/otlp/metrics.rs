@@ -11,13 +11,13 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, Field, Float64Type, Int32Type, UInt64Type};
 use arrow::error::ArrowError;
 
-use super::base::{Base, Columns, shared, usable};
-use super::lists::{AttributeLists, Counts, code_name, times};
-use super::point::{Exemplar, Metric, MetricType, Metrics, Number, Point};
+use super::base::{Base, Columns, usable};
+use super::lists::{AttributeLists, Counts, code_name, shared, times};
+use super::nested::Exemplars;
+use super::point::{Metric, MetricType, Metrics, Number, Point};
 use super::scan::Request;
-use super::scan::record::Attribute;
 use crate::columns::names::{FixedNames, Name, Names, fixed_names};
-use crate::columns::views::{Buffers, Views, index, lists};
+use crate::columns::views::{Views, index, lists};
 use crate::decode::result::DecodeError;
 use crate::{Encoded, Projection, Signal, schema};
 
@@ -332,61 +332,5 @@ impl Quantiles {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(Float64Array::from(self.quantile)), Arc::new(Float64Array::from(self.value))];
         lists(schema::item(schema::quantile()), columns, self.offsets, None)
-    }
-}
-
-/// The `exemplars` column.
-struct Exemplars {
-    offsets: Vec<i32>,
-    time: Vec<i64>,
-    value: Vec<Option<f64>>,
-    value_int: Vec<Option<i64>>,
-    trace_id: Views,
-    span_id: Views,
-    attributes: AttributeLists,
-}
-
-impl Exemplars {
-    fn new() -> Exemplars {
-        Exemplars {
-            offsets: vec![0],
-            time: Vec::new(),
-            value: Vec::new(),
-            value_int: Vec::new(),
-            trace_id: Views::new(),
-            span_id: Views::new(),
-            attributes: AttributeLists::new(),
-        }
-    }
-
-    fn append(&mut self, exemplars: &[Exemplar], nested: &[Attribute], base: &mut Base<'_>) {
-        for exemplar in exemplars {
-            self.time.push(exemplar.time);
-            self.value.push(match exemplar.value {
-                Number::Float(value) => Some(value),
-                Number::Int(value) => Some(value as f64),
-                Number::None => None,
-            });
-            self.value_int.push(if let Number::Int(value) = exemplar.value { Some(value) } else { None });
-            self.trace_id.push(base.hex(exemplar.trace_id));
-            self.span_id.push(base.hex(exemplar.span_id));
-            for attribute in &nested[exemplar.attributes.clone()] {
-                self.attributes.push(base.keys.of(attribute.key).index, *attribute, base.bytes);
-            }
-            self.attributes.end();
-        }
-        self.offsets.push(index(self.time.len()));
-    }
-
-    fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
-        let columns = vec![
-            times(self.time),
-            Arc::new(Float64Array::from(self.value)) as ArrayRef,
-            Arc::new(Int64Array::from(self.value_int)),
-            Arc::new(buffers.text(self.trace_id)?),
-            Arc::new(buffers.text(self.span_id)?),
-            self.attributes.finish(keys, buffers)?,
-        ];
-        lists(schema::item(schema::exemplar()), columns, self.offsets, None)
     }
 }

@@ -7,16 +7,13 @@ use weir_proto::wire::Reader;
 use super::point::{Buckets, Exemplar, Metric, MetricType, Metrics, Number, Point};
 use super::point_fields as field;
 use super::scan::record::{Record, time};
-use super::scan::{Items, Refused, uint32};
+use super::scan::{Items, Read, Refused, uint32};
 use crate::decode::result::DecodeError;
 
 impl Items for Metrics {
-    fn read(
-        &mut self,
-        record: &Record<'_>,
-        reader: Reader<'_>,
-        refused: &mut Refused,
-    ) -> Result<(), DecodeError> {
+    type Lengths = [usize; 9];
+
+    fn read(&mut self, record: &Record<'_>, reader: Reader<'_>, refused: &mut Refused) -> Read {
         record.allows("metrics", self.metrics.len(), 8)?;
         let first = (self.metadata.len(), self.points.len());
         let mut metric = self.read_metric(record, reader, refused)?;
@@ -33,24 +30,39 @@ impl Items for Metrics {
         Ok(())
     }
 
+    fn lengths(&self) -> [usize; 9] {
+        [
+            self.metrics.len(),
+            self.metadata.len(),
+            self.points.len(),
+            self.attributes.len(),
+            self.bounds.len(),
+            self.counts.len(),
+            self.quantiles.len(),
+            self.exemplars.len(),
+            self.nested.len(),
+        ]
+    }
+
+    fn truncate(&mut self, to: [usize; 9]) {
+        let [metrics, metadata, points, attributes, bounds, counts, quantiles, exemplars, nested] = to;
+        self.metrics.truncate(metrics);
+        self.metadata.truncate(metadata);
+        self.points.truncate(points);
+        self.attributes.truncate(attributes);
+        self.bounds.truncate(bounds);
+        self.counts.truncate(counts);
+        self.quantiles.truncate(quantiles);
+        self.exemplars.truncate(exemplars);
+        self.nested.truncate(nested);
+    }
+
     fn len(&self) -> usize {
         self.metrics.len()
     }
 
     fn rows(&self, items: Range<usize>) -> usize {
         self.metrics[items].iter().map(|metric| metric.points.len()).sum()
-    }
-
-    fn clear(&mut self) {
-        self.metrics.clear();
-        self.metadata.clear();
-        self.points.clear();
-        self.attributes.clear();
-        self.bounds.clear();
-        self.counts.clear();
-        self.quantiles.clear();
-        self.exemplars.clear();
-        self.nested.clear();
     }
 }
 
@@ -94,7 +106,7 @@ impl Metrics {
         metric: &mut Metric,
         data: MetricType,
         refused: &mut Refused,
-    ) -> Result<(), DecodeError> {
+    ) -> Read {
         let known = match data {
             MetricType::Gauge | MetricType::Summary => 1,
             MetricType::Sum => 3,
@@ -105,17 +117,7 @@ impl Metrics {
                 field::POINTS => {
                     record.allows("data points", self.points.len() + refused.rows, 8)?;
                     let point = reader.message()?;
-                    let before = (self.attributes.len(), self.exemplars.len(), self.nested.len());
-                    let numbers = (self.bounds.len(), self.counts.len(), self.quantiles.len());
-                    let read = self.read_point(record, point, data);
-                    if !refused.item(read)? {
-                        self.attributes.truncate(before.0);
-                        self.exemplars.truncate(before.1);
-                        self.nested.truncate(before.2);
-                        self.bounds.truncate(numbers.0);
-                        self.counts.truncate(numbers.1);
-                        self.quantiles.truncate(numbers.2);
-                    }
+                    self.read_row(refused, |metrics| metrics.read_point(record, point, data))?;
                 }
                 field::TEMPORALITY if known > 1 => metric.temporality = reader.int32()?,
                 field::MONOTONIC if known > 2 => metric.monotonic = reader.varint()? != 0,
@@ -125,12 +127,7 @@ impl Metrics {
         Ok(())
     }
 
-    fn read_point(
-        &mut self,
-        record: &Record<'_>,
-        reader: Reader<'_>,
-        data: MetricType,
-    ) -> Result<(), DecodeError> {
+    fn read_point(&mut self, record: &Record<'_>, reader: Reader<'_>, data: MetricType) -> Read {
         let first = (self.attributes.len(), self.exemplars.len());
         let (bounds, quantiles) = (self.bounds.len(), self.quantiles.len());
         let mut point = Point::default();
@@ -148,42 +145,26 @@ impl Metrics {
         Ok(())
     }
 
-    fn read_number(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        point: &mut Point,
-    ) -> Result<(), DecodeError> {
+    fn read_number(&mut self, record: &Record<'_>, mut reader: Reader<'_>, point: &mut Point) -> Read {
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::NUMBER_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
-                field::START => point.start = time(&mut reader)?,
-                field::TIME => point.time = time(&mut reader)?,
                 field::AS_DOUBLE => point.value = Number::Float(double(&mut reader)?),
                 field::AS_INT => point.value = Number::Int(reader.fixed64()?.cast_signed()),
                 field::NUMBER_EXEMPLARS => self.read_exemplar(record, reader.message()?)?,
                 field::NUMBER_FLAGS => point.flags = uint32(&mut reader)?,
                 other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
-                other => reader.skip_unknown(other, field::NUMBER)?,
+                other => point.read_times(other, &mut reader, field::NUMBER)?,
             }
         }
         Ok(())
     }
 
-    fn read_histogram(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        point: &mut Point,
-    ) -> Result<(), DecodeError> {
+    fn read_histogram(&mut self, record: &Record<'_>, mut reader: Reader<'_>, point: &mut Point) -> Read {
         let counts = self.counts.len();
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
-                field::START => point.start = time(&mut reader)?,
-                field::TIME => point.time = time(&mut reader)?,
-                field::COUNT => point.count = reader.fixed64()?,
-                field::SUM => point.sum = Some(double(&mut reader)?),
                 field::MIN => point.min = Some(double(&mut reader)?),
                 field::MAX => point.max = Some(double(&mut reader)?),
                 field::BUCKET_COUNTS => {
@@ -203,26 +184,17 @@ impl Metrics {
                 field::EXEMPLARS => self.read_exemplar(record, reader.message()?)?,
                 field::FLAGS => point.flags = uint32(&mut reader)?,
                 other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
-                other => reader.skip_unknown(other, field::HISTOGRAM)?,
+                other => point.read_totals(other, &mut reader, field::HISTOGRAM)?,
             }
         }
         point.positive.counts = counts..self.counts.len();
         Ok(())
     }
 
-    fn read_exponential(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        point: &mut Point,
-    ) -> Result<(), DecodeError> {
+    fn read_exponential(&mut self, record: &Record<'_>, mut reader: Reader<'_>, point: &mut Point) -> Read {
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::EXP_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
-                field::START => point.start = time(&mut reader)?,
-                field::TIME => point.time = time(&mut reader)?,
-                field::COUNT => point.count = reader.fixed64()?,
-                field::SUM => point.sum = Some(double(&mut reader)?),
                 field::SCALE => point.scale = sint32(&mut reader)?,
                 field::ZERO_COUNT => point.zero_count = reader.fixed64()?,
                 field::POSITIVE => self.read_buckets(record, reader.message()?, &mut point.positive)?,
@@ -232,19 +204,14 @@ impl Metrics {
                 field::EXP_MIN => point.min = Some(double(&mut reader)?),
                 field::EXP_MAX => point.max = Some(double(&mut reader)?),
                 field::ZERO_THRESHOLD => point.zero_threshold = double(&mut reader)?,
-                other => reader.skip_unknown(other, field::EXPONENTIAL)?,
+                other => point.read_totals(other, &mut reader, field::EXPONENTIAL)?,
             }
         }
         Ok(())
     }
 
     /// Reads buckets; those of a second message of the same sign follow the first ones.
-    fn read_buckets(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        buckets: &mut Buckets,
-    ) -> Result<(), DecodeError> {
+    fn read_buckets(&mut self, record: &Record<'_>, mut reader: Reader<'_>, buckets: &mut Buckets) -> Read {
         if buckets.counts.end != self.counts.len() {
             record.allows("bucket counts", self.counts.len(), 1)?;
             let first = self.counts.len();
@@ -268,33 +235,24 @@ impl Metrics {
         Ok(())
     }
 
-    fn read_summary(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        point: &mut Point,
-    ) -> Result<(), DecodeError> {
+    fn read_summary(&mut self, record: &Record<'_>, mut reader: Reader<'_>, point: &mut Point) -> Read {
         point.sum = Some(0.0);
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::NUMBER_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
-                field::START => point.start = time(&mut reader)?,
-                field::TIME => point.time = time(&mut reader)?,
-                field::COUNT => point.count = reader.fixed64()?,
-                field::SUM => point.sum = Some(double(&mut reader)?),
                 field::QUANTILES => {
                     record.allows("quantiles", self.quantiles.len(), 8)?;
                     self.quantiles.push(read_quantile(reader.message()?)?);
                 }
                 field::NUMBER_FLAGS => point.flags = uint32(&mut reader)?,
                 other if other >> 3 == field::LABELS => reader.skip_unknown(other, 0)?,
-                other => reader.skip_unknown(other, field::SUMMARY)?,
+                other => point.read_totals(other, &mut reader, field::SUMMARY)?,
             }
         }
         Ok(())
     }
 
-    fn read_exemplar(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_exemplar(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         record.allows("exemplars", self.exemplars.len(), 8)?;
         let first = self.nested.len();
         let mut exemplar = Exemplar::default();
@@ -312,6 +270,30 @@ impl Metrics {
         }
         exemplar.attributes = first..self.nested.len();
         self.exemplars.push(exemplar);
+        Ok(())
+    }
+}
+
+impl Point {
+    /// Reads a field that all points have under the same number; `fields`: the last number of its message.
+    #[inline]
+    fn read_times(&mut self, tag: u32, reader: &mut Reader<'_>, fields: u32) -> Read {
+        match tag {
+            field::START => self.start = time(reader)?,
+            field::TIME => self.time = time(reader)?,
+            other => reader.skip_unknown(other, fields)?,
+        }
+        Ok(())
+    }
+
+    /// Reads a field that points of several numbers have under the same number.
+    #[inline]
+    fn read_totals(&mut self, tag: u32, reader: &mut Reader<'_>, fields: u32) -> Read {
+        match tag {
+            field::COUNT => self.count = reader.fixed64()?,
+            field::SUM => self.sum = Some(double(reader)?),
+            other => self.read_times(other, reader, fields)?,
+        }
         Ok(())
     }
 }

@@ -5,9 +5,8 @@ use std::ops::Range;
 use weir_proto::wire::Reader;
 
 use super::scan::record::{Attribute, Record, time};
-use super::scan::{Items, Refused, uint32};
+use super::scan::{Items, Read, Refused, uint32};
 use crate::columns::text::Text;
-use crate::decode::result::DecodeError;
 
 /// A log record. Ids are bytes. The range is into [`Records::attributes`].
 #[derive(Clone, Debug, Default)]
@@ -53,37 +52,29 @@ pub(super) mod field {
 }
 
 impl Items for Records {
-    fn read(
-        &mut self,
-        record: &Record<'_>,
-        reader: Reader<'_>,
-        refused: &mut Refused,
-    ) -> Result<(), DecodeError> {
+    type Lengths = [usize; 2];
+
+    fn read(&mut self, record: &Record<'_>, reader: Reader<'_>, refused: &mut Refused) -> Read {
         record.allows("log records", self.records.len() + refused.rows, 8)?;
-        let before = self.attributes.len();
-        let read = self.read_record(record, reader);
-        if !refused.item(read)? {
-            self.attributes.truncate(before);
-        }
-        Ok(())
+        self.read_row(refused, |records| records.read_record(record, reader))
+    }
+
+    fn lengths(&self) -> [usize; 2] {
+        [self.records.len(), self.attributes.len()]
+    }
+
+    fn truncate(&mut self, [records, attributes]: [usize; 2]) {
+        self.records.truncate(records);
+        self.attributes.truncate(attributes);
     }
 
     fn len(&self) -> usize {
         self.records.len()
     }
-
-    fn rows(&self, items: Range<usize>) -> usize {
-        items.len()
-    }
-
-    fn clear(&mut self) {
-        self.records.clear();
-        self.attributes.clear();
-    }
 }
 
 impl Records {
-    fn read_record(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_record(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         let first = self.attributes.len();
         let mut log = LogRecord::default();
         while let Some(tag) = reader.next_tag()? {

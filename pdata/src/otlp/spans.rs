@@ -5,9 +5,8 @@ use std::ops::Range;
 use weir_proto::wire::Reader;
 
 use super::scan::record::{Attribute, Record, time};
-use super::scan::{Items, Refused, uint32};
+use super::scan::{Items, Read, Refused, uint32};
 use crate::columns::text::Text;
-use crate::decode::result::DecodeError;
 
 /// A span. Ids are bytes. Ranges are into the vectors of its [`Spans`].
 #[derive(Clone, Debug, Default)]
@@ -103,43 +102,33 @@ pub(super) mod field {
 }
 
 impl Items for Spans {
-    fn read(
-        &mut self,
-        record: &Record<'_>,
-        reader: Reader<'_>,
-        refused: &mut Refused,
-    ) -> Result<(), DecodeError> {
+    type Lengths = [usize; 5];
+
+    fn read(&mut self, record: &Record<'_>, reader: Reader<'_>, refused: &mut Refused) -> Read {
         record.allows("spans", self.spans.len() + refused.rows, 16)?;
-        let before = (self.attributes.len(), self.events.len(), self.links.len(), self.nested.len());
-        let read = self.read_span(record, reader);
-        if !refused.item(read)? {
-            self.attributes.truncate(before.0);
-            self.events.truncate(before.1);
-            self.links.truncate(before.2);
-            self.nested.truncate(before.3);
-        }
-        Ok(())
+        self.read_row(refused, |spans| spans.read_span(record, reader))
+    }
+
+    fn lengths(&self) -> [usize; 5] {
+        let Spans { spans, attributes, events, links, nested } = self;
+        [spans.len(), attributes.len(), events.len(), links.len(), nested.len()]
+    }
+
+    fn truncate(&mut self, [spans, attributes, events, links, nested]: [usize; 5]) {
+        self.spans.truncate(spans);
+        self.attributes.truncate(attributes);
+        self.events.truncate(events);
+        self.links.truncate(links);
+        self.nested.truncate(nested);
     }
 
     fn len(&self) -> usize {
         self.spans.len()
     }
-
-    fn rows(&self, items: Range<usize>) -> usize {
-        items.len()
-    }
-
-    fn clear(&mut self) {
-        self.spans.clear();
-        self.attributes.clear();
-        self.events.clear();
-        self.links.clear();
-        self.nested.clear();
-    }
 }
 
 impl Spans {
-    fn read_span(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_span(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         let first = (self.attributes.len(), self.events.len(), self.links.len());
         let mut span = Span::default();
         while let Some(tag) = reader.next_tag()? {
@@ -170,7 +159,7 @@ impl Spans {
         Ok(())
     }
 
-    fn read_event(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_event(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         record.allows("events", self.events.len(), 8)?;
         let first = self.nested.len();
         let mut event = Event::default();
@@ -188,7 +177,7 @@ impl Spans {
         Ok(())
     }
 
-    fn read_link(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_link(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         record.allows("links", self.links.len(), 8)?;
         let first = self.nested.len();
         let mut link = Link::default();
@@ -209,7 +198,7 @@ impl Spans {
     }
 }
 
-fn read_status(record: &Record<'_>, mut reader: Reader<'_>, span: &mut Span) -> Result<(), DecodeError> {
+fn read_status(record: &Record<'_>, mut reader: Reader<'_>, span: &mut Span) -> Read {
     while let Some(tag) = reader.next_tag()? {
         match tag {
             field::STATUS_MESSAGE => span.status_message = record.text(&mut reader)?,

@@ -2,20 +2,21 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::error::ArrowError;
 
 use super::base::{Base, Columns, usable};
-use super::lists::{AttributeLists, Counts, code_name, times};
+use super::lists::{Counts, code_name, times};
+use super::nested::{Events, Links};
 use super::scan::Request;
 use super::scan::record::Attribute;
-use super::spans::{Event, Link, Span, Spans};
+use super::spans::{Span, Spans};
 use crate::attributes::ValueType;
 use crate::columns::names::{FixedNames, Names, fixed_names};
 use crate::columns::text::Text;
-use crate::columns::views::{Buffers, Views, index, lists};
+use crate::columns::views::Views;
 use crate::decode::result::DecodeError;
-use crate::{Encoded, Projection, Signal, schema};
+use crate::{Encoded, Projection, Signal};
 
 /// Names of the kinds of spans, by number.
 pub(super) static KINDS: FixedNames =
@@ -157,10 +158,10 @@ impl Traces<'_> {
             column.reserve(rows);
         }
         if let Some(links) = &mut self.links {
-            links.offsets.reserve(rows);
+            links.reserve(rows);
         }
         if let Some(events) = &mut self.events {
-            events.offsets.reserve(rows);
+            events.reserve(rows);
         }
     }
 
@@ -295,106 +296,5 @@ impl Peer {
         };
         *service = None;
         column.push(view.filter(|view| *view != 0));
-    }
-}
-
-/// The `links` column.
-struct Links {
-    offsets: Vec<i32>,
-    trace_id: Views,
-    span_id: Views,
-    trace_state: Views,
-    attributes: AttributeLists,
-    dropped: Counts,
-    flags: Counts,
-}
-
-impl Links {
-    fn new() -> Links {
-        Links {
-            offsets: vec![0],
-            trace_id: Views::new(),
-            span_id: Views::new(),
-            trace_state: Views::new(),
-            attributes: AttributeLists::new(),
-            dropped: Counts::default(),
-            flags: Counts::default(),
-        }
-    }
-
-    fn append(&mut self, links: &[Link], nested: &[Attribute], base: &mut Base<'_>) {
-        for link in links {
-            let at = self.trace_id.len();
-            self.trace_id.push(base.hex(link.trace_id));
-            self.span_id.push(base.hex(link.span_id));
-            self.trace_state.push(link.trace_state.present(base.bytes));
-            for attribute in &nested[link.attributes.clone()] {
-                self.attributes.push(base.keys.of(attribute.key).index, *attribute, base.bytes);
-            }
-            self.attributes.end();
-            self.dropped.set(at, link.dropped_attributes);
-            self.flags.set(at, link.flags);
-        }
-        self.offsets.push(index(self.trace_id.len()));
-    }
-
-    fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
-        let count = self.trace_id.len();
-        let mut columns: Vec<ArrayRef> =
-            vec![Arc::new(buffers.text(self.trace_id)?), Arc::new(buffers.text(self.span_id)?)];
-        // What only SkyWalking's references have.
-        columns.resize(schema::link().len(), new_null_array(&schema::text(), count));
-        columns.extend([
-            Arc::new(buffers.text(self.trace_state)?) as ArrayRef,
-            self.attributes.finish(keys, buffers)?,
-            self.dropped.finish(count),
-            self.flags.finish(count),
-        ]);
-        lists(schema::item(schema::otlp_link()), columns, self.offsets, None)
-    }
-}
-
-/// The `events` column.
-struct Events {
-    offsets: Vec<i32>,
-    time: Vec<i64>,
-    name: Views,
-    attributes: AttributeLists,
-    dropped: Counts,
-}
-
-impl Events {
-    fn new() -> Events {
-        Events {
-            offsets: vec![0],
-            time: Vec::new(),
-            name: Views::new(),
-            attributes: AttributeLists::new(),
-            dropped: Counts::default(),
-        }
-    }
-
-    fn append(&mut self, events: &[Event], nested: &[Attribute], base: &mut Base<'_>) {
-        for event in events {
-            self.dropped.set(self.time.len(), event.dropped_attributes);
-            self.time.push(event.time);
-            self.name.push(event.name.present(base.bytes));
-            for attribute in &nested[event.attributes.clone()] {
-                self.attributes.push(base.keys.of(attribute.key).index, *attribute, base.bytes);
-            }
-            self.attributes.end();
-        }
-        self.offsets.push(index(self.time.len()));
-    }
-
-    fn finish(self, keys: &ArrayRef, buffers: &Buffers) -> Result<ArrayRef, ArrowError> {
-        let count = self.time.len();
-        let columns = vec![
-            times(self.time),
-            Arc::new(buffers.text(self.name)?) as ArrayRef,
-            self.attributes.finish(keys, buffers)?,
-            self.dropped.finish(count),
-        ];
-        lists(schema::item(schema::otlp_event()), columns, self.offsets, None)
     }
 }

@@ -18,11 +18,12 @@
 mod columns;
 mod escape;
 mod ids;
+mod jvm;
 mod log_columns;
 mod log_json;
 mod logs;
+mod meters;
 mod metric_columns;
-mod metrics;
 mod names;
 mod own_time;
 mod records;
@@ -37,10 +38,11 @@ use arrow::error::ArrowError;
 use crate::decode::result::{DecodeError, Decoded, Escaped, Rejected};
 use crate::{Encoded, Format, MAX_ARENA, Projection};
 use columns::Columns;
+use jvm::JvmReader;
 use log_columns::LogColumns;
 use logs::LogReader;
+use meters::MeterReader;
 use metric_columns::MetricColumns;
-use metrics::MetricReader;
 use records::{all_rejected, bounds, record_bytes};
 use scan::Segment;
 use words::Words;
@@ -116,12 +118,12 @@ fn decode_metrics(encoded: &Encoded, projection: &Projection) -> Decoded {
     };
     let jvm = encoded.format == Format::SkyWalkingJvm;
     let mut columns = MetricColumns::new(&with_words, projection, jvm);
-    let mut reader = MetricReader::new(&words);
+    let (mut of_jvm, mut of_meters) = (JvmReader::new(&words), MeterReader::default());
     let (mut rejected, mut empty) = (Vec::new(), 0);
     for (record, range) in encoded.records.iter().enumerate() {
         let read = record_bytes(encoded, range).and_then(|(bytes, base)| match jvm {
-            true => reader.read_jvm(&mut columns, bytes, base, record),
-            false => reader.read_meters(&mut columns, bytes, base, record),
+            true => of_jvm.read(&mut columns, bytes, base, record),
+            false => of_meters.read(&mut columns, bytes, base, record),
         });
         match read {
             Ok(rows) => empty += usize::from(rows == 0),

@@ -13,24 +13,41 @@ use crate::columns::text::Text;
 use crate::decode::result::DecodeError;
 use record::{Attribute, Record};
 
+/// What reading gives, beside what is read.
+pub(super) type Read = Result<(), DecodeError>;
+
 /// The items of a request's scopes: spans, log records or metrics.
 pub(super) trait Items: Default {
+    /// The lengths of all vectors.
+    type Lengths: Default;
+
     /// Reads one item behind the others; all of it, or nothing and an error.
-    fn read(
-        &mut self,
-        record: &Record<'_>,
-        reader: Reader<'_>,
-        refused: &mut Refused,
-    ) -> Result<(), DecodeError>;
+    fn read(&mut self, record: &Record<'_>, reader: Reader<'_>, refused: &mut Refused) -> Read;
+
+    /// How much there is now.
+    fn lengths(&self) -> Self::Lengths;
+
+    /// Takes out what came after there was as much as this.
+    fn truncate(&mut self, to: Self::Lengths);
 
     /// How many items there are.
     fn len(&self) -> usize;
 
     /// How many rows these items are.
-    fn rows(&self, items: Range<usize>) -> usize;
+    fn rows(&self, items: Range<usize>) -> usize {
+        items.len()
+    }
 
-    /// Takes all items out.
-    fn clear(&mut self);
+    /// Reads a row with `read`, or leaves nothing of it behind: see [`Refused::item`].
+    #[inline]
+    fn read_row(&mut self, refused: &mut Refused, read: impl FnOnce(&mut Self) -> Read) -> Read {
+        let before = self.lengths();
+        let read = read(self);
+        if !refused.item(read)? {
+            self.truncate(before);
+        }
+        Ok(())
+    }
 }
 
 /// The rows of a request that are left out.
@@ -48,7 +65,7 @@ impl Refused {
 
     /// Passes on what makes the whole request unreadable, and notes what concerns one item alone: a text that
     /// is none, and a time that cannot be. `false`: the item is left out.
-    pub(super) fn item(&mut self, read: Result<(), DecodeError>) -> Result<bool, DecodeError> {
+    fn item(&mut self, read: Read) -> Result<bool, DecodeError> {
         match of_one_item(read)? {
             None => Ok(true),
             Some(reason) => {
@@ -60,7 +77,7 @@ impl Refused {
 }
 
 /// See [`Refused::item`].
-pub(super) fn of_one_item(read: Result<(), DecodeError>) -> Result<Option<DecodeError>, DecodeError> {
+pub(super) fn of_one_item(read: Read) -> Result<Option<DecodeError>, DecodeError> {
     match read {
         Ok(()) => Ok(None),
         Err(reason @ (DecodeError::Utf8 { .. } | DecodeError::Time { .. })) => Ok(Some(reason)),
@@ -167,15 +184,11 @@ impl<I: Items> Request<I> {
         self.attributes.clear();
         self.scope_attributes.clear();
         self.entities.clear();
-        self.items.clear();
+        self.items.truncate(I::Lengths::default());
         self.refused = Refused::default();
     }
 
-    fn read_resource_frame(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-    ) -> Result<(), DecodeError> {
+    fn read_resource_frame(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         record.allows("resources", self.resources.len(), 8)?;
         let first = (self.attributes.len(), self.entities.len(), self.scopes.len());
         let mut resource = Resource::default();
@@ -206,7 +219,7 @@ impl<I: Items> Request<I> {
         record: &Record<'_>,
         mut reader: Reader<'_>,
         resource: &mut Resource,
-    ) -> Result<(), DecodeError> {
+    ) -> Read {
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::RESOURCE_ATTRIBUTES => record.attribute(reader.message()?, &mut self.attributes)?,
@@ -221,7 +234,7 @@ impl<I: Items> Request<I> {
         Ok(())
     }
 
-    fn read_scope_frame(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+    fn read_scope_frame(&mut self, record: &Record<'_>, mut reader: Reader<'_>) -> Read {
         record.allows("scopes", self.scopes.len(), 8)?;
         let first = (self.scope_attributes.len(), self.items.len());
         let mut scope = Scope::default();
@@ -246,12 +259,7 @@ impl<I: Items> Request<I> {
         Ok(())
     }
 
-    fn read_scope(
-        &mut self,
-        record: &Record<'_>,
-        mut reader: Reader<'_>,
-        scope: &mut Scope,
-    ) -> Result<(), DecodeError> {
+    fn read_scope(&mut self, record: &Record<'_>, mut reader: Reader<'_>, scope: &mut Scope) -> Read {
         while let Some(tag) = reader.next_tag()? {
             match tag {
                 field::NAME => scope.name = record.text(&mut reader)?,

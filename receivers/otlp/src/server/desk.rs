@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Response;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use weir_pdata::{Format, otlp};
-use weir_server::{Auth, Protocol, Reason, Refusal, ResponseBody, Room, Rooms, ServerMetrics, Service};
+use weir_server::{Auth, Protocol, Reason, Refusal, Room, Rooms, ServerMetrics};
 
-use super::{grpc, http};
 use crate::answer::Answer;
 use crate::lanes::{Mailboxes, Request};
 use crate::metrics::AnsweredItems;
@@ -38,15 +35,6 @@ pub(crate) struct Desk {
     pub(crate) items: AnsweredItems,
     /// Cancelled when no more requests are taken.
     pub(crate) stop: CancellationToken,
-}
-
-impl Service for Desk {
-    async fn answer(self: Arc<Self>, _: usize, request: hyper::Request<Incoming>) -> Response<ResponseBody> {
-        match self.protocol {
-            Protocol::Grpc => grpc::answer(&self, request).await,
-            Protocol::Http => http::answer(&self, request).await,
-        }
-    }
 }
 
 impl Desk {
