@@ -1,11 +1,11 @@
 //! Stand-ins for values that are missing or wrong, and already reported, while the errors after them are
 //! looked for.
 //!
-//! A decision: all errors of a file are reported in one run. serde stops at the first error, and a type
-//! without one of its required keys is an error: the keys after it would never be looked at. So the type gets
-//! a value that it accepts, and is read again. The price is this file, and one more reading for each error.
-//! Reading to the first error only would need none of it; then each run of `weir validate` would show one
-//! error of each section. A section with an error is an error as a whole, so no stand-in reaches a caller.
+//! A decision: all errors of a file are reported in one run, and values have to be invented for it. The code
+//! that serde derives asks for the first missing required key when all other keys are read, and looks for the
+//! next one only when it has a value of that type: nothing but a value leads past it. A wrong value could be
+//! left out instead, but its key is then a missing one. The price is this file, and one more reading for each
+//! error. A section with an error is an error as a whole, so no stand-in reaches a caller.
 
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
