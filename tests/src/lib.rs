@@ -28,7 +28,7 @@ pub use clickhouse::{ClickHouse, Stats};
 pub use generate::{Pace, generate};
 pub use kafka::{Kafka, Record, Secure};
 pub use metrics::{Metrics, Sample};
-pub use otlp::{Collector, OtlpRecorder, send_with_sdk};
+pub use otlp::{Collector, OtlpRecorder, send_with_sdk, telemetrygen};
 pub use recorder::{Recorder, Request};
 pub use replay::{decode_messages, decode_segments, recorded};
 pub use segments::Entry;

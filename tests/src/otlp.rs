@@ -69,6 +69,31 @@ fn sorted(text: &str) -> Vec<String> {
     lines
 }
 
+/// Runs OpenTelemetry's `telemetrygen` with these arguments to its end. `None`, with a reason on standard
+/// error, where there is none: `scripts/setup test` builds it where there is Go.
+pub async fn telemetrygen(arguments: &[&str]) -> Result<Option<()>> {
+    let Some(program) = built_with_go("telemetrygen")? else { return Ok(None) };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    if !output.status.success() {
+        bail!("telemetrygen failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(Some(()))
+}
+
+/// A program that `scripts/setup` builds with Go. `None`, with a reason on standard error, where there is
+/// none.
+fn built_with_go(name: &str) -> Result<Option<PathBuf>> {
+    let program = cache().join("tools/otelcol-0.161.0").join(name);
+    if program.is_file() {
+        return Ok(Some(program));
+    }
+    let reason = format!("skipped: there is no {}: run scripts/setup test (needs Go)\n", program.display());
+    std::io::Write::write_all(&mut std::io::stderr(), reason.as_bytes())?;
+    Ok(None)
+}
+
 /// A real OpenTelemetry Collector. Killed on drop.
 #[derive(Debug)]
 pub struct Collector {
@@ -78,20 +103,9 @@ pub struct Collector {
 
 impl Collector {
     /// Starts one with this configuration. `None`, with a reason on standard error, where there is none:
-    /// `scripts/setup collector` builds it, with Go.
+    /// `scripts/setup test` builds it where there is Go.
     pub fn start(config: &str) -> Result<Option<Collector>> {
-        let program = cache().join("tools/otelcol-0.161.0/otelcol");
-        if !program.is_file() {
-            std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!(
-                    "skipped: there is no {}: run scripts/setup collector (needs Go)\n",
-                    program.display()
-                )
-                .as_bytes(),
-            )?;
-            return Ok(None);
-        }
+        let Some(program) = built_with_go("otelcol")? else { return Ok(None) };
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("otelcol.yaml");
         std::fs::write(&file, config)?;

@@ -45,6 +45,7 @@ def _of_metric(above, metric):
 def _line(above, name, item):
     fields = MessageToDict(item)
     # A message without content is the same as none (docs/data-model.md).
-    if fields.get("status") == {}:
-        del fields["status"]
+    for name_of_message in ("status", "positive", "negative"):
+        if fields.get(name_of_message) == {}:
+            del fields[name_of_message]
     return json.dumps(above | {name: fields}, sort_keys=True)

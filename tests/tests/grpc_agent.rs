@@ -38,7 +38,7 @@ service:
         file.display()
     );
     let mut weir = Weir::start(&config, &[], &[])?;
-    weir.wait_for_log("listening for SkyWalking agents", TIMEOUT).await?;
+    weir.wait_for_log("listening", TIMEOUT).await?;
     let options = json!({"backend": format!("127.0.0.1:{grpc}"), "token": "s3cret", "service": "py::grpc", "segments": SEGMENTS});
     let said =
         tokio::task::spawn_blocking(move || run_script("grpc_agent.py", options.to_string())).await??;

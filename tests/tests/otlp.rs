@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use weir_tests::{Collector, Metrics, OtlpRecorder, Weir, free_port, send_with_sdk, wait_until};
+use weir_tests::{
+    Collector, Metrics, OtlpRecorder, Weir, free_port, send_with_sdk, telemetrygen, wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,6 +104,75 @@ async fn a_request_with_a_bad_item_is_a_partial_success_and_the_others_arrive_on
     assert_eq!(stored.lines().count(), 1, "{stored}");
     let letters = std::fs::read_to_string(folder.path().join("dead-letter/otlp.jsonl")).unwrap();
     assert_eq!(letters.lines().count(), 1, "{letters}");
+}
+
+/// The first gateway forwards the bytes as they came, to a recorder and to a second one, which reads them
+/// into columns and writes them again to another recorder.
+#[tokio::test]
+async fn telemetrygen_arrives_once_with_every_field() {
+    let (as_sent, through_columns) = (OtlpRecorder::start().unwrap(), OtlpRecorder::start().unwrap());
+    let ([grpc, http, metrics], [grpc2, http2, metrics2]) = (ports(), ports());
+    let second = format!("otlp: {{endpoint: '{}'}}, file: {{path: items.jsonl}}", through_columns.grpc());
+    let second = Weir::start(&gateway(grpc2, http2, metrics2, &second, "otlp, file"), &[], &[]).unwrap();
+    let first = format!(
+        "otlp/raw: {{endpoint: '{}'}}, otlp/second: {{endpoint: 'http://127.0.0.1:{grpc2}'}}",
+        as_sent.grpc()
+    );
+    let first =
+        Weir::start(&gateway(grpc, http, metrics, &first, "otlp/raw, otlp/second"), &[], &[]).unwrap();
+    for port in [http, http2] {
+        listens(port).await;
+    }
+    let mut expected = 0;
+    let kinds = ["Gauge", "Sum", "Histogram", "ExponentialHistogram"];
+    let metrics_of = kinds.map(|kind| (vec!["metrics", "--metrics", "20", "--metric-type", kind], 20));
+    let runs = [
+        (
+            vec![
+                "traces",
+                "--traces",
+                "50",
+                "--child-spans",
+                "2",
+                "--span-links",
+                "2",
+                "--status-code",
+                "Error",
+            ],
+            150,
+        ),
+        (vec!["logs", "--logs", "50"], 50),
+    ];
+    for (number, (run, items)) in runs.into_iter().chain(metrics_of).enumerate() {
+        for is_http in [false, true] {
+            let address = format!("127.0.0.1:{}", if is_http { http } else { grpc });
+            let mut arguments = run.clone();
+            arguments.extend(["--otlp-insecure", "--rate", "0", "--otlp-endpoint", &address]);
+            arguments.extend(["--otlp-attributes", "shop=\"Zoë\"", "--telemetry-attributes", "n=7"]);
+            let path = format!("/v1/{}", run[0]);
+            if is_http {
+                arguments.extend(["--otlp-http", "--otlp-http-url-path", &path]);
+            }
+            if telemetrygen(&arguments).await.unwrap().is_none() {
+                return;
+            }
+            expected += items;
+            let came = as_sent.items().unwrap();
+            assert_eq!(came.len(), expected, "run {number}: {run:?}, HTTP: {is_http}");
+            // It was told that they are safe, so they are there.
+            let through = through_columns.items().unwrap();
+            let missing = came.iter().find(|item| !through.contains(item));
+            let strange = through.iter().find(|item| !came.contains(item));
+            assert!(came == through, "run {number}: {run:?}:\n{missing:#?}\n{strange:#?}");
+        }
+    }
+    let came = as_sent.items().unwrap();
+    let spans: std::collections::BTreeSet<_> = came.iter().filter(|item| item.contains("\"span\"")).collect();
+    assert_eq!(spans.len(), 300, "each once");
+    let now = Metrics::scrape(&format!("127.0.0.1:{metrics}")).await.unwrap();
+    assert!(now.sum("weir_otlp_forwarded_requests_total", &[]) > Some(0.0), "as they came");
+    first.terminate(PATIENCE).await.unwrap();
+    second.terminate(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
