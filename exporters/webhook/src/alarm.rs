@@ -75,6 +75,11 @@ impl Alarm {
         self.text("state") != "resolved"
     }
 
+    /// Whether it happened once, as what a pattern finds: it begins and has an end already.
+    pub(crate) fn is_event(&self) -> bool {
+        self.is_firing() && self.fields.contains_key("ends_at")
+    }
+
     /// When it began: else when its state changed.
     pub(crate) fn starts_at(&self) -> i64 {
         self.millis("starts_at").or_else(|| self.millis("time")).unwrap_or_default()

@@ -141,7 +141,10 @@ async fn alertmanager_takes_alerts_at_its_api() {
     exporter.export(&[batch(&[firing("f1"), resolved("f1")])]).await.unwrap();
     let seen = &target.seen()[0];
     assert_eq!(seen.path, "/am/api/v2/alerts");
-    let labels = json!({"alertname": "slow", "severity": "high", "service": "pay", "operation": "/pay"});
+    let labels = json!({
+        "alertname": "slow", "severity": "high", "service": "pay", "operation": "/pay",
+        "weir_fingerprint": "f1"
+    });
     let annotations = json!({
         "summary": "pay is \"slow\"", "measure": "max_duration_ns", "value": "2500000000",
         "threshold": "2000000000"
@@ -164,7 +167,9 @@ async fn alertmanager_webhook_is_version_4() {
         "summary": "pay is \"slow\"", "measure": "max_duration_ns", "value": "2500000000",
         "threshold": "2000000000"
     });
-    let alert = |status: &str, ends_at: &str| {
+    let alert = |status: &str, fingerprint: &str, ends_at: &str| {
+        let mut labels = labels.clone();
+        labels["weir_fingerprint"] = fingerprint.into();
         json!({
             "status": status, "labels": labels, "annotations": annotations,
             "startsAt": "2023-11-14T22:12:19.000Z", "endsAt": ends_at, "generatorURL": "",
@@ -176,7 +181,8 @@ async fn alertmanager_webhook_is_version_4() {
         "receiver": "webhook/x", "groupLabels": {}, "commonLabels": labels,
         "commonAnnotations": annotations, "externalURL": "",
         "alerts": [
-            alert("firing", "0001-01-01T00:00:00Z"), alert("resolved", "2023-11-14T22:13:19.000Z")
+            alert("firing", "f1", "0001-01-01T00:00:00Z"),
+            alert("resolved", "f2", "2023-11-14T22:13:19.000Z")
         ]
     });
     let mut got = body(seen);

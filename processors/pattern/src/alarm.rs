@@ -48,7 +48,8 @@ fn alarm(found: &FoundMatch, operator: &Operator) -> Option<Alarm> {
         fingerprint: fingerprint(series_key([name, severity.name()], &labels).bytes()),
         labels,
         starts_at: first.time.saturating_mul(NANOS),
-        ends_at: None,
+        // It happened once: who tells people does not wait for its end.
+        ends_at: Some(last.time.saturating_mul(NANOS)),
         epoch: EPOCH,
         annotations: Vec::new(),
         runbook: None,

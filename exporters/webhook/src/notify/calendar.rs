@@ -79,6 +79,8 @@ struct Entry {
 struct Source {
     path: PathBuf,
     seen: Option<(SystemTime, u64)>,
+    /// What was told of it last, while it is so.
+    trouble: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -89,7 +91,8 @@ pub(crate) struct Calendar(Vec<Source>);
 impl Calendar {
     /// The files, which are read by [`reload`](Self::reload).
     pub(crate) fn of(files: &[String]) -> Calendar {
-        let source = |path: &String| Source { path: path.into(), seen: None, entries: Vec::new() };
+        let source =
+            |path: &String| Source { path: path.into(), seen: None, trouble: None, entries: Vec::new() };
         Calendar(files.iter().map(source).collect())
     }
 
@@ -98,26 +101,38 @@ impl Calendar {
     pub(crate) fn reload(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
         for source in &mut self.0 {
-            let found = std::fs::metadata(&source.path);
-            let now = found.as_ref().ok().and_then(|found| Some((found.modified().ok()?, found.len())));
-            if now == source.seen {
+            let now = match std::fs::metadata(&source.path) {
+                Ok(found) => found.modified().ok().map(|modified| (modified, found.len())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    (source.seen, source.trouble) = (None, None);
+                    source.entries.clear();
+                    continue;
+                }
+                Err(_) => None,
+            };
+            if now.is_some() && now == source.seen {
                 continue;
             }
-            source.seen = now;
-            if now.is_none() {
-                source.entries.clear();
-                continue;
-            }
-            match std::fs::read_to_string(&source.path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| parse(&source.path, text))
-            {
+            let problem = match std::fs::read_to_string(&source.path) {
+                Err(error) => Err(error.to_string()),
+                Ok(text) => {
+                    // A mistake is told once: until it is mended there is nothing new to read.
+                    source.seen = now;
+                    parse(&source.path, text)
+                }
+            };
+            match problem {
                 Ok(entries) => {
+                    source.trouble = None;
                     let (file, count) = (source.path.display(), entries.len());
                     tracing::info!(%file, count, "read maintenance windows and silences");
                     source.entries = entries;
                 }
-                Err(problem) => problems.push(format!("{}: {problem}", source.path.display())),
+                Err(problem) if source.trouble.as_ref() == Some(&problem) => {}
+                Err(problem) => {
+                    problems.push(format!("{}: {problem}", source.path.display()));
+                    source.trouble = Some(problem);
+                }
             }
         }
         problems
@@ -253,7 +268,7 @@ mod tests {
 
     fn calendar(text: &str) -> Result<Calendar, String> {
         let entries = parse(Path::new("calendar.yaml"), text.to_owned())?;
-        Ok(Calendar(vec![Source { path: PathBuf::new(), seen: None, entries }]))
+        Ok(Calendar(vec![Source { path: PathBuf::new(), seen: None, trouble: None, entries }]))
     }
 
     fn hides(calendar: &Calendar, at: &str) -> bool {
@@ -340,6 +355,25 @@ mod tests {
             let problem = calendar(text).map(drop).unwrap_err();
             assert!(problem.contains(why), "{problem}");
         }
+    }
+
+    /// A folder stands for a file that cannot be read now.
+    #[test]
+    fn a_file_that_cannot_be_read_hides_what_it_hid_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calendar.yaml");
+        let mut calendar = Calendar::of(&[path.display().to_string()]);
+        let silence = "silences: [{id: s, match: {rule: slow}, until: 2026-12-01T22:00:00Z}]\n";
+        std::fs::write(&path, silence).unwrap();
+        assert!(calendar.reload().is_empty());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!((calendar.reload().len(), calendar.reload().len()), (1, 0), "told once");
+        assert!(hides(&calendar, "2026-11-01T00:00:00Z"));
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "silences: []\n").unwrap();
+        calendar.reload();
+        assert!(!hides(&calendar, "2026-11-01T00:00:00Z"));
     }
 
     #[test]

@@ -224,8 +224,14 @@ impl Shared {
                 if stop.run_until_cancelled(self.sender.turn()).await.is_none() {
                     return;
                 }
-                let next = self.notifier.lock().await.next_message();
-                let Some(message) = next else { break };
+                let mut notifier = self.notifier.lock().await;
+                let before = notifier.state().next;
+                let Some(message) = notifier.next_message() else { break };
+                if notifier.state().next != before {
+                    // It was made of others: a crash must not make another one of them.
+                    self.write_or_warn(&mut notifier).await;
+                }
+                drop(notifier);
                 match self.send(message).await {
                     None => backoff = Backoff::new(self.retry),
                     Some(after) => {
@@ -239,7 +245,7 @@ impl Shared {
 
     /// Sends a message. Gives the wait that the target asks for when it is to be tried again.
     async fn send(&self, message: Message) -> Option<Option<Duration>> {
-        let Message { number, made_ms, labels, alarms, attempts } = message;
+        let Message { number, made_ms, labels, alarms, attempts, .. } = message;
         let answer = self.sender.deliver(&alarms, &labels, Some(number)).await;
         let mut notifier = self.notifier.lock().await;
         let waited = self.context.clock.now_ms().saturating_sub(made_ms);
@@ -267,7 +273,8 @@ impl Shared {
                     again = Some(after);
                 } else {
                     let reason = format!("given up after {most}: {reason}");
-                    let alarms = notifier.given_up(number, attempts, &reason);
+                    let now_ms = self.context.clock.now_ms();
+                    let alarms = notifier.given_up(number, attempts, &reason, true, now_ms);
                     self.dead_letter(&alarms, &reason);
                 }
             }
@@ -275,7 +282,8 @@ impl Shared {
                 self.metrics.failure();
                 let reason = error.to_string();
                 if !notifier.split(number) {
-                    let alarms = notifier.given_up(number, attempts, &reason);
+                    let now_ms = self.context.clock.now_ms();
+                    let alarms = notifier.given_up(number, attempts, &reason, false, now_ms);
                     self.dead_letter(&alarms, &reason);
                 }
             }

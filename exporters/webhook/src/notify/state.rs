@@ -19,6 +19,9 @@ pub(crate) struct State {
     pub(crate) next: u64,
     /// Alarms that were old when they came wait until this time.
     pub(crate) catching_up_until: i64,
+    /// Alarms that are over, for a while: they may come again.
+    #[serde(default)]
+    pub(crate) ended: BTreeMap<String, Ended>,
 }
 
 /// An alarm, as it was heard of last.
@@ -31,6 +34,21 @@ pub(crate) struct Tracked {
     pub(crate) old: bool,
     /// Why it is not sent now.
     pub(crate) hidden: Option<String>,
+    /// When it came first.
+    #[serde(default)]
+    pub(crate) came_ms: i64,
+    /// The target refuses it.
+    #[serde(default)]
+    pub(crate) refused: bool,
+}
+
+/// An alarm that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// The event time of its end.
+    pub(crate) time: Option<i64>,
+    /// When that was heard of.
+    pub(crate) at_ms: i64,
 }
 
 /// Alarms that are told together.
@@ -46,6 +64,9 @@ pub(crate) struct Group {
     pub(crate) next_ms: i64,
     /// When its last message was made.
     pub(crate) last_ms: Option<i64>,
+    /// Its next message is not made before.
+    #[serde(default)]
+    pub(crate) opens_ms: i64,
 }
 
 /// A message on its way.
@@ -61,6 +82,9 @@ pub(crate) struct Message {
     pub(crate) alarms: Vec<Alarm>,
     /// How often it was tried.
     pub(crate) attempts: u32,
+    /// The fingerprints of those that nobody has heard of before.
+    #[serde(default)]
+    pub(crate) new: BTreeSet<String>,
 }
 
 /// What became of an alarm at this target.

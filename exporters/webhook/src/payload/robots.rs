@@ -77,7 +77,8 @@ pub(crate) fn feishu(
         "low" => "yellow",
         _ => "green",
     };
-    let escaped = |text: &str| text.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;");
+    let escaped =
+        |text: &str| without_markup(text).replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;");
     let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
     let mut text = cut(lines.join("\n"), FEISHU);
     let everyone = mention.all.then_some("all");
@@ -102,7 +103,8 @@ pub(crate) fn feishu(
 /// A message of a Slack incoming webhook.
 pub(crate) fn slack(wording: &Wording, alarms: &[Alarm]) -> Value {
     let Text { title, lines } = wording.text(alarms);
-    let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let escaped =
+        |text: &str| without_markup(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let title = escaped(&cut(title, 500));
     let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
     let text = cut(format!("*{title}*\n{}", lines.join("\n")), SLACK);
@@ -125,5 +127,33 @@ fn worst(alarms: &[Alarm]) -> &str {
 
 /// Values must not mention everyone, and these robots know no escape.
 fn without_tags(text: &str) -> String {
-    text.replace('<', "＜").replace('>', "＞")
+    without_markup(text).replace('<', "＜").replace('>', "＞")
+}
+
+/// Values must not be links, pictures, code, or other than the text beside them. Not all robots know escapes:
+/// what begins markup is parted from what follows, or has the look of it.
+fn without_markup(text: &str) -> String {
+    let text = text.replace('*', "∗").replace('`', "ˋ").replace("~~", "~ ~").replace("__", "_ _");
+    let text = text.replace("](", "] (").replace("]:", "] :").replace("][", "] [");
+    if text.trim_start().starts_with(['#', '>', '-', '+', '=']) { format!("\u{200b}{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_no_links_pictures_code_or_headings() {
+        for (value, shown) in [
+            ("[click](http://x)", "[click] (http://x)"),
+            ("![p](http://x/y.png)", "![p] (http://x/y.png)"),
+            ("[a][b] [b]: http://x", "[a] [b] [b] : http://x"),
+            ("**bold** `code` ~~gone~~", "∗∗bold∗∗ ˋcodeˋ ~ ~gone~ ~"),
+            ("# heading", "\u{200b}# heading"),
+            ("max_duration_ns is 2 s", "max_duration_ns is 2 s"),
+        ] {
+            assert_eq!(without_markup(value), shown);
+        }
+        assert_eq!(without_tags("<@all>"), "＜@all＞");
+    }
 }

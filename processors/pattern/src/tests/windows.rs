@@ -21,7 +21,7 @@ fn two_hits_in_successive_windows_raise_an_alarm_with_all_its_columns() {
             "window_start": 0, "window_end": 2000,
             "message": "high: two-hits: service=pay first_hit, second_hit in 1000 ms",
             // FNV-1a of `8:two-hits4:high7:service3:pay`: the same for ever.
-            "fingerprint": "69881b122bd71a0f", "starts_at": 999, "rule_epoch": 1,
+            "fingerprint": "69881b122bd71a0f", "starts_at": 999, "ends_at": 1999, "rule_epoch": 1,
         })]
     );
 }
