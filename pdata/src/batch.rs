@@ -8,7 +8,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 
-use crate::{Ack, Fence, Signal, memory, otlp};
+use crate::{Ack, Fence, Signal, memory};
 
 /// Some events of one signal, with where they came from and who waits for them.
 ///
@@ -60,23 +60,6 @@ impl Payload {
     pub fn len(&self) -> usize {
         match self {
             Payload::Columns(columns) => columns.num_rows(),
-            Payload::Encoded(encoded) => encoded.records.len(),
-        }
-    }
-
-    /// Spans, log records or data points, also of requests of OTLP that are not decoded. Of other records
-    /// that are not decoded, these.
-    #[must_use]
-    pub fn items(&self) -> usize {
-        match self {
-            Payload::Columns(columns) => columns.num_rows(),
-            Payload::Encoded(encoded) if Format::otlp(encoded.format.signal()) == Some(encoded.format) => {
-                let bytes = encoded.records.iter().map(|range| {
-                    let range = range.start as usize..range.end as usize;
-                    encoded.arena.get(range).unwrap_or_default()
-                });
-                bytes.map(|bytes| otlp::count(encoded.format, bytes).unwrap_or(0)).sum()
-            }
             Payload::Encoded(encoded) => encoded.records.len(),
         }
     }

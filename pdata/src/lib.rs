@@ -21,6 +21,7 @@ mod columns;
 pub mod decode;
 pub mod expr;
 mod fence;
+mod items;
 pub mod json;
 pub mod late;
 mod memory;

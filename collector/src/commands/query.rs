@@ -7,6 +7,7 @@
 //! The SQL is that of DataFusion, with one addition: sums, averages and other aggregates of numbers read text
 //! as numbers. So `/` of two integers divides integers here, and in expressions it does not.
 
+mod arguments;
 mod measures;
 mod names;
 mod output;
@@ -16,38 +17,16 @@ mod tables;
 mod tests;
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+pub use arguments::QueryArgs;
 pub use output::OutputFormat;
 use tables::Tables;
-
-/// The arguments of `weir query`.
-#[derive(Args, Clone, Debug)]
-pub struct QueryArgs {
-    /// The `directory` of the local exporter
-    #[arg(long, value_name = "DIR", default_value = "./weir-data")]
-    pub data: PathBuf,
-    /// Ask this ClickHouse server instead, in its SQL: http://host:8123. The user and the password are in
-    /// CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub clickhouse: Option<String>,
-    /// The database of the server's tables
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "clickhouse")]
-    pub database: String,
-    /// How the result is written
-    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
-    pub format: OutputFormat,
-    /// SQL over the tables traces, logs, metrics, windows, alarms
-    #[arg(value_name = "SQL")]
-    pub sql: String,
-}
 
 /// Runs the query and writes its result to `out`. A reader that goes away (`| head`) is not an error.
 ///

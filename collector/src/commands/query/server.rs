@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, anyhow};
 use weir_exporter_clickhouse::{Asked, ask};
 
-use super::{OutputFormat, QueryArgs};
+use super::arguments::QueryArgs;
+use super::output::OutputFormat;
 
 /// Where the user and the password are taken from.
 const USER: &str = "CLICKHOUSE_USER";

@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod generic;
+mod mention;
 mod pagerduty;
 mod robots;
 mod skywalking;
@@ -16,6 +17,7 @@ use weir_alarms::Message;
 use weir_component::ExportError;
 
 pub(crate) use generic::Encoding;
+pub(crate) use mention::Mention;
 
 use crate::alarm::Alarm;
 use crate::email::Mail;
@@ -31,14 +33,6 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// The same whenever the same alarms are sent.
     pub(crate) id: String,
-}
-
-/// Whom a robot's message calls.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Mention {
-    pub(crate) all: bool,
-    pub(crate) users: Vec<String>,
-    pub(crate) mobiles: Vec<String>,
 }
 
 /// The form of a target's requests, with what it needs.

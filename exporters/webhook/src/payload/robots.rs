@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Mention;
+use super::mention::Mention;
 use super::text::{Text, Wording, cut};
 use crate::alarm::Alarm;
 
