@@ -7,7 +7,8 @@
 
 #include "events.h"
 
-enum { PIECES = 8 };
+/* Pieces of one call that are told. */
+enum { PIECES = 64 };
 enum { FORM_BUFFER, FORM_VECTOR, FORM_MESSAGE, FORM_FILE };
 enum { FLAG_PEEK = 0x2, FLAG_TRUNC = 0x20 };
 
@@ -70,28 +71,23 @@ static __always_inline __u8 protocol_of(__u64 first)
 	case 0x43415254: /* "TRAC" */
 	case 0x50545448: /* "HTTP" */
 		return PROTOCOL_HTTP1;
+	case 0x20495250: /* "PRI " */
+		return PROTOCOL_HTTP2;
 	}
 	return PROTOCOL_UNKNOWN;
 }
 
-struct piece {
-	struct connection *connection;
-	struct data_event *event;
-	__u64 address;
-	__u32 len;
-};
-
-/* Tells about one piece. */
-static __noinline int tell_piece(struct piece *piece)
+/* Tells about one piece of the event in `scratch[which]`, and moves its position behind it. Not static: so the
+ * kernel checks it once, and not for each turn of the loop that calls it. */
+__attribute__((noinline)) int tell_piece(__u64 key, __u32 which, __u64 address, __u64 len)
 {
-	struct connection *connection = piece->connection;
-	struct data_event *event = piece->event;
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
+	struct data_event *event = bpf_map_lookup_elem(&scratch, &which);
 	if (!connection || !event)
 		return 0;
 	__u64 first = 0;
 	__u8 protocol = PROTOCOL_UNKNOWN;
-	__u64 len = piece->len;
-	if (piece->address && len >= 4 && !bpf_probe_read_user(&first, len < 8 ? 4 : 8, (void *)piece->address))
+	if (address && len >= 4 && !bpf_probe_read_user(&first, len < 8 ? 4 : 8, (void *)address))
 		protocol = protocol_of(first);
 	if (protocol && !connection->protocol)
 		connection->protocol = protocol;
@@ -100,15 +96,18 @@ static __noinline int tell_piece(struct piece *piece)
 	__u64 copied = len;
 	/* A large piece in the middle is a body: only how it is divided can matter. */
 	__u64 most = protocol || len <= 4096 ? capture : 256;
+	/* Here every frame matters. */
+	if (connection->protocol == PROTOCOL_HTTP2)
+		most = MOST_CAPTURED;
 	if (copied > most)
 		copied = most;
-	if (!piece->address)
+	if (!address)
 		copied = 0;
 	if (copied > MOST_CAPTURED)
 		copied = MOST_CAPTURED;
 	barrier_var(copied);
 	copied &= MOST_CAPTURED;
-	if (copied && bpf_probe_read_user(event->data, copied, (void *)piece->address)) {
+	if (copied && bpf_probe_read_user(event->data, copied, (void *)address)) {
 		count(COUNT_UNREADABLE);
 		copied = 0;
 	}
@@ -118,6 +117,7 @@ static __noinline int tell_piece(struct piece *piece)
 	copied &= MOST_CAPTURED;
 	if (bpf_ringbuf_output(&events, event, DATA_HEADER + copied, BPF_RB_NO_WAKEUP))
 		count(COUNT_DATA_LOST);
+	event->position += (__u32)len;
 	return 0;
 }
 
@@ -146,27 +146,35 @@ static __always_inline void tell_call(__u32 which, __u8 direction, const struct 
 	read_ends(call->sk, &event->ends);
 	if (!port_is_wanted(&event->ends))
 		return;
-	struct piece piece = { connection, event, call->buffer, moved };
-	if (call->form == FORM_BUFFER || call->form == FORM_FILE) {
-		tell_piece(&piece);
+	if (call->form == FORM_FILE) {
+		tell_piece(key, which, 0, moved);
 		return;
 	}
-	__u64 left = moved, pieces = call->pieces;
+	__u64 left = moved, index = 0;
+	struct user_vector vector = { call->buffer, moved };
+	int is_vector = call->form != FORM_BUFFER;
+	if (is_vector)
+		vector.len = 0;
 	for (int at = 0; at < PIECES; at++) {
-		struct user_vector vector = {};
-		if (at >= pieces || !left)
+		if (!left)
 			break;
-		if (bpf_probe_read_user(&vector, sizeof(vector), (void *)(call->buffer + at * sizeof(vector)))) {
-			count(COUNT_UNREADABLE);
-			break;
+		if (!vector.len) {
+			if (!is_vector || index >= call->pieces)
+				break;
+			if (bpf_probe_read_user(&vector, sizeof(vector), (void *)(call->buffer + index * sizeof(vector)))) {
+				count(COUNT_UNREADABLE);
+				break;
+			}
+			index++;
+			if (!vector.len)
+				continue;
 		}
 		__u64 len = vector.len < left ? vector.len : left;
-		if (!len)
-			continue;
-		piece.address = vector.base;
-		piece.len = len;
-		tell_piece(&piece);
-		event->position += (__u32)len;
+		if (connection->protocol == PROTOCOL_HTTP2 && len > MOST_CAPTURED)
+			len = MOST_CAPTURED;
+		tell_piece(key, which, vector.base, len);
+		vector.base += len;
+		vector.len -= len;
 		left -= len;
 	}
 }
@@ -208,6 +216,8 @@ SEC("tp_btf/sys_enter")
 int BPF_PROG(weir_enter, struct pt_regs *regs, long number)
 {
 	struct call call = { .form = FORM_BUFFER };
+	/* Not through `call`: its fields are ours, and the loader would look for them in the kernel. */
+	struct tcp_sock *tcp;
 	switch (number) {
 	case CALL_WRITE: case CALL_SENDTO: break;
 	case CALL_WRITEV: call.form = FORM_VECTOR; break;
@@ -217,9 +227,10 @@ int BPF_PROG(weir_enter, struct pt_regs *regs, long number)
 	call.sk = wanted_socket(regs);
 	if (!call.sk)
 		return 0;
+	tcp = (struct tcp_sock *)call.sk;
 	call.buffer = ARGUMENT2(regs);
 	call.pieces = ARGUMENT3(regs);
-	call.position = BPF_CORE_READ((struct tcp_sock *)call.sk, write_seq);
+	call.position = BPF_CORE_READ(tcp, write_seq);
 	__u64 bytes = call.form == FORM_BUFFER ? call.pieces : vector_of(&call);
 	if (bytes)
 		tell_call(0, DIRECTION_OUT, &call, bytes);
@@ -233,6 +244,7 @@ int BPF_PROG(weir_leave, struct pt_regs *regs, long result)
 	if (result <= 0)
 		return 0;
 	struct call call = { .form = FORM_BUFFER };
+	struct tcp_sock *tcp;
 	long number = CALL_NUMBER(regs);
 	switch (number) {
 	case CALL_READ: case CALL_RECVFROM: break;
@@ -244,8 +256,9 @@ int BPF_PROG(weir_leave, struct pt_regs *regs, long result)
 	call.sk = wanted_socket(regs);
 	if (!call.sk)
 		return 0;
+	tcp = (struct tcp_sock *)call.sk;
 	if (call.form == FORM_FILE) {
-		call.position = BPF_CORE_READ((struct tcp_sock *)call.sk, write_seq) - (__u32)result;
+		call.position = BPF_CORE_READ(tcp, write_seq) - (__u32)result;
 		tell_call(1, DIRECTION_OUT, &call, result);
 		return 0;
 	}
@@ -259,7 +272,7 @@ int BPF_PROG(weir_leave, struct pt_regs *regs, long result)
 			return 0;
 		vector_of(&call);
 	}
-	call.position = BPF_CORE_READ((struct tcp_sock *)call.sk, copied_seq) - (__u32)result;
+	call.position = BPF_CORE_READ(tcp, copied_seq) - (__u32)result;
 	tell_call(1, DIRECTION_IN, &call, result);
 	return 0;
 }

@@ -18,7 +18,7 @@ enum { DIRECTION_IN = 0, DIRECTION_OUT = 1 };
 enum { ROLE_UNKNOWN = 0, ROLE_CLIENT = 1, ROLE_SERVER = 2 };
 enum { PROCESS_SEEN = 1, PROCESS_DENIED = 2 };
 
-enum { PROTOCOL_UNKNOWN = 0, PROTOCOL_HTTP1 = 1 };
+enum { PROTOCOL_UNKNOWN = 0, PROTOCOL_HTTP1 = 1, PROTOCOL_HTTP2 = 2 };
 
 /* Of an event of data: the connection is known from its first byte on. */
 enum { FLAG_FRESH = 1 };
@@ -172,7 +172,10 @@ static __always_inline int is_tcp(const struct sock *sk)
 
 static __always_inline void read_ends(const struct sock *sk, struct ends *ends)
 {
-	ends->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	/* The number is given back before a connection is closed; the port stays. */
+	ends->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+	if (!ends->local_port)
+		ends->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	ends->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	ends->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == FAMILY_INET) {

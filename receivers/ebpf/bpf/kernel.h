@@ -60,6 +60,10 @@ struct sock {
 	int sk_err;
 } RELOCATED;
 
+struct inet_sock {
+	__be16 inet_sport;
+} RELOCATED;
+
 struct tcp_sock {
 	__u32 copied_seq;
 	__u32 write_seq;

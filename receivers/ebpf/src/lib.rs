@@ -13,6 +13,8 @@ mod filter;
 #[cfg(weir_programs)]
 mod http;
 #[cfg(weir_programs)]
+mod http2;
+#[cfg(weir_programs)]
 mod kernel;
 mod metrics;
 #[cfg(weir_programs)]

@@ -25,7 +25,7 @@ const SAMPLED: Metric = counter(
 );
 const UNPAIRED: Metric = Metric {
     name: "weir_ebpf_unpaired",
-    help: "Responses without a request that was seen, and requests beyond those that may wait on one connection.",
+    help: "What could not be paired: responses without a request that was seen, requests beyond those that may wait on one connection, connections of HTTP/2 of which a piece was missed.",
     kind: MetricKind::Counter,
     labels: &["receiver", "what"],
 };
@@ -61,8 +61,8 @@ pub(crate) struct Metrics {
     pub(crate) lost: [Counter; 3],
     /// Connections, pieces.
     pub(crate) unseen: [Counter; 2],
-    /// Responses, requests.
-    pub(crate) unpaired: [Counter; 2],
+    /// Responses, requests, connections.
+    pub(crate) unpaired: [Counter; 3],
     telemetry: Telemetry,
     receiver: String,
 }
@@ -79,7 +79,7 @@ impl Metrics {
             processes: telemetry.gauge(&PROCESSES, &[receiver]),
             lost: ["data", "tcp", "process"].map(|kind| of(&LOST, kind)),
             unseen: ["connections", "pieces"].map(|what| of(&UNSEEN, what)),
-            unpaired: ["responses", "requests"].map(|what| of(&UNPAIRED, what)),
+            unpaired: ["responses", "requests", "connections"].map(|what| of(&UNPAIRED, what)),
             telemetry: telemetry.clone(),
             receiver: receiver.to_owned(),
         }

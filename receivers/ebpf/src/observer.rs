@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::filter::Filter;
-use crate::http::exchange::{Connection, Exchange, Left, Side};
+use crate::http::exchange::{self, Exchange, Left, Side};
 use crate::http::template::{self, Templates};
+use crate::http2::connection;
 use crate::kernel::event::{ConnectionId, Data, Ends, Event, Role, Tcp};
 use crate::process::{Identity, Processes};
 use crate::rows::Span;
@@ -23,14 +24,29 @@ pub(crate) struct Seen {
     pub(crate) connections: u64,
 }
 
+/// What a connection speaks.
+enum Http {
+    One(Box<exchange::Connection>),
+    Two(Box<connection::Connection>),
+}
+
 /// A connection whose requests are followed.
 struct Followed {
-    http: Connection,
+    http: Http,
     tgid: u32,
     ends: Ends,
     /// The report at which it was last seen.
     report: u64,
     last: u64,
+}
+
+impl Followed {
+    fn close(&mut self, time: u64, told: &mut Vec<Exchange>) {
+        match &mut self.http {
+            Http::One(http) => http.close(time, told),
+            Http::Two(http) => http.close(time, told),
+        }
+    }
 }
 
 /// All that is known from the events so far. Bounded by the settings.
@@ -92,7 +108,7 @@ impl Observer {
             Event::Data(data) => self.data(data),
             Event::Closed(tcp) => {
                 if let Some(mut followed) = self.followed.remove(&tcp.id) {
-                    followed.http.close(tcp.time, &mut self.told);
+                    followed.close(tcp.time, &mut self.told);
                     self.tell(&followed, tcp.id);
                 }
                 let tcp = self.with_role(tcp);
@@ -144,7 +160,8 @@ impl Observer {
         let lost: Vec<ConnectionId> = lost.map(|(id, _)| *id).collect();
         for id in lost {
             if let Some(mut followed) = self.followed.remove(&id) {
-                followed.http.close(followed.last, &mut self.told);
+                let last = followed.last;
+                followed.close(last, &mut self.told);
                 self.tell(&followed, id);
             }
         }
@@ -199,21 +216,32 @@ impl Observer {
         }
         let (report, tgid, ends) = (self.report, data.tgid, data.ends);
         let followed = self.followed.entry(data.id).or_insert_with(|| Followed {
-            http: Connection::default(),
+            http: if data.is_http2 {
+                Http::Two(Box::new(connection::Connection::new(data.direction)))
+            } else {
+                Http::One(Box::default())
+            },
             tgid,
             ends,
             report,
             last: 0,
         });
         (followed.report, followed.last, followed.tgid) = (report, data.time, tgid);
-        if followed.http.is_other() {
-            return;
-        }
         let piece = (data.position, data.total, data.bytes);
-        followed.http.add(data.direction, piece, data.time, &self.allow, &mut self.told);
-        let left = followed.http.take_left();
+        let left = match &mut followed.http {
+            Http::One(http) if http.is_other() => return,
+            Http::One(http) => {
+                http.add(data.direction, piece, data.time, &self.allow, &mut self.told);
+                http.take_left()
+            }
+            Http::Two(http) => {
+                http.add(data.direction, piece, data.time, &self.allow, &mut self.told);
+                http.take_left()
+            }
+        };
         self.seen.left.responses += left.responses;
         self.seen.left.requests += left.requests;
+        self.seen.left.connections += left.connections;
         if !self.told.is_empty() {
             self.tell_of(tgid, ends, data.id);
         }
@@ -249,7 +277,11 @@ impl Observer {
             self.seen.sampled += 1;
             return;
         }
-        let route = self.templates.of(&exchange.target);
+        // The methods of gRPC are few.
+        let route = match exchange.rpc {
+            Some(_) => exchange.target.to_string(),
+            None => self.templates.of(&exchange.target),
+        };
         let one_in = self.one_in;
         self.spans.push(Span { exchange, process, ends, route, span_id: number.max(1), one_in });
     }

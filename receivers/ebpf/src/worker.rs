@@ -196,6 +196,7 @@ impl Worker {
         metrics.sampled.inc_by(seen.sampled);
         metrics.unpaired[0].inc_by(seen.left.responses);
         metrics.unpaired[1].inc_by(seen.left.requests);
+        metrics.unpaired[2].inc_by(seen.left.connections);
         metrics.unseen[0].inc_by(seen.connections);
         let (connections, processes) = self.observer.sizes();
         metrics.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Script, number, observe, skipped};
+use support::{Script, observe, skipped};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_traffic_gives_the_rows_that_it_has_and_no_others() {
@@ -19,7 +19,7 @@ async fn odd_traffic_gives_the_rows_that_it_has_and_no_others() {
     let [noise, upgrade] = own[..] else { panic!() };
     let ports = format!("{port}, {noise}, {upgrade}");
     let mut observed = observe(&format!("filter: {{ports: [{ports}]}}, tcp: {{enabled: false}}")).await;
-    assert_eq!(odd.ask("pipelined 100"), 100);
+    assert_eq!(odd.ask("pipelined 80"), 80);
     assert_eq!(odd.ask("huge 60000"), 200);
     assert_eq!(odd.ask("huge 100000"), 431);
     assert_eq!(odd.ask("half"), 0);
@@ -30,8 +30,8 @@ async fn odd_traffic_gives_the_rows_that_it_has_and_no_others() {
     let on = |port: u64, kind: &'static str| {
         move |row: &Value| row["attributes"]["server.port"] == port && row["kind"] == kind
     };
-    observed.wait(103, on(port, "server")).await;
-    observed.wait(103, on(port, "client")).await;
+    observed.wait(83, on(port, "server")).await;
+    observed.wait(83, on(port, "client")).await;
     observed.wait(2, move |row| row["attributes"]["server.port"] == upgrade).await;
     let (lost, unpaired) = (observed.metric("weir_ebpf_lost"), observed.metric("weir_ebpf_unpaired"));
     let all = observed.stop().await;
@@ -39,16 +39,20 @@ async fn odd_traffic_gives_the_rows_that_it_has_and_no_others() {
     for kind in ["server", "client"] {
         let rows = of(port, kind);
         let mut operations: Vec<&str> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
-        let pipelined = operations.iter().filter(|operation| operation.starts_with("GET /n")).count();
-        operations.retain(|operation| !operation.starts_with("GET /n"));
+        let pipelined = operations.iter().filter(|operation| operation.starts_with("GET /next")).count();
+        operations.retain(|operation| !operation.starts_with("GET /next"));
         operations.sort_unstable();
-        assert_eq!(pipelined, 100, "{kind}");
+        assert_eq!(pipelined, 80, "{kind}");
         // Of half a request the first line was seen, or nothing that could be a row.
         operations.retain(|operation| *operation != "GET /half");
         assert_eq!(operations, ["GET /bytewise", "GET /huge", "GET /huge"], "{kind}");
         let huge = rows.iter().filter(|row| row["operation"] == "GET /huge");
-        let statuses: Vec<u64> = huge.clone().map(|row| number(row, "http.response.status_code")).collect();
-        assert_eq!(statuses, [200, 431]);
+        let mut statuses: Vec<_> =
+            huge.clone().map(|row| row["attributes"]["http.response.status_code"].as_u64()).collect();
+        // The server resets the connection after its answer, which the client may read after the reset only.
+        statuses.sort_unstable();
+        let is_read_late = kind == "client" && statuses == [None, Some(200)];
+        assert!(is_read_late || statuses == [Some(200), Some(431)], "{kind}: {statuses:?}");
         assert!(huge.clone().all(|row| row["attributes"]["weir.partial"] == true), "the heads are too large");
         assert_eq!(of(upgrade, kind).len(), 1, "nothing after the upgrade");
         assert_eq!(of(noise, kind), Vec::<&Value>::new());

@@ -75,7 +75,10 @@ async fn connections_on_loopback_are_counted_and_belong_to_their_processes() {
     ] {
         let of = |metric: &str| sum(&rows, metric, role, port);
         assert_eq!((of(opened), of("tcp.closed"), of("tcp.duration")), (25.0, 25.0, 25.0), "{role}");
-        assert_eq!((of("tcp.sent"), of("tcp.received")), (out as f64, into as f64), "{role}");
+        assert_eq!(of("tcp.sent"), out as f64, "{role}");
+        // The kernel counts the end of the other side as a byte.
+        let extra = of("tcp.received") - into as f64;
+        assert!((0.0..=25.0).contains(&extra), "{role}: {extra}");
         let own = rows
             .iter()
             .filter(|row| row["attributes"]["server.port"] == port && row["attributes"]["tcp.role"] == role);
@@ -125,8 +128,9 @@ async fn delay_and_loss_between_two_namespaces_move_rtt_and_retransmits() {
         server.end();
         path.end();
         let rows = observed.stop().await;
+        // The means of four; the path itself and the scripts share the cores.
         let of_spans = spans.iter().map(|row| row["duration_ns"].as_f64().unwrap() / 4e9).sum::<f64>();
-        assert!((of_spans - seconds).abs() <= f64::max(0.001, 0.05 * seconds), "{of_spans} {seconds}");
+        assert!((of_spans - seconds).abs() <= f64::max(0.004, 0.05 * seconds), "{of_spans} {seconds}");
         let connect = mean(&rows, "tcp.connect_time", "client", port);
         let rtt = mean(&rows, "tcp.rtt", "client", port);
         measured.push((connect, rtt, sum(&rows, "tcp.retransmits", "server", port)));

@@ -28,24 +28,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn sw8(&mut self, value: &[u8]) {
-        self.sw8 = sw8(value).or(self.sw8.take());
-    }
-
-    pub(crate) fn traceparent(&mut self, value: &[u8]) {
-        self.traceparent = traceparent(value).or(self.traceparent.take());
-    }
-
-    pub(crate) fn b3(&mut self, value: &[u8]) {
-        self.b3 = b3(value).or(self.b3.take());
-    }
-
-    pub(crate) fn b3_trace(&mut self, value: &[u8]) {
-        self.b3_trace = hex(value, &[16, 32]);
-    }
-
-    pub(crate) fn b3_span(&mut self, value: &[u8]) {
-        self.b3_span = hex(value, &[16]);
+    /// Takes a header, if it is one of these.
+    pub(crate) fn header(&mut self, name: &[u8], value: &[u8]) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        match name.len() {
+            3 if is("sw8") => self.sw8 = sw8(value).or(self.sw8.take()),
+            2 if is("b3") => self.b3 = b3(value).or(self.b3.take()),
+            11 if is("traceparent") => self.traceparent = traceparent(value).or(self.traceparent.take()),
+            11 if is("x-b3-spanid") => self.b3_span = hex(value, &[16]),
+            12 if is("x-b3-traceid") => self.b3_trace = hex(value, &[16, 32]),
+            _ => {}
+        }
     }
 
     /// The context that counts.
@@ -175,8 +168,8 @@ mod tests {
         let (trace, span) = ("80f198ee56343ba864fe8b2a57d3eff7", "e457b5a2e4d86bd1");
         let one = b3(format!("{trace}-{span}-1-05e3ac9a4f6e3b90").as_bytes()).unwrap();
         let mut found = Found::default();
-        found.b3_trace(trace.as_bytes());
-        found.b3_span(span.as_bytes());
+        found.header(b"X-B3-TraceId", trace.as_bytes());
+        found.header(b"X-B3-SpanId", span.as_bytes());
         assert_eq!(found.finish(), Some(one));
         assert_eq!(b3(b"0"), None, "only the decision not to sample");
     }
@@ -184,8 +177,8 @@ mod tests {
     #[test]
     fn sw8_counts_first_and_the_other_trace_is_kept() {
         let mut found = Found::default();
-        found.traceparent(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        found.sw8(example().as_bytes());
+        found.header(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        found.header(b"sw8", example().as_bytes());
         let context = found.finish().unwrap();
         assert_eq!(&*context.trace_id, "a.b-c.1");
         assert_eq!(context.other_trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));

@@ -18,6 +18,18 @@ pub(crate) enum Side {
     Server,
 }
 
+/// The connection was closed before the response.
+pub(crate) const CLOSED: &str = "connection_closed";
+/// One side gave the stream up.
+pub(crate) const RESET: &str = "stream_reset";
+
+/// What gRPC says of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rpc {
+    /// `grpc-status`.
+    pub(crate) status: Option<u32>,
+}
+
 /// A request and what came of it. Times are the kernel's, in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
@@ -35,8 +47,12 @@ pub(crate) struct Exchange {
     /// The first byte of the response.
     pub(crate) answered: Option<u64>,
     pub(crate) ended: u64,
-    /// Something of it was not seen, or it began before the receiver did.
+    /// A head was not seen whole.
     pub(crate) partial: bool,
+    /// Why there is no response, or not all of it.
+    pub(crate) error: Option<&'static str>,
+    /// Of gRPC.
+    pub(crate) rpc: Option<Rpc>,
 }
 
 /// What a connection did not tell as exchanges.
@@ -44,8 +60,10 @@ pub(crate) struct Exchange {
 pub(crate) struct Left {
     /// Responses whose request was not seen.
     pub(crate) responses: u64,
-    /// Requests beyond those that may wait.
+    /// Requests beyond those that may wait, or of connections that were lost.
     pub(crate) requests: u64,
+    /// Connections of HTTP/2 of which a piece was missed.
+    pub(crate) connections: u64,
 }
 
 /// One connection.
@@ -117,6 +135,7 @@ impl Connection {
         }
         for mut open in self.waiting.drain(..) {
             open.ended = time;
+            open.error = Some(CLOSED);
             told.push(open);
         }
     }
@@ -195,6 +214,8 @@ impl Connection {
             answered: None,
             ended: 0,
             partial: !head.whole,
+            error: None,
+            rpc: None,
         });
         if let Some(Seen::End { bytes }) = self.requests.reader.body(body) {
             self.request_ends(bytes);

@@ -107,13 +107,8 @@ pub(crate) fn read(bytes: &[u8], whole: bool, allow: &[Box<str>]) -> Option<Head
 fn header(head: &mut Head, found: &mut context::Found, name: &[u8], value: &[u8], allow: &[Box<str>]) {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        3 if is("sw8") => found.sw8(value),
-        2 if is("b3") => found.b3(value),
         4 if is("host") => head.host = text(value),
         7 if is("upgrade") => head.upgrades = !value.is_empty(),
-        11 if is("traceparent") => found.traceparent(value),
-        11 if is("x-b3-spanid") => found.b3_span(value),
-        12 if is("x-b3-traceid") => found.b3_trace(value),
         // With both, the chunks count (RFC 9112, 6.3).
         14 if is("content-length") && head.framing != Framing::Chunked => {
             let number = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
@@ -122,16 +117,25 @@ fn header(head: &mut Head, found: &mut context::Found, name: &[u8], value: &[u8]
         17 if is("transfer-encoding") && value.to_ascii_lowercase().ends_with(b"chunked") => {
             head.framing = Framing::Chunked;
         }
-        _ => {}
+        _ => found.header(name, value),
     }
-    if let Some(allowed) = allow.iter().find(|allowed| is(allowed)) {
-        let value = if SECRET.contains(&&**allowed) { Some("[redacted]".into()) } else { text(value) };
-        head.allowed.extend(value.map(|value| (allowed.clone(), value)));
-    }
+    head.allowed.extend(allowed(name, value, allow));
+}
+
+/// A header with its value, when the settings allow it.
+pub(crate) fn allowed(name: &[u8], value: &[u8], allow: &[Box<str>]) -> Option<(Box<str>, Box<str>)> {
+    let allowed = allow.iter().find(|allowed| name.eq_ignore_ascii_case(allowed.as_bytes()))?;
+    let value = if SECRET.contains(&&**allowed) { "[redacted]".into() } else { text(value)? };
+    Some((allowed.clone(), value))
+}
+
+/// The name of a method that is known.
+pub(crate) fn method(name: &[u8]) -> Option<&'static str> {
+    METHODS.into_iter().find(|method| method.as_bytes() == name)
 }
 
 /// A text, of at most 256 bytes.
-fn text(value: &[u8]) -> Option<Box<str>> {
+pub(crate) fn text(value: &[u8]) -> Option<Box<str>> {
     let value = &value[..value.len().min(256)];
     (!value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned().into_boxed_str())
 }

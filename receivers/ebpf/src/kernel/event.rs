@@ -33,6 +33,7 @@ pub(crate) enum Role {
 pub(crate) struct Data<'a> {
     pub(crate) id: ConnectionId,
     pub(crate) direction: Direction,
+    pub(crate) is_http2: bool,
     /// Where it begins in the stream; the numbers of TCP.
     pub(crate) position: u32,
     /// Its size. Less of it may have been copied.
@@ -120,6 +121,7 @@ fn data(bytes: &[u8]) -> Option<Data<'_>> {
     let captured = usize::try_from(u32_at(bytes, 4)?).ok()?;
     Some(Data {
         id: ConnectionId { socket: u64_at(bytes, 24)?, started: u64_at(bytes, 32)? },
+        is_http2: *bytes.get(2)? == 2,
         direction: if *bytes.get(1)? == 0 { Direction::In } else { Direction::Out },
         position: u32_at(bytes, 12)?,
         total: u32_at(bytes, 8)?,

@@ -172,11 +172,13 @@ fn reason(error: &ProgramError) -> String {
         ProgramError::Btf(error) => format!("this kernel has no such place: {}", chain(error)),
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log
-                .lines()
-                .rev()
-                .map(str::trim)
-                .find(|line| !line.is_empty() && !line.starts_with("processed"));
+            // Behind the reason are figures.
+            let is_figure = |line: &&str| {
+                ["processed", "stack depth", "verification time"].iter().any(|start| line.starts_with(start))
+            };
+            let mut lines =
+                log.lines().rev().map(str::trim).filter(|line| !line.is_empty() && !is_figure(line));
+            let last = lines.next();
             rights(&format!(
                 "the kernel refuses the program: {io_error}: {}",
                 last.unwrap_or("no reason given")

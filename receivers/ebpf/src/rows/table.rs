@@ -124,7 +124,7 @@ impl Table {
 }
 
 /// A column that has the same text in every row.
-pub(crate) fn same(text: &'static str, rows: usize) -> Result<ArrayRef, ArrowError> {
+fn same(text: &'static str, rows: usize) -> Result<ArrayRef, ArrowError> {
     names(&[text], vec![0; rows])
 }
 

@@ -8,8 +8,8 @@ use arrow::error::ArrowError;
 use weir_pdata::{Projection, Signal, schema};
 
 use super::attributes::Value;
-use super::table::{Table, names, same};
-use crate::http::exchange::{Exchange, Side};
+use super::table::{Table, names};
+use crate::http::exchange::{Exchange, RESET, Rpc, Side};
 use crate::http::template;
 use crate::kernel::event::Ends;
 use crate::process::Identity;
@@ -42,6 +42,7 @@ pub(crate) struct SpanRows {
     status: Vec<i32>,
     message: Vec<Option<&'static str>>,
     peer: Vec<String>,
+    component: Vec<i32>,
 }
 
 impl SpanRows {
@@ -61,6 +62,7 @@ impl SpanRows {
             status: Vec::new(),
             message: Vec::new(),
             peer: Vec::new(),
+            component: Vec::new(),
         }
     }
 
@@ -71,13 +73,21 @@ impl SpanRows {
         self.time.push(wall(exchange.began));
         self.end_time.push(wall(exchange.ended.max(exchange.began)));
         self.span_id.push(format!("{span_id:016x}"));
-        self.operation.push(format!("{} {route}", exchange.method));
+        self.operation.push(match exchange.rpc {
+            Some(_) => route.clone(),
+            None => format!("{} {route}", exchange.method),
+        });
+        self.component.push(i32::from(exchange.rpc.is_some()));
         self.kind.push(i32::from(!is_server));
         // As OpenTelemetry has it: a server's mistake, or anything that a client did not want.
-        let failed = exchange.status.is_none_or(|status| status >= if is_server { 500 } else { 400 });
+        let failed = exchange.error.is_some()
+            || exchange.status.is_none_or(|status| status >= if is_server { 500 } else { 400 })
+            || exchange.rpc.and_then(|rpc| rpc.status).is_some_and(|status| is_failure(status, is_server));
         self.status.push(i32::from(failed));
-        self.message
-            .push(exchange.status.is_none().then_some("the connection was closed before the response"));
+        self.message.push(exchange.error.map(|error| match error {
+            RESET => "the stream was given up",
+            _ => "the connection was closed before the response",
+        }));
         self.peer.push(if is_server { ends.remote.ip().to_string() } else { ends.remote.to_string() });
 
         let table = &mut self.table;
@@ -87,9 +97,17 @@ impl SpanRows {
         if self.full_paths {
             table.attribute("url.path", Value::Text(template::path(&exchange.target)));
         }
-        match exchange.status {
-            Some(status) => table.attribute("http.response.status_code", Value::Int(status.into())),
-            None => table.attribute("error.type", Value::Text("connection_closed")),
+        if let Some(status) = exchange.status {
+            table.attribute("http.response.status_code", Value::Int(status.into()));
+        }
+        if let Some(error) = exchange.error {
+            table.attribute("error.type", Value::Text(error));
+        }
+        if let Some(Rpc { status }) = exchange.rpc {
+            table.attribute("rpc.system", Value::Text("grpc"));
+            if let Some(status) = status {
+                table.attribute("rpc.grpc.status_code", Value::Int(status.into()));
+            }
         }
         table.attribute("http.request.size", number(exchange.request_bytes));
         table.attribute("http.response.size", number(exchange.response_bytes));
@@ -131,7 +149,6 @@ impl SpanRows {
     }
 
     pub(crate) fn finish(self) -> Result<RecordBatch, ArrowError> {
-        let rows = self.table.len();
         let texts = |texts: &[String]| Arc::new(StringViewArray::from_iter_values(texts)) as ArrayRef;
         let some = |texts: &[Option<Box<str>>]| {
             Arc::new(StringViewArray::from_iter(texts.iter().map(Option::as_deref))) as ArrayRef
@@ -152,9 +169,14 @@ impl SpanRows {
             ("status", names(&["ok", "error"], self.status)?),
             ("status_message", Arc::new(StringViewArray::from_iter(self.message.iter()))),
             ("peer", texts(&self.peer)),
-            ("component", same("HTTP", rows)?),
-            ("layer", same("http", rows)?),
+            ("component", names(&["HTTP", "GRPC"], self.component.clone())?),
+            ("layer", names(&["http", "rpc"], self.component)?),
         ]);
         self.table.finish(columns)
     }
+}
+
+/// Whether a status of gRPC is a failure: for a client any but 0, for a server those that are its mistakes.
+fn is_failure(status: u32, is_server: bool) -> bool {
+    if is_server { matches!(status, 2 | 4 | 12 | 13 | 14 | 15) } else { status != 0 }
 }

@@ -4,7 +4,7 @@ it saw.
 pipelined N    N requests in one write, then N responses
 huge N         a request with a header of N bytes: the status
 half           half a request, then the connection is closed
-slow           a request that is written byte by byte
+slow           a request that is written byte by byte after its first four
 noise N        N connections to an echo server of its own that carry random bytes, some of which begin like HTTP
 upgrade        a connection to a server of its own that changes to another protocol, then random bytes
 """
@@ -63,7 +63,7 @@ for line in sys.stdin:
     number = int(number)
     if what == "pipelined":
         sock = connect(port)
-        sock.sendall(b"".join(b"GET /n%d HTTP/1.1\r\nHost: a\r\n\r\n" % (at % 7) for at in range(number)))
+        sock.sendall(b"".join(b"GET /next HTTP/1.1\r\nHost: a\r\nX-Number: %d\r\n\r\n" % at for at in range(number)))
         saw = read(sock, lambda data: data.count(b"\r\n\r\nok") == number).count(b"HTTP/1.1 200")
     elif what == "huge":
         sock = connect(port)
@@ -75,7 +75,8 @@ for line in sys.stdin:
         saw = 0
     elif what == "slow":
         sock = connect(port)
-        for byte in b"GET /bytewise HTTP/1.1\r\nHost: a\r\n\r\n":
+        sock.sendall(b"GET ")
+        for byte in b"/bytewise HTTP/1.1\r\nHost: a\r\n\r\n":
             sock.sendall(bytes([byte]))
         saw = int(read(sock, lambda data: data.endswith(b"ok")).split()[1])
     elif what == "noise":

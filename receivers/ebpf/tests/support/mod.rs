@@ -36,6 +36,10 @@ pub fn skipped() -> bool {
     let missing: Vec<&str> = table.lines().skip(1).filter(|line| !line.contains(" ok")).collect();
     if !missing.is_empty() {
         eprintln!("SKIPPED: {}", missing.join("\n"));
+        // Anything else is a mistake of ours.
+        let is_lacking =
+            |line: &&str| ["CAP_BPF", "no such place", "(BTF"].iter().any(|reason| line.contains(reason));
+        assert!(missing.iter().all(is_lacking), "{missing:#?}");
     }
     !missing.is_empty()
 }
