@@ -14,6 +14,7 @@ use weir_config::Duration;
 
 use crate::evaluation::alarm_state::{Lasting, Patience};
 use crate::rule::active_times::ActiveTimes;
+use crate::rule::comparison::Comparison;
 use crate::rule::earlier::{of_window, rewrite};
 use crate::rule::glob::Glob;
 use crate::rule::{Clause, Extras, InlineRule, Kind, NoData, PerSeverity, Rule};
@@ -129,8 +130,9 @@ impl RuleKeys {
             let condition = check.condition(&key, &text)?;
             earlier.extend(columns);
             let mut compared = Compared::of(&condition);
+            let comparison = Comparison::of(&condition, &compared).filter(|_| earlier.is_empty());
             compared.measure = compared.measure.map(|measure| of_window(&measure).into());
-            Some(Clause { compared, condition })
+            Some(Clause { compared, condition, comparison })
         };
         let when = PerSeverity {
             high: clause(Severity::High, &when.high),

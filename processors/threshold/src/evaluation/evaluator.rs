@@ -16,10 +16,11 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
-use weir_alarms::{Alarm, Severity};
+use weir_alarms::Alarm;
 use weir_component::{Context, Watermark};
 use weir_pdata::expr::Failures;
 
+use crate::evaluation::conditions::Truth;
 use crate::evaluation::last_windows::LastWindows;
 use crate::evaluation::matches::Matches;
 use crate::evaluation::reports::Reports;
@@ -251,19 +252,22 @@ impl Evaluator {
         rows: &[usize],
         alarms: &mut Vec<Alarm>,
     ) {
-        let Some(truth) = self.evaluate_conditions(rule, inline, batch) else { return };
-        let nothing_held = Severity::FROM_HIGH
-            .into_iter()
-            .all(|severity| truth.get(severity).as_ref().is_none_or(|rows| rows.true_count() == 0));
-        if nothing_held && !rule.remembers_all() && !self.table.may_have(&rule.name) {
+        let truth = match Truth::simple(inline, windows) {
+            Some(truth) => truth,
+            None => match self.evaluate_conditions(rule, inline, batch) {
+                Some(rows) => Truth::Rows(Box::new(rows)),
+                None => return,
+            },
+        };
+        let may_change = rule.remembers_all() || self.table.may_have(&rule.name);
+        if !may_change && rows.iter().all(|row| truth.worst(*row).is_none()) {
             self.reports.metrics.evaluations.inc_by(covered.len() as u64);
             return;
         }
         for (window, row) in covered.iter().zip(rows) {
-            let held = Severity::FROM_HIGH.into_iter().find_map(|severity| {
+            let held = truth.worst(*row).and_then(|severity| {
                 let clause = inline.when.get(severity).as_ref()?;
-                let holds = truth.get(severity).as_ref()?.value(*row);
-                holds.then(|| (severity, clause.compared.clone()))
+                Some((severity, clause.compared.clone()))
             });
             let verdict = Verdict { rule, windows, window, held, epoch: self.current.epoch };
             self.table.step(verdict, alarms, &self.reports);

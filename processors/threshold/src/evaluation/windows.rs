@@ -146,6 +146,14 @@ impl<'a> WindowRows<'a> {
         number.filter(|number| number.is_finite())
     }
 
+    /// A column of numbers. `None`: it is missing. `Err`: it has something else.
+    pub(crate) fn numbers_of(&self, name: &str) -> Result<Option<&Float64Array>, ()> {
+        if let Some((_, numbers)) = self.numbers.iter().find(|(known, _)| *known == name) {
+            return Ok(Some(numbers));
+        }
+        if self.batch.column_by_name(name).is_some() { Err(()) } else { Ok(None) }
+    }
+
     /// The numbers of a row that are not null.
     pub(crate) fn numbers(&self, row: usize) -> impl Iterator<Item = (&'a str, f64)> {
         let valid =

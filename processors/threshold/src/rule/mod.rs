@@ -2,6 +2,7 @@
 
 pub(crate) mod active_times;
 pub(crate) mod classic;
+pub(crate) mod comparison;
 pub(crate) mod earlier;
 pub(crate) mod glob;
 pub(crate) mod window_names;
@@ -13,6 +14,7 @@ use weir_pdata::expr::Expr;
 
 use crate::evaluation::alarm_state::Patience;
 use crate::rule::active_times::ActiveTimes;
+use crate::rule::comparison::Comparison;
 use crate::rule::earlier::EarlierColumn;
 use crate::rule::glob::Glob;
 
@@ -55,6 +57,7 @@ pub(crate) struct Extras {
 }
 
 /// The two forms of rules.
+#[allow(clippy::large_enum_variant, reason = "rules are behind an Arc, and most are the larger ones")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
     Inline(InlineRule),
@@ -76,6 +79,8 @@ pub(crate) struct InlineRule {
 pub(crate) struct Clause {
     pub(crate) condition: Expr,
     pub(crate) compared: Compared,
+    /// The same as the condition, when it is as simple as that.
+    pub(crate) comparison: Option<Comparison>,
 }
 
 /// A classic rule: of those that cover a window only the most specific ones evaluate it.
