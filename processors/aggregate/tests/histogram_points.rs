@@ -116,6 +116,16 @@ fn points_that_cannot_be_added_up_are_counted_or_have_no_quantile() {
 }
 
 #[test]
+fn a_point_without_buckets_has_a_count_and_a_sum_alone() {
+    let mut bare = explicit(2_000, "a", &[], &[], 7.0);
+    bare["count"] = 2.into();
+    let points = [explicit(1_000, "a", &[1.0, 2.0], &[4, 4, 0], 8.0), bare];
+    let (_, rows) = run(SECTION, &points);
+    assert_eq!((rows[0].values["observations"], rows[0].values["total"]), (Some(10.0), Some(15.0)));
+    assert_eq!(rows[0].values["median"], Some(1.0));
+}
+
+#[test]
 fn sliding_windows_have_the_quantiles_of_their_own_points() {
     let section = SECTION.replace("{tumbling: 10s}", "{sliding: 4s, slide: 1s}");
     let counts = |n: i64| [(n % 3).unsigned_abs(), 2, (n % 5).unsigned_abs(), 1];

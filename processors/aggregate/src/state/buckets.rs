@@ -59,8 +59,12 @@ enum Layout {
 }
 
 impl Buckets {
-    /// Adds a point, each of its observations so often.
+    /// Adds a point, each of its observations so often. One without observations in buckets changes nothing:
+    /// its bounds say nothing about others.
     pub(crate) fn add(&mut self, point: &PointBuckets<'_>, times: u64) {
+        if point.is_empty() {
+            return;
+        }
         match *point {
             PointBuckets::Explicit { bounds, counts } => {
                 match &self.layout {
@@ -151,48 +155,58 @@ impl Buckets {
     ///
     /// `None`: no observations, points without common buckets, or no bounds.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
-        let negative: Vec<(i32, u64)> = self.negative.iter().collect();
-        let negative_total = negative.iter().fold(0_u128, |sum, (_, count)| sum + u128::from(*count));
-        let positive_total = self.positive.iter().fold(0_u128, |sum, (_, count)| sum + u128::from(count));
-        let total = negative_total + u128::from(self.zeros) + positive_total;
-        if total == 0 {
-            return None;
-        }
-        let rank = share * total as f64;
-        let mut below = 0_u128;
-        // The share of the bucket's observations that the rank reaches, if it is in this bucket.
-        let mut reaches = |count: u64| {
-            let before = below;
-            below += u128::from(count);
-            (rank <= below as f64).then(|| ((rank - before as f64) / count as f64).clamp(0.0, 1.0))
-        };
         match &self.layout {
             Layout::Nothing | Layout::Mixed => None,
             Layout::Explicit(bounds) => {
+                let filled = self.positive.iter();
+                let mut rank = Rank::of(share, filled.map(|(_, count)| u128::from(count)).sum())?;
                 let mut filled = self.positive.iter();
-                let (bucket, part) = filled.find_map(|(bucket, count)| Some((bucket, reaches(count)?)))?;
+                let (bucket, part) =
+                    filled.find_map(|(bucket, count)| Some((bucket, rank.reaches(count.into())?)))?;
                 in_explicit(bounds, usize::try_from(bucket).ok()?, part)
             }
             Layout::Exponential { scale, zero_threshold } => {
-                for (bucket, count) in negative.iter().rev() {
-                    if let Some(part) = reaches(*count) {
-                        // Its ends are those of the positive bucket, turned round.
-                        return Some(-exponential(*scale, *bucket, 1.0 - part));
-                    }
-                }
-                if self.zeros > 0
-                    && let Some(part) = reaches(self.zeros)
-                {
-                    let lower = if negative.is_empty() { 0.0 } else { -zero_threshold };
-                    let upper =
-                        if positive_total == 0 && !negative.is_empty() { 0.0 } else { *zero_threshold };
-                    return Some(lower + (upper - lower) * part);
-                }
-                let mut filled = self.positive.iter();
-                let (bucket, part) = filled.find_map(|(bucket, count)| Some((bucket, reaches(count)?)))?;
-                Some(exponential(*scale, bucket, part))
+                self.exponential_quantile(share, *scale, *zero_threshold)
             }
         }
+    }
+
+    /// A bucket that lies within the zero threshold, which may be that of other points, is part of the bucket
+    /// around zero. One that the threshold cuts is, too: the threshold reaches to its end. That is decided
+    /// here, of all points together, so that their order does not matter.
+    fn exponential_quantile(&self, share: f64, scale: i32, zero_threshold: f64) -> Option<f64> {
+        let ends = |bucket: i32| (exponential(scale, bucket, 0.0), exponential(scale, bucket, 1.0));
+        let filled = self.positive.iter().chain(self.negative.iter());
+        let cut = filled
+            .map(|(bucket, _)| ends(bucket))
+            .find(|(lower, upper)| *lower < zero_threshold && zero_threshold < *upper);
+        let zero_threshold = cut.map_or(zero_threshold, |(_, upper)| upper);
+        let is_zero = |bucket: i32| ends(bucket).1 <= zero_threshold;
+        let mut zeros = u128::from(self.zeros);
+        let mut outside = |buckets: &Histogram| -> Vec<(i32, u128)> {
+            let counts = buckets.iter().map(|(bucket, count)| (bucket, u128::from(count)));
+            let (within, outside): (Vec<_>, Vec<_>) = counts.partition(|(bucket, _)| is_zero(*bucket));
+            zeros += within.iter().map(|(_, count)| count).sum::<u128>();
+            outside
+        };
+        let (positive, negative) = (outside(&self.positive), outside(&self.negative));
+        let sum = |counts: &[(i32, u128)]| counts.iter().map(|(_, count)| count).sum::<u128>();
+        let mut rank = Rank::of(share, sum(&negative) + zeros + sum(&positive))?;
+        for (bucket, count) in negative.iter().rev() {
+            if let Some(part) = rank.reaches(*count) {
+                // Its ends are those of the positive bucket, turned round.
+                return Some(-exponential(scale, *bucket, 1.0 - part));
+            }
+        }
+        if zeros > 0
+            && let Some(part) = rank.reaches(zeros)
+        {
+            let lower = if negative.is_empty() { 0.0 } else { -zero_threshold };
+            let upper = if positive.is_empty() && !negative.is_empty() { 0.0 } else { zero_threshold };
+            return Some(lower + (upper - lower) * part);
+        }
+        let found = positive.iter().find_map(|(bucket, count)| Some((*bucket, rank.reaches(*count)?)));
+        found.map(|(bucket, part)| exponential(scale, bucket, part))
     }
 
     /// Appends the bytes.
@@ -238,6 +252,39 @@ impl Buckets {
         };
         let (positive, negative) = (Histogram::read(reader)?, Histogram::read(reader)?);
         Ok(Buckets { layout, positive, negative, zeros: reader.u64()? })
+    }
+}
+
+impl PointBuckets<'_> {
+    /// Whether no observation is in a bucket.
+    fn is_empty(&self) -> bool {
+        let none = |counts: &[u64]| counts.iter().all(|count| *count == 0);
+        match self {
+            PointBuckets::Explicit { counts, .. } => none(counts),
+            PointBuckets::Exponential { zeros, positive, negative, .. } => {
+                *zeros == 0 && none(positive.1) && none(negative.1)
+            }
+        }
+    }
+}
+
+/// A rank among observations, and how many of them are below the bucket that is looked at.
+struct Rank {
+    rank: f64,
+    below: u128,
+}
+
+impl Rank {
+    /// That of a share of so many observations. `None`: there are none.
+    fn of(share: f64, total: u128) -> Option<Rank> {
+        (total > 0).then(|| Rank { rank: share * total as f64, below: 0 })
+    }
+
+    /// The share of the next bucket's observations that the rank reaches, if it is in this bucket.
+    fn reaches(&mut self, count: u128) -> Option<f64> {
+        let before = self.below;
+        self.below += count;
+        (self.rank <= self.below as f64).then(|| ((self.rank - before as f64) / count as f64).clamp(0.0, 1.0))
     }
 }
 

@@ -162,3 +162,41 @@ proptest! {
         }
     }
 }
+
+/// Ten observations within 1 of zero, and ten near 0.1, which are among them: 20 in the bucket around zero,
+/// which goes from 0 to 1.
+#[test]
+fn what_lies_within_the_wider_zero_threshold_is_around_zero() {
+    let point = |zeros: u64, zero_threshold: f64, positive: (i32, &[u64])| {
+        let mut buckets = Buckets::default();
+        let negative: (i32, &[u64]) = (0, &[]);
+        let point = PointBuckets::Exponential { scale: 0, zeros, zero_threshold, positive, negative };
+        buckets.add(&point, 1);
+        buckets
+    };
+    // From 1/16 to 1/8.
+    let (wide, near) = (point(10, 1.0, (0, &[])), point(0, 0.0, (-4, &[10])));
+    for parts in [[wide.clone(), near.clone()], [near.clone(), wide.clone()]] {
+        let all = merged(&parts);
+        assert_eq!([0.5, 0.6, 1.0].map(|share| all.quantile(share)), [Some(0.5), Some(0.6), Some(1.0)]);
+    }
+    // A threshold within a bucket reaches to its end: 3 is in the one from 2 to 4.
+    let all = merged(&[point(10, 3.0, (0, &[])), point(0, 0.0, (1, &[10, 20]))]);
+    let found = [0.25, 0.5, 1.0].map(|share| all.quantile(share).unwrap());
+    assert!(
+        (found[0] - 2.0).abs() < 1e-12 && (found[1] - 4.0).abs() < 1e-12 && (found[2] - 8.0).abs() < 1e-12,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_point_without_observations_in_buckets_changes_nothing() {
+    let bounds = [1.0, 2.0];
+    let whole = explicit(&bounds, &[10, 10, 0]);
+    for empty in [explicit(&[], &[]), explicit(&[5.0], &[0, 0]), exponential_point(3, 0, (0, &[0]), (0, &[]))]
+    {
+        assert!(empty.is_empty());
+        assert_eq!(merged(&[whole.clone(), empty.clone()]).quantile(0.5), Some(1.0));
+        assert_eq!(merged(&[empty, whole.clone()]).quantile(0.5), Some(1.0));
+    }
+}
