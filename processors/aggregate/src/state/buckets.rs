@@ -277,7 +277,7 @@ struct Rank {
 impl Rank {
     /// That of a share of so many observations. `None`: there are none.
     fn of(share: f64, total: u128) -> Option<Rank> {
-        (total > 0).then(|| Rank { rank: share * total as f64, below: 0 })
+        (total > 0).then_some(Rank { rank: share * total as f64, below: 0 })
     }
 
     /// The share of the next bucket's observations that the rank reaches, if it is in this bucket.
