@@ -219,11 +219,15 @@ async fn a_part_is_not_resumed_by_numbers_when_the_range_has_other_rows_now() {
                 let (table, fell_silent) = (Arc::clone(&table), Arc::default());
                 Store { table, refuses: every_fifth, names, silent, fell_silent }
             };
-            let (written, before, crashed) = run(store(Some((call, stores))), Metadata::default()).await;
+            // One batch, so that it is one range however slow the machine is: what has been exported of an
+            // earlier one would rightly not be looked at again.
+            let input = vec![batch(0..ROWS)];
+            let (written, before, crashed) =
+                run_with(store(Some((call, stores))), Metadata::default(), input).await;
             if !crashed {
                 break;
             }
-            let input = vec![numbered(0..40, first.iter().copied()), batch(40..ROWS)];
+            let input = vec![numbered(0..ROWS, first.iter().copied().chain(40..ROWS))];
             let (_, after, _) = run_with(store(None), written, input).await;
             let (table, letters) = (table.lock().unwrap(), before + &after);
             for row in first.iter().copied().chain(40..ROWS) {
