@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_component::LaneId;
-use weir_pdata::Ack;
+use weir_pdata::{Ack, Fence};
 
 use crate::nfa::{Match, Nfa, Outcome, Sequence};
 
@@ -41,6 +41,8 @@ pub(crate) struct Event {
     pub(crate) ack: Ack,
     /// The lane that it came from; `None` when it was derived on the trunk.
     pub(crate) lane: Option<LaneId>,
+    /// Closed when its inputs have another owner.
+    pub(crate) fence: Option<Fence>,
 }
 
 /// A match of one key.
@@ -50,6 +52,16 @@ pub(crate) struct FoundMatch {
     pub(crate) events: Match<Event>,
     /// The inputs of its events.
     pub(crate) ack: Ack,
+    /// Those of its events, each once.
+    pub(crate) fences: Vec<Fence>,
+}
+
+impl FoundMatch {
+    /// Whether both have the same fences.
+    pub(crate) fn has_fences_of(&self, other: &FoundMatch) -> bool {
+        let is_known = |fence: &Fence| other.fences.iter().any(|known| known.is_same(fence));
+        self.fences.len() == other.fences.len() && self.fences.iter().all(is_known)
+    }
 }
 
 /// The results of a watermark.
@@ -264,7 +276,13 @@ impl Advanced {
         for events in outcome.matches.drain(..) {
             let acks = events.iter().map(|(_, event)| event.data.ack.clone());
             let ack = Ack::join(acks.chain([last.clone()]));
-            self.found.push(FoundMatch { key: key.clone(), events, ack });
+            let mut fences: Vec<Fence> = Vec::new();
+            for fence in events.iter().filter_map(|(_, event)| event.data.fence.as_ref()) {
+                if !fences.iter().any(|known| known.is_same(fence)) {
+                    fences.push(fence.clone());
+                }
+            }
+            self.found.push(FoundMatch { key: key.clone(), events, ack, fences });
         }
         self.expired += outcome.expired.drain(..).len() as u64;
         self.dropped += std::mem::take(&mut outcome.dropped);

@@ -9,15 +9,15 @@
 //! * An event moves the watermark at most to its arrival and `max_ahead`; one beyond `max_future` is left out
 //!   ([`event_clocks`](weir_component::event_clocks)).
 //! * A lane that has brought only other signals is idle, and so is one without a usable event for
-//!   `idle_timeout`.
+//!   `idle_timeout`. One that never brings the pattern's signal ([`LaneStart::signal`]) is idle from the start.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use weir_component::delivery::Shard;
-use weir_component::{IdleDetector, LaneId, LaneMessage, LaneWatermark, Outlet, Stage, Watermark};
+use weir_component::delivery::{LaneStart, Shard};
+use weir_component::{IdleDetector, LaneMessage, LaneWatermark, Outlet, Stage, Watermark};
 use weir_pdata::EventBatch;
 use weir_pdata::expr::ExprError;
 use weir_pdata::late::{self, LatePolicy};
@@ -47,8 +47,12 @@ struct BatchTimes {
 
 impl LaneHalf {
     /// A lane's half of this operator.
-    pub(crate) fn new(operator: Arc<Operator>, lane: LaneId) -> LaneHalf {
-        let watermark = operator.watermarks.join(Shard::default(), lane, Watermark::MIN);
+    pub(crate) fn new(operator: Arc<Operator>, start: &LaneStart) -> LaneHalf {
+        let mut watermark = operator.watermarks.join(Shard::default(), start.lane, Watermark::MIN);
+        if !operator.takes(start.signal) {
+            // The trunk knows it, too.
+            watermark.become_idle();
+        }
         let idle = IdleDetector::new(operator.idle_timeout);
         LaneHalf { operator, brings_input: false, watermark, idle }
     }

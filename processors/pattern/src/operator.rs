@@ -94,6 +94,11 @@ impl Operator {
         matches!(self.input, Signal::Windows | Signal::Alarms)
     }
 
+    /// Whether a lane of this signal may bring input.
+    pub(crate) fn takes(&self, signal: Option<Signal>) -> bool {
+        signal.is_none_or(|signal| signal == self.input)
+    }
+
     /// Whether an event that fits no step can still matter: it comes between two that must follow directly.
     pub(crate) fn is_strict(&self) -> bool {
         self.sequence.steps.iter().enumerate().any(|(at, step)| {

@@ -35,7 +35,7 @@ impl Processor for Pattern {
     }
 
     fn lane_stage(&self, start: &LaneStart) -> Option<Box<dyn Stage<LaneMessage>>> {
-        Some(Box::new(LaneHalf::new(self.0.clone(), start.lane)))
+        Some(Box::new(LaneHalf::new(self.0.clone(), start)))
     }
 
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {

@@ -6,7 +6,9 @@
 //! * A window or alarm is late when its time is at or before the watermark; a window that fires again always
 //!   is. Late traces, logs and metrics are left out on their lane. The trunk drops none.
 //! * What came from a lane that closes before its end is given up. The lane's next owner reads it again.
+//! * An alarm does not begin to leave when all of its events have another owner, who raises it ([`Fence`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,10 +18,10 @@ use weir_component::{
 };
 use weir_pdata::expr::ExprError;
 use weir_pdata::late::{self, LatePolicy};
-use weir_pdata::{Ack, EventBatch, Origin, Signal};
+use weir_pdata::{Ack, EventBatch, Fence, Origin, Signal};
 
 use crate::alarm;
-use crate::keys::{Advanced, Event, Keys, Refused};
+use crate::keys::{Advanced, Event, FoundMatch, Keys, Refused};
 use crate::operator::Operator;
 use crate::rows::{Rows, Times, selected};
 
@@ -29,6 +31,8 @@ pub(crate) struct TrunkHalf {
     watermark: TrunkWatermark,
     keys: Keys,
     is_strict: bool,
+    /// Those of the open lanes.
+    fences: BTreeMap<LaneId, Fence>,
 }
 
 /// Rows of one batch that are left out.
@@ -52,6 +56,7 @@ impl TrunkHalf {
             watermark: TrunkWatermark::new(trunk, hold, id, clock),
             keys: Keys::new(operator.sequence.clone(), operator.limits),
             is_strict: operator.is_strict(),
+            fences: BTreeMap::new(),
             operator,
         }
     }
@@ -60,7 +65,9 @@ impl TrunkHalf {
     fn input(&mut self, mut batch: EventBatch, lane: Option<LaneId>, out: &mut Outlet) {
         let passes_here = self.operator.reads_derived();
         if let Some(columns) = batch.as_columns().cloned() {
-            match self.keep(&columns, &batch.ack.for_windows(), lane) {
+            let of_lane = || lane.and_then(|lane| self.fences.get(&lane)).cloned();
+            let fence = batch.origin.fence.clone().or_else(of_lane);
+            match self.keep(&columns, &batch.ack.for_windows(), lane, fence.as_ref()) {
                 Ok(late) if self.operator.late == LatePolicy::Drop => drop(late),
                 Ok(late) if passes_here => batch = late::mark(batch, &late),
                 // The lane has left out what is late.
@@ -79,6 +86,7 @@ impl TrunkHalf {
         columns: &RecordBatch,
         ack: &Ack,
         lane: Option<LaneId>,
+        fence: Option<&Fence>,
     ) -> Result<Vec<usize>, ExprError> {
         let operator = self.operator.clone();
         // The lane's half has left out what `where` does not select.
@@ -119,6 +127,7 @@ impl TrunkHalf {
                 values: if truth == 0 { Box::default() } else { rows.values(row) },
                 ack: ack.clone(),
                 lane,
+                fence: fence.cloned(),
             };
             match self.keys.add(&key, || rows.key(row), event) {
                 Ok(()) => {}
@@ -161,20 +170,34 @@ impl TrunkHalf {
             );
         }
         self.set_gauges();
-        if advanced.found.is_empty() {
-            return;
+        let mut found = advanced.found.as_slice();
+        while let Some(first) = found.first() {
+            let alike = found.iter().take_while(|other| other.has_fences_of(first)).count();
+            let (batch, rest) = found.split_at(alike.max(1));
+            self.emit_alike(batch, &first.fences, out);
+            found = rest;
         }
-        let ack = Ack::join(advanced.found.iter().map(|found| found.ack.clone()));
-        match weir_alarms::to_batch(&alarm::of(&advanced.found, operator)) {
+    }
+
+    /// Emits the alarms of matches with the same fences.
+    fn emit_alike(&self, found: &[FoundMatch], fences: &[Fence], out: &mut Outlet) {
+        let operator = &self.operator;
+        let ack = Ack::join(found.iter().map(|found| found.ack.clone()));
+        let fence = match fences {
+            [] => None,
+            [one] => Some(one.clone()),
+            several => Some(Fence::while_any(several.to_vec())),
+        };
+        match weir_alarms::to_batch(&alarm::of(found, operator)) {
             Ok(columns) => {
-                let origin = Origin::derived(operator.id.clone(), None);
+                let origin = Origin::derived(operator.id.clone(), None).behind(fence);
                 out.forward(LaneMessage::Batch(EventBatch::columns(Signal::Alarms, columns, origin, ack)));
             }
             Err(error) => {
                 // Never seen; but an alarm must not vanish as if it had been delivered.
                 ack.fail();
                 tracing::error!(
-                    processor = %operator.id, alarms = advanced.found.len(), "alarms could not be built: {error}"
+                    processor = %operator.id, alarms = found.len(), "alarms could not be built: {error}"
                 );
             }
         }
@@ -245,6 +268,12 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::LaneOpened(start) => {
                 let lanes = self.operator.watermarks.take_joined(start.lane).unwrap_or_default();
                 self.watermark.open(&start, Shard::default(), lanes, Watermark::MIN);
+                if !self.operator.takes(start.signal) {
+                    self.watermark.set_lane_idle(start.lane);
+                }
+                if let Some(fence) = start.fence {
+                    self.fences.insert(start.lane, fence);
+                }
             }
             TrunkMessage::ReceiverReady(receiver) => {
                 self.watermark.receiver_ready(&receiver);
@@ -253,6 +282,7 @@ impl Stage<TrunkMessage> for TrunkHalf {
             TrunkMessage::FromLane(lane, message) => self.handle_lane(lane, message, out),
             TrunkMessage::LanesClosed(lanes) => {
                 for lane in lanes.iter().copied() {
+                    self.fences.remove(&lane);
                     if self.watermark.close(lane).is_some_and(|closed| !closed.has_ended) {
                         self.give_up(lane, out);
                     }

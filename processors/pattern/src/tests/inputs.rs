@@ -6,10 +6,10 @@ use std::time::Duration;
 use arrow::array::{DictionaryArray, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
-use weir_component::delivery::TrunkStart;
+use weir_component::delivery::{LaneStart, TrunkStart};
 use weir_component::testkit::{Probe, check_stage};
 use weir_component::{LaneId, LaneMessage, Outlet, Stage, Status, Telemetry, TrunkMessage, Watermark};
-use weir_pdata::{Ack, EventBatch, Outcome, Signal, schema};
+use weir_pdata::{Ack, EventBatch, Fence, Outcome, Signal, schema};
 
 use super::{A, B, TWO_HITS, Trunk, batch, briefs, counted, create, rows, test_context, window, with};
 
@@ -303,4 +303,69 @@ fn the_lane_half_keeps_the_rules_for_stages() {
     let mut of_logs = with(ERRORS).lane_stage(&A.into()).unwrap();
     let (_, to_trunk) = check_stage(&mut *of_logs, batches(), |_| true);
     assert_eq!(rows(Signal::Logs, &to_trunk).len(), 3);
+}
+
+#[test]
+fn events_do_not_wait_for_a_lane_that_never_brings_their_signal() {
+    let mut trunk = Trunk::new(ERRORS);
+    trunk.send(TrunkMessage::LaneOpened(A.into()));
+    // It keeps the place of a partition without a leader, and says nothing.
+    let traces = LaneStart { signal: Some(Signal::Traces), keeps_place: true, ..B.into() };
+    let processor = with(ERRORS);
+    drop(processor.lane_stage(&traces));
+    trunk.send(TrunkMessage::LaneOpened(traces));
+    let logs = [log(1000, "down", 9), log(2000, "up", 9), log(2500, "up", 9)];
+    let batch = batch(Signal::Logs, &logs, trunk.probe.ack());
+    trunk.lane(A, LaneMessage::Batch(batch));
+    let messages = trunk.lane(A, LaneMessage::Watermark(Watermark(5000)));
+    assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["pay 1000-2500"]);
+}
+
+/// The fences of the alarms among these messages.
+fn fences(messages: &[LaneMessage]) -> Vec<Option<Fence>> {
+    let alarms = messages.iter().filter_map(|message| match message {
+        LaneMessage::Batch(batch) if batch.signal == Signal::Alarms => Some(batch.origin.fence.clone()),
+        _ => None,
+    });
+    alarms.collect()
+}
+
+#[test]
+fn an_alarm_does_not_leave_when_its_events_have_another_owner() {
+    let mut trunk = Trunk::new(ERRORS);
+    let owners = [(A, Fence::default()), (B, Fence::default())];
+    for (lane, fence) in &owners {
+        let start = LaneStart { fence: Some(fence.clone()), ..(*lane).into() };
+        trunk.send(TrunkMessage::LaneOpened(start));
+    }
+    let mut send = |lane, service: &str, times: &[(i64, &str)]| {
+        let line = |(time, body): &(i64, &str)| json!({"time": time, "service": service, "body": body, "severity_number": 9});
+        let lines: Vec<Value> = times.iter().map(line).collect();
+        let batch = batch(Signal::Logs, &lines, trunk.probe.ack());
+        trunk.lane(lane, LaneMessage::Batch(batch));
+    };
+    send(A, "of-a", &[(1000, "down"), (2000, "up"), (2500, "up")]);
+    send(A, "of-both", &[(1000, "down"), (2000, "up")]);
+    send(B, "of-both", &[(2600, "up")]);
+    trunk.lane(A, LaneMessage::Watermark(Watermark(5000)));
+    let messages = trunk.lane(B, LaneMessage::Watermark(Watermark(5000)));
+    assert_eq!(briefs(&rows(Signal::Alarms, &messages)), ["of-a 1000-2500", "of-both 1000-2600"]);
+    let fences: Vec<Fence> = fences(&messages).into_iter().map(|fence| fence.expect("a fence")).collect();
+    let closed = || fences.iter().map(Fence::is_closed).collect::<Vec<_>>();
+    assert_eq!(closed(), [false, false]);
+    owners[0].1.close();
+    assert_eq!(closed(), [true, false], "nobody else has all events of the second");
+    owners[1].1.close();
+    assert_eq!(closed(), [true, true]);
+
+    // An alarm of windows does not leave when the windows do not.
+    let mut trunk = Trunk::new(TWO_HITS);
+    let fence = Fence::default();
+    let windows = batch(Signal::Windows, &[window("pay", 1000, 600), window("pay", 2000, 600)], Ack::none());
+    let origin = windows.origin.clone().behind(Some(fence.clone()));
+    trunk.send(TrunkMessage::Derived(LaneMessage::Batch(EventBatch { origin, ..windows })));
+    let messages = trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(5000))));
+    let found = self::fences(&messages);
+    fence.close();
+    assert!(matches!(&found[..], [Some(fence)] if fence.is_closed()));
 }
