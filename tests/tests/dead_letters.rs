@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_tests::{ClickHouse, Entry, Kafka, Weir, storing, unique, wait_until};
+use weir_tests::{ClickHouse, Entry, Kafka, Record, Weir, storing, unique, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const START: i64 = 1_700_000_000_000;
@@ -37,7 +37,10 @@ async fn refused_rows_and_undecodable_records_are_replayed_once() -> Result<()> 
     let records: Vec<_> =
         (0..20).map(|n| entry(n, if n % 5 == 0 { "stranger" } else { "friend" }).record(&topic, 0)).collect();
     kafka.produce_all(&records).await?;
-    kafka.produce(&topic, Some(0), None, Some(b"\xff\xff no segment")).await?;
+    let (key, value) = (Some(b"register-friend@1".to_vec()), Some(b"\xff\xff no segment".to_vec()));
+    let undecodable =
+        Record { topic: topic.clone(), partition: 0, offset: 0, timestamp_ms: 1_795_132_812_345, key, value };
+    kafka.produce_all(std::slice::from_ref(&undecodable)).await?;
     let weir = Weir::start(&config, &[], &[])?;
     let stored = format!("SELECT count() AS n FROM {database}.events");
     wait_until("the rows that are taken", TIMEOUT, async || {
@@ -77,6 +80,10 @@ async fn refused_rows_and_undecodable_records_are_replayed_once() -> Result<()> 
         Ok((lines("skywalking_kafka.jsonl") == 2).then_some(()))
     })
     .await?;
+    let read = kafka.read_all(&topic)?;
+    let again = read.last().context("it is in the topic again")?;
+    ensure!(again.offset > 20, "{again:?}");
+    ensure!(Record { offset: 0, ..again.clone() } == undecodable, "with its key and its time: {again:?}");
     let nothing = replay(&["--component", "clickhouse"])?;
     ensure!(nothing.code == Some(0) && nothing.stdout.contains("clickhouse.jsonl: 0 sent"), "{nothing:?}");
     ensure!(clickhouse.number(&stored).await? == 20, "a second replay sends nothing");

@@ -15,7 +15,8 @@ use crate::config::Config;
 /// How long Kafka may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Produces the record of a letter again. The header `weir-replay` says where it was before.
+/// Produces the record of a letter again, with its key and its time. The header `weir-replay` says where it
+/// was before.
 pub(crate) async fn replay(config: &Config, letter: &Map<String, Value>) -> Result<(), ReceiverError> {
     let text = |name: &str| letter.get(name).and_then(Value::as_str);
     let (Some(topic), Some(data)) = (text("topic"), text("data")) else {
@@ -25,6 +26,10 @@ pub(crate) async fn replay(config: &Config, letter: &Map<String, Value>) -> Resu
     };
     let record = STANDARD.decode(data).map_err(|error| ReceiverError {
         message: "the letter's `data` is not base64".to_owned(),
+        source: Some(Box::new(error)),
+    })?;
+    let key = text("key").map(|key| STANDARD.decode(key)).transpose().map_err(|error| ReceiverError {
+        message: "the letter's `key` is not base64".to_owned(),
         source: Some(Box::new(error)),
     })?;
     let mut client = ClientConfig::new();
@@ -47,6 +52,7 @@ pub(crate) async fn replay(config: &Config, letter: &Map<String, Value>) -> Resu
     let number = |name: &str| letter.get(name).and_then(Value::as_i64).unwrap_or(-1);
     let origin = format!("{}/{}", number("partition"), number("offset"));
     let headers = OwnedHeaders::new().insert(Header { key: "weir-replay", value: Some(&origin) });
-    let record = FutureRecord::<(), _>::to(topic).payload(&record).headers(headers);
-    producer.send(record, PATIENCE).await.map(drop).map_err(|(error, _)| failed(error))
+    let mut produced = FutureRecord::<[u8], [u8]>::to(topic).payload(&record).headers(headers);
+    (produced.key, produced.timestamp) = (key.as_deref(), letter.get("timestamp").and_then(Value::as_i64));
+    producer.send(produced, PATIENCE).await.map(drop).map_err(|(error, _)| failed(error))
 }

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::partition::assignment::{Ended, Owned};
 use crate::partition::batching::Stamp;
 use crate::partition::position::Continuity;
+use crate::partition::rejects::RejectedRecord;
 use crate::rebalance::ownership::Ownership;
 use crate::topics::{Place, TopicSet};
 
@@ -188,10 +189,10 @@ impl<'a> PollLoop<'a> {
                     return false;
                 }
             };
-            let (offset, stamp, record) = match entry {
+            let (offset, stamp, key, record) = match entry {
                 Fetched::Record(Record { offset, arrival, written, key, value, .. }) => {
                     let stamp = Stamp { format: content.format(key), arrival, written };
-                    (offset, stamp, value.unwrap_or_default())
+                    (offset, stamp, key.unwrap_or_default(), value.unwrap_or_default())
                 }
                 Fetched::End(end) => {
                     if let (Some(from), Some(end)) = (gap, end) {
@@ -214,10 +215,10 @@ impl<'a> PollLoop<'a> {
                 filling.skip(offset);
             } else if record.len() > most.as_usize() {
                 let reason = format!("the record has {} bytes; max_record_bytes is {most}", record.len());
-                rejects.reject_record(offset, record, &reason);
+                rejects.reject_record(&RejectedRecord { offset, time: stamp.written, key, record }, &reason);
                 filling.skip(offset);
             } else {
-                filling.push(offset, stamp, record);
+                filling.push(offset, stamp, (key, record));
             }
             filling.weight() < high
         };

@@ -35,8 +35,10 @@ pub(crate) struct Chunk {
     pub(crate) offsets: Vec<i64>,
     /// When each record was appended, where the topic keeps that: of all of them or of none.
     pub(crate) arrivals: Vec<i64>,
-    /// The time of each record, where its events may have none of their own.
+    /// The time of each record; 0 where it has none.
     pub(crate) written: Vec<i64>,
+    /// The keys of the records.
+    pub(crate) keys: Keys,
     /// How the records are encoded, when there are any.
     pub(crate) format: Option<Format>,
     /// The first offset of the chunk, of a record or of one that was skipped.
@@ -45,9 +47,32 @@ pub(crate) struct Chunk {
     pub(crate) end: i64,
 }
 
+/// The keys of several records, laid end to end. A record without one has an empty one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Keys {
+    /// Adds the key of the next record.
+    pub(crate) fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    /// The key of a record; `None` when it has none.
+    pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
+        let end = usize::try_from(*self.ends.get(index)?).ok()?;
+        let before = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;
+        self.bytes.get(start..end).filter(|key| !key.is_empty())
+    }
+}
+
 impl Chunk {
     fn weight(&self) -> usize {
-        self.arena.len() + self.records.len() * RECORD_OVERHEAD
+        self.arena.len() + self.keys.bytes.len() + self.records.len() * RECORD_OVERHEAD
     }
 }
 
@@ -90,7 +115,13 @@ impl Batching {
 
     /// Takes the next record. Returns whether the reader has to be woken: the first record came, or a
     /// batch is complete.
-    pub(crate) fn push(&mut self, offset: i64, stamp: Stamp, record: &[u8], now: Instant) -> bool {
+    pub(crate) fn push(
+        &mut self,
+        offset: i64,
+        stamp: Stamp,
+        (key, record): (&[u8], &[u8]),
+        now: Instant,
+    ) -> bool {
         let Stamp { format, arrival, written } = stamp;
         let mut wake = self.cut(offset) || self.open.is_none();
         let full = |chunk: &Chunk| {
@@ -118,11 +149,10 @@ impl Batching {
             chunk.arrivals.push(arrival);
         }
         chunk.format = Some(format);
-        if format.needs_times() {
-            chunk.written.push(written.unwrap_or(0));
-        }
+        chunk.written.push(written.unwrap_or(0));
+        chunk.keys.push(key);
         chunk.end = offset.saturating_add(1);
-        self.weight += record.len() + RECORD_OVERHEAD;
+        self.weight += record.len() + key.len() + RECORD_OVERHEAD;
         if chunk.records.len() >= self.limits.max_records || chunk.arena.len() >= self.limits.max_bytes {
             self.complete_open();
             wake = true;
@@ -194,7 +224,8 @@ fn begin(offset: i64, (bytes, records): (usize, usize)) -> Chunk {
         records: Vec::with_capacity(records),
         offsets: Vec::with_capacity(records),
         arrivals: Vec::new(),
-        written: Vec::new(),
+        written: Vec::with_capacity(records),
+        keys: Keys::default(),
         format: None,
         start: offset,
         end: offset,
@@ -218,9 +249,9 @@ mod tests {
     #[test]
     fn a_batch_is_complete_with_its_number_of_records() {
         let (mut batching, now) = batching(2, 1000);
-        assert!(batching.push(5, at(None), b"one", now), "the reader has to know when to wake");
+        assert!(batching.push(5, at(None), (b"", b"one"), now), "the reader has to know when to wake");
         assert_eq!(batching.take(now), None);
-        assert!(batching.push(6, at(None), b"two!", now));
+        assert!(batching.push(6, at(None), (b"", b"two!"), now));
         let chunk = batching.take(now).unwrap();
         assert_eq!((chunk.start, chunk.end), (5, 7));
         assert_eq!(chunk.arena, b"onetwo!");
@@ -234,10 +265,13 @@ mod tests {
     fn a_batch_has_the_append_times_of_all_its_records_or_of_none() {
         let (mut batching, now) = batching(100, 1000);
         batching.skip(0, now);
-        batching.push(1, at(Some(10)), b"a", now);
-        batching.push(2, at(Some(20)), b"b", now);
-        assert!(batching.push(3, at(None), b"c", now), "the topic was changed to keep the producers' time");
-        batching.push(4, at(Some(40)), b"d", now);
+        batching.push(1, at(Some(10)), (b"", b"a"), now);
+        batching.push(2, at(Some(20)), (b"", b"b"), now);
+        assert!(
+            batching.push(3, at(None), (b"", b"c"), now),
+            "the topic was changed to keep the producers' time"
+        );
+        batching.push(4, at(Some(40)), (b"", b"d"), now);
         let chunks: Vec<_> = std::iter::from_fn(|| batching.take(now + WAIT)).collect();
         let parts: Vec<_> = chunks.iter().map(|chunk| (chunk.start..chunk.end, &*chunk.arrivals)).collect();
         assert_eq!(parts, [(0..3, [10, 20].as_slice()), (3..4, &[]), (4..5, &[40])]);
@@ -249,7 +283,7 @@ mod tests {
         let limits = Limits { max_records: 100, max_bytes: 1000, timeout: WAIT };
         let mut batching = Batching::new(limits, vec![7, 30]);
         for offset in [5, 6, 7, 29, 31] {
-            batching.push(offset, at(None), b"x", now);
+            batching.push(offset, at(None), (b"", b"x"), now);
         }
         let first = batching.take(now).unwrap();
         let second = batching.take(now).unwrap();
@@ -261,9 +295,9 @@ mod tests {
     #[test]
     fn a_batch_does_not_exceed_its_bytes_unless_one_record_does() {
         let (mut batching, now) = batching(100, 10);
-        batching.push(0, at(None), &[0; 6], now);
-        assert!(batching.push(1, at(None), &[0; 6], now));
-        assert!(batching.push(2, at(None), &[0; 50], now));
+        batching.push(0, at(None), (b"", &[0; 6]), now);
+        assert!(batching.push(1, at(None), (b"", &[0; 6]), now));
+        assert!(batching.push(2, at(None), (b"", &[0; 50]), now));
         let sizes: Vec<_> =
             std::iter::from_fn(|| batching.take(now)).map(|chunk| chunk.arena.len()).collect();
         assert_eq!(sizes, [6, 6, 50]);
@@ -272,8 +306,11 @@ mod tests {
     #[test]
     fn a_record_waits_no_longer_than_the_timeout() {
         let (mut batching, now) = batching(100, 1000);
-        batching.push(0, at(None), b"a", now);
-        assert!(!batching.push(1, at(None), b"b", now + WAIT / 2), "the reader already knows when to wake");
+        batching.push(0, at(None), (b"", b"a"), now);
+        assert!(
+            !batching.push(1, at(None), (b"", b"b"), now + WAIT / 2),
+            "the reader already knows when to wake"
+        );
         assert_eq!(batching.ready_at(), Some(now + WAIT));
         assert_eq!(batching.take(now + WAIT - Duration::from_millis(1)), None);
         assert_eq!(batching.take(now + WAIT).unwrap().records.len(), 2);
@@ -284,8 +321,8 @@ mod tests {
     fn the_end_is_one_past_the_last_offset_whatever_the_holes() {
         let (mut batching, now) = batching(100, 1000);
         batching.skip(10, now);
-        batching.push(12, at(None), b"a", now);
-        batching.push(20, at(None), b"b", now);
+        batching.push(12, at(None), (b"", b"a"), now);
+        batching.push(20, at(None), (b"", b"b"), now);
         batching.skip(25, now);
         let chunk = batching.take(now + WAIT).unwrap();
         assert_eq!((chunk.start, chunk.end), (10, 26));
@@ -302,15 +339,20 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_records_of_one_encoding_and_their_times_where_events_need_them() {
+    fn a_batch_has_records_of_one_encoding_and_their_times() {
         let (mut batching, now) = batching(100, 1000);
         let stamp = |format| Stamp { format, arrival: None, written: Some(7) };
-        batching.push(0, stamp(Format::SkyWalkingPing), b"a", now);
-        batching.push(1, stamp(Format::SkyWalkingPing), b"b", now);
-        assert!(batching.push(2, stamp(Format::SkyWalkingSegment), b"c", now));
+        batching.push(0, stamp(Format::SkyWalkingPing), (b"", b"a"), now);
+        batching.push(1, stamp(Format::SkyWalkingPing), (b"", b"b"), now);
+        assert!(batching.push(2, stamp(Format::SkyWalkingSegment), (b"", b"c"), now));
         let chunks: Vec<_> = std::iter::from_fn(|| batching.take(now + WAIT)).collect();
-        let parts: Vec<_> =
-            chunks.iter().map(|chunk| (chunk.format, chunk.written.len(), chunk.end)).collect();
-        assert_eq!(parts, [(Some(Format::SkyWalkingPing), 2, 2), (Some(Format::SkyWalkingSegment), 0, 3)]);
+        let parts: Vec<_> = chunks.iter().map(|chunk| (chunk.format, &*chunk.written, chunk.end)).collect();
+        assert_eq!(
+            parts,
+            [
+                (Some(Format::SkyWalkingPing), [7, 7].as_slice(), 2),
+                (Some(Format::SkyWalkingSegment), &[7], 3)
+            ]
+        );
     }
 }

@@ -138,8 +138,8 @@ pub(crate) struct Filler<'a> {
 
 impl Filler<'_> {
     /// A record.
-    pub(crate) fn push(&mut self, offset: i64, stamp: Stamp, record: &[u8]) {
-        self.add(|batching, now| batching.push(offset, stamp, record, now));
+    pub(crate) fn push(&mut self, offset: i64, stamp: Stamp, (key, record): (&[u8], &[u8])) {
+        self.add(|batching, now| batching.push(offset, stamp, (key, record), now));
     }
 
     /// A record that has nothing for the lane.
@@ -184,9 +184,9 @@ mod tests {
     async fn records_come_out_as_chunks_and_the_weight_goes_down() {
         let inbox = inbox();
         let mut filling = inbox.fill();
-        filling.push(0, SEGMENT, b"a");
-        filling.push(1, SEGMENT, b"b");
-        filling.push(2, SEGMENT, b"c");
+        filling.push(0, SEGMENT, (b"", b"a"));
+        filling.push(1, SEGMENT, (b"", b"b"));
+        filling.push(2, SEGMENT, (b"", b"c"));
         drop(filling);
         assert!(inbox.weight() > 3);
         let Next::Chunk(chunk) = inbox.next().await else { panic!("a chunk") };
@@ -205,7 +205,7 @@ mod tests {
         });
         inbox.close();
         assert!(matches!(task.await.unwrap(), Next::Close));
-        inbox.fill().push(0, SEGMENT, b"late");
+        inbox.fill().push(0, SEGMENT, (b"", b"late"));
         assert!(matches!(inbox.next().await, Next::Close));
         assert_eq!(inbox.weight(), 0);
     }

@@ -9,6 +9,7 @@ use weir_component::{Context, LogLimit, Rejects};
 use weir_pdata::Encoded;
 
 use crate::metrics::Metrics;
+use crate::partition::batching::Keys;
 
 /// Where the records of one topic are rejected.
 pub(crate) struct TopicRejects {
@@ -34,7 +35,26 @@ pub(crate) struct PartitionRejects {
 struct Last {
     /// Address of the batch's arena, which is what identifies it.
     arena: usize,
-    offsets: Vec<i64>,
+    records: SentRecords,
+}
+
+/// The records of a batch, as far as their bytes do not say it.
+#[derive(Default)]
+pub(crate) struct SentRecords {
+    pub(crate) offsets: Vec<i64>,
+    /// 0 where a record has none.
+    pub(crate) times: Vec<i64>,
+    pub(crate) keys: Keys,
+}
+
+/// A record that is rejected.
+pub(crate) struct RejectedRecord<'a> {
+    pub(crate) offset: i64,
+    /// In milliseconds since 1970.
+    pub(crate) time: Option<i64>,
+    /// Empty when it has none.
+    pub(crate) key: &'a [u8],
+    pub(crate) record: &'a [u8],
 }
 
 impl TopicRejects {
@@ -43,14 +63,20 @@ impl TopicRejects {
         TopicRejects { context, topic, metrics, log, escapes }
     }
 
-    fn reject(&self, partition: i32, offset: i64, record: &[u8], reason: &str) {
+    fn reject(&self, partition: i32, rejected: &RejectedRecord<'_>, reason: &str) {
         self.metrics.of_records.rejected.inc();
-        let fields = Map::from_iter([
+        let RejectedRecord { offset, time, key, record } = *rejected;
+        let mut fields = Map::from_iter([
             ("topic".to_owned(), Value::from(&*self.topic)),
             ("partition".to_owned(), Value::from(partition)),
             ("offset".to_owned(), Value::from(offset)),
             ("data".to_owned(), Value::from(STANDARD.encode(record))),
         ]);
+        // The key says what some records are, and the time when others happened.
+        if !key.is_empty() {
+            fields.insert("key".to_owned(), Value::from(STANDARD.encode(key)));
+        }
+        fields.extend(time.map(|time| ("timestamp".to_owned(), Value::from(time))));
         self.context.dead_letters.write(&self.context.id, reason, fields);
         if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
             let (receiver, topic) = (&self.context.id, &self.topic);
@@ -69,20 +95,20 @@ impl PartitionRejects {
     }
 
     /// A record that never gets as far as the lane.
-    pub(crate) fn reject_record(&self, offset: i64, record: &[u8], reason: &str) {
-        if offset >= self.read {
-            self.topic.reject(self.partition, offset, record, reason);
+    pub(crate) fn reject_record(&self, rejected: &RejectedRecord<'_>, reason: &str) {
+        if rejected.offset >= self.read {
+            self.topic.reject(self.partition, rejected, reason);
         }
     }
 
-    /// This batch goes down the lane now; its records have these offsets.
-    pub(crate) fn sending(&self, encoded: &Encoded, offsets: Vec<i64>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { arena: address(encoded), offsets };
+    /// This batch of these records goes down the lane now.
+    pub(crate) fn sending(&self, encoded: &Encoded, records: SentRecords) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { arena: address(encoded), records };
     }
 
     fn offset(&self, encoded: &Encoded, index: usize) -> Option<i64> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.arena == address(encoded) { last.offsets.get(index).copied() } else { None }
+        if last.arena == address(encoded) { last.records.offsets.get(index).copied() } else { None }
     }
 }
 
@@ -92,8 +118,16 @@ fn address(encoded: &Encoded) -> usize {
 
 impl Rejects for PartitionRejects {
     fn reject(&self, encoded: &Encoded, index: usize, position: i64, reason: &str) {
-        let offset = self.offset(encoded, index).unwrap_or(position);
-        self.reject_record(offset, encoded.record(index).unwrap_or_default(), reason);
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = Some(&last.records).filter(|_| last.arena == address(encoded));
+        let known = |of: fn(&SentRecords) -> &[i64]| sent.and_then(|sent| of(sent).get(index)).copied();
+        let rejected = RejectedRecord {
+            offset: known(|sent| &sent.offsets).unwrap_or(position),
+            time: known(|sent| &sent.times).filter(|time| *time > 0),
+            key: sent.and_then(|sent| sent.keys.get(index)).unwrap_or_default(),
+            record: encoded.record(index).unwrap_or_default(),
+        };
+        self.reject_record(&rejected, reason);
     }
 
     fn escaped(&self, encoded: &Encoded, index: usize, position: i64, key: &str) {
@@ -128,7 +162,12 @@ mod tests {
         let topic = Arc::new(TopicRejects::new(context.clone(), "segments".into(), metrics));
         let rejects = PartitionRejects::new(topic.clone(), 3, 7);
         let encoded = Encoded::concat(Format::SkyWalkingSegment, [&b"good"[..], b"bad"]).unwrap();
-        rejects.sending(&encoded, vec![7, 12]);
+        let sent = || {
+            let mut keys = Keys::default();
+            [&b""[..], b"register-a@b"].into_iter().for_each(|key| keys.push(key));
+            SentRecords { offsets: vec![7, 12], times: vec![0, 1_700_000_000_123], keys }
+        };
+        rejects.sending(&encoded, sent());
         rejects.reject(&encoded, 1, 8, "not a segment");
         rejects.reject(&encoded, 9, 8, "an index that the batch does not have");
         let text = std::fs::read_to_string(directory.path().join("skywalking_kafka.jsonl")).unwrap();
@@ -138,6 +177,9 @@ mod tests {
         assert_eq!(letters[0]["offset"], 12, "offsets have holes");
         assert_eq!(letters[0]["data"], STANDARD.encode("bad"));
         assert_eq!(letters[0]["reason"], "not a segment");
+        assert_eq!(letters[0]["key"], STANDARD.encode("register-a@b"));
+        assert_eq!(letters[0]["timestamp"], 1_700_000_000_123_i64);
+        assert_eq!((letters[1].get("key"), letters[1].get("timestamp")), (None, None));
         assert_eq!(letters[1]["data"], "");
         let metrics = context.telemetry.encode();
         assert!(
@@ -145,7 +187,7 @@ mod tests {
             "{metrics}"
         );
         let read = PartitionRejects::new(topic, 3, 13);
-        read.sending(&encoded, vec![7, 12]);
+        read.sending(&encoded, sent());
         read.reject(&encoded, 1, 8, "not a segment");
         assert_eq!(std::fs::read_to_string(directory.path().join("skywalking_kafka.jsonl")).unwrap(), text);
         rejects.escaped(&encoded, 0, 7, "db.statement");

@@ -9,7 +9,7 @@ use weir_pdata::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Sig
 
 use crate::partition::batching::Chunk;
 use crate::partition::inbox::{Inbox, Next};
-use crate::partition::rejects::PartitionRejects;
+use crate::partition::rejects::{PartitionRejects, SentRecords};
 
 /// The parts that the task of a partition works with.
 pub(crate) struct LaneTask {
@@ -82,16 +82,21 @@ impl LaneTask {
             return None;
         }
         let some = |times: Vec<i64>| (!times.is_empty()).then(|| times.into());
-        let (arrivals, written) = (some(chunk.arrivals), some(chunk.written));
+        let format = chunk.format.unwrap_or(Format::SkyWalkingSegment);
+        let written = format.needs_times().then(|| chunk.written.as_slice().into());
+        let arrivals = some(chunk.arrivals);
         let encoded = Encoded {
-            format: chunk.format.unwrap_or(Format::SkyWalkingSegment),
+            format,
             arena: Buffer::from_vec(chunk.arena),
             records: chunk.records.into(),
             positions: Some(chunk.offsets.as_slice().into()),
             arrivals,
             written,
         };
-        self.rejects.sending(&encoded, chunk.offsets);
+        self.rejects.sending(
+            &encoded,
+            SentRecords { offsets: chunk.offsets, times: chunk.written, keys: chunk.keys },
+        );
         let origin = Origin::lane(self.name.clone(), chunk.start..chunk.end);
         let payload = Payload::Encoded(encoded);
         Some(EventBatch { signal: self.signal, payload, origin, ack, permit: MemoryPermit::default() })

@@ -84,7 +84,7 @@ impl Running {
 async fn skipped_records_are_done_in_their_turn() {
     let mut running = start(Vec::new(), false, |lane| lane);
     running.inbox.fill().skip(4);
-    running.inbox.fill().push(5, SEGMENT, b"five");
+    running.inbox.fill().push(5, SEGMENT, (b"", b"five"));
     running.until_batches(1).await;
     let batch = running.lanes.take_batches().remove(0);
     assert_eq!(batch.origin.positions.end, 6);
@@ -100,11 +100,11 @@ async fn skipped_records_are_done_in_their_turn() {
 async fn skipped_records_at_the_end_of_a_range_that_was_begun_are_told() {
     // The range 4..6 had been begun; 5 is the marker of a transaction.
     let mut running = start(vec![4, 6], false, |lane| lane);
-    running.inbox.fill().push(4, SEGMENT, b"four");
+    running.inbox.fill().push(4, SEGMENT, (b"", b"four"));
     running.inbox.fill().skip(5);
     running.until_batches(2).await;
     running.inbox.fill().skip(6);
-    running.inbox.fill().push(7, SEGMENT, b"seven");
+    running.inbox.fill().push(7, SEGMENT, (b"", b"seven"));
     running.until_batches(3).await;
     let batches = running.lanes.take_batches();
     let positions: Vec<_> = batches.iter().map(|batch| (batch.origin.positions.end, batch.len())).collect();
@@ -118,7 +118,7 @@ async fn skipped_records_at_the_end_of_a_range_that_was_begun_are_told() {
 #[tokio::test]
 async fn nothing_goes_down_the_lane_before_the_ownership_is_written_down() {
     let mut running = start(Vec::new(), true, |lane| lane);
-    running.inbox.fill().push(4, SEGMENT, b"four");
+    running.inbox.fill().push(4, SEGMENT, (b"", b"four"));
     // Long enough for a batch to come, if one did.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(running.lanes.lanes()[0].messages.is_empty());
@@ -128,7 +128,7 @@ async fn nothing_goes_down_the_lane_before_the_ownership_is_written_down() {
     running.finish().await;
 
     let mut lost = start(Vec::new(), true, |lane| lane);
-    lost.inbox.fill().push(4, SEGMENT, b"four");
+    lost.inbox.fill().push(4, SEGMENT, (b"", b"four"));
     lost.ledger.close();
     lost.finish().await;
     let lanes = lost.lanes.lanes();
@@ -160,8 +160,8 @@ async fn a_lane_that_is_held_back_goes_on_when_it_is_ready_and_ends_when_it_is_c
     let held = |lane| Held { lane, asked: asked.clone(), permits: permits.clone() };
     let mut running = start(Vec::new(), false, |lane| Lane::new(LaneId(0), Box::new(held(lane))));
 
-    running.inbox.fill().push(4, SEGMENT, b"four");
-    running.inbox.fill().push(5, SEGMENT, b"five");
+    running.inbox.fill().push(4, SEGMENT, (b"", b"four"));
+    running.inbox.fill().push(5, SEGMENT, (b"", b"five"));
     running.inbox.end();
     asked.acquire().await.unwrap().forget();
     assert!(running.lanes.lanes()[0].messages.is_empty(), "it waits");
