@@ -277,7 +277,11 @@ impl Advanced {
             let acks = events.iter().map(|(_, event)| event.data.ack.clone());
             let ack = Ack::join(acks.chain([last.clone()]));
             let mut fences: Vec<Fence> = Vec::new();
-            for fence in events.iter().filter_map(|(_, event)| event.data.fence.as_ref()) {
+            // Nobody else has an event without one.
+            let all_fenced = events.iter().all(|(_, event)| event.data.fence.is_some());
+            for fence in
+                events.iter().filter(|_| all_fenced).filter_map(|(_, event)| event.data.fence.as_ref())
+            {
                 if !fences.iter().any(|known| known.is_same(fence)) {
                     fences.push(fence.clone());
                 }
