@@ -168,11 +168,55 @@ impl Kafka {
         Ok(())
     }
 
-    /// Deletes a topic and creates it again, with this many empty partitions.
-    pub async fn create_again(&self, topic: &str, partitions: i32) -> Result<()> {
+    /// Deletes a topic.
+    pub async fn delete_topic(&self, topic: &str) -> Result<()> {
         for one in self.admin()?.delete_topics(&[topic], &admin_options()).await? {
             one.map_err(|(name, code)| anyhow::anyhow!("cannot delete topic {name}: {code}"))?;
         }
+        Ok(())
+    }
+
+    /// Nobody may read this topic from now on, nor commit offsets of it. The broker needs an authorizer that
+    /// allows everything else.
+    pub fn deny_read(&self, topic: &str) -> Result<()> {
+        // A topic with any rule is open to nobody else.
+        self.acl(&["--add", "--allow-principal", "User:*", "--operation", "All", "--topic", topic])?;
+        self.acl(&["--add", "--deny-principal", "User:*", "--operation", "Read", "--topic", topic])
+    }
+
+    /// Takes back [`Kafka::deny_read`].
+    pub fn allow_read(&self, topic: &str) -> Result<()> {
+        self.acl(&[
+            "--remove",
+            "--force",
+            "--deny-principal",
+            "User:*",
+            "--operation",
+            "Read",
+            "--topic",
+            topic,
+        ])
+    }
+
+    fn acl(&self, arguments: &[&str]) -> Result<()> {
+        let done = std::process::Command::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", libraries()?.display())])
+            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap])
+            .args(arguments)
+            .output()?;
+        if !done.status.success() {
+            bail!(
+                "{arguments:?}: {}{}",
+                String::from_utf8_lossy(&done.stdout),
+                String::from_utf8_lossy(&done.stderr)
+            );
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic and creates it again, with this many empty partitions.
+    pub async fn create_again(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.delete_topic(topic).await?;
         crate::wait_until("the topic to be created again", TIMEOUT, async || {
             Ok(self.create_topic(topic, partitions, &[]).await.ok())
         })
@@ -383,6 +427,19 @@ fn spawn(folder: Option<&Path>, secure: bool) -> Result<(Server, Announced)> {
         arguments.push("--secure");
     }
     Server::start("kafka_broker.py", &arguments)
+}
+
+/// The folder with Kafka's jars.
+fn libraries() -> Result<PathBuf> {
+    let cache = std::env::var_os("WEIR_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/weir")));
+    let cache = cache.context("neither WEIR_CACHE nor HOME is set")?;
+    let of_kafka = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("kafka-") && path.join("lib").is_dir()
+    };
+    let found = std::fs::read_dir(cache)?.filter_map(|entry| Some(entry.ok()?.path())).find(of_kafka);
+    Ok(found.context("no Kafka: run scripts/setup test")?.join("lib"))
 }
 
 fn admin_options() -> AdminOptions {

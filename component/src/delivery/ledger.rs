@@ -22,6 +22,12 @@ pub use writing::Closed;
 pub struct LedgerSpec {
     /// The input that the lane belongs to, the same for every owner: `cluster/group/topic`.
     pub source: Arc<str>,
+    /// The input whose windows the lane's own are added to, when it is more than `source`: the same for every
+    /// owner.
+    pub input: Option<Arc<str>>,
+    /// The lanes of this receiver whose windows are added up, since they began: another text whenever they
+    /// begin. A mark that one of them has written down counts for all.
+    pub set: Option<Arc<str>>,
     /// The number of the lane in that input: the partition.
     pub number: i32,
     /// The shard: windows of lanes with the same one are added up.
@@ -43,6 +49,8 @@ pub struct Ledger(Arc<Shared>);
 
 struct Shared {
     source: Arc<str>,
+    input: Option<Arc<str>>,
+    set: Option<Arc<str>>,
     number: i32,
     shard: Shard,
     own: Shard,
@@ -132,7 +140,7 @@ impl Ledger {
     /// A ledger for a new ownership that holds as long as the lease does.
     #[must_use]
     pub fn leased(spec: LedgerSpec, lease: Lease) -> Ledger {
-        let LedgerSpec { source, number, shard, own, position, metadata, wake } = spec;
+        let LedgerSpec { source, input, set, number, shard, own, position, metadata, wake } = spec;
         let mut sinks: BTreeMap<Arc<str>, Sink> = BTreeMap::new();
         for (name, exported) in &metadata.exported {
             let pending = metadata.pending(name).map(|range| range.end);
@@ -143,6 +151,8 @@ impl Ledger {
         let state = State { begin: position, sinks, ..State::default() };
         Ledger(Arc::new(Shared {
             source,
+            input,
+            set,
             number,
             shard,
             own,
@@ -226,11 +236,14 @@ impl Ledger {
         marks.expect_written(self.0.shard);
         let start = LaneStart {
             lane,
-            source: Some(self.source()),
+            source: Some(self.0.input.clone().unwrap_or_else(|| self.source())),
             shard: self.0.shard,
             own: self.0.own,
             generation: self.0.resumed.generation,
             windows: Arc::new(windows.map(|(name, mark)| (name.to_owned(), mark)).collect()),
+            set: self.0.set.clone(),
+            sets_before: self.0.resumed.set.as_deref().map(Arc::from),
+            own_source: Some(self.source()),
             read: self.read(),
             receiver: None,
             signal: None,

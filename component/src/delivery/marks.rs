@@ -1,6 +1,6 @@
 //! Which windows of the operators of one pipeline are delivered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_pdata::{Ack, AckSink, Held, Outcome};
@@ -16,9 +16,9 @@ use crate::{LaneId, Watermark};
 /// Inputs that nothing but an emission needs are done when the mark has reached it, and fail when it cannot
 /// any more. Otherwise a restart before the mark would compute a window again from a part of its inputs.
 ///
-/// A mark counts for the lanes that its operator had [opened](Marks::open). What an earlier ownership of a
-/// lane delivers, perhaps without knowing that it is over, says nothing to the one that follows in this
-/// process: another owner may have let the same windows fire meanwhile.
+/// A mark counts for the lanes that its operator had [opened](Marks::open) before the windows fired. What an
+/// earlier ownership of a lane delivers, perhaps without knowing that it is over, says nothing to the one that
+/// follows in this process: another owner may have let the same windows fire meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
@@ -30,10 +30,19 @@ pub(super) type SharedMarks = BTreeMap<String, SharedMark>;
 pub(super) struct SharedMark {
     /// The watermark.
     pub(super) watermark: i64,
-    /// The fingerprint of the inputs that had a share, when they are several.
-    pub(super) inputs: Option<Arc<str>>,
-    /// The lanes for which it counts.
-    pub(super) lanes: Arc<BTreeSet<LaneId>>,
+    /// Who had a share in its windows: see [`LaneStart::sharers`](super::LaneStart::sharers).
+    pub(super) sharers: Option<Arc<str>>,
+    /// The emission that it is of.
+    emission: u64,
+    /// The lanes that have been opened, and the first emission after that of each.
+    lanes: Arc<BTreeMap<LaneId, u64>>,
+}
+
+impl SharedMark {
+    /// Whether the windows fired after this lane had been opened.
+    pub(super) fn counts_for(&self, lane: LaneId) -> bool {
+        self.lanes.get(&lane).is_some_and(|opened| self.emission >= *opened)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,22 +64,23 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Operator {
-    delivered: Option<i64>,
-    /// Which inputs had a share in what was delivered last, when they are several.
-    inputs: Option<Arc<str>>,
+    /// What was delivered last: its emission and its watermark.
+    delivered: Option<(u64, i64)>,
+    /// Who had a share in it.
+    sharers: Option<Arc<str>>,
     /// The latest that was emitted.
     latest: Option<i64>,
     /// In order of emission.
     emitted: VecDeque<Emitted>,
-    /// Those that have been opened since the shard began.
-    lanes: Arc<BTreeSet<LaneId>>,
+    /// Those that have been opened since the shard began, and the first emission after that of each.
+    lanes: Arc<BTreeMap<LaneId, u64>>,
 }
 
 #[derive(Debug)]
 struct Emitted {
     id: u64,
     watermark: i64,
-    inputs: Option<Arc<str>>,
+    sharers: Option<Arc<str>>,
     /// The inputs that wait for the mark.
     held: Held,
     outcome: Option<Outcome>,
@@ -83,15 +93,15 @@ impl Marks {
         self.emit_holding(operator, shard, watermark, None, Held::default())
     }
 
-    /// As [`emit`](Self::emit). `held` is done when the mark has come to `watermark`. `inputs`: a fingerprint
-    /// of the inputs that have a share in the windows, when they are several that commit each for itself.
+    /// As [`emit`](Self::emit). `held` is done when the mark has come to `watermark`. `sharers`: who has a share
+    /// in the windows.
     #[must_use]
     pub fn emit_holding(
         &self,
         operator: &Arc<str>,
         shard: Shard,
         watermark: Watermark,
-        inputs: Option<Arc<str>>,
+        sharers: Option<Arc<str>>,
         held: Held,
     ) -> Ack {
         let mut inner = self.0.lock();
@@ -99,7 +109,7 @@ impl Marks {
         inner.next_id += 1;
         let key = (Arc::clone(operator), shard);
         inner.open.insert(id, key.clone());
-        let emitted = Emitted { id, watermark: watermark.0, inputs, held, outcome: None };
+        let emitted = Emitted { id, watermark: watermark.0, sharers, held, outcome: None };
         let state = inner.operators.entry(key).or_default();
         if watermark < Watermark::MAX {
             state.latest = state.latest.max(Some(watermark.0));
@@ -136,11 +146,12 @@ impl Marks {
         done.into_iter().for_each(|held| drop(held.release()));
     }
 
-    /// A lane opens: the mark of its shard counts for it from now on.
+    /// A lane opens: the marks of windows of its shard that fire from now on count for it.
     pub fn open(&self, operator: &Arc<str>, shard: Shard, lane: LaneId) {
         let mut inner = self.0.lock();
+        let next = inner.next_id;
         let state = inner.operators.entry((Arc::clone(operator), shard)).or_default();
-        Arc::make_mut(&mut state.lanes).insert(lane);
+        Arc::make_mut(&mut state.lanes).insert(lane, next);
     }
 
     /// Nobody asks for the marks of this lane any more.
@@ -148,7 +159,7 @@ impl Marks {
         let mut inner = self.0.lock();
         let operators = inner.operators.iter_mut().filter(|((_, at), _)| *at == shard);
         for (_, operator) in operators {
-            if operator.lanes.contains(&lane) {
+            if operator.lanes.contains_key(&lane) {
                 Arc::make_mut(&mut operator.lanes).remove(&lane);
             }
         }
@@ -201,13 +212,14 @@ impl Marks {
         self.delivered_shared(shard).into_iter().map(|(name, mark)| (name, mark.watermark)).collect()
     }
 
-    /// The same, each with the lanes for which it counts.
+    /// The same, and for which lanes each counts.
     pub(super) fn delivered_shared(&self, shard: Shard) -> SharedMarks {
         let inner = self.0.lock();
         let marks = inner.operators.iter().filter(|((_, at), _)| *at == shard);
         let both = marks.filter_map(|((name, _), operator)| {
-            let (inputs, lanes) = (operator.inputs.clone(), Arc::clone(&operator.lanes));
-            Some((name.to_string(), SharedMark { watermark: operator.delivered?, inputs, lanes }))
+            let (sharers, lanes) = (operator.sharers.clone(), Arc::clone(&operator.lanes));
+            let (emission, watermark) = operator.delivered?;
+            Some((name.to_string(), SharedMark { watermark, sharers, emission, lanes }))
         });
         both.collect()
     }
@@ -249,9 +261,10 @@ impl Inner {
             && first.outcome == Some(Outcome::Done)
         {
             // The end of a stream is not a time from which a restart could continue.
-            if first.watermark < Watermark::MAX.0 && operator.delivered <= Some(first.watermark) {
-                operator.delivered = Some(first.watermark);
-                operator.inputs = first.inputs.take();
+            let before = operator.delivered.map(|(_, watermark)| watermark);
+            if first.watermark < Watermark::MAX.0 && before <= Some(first.watermark) {
+                operator.delivered = Some((first.id, first.watermark));
+                operator.sharers = first.sharers.take();
             }
             done.extend(operator.emitted.pop_front().map(|first| first.held));
         }

@@ -10,10 +10,11 @@
 //! were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of that
 //! range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
 //! operator the watermark up to which windows are delivered. What follows `#` is a fingerprint of what the
-//! operator's windows mean; earlier programs wrote none. What follows `+` is a fingerprint of the inputs that
-//! had a share in them, when they were several, each of which commits for itself. `t` the topic's id; `e` the
-//! latest epoch of the leaders under which what was read had been written; `r` the positions from which on
-//! positions were reused, and how often each; `n` how many lanes the input had when its first owner began.
+//! operator's windows mean; earlier programs wrote none. What follows `+` says who had a share in them: the
+//! lanes that began with this one (the text of `k` at that time), and those of other receivers after `~`. `t` the topic's id; `e` the latest epoch of the leaders
+//! under which what was read had been written; `r` the positions from which on positions were reused, and how
+//! often each; `n` how many lanes the input had when its first owner began; `k` another text whenever lanes
+//! begin that make windows together; `c` the incarnation of each input of the receiver, when it has several.
 
 use std::collections::BTreeMap;
 
@@ -37,9 +38,24 @@ pub(super) fn operator_of(name: &str) -> (&str, Option<&str>) {
     (operator, Some(rest.split_once(INPUTS).map_or(rest, |(fingerprint, _)| fingerprint)))
 }
 
-/// The fingerprint of the inputs in the name of an operator.
+/// Who had a share, in the name of an operator.
 pub(super) fn inputs_of(name: &str) -> Option<&str> {
     Some(name.split_once(FINGERPRINT)?.1.split_once(INPUTS)?.1)
+}
+
+/// Between the sets of several receivers that had a share in windows.
+pub(crate) const AND: char = '~';
+
+/// Between the set of a lane and those of its earlier owners.
+const BEFORE: char = '<';
+
+/// The most sets of earlier owners that are kept.
+const KEPT_SETS: usize = 8;
+
+/// Whether one of these sets of a lane is among those that had a share.
+#[must_use]
+pub fn had_a_share(sharers: &str, sets: &str) -> bool {
+    sets.split(BEFORE).any(|set| sharers.split(AND).any(|sharer| sharer == set))
 }
 
 /// The known facts about a lane beside its position.
@@ -81,6 +97,14 @@ pub struct Metadata {
     /// The input lost its last records, and positions were used again.
     #[serde(rename = "r", default, skip_serializing_if = "Rewritten::is_empty")]
     pub rewritten: Rewritten,
+    /// The lanes that make windows together with this one, since they began. Whenever they begin again it is
+    /// another text. Behind it, after `<`, those of earlier owners, until a mark of this one is written down.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// Inputs whose windows are added to those of this lane: the incarnation of each in the lower 32 bits, and
+    /// above them how often it was created again since it was first read.
+    #[serde(rename = "c", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub incarnations: BTreeMap<String, u64>,
 }
 
 /// From where on positions of an input stand for other records than they once did, and how often that has
@@ -203,8 +227,8 @@ impl Metadata {
         all.filter_map(move |(name, mark)| Some((name.strip_prefix(pipeline)?.strip_prefix('/')?, *mark)))
     }
 
-    /// Puts down the watermark of an operator of a pipeline, and the fingerprint of its inputs when they are
-    /// several. What an earlier configuration of it had is forgotten then.
+    /// Puts down the watermark of an operator of a pipeline, and who had a share. What an earlier
+    /// configuration of it had is forgotten then.
     pub(super) fn set_window(
         &mut self,
         pipeline: &str,
@@ -232,6 +256,36 @@ impl Metadata {
         let inputs = inputs.filter(|_| fingerprint.is_some());
         let name = inputs.map_or_else(|| name.clone(), |inputs| format!("{name}{INPUTS}{inputs}"));
         self.windows.insert(name, mark);
+    }
+
+    /// Takes over the marks of windows in which this lane had a share, from the metadata of lanes that were in
+    /// its [set](Self::set): its own may not have been written down with theirs.
+    pub fn share_marks<'a>(&mut self, others: impl Iterator<Item = &'a Metadata>) {
+        let Some(sets) = self.set.clone() else { return };
+        for (name, mark) in others.flat_map(|other| &other.windows) {
+            if !inputs_of(name).is_some_and(|sharers| had_a_share(sharers, &sets)) {
+                continue;
+            }
+            let plain = operator_of(name).0;
+            let own = self.windows.iter().filter(|(known, _)| operator_of(known).0 == plain);
+            if own.map(|(_, mark)| *mark).max() < Some(*mark) {
+                self.windows.retain(|known, _| operator_of(known).0 != plain);
+                self.windows.insert(name.clone(), *mark);
+            }
+        }
+    }
+
+    /// The lane is of this set now. Those of earlier owners still count until a mark of this one is written
+    /// down: others of them may have written down more.
+    pub(super) fn begin_set(&mut self, set: Option<&str>, before: Option<&str>) {
+        let is_marked =
+            |set| self.windows.keys().any(|name| inputs_of(name).is_some_and(|all| had_a_share(all, set)));
+        let before =
+            before.filter(|_| !set.is_some_and(is_marked)).into_iter().flat_map(|sets| sets.split(BEFORE));
+        self.set = set.map(|set| {
+            let sets: Vec<&str> = std::iter::once(set).chain(before).take(KEPT_SETS).collect();
+            sets.join(&BEFORE.to_string())
+        });
     }
 
     /// The range that `sink` was about to export.
@@ -305,6 +359,43 @@ mod tests {
         assert_eq!(metadata.windows, BTreeMap::from([("main/aggregate#aa+12".to_owned(), 5)]), "it is later");
         metadata.set_window("main", "aggregate", Some("aa"), (6, None));
         assert_eq!(metadata.windows, BTreeMap::from([("main/aggregate#aa".to_owned(), 6)]));
+    }
+
+    #[test]
+    fn a_lane_takes_over_the_marks_of_its_set_and_no_others() {
+        let of = |set: &str, windows: &[(&str, i64)]| {
+            let windows = windows.iter().map(|(name, mark)| ((*name).to_owned(), *mark)).collect();
+            Metadata { set: Some(set.to_owned()), windows, ..Metadata::default() }
+        };
+        let others = [
+            of("k1", &[("main/a#ff+k1", 20), ("main/b#ee+k1", 5)]),
+            // It was in that set, and has come further in the next one.
+            of("k2", &[("main/a#ff+k2", 40), ("main/c#dd+k1", 7)]),
+        ];
+        let mut own = of("k1", &[("main/a#ff+k0", 10), ("main/b#ee+k0", 6)]);
+        own.share_marks(others.iter());
+        let expected = of("k1", &[("main/a#ff+k1", 20), ("main/b#ee+k0", 6), ("main/c#dd+k1", 7)]);
+        assert_eq!(own, expected);
+        let mut later = Metadata { set: Some("k9<k1".to_owned()), ..of("k1", &[("main/a#ff+k0", 10)]) };
+        later.share_marks(others.iter());
+        assert_eq!(later.windows["main/a#ff+k1"], 20, "it was in that set before");
+        let mut none = Metadata { set: None, ..expected.clone() };
+        none.share_marks(others.iter());
+        assert_eq!(none.windows, expected.windows);
+    }
+
+    #[test]
+    fn sets_of_earlier_owners_are_kept_until_this_one_has_a_mark() {
+        let begun = |before: Option<&str>, name: &str| {
+            let windows = BTreeMap::from([(name.to_owned(), 1)]);
+            let mut metadata = Metadata { windows, ..Metadata::default() };
+            metadata.begin_set(Some("k2"), before);
+            metadata.set.unwrap()
+        };
+        assert_eq!(begun(None, "main/a#ff+k1"), "k2");
+        assert_eq!(begun(Some("k1<k0"), "main/a#ff+k1"), "k2<k1<k0");
+        assert_eq!(begun(Some("k1<k0"), "main/a#ff+k2~m3"), "k2");
+        assert!(had_a_share("m3~k1", "k2<k1") && !had_a_share("m3~k1", "k2<k3"));
     }
 
     #[test]

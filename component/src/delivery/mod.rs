@@ -27,7 +27,7 @@ mod start;
 pub use lease::Lease;
 pub use ledger::{Attachment, Closed, InFlight, Ledger, LedgerSpec, Position, positions};
 pub use marks::Marks;
-pub use metadata::{MAX_BYTES, Metadata, Rewritten, Unreadable};
+pub use metadata::{MAX_BYTES, Metadata, Rewritten, Unreadable, had_a_share};
 pub use shard::Shard;
 pub use split::Split;
 pub use start::{LaneStart, TrunkStart};

@@ -14,7 +14,8 @@ use crate::{LaneId, Watermark};
 pub struct LaneStart {
     /// The lane.
     pub lane: LaneId,
-    /// The input that the lane belongs to, if its positions are kept: `cluster/group/topic`.
+    /// The input whose windows the lane's own are added to, if its positions are kept: `cluster/group/topic`,
+    /// or that of a receiver of several topics.
     pub source: Option<Arc<str>>,
     /// The shard: windows of lanes with the same one are added up.
     pub shard: Shard,
@@ -26,6 +27,13 @@ pub struct LaneStart {
     /// Per operator of the pipeline, with the fingerprint of what its windows meant: its windows that are
     /// over at this watermark have been delivered.
     pub windows: Arc<BTreeMap<String, i64>>,
+    /// The lanes of the same receiver that began with it, and make windows with it: another text whenever they
+    /// begin.
+    pub set: Option<Arc<str>>,
+    /// Those of its earlier owners: see [`had_a_share`](super::had_a_share).
+    pub sets_before: Option<Arc<str>>,
+    /// The input of the lane alone.
+    pub own_source: Option<Arc<str>>,
     /// Events before this position have been read by an earlier owner, at least.
     pub read: i64,
     /// Closed when the lane has another owner.
@@ -54,10 +62,10 @@ impl LaneStart {
         known.is_some_and(|known| known != fingerprint).then_some(mark)
     }
 
-    /// The fingerprint of the inputs that had a share in the windows of `operator` that were delivered last,
-    /// when they were several.
+    /// Who had a share in the windows of `operator` that were delivered last: a set of lanes, or a fingerprint
+    /// of the inputs when they were several.
     #[must_use]
-    pub fn inputs(&self, operator: &str) -> Option<&str> {
+    pub fn sharers(&self, operator: &str) -> Option<&str> {
         let own = self.windows.iter().filter(|(name, _)| operator_of(name).0 == operator);
         inputs_of(own.max_by_key(|(_, mark)| **mark)?.0)
     }
@@ -84,6 +92,9 @@ impl From<LaneId> for LaneStart {
             own: Shard::default(),
             generation: 0,
             windows: Arc::default(),
+            set: None,
+            sets_before: None,
+            own_source: None,
             read: i64::MIN,
             fence: None,
             keeps_place: false,

@@ -117,6 +117,14 @@ impl BatchClocks<'_> {
         self.arrivals.is_none()
     }
 
+    /// Whether no event of the batch can be from the future or ahead of its arrival, as the latest is at this
+    /// time. `false`: each has to be looked at.
+    #[must_use]
+    pub fn is_past(&self, latest_ms: i64) -> bool {
+        let bound = self.of.bounds.max_future.min(self.of.bounds.max_ahead);
+        self.arrivals.is_none() && latest_ms <= self.now_ms.saturating_add(bound)
+    }
+
     /// Whether the event of this row is from the future, and left out.
     #[inline]
     pub fn is_future(&mut self, row: usize, time_ms: i64) -> bool {

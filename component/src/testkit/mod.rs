@@ -43,6 +43,8 @@ pub fn context(id: &str, directory: &std::path::Path) -> Context {
 pub fn ledger(number: i32, metadata: Metadata, wake: Arc<dyn Fn() + Send + Sync>) -> Ledger {
     Ledger::new(LedgerSpec {
         source: "c/g/t".into(),
+        input: None,
+        set: None,
         number,
         shard: Shard(0),
         own: Shard(1),

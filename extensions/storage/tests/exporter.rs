@@ -292,6 +292,8 @@ async fn for_a_lane_that_can_be_read_again_what_is_safe_on_disk_counts_as_export
     let (queue, task) = exporter_helper::spawn(built, context).await.unwrap();
     let ledger = Ledger::new(LedgerSpec {
         source: "cluster/group/topic".into(),
+        input: None,
+        set: None,
         number: 0,
         shard: Shard::default(),
         own: Shard::default(),

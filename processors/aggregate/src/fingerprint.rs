@@ -51,13 +51,6 @@ impl Meaning<'_> {
     }
 }
 
-/// Eight hexadecimal digits for a set of inputs.
-pub fn of_inputs<'a>(inputs: impl Iterator<Item = &'a str>) -> Arc<str> {
-    let mut hash = Hash::default();
-    hash.list(inputs);
-    hash.text()
-}
-
 fn window(window: &Windows) -> String {
     match window {
         Windows::Event(slices) => format!("event {}", places(slices)),

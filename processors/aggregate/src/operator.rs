@@ -107,6 +107,19 @@ impl Operator {
         start.watermark(&self.id).max(self.emit_from.unwrap_or(Watermark::MIN))
     }
 
+    /// Whether a lane of this signal may bring events of the operator.
+    pub(crate) fn takes(&self, signal: Option<Signal>) -> bool {
+        signal.is_none_or(|signal| self.signals.contains(&signal))
+    }
+
+    /// Whether windows wait for a lane that begins like this, before it has said anything. They do not for one
+    /// of another signal. Neither do windows of the time of arrival for one that only keeps a place: what it
+    /// brings later arrives later.
+    pub(crate) fn waits_for(&self, start: &LaneStart) -> bool {
+        let by_arrival = matches!(self.window, Windows::Processing(_));
+        self.takes(start.signal) && !(start.keeps_place && by_arrival)
+    }
+
     /// The most groups that a stage may hold, counted once for each slice or session that they are in.
     pub(crate) fn max_states(&self) -> usize {
         let slices = match &self.window {

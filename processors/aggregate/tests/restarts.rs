@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{Run, event};
-use weir_component::delivery::LaneStart;
+use weir_component::delivery::{Attachment, LaneStart, Ledger, LedgerSpec, Metadata, Shard, positions};
 use weir_component::testkit::Probe;
 use weir_component::{LaneId, LaneMessage};
 use weir_pdata::{Ack, EventBatch, Outcome, Signal};
@@ -152,10 +152,9 @@ fn windows_do_not_wait_for_a_lane_of_another_signal() {
     run.open_as(LaneStart { signal: Some(Signal::Traces), ..LaneId(2).into() });
     run.events(0, &[event("s", 100), event("s", 2_500)]);
     run.events(2, &[event("s", 200), event("s", 2_500)]);
-    assert_eq!(run.taken(), [""; 0], "the lane of logs has said nothing");
+    assert_eq!(run.taken(), ["s,2[0,1000)"], "though the lane of logs has said nothing");
     run.keep_forwarded = true;
     run.send(1, LaneMessage::Idle(Duration::from_millis(1)));
-    assert_eq!(run.taken(), ["s,2[0,1000)"], "long before `idle_timeout`");
     let logs = EventBatch { signal: Signal::Logs, ..harness::batch(&[event("s", 9_000)], Ack::none()) };
     run.send(1, LaneMessage::Batch(logs));
     assert!(matches!(run.forwarded.last(), Some(LaneMessage::Batch(batch)) if batch.signal == Signal::Logs));
@@ -208,4 +207,155 @@ fn windows_that_end_before_a_time_are_not_emitted_and_the_later_ones_are_whole()
         let error = harness::create(section).err().unwrap().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn windows_of_the_time_of_arrival_do_not_wait_for_a_lane_that_keeps_a_place() {
+    let mut run = run("{window: {processing: 1s}, group_by: [service]}", start(0, &[]));
+    run.open_as(LaneStart { keeps_place: true, ..LaneId(1).into() });
+    run.clock.set(500);
+    run.events(0, &[event("s", 100)]);
+    run.clock.set(2_500);
+    run.send(0, LaneMessage::Idle(Duration::from_secs(1)));
+    assert_eq!(run.taken(), ["s,1[0,1000)"], "what the other one brings later arrives later");
+}
+
+/// A lane of an input, by its ledger.
+fn of_input(
+    run: &mut Run,
+    lane: u64,
+    (input, set): (&str, &str),
+    metadata: Metadata,
+) -> (Ledger, Attachment) {
+    let ledger = Ledger::new(LedgerSpec {
+        source: input.into(),
+        input: None,
+        set: Some(set.into()),
+        number: lane as i32,
+        shard: Shard::default(),
+        own: Shard(lane as u32 + 1),
+        position: Some(0),
+        metadata,
+        wake: Arc::new(|| {}),
+    });
+    let (start, attachment) = ledger.attach(&"main".into(), &run.marks, LaneId(lane));
+    run.open_as(start);
+    (ledger, attachment)
+}
+
+#[test]
+fn a_partition_that_nobody_has_read_had_no_share_in_the_windows_of_several_receivers() {
+    let mut run = Run::new(PLAIN, 0);
+    let lanes = [("a", "a1"), ("b", "b1")].into_iter().zip(0..);
+    let lanes: Vec<_> =
+        lanes.map(|(input, lane)| of_input(&mut run, lane, input, Metadata::default())).collect();
+    let begun: Vec<_> = positions(&[&lanes[0].0, &lanes[1].0]).into_iter().flatten().collect();
+    for lane in 0..2 {
+        run.events(lane, &[event("s", 500), event("s", 2_500)]);
+    }
+    assert_eq!(run.taken(), ["s,2[0,1000)"]);
+    let later: Vec<_> = positions(&[&lanes[0].0, &lanes[1].0]).into_iter().flatten().collect();
+    assert!(later[0].metadata.windows.keys().any(|name| name.contains('+')), "{:?}", later[0]);
+
+    // Only one of the two receivers has committed it. The other one has a partition more, and one that was
+    // elsewhere when the windows fired.
+    let mut run = Run::new(PLAIN, 0);
+    let elsewhere = Metadata { set: Some("b0".to_owned()), ..begun[1].metadata.clone() };
+    let all = [
+        (("a", "a2"), &later[0].metadata),
+        (("b", "b2"), &begun[1].metadata),
+        (("b", "b2"), &Metadata::default()),
+        (("b", "b2"), &elsewhere),
+    ];
+    let lanes: Vec<_> = all
+        .into_iter()
+        .zip(0..)
+        .map(|((input, metadata), lane)| of_input(&mut run, lane, input, metadata.clone()))
+        .collect();
+    // Written down before a window has fired.
+    let again: Vec<_> = positions(&lanes.iter().map(|(ledger, _)| ledger).collect::<Vec<_>>());
+    let again: Vec<_> = again.into_iter().flatten().collect();
+    assert_eq!(again[1].metadata.set.as_deref(), Some("b2<b1"));
+    for lane in 0..4 {
+        run.events(lane, &[event("s", 500), event("s", 2_500)]);
+    }
+    assert_eq!(run.taken(), ["s,2[0,1000)"], "only of the partitions that had no share");
+    // Both begin once more: it is not forgotten.
+    let mut run = Run::new(PLAIN, 0);
+    let all = [(("a", "a3"), &again[0].metadata), (("b", "b3"), &again[1].metadata)];
+    let lanes: Vec<_> = all
+        .into_iter()
+        .zip(0..)
+        .map(|((input, metadata), lane)| of_input(&mut run, lane, input, metadata.clone()))
+        .collect();
+    for lane in 0..2 {
+        run.events(lane, &[event("s", 500), event("s", 2_600), event("s", 3_600)]);
+    }
+    assert_eq!(run.taken(), ["s,2[2000,3000)"], "each has its share");
+    drop(lanes);
+}
+
+#[test]
+fn a_lane_that_joins_later_is_not_written_down_as_part_of_windows_that_fired_before() {
+    let mut run = Run::new(PLAIN, 0);
+    let (first, _open) = of_input(&mut run, 0, ("a", "a1"), Metadata::default());
+    run.events(0, &[event("s", 500), event("s", 2_500)]);
+    let mut early = std::mem::take(&mut run.emitted);
+    assert_eq!(early.len(), 1);
+    run.events(0, &[event("s", 3_500)]);
+    assert_eq!(run.taken(), ["s,1[2000,3000)"]);
+    let marks = |ledgers: &[&Ledger]| -> Vec<Option<i64>> {
+        let positions = positions(ledgers).into_iter().flatten();
+        positions.map(|position| position.metadata.windows.values().next().copied()).collect()
+    };
+    // It had an owner elsewhere meanwhile, who came to 900.
+    let fingerprint = run.marks.fingerprint("aggregate").unwrap();
+    let windows = BTreeMap::from([(format!("main/aggregate#{fingerprint}"), 900)]);
+    let metadata = Metadata { generation: 4, windows, ..Metadata::default() };
+    let (second, _open) = of_input(&mut run, 1, ("b", "b1"), metadata);
+    assert_eq!(marks(&[&first, &second]), [None, Some(900)]);
+    drop(early.pop());
+    assert_eq!(marks(&[&first, &second]), [Some(3_499), Some(900)], "they fired before it was open");
+    run.events(1, &[event("s", 4_500)]);
+    run.events(0, &[event("s", 4_500)]);
+    assert_eq!(run.taken(), ["s,1[3000,4000)"]);
+    assert_eq!(marks(&[&first, &second]), [Some(4_499), Some(4_499)]);
+}
+
+#[test]
+fn windows_of_several_topics_of_one_receiver_have_one_identity_and_a_fence() {
+    let emitted = |topics: &[&str]| {
+        let mut run = Run::new(PLAIN, 0);
+        let open = topics.iter().zip(0..).map(|(topic, lane)| {
+            let ledger = Ledger::new(LedgerSpec {
+                source: format!("cluster/group/{topic}").into(),
+                input: Some("cluster/group/*receiver".into()),
+                set: Some("k1".into()),
+                number: 0,
+                shard: Shard::default(),
+                own: Shard(lane as u32 + 1),
+                position: Some(0),
+                metadata: Metadata::default(),
+                wake: Arc::new(|| {}),
+            });
+            let (start, attachment) = ledger.attach(&"main".into(), &run.marks, LaneId(lane));
+            run.open_as(start);
+            (ledger, attachment)
+        });
+        let open: Vec<_> = open.collect();
+        for lane in 0..topics.len() {
+            run.events(lane as u64, &[event("s", 100), event("s", 1_100)]);
+        }
+        let origin = run.emitted.first().unwrap().origin.clone();
+        assert!(!origin.is_fenced());
+        run.emitted.clear();
+        let position = positions(&[&open[0].0]).remove(0).unwrap();
+        let names: Vec<_> = position.metadata.windows.keys().cloned().collect();
+        assert!(matches!(&names[..], [name] if name.ends_with("+k1")), "{names:?}");
+        open.last().unwrap().0.lose();
+        assert!(origin.is_fenced(), "{topics:?}: one of its lanes has another owner");
+        origin.identity.unwrap()
+    };
+    assert_eq!(emitted(&["a"]), emitted(&["a", "b"]));
+    assert_eq!(emitted(&["b"]), emitted(&["a", "b"]));
 }

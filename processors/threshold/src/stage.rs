@@ -256,6 +256,10 @@ impl Stage<TrunkMessage> for TrunkHalf {
                 self.silences.insert(start.lane, Duration::ZERO);
                 let lanes = SharedWatermarks::default();
                 self.watermark.open(&start, Shard::default(), lanes, Watermark::MIN);
+                if start.signal.is_some_and(|signal| signal != Signal::Windows) {
+                    // It never brings windows, so nothing waits for it.
+                    self.watermark.set_lane_idle(start.lane);
+                }
             }
             TrunkMessage::ReceiverReady(receiver) => {
                 self.watermark.receiver_ready(&receiver);

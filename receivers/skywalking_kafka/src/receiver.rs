@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::consumer::client::{LIBRDKAFKA_BYTES, client_config, session_timeout};
 use crate::consumer::context::KafkaContext;
 use crate::consumer::poll_loop::{PollEnd, PollLoop};
-use crate::create_topics;
+use crate::create_topics::{CreatedTopics, Creation};
 use crate::metrics::Metrics;
 use crate::partition::assignment::Assignment;
 use crate::partition::batching::Limits;
@@ -29,10 +29,11 @@ use crate::topics::Topic;
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
 
 /// Reads the settings and builds the receiver.
-pub(crate) fn create(settings: Settings<'_>, _context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
+pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn Receiver>, Diagnostics> {
     let config: Config = settings.read()?;
     let mut check = Check::new(settings);
-    check.all(config.problems());
+    let Context { clock, .. } = context;
+    check.all(config.problems(clock.now_ms()));
     Ok(Box::new(SkyWalkingKafka { config: check.finish(config)? }))
 }
 
@@ -91,7 +92,18 @@ fn work(
     let of_topic =
         |topic: &Topic| Arc::new(TopicRejects::new(context.clone(), topic.name.clone(), metrics.clone()));
     let rejects: Vec<Arc<TopicRejects>> = topics.iter().map(of_topic).collect();
-    runtime.spawn(create_topics::create(config.clone(), context.clone(), stop.clone()));
+    let created = CreatedTopics::default();
+    if let Some(mut creation) = Creation::new(config, context, created.clone()) {
+        let first = async {
+            tokio::select! {
+                done = creation.try_once() => done,
+                () = stop.cancelled() => true,
+            }
+        };
+        if !runtime.block_on(first) {
+            runtime.spawn(creation.go_on(stop.clone()));
+        }
+    }
     let brokers = config.brokers.join(",");
     let limits = Limits {
         max_records: config.batch.max_records,
@@ -131,7 +143,7 @@ fn work(
             config.queue.max_bytes.as_usize(),
         );
         let ownership =
-            Ownership::new(&consumer, config, host, topics.clone(), metrics.clone(), assignment, committer);
+            Ownership::new(&consumer, config, host, created.clone(), metrics.clone(), assignment, committer);
         let poll_loop = PollLoop::new(&consumer, config, host, topics.clone(), metrics.clone(), ownership);
         match poll_loop.run(stop) {
             PollEnd::Stopped => break,

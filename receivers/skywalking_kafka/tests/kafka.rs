@@ -602,3 +602,24 @@ async fn a_gateway_with_all_partitions_of_one_topic_but_not_of_the_other_has_win
     one.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 0").await;
     one.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_notices_that_another_one_got_a_topic_that_appeared() {
+    let cluster = Cluster::new(TOPIC, 1);
+    let yaml = "initial_offset: earliest\nmetadata_refresh: 500ms\ntopics: {segments: true, logs: true}";
+    let (first, second) = (RecordingLanes::default(), RecordingLanes::default());
+    let one = RunningReceiver::start(&cluster, yaml, first.clone());
+    first.wait_until(PATIENCE, |lanes| lanes.len() == 1).await;
+    assert_eq!(first.lanes()[0].shard.unwrap_or_default().0, 0, "windows are whole");
+    let two = RunningReceiver::start(&cluster, yaml, second.clone());
+    cluster.create("skywalking-logs", 1);
+    second.wait_until(PATIENCE, |lanes| !lanes.is_empty()).await;
+    // The lane of the first gateway goes on meanwhile: nothing is taken from it, and nothing given to it.
+    first.wait_until(PATIENCE, |lanes| lanes.len() == 2).await;
+    let shards: Vec<u32> = first.lanes().iter().map(|lane| lane.shard.unwrap_or_default().0).collect();
+    assert!(shards[0] == 0 && shards[1] != 0, "{shards:?}");
+    one.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 1").await;
+    two.stop().await.unwrap();
+    one.until_metric("weir_kafka_partial_windows{receiver=\"skywalking_kafka\"} 0").await;
+    one.stop().await.unwrap();
+}

@@ -36,7 +36,8 @@ impl Ledger {
 ///
 /// First every position is read, then every window mark once, then what is on its way. So a mark is never
 /// behind a position that depends on it, and lanes that share windows agree on them. A mark counts for a lane
-/// once the operator has opened it; until then it is the one that the ownership began with.
+/// when its windows fired after the operator had opened the lane; until then it is the one that the ownership
+/// began with.
 #[must_use]
 pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
     let offsets: Vec<Option<i64>> =
@@ -60,26 +61,28 @@ pub fn positions(ledgers: &[&Ledger]) -> Vec<Option<Position>> {
             topic: ledger.0.resumed.topic.clone(),
             lanes: ledger.0.resumed.lanes,
             rewritten: ledger.0.resumed.rewritten.clone(),
+            incarnations: ledger.0.resumed.incarnations.clone(),
             ..Metadata::default()
         };
         metadata.rewritten.forget_before(offset);
         for (pipeline, source, lane) in &state.pipelines {
             let found = marks.get(&(Arc::clone(pipeline), ledger.0.shard));
             let closed = state.closed.get(pipeline);
-            let own = found.into_iter().flatten().filter(|(_, mark)| mark.lanes.contains(lane));
-            for (operator, SharedMark { watermark, inputs, .. }) in own {
+            let own = found.into_iter().flatten().filter(|(_, mark)| mark.counts_for(*lane));
+            for (operator, SharedMark { watermark, sharers, .. }) in own {
                 let shared = closed.map_or(Some(watermark), |latest| latest.get(operator));
                 let Some(shared) = shared.map(|shared| shared.min(watermark)) else { continue };
-                // Which inputs had a share is known of the latest only.
-                let inputs = inputs.as_deref().filter(|_| shared == watermark);
+                // Who had a share is known of the latest only.
+                let sharers = sharers.as_deref().filter(|_| shared == watermark);
                 metadata.set_window(
                     pipeline,
                     operator,
                     source.fingerprint(operator).as_deref(),
-                    (*shared, inputs),
+                    (*shared, sharers),
                 );
             }
         }
+        metadata.begin_set(ledger.0.set.as_deref(), ledger.0.resumed.set.as_deref());
         for (name, sink) in &state.sinks {
             if let Some(exported) = sink.exported {
                 metadata.exported.insert(name.to_string(), exported);

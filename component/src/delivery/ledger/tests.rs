@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 fn spec(position: Option<i64>, metadata: Metadata) -> LedgerSpec {
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
     let (source, shard, own) = ("c/g/t".into(), Shard(0), Shard(1));
-    LedgerSpec { source, number: 0, shard, own, position, metadata, wake }
+    LedgerSpec { source, input: None, set: None, number: 0, shard, own, position, metadata, wake }
 }
 
 fn ledger(position: Option<i64>, metadata: Metadata) -> Ledger {
@@ -79,6 +79,8 @@ fn a_range_is_written_down_before_it_is_sent() {
     let (source, shard) = ("c/g/t".into(), Shard(0));
     let ledger = Ledger::new(LedgerSpec {
         source,
+        input: None,
+        set: None,
         number: 0,
         shard,
         own: Shard(1),

@@ -143,6 +143,23 @@ impl<'a> Events<'a> {
         times.is_valid(row).then(|| times.value(row))
     }
 
+    /// The times of all rows in nanoseconds, when the batch has them.
+    pub(crate) fn times(&self) -> Option<&TimestampNanosecondArray> {
+        self.times.as_ref()
+    }
+
+    /// Calls `each` with every row for which `where` holds, in order.
+    pub(crate) fn for_each_selected(&self, rows: usize, mut each: impl FnMut(usize)) {
+        match &self.selected {
+            Selected::All => (0..rows).for_each(each),
+            Selected::Some(selected) => match selected.nulls() {
+                None => selected.values().set_indices().for_each(each),
+                Some(_) => (0..rows).filter(|row| selected.value(*row)).for_each(&mut each),
+            },
+            Selected::None => {}
+        }
+    }
+
     /// Whether `where` holds for a row.
     pub(crate) fn is_selected(&self, row: usize) -> bool {
         match &self.selected {

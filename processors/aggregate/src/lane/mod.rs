@@ -15,7 +15,7 @@
 //! * A lane is idle when it has brought no usable event for `idle_timeout`: only other signals, or times far
 //!   in the future. One wrong clock must not delay the windows of all lanes. An idle lane sends all that it
 //!   has gathered, because the trunk may fire those windows.
-//! * A lane of another signal ([`LaneStart::signal`]) is idle from its first message on.
+//! * A lane of another signal ([`LaneStart::signal`]) is idle from the start.
 //! * A lane that opens, or wakes from idleness, takes the trunk's watermark as its own ([`LaneWatermark`]).
 //! * For windows of the time of arrival the clock is the event time, and the watermark is the millisecond
 //!   before it. Every message moves it, `Idle` too.
@@ -34,8 +34,10 @@ mod tumbling_sliding;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch, TimestampNanosecondArray};
+use arrow::compute::{max, min};
 use weir_component::delivery::LaneStart;
+use weir_component::event_clocks::BatchClocks;
 use weir_component::{Aligned, IdleDetector, LaneMessage, LaneWatermark, Outlet, Stage, Watermark};
 use weir_pdata::expr::Failures;
 use weir_pdata::late::{self, LatePolicy};
@@ -97,13 +99,22 @@ impl LaneHalf {
         // What is read again of a session that was open then lies before that watermark, each event on its
         // own.
         let from = if let Windows::Session { .. } = operator.window { Watermark::MIN } else { delivered };
-        let watermark = operator.watermarks.join(start.shard, start.lane, from);
+        let mut watermark = operator.watermarks.join(start.shard, start.lane, from);
         let aligned = operator.alignment.as_ref();
+        let aligned = aligned.map(|alignment| alignment.join(start.lane, watermark.get()));
+        let is_foreign = !operator.takes(start.signal);
+        if !operator.waits_for(start) {
+            // The trunk knows it, too.
+            watermark.become_idle();
+        }
+        if let Some(aligned) = aligned.as_ref().filter(|_| is_foreign) {
+            aligned.idle();
+        }
         LaneHalf {
             open: OpenWindows::new(&operator),
-            aligned: aligned.map(|alignment| alignment.join(start.lane, watermark.get())),
+            aligned,
             idle: IdleDetector::new(operator.idle_timeout),
-            is_foreign: start.signal.is_some_and(|signal| !operator.signals.contains(&signal)),
+            is_foreign,
             delivered,
             read_before: start.read,
             groups_gauge: operator.metrics.groups_gauge(),
@@ -138,11 +149,69 @@ impl LaneHalf {
         let mut left_out = LeftOut::default();
         let mut summary = BatchSummary::nothing(self.watermark.get());
         self.open.start_batch();
+        if let Some(times) = events.times()
+            && let Some(reached) = self.in_time(times, &clocks)
+        {
+            left_out.timeless += times.null_count() as u64;
+            left_out.overflow += self.open.add_in_time(&input, times);
+            (summary.usable, summary.watermark) = (true, reached);
+        } else {
+            self.add_each(
+                &input,
+                columns.num_rows(),
+                (arrival, repeated),
+                &mut clocks,
+                (&mut left_out, &mut summary),
+            );
+        }
+        if let Some(window) = left_out.late {
+            operator.note_late(summary.late.len() as u64, window, summary.watermark);
+        }
+        clocks.report(summary.usable);
+        left_out.report(&operator, now);
+        if let Failures { rows, first: Some(error) } = events.failures() {
+            operator.metrics.failed.inc_by(*rows as u64);
+            if let Some(suppressed) = operator.logs.failed.allow(now) {
+                tracing::error!(
+                    processor = %operator.id, lane = %batch.origin.lane, positions = ?batch.origin.positions,
+                    events = rows, suppressed, "an expression failed on events, and counts as NULL for them: {error}"
+                );
+            }
+        }
+        summary
+    }
+
+    /// The watermark after a batch with these times, when it is certain that none of its events is from the
+    /// future, ahead of its arrival, or late for one of its windows. As the watermark moves with each event,
+    /// that is so when the earliest would be in time after the latest.
+    fn in_time(&mut self, times: &TimestampNanosecondArray, clocks: &BatchClocks<'_>) -> Option<Watermark> {
+        let Windows::Event(_) = self.operator.window else { return None };
+        let (earliest, latest) = (floor_ms(min(times)?), floor_ms(max(times)?));
+        if !clocks.is_past(latest) {
+            return None;
+        }
+        if self.watermark.is_idle() {
+            self.watermark.wake();
+        }
+        let reached = self.watermark.get().max(Watermark::after(latest, self.operator.out_of_orderness));
+        self.open.are_in_time(earliest, latest, reached).then_some(reached)
+    }
+
+    /// Puts the events of a batch into windows, each by the watermark that the lane has come to before it.
+    fn add_each(
+        &mut self,
+        input: &BatchInput<'_>,
+        rows: usize,
+        (arrival, repeated): (Option<i64>, bool),
+        clocks: &mut BatchClocks<'_>,
+        (left_out, summary): (&mut LeftOut, &mut BatchSummary),
+    ) {
+        let (operator, events) = (input.operator, input.events);
         let mut watermark = self.watermark.get();
         let mut idle = self.watermark.is_idle();
         // How far events of this batch have moved the watermark.
         let mut reached = i64::MIN;
-        for row in 0..columns.num_rows() {
+        for row in 0..rows {
             let (time, nanos) = match (arrival, events.time(row)) {
                 (Some(arrival), nanos) => (arrival, nanos.unwrap_or_else(|| arrival.saturating_mul(NANOS))),
                 (None, Some(nanos)) => (floor_ms(nanos), nanos),
@@ -176,7 +245,7 @@ impl LaneHalf {
             }
             match assignment {
                 Assignment::InWindow => {
-                    left_out.overflow += u64::from(self.open.add(&input, row, time, nanos));
+                    left_out.overflow += u64::from(self.open.add(input, row, time, nanos));
                 }
                 Assignment::Late(window)
                     if (repeated || operator.emit_from.is_some()) && window.is_over(self.delivered) =>
@@ -190,22 +259,7 @@ impl LaneHalf {
                 Assignment::Gap | Assignment::OutOfRange => {}
             }
         }
-        if let Some(window) = left_out.late {
-            operator.note_late(summary.late.len() as u64, window, watermark);
-        }
         summary.watermark = watermark;
-        clocks.report(summary.usable);
-        left_out.report(&operator, now);
-        if let Failures { rows, first: Some(error) } = events.failures() {
-            operator.metrics.failed.inc_by(*rows as u64);
-            if let Some(suppressed) = operator.logs.failed.allow(now) {
-                tracing::error!(
-                    processor = %operator.id, lane = %batch.origin.lane, positions = ?batch.origin.positions,
-                    events = rows, suppressed, "an expression failed on events, and counts as NULL for them: {error}"
-                );
-            }
-        }
-        summary
     }
 
     /// Sends what the trunk must have before the watermark, then the watermark.

@@ -1,5 +1,6 @@
 //! The groups that a lane has gathered and not yet sent, for every kind of window.
 
+use arrow::array::TimestampNanosecondArray;
 use weir_component::Watermark;
 
 use crate::lane::input::{Assignment, BatchInput, PartialResult};
@@ -52,6 +53,24 @@ impl OpenWindows {
         match self {
             OpenWindows::Slices(slices) => slices.add(input, row, nanos),
             OpenWindows::Sessions(sessions) => sessions.add(input, row, time, nanos),
+        }
+    }
+
+    /// Whether events from `earliest` to `latest` are in time for all of their windows when the lane has come
+    /// to this watermark. `false`: each has to be looked at.
+    pub(crate) fn are_in_time(&self, earliest: i64, latest: i64, watermark: Watermark) -> bool {
+        match self {
+            OpenWindows::Slices(slices) => slices.are_in_time(earliest, latest, watermark),
+            OpenWindows::Sessions(_) => false,
+        }
+    }
+
+    /// Adds the selected rows of a batch that is [in time](Self::are_in_time). How many went into the overflow
+    /// group.
+    pub(crate) fn add_in_time(&mut self, input: &BatchInput<'_>, times: &TimestampNanosecondArray) -> u64 {
+        match self {
+            OpenWindows::Slices(slices) => slices.add_in_time(input, times),
+            OpenWindows::Sessions(_) => 0,
         }
     }
 

@@ -1,5 +1,10 @@
 //! Open slices on a lane: of tumbling and sliding windows, in event time and in the time of arrival.
+//!
+//! Mostly no event of a batch can be late for any of its windows: then rows are added without a look at the
+//! watermark ([`OpenSlices::add_in_time`]).
 
+use arrow::array::Array;
+use arrow::array::TimestampNanosecondArray;
 use weir_component::Watermark;
 use weir_pdata::Held;
 
@@ -7,7 +12,7 @@ use crate::group::groups::{GroupLimit, Groups, Slot};
 use crate::lane::input::{Assignment, BatchInput, PartialResult};
 use crate::partial;
 use crate::state::GroupState;
-use crate::window::{SliceAt, Slices, Span};
+use crate::window::{NANOS, SliceAt, Slices, Span, floor_ms};
 
 /// Open slices, in rising order of start. Few: what `out_of_orderness` spans, and one or two.
 pub(crate) struct OpenSlices {
@@ -18,6 +23,16 @@ pub(crate) struct OpenSlices {
     groups: usize,
     /// The slice of the latest event of this batch.
     cursor: Option<Cursor>,
+    /// Slices that have rows of this batch, when all of it is in time.
+    touched: Vec<Touched>,
+}
+
+/// An open slice: its bounds in nanoseconds, and its index.
+#[derive(Clone, Copy)]
+struct Touched {
+    start: i64,
+    end: i64,
+    at: usize,
 }
 
 struct OpenSlice {
@@ -44,7 +59,7 @@ struct Cursor {
 impl OpenSlices {
     /// None yet. A window takes late events for `lateness` milliseconds after its end.
     pub(crate) fn new(slices: Slices, lateness: i64) -> OpenSlices {
-        OpenSlices { slices, lateness, open: Vec::new(), groups: 0, cursor: None }
+        OpenSlices { slices, lateness, open: Vec::new(), groups: 0, cursor: None, touched: Vec::new() }
     }
 
     /// Groups in all slices.
@@ -90,6 +105,59 @@ impl OpenSlices {
         Assignment::InWindow
     }
 
+    /// Whether events from `earliest` to `latest` are in time for all of their windows when the lane has come
+    /// to this watermark. Later slices have later windows.
+    pub(crate) fn are_in_time(&self, earliest: i64, latest: i64, watermark: Watermark) -> bool {
+        let in_range = self.slices.slice_at(latest) != SliceAt::OutOfRange;
+        match self.slices.slice_at(earliest) {
+            SliceAt::Slice(first) => in_range && self.point_to(first).closes_at > watermark.0,
+            SliceAt::Gap | SliceAt::OutOfRange => false,
+        }
+    }
+
+    /// Adds the rows of a batch that `where` selects and that have a time; they [are in
+    /// time](Self::are_in_time). How many went into the overflow group.
+    pub(crate) fn add_in_time(&mut self, input: &BatchInput<'_>, times: &TimestampNanosecondArray) -> u64 {
+        let most = input.operator.max_states();
+        let nulls = times.nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut overflow = 0;
+        self.touched.clear();
+        let mut current = Touched { start: 0, end: 0, at: 0 };
+        input.events.for_each_selected(times.len(), |row| {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                return;
+            }
+            let nanos = times.value(row);
+            if nanos < current.start || nanos >= current.end {
+                match self.touch(nanos, input) {
+                    Some(touched) => current = touched,
+                    None => return,
+                }
+            }
+            overflow += u64::from(self.add_to(current.at, input, row, nanos, most));
+        });
+        overflow
+    }
+
+    /// The slice of an event; `None` when it is between two windows.
+    fn touch(&mut self, nanos: i64, input: &BatchInput<'_>) -> Option<Touched> {
+        let holds = |touched: &&Touched| touched.start <= nanos && nanos < touched.end;
+        if let Some(touched) = self.touched.iter().find(holds) {
+            return Some(*touched);
+        }
+        let SliceAt::Slice(span) = self.slices.slice_at(floor_ms(nanos)) else { return None };
+        let before = self.open.len();
+        let at = self.open(span, i64::MIN);
+        if self.open.len() > before {
+            self.touched.iter_mut().filter(|touched| touched.at >= at).for_each(|touched| touched.at += 1);
+        }
+        self.open[at].inputs.add(input.ack.clone());
+        let in_nanos = |time: i64| time.saturating_mul(NANOS);
+        let touched = Touched { start: in_nanos(span.start), end: in_nanos(span.end), at };
+        self.touched.push(touched);
+        Some(touched)
+    }
+
     fn point_to(&self, span: Span) -> Cursor {
         let first = self.slices.windows(span).next();
         let closes_at = first.map_or(i64::MAX, |window| window.last().saturating_add(self.lateness));
@@ -105,14 +173,18 @@ impl OpenSlices {
             self.cursor = Some(Cursor { at: Some(at), ..cursor });
             at
         });
+        self.add_to(at, input, row, nanos, input.operator.max_states())
+    }
+
+    /// Adds a row to the slice with this index. Whether it went into the overflow group. `most`: how many
+    /// groups there may be.
+    #[inline]
+    fn add_to(&mut self, at: usize, input: &BatchInput<'_>, row: usize, nanos: i64, most: usize) -> bool {
         let operator = input.operator;
         let slice = &mut self.open[at];
         let before = slice.groups.len();
-        let limit = if self.groups < operator.max_states() {
-            GroupLimit::Below
-        } else {
-            GroupLimit::Reached(operator.group_by.len())
-        };
+        let limit =
+            if self.groups < most { GroupLimit::Below } else { GroupLimit::Reached(operator.group_by.len()) };
         let slot = slice.groups.slot(input.rows, row, input.hasher, limit, || operator.new_state());
         self.groups += slice.groups.len() - before;
         let (Slot::Existing(group) | Slot::New(group) | Slot::Overflow(group)) = slot;

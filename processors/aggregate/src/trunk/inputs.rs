@@ -1,31 +1,33 @@
-//! Which inputs have a share in the windows of one shard, and what of it was delivered before.
+//! Which lanes have a share in the windows of one shard, and what of it was delivered before.
 //!
-//! Each receiver commits the marks of its own lanes, so a crash may come between two commits. Then a mark
-//! of one input says that a window was delivered, and no mark of another does, though its share was in the
-//! window, too. So a mark names the inputs that the windows had. When they are the present ones, it counts
-//! for all of them.
+//! Lanes of one receiver begin together, as a *set* with a name of its own. Each receiver commits the marks of
+//! its own lanes, so a crash may come between two commits. Then a mark of one lane says that a window was
+//! delivered, and no mark of another does, though its share was in the window, too. So a mark names the sets
+//! that had a share in its windows, and each lane writes down the set that it is in. A mark counts for all
+//! lanes of its sets, and for no others: they may have begun later, or been elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_component::delivery::LaneStart;
+use weir_component::delivery::{LaneStart, had_a_share};
 use weir_component::{LaneId, Watermark};
 
-use crate::fingerprint;
 use crate::trunk::lane_history::LaneHistory;
 
-/// The inputs of the open lanes.
+/// The lanes that are open and may bring events.
 #[derive(Default)]
 pub(crate) struct Inputs {
     lanes: BTreeMap<LaneId, Known>,
-    /// A fingerprint of them, when they are several.
-    several: Option<Arc<str>>,
+    /// The sets that have a share in the windows that fire now.
+    sharers: Option<Arc<str>>,
 }
 
 struct Known {
-    source: Option<Arc<str>>,
+    set: Option<Arc<str>>,
+    sets_before: Option<Arc<str>>,
     history: LaneHistory,
-    /// The inputs that had a share in what was delivered.
+    /// Its own mark, and the sets that had a share in its windows.
+    mark: Watermark,
     shared: Option<Arc<str>>,
 }
 
@@ -37,18 +39,33 @@ impl Inputs {
         operator: &str,
         history: LaneHistory,
     ) -> Vec<(LaneId, LaneHistory)> {
-        let shared = start.inputs(operator).map(Arc::from);
-        self.lanes.insert(start.lane, Known { source: start.source.clone(), history, shared });
+        let known = Known {
+            set: start.set.clone(),
+            sets_before: start.sets_before.clone(),
+            history,
+            mark: start.watermark(operator),
+            shared: start.sharers(operator).map(Arc::from),
+        };
+        self.lanes.insert(start.lane, known);
         self.count();
-        let shared = |known: &&mut Known| self.several.is_some() && known.shared == self.several;
-        let delivered = self.lanes.values_mut().filter(shared).map(|known| known.history.delivered).max();
-        let delivered = delivered.unwrap_or(Watermark::MIN);
-        let behind = self.lanes.iter_mut().filter(|(_, known)| known.history.delivered < delivered);
-        let behind = behind.map(|(lane, known)| {
-            known.history.delivered = delivered;
-            (*lane, known.history)
-        });
-        behind.collect()
+        let mut marks: BTreeMap<Arc<str>, Watermark> = BTreeMap::new();
+        for known in self.lanes.values() {
+            if let Some(shared) = &known.shared {
+                let mark = marks.entry(Arc::clone(shared)).or_insert(Watermark::MIN);
+                *mark = known.mark.max(*mark);
+            }
+        }
+        let mut behind = Vec::new();
+        for (lane, known) in &mut self.lanes {
+            let Some(sets) = &known.sets_before else { continue };
+            let of_its = marks.iter().filter(|(sharers, _)| had_a_share(sharers, sets));
+            let delivered = of_its.map(|(_, mark)| *mark).max();
+            if let Some(delivered) = delivered.filter(|mark| *mark > known.history.delivered) {
+                known.history.delivered = delivered;
+                behind.push((*lane, known.history));
+            }
+        }
+        behind
     }
 
     /// A lane is closed, and brings nothing more.
@@ -57,15 +74,14 @@ impl Inputs {
         self.count();
     }
 
-    /// A fingerprint of the inputs, when they are several that are committed each by itself.
-    pub fn several(&self) -> Option<Arc<str>> {
-        self.several.clone()
+    /// The sets that have a share in the windows that fire now, to be written down with their mark.
+    pub fn sharers(&self) -> Option<Arc<str>> {
+        self.sharers.clone()
     }
 
     fn count(&mut self) {
-        let sources: Option<BTreeSet<&str>> =
-            self.lanes.values().map(|known| known.source.as_deref()).collect();
-        let several = sources.filter(|sources| sources.len() > 1);
-        self.several = several.map(|sources| fingerprint::of_inputs(sources.into_iter()));
+        let sets: BTreeSet<&str> = self.lanes.values().filter_map(|known| known.set.as_deref()).collect();
+        let all = sets.into_iter().collect::<Vec<_>>().join("~");
+        self.sharers = (!all.is_empty()).then(|| Arc::from(all));
     }
 }

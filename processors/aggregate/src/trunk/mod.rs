@@ -80,6 +80,9 @@ impl TrunkHalf {
             let run = self.operator.clock.now_ms();
             self.shards.insert(shard, ShardWindows::new(shard, run, &self.operator));
         }
+        if !self.operator.waits_for(start) {
+            self.watermark.set_lane_idle(start.lane);
+        }
         self.trunk.marks.open(&self.operator.id, shard, start.lane);
         if let Some(windows) = self.shards.get_mut(&shard) {
             windows.open(start, delivered, &self.operator);
@@ -134,8 +137,8 @@ impl TrunkHalf {
                 .is_none_or(|mark| combined.0 > mark.0.saturating_add(self.operator.reach()));
             let mark = match goes_on {
                 true => {
-                    let (held, inputs) = (Held::new(fired.inputs.another_ack()), windows.inputs());
-                    self.trunk.marks.emit_holding(&self.operator.id, shard, combined, inputs, held)
+                    let (held, sharers) = (Held::new(fired.inputs.another_ack()), windows.sharers());
+                    self.trunk.marks.emit_holding(&self.operator.id, shard, combined, sharers, held)
                 }
                 false => Ack::none(),
             };

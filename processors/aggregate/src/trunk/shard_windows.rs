@@ -26,6 +26,8 @@ pub(crate) struct ShardWindows {
     /// The sources of its lanes. `None`: the positions of one of them are not kept, so nothing of it comes
     /// again as it was.
     sources: Option<BTreeSet<Arc<str>>>,
+    /// The input of each lane alone, by its own shard.
+    own_sources: BTreeMap<Shard, Arc<str>>,
     /// Those of the lanes that are open now.
     inputs: Inputs,
     /// Lanes that read again what an earlier owner has read: how far they are, and how far its windows were
@@ -60,6 +62,7 @@ impl ShardWindows {
             shard,
             run,
             sources: Some(BTreeSet::new()),
+            own_sources: BTreeMap::new(),
             inputs: Inputs::default(),
             behind: BTreeMap::new(),
             reconfigured_at: None,
@@ -81,10 +84,13 @@ impl ShardWindows {
         }
         let history =
             LaneHistory { delivered, reconfigured_at, generation: start.generation, own_shard: start.own };
-        self.store.open_lane(start.lane, history);
-        if start.keeps_place {
+        if start.keeps_place || !operator.takes(start.signal) {
             // It has no share in any window.
             return;
+        }
+        self.store.open_lane(start.lane, history);
+        if let Some(source) = &start.own_source {
+            self.own_sources.insert(start.own, Arc::clone(source));
         }
         for (lane, history) in self.inputs.open(start, &operator.id, history) {
             if matches!(self.store, Store::Sessions(_)) {
@@ -122,10 +128,9 @@ impl ShardWindows {
         self.store.fire(self.reached(lanes), layout)
     }
 
-    /// A fingerprint of the inputs that have a share, when they are several that are committed each by
-    /// itself.
-    pub(crate) fn inputs(&self) -> Option<Arc<str>> {
-        self.inputs.several()
+    /// Who has a share in the windows that fire now.
+    pub(crate) fn sharers(&self) -> Option<Arc<str>> {
+        self.inputs.sharers()
     }
 
     /// The shard.
@@ -203,7 +208,11 @@ impl ShardWindows {
         head: Head,
     ) -> Option<Arc<str>> {
         let Windows::Event(_) = operator.window else { return None };
-        let sources = self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+");
+        let all =
+            || Some(self.sources.as_ref()?.iter().map(|source| &**source).collect::<Vec<_>>().join("+"));
+        // What is apart has the identity that it has where each lane's windows are.
+        let own = self.own_sources.get(&shard).filter(|_| head.apart.is_some());
+        let sources = own.map(ToString::to_string).or_else(all)?;
         let (name, meaning, end, firing) =
             (&operator.id, &operator.fingerprint, head.span.end, head.firing.number());
         let run = if operator.allowed_lateness > 0 { format!("/{}", self.run) } else { String::new() };

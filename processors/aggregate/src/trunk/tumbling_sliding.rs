@@ -246,11 +246,11 @@ impl FixedWindows {
         if self.operator.allowed_lateness > 0 {
             return None;
         }
-        let left = self.lanes.values().filter(|history| !window.is_over(history.delivered));
-        let (count, own) = left.fold((0, None), |(count, own): (usize, Option<Shard>), history| {
-            (count + 1, Some(own.map_or(history.own_shard, |own| own.min(history.own_shard))))
-        });
-        own.filter(|_| count < self.lanes.len())
+        let left: Vec<&LaneHistory> =
+            self.lanes.values().filter(|history| !window.is_over(history.delivered)).collect();
+        // The same one whether a lane has appeared meanwhile or not.
+        let own = left.iter().map(|history| (history.generation == 0, history.own_shard)).min();
+        own.filter(|_| left.len() < self.lanes.len()).map(|(_, own)| own)
     }
 
     /// The number of a window's first firing here: above those of earlier owners, if they have let it fire.

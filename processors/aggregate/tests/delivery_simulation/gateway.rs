@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_component::delivery::{Ledger, LedgerSpec, Metadata, Position, Shard, positions};
@@ -20,6 +21,9 @@ use crate::store::{Insert, Store};
 
 /// Longer than any `idle_timeout`.
 const IDLE: Duration = Duration::from_secs(3_600);
+
+/// The next number of lanes that begin together.
+static SETS: AtomicU64 = AtomicU64::new(1);
 
 /// A gateway.
 pub struct Gateway {
@@ -39,6 +43,8 @@ pub struct Gateway {
     /// Something is to be committed again, to hear from it.
     asked: bool,
     ownerships: u64,
+    /// The number of the lanes that begin together.
+    sets: u64,
     receivers: usize,
     /// The receiver that commits next.
     turn: usize,
@@ -103,6 +109,7 @@ impl Gateway {
             leased: false,
             asked: false,
             ownerships: 0,
+            sets: 0,
             receivers,
             turn: 0,
             between: Arc::default(),
@@ -336,6 +343,10 @@ impl Gateway {
             self.end_lanes(open, Some(again));
             return Ok(());
         }
+        if self.owned.is_empty() {
+            // Names of sets are never used again, whatever gateway gives them.
+            self.sets = SETS.fetch_add(1, Ordering::Relaxed);
+        }
         for partition in partitions {
             let (offset, metadata) = match &group.committed[*partition] {
                 None => (0, Metadata::default()),
@@ -347,6 +358,8 @@ impl Gateway {
             let own = Shard(*partition as u32 + 1);
             let ledger = Ledger::new(LedgerSpec {
                 source: format!("cluster/group/topic{}", partition % self.receivers).into(),
+                input: None,
+                set: whole.then(|| format!("k{}-{}", self.sets, partition % self.receivers).into()),
                 number: *partition as i32,
                 shard: if whole { Shard::default() } else { own },
                 own,

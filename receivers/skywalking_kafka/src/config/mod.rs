@@ -178,8 +178,9 @@ impl Config {
         Security { tls: self.tls.as_ref(), sasl: self.sasl.as_ref() }
     }
 
-    /// The faults of these settings: the key within the receiver's section, and why.
-    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+    /// The faults of these settings: the key within the receiver's section, and why. `now_ms`: the time by the
+    /// clock.
+    pub(crate) fn problems(&self, now_ms: i64) -> Vec<(String, String)> {
         let mut problems = weir_kafka::broker_problems(&self.brokers);
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -215,6 +216,12 @@ impl Config {
                     "must be at least 1, or be left out for the brokers' default",
                 );
             }
+        }
+        if let InitialOffset::Timestamp(millis) = self.initial_offset
+            && millis > now_ms
+        {
+            let why = "is in the future: no record is as late, so that reading would begin at the end; write `initial_offset: latest` for that";
+            wrong("initial_offset", why);
         }
         if self.group_id.is_empty() {
             wrong("group_id", "must not be empty: Kafka keeps the offsets under this name");

@@ -214,8 +214,8 @@ mod tests {
             read("topics: {segments: true, logs: [skywalking-logs, skywalking-logging], meters: false}"),
             ["skywalking-segments", "skywalking-logs", "skywalking-logging"]
         );
-        assert_eq!(config("topics: {meters: false}").problems()[0].0, "topics");
-        assert_eq!(config("topics: {meters: x, metrics: x}").problems()[0].0, "topics.meters");
+        assert_eq!(config("topics: {meters: false}").problems(0)[0].0, "topics");
+        assert_eq!(config("topics: {meters: x, metrics: x}").problems(0)[0].0, "topics.meters");
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             |yaml: &str| config(yaml).create_topics.wanted().map(|how| (how.partitions, how.replication));
         assert_eq!(how("create_topics: {partitions: 12, replication: 2}"), Some((12, Some(2))));
         assert_eq!((how("create_topics: true"), how("create_topics: false")), (Some((3, None)), None));
-        assert_eq!(config("create_topics: true\nmirrormaker: {alias: a}").problems()[0].0, "create_topics");
+        assert_eq!(config("create_topics: true\nmirrormaker: {alias: a}").problems(0)[0].0, "create_topics");
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_tls_sasl_and_properties_is_told() {
         let yaml = "tls: {key_file: k}\nsasl: {mechanism: PLAIN, username: '', password: p}\nproperties: {group.id: x}";
-        let keys: Vec<_> = config(yaml).problems().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = config(yaml).problems(0).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["tls.key_file", "sasl.username", "properties.\"group.id\""]);
     }
 

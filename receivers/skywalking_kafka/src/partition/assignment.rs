@@ -3,7 +3,8 @@
 //! An ownership lasts from assignment to revocation. Its offset tracker ends with it, so an acknowledgement
 //! that comes later is never committed by the next ownership.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -31,6 +32,8 @@ pub(crate) struct Assignment {
     rejects: Vec<Arc<TopicRejects>>,
     limits: Limits,
     queue_bytes: usize,
+    /// Of each topic, the part of its partitions' own shards that is the same.
+    own_shards: Vec<u32>,
     owned: BTreeMap<Place, Owned>,
     /// Lanes that say nothing, for partitions of which Kafka does not say where they begin.
     held: BTreeMap<Place, Lane>,
@@ -53,7 +56,23 @@ pub(crate) struct Owned {
     pub(crate) reported_end: Option<i64>,
     task: Option<JoinHandle<Result<Lane, LaneClosed>>>,
     /// The lanes that end with its own, until it has ended.
-    set: Option<LaneSet>,
+    set: Option<NamedSet>,
+}
+
+/// Lanes that begin and end together, and a text that no other such lanes have.
+#[derive(Clone)]
+struct NamedSet {
+    lanes: LaneSet,
+    name: Arc<str>,
+}
+
+/// The input that lanes belong to.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    /// Of each topic: `cluster/group/topic`.
+    pub(crate) topics: Vec<Arc<str>>,
+    /// That of windows over all of several topics.
+    pub(crate) all: Option<Arc<str>>,
 }
 
 /// How the windows of partitions are added up.
@@ -90,9 +109,12 @@ impl Assignment {
         limits: Limits,
         queue_bytes: usize,
     ) -> Assignment {
+        let receiver = host.context.id.to_string();
+        let own_shards = own_shards(&receiver, topics.iter().map(|topic| &*topic.name));
         Assignment {
             host,
             runtime,
+            own_shards,
             topics,
             rejects,
             limits,
@@ -103,7 +125,7 @@ impl Assignment {
     }
 
     /// Keeps the place of a partition that is waited for: windows over all partitions wait for its share.
-    pub(crate) fn hold(&mut self, place: Place, source: &Arc<str>, committer: &Committer) {
+    pub(crate) fn hold(&mut self, place: Place, committer: &Committer) {
         if self.held.contains_key(&place) {
             return;
         }
@@ -111,10 +133,13 @@ impl Assignment {
         let (topic, partition) = (self.topics.name(place.topic), place.partition);
         let Some(rejects) = self.rejects.get(place.topic) else { return };
         let ledger = Ledger::new(LedgerSpec {
-            source: Arc::clone(source),
+            // It has no share in any window.
+            source: Arc::from(""),
+            input: None,
+            set: None,
             number: partition,
             shard: Shard::default(),
-            own: own_shard(&self.host.context.id.to_string(), topic, partition),
+            own: self.own_shard(place),
             position: None,
             metadata: Metadata::default(),
             wake: committer.wake(),
@@ -128,12 +153,17 @@ impl Assignment {
         self.held.insert(place, lane);
     }
 
+    /// No windows wait for partitions that are waited for.
+    pub(crate) fn let_held_go(&mut self) {
+        self.held.clear();
+    }
+
     /// Opens the lane of a partition, which begins at `start`.
     pub(crate) fn open(
         &mut self,
         place: Place,
         start: &Start,
-        source: &Arc<str>,
+        sources: &Sources,
         windows: WindowScope,
         committer: &Committer,
         queue: Option<FetchQueue>,
@@ -144,11 +174,16 @@ impl Assignment {
         let Some(rejects) = self.rejects.get(place.topic) else { return };
         let name = format!("{topic}/{partition}");
         let receiver = context.id.to_string();
-        let own = own_shard(&receiver, topic, partition);
+        let Some(source) = sources.topics.get(place.topic) else { return };
+        let own = self.own_shard(place);
+        let whole = windows == WindowScope::AllPartitions;
+        let set = self.set(windows);
         let spec = LedgerSpec {
             source: Arc::clone(source),
+            input: sources.all.clone().filter(|_| whole),
+            set: Some(Arc::clone(&set.name)).filter(|_| whole),
             number: partition,
-            shard: if windows == WindowScope::AllPartitions { Shard::default() } else { own },
+            shard: if whole { Shard::default() } else { own },
             own,
             // While the place is searched for where it begins, nothing is written down.
             position: (!matches!(start.check, Recheck::From(_))).then_some(start.offset),
@@ -157,12 +192,11 @@ impl Assignment {
         };
         let ledger = Ledger::leased(spec, committer.lease());
         let rejects = Arc::new(PartitionRejects::new(rejects.clone(), partition, ledger.read()));
-        let set = self.set(windows);
         let spec = LaneSpec {
             name: Arc::from(&*name),
             rejects: rejects.clone(),
             ledger: Some(ledger.clone()),
-            set: set.clone(),
+            set: set.lanes.clone(),
             signal: Some(self.topics.content(place.topic).signal()),
         };
         let lane = self.host.open_lane(spec);
@@ -228,9 +262,20 @@ impl Assignment {
     }
 
     /// The lanes with which the next one ends: with whole windows all that are open.
-    fn set(&self, windows: WindowScope) -> LaneSet {
+    fn set(&self, windows: WindowScope) -> NamedSet {
         let mut open = self.owned.values().filter(|_| windows == WindowScope::AllPartitions);
-        open.find_map(|owned| owned.set.clone()).unwrap_or_default()
+        open.find_map(|owned| owned.set.clone()).unwrap_or_else(|| NamedSet {
+            lanes: LaneSet::default(),
+            // Keys of the standard library's hashers are random: no other set of any gateway has it.
+            name: Arc::from(format!(
+                "{:x}",
+                RandomState::new().hash_one(self.host.context.clock.now_ms()) >> 24
+            )),
+        })
+    }
+
+    fn own_shard(&self, Place { topic, partition }: Place) -> Shard {
+        own_shard(self.own_shards.get(topic).copied().unwrap_or_default(), partition)
     }
 
     /// Whether nothing that these lanes were given can still become committable.
@@ -306,15 +351,28 @@ impl Assignment {
     }
 }
 
-/// The shard of a partition's own windows: never 0, and another for each receiver and topic.
-fn own_shard(receiver: &str, topic: &str, partition: i32) -> Shard {
-    // FNV-1a, folded to 16 bits.
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in receiver.bytes().chain([0]).chain(topic.bytes()) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    let high = (hash ^ (hash >> 16)) << 16;
-    Shard(high | (partition.unsigned_abs().saturating_add(1) & 0xffff))
+/// The shard of a partition's own windows: never 0, and another for each partition of a receiver.
+fn own_shard(of_topic: u32, partition: i32) -> Shard {
+    Shard(of_topic | (partition.unsigned_abs().saturating_add(1) & 0xffff))
+}
+
+/// For each topic the part of its partitions' own shards that is the same: 16 bits of a hash of receiver and
+/// topic. A topic whose hash an earlier one has takes the next.
+fn own_shards<'a>(receiver: &str, topics: impl Iterator<Item = &'a str>) -> Vec<u32> {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let mut taken = BTreeSet::new();
+    let of_topic = |topic: &str| {
+        // FNV-1a, folded to 16 bits.
+        let mut hash = receiver.bytes().chain([0]).chain(topic.bytes()).fold(0x811c_9dc5, step);
+        loop {
+            let folded = (hash ^ (hash >> 16)) << 16;
+            if taken.insert(folded) {
+                return folded;
+            }
+            hash = step(hash, 1);
+        }
+    };
+    topics.map(of_topic).collect()
 }
 
 #[cfg(test)]
@@ -323,10 +381,31 @@ mod tests {
 
     #[test]
     fn partitions_topics_and_receivers_have_shards_of_their_own() {
-        let shard = |receiver, topic, partition| own_shard(receiver, topic, partition);
+        let shard =
+            |receiver, topic, partition| own_shard(own_shards(receiver, [topic].into_iter())[0], partition);
         assert_eq!(shard("r", "t", 3), shard("r", "t", 3));
         assert_eq!(shard("r", "t", 3).0 & 0xffff, 4);
         let others = [shard("r", "t", 4), shard("r", "u", 3), shard("q", "t", 3)];
         assert!(others.iter().all(|other| *other != shard("r", "t", 3)), "{others:?}");
+        // As in every version before.
+        assert_eq!(shard("skywalking_kafka", "skywalking-segments", 0).0, 810024961);
+    }
+
+    #[test]
+    fn topics_of_one_receiver_never_share_a_shard() {
+        // Two names with the same hash.
+        let mut known: BTreeMap<u32, String> = BTreeMap::new();
+        let (first, second) = (0..)
+            .find_map(|number| {
+                let name = format!("topic-{number}");
+                let hash = own_shards("r", [&*name].into_iter())[0];
+                known.insert(hash, name.clone()).map(|before| (before, name))
+            })
+            .unwrap();
+        let alone = own_shards("r", [&*first].into_iter())[0];
+        assert_eq!(alone, own_shards("r", [&*second].into_iter())[0]);
+        let both = own_shards("r", [&*first, &*second].into_iter());
+        assert_eq!(both[0], alone, "the first one keeps it");
+        assert_ne!(both[0], both[1]);
     }
 }

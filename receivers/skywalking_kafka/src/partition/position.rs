@@ -131,6 +131,8 @@ pub(crate) mod tests {
     pub(crate) fn ledger(position: i64) -> Ledger {
         Ledger::new(LedgerSpec {
             source: "cluster/group/t".into(),
+            input: None,
+            set: None,
             number: 0,
             shard: Shard(0),
             own: Shard(1),

@@ -69,6 +69,11 @@ impl Awaiting {
         self.partitions.keys().copied().collect()
     }
 
+    /// Whether Kafka has refused to say it for each of those that wait.
+    pub(crate) fn are_refused(&self) -> bool {
+        !self.partitions.is_empty() && self.partitions.values().all(|waiting| waiting.refused)
+    }
+
     /// The partitions to ask about now, those of one topic with one question.
     pub(crate) fn due(&self, now: Instant) -> Vec<Vec<Place>> {
         let due = self.partitions.iter().filter(|(_, waiting)| {
@@ -171,7 +176,15 @@ mod tests {
         Answer {
             number,
             partition: Place { topic: 0, partition },
-            facts: Ok(Facts { topic, first: 0, end: 9, at_time: None, committed: None, first_count: None }),
+            facts: Ok(Facts {
+                topic,
+                first: 0,
+                end: 9,
+                at_time: None,
+                committed: None,
+                first_count: None,
+                others: Arc::default(),
+            }),
         }
     }
 

@@ -1,4 +1,5 @@
-//! The thread that commits offsets with their metadata, all partitions of all topics in one request.
+//! The thread that commits offsets with their metadata, all partitions of all topics in one request where
+//! Kafka lets it.
 //!
 //! rdkafka 0.39 never calls back for an asynchronous commit, so a refused one would go unnoticed. A
 //! synchronous commit waits for Kafka, up to the session timeout when the coordinator is away. So it has a
@@ -8,9 +9,15 @@
 //! * No request is sent for partitions that have gone. While a request is on its way, its partitions do not
 //!   go: librdkafka would send it under the new generation of the group, and it would overwrite the commit of
 //!   their next owner.
-//! * A request is accepted for all of its partitions or for none, so that they agree on the windows they
-//!   share. Kafka checks the length of each metadata text on its own. So a new length is first tried on one
-//!   partition, with the metadata that Kafka already has.
+//! * The partitions of a topic are accepted together, or none of them is. Kafka checks the length of each
+//!   metadata text on its own. So a new length is first tried on one partition, with the metadata that Kafka
+//!   already has.
+//! * Kafka may refuse one topic (it is gone, or the user may not read it any more) and take the others. librdkafka
+//!   (2.12) does not say which: it puts the last error on every partition of the request. So after such an error
+//!   each topic is committed by itself. One that is refused is tried again every few seconds, and does not hold
+//!   up the others. Lanes of both say which windows they shared ([`Metadata::set`]).
+//!
+//! [`Metadata::set`]: weir_component::delivery::Metadata::set
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -29,6 +36,8 @@ use crate::topics::{Place, TopicSet};
 
 /// How long to wait before a commit that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long before a topic is tried again that Kafka refuses.
+const RETRY_TOPIC: Duration = Duration::from_secs(5);
 /// How long when a text was too long: only another setting of the brokers helps.
 const RETRY_TOO_LONG: Duration = Duration::from_secs(2);
 
@@ -69,7 +78,12 @@ struct CommitThread {
     log: LogLimit,
     /// The length of the longest text that Kafka is known to keep.
     known_length: usize,
+    /// Topics that Kafka refuses, and when each is tried again.
+    refused: BTreeMap<usize, Instant>,
 }
+
+/// Partitions to commit: the position of each, and its ledger.
+type Due<'a> = Vec<(Place, &'a Ledger, Position)>;
 
 /// A request is on its way, until this is dropped.
 struct Sending<'a>(&'a Shared);
@@ -107,6 +121,7 @@ impl Committer {
             lease: lease_of_work,
             log,
             known_length: 0,
+            refused: BTreeMap::new(),
         };
         let mine = Arc::clone(&shared);
         std::thread::Builder::new().name("weir-commit".to_owned()).spawn(move || work.run(&mine))?;
@@ -178,28 +193,28 @@ impl Shared {
     }
 
     /// A request with these lanes is on its way from now on. `None`: one of them has gone.
-    fn begin_sending(&self, lanes: &[(Place, Ledger)]) -> Option<Sending<'_>> {
+    fn begin_sending(&self, due: &Due<'_>) -> Option<Sending<'_>> {
         let mut state = self.lock();
-        let is_owned = |(partition, ledger): &(Place, Ledger)| {
+        let is_owned = |(partition, ledger, _): &(Place, &Ledger, Position)| {
             state.lanes.get(partition).is_some_and(|entry| entry.ledger.is_same(ledger))
         };
-        if state.ended || !lanes.iter().all(is_owned) {
+        if state.ended || !due.iter().all(is_owned) {
             return None;
         }
-        state.sending = lanes.iter().map(|(partition, _)| *partition).collect();
+        state.sending = due.iter().map(|(partition, ..)| *partition).collect();
         Some(Sending(self))
     }
 
     /// A position that Kafka has, or that it can have without anything being lost: that with the shortest
     /// text.
-    fn shortest(&self, partitions: &BTreeMap<Place, Ledger>) -> Option<(Place, i64, String)> {
+    fn shortest(&self, due: &Due<'_>) -> Option<(Place, i64, String)> {
         let state = self.lock();
-        let known = |(partition, ledger): (&Place, &Ledger)| {
+        let known = |(partition, ledger, _): &(Place, &Ledger, Position)| {
             let written = state.lanes.get(partition).and_then(|entry| entry.written.clone());
             let Position { offset, metadata, .. } = written.or_else(|| ledger.resumed())?;
             Some((*partition, offset, metadata.encode()))
         };
-        partitions.iter().filter_map(known).min_by_key(|(.., text)| text.len())
+        due.iter().filter_map(known).min_by_key(|(.., text)| text.len())
     }
 }
 
@@ -207,7 +222,8 @@ impl CommitThread {
     fn run(mut self, shared: &Shared) {
         loop {
             let idle = |state: &mut State| !state.urgent && !state.ended;
-            let waited = shared.changed.wait_timeout_while(shared.lock(), self.interval, idle);
+            let pause = if self.refused.is_empty() { self.interval } else { self.interval.min(RETRY_TOPIC) };
+            let waited = shared.changed.wait_timeout_while(shared.lock(), pause, idle);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if state.ended {
                 return;
@@ -229,36 +245,84 @@ impl CommitThread {
     fn commit(&mut self, shared: &Shared, consumer: &BaseConsumer<KafkaContext>) -> KafkaResult<()> {
         let lanes: Vec<(Place, Ledger)> =
             shared.lock().lanes.iter().map(|(partition, entry)| (*partition, entry.ledger.clone())).collect();
+        self.refused.retain(|topic, _| lanes.iter().any(|(place, _)| place.topic == *topic));
         let ledgers: Vec<&Ledger> = lanes.iter().map(|(_, ledger)| ledger).collect();
-        let now: Vec<(Place, Position)> = lanes
-            .iter()
-            .zip(positions(&ledgers))
-            .filter_map(|((partition, _), position)| Some((*partition, position?)))
-            .collect();
+        let positions = lanes.iter().zip(positions(&ledgers));
+        let due = positions.filter_map(|((place, ledger), position)| Some((*place, ledger, position?)));
+        let (refused, due): (Due<'_>, Due<'_>) =
+            due.partition(|(place, ..)| self.refused.contains_key(&place.topic));
+        let now = Instant::now();
+        for alone in by_topic(refused) {
+            let topic = alone.first().map_or(0, |(place, ..)| place.topic);
+            if self.refused.get(&topic).is_some_and(|next| *next <= now) {
+                self.commit_topic(topic, &alone, shared, consumer)?;
+            }
+        }
+        let topics: BTreeSet<usize> = due.iter().map(|(place, ..)| place.topic).collect();
+        match self.send(&due, shared, consumer) {
+            Err(error) if topics.len() > 1 && is_of_a_topic(&error) => {
+                for alone in by_topic(due) {
+                    let topic = alone.first().map_or(0, |(place, ..)| place.topic);
+                    self.commit_topic(topic, &alone, shared, consumer)?;
+                }
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Commits the partitions of one topic. That Kafka refuses the topic is no error: the others go on.
+    fn commit_topic(
+        &mut self,
+        topic: usize,
+        due: &Due<'_>,
+        shared: &Shared,
+        consumer: &BaseConsumer<KafkaContext>,
+    ) -> KafkaResult<()> {
+        match self.send(due, shared, consumer) {
+            Ok(()) => {
+                self.refused.remove(&topic);
+                Ok(())
+            }
+            Err(error) if is_of_a_topic(&error) => {
+                self.refused.insert(topic, Instant::now() + RETRY_TOPIC);
+                self.refused_topic(topic, &error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits these partitions in one request, when there is something new.
+    fn send(
+        &mut self,
+        due: &Due<'_>,
+        shared: &Shared,
+        consumer: &BaseConsumer<KafkaContext>,
+    ) -> KafkaResult<()> {
         let news = |state: &State| {
-            now.iter().any(|(partition, position)| {
-                state.lanes.get(partition).is_some_and(|entry| entry.written.as_ref() != Some(position))
+            due.iter().any(|(place, _, position)| {
+                state.lanes.get(place).is_some_and(|entry| entry.written.as_ref() != Some(position))
             })
         };
         if !news(&shared.lock()) {
             return Ok(());
         }
-        let mut list = TopicPartitionList::with_capacity(now.len());
+        let mut list = TopicPartitionList::with_capacity(due.len());
         let mut longest = 0;
-        for (partition, position) in &now {
+        for (place, _, position) in due {
             let text = position.metadata.encode();
             longest = longest.max(text.len());
-            self.add(&mut list, *partition, position.offset, text)?;
+            self.add(&mut list, *place, position.offset, text)?;
         }
-        let Some(sending) = shared.begin_sending(&lanes) else {
+        let Some(sending) = shared.begin_sending(due) else {
             shared.wake();
             return Ok(());
         };
         let sent = Instant::now();
-        let several = now.len() > 1;
-        let answer = self.try_length(shared, consumer, &lanes, longest, several).and_then(|()| {
+        let answer = self.try_length(shared, consumer, due, longest).and_then(|()| {
             failpoint::reach("before-commit");
-            if moves_marks(&shared.lock(), &now) {
+            if moves_marks(&shared.lock(), due) {
                 failpoint::reach("before-mark");
             }
             consumer.commit(&list, CommitMode::Sync)
@@ -275,15 +339,13 @@ impl CommitThread {
         answer?;
         self.lease.renew(sent);
         failpoint::reach("after-commit");
-        for (partition, position) in now {
-            let Some((_, ledger)) = lanes.iter().find(|(lane, _)| *lane == partition) else { continue };
-            ledger.written(&position);
+        for (place, ledger, position) in due {
+            ledger.written(position);
             // Meanwhile the partition may have another owner, whose positions these are not.
             let mut state = shared.lock();
-            if let Some(entry) = state.lanes.get_mut(&partition).filter(|entry| entry.ledger.is_same(ledger))
-            {
+            if let Some(entry) = state.lanes.get_mut(place).filter(|entry| entry.ledger.is_same(ledger)) {
                 entry.gauge.set(position.offset);
-                entry.written = Some(position);
+                entry.written = Some(position.clone());
             }
         }
         Ok(())
@@ -302,15 +364,13 @@ impl CommitThread {
         &mut self,
         shared: &Shared,
         consumer: &BaseConsumer<KafkaContext>,
-        lanes: &[(Place, Ledger)],
+        due: &Due<'_>,
         longest: usize,
-        several: bool,
     ) -> KafkaResult<()> {
-        if !several || longest <= self.known_length {
+        if due.len() < 2 || longest <= self.known_length {
             return Ok(());
         }
-        let lanes: BTreeMap<Place, Ledger> = lanes.iter().cloned().collect();
-        let Some((partition, offset, text)) = shared.shortest(&lanes) else { return Ok(()) };
+        let Some((partition, offset, text)) = shared.shortest(due) else { return Ok(()) };
         // Most brokers take the default.
         let lengths = [MAX_BYTES.max(longest), longest];
         let mut answer = Ok(());
@@ -350,14 +410,49 @@ impl CommitThread {
             tracing::warn!(%receiver, %topics, %error, suppressed, "offsets were not committed: trying again");
         }
     }
+
+    fn refused_topic(&self, topic: usize, error: &KafkaError) {
+        self.metrics.commit_failures.inc();
+        if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
+            let (receiver, topic) = (&self.context.id, self.topics.name(topic));
+            tracing::warn!(
+                %receiver, %topic, %error, suppressed,
+                "Kafka does not take the offsets of this topic: its records wait for it, the other topics go on; trying again"
+            );
+        }
+    }
+}
+
+/// The same partitions, those of each topic apart.
+fn by_topic(due: Due<'_>) -> Vec<Due<'_>> {
+    let mut topics: BTreeMap<usize, Due<'_>> = BTreeMap::new();
+    for one in due {
+        topics.entry(one.0.topic).or_default().push(one);
+    }
+    topics.into_values().collect()
 }
 
 /// Whether windows are about to be committed as stored that were not before.
-fn moves_marks(state: &State, now: &[(Place, Position)]) -> bool {
-    now.iter().any(|(partition, position)| {
+fn moves_marks(state: &State, due: &Due<'_>) -> bool {
+    due.iter().any(|(partition, _, position)| {
         let written = state.lanes.get(partition).and_then(|entry| entry.written.as_ref());
         written.is_some_and(|written| written.metadata.windows != position.metadata.windows)
     })
+}
+
+/// Whether Kafka refuses a topic, and not the member of the group.
+fn is_of_a_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicId
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::InvalidTopic
+        )
+    )
 }
 
 fn is_too_long(error: &KafkaError) -> bool {

@@ -12,7 +12,10 @@
 //!   seconds. Before an answer, a commit that is on its way is waited for in any case. *Lost* partitions are
 //!   given up at once, because another member may have them already.
 //! * Windows are over all partitions while this gateway has every partition of every topic. When that
-//!   changes, the lanes that stay end too, and begin again with windows of the other kind.
+//!   changes, the lanes that stay end too, and begin again with windows of the other kind. When only another
+//!   gateway gains partitions, this one sees it when it looks at the topics (`metadata_refresh`), and waits
+//!   whether a rebalance brings them here.
+//! * Windows over several topics belong to the receiver, and not to the topics that happen to be there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,19 +28,24 @@ use crate::config::{Config, WindowsOver};
 use crate::consumer::context::{Event, KafkaContext};
 use crate::consumer::partition_queue::FetchQueue;
 use crate::consumer::wakeup::Wakeup;
+use crate::create_topics::CreatedTopics;
 use crate::metrics::Metrics;
 use crate::partition::assignment::{Assignment, WindowScope};
 use crate::rebalance::awaiting::Awaiting;
 use crate::rebalance::client_assignment::{ClientAssignment, Rebalance};
 use crate::rebalance::committer::Committer;
 use crate::rebalance::known_topic::KnownTopic;
-use crate::rebalance::questions::{Asking, Facts, WHOLE_TOPIC};
+use crate::rebalance::questions::{Answer, Asking, Facts, WHOLE_TOPIC};
 use crate::rebalance::reports::Reports;
+use crate::rebalance::shares::Shares;
 use crate::rebalance::start_offsets::{self, LogChange};
+use crate::rebalance::window_inputs::WindowInputs;
 use crate::topics::{Place, TopicSet};
 
 /// How long the last commit of an ownership may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a rebalance may take that brings the partitions that are seen.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The partitions of one consumer, and what happens to them.
 pub(crate) struct Ownership<'a> {
@@ -47,6 +55,8 @@ pub(crate) struct Ownership<'a> {
     /// Woken when a partition has records after it had none.
     pub(crate) wakeup: Wakeup,
     topics: TopicSet,
+    /// Those that this receiver has made.
+    created: CreatedTopics,
     metrics: Metrics,
     pub(crate) assignment: Assignment,
     committer: Committer,
@@ -60,6 +70,10 @@ pub(crate) struct Ownership<'a> {
     known: Vec<KnownTopic>,
     /// The ids of the topics whose lanes are open.
     topic_ids: BTreeMap<usize, String>,
+    shares: Shares,
+    inputs: WindowInputs,
+    /// Windows of other receivers need not wait for those that cannot be opened.
+    told_refused: bool,
     /// When the topics' ids are looked at next.
     next_topic_check: Instant,
     /// Rebalances that are not begun yet.
@@ -98,11 +112,12 @@ impl<'a> Ownership<'a> {
         consumer: &'a Arc<BaseConsumer<KafkaContext>>,
         config: &'a Config,
         host: &'a ReceiverHost,
-        topics: TopicSet,
+        created: CreatedTopics,
         metrics: Metrics,
         assignment: Assignment,
         committer: Committer,
     ) -> Ownership<'a> {
+        let topics = config.topic_set();
         let wakeup = Wakeup::default();
         Ownership {
             consumer,
@@ -110,6 +125,7 @@ impl<'a> Ownership<'a> {
             host,
             asking: Asking::new(consumer, topics.clone(), config.initial_offset, wakeup.clone()),
             wakeup,
+            created,
             metrics: metrics.clone(),
             assignment,
             committer,
@@ -117,6 +133,9 @@ impl<'a> Ownership<'a> {
             client: ClientAssignment::new(consumer, &host.context.id, topics.clone()),
             reports: Reports::new(config, host, topics.clone(), metrics),
             known: vec![KnownTopic::default(); topics.len()],
+            shares: Shares::new(topics.len(), REBALANCE_PATIENCE.max(2 * config.metadata_refresh.get())),
+            inputs: WindowInputs::new(&host.context.id.to_string(), &config.group_id, topics.clone()),
+            told_refused: false,
             topics,
             topic_ids: BTreeMap::new(),
             next_topic_check: Instant::now(),
@@ -220,11 +239,15 @@ impl<'a> Ownership<'a> {
 
     /// Takes the answers of Kafka.
     fn take_answers(&mut self, now: Instant) {
-        for answer in self.asking.answers() {
+        let answers: Vec<Answer> = self.asking.answers().collect();
+        for answer in answers {
             let partition = answer.partition;
             if partition.partition == WHOLE_TOPIC {
+                let Ok(facts) = answer.facts else { continue };
+                self.shares.count(partition.topic, &facts.topic);
+                self.check_scope(now);
                 // Under the same name there is another topic now: nothing of it has been read.
-                let id = answer.facts.ok().and_then(|facts| facts.topic.id.clone());
+                let id = facts.topic.id.clone();
                 if self.is_another(partition.topic, id.as_ref()) {
                     self.restarting.extend(self.open_of(partition.topic));
                 }
@@ -246,8 +269,10 @@ impl<'a> Ownership<'a> {
         }
         if now >= self.next_topic_check {
             self.next_topic_check = now + self.config.metadata_refresh.get();
-            for topic in self.topic_ids.keys() {
-                self.asking.ask(*topic, &[]);
+            let open: BTreeSet<usize> =
+                self.assignment.partitions().into_iter().map(|place| place.topic).collect();
+            for topic in open {
+                self.asking.ask(topic, &[]);
             }
         }
     }
@@ -267,7 +292,11 @@ impl<'a> Ownership<'a> {
         // Rebalances come first: a partition that could begin may have gone to another member.
         let Some(rebalance) = self.rebalances.pop_front() else {
             let ready = self.awaiting.ready(now);
-            return if ready.is_empty() { Ok(()) } else { self.open_lanes(&ready, now) };
+            if ready.is_empty() {
+                self.hold_refused();
+                return Ok(());
+            }
+            return self.open_lanes(&ready, now);
         };
         match &rebalance {
             Rebalance::Assign(partitions) => {
@@ -314,6 +343,7 @@ impl<'a> Ownership<'a> {
     /// Lanes have ended and are committed.
     fn closed(&mut self, closing: Closing, now: Instant) {
         let Closing { partitions, then, .. } = closing;
+        self.told_refused = false;
         let lost = matches!(self.owed, Some(Rebalance::Revoke { lost: true, .. }));
         self.give_up(&partitions, lost);
         let Some(again) = then else {
@@ -340,36 +370,47 @@ impl<'a> Ownership<'a> {
         }
         let mut others = Vec::new();
         for (place, facts) in ready {
-            self.known.iter_mut().skip(place.topic).take(1).for_each(|known| known.update(&facts.topic));
+            let created = self.created.contains(self.topics.name(place.topic));
+            for known in self.known.iter_mut().skip(place.topic).take(1) {
+                if created {
+                    known.missing();
+                }
+                known.update(&facts.topic);
+            }
             if self.is_another(place.topic, facts.topic.id.as_ref()) {
                 others.extend(self.open_of(place.topic));
             }
         }
-        let windows = self.window_scope(ready);
-        if let Some(before) = self.assignment.windows()
-            && (before != windows || !others.is_empty())
-        {
-            // Lanes that are open begin again, with windows of the other kind, or of the other topic; these
-            // begin with them.
-            let again = if before == windows { self.together(&others) } else { self.assignment.partitions() };
-            let all = again.iter().chain(ready.keys()).copied().collect();
-            self.end_lanes(again, Some(all), now);
-            return Ok(());
+        for (place, facts) in ready {
+            self.shares.count(place.topic, &facts.topic);
         }
         let mut starts = BTreeMap::new();
         for (partition, facts) in ready {
-            let (initial, seen) = (self.config.initial_offset, self.log_changes.remove(partition));
+            let (initial, seen) = (self.config.initial_offset, self.log_changes.get(partition).copied());
             let known = self.known.get(partition.topic).cloned().unwrap_or_default();
             let start = start_offsets::decide(partition.partition, facts, &known, initial, seen);
             starts.insert(*partition, start.map_err(|error| self.reports.unreadable(*partition, &error))?);
         }
+        let windows = self.window_scope(&ready.keys().copied().collect());
+        let cluster = ready.values().next().map(|facts| facts.topic.cluster.as_str()).unwrap_or_default();
+        let sources = self.inputs.sources(cluster, &mut starts);
+        let is_other = windows == WindowScope::AllPartitions && self.inputs.open() != sources.all.as_ref();
+        if let Some(before) = self.assignment.windows()
+            && (before != windows || is_other || !others.is_empty())
+        {
+            // Lanes that are open begin again, with windows of the other kind, or of the other topic; these
+            // begin with them.
+            let all = before != windows || is_other;
+            let again = if all { self.assignment.partitions() } else { self.together(&others) };
+            let all = again.iter().chain(ready.keys()).copied().collect();
+            self.end_lanes(again, Some(all), now);
+            return Ok(());
+        }
+        self.inputs.opened(&sources);
         let from: Vec<(Place, i64)> =
             starts.iter().map(|(partition, start)| (*partition, start.read_from())).collect();
-        let cluster = ready.values().next().map(|facts| facts.topic.cluster.clone()).unwrap_or_default();
-        let group = &self.config.group_id;
-        let source = |topic: &crate::topics::Topic| Arc::from(format!("{cluster}/{group}/{}", topic.name));
-        let sources: Vec<Arc<str>> = self.topics.iter().map(source).collect();
         for (place, facts) in ready {
+            self.log_changes.remove(place);
             if let Some(id) = &facts.topic.id {
                 self.topic_ids.insert(place.topic, id.clone());
             }
@@ -377,21 +418,19 @@ impl<'a> Ownership<'a> {
         if windows == WindowScope::AllPartitions {
             // Before anything is read: windows do not fire without the share of those that are still waited
             // for.
-            let awaited = self.awaiting.partitions();
-            for place in awaited {
-                if let Some(source) = sources.get(place.topic) {
-                    self.assignment.hold(place, source, &self.committer);
-                }
+            for place in self.awaiting.partitions() {
+                self.assignment.hold(place, &self.committer);
             }
+        } else {
+            self.assignment.let_held_go();
         }
         for (partition, start) in starts {
             self.reports.start(partition, &start);
             // Before it is assigned, so that no record goes to the queue that all partitions share.
             let wakeup = self.wakeup.clone();
-            let Some(source) = sources.get(partition.topic) else { continue };
             let (topic, number) = (self.topics.name(partition.topic), partition.partition);
             let queue = FetchQueue::new(self.consumer, topic, number, move || wakeup.wake());
-            self.assignment.open(partition, &start, source, windows, &self.committer, queue);
+            self.assignment.open(partition, &start, &sources, windows, &self.committer, queue);
         }
         self.count_assigned();
         self.committer.flush();
@@ -400,30 +439,57 @@ impl<'a> Ownership<'a> {
         Ok(())
     }
 
-    /// How windows are added up when these begin, too: over all partitions when this gateway has every one of
-    /// every topic.
-    fn window_scope(&self, ready: &BTreeMap<Place, Facts>) -> WindowScope {
+    /// Lanes begin again when they make windows of the wrong kind for longer than a rebalance takes.
+    fn check_scope(&mut self, now: Instant) {
+        let Some(open) = self.assignment.windows() else { return };
+        let rests = matches!(self.step, Step::Reading) && self.rebalances.is_empty();
+        let should_be = match self.config.windows {
+            WindowsOver::Partition => WindowScope::EachPartition,
+            WindowsOver::All => self.shares.scope(&self.owned_with(&BTreeSet::new())).0,
+        };
+        if self.shares.is_wrong_for_long(rests && open != should_be, now) {
+            self.restarting.extend(self.assignment.partitions());
+        }
+    }
+
+    /// How many partitions of each topic this gateway has when these begin, too.
+    fn owned_with(&self, ready: &BTreeSet<Place>) -> Vec<usize> {
+        let coming: BTreeSet<Place> =
+            self.awaiting.partitions().into_iter().chain(ready.iter().copied()).collect();
+        let of = |topic| {
+            self.assignment.len_of(topic) + coming.iter().filter(|place| place.topic == topic).count()
+        };
+        (0..self.topics.len()).map(of).collect()
+    }
+
+    /// How windows are added up when these begin, too.
+    fn window_scope(&self, ready: &BTreeSet<Place>) -> WindowScope {
         if self.config.windows == WindowsOver::Partition {
             return WindowScope::EachPartition;
         }
-        let awaited = self.awaiting.partitions();
-        let coming = |topic: usize| ready.keys().chain(&awaited).filter(|place| place.topic == topic).count();
-        let owned = |topic: usize| self.assignment.len_of(topic) + coming(topic);
-        // What each answer says of the others is as old as the answer.
-        let count = |topic: usize| {
-            let own =
-                ready.iter().filter(|(place, _)| place.topic == topic).map(|(_, facts)| facts.topic.count);
-            let of_others = ready.values().filter_map(|facts| facts.topic.counts.get(topic).copied());
-            own.chain(of_others).max().unwrap_or(0)
-        };
-        let part = (0..self.topics.len())
-            .find(|topic| i64::try_from(owned(*topic)).unwrap_or(i64::MAX) < i64::from(count(*topic)));
+        let owned = self.owned_with(ready);
+        let (scope, part) = self.shares.scope(&owned);
         let partial = i64::from(part.is_some());
         let news = self.metrics.partial.set(partial) != partial;
-        if let Some(topic) = part.filter(|_| news) {
-            self.reports.part_of_the_topic(topic, owned(topic), count(topic));
+        if let Some((topic, partitions)) = part.filter(|_| news) {
+            self.reports.part_of_the_topic(topic, owned.get(topic).copied().unwrap_or(0), partitions);
         }
-        if part.is_none() { WindowScope::AllPartitions } else { WindowScope::EachPartition }
+        scope
+    }
+
+    /// When Kafka says of no partition where to begin, each has a place, so that the windows of other
+    /// receivers wait only for those that bring events into them.
+    fn hold_refused(&mut self) {
+        let refused = self.awaiting.are_refused() && self.assignment.len() == 0;
+        if refused && !self.told_refused {
+            if self.config.windows == WindowsOver::All {
+                for place in self.awaiting.partitions() {
+                    self.assignment.hold(place, &self.committer);
+                }
+            }
+            self.host.ready();
+        }
+        self.told_refused = refused;
     }
 
     /// Whether the topic with open lanes is another one than that with this id.

@@ -41,8 +41,9 @@ pub(crate) struct Topic {
     pub(crate) id: Option<String>,
     /// How many partitions it has.
     pub(crate) count: i32,
-    /// How many partitions each topic of the receiver has, by number; 0 for those that do not exist.
-    pub(crate) counts: Vec<i32>,
+    /// How many partitions each topic of the receiver has, by number; 0 for those that do not exist. `None`:
+    /// Kafka does not say it.
+    pub(crate) counts: Vec<Option<i32>>,
 }
 
 /// The known facts about a partition.
@@ -59,6 +60,8 @@ pub(crate) struct Facts {
     pub(crate) committed: Option<(i64, String)>,
     /// How many partitions the topic had when the group began to read it, as it wrote down for any of them.
     pub(crate) first_count: Option<i32>,
+    /// What the group wrote down for partitions of all topics, when the receiver has several.
+    pub(crate) others: Arc<[Metadata]>,
 }
 
 /// The answer to a question about one partition.
@@ -201,26 +204,35 @@ impl Question {
         })?;
         let (broker, count, leaders, leaderless) = self.go_on(|| self.leaders(partitions))?;
         let id = self.topic_id(broker)?;
-        let counts = self.counts(count)?;
+        let counts = self.counts(count);
         if partitions.is_empty() {
             let topic = Arc::new(Topic { cluster, id, count, counts });
-            let facts = Facts { topic, first: 0, end: 0, at_time: None, committed: None, first_count: None };
+            let facts = Facts {
+                topic,
+                first: 0,
+                end: 0,
+                at_time: None,
+                committed: None,
+                first_count: None,
+                others: Arc::default(),
+            };
             self.answer(WHOLE_TOPIC, Ok(facts));
             return Ok(());
         }
         let all: Vec<i32> = (0..count).collect();
         let committed = self.go_on(|| self.committed(&all))?;
         let first_count = first_count(id.as_deref(), &committed);
+        let others = self.others(&counts)?;
         for (partition, code) in leaderless {
             let error = KafkaError::MetadataFetch(code);
             self.answer(partition, Err(Refused { error, alone: false }));
         }
         let topic = Arc::new(Topic { cluster, id, count, counts });
-        let (topic, committed) = (&topic, &committed);
+        let (topic, committed, others) = (&topic, &committed, &others);
         std::thread::scope(|scope| {
             for (broker, group) in &leaders {
                 let thread = std::thread::Builder::new().name("weir-kafka-ask".to_owned());
-                let ask = move || self.group(*broker, group, topic, (committed, first_count));
+                let ask = move || self.group(*broker, group, topic, (committed, first_count, others));
                 if thread.spawn_scoped(scope, ask).is_err() {
                     self.refuse(group, &NO_THREAD, false);
                 }
@@ -230,28 +242,42 @@ impl Question {
     }
 
     /// How many partitions each topic has; of this one it is known. A topic that does not exist, or that the
-    /// user may not see, has none.
-    fn counts(&self, own: i32) -> KafkaResult<Vec<i32>> {
+    /// user may not see, has none. An error of one topic does not concern the others.
+    fn counts(&self, own: i32) -> Vec<Option<i32>> {
         let count = |(number, topic): (usize, &crate::topics::Topic)| {
             if number == self.number_of_topic {
-                return Ok(own);
+                return Some(own);
             }
-            let metadata = self.go_on(|| self.consumer.fetch_metadata(Some(&topic.name), PATIENCE))?;
-            let found = metadata.topics().iter().find(|found| found.name() == &*topic.name);
-            let error = found.and_then(|found| found.error().map(RDKafkaErrorCode::from));
-            match error {
-                None => {
-                    Ok(found.map_or(0, |found| i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)))
-                }
+            let metadata = self.go_on(|| self.consumer.fetch_metadata(Some(&topic.name), PATIENCE)).ok()?;
+            let found = metadata.topics().iter().find(|found| found.name() == &*topic.name)?;
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
                 Some(
                     RDKafkaErrorCode::UnknownTopicOrPartition
                     | RDKafkaErrorCode::UnknownTopic
                     | RDKafkaErrorCode::TopicAuthorizationFailed,
-                ) => Ok(0),
-                Some(code) => Err(KafkaError::MetadataFetch(code)),
+                ) => Some(0),
+                Some(_) => None,
             }
         };
         self.topics.iter().enumerate().map(count).collect()
+    }
+
+    /// What the group wrote down for the partitions of all topics: the marks of windows that they share. A
+    /// topic that may not be read says nothing.
+    fn others(&self, counts: &[Option<i32>]) -> KafkaResult<Arc<[Metadata]>> {
+        if self.topics.len() < 2 {
+            return Ok(Arc::default());
+        }
+        let mut asked = TopicPartitionList::new();
+        for (topic, count) in self.topics.iter().zip(counts) {
+            for partition in 0..count.unwrap_or_default() {
+                asked.add_partition(&topic.name, partition);
+            }
+        }
+        let found = self.go_on(|| self.consumer.committed_offsets(asked, PATIENCE))?;
+        let texts = native::texts(&found);
+        Ok(texts.iter().filter_map(|text| Metadata::decode(text).ok().flatten()).collect())
     }
 
     fn topic_id(&self, broker: i32) -> KafkaResult<Option<String>> {
@@ -315,7 +341,7 @@ impl Question {
         broker: i32,
         group: &[i32],
         topic: &Arc<Topic>,
-        (committed, first_count): (&BTreeMap<i32, Committed>, Option<i32>),
+        (committed, first_count, others): (&BTreeMap<i32, Committed>, Option<i32>, &Arc<[Metadata]>),
     ) {
         let ends = self.ends(group, Offset::Beginning).and_then(|first| {
             let end = self.ends(group, Offset::End)?;
@@ -344,7 +370,8 @@ impl Question {
                 let committed = committed.get(partition).cloned().unwrap_or(missing)?;
                 let topic = Arc::clone(topic);
                 let at_time = at_time.get(partition).and_then(|offset| offset.clone().ok());
-                Ok(Facts { topic, first, end: of(&end)?, at_time, committed, first_count })
+                let others = Arc::clone(others);
+                Ok(Facts { topic, first, end: of(&end)?, at_time, committed, first_count, others })
             });
             self.answer(*partition, facts.map_err(|error| Refused { error, alone: true }));
         }

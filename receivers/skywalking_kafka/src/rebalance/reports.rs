@@ -63,7 +63,7 @@ impl<'a> Reports<'a> {
     }
 
     /// The gateway has only part of this topic, against the settings.
-    pub(crate) fn part_of_the_topic(&self, topic: usize, owned: usize, partitions: i32) {
+    pub(crate) fn part_of_the_topic(&self, topic: usize, owned: usize, partitions: Option<i32>) {
         let (receiver, topic) = (&self.host.context.id, self.topics.name(topic));
         tracing::error!(
             %receiver, %topic, owned, partitions,

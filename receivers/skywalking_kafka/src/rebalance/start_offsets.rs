@@ -95,11 +95,12 @@ pub(crate) fn decide(
         let metadata = Metadata { incarnation, topic, lanes, ..Metadata::default() };
         return Ok(Start { offset, check: Recheck::Nothing, metadata, trouble: None });
     };
-    let (metadata, foreign) = match Metadata::decode(text) {
+    let (mut metadata, foreign) = match Metadata::decode(text) {
         Ok(metadata) => (metadata.unwrap_or_default(), None),
         Err(Unreadable::Foreign(text)) => (Metadata::default(), Some(StartTrouble::Foreign(text))),
         Err(error @ Unreadable::Version(_)) => return Err(error),
     };
+    metadata.share_marks(facts.others.iter());
     let same = match (&metadata.topic, &topic) {
         (Some(before), Some(now)) => Some(before == now),
         _ => None,
@@ -145,7 +146,7 @@ fn from_committed(
 
 /// A number that distinguishes a topic from others of its name. It is made of the topic's id, since Kafka
 /// forgets the commits for a topic that is deleted.
-fn incarnation(id: &str) -> u32 {
+pub(crate) fn incarnation(id: &str) -> u32 {
     // FNV-1a.
     id.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
@@ -189,7 +190,8 @@ mod tests {
 
     fn facts(id: Option<&str>, first: i64, end: i64, committed: Option<(i64, &Metadata)>) -> Facts {
         let committed = committed.map(|(offset, metadata)| (offset, metadata.encode()));
-        Facts { topic: Arc::new(topic(id, 4)), first, end, at_time: None, committed, first_count: None }
+        let (topic, others) = (Arc::new(topic(id, 4)), Arc::default());
+        Facts { topic, first, end, at_time: None, committed, first_count: None, others }
     }
 
     fn decided(facts: &Facts, seen: Option<LogChange>) -> Start {
@@ -241,6 +243,19 @@ mod tests {
         assert_eq!(start, Start { offset: 7, check: Recheck::Nothing, metadata, trouble: None });
         let start = decided(&facts(Some("T"), 0, 100, Some((50, &written(Some(3))))), None);
         assert_eq!((start.offset, start.read_from(), start.trouble), (50, 49, None));
+    }
+
+    #[test]
+    fn a_partition_whose_commit_was_refused_knows_the_marks_of_those_that_began_with_it() {
+        let of = |mark: &str| Metadata {
+            version: 1,
+            set: Some("k1".to_owned()),
+            windows: BTreeMap::from([(format!("main/aggregate#ff+{mark}"), mark.len() as i64)]),
+            ..Metadata::default()
+        };
+        let own = of("k");
+        let facts = Facts { others: [own.clone(), of("k1")].into(), ..facts(None, 0, 9, Some((7, &own))) };
+        assert_eq!(decided(&facts, None).metadata.windows, of("k1").windows);
     }
 
     #[test]
