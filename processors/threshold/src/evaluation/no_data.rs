@@ -6,6 +6,7 @@
 use weir_alarms::Alarm;
 use weir_alarms::template_context::rfc3339;
 
+use crate::evaluation::alarm_state::AlarmState;
 use crate::evaluation::earlier::LONGEST_GAP;
 use crate::evaluation::series::{Series, Silent};
 use crate::rule::Rule;
@@ -51,7 +52,11 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
                 alarms.push(Alarm { time: over, ends_at: Some(over), ..ended });
             }
             alarms.extend(end(series, key, over));
-            return Next::Gone;
+            series.state = AlarmState::default();
+            // Its silence goes on.
+            let quiet = series.told.quiet_until(rule.silence).filter(|quiet| *quiet > now);
+            let quiet = quiet.filter(|_| rule.no_data.is_none());
+            return quiet.map_or(Next::Gone, Next::At);
         }
         look_at(over);
     }

@@ -336,7 +336,8 @@ impl SeriesTable {
             finish(&mut ended, rule, &series.stream, epoch, reports);
             alarms.push(ended);
         }
-        if too_few {
+        // Outside of the active times an alarm ends, however thin the window is.
+        if too_few && is_active {
             if !follows && series.state.firing().is_none() {
                 series.state.forget_run();
             }
@@ -381,8 +382,10 @@ impl SeriesTable {
         for alarm in alarms.get_mut(before..).unwrap_or_default() {
             finish(alarm, rule, &series.stream, epoch, reports);
         }
-        if next == Next::Gone {
-            self.series.remove(key);
+        if next == Next::Gone
+            && let Some(series) = self.series.remove(key)
+        {
+            self.changed.insert(key.to_owned(), series.stream);
         }
     }
 }

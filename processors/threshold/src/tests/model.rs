@@ -180,7 +180,10 @@ impl Model {
                 }
             }
             self.windows.clear();
-            self.rows.clear();
+            // Otherwise its silence goes on.
+            if times.no_data > 0 {
+                self.rows.clear();
+            }
         }
     }
 }

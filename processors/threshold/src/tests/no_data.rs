@@ -82,6 +82,32 @@ fn an_alarm_without_data_ends_when_the_rule_says_so() {
 }
 
 #[test]
+fn the_silence_goes_on_after_the_end_for_lack_of_data() {
+    let rules =
+        "rules: [{name: a, when: {high: max_duration_ns > 2e9}, silence: 1h, resolve_without_data: 10s}]";
+    let mut trunk = Trunk::of(&*with(rules));
+    assert_eq!(trunk.short(&[window("pay", 7, 2500, 1)]), ["firing high pay 7"]);
+    assert_eq!(short(&moved(&mut trunk, 20)), ["resolved high pay 17"]);
+    assert!(trunk.short(&[window("pay", 60, 2500, 1)]).is_empty());
+}
+
+#[test]
+fn an_end_that_only_the_next_window_shows_is_written_down() {
+    restart::run(async {
+        let rules = "storage: storage\nrules: [{name: a, when: {high: max_duration_ns > 2e9}, resolve_without_data: 10s}]";
+        let mut site = Site::start(rules).await;
+        site.evaluate("aggregate", 7, &[window("pay", 7, 2500, 1)]);
+        let ended = site.evaluate("aggregate", 70, &[window("pay", 70, 1, 1)]);
+        assert_eq!(restart::short(&ended), ["resolved high pay 17"]);
+        site.settle().await;
+        site.commit();
+        site.restart().await;
+        let fired = site.evaluate("aggregate", 77, &[window("pay", 77, 2500, 1)]);
+        assert_eq!(restart::short(&fired), ["firing high pay 77"]);
+    });
+}
+
+#[test]
 fn when_all_input_stops_time_goes_on_by_the_clock() {
     let mut trunk = Trunk::of(&*with(DOWN));
     trunk.send(TrunkMessage::LaneOpened(LANE.into()));

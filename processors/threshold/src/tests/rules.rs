@@ -91,6 +91,17 @@ fn outside_of_its_active_times_a_rule_does_not_hold() {
 }
 
 #[test]
+fn a_thin_window_outside_of_the_active_times_ends_an_alarm_too() {
+    let settings =
+        "rules: [{name: a, min_count: 50, when: {mid: count > 1}, when_active: 'thu 00:00-00:01 UTC'}]";
+    let mut trunk = Trunk::of(&*with(settings));
+    assert_eq!(trunk.short(&[window("pay", 56, 1, 1)]), ["firing mid pay 56"]);
+    let mut thin = window("pay", 63, 1, 1);
+    thin["count"] = json!(2);
+    assert_eq!(trunk.short(&[thin]), ["resolved mid pay 63"]);
+}
+
+#[test]
 fn wrong_values_are_said_with_their_key() {
     for (rule, wrong) in [
         ("name: a, when: {low: count > 1}, for: soon", "`soon` is not a duration"),
