@@ -357,3 +357,56 @@ async fn weir_query_asks_the_server() -> Result<()> {
     assert!(away.code == Some(1) && away.stderr.contains("does not answer"), "{}", away.stderr);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_trace_is_drawn_the_same_from_files_and_from_the_server() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let (_, segments) = segments()?;
+    let mut callee = segments.last().unwrap().clone();
+    let front = json!({"traceId": "trace2", "traceSegmentId": "p", "service": "front", "serviceInstance": "f", "spans": [
+        {"spanId": 0, "parentSpanId": -1, "startTime": 1_749_088_704_990_i64, "endTime": 1_749_088_705_130_i64, "operationName": "/f", "spanType": "Entry",
+         "spanLayer": "Http", "isError": false, "refs": [], "peer": ""},
+        {"spanId": 1, "parentSpanId": 0, "startTime": 1_749_088_705_000_i64, "endTime": 1_749_088_705_125_i64, "operationName": "/call", "spanType": "Exit",
+         "spanLayer": "Http", "isError": false, "refs": [], "peer": "pay:80"}
+    ]});
+    // The entry span is below the exit span of the caller, as its reference says.
+    callee["spans"] = json!([callee["spans"][1], callee["spans"][3]]);
+    callee["spans"][0]["parentSpanId"] = json!(-1);
+    let folder = Arc::new(tempfile::tempdir()?);
+    std::fs::write(folder.path().join("in.jsonl"), format!("{callee}\n{front}\n"))?;
+    let config = configuration(clickhouse.url(), &database, "")
+        .replace("exporters: {clickhouse", "exporters: {local: {directory: data}, clickhouse")
+        .replace("exporters: [clickhouse]", "exporters: [clickhouse, local]");
+    let outcome =
+        Weir::start_in(Arc::clone(&folder), &config, &["--exit-on-end"], &[])?.wait(PATIENCE).await?;
+    ensure!(outcome.code == Some(0), "{}", outcome.stderr);
+    let data = folder.path().join("data").display().to_string();
+    let files = Weir::run_command(&["trace", "trace2", "--data", &data], &[])?;
+    let server = Weir::run_command(
+        &["trace", "trace2", "--clickhouse", clickhouse.url(), "--database", &database],
+        &[],
+    )?;
+    assert_eq!(files.stdout, server.stdout, "{}{}", files.stderr, server.stderr);
+    let lines: Vec<&str> = server.stdout.lines().collect();
+    assert_eq!(lines[0], "trace trace2: 4 spans, 2 services, 1 error, 140.0 ms", "{}", server.stderr);
+    assert_eq!(lines[1], "front → pay");
+    for (line, begin, ends) in [
+        (3, "front /f ", "140.0 ms  self   15.0 ms"),
+        (4, "└─ front /call → pay:80 ", "125.0 ms  self   40.0 ms"),
+        (5, "   └─ pay /RPCFramework/1 ", "85.0 ms  self   25.0 ms"),
+        (6, "      └─ pay /Cache/3 → redis:6379 ", "90.0 ms  self   90.0 ms  ERROR"),
+    ] {
+        assert!(lines[line].starts_with(begin) && lines[line].ends_with(ends), "{}", server.stdout);
+    }
+    let none = Weir::run_command(
+        &["trace", "it's \\ none", "--clickhouse", clickhouse.url(), "--database", &database],
+        &[],
+    )?;
+    assert!(
+        none.code == Some(1) && none.stderr.contains("there are no spans of the trace"),
+        "{}",
+        none.stderr
+    );
+    Ok(())
+}

@@ -8,6 +8,7 @@ mod quickstart;
 pub mod reference;
 mod replay;
 mod silence;
+mod trace;
 mod webhook;
 
 use std::io::Write;
@@ -29,6 +30,7 @@ use query::QueryArgs;
 use quickstart::QuickstartArgs;
 use replay::ReplayArgs;
 use silence::SilenceCommand;
+use trace::TraceArgs;
 use webhook::WebhookCommand;
 
 /// Receives telemetry, computes exact event-time windows, evaluates them against rules, delivers the results.
@@ -65,6 +67,11 @@ enum Command {
         after_help = "Example:\n  weir query \"SELECT service, count(*) FROM traces GROUP BY service ORDER BY 2 DESC\""
     )]
     Query(QueryArgs),
+    /// Draw a trace as a tree, from what the local exporter has stored or from ClickHouse
+    #[command(
+        after_help = "Example:\n  weir trace 5b8efff798038103d269b633813fc60c --clickhouse http://localhost:8123"
+    )]
+    Trace(TraceArgs),
     /// Send dead letters through again: records to their topic, refused rows to their exporter
     #[command(
         after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
@@ -133,6 +140,9 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Query(args) => Runtime::new()
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(query::run(args, &mut std::io::stdout().lock()))),
+        Command::Trace(args) => Runtime::new()
+            .context("no runtime")
+            .and_then(|runtime| runtime.block_on(trace::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
         Command::ClickHouse(ClickHouseCommand::Ddl(args)) => print_ddl(&args),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
