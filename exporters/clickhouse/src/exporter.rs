@@ -141,7 +141,10 @@ impl ClickHouseExporter {
                 left = match self.unstored(table, batches, &columns, &body).await? {
                     Unstored::All => None,
                     Unstored::Some(part) => Some(part),
-                    Unstored::Nothing => return Ok(()),
+                    Unstored::Nothing => {
+                        table.end_try(batches);
+                        return Ok(());
+                    }
                 };
             }
             let in_part = left.is_some();
@@ -150,6 +153,8 @@ impl ClickHouseExporter {
             let views = if by_view.is_some() { Views::DoWithout } else { Views::Fail };
             let until = batches.iter().filter_map(|batch| batch.origin.owned_until).min();
             let mode = InsertMode { views, queued, until };
+            // Before it is made: when its time is over, nobody learns of the outcome.
+            table.keep_try(batches, &columns);
             let Err(failure) = self.server.insert(&table.name, &token, &body, mode).await else {
                 self.count_moved(table, &rows);
                 table.end_try(batches);
@@ -180,8 +185,8 @@ impl ClickHouseExporter {
                     continue;
                 }
             }
-            if !failure.asks_for_columns() && !failure.is_of_rows() {
-                table.keep_try(batches, &columns);
+            if failure.is_of_rows() {
+                table.end_try(batches);
             }
             let compressed = self.scratch_pool.compresses();
             let refused = Refused {

@@ -292,6 +292,12 @@ impl Server {
         Ok(found)
     }
 
+    /// The engine of a table. `None`: it does not exist, or the user may not see it.
+    pub(crate) async fn engine(&self, table: &str) -> Result<Option<String>, Failure> {
+        let known = self.table_info(&self.database, table).await?;
+        Ok(known.map(|known| known.engine.engine))
+    }
+
     /// A table or view in `system.tables`. `None`: it does not exist, or the user may not see it.
     async fn table_info(&self, database: &str, name: &str) -> Result<Option<TableInfo>, Failure> {
         let sql = format!(

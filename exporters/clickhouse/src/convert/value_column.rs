@@ -16,6 +16,7 @@ use arrow::datatypes::{
 use weir_pdata::text::TextColumn;
 
 use crate::convert::cell::{Cell, ColumnReader};
+use crate::dynamic::key_type::{Fits, KeyType};
 use crate::native::dictionary::Dictionary;
 use crate::native::encoded_rows::{Filler, Writer};
 use crate::native::frames::Frames;
@@ -73,7 +74,11 @@ pub(crate) fn write(
             let read = |cell: &Cell<'_>| float(cell).map(|value| value as f32);
             cells.numbers::<Float32Type, 4>("Float32", read, |number| number.to_le_bytes());
         }
-        Kind::Float64 => cells.numbers::<Float64Type, 8>("Float64", float, |number| number.to_le_bytes()),
+        Kind::Float64 => {
+            let exact = column.nullable;
+            let read = |cell: &Cell<'_>| float(cell).filter(|_| !exact || is_exact(cell, KeyType::Float));
+            cells.numbers::<Float64Type, 8>("Float64", read, |number| number.to_le_bytes());
+        }
         Kind::Bool => cells.booleans(),
         Kind::Time(precision) => cells.times(precision),
         Kind::TextMap
@@ -177,14 +182,20 @@ impl Cells<'_, '_, '_> {
     ) where
         T::Native: TryFrom<i128>,
     {
-        let read = |cell: &Cell<'_>| integer(cell).and_then(|number| T::Native::try_from(number).ok());
+        let exact = self.column.nullable;
+        let read = |cell: &Cell<'_>| {
+            let number = integer(cell).filter(|_| !exact || is_exact(cell, KeyType::Integer));
+            number.and_then(|number| T::Native::try_from(number).ok())
+        };
         self.numbers::<T, N>(kind, read, bytes);
     }
 
     fn booleans(&mut self) {
         let arrays = same::<BooleanArray>(self.column_batches);
         let Some(arrays) = arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) else {
-            let values = self.read(boolean);
+            let exact = self.column.nullable;
+            let read = |cell: &Cell<'_>| boolean(cell).filter(|_| !exact || is_exact(cell, KeyType::Boolean));
+            let values = self.read(read);
             return self.some("Bool", &values, |value| [u8::from(*value)]);
         };
         self.begin("Bool");
@@ -361,6 +372,16 @@ fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary)
     Some(())
 }
 
+/// Whether a text reads back as it was. A column that keeps NULL may leave others to the map: it does not
+/// take `007` as 7, nor `1` as true.
+fn is_exact(cell: &Cell<'_>, kind: KeyType) -> bool {
+    match cell {
+        Cell::Text(_) => Fits::of_cell(cell).has(kind),
+        Cell::Integer(_) if kind == KeyType::Boolean => false,
+        _ => true,
+    }
+}
+
 fn integer(cell: &Cell<'_>) -> Option<i128> {
     match cell {
         Cell::Integer(number) => Some(*number),
@@ -450,6 +471,21 @@ mod tests {
         let (found, misfits) = of(Kind::Integer(Integer::I64), true, &[texts]);
         assert_eq!(found, ["c=42", "c=NULL", "c=NULL"]);
         assert_eq!(misfits, [misfit(1, "x")]);
+    }
+
+    #[test]
+    fn a_column_that_keeps_null_takes_texts_only_that_read_back_as_they_were() {
+        let texts: [&str; 6] = ["007", "+5", "1.50", "1e5", "NaN", "7"];
+        let texts: ArrayRef = Arc::new(StringViewArray::from(texts.to_vec()));
+        let (found, misfits) = of(Kind::Integer(Integer::I64), true, std::slice::from_ref(&texts));
+        assert_eq!(found, ["c=NULL", "c=NULL", "c=NULL", "c=NULL", "c=NULL", "c=7"]);
+        assert_eq!(misfits[0], misfit(0, "007"));
+        let (found, misfits) = of(Kind::Float64, true, std::slice::from_ref(&texts));
+        assert_eq!((found[5].as_str(), misfits.len()), ("c=7", 5));
+        let words: ArrayRef = Arc::new(StringViewArray::from(vec!["1", "true", "0"]));
+        assert_eq!(of(Kind::Bool, true, &[words]).0, ["c=NULL", "c=true", "c=NULL"]);
+        // Others have no place for NULL, and take what they can.
+        assert_eq!(of(Kind::Integer(Integer::I64), false, &[texts]).0[0], "c=7");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Fits {
     pub(crate) fn of(value: &Value<'_>) -> Fits {
         match value {
             Value::String(text) => Fits::of_text(text),
-            Value::Int64(_) => Fits(INTEGER | FLOAT),
+            Value::Int64(number) => Fits::of_integer(*number),
             Value::Float64(number) => Fits::of_float(*number),
             Value::Bool(_) => Fits(BOOLEAN),
             Value::Null => Fits::ANY,
@@ -57,11 +57,16 @@ impl Fits {
         match cell {
             Cell::Null => Fits::ANY,
             Cell::Text(text) => Fits::of_text(text),
-            Cell::Integer(number) if i64::try_from(*number).is_ok() => Fits(INTEGER | FLOAT),
+            Cell::Integer(number) => i64::try_from(*number).map_or(Fits(0), Fits::of_integer),
             Cell::Float(number) => Fits::of_float(*number),
             Cell::Bool(_) => Fits(BOOLEAN),
-            Cell::Integer(_) | Cell::Time(_) | Cell::Other(_) => Fits(0),
+            Cell::Time(_) | Cell::Other(_) => Fits(0),
         }
+    }
+
+    /// A float has them exactly, and as the same text, below that.
+    fn of_integer(number: i64) -> Fits {
+        Fits(if number.unsigned_abs() < MOST as u64 { INTEGER | FLOAT } else { INTEGER })
     }
 
     fn of_float(number: f64) -> Fits {
@@ -85,7 +90,7 @@ impl Fits {
             return Fits(0);
         }
         if digits.iter().all(u8::is_ascii_digit) {
-            return Fits(if text.parse::<i64>().is_ok() { INTEGER | FLOAT } else { 0 });
+            return text.parse().map_or(Fits(0), Fits::of_integer);
         }
         let plain =
             digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') && !text.ends_with(['.', '0']);
@@ -93,6 +98,16 @@ impl Fits {
         // Seventeen digits may be more than a float has.
         let exact = plain && digits.len() <= 16 && number.is_some();
         Fits(if exact { FLOAT } else { 0 })
+    }
+
+    /// Whether this type is among them.
+    pub(crate) const fn has(self, kind: KeyType) -> bool {
+        match kind {
+            KeyType::Text => true,
+            KeyType::Integer => self.0 & INTEGER != 0,
+            KeyType::Float => self.0 & FLOAT != 0,
+            KeyType::Boolean => self.0 & BOOLEAN != 0,
+        }
     }
 
     /// The narrowest type.
@@ -182,6 +197,7 @@ mod tests {
             KeyType::Float
         );
         assert_eq!(Fits::of(&Value::Float64(f64::NAN)).key_type(), KeyType::Text);
+        assert_eq!(of(&["9007199254740993", "0.5"]), KeyType::Text, "no float has that");
     }
 
     #[test]

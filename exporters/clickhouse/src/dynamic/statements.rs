@@ -12,7 +12,7 @@ use crate::schema::ddl::{REMEMBERED_PARTS, literal, quoted};
 pub(crate) const KEYS: &str = "keys";
 /// The table of keys that were seen.
 pub(crate) const NEW_KEY: &str = "new_key";
-/// Longer keys get no column.
+/// Keys that are longer in the name of a file get no column.
 const LONGEST: usize = 128;
 
 /// The statements that create both tables.
@@ -48,9 +48,14 @@ SETTINGS non_replicated_deduplication_window = {REMEMBERED_PARTS}"
 
 /// The column of a key: the data model says how it is named. `None`: it gets none.
 pub(crate) fn column_of(key: &str) -> Option<String> {
-    let taken = ["resource.", "scope.", "attr."].iter().any(|prefix| key.starts_with(prefix));
+    // The names of parts of other columns, too.
+    let prefixes = ["resource.", "scope.", "attr.", "links.", "events.", "attributes."];
+    let taken = prefixes.iter().any(|prefix| key.starts_with(prefix));
     let own = key.starts_with('_') || schema::is_of_record(key);
-    if key.is_empty() || key.len() > LONGEST || taken || own || key.contains(char::is_control) {
+    // A column is a file, whose name has three characters for each byte that is no letter or digit.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let in_file: usize = key.bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum();
+    if key.is_empty() || in_file > LONGEST || taken || own || key.contains(char::is_control) {
         return None;
     }
     Some(if schema::is_fixed_anywhere(key) { format!("attr.{key}") } else { key.to_owned() })
@@ -106,7 +111,21 @@ mod tests {
         assert_eq!(column_of("peer").as_deref(), Some("attr.peer"));
         assert_eq!(column_of("größe `x`").as_deref(), Some("größe `x`"));
         let long = "k".repeat(LONGEST + 1);
-        for key in ["", "resource.a", "scope.a", "attr.a", "_offset", "_x", "a\nb", &long] {
+        let wide = "ü".repeat(22);
+        for key in [
+            "",
+            "resource.a",
+            "scope.a",
+            "attr.a",
+            "links.a",
+            "events.name",
+            "attributes.keys",
+            "_offset",
+            "_x",
+            "a\nb",
+            &long,
+            &wide,
+        ] {
             assert_eq!(column_of(key), None, "{key}");
         }
     }

@@ -25,6 +25,8 @@ const COLUMNS_A_STATEMENT: usize = 16;
 const MOST_ANNOUNCED: usize = 200_000;
 /// How many keys are looked at for columns, the most frequent first.
 const MOST_RANKED: usize = 10_000;
+/// How long a round may take.
+const ROUND: Duration = Duration::from_secs(60);
 /// How long the last writing may take when the exporter stops.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -85,7 +87,13 @@ impl ColumnTask {
                 let _ = tokio::time::timeout(LAST, self.write(&mut progress)).await;
                 return;
             }
-            if let Err(failure) = self.round(&mut progress).await
+            // A round may end anywhere: the next one goes on.
+            let round = tokio::time::timeout(ROUND, self.round(&mut progress));
+            let done = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => continue,
+                done = round => done.unwrap_or_else(|_| Err(Failure::other(format!("not done within {ROUND:?}")))),
+            };
+            if let Err(failure) = done
                 && let Some(suppressed) = log.allow(self.context.clock.now_ms())
             {
                 let (exporter, table) = (&self.context.id, &self.table);
@@ -122,7 +130,10 @@ impl ColumnTask {
             return Err(failure);
         }
         if !progress.read {
-            let sql = format!("SELECT DISTINCT keyName AS key FROM {}", self.server.table(NEW_KEY));
+            let sql = format!(
+                "SELECT DISTINCT keyName AS key FROM {} LIMIT {MOST_ANNOUNCED}",
+                self.server.table(NEW_KEY)
+            );
             let known: Vec<OneKey> = self.server.rows(&sql).await?;
             progress.announced.extend(known.into_iter().map(|known| known.key.into()));
             progress.read = true;
@@ -198,12 +209,13 @@ impl ColumnTask {
     /// Creates the columns that there is room for, marks keys whose columns are there, and brings the view up
     /// to date.
     async fn create_columns(&self) -> Result<(), Failure> {
+        let (keys, new_key) = (self.server.table(KEYS), self.server.table(NEW_KEY));
         let known: Vec<KnownKey> = self
             .server
             .rows(&format!(
                 "SELECT keyName AS key, max(toUInt8(isCreated)) AS created, \
-                 dateDiff('second', min(createTime), now('UTC')) AS age FROM {} GROUP BY keyName",
-                self.server.table(NEW_KEY)
+                 dateDiff('second', min(createTime), now('UTC')) AS age FROM {new_key} WHERE isCreated OR keyName IN \
+                 (SELECT key FROM {keys} GROUP BY key ORDER BY sum(count) DESC, key LIMIT {MOST_RANKED}) GROUP BY keyName"
             ))
             .await?;
         let described = match self.server.described(&self.table).await {
@@ -211,6 +223,15 @@ impl ColumnTask {
             Err(failure) if failure.is_missing_table() => return Ok(()),
             described => described?,
         };
+        let engine = self.server.engine(&self.table).await?;
+        if engine.as_ref().is_some_and(|engine| !engine.ends_with("MergeTree")) {
+            let engine = engine.unwrap_or_default();
+            return Err(Failure::other(format!(
+                "the engine of `{}` is {engine}, and columns are created in MergeTree tables only: add them yourself, and set \
+                 max_created_columns: 0",
+                self.table
+            )));
+        }
         let there: HashMap<&str, &str> =
             described.iter().map(|column| (column.name.as_str(), column.default_type.as_str())).collect();
         let has_column = |key: &str| column_of(key).is_some_and(|column| there.contains_key(column.as_str()));
@@ -235,27 +256,30 @@ impl ColumnTask {
         let ranked = if room == 0 || open.is_empty() { Vec::new() } else { self.ranked().await? };
         let chosen: Vec<&RankedKey> =
             ranked.iter().filter(|ranked| open.contains(ranked.key.as_str())).take(room).collect();
+        let mut failed = None;
         for chosen in chosen.chunks(COLUMNS_A_STATEMENT) {
-            let columns: Vec<(String, KeyType)> = chosen
+            let columns: Vec<(&str, String, KeyType)> = chosen
                 .iter()
                 .filter_map(|ranked| {
                     let common = || KeyType::common(ranked.types.iter().map(String::as_str));
-                    Some((column_of(&ranked.key)?, self.declared(&ranked.key).unwrap_or_else(common)))
+                    let kind = self.declared(&ranked.key).unwrap_or_else(common);
+                    Some((ranked.key.as_str(), column_of(&ranked.key)?, kind))
                 })
                 .collect();
-            let sql = add_columns(&self.server.table(&self.table), &columns);
-            if let Err(failure) = self.server.create_with(&sql).await {
-                self.metrics.failed_alters.inc();
-                return Err(failure);
+            let mut done = self.add(&columns).await;
+            if done.is_err() && columns.len() > 1 {
+                // One that the server refuses does not keep the others from theirs.
+                for column in columns.chunks(1) {
+                    match self.add(column).await {
+                        Ok(()) => created.extend(column.iter().map(|(key, ..)| *key)),
+                        Err(failure) => failed = Some(failure),
+                    }
+                }
+                done = Ok(());
+            } else if done.is_ok() {
+                created.extend(columns.iter().map(|(key, ..)| *key));
             }
-            failpoint::reach("after-alter");
-            let keys: Vec<&str> = chosen.iter().map(|ranked| ranked.key.as_str()).collect();
-            self.mark(&keys).await?;
-            failpoint::reach("after-created-mark");
-            tracing::info!(
-                exporter = %self.context.id, table = self.table, keys = keys.join(", "), "created columns for keys"
-            );
-            created.extend(keys);
+            failed = done.err().or(failed);
         }
         self.metrics.created.set(i64::try_from(created.len()).unwrap_or(i64::MAX));
         let computed: Vec<&str> = described
@@ -263,7 +287,27 @@ impl ColumnTask {
             .filter(|column| column.default_type == "ALIAS")
             .map(|column| column.name.as_str())
             .collect();
-        self.show(&created.into_iter().collect::<Vec<_>>(), &computed).await
+        self.show(&created.into_iter().collect::<Vec<_>>(), &computed).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Adds columns for these keys, and marks them.
+    async fn add(&self, columns: &[(&str, String, KeyType)]) -> Result<(), Failure> {
+        let named: Vec<(String, KeyType)> =
+            columns.iter().map(|(_, column, kind)| (column.clone(), *kind)).collect();
+        let sql = add_columns(&self.server.table(&self.table), &named);
+        if let Err(failure) = self.server.create_with(&sql).await {
+            self.metrics.failed_alters.inc();
+            return Err(failure);
+        }
+        failpoint::reach("after-alter");
+        let keys: Vec<&str> = columns.iter().map(|(key, ..)| *key).collect();
+        self.mark(&keys).await?;
+        failpoint::reach("after-created-mark");
+        tracing::info!(
+            exporter = %self.context.id, table = self.table, keys = keys.join(", "), "created columns for keys"
+        );
+        Ok(())
     }
 
     /// The keys in `keys`, the most frequent first, with the types of their values.
@@ -301,13 +345,20 @@ impl ColumnTask {
     /// Makes the view that hides where values are, when it lacks a key.
     async fn show(&self, keys: &[&str], computed: &[&str]) -> Result<(), Failure> {
         let name = format!("{}_all", self.table);
-        if keys.is_empty() || self.create != CreateSchema::Create {
+        if self.create != CreateSchema::Create {
             return Ok(());
         }
         let columns: Vec<String> = keys.iter().filter_map(|key| column_of(key)).collect();
         match self.server.columns(&name).await {
-            Ok(there) if columns.iter().all(|column| there.find(column).is_some()) => return Ok(()),
+            Ok(there) if columns.iter().all(|column| there.find(column).is_some()) => {
+                // A column that it names may be gone.
+                let look = format!("SELECT '' AS key FROM {} LIMIT 0", self.server.table(&name));
+                if self.server.rows::<OneKey>(&look).await.is_ok() {
+                    return Ok(());
+                }
+            }
             Ok(_) => {}
+            Err(failure) if failure.is_missing_table() && keys.is_empty() => return Ok(()),
             Err(failure) if failure.is_missing_table() => {}
             Err(failure) => return Err(failure),
         }
