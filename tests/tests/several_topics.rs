@@ -20,8 +20,8 @@ struct Way<'a> {
     segments: String,
     logs: String,
     database: String,
-    /// The beginning of a window, in milliseconds. Windows that are older than two minutes would be looked for
-    /// in the table before they are stored: these are of the next minutes.
+    /// The beginning of a window, in milliseconds. Windows that are older than two minutes would be looked
+    /// for in the table before they are stored: these are of the next minutes.
     start: i64,
 }
 

@@ -16,9 +16,9 @@ use crate::{LaneId, Watermark};
 /// Inputs that nothing but an emission needs are done when the mark has reached it, and fail when it cannot
 /// any more. Otherwise a restart before the mark would compute a window again from a part of its inputs.
 ///
-/// A mark counts for the lanes that its operator had [opened](Marks::open) before the windows fired. What an
-/// earlier ownership of a lane delivers, perhaps without knowing that it is over, says nothing to the one that
-/// follows in this process: another owner may have let the same windows fire meanwhile.
+/// A mark counts for the lanes that its operator had [opened](Marks::open) before the windows fired. What
+/// an earlier ownership of a lane delivers, perhaps without knowing that it is over, says nothing to the
+/// one that follows in this process: another owner may have let the same windows fire meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Arc<State>);
 
@@ -93,8 +93,8 @@ impl Marks {
         self.emit_holding(operator, shard, watermark, None, Held::default())
     }
 
-    /// As [`emit`](Self::emit). `held` is done when the mark has come to `watermark`. `sharers`: who has a share
-    /// in the windows.
+    /// As [`emit`](Self::emit). `held` is done when the mark has come to `watermark`. `sharers`: who has a
+    /// share in the windows.
     #[must_use]
     pub fn emit_holding(
         &self,

@@ -5,16 +5,16 @@
 //! ```json
 //! {"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},
 //!  "w":{"main/aggregate#9f31c2d4":1763700000000}}
-//! ```
-//! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which events
-//! were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of that
-//! range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
+//! ``` `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which
+//! events were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of
+//! that range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
 //! operator the watermark up to which windows are delivered. What follows `#` is a fingerprint of what the
 //! operator's windows mean; earlier programs wrote none. What follows `+` says who had a share in them: the
-//! lanes that began with this one (the text of `k` at that time), and those of other receivers after `~`. `t` the topic's id; `e` the latest epoch of the leaders
-//! under which what was read had been written; `r` the positions from which on positions were reused, and how
-//! often each; `n` how many lanes the input had when its first owner began; `k` another text whenever lanes
-//! begin that make windows together; `c` the incarnation of each input of the receiver, when it has several.
+//! lanes that began with this one (the text of `k` at that time), and those of other receivers after `~`.
+//! `t` the topic's id; `e` the latest epoch of the leaders under which what was read had been written; `r`
+//! the positions from which on positions were reused, and how often each; `n` how many lanes the input had
+//! when its first owner began; `k` another text whenever lanes begin that make windows together; `c` the
+//! incarnation of each input of the receiver, when it has several.
 
 use std::collections::BTreeMap;
 
@@ -101,8 +101,8 @@ pub struct Metadata {
     /// another text. Behind it, after `<`, those of earlier owners, until a mark of this one is written down.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
-    /// Inputs whose windows are added to those of this lane: the incarnation of each in the lower 32 bits, and
-    /// above them how often it was created again since it was first read.
+    /// Inputs whose windows are added to those of this lane: the incarnation of each in the lower 32 bits,
+    /// and above them how often it was created again since it was first read.
     #[serde(rename = "c", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incarnations: BTreeMap<String, u64>,
 }
@@ -258,8 +258,8 @@ impl Metadata {
         self.windows.insert(name, mark);
     }
 
-    /// Takes over the marks of windows in which this lane had a share, from the metadata of lanes that were in
-    /// its [set](Self::set): its own may not have been written down with theirs.
+    /// Takes over the marks of windows in which this lane had a share, from the metadata of lanes that were
+    /// in its [set](Self::set): its own may not have been written down with theirs.
     pub fn share_marks<'a>(&mut self, others: impl Iterator<Item = &'a Metadata>) {
         let Some(sets) = self.set.clone() else { return };
         for (name, mark) in others.flat_map(|other| &other.windows) {

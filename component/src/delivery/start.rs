@@ -27,8 +27,8 @@ pub struct LaneStart {
     /// Per operator of the pipeline, with the fingerprint of what its windows meant: its windows that are
     /// over at this watermark have been delivered.
     pub windows: Arc<BTreeMap<String, i64>>,
-    /// The lanes of the same receiver that began with it, and make windows with it: another text whenever they
-    /// begin.
+    /// The lanes of the same receiver that began with it, and make windows with it: another text whenever
+    /// they begin.
     pub set: Option<Arc<str>>,
     /// Those of its earlier owners: see [`had_a_share`](super::had_a_share).
     pub sets_before: Option<Arc<str>>,
@@ -62,8 +62,8 @@ impl LaneStart {
         known.is_some_and(|known| known != fingerprint).then_some(mark)
     }
 
-    /// Who had a share in the windows of `operator` that were delivered last: a set of lanes, or a fingerprint
-    /// of the inputs when they were several.
+    /// Who had a share in the windows of `operator` that were delivered last: a set of lanes, or a
+    /// fingerprint of the inputs when they were several.
     #[must_use]
     pub fn sharers(&self, operator: &str) -> Option<&str> {
         let own = self.windows.iter().filter(|(name, _)| operator_of(name).0 == operator);

@@ -143,7 +143,7 @@ async fn alertmanager_takes_alerts_at_its_api() {
     assert_eq!(seen.path, "/am/api/v2/alerts");
     let labels = json!({
         "alertname": "slow", "severity": "high", "service": "pay", "operation": "/pay",
-        "weir_fingerprint": "f1"
+        "alarm_fingerprint": "f1"
     });
     let annotations = json!({
         "summary": "pay is \"slow\"", "measure": "max_duration_ns", "value": "2500000000",
@@ -169,7 +169,7 @@ async fn alertmanager_webhook_is_version_4() {
     });
     let alert = |status: &str, fingerprint: &str, ends_at: &str| {
         let mut labels = labels.clone();
-        labels["weir_fingerprint"] = fingerprint.into();
+        labels["alarm_fingerprint"] = fingerprint.into();
         json!({
             "status": status, "labels": labels, "annotations": annotations,
             "startsAt": "2023-11-14T22:12:19.000Z", "endsAt": ends_at, "generatorURL": "",

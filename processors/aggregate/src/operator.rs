@@ -112,9 +112,9 @@ impl Operator {
         signal.is_none_or(|signal| self.signals.contains(&signal))
     }
 
-    /// Whether windows wait for a lane that begins like this, before it has said anything. They do not for one
-    /// of another signal. Neither do windows of the time of arrival for one that only keeps a place: what it
-    /// brings later arrives later.
+    /// Whether windows wait for a lane that begins like this, before it has said anything. They do not for
+    /// one of another signal. Neither do windows of the time of arrival for one that only keeps a place:
+    /// what it brings later arrives later.
     pub(crate) fn waits_for(&self, start: &LaneStart) -> bool {
         let by_arrival = matches!(self.window, Windows::Processing(_));
         self.takes(start.signal) && !(start.keeps_place && by_arrival)

@@ -78,7 +78,7 @@ pub(crate) fn labels(alarm: &Alarm) -> BTreeMap<String, String> {
     labels.insert("alertname".to_owned(), alarm.text("rule").to_owned());
     labels.insert("severity".to_owned(), alarm.text("severity").to_owned());
     // Alarms that differ in nothing else are not one: of two operators, or of no data and a limit.
-    labels.insert("weir_fingerprint".to_owned(), alarm.text("fingerprint").to_owned());
+    labels.insert("alarm_fingerprint".to_owned(), alarm.text("fingerprint").to_owned());
     labels
 }
 

@@ -65,8 +65,8 @@ impl OpenWindows {
         }
     }
 
-    /// Adds the selected rows of a batch that is [in time](Self::are_in_time). How many went into the overflow
-    /// group.
+    /// Adds the selected rows of a batch that is [in time](Self::are_in_time). How many went into the
+    /// overflow group.
     pub(crate) fn add_in_time(&mut self, input: &BatchInput<'_>, times: &TimestampNanosecondArray) -> u64 {
         match self {
             OpenWindows::Slices(slices) => slices.add_in_time(input, times),

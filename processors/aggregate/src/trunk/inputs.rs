@@ -1,10 +1,10 @@
 //! Which lanes have a share in the windows of one shard, and what of it was delivered before.
 //!
-//! Lanes of one receiver begin together, as a *set* with a name of its own. Each receiver commits the marks of
-//! its own lanes, so a crash may come between two commits. Then a mark of one lane says that a window was
-//! delivered, and no mark of another does, though its share was in the window, too. So a mark names the sets
-//! that had a share in its windows, and each lane writes down the set that it is in. A mark counts for all
-//! lanes of its sets, and for no others: they may have begun later, or been elsewhere.
+//! Lanes of one receiver begin together, as a *set* with a name of its own. Each receiver commits the marks
+//! of its own lanes, so a crash may come between two commits. Then a mark of one lane says that a window
+//! was delivered, and no mark of another does, though its share was in the window, too. So a mark names the
+//! sets that had a share in its windows, and each lane writes down the set that it is in. A mark counts for
+//! all lanes of its sets, and for no others: they may have begun later, or been elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

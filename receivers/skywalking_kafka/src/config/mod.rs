@@ -178,8 +178,8 @@ impl Config {
         Security { tls: self.tls.as_ref(), sasl: self.sasl.as_ref() }
     }
 
-    /// The faults of these settings: the key within the receiver's section, and why. `now_ms`: the time by the
-    /// clock.
+    /// The faults of these settings: the key within the receiver's section, and why. `now_ms`: the time by
+    /// the clock.
     pub(crate) fn problems(&self, now_ms: i64) -> Vec<(String, String)> {
         let mut problems = weir_kafka::broker_problems(&self.brokers);
         let mut wrong = |key: &str, why: &str| problems.push((key.to_owned(), why.to_owned()));

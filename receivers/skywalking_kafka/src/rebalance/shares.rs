@@ -27,9 +27,9 @@ impl Shares {
         }
     }
 
-    /// How windows are added up by a gateway that has so many partitions of each topic; and a topic of which
-    /// it has only part, with the partitions of that. Of a topic of which nothing is known another gateway may
-    /// have all: the two must not take their windows for the same.
+    /// How windows are added up by a gateway that has so many partitions of each topic; and a topic of
+    /// which it has only part, with the partitions of that. Of a topic of which nothing is known another
+    /// gateway may have all: the two must not take their windows for the same.
     pub(crate) fn scope(&self, owned: &[usize]) -> (WindowScope, Option<(usize, Option<i32>)>) {
         let is_part = |(owned, count): (&usize, &Option<i32>)| match count {
             Some(count) => i64::try_from(*owned).unwrap_or(i64::MAX) < i64::from(*count),
