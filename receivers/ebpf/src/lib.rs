@@ -73,16 +73,17 @@ fn create(
 /// the others.
 ///
 /// # Errors
-/// This build has no programs.
+/// This build has no programs, or this process is not where it could observe the machine.
 #[cfg(weir_programs)]
 pub fn check() -> Result<String, &'static str> {
+    let own_tgid = kernel::own_process::tgid()?;
     let limits = kernel::programs::Limits {
         ring_bytes: 64 << 10,
         max_connections: 1024,
         capture: 4096,
         ports: Vec::new(),
         http: true,
-        own_tgid: std::process::id(),
+        own_tgid,
     };
     let (tried, _programs) = kernel::programs::load(&limits);
     Ok(kernel::hooks::table(&tried))

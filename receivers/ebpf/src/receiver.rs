@@ -16,6 +16,7 @@ use weir_pdata::{Ack, Encoded, EventBatch, Origin, Signal};
 
 use crate::config::Config;
 use crate::kernel::hooks::{self, Feature, Tried};
+use crate::kernel::own_process;
 use crate::kernel::programs::{self, Limits};
 use crate::metrics::Metrics;
 use crate::worker::{Batch, Worker};
@@ -37,16 +38,25 @@ impl EbpfReceiver {
         EbpfReceiver { config, context }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> Result<Limits, &'static str> {
         let config = &self.config;
-        Limits {
+        Ok(Limits {
             ring_bytes: u32::try_from(config.ring.get()).unwrap_or(u32::MAX),
             max_connections: config.max_connections,
             capture: u32::try_from(config.http.capture.get()).unwrap_or(u32::MAX),
             ports: config.filter.ports.clone(),
             http: config.http.enabled,
-            own_tgid: std::process::id(),
-        }
+            own_tgid: own_process::tgid()?,
+        })
+    }
+
+    /// Nothing can be observed. The rest of the program runs on.
+    async fn do_without(&self, reason: &str, host: &ReceiverHost, stop: &CancellationToken) {
+        host.ready();
+        let receiver = &self.context.id;
+        tracing::error!(%receiver, reason, "nothing can be observed; see `weir ebpf check`");
+        self.context.health.report(Status::PermanentError(format!("nothing can be observed: {reason}")));
+        stop.cancelled().await;
     }
 
     /// Says what runs. `Err`: nothing can.
@@ -83,7 +93,13 @@ impl Receiver for EbpfReceiver {
             source: Some(Box::new(error)),
         };
         let metrics = Metrics::new(&self.context.telemetry, &id);
-        let limits = self.limits();
+        let limits = match self.limits() {
+            Ok(limits) => limits,
+            Err(reason) => {
+                self.do_without(reason, &host, &stop).await;
+                return Ok(());
+            }
+        };
         let (tried, loaded) =
             tokio::task::spawn_blocking(move || programs::load(&limits)).await.map_err(abnormal)?;
         let told = self.tell(&tried, &metrics);
@@ -92,12 +108,7 @@ impl Receiver for EbpfReceiver {
             (told, _) => (Some(told.err().unwrap_or_default()), None),
         };
         let Some((programs, ring)) = loaded else {
-            // The rest of the program runs on.
-            host.ready();
-            let reason = told.unwrap_or_default();
-            tracing::error!(receiver = id, reason, "nothing can be observed; see `weir ebpf check`");
-            self.context.health.report(Status::PermanentError(format!("nothing can be observed: {reason}")));
-            stop.cancelled().await;
+            self.do_without(&told.unwrap_or_default(), &host, &stop).await;
             return Ok(());
         };
         let EbpfReceiver { config, context } = *self;

@@ -21,6 +21,9 @@ const MOST_ROWS: usize = 2_048;
 /// How long spans wait for their batch to become full.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const SECOND: Duration = Duration::from_secs(1);
+/// Events that are read before the thread looks at its other duties: they come as fast as they are read when
+/// the machine is overloaded, and then sampling, figures and the end of the program must not wait.
+const MOST_EVENTS: u64 = 8_192;
 
 /// A batch on its way to its lane.
 pub(crate) type Batch = (Signal, RecordBatch);
@@ -83,7 +86,9 @@ impl Worker {
         loop {
             let stopping = self.stop.is_cancelled();
             let mut events = 0;
-            while let Some(item) = ring.next() {
+            while events < MOST_EVENTS
+                && let Some(item) = ring.next()
+            {
                 events += 1;
                 match event::read(&item) {
                     Some(event) => self.observer.event(&event),
@@ -120,7 +125,9 @@ impl Worker {
             if stopping {
                 return;
             }
-            std::thread::sleep(poll);
+            if events < MOST_EVENTS {
+                std::thread::sleep(poll);
+            }
         }
     }
 

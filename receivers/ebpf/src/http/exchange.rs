@@ -1,4 +1,8 @@
 //! Requests and their responses on one connection, paired by their order.
+//!
+//! Where a response may have passed unseen, the order says nothing any more: the requests that wait are given
+//! up, and pairing begins again with a request that comes after a response. A client that sends its requests
+//! without waiting for responses (pipelining) may be paired wrongly after such a loss.
 
 use std::collections::VecDeque;
 
@@ -60,7 +64,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Left {
     /// Responses whose request was not seen.
     pub(crate) responses: u64,
-    /// Requests beyond those that may wait, or of connections that were lost.
+    /// Requests beyond those that may wait, whose response may not have been seen, or of connections that were
+    /// lost.
     pub(crate) requests: u64,
     /// Connections of HTTP/2 of which a piece was missed.
     pub(crate) connections: u64,
@@ -78,6 +83,8 @@ pub(crate) struct Connection {
     is_asked: bool,
     /// The response that is open: of the first that waits, or of a request that was not seen.
     answering: Option<bool>,
+    /// A response may have passed unseen. `Some(true)`: one has ended since the last request.
+    lost: Option<bool>,
     left: Left,
 }
 
@@ -160,6 +167,9 @@ impl Connection {
     ) {
         let mut part = Some(part);
         loop {
+            if !is_request && !self.responses.reader.is_open() && matches!(part, Some(Part::Gap(_))) {
+                self.lose_order();
+            }
             let half = if is_request { &mut self.requests } else { &mut self.responses };
             if !half.reader.is_open() {
                 half.first = time;
@@ -197,8 +207,17 @@ impl Connection {
         }
         self.is_asked = false;
         if self.waiting.len() >= MOST_WAITING {
-            self.left.requests += 1;
-            self.waiting.pop_front();
+            self.lose_order();
+        }
+        match self.lost {
+            Some(true) if !self.responses.reader.is_open() => self.lost = None,
+            Some(_) => {
+                self.lost = Some(false);
+                self.left.requests += 1;
+                self.requests.reader.body(body);
+                return;
+            }
+            None => {}
         }
         self.waiting.push_back(Exchange {
             side: if self.asks == Some(Direction::In) { Side::Server } else { Side::Client },
@@ -220,6 +239,15 @@ impl Connection {
         if let Some(Seen::End { bytes }) = self.requests.reader.body(body) {
             self.request_ends(bytes);
         }
+    }
+
+    /// The next response need not be that of the first request that waits.
+    fn lose_order(&mut self) {
+        self.left.requests += self.waiting.drain(..).len() as u64;
+        if self.answering == Some(true) {
+            self.answering = Some(false);
+        }
+        self.lost = Some(false);
     }
 
     fn request_ends(&mut self, bytes: u64) {
@@ -261,6 +289,11 @@ impl Connection {
     }
 
     fn response_ends(&mut self, bytes: u64, time: u64, told: &mut Vec<Exchange>) {
+        if self.answering.is_some()
+            && let Some(has_ended) = &mut self.lost
+        {
+            *has_ended = true;
+        }
         match self.answering.take() {
             Some(true) => {
                 if let Some(mut exchange) = self.waiting.pop_front() {

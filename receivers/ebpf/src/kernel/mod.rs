@@ -2,4 +2,5 @@
 
 pub(crate) mod event;
 pub(crate) mod hooks;
+pub(crate) mod own_process;
 pub(crate) mod programs;

@@ -89,6 +89,43 @@ fn the_head_of_a_response_that_was_cut_off_is_partial() {
 }
 
 #[test]
+fn a_response_that_was_not_seen_shifts_no_later_one() {
+    let mut server = Server::default();
+    server.reads(0, &get("/first"));
+    server.writes(0, OK);
+    server.told.clear();
+    server.reads(1, &get("/a"));
+    // The kernel could not tell of it.
+    server.at[1] += 500;
+    server.reads(2, &get("/b"));
+    server.writes(3, OK);
+    server.reads(4, &get("/c"));
+    server.writes(5, &OK.replace("200 OK", "404 Not Found"));
+    server.reads(6, &get("/d"));
+    server.writes(7, OK);
+    assert_eq!(server.told(), [("/c", Some(404), 4, Some(5), 5), ("/d", Some(200), 6, Some(7), 7)]);
+    let left = server.connection.take_left();
+    assert_eq!((left.requests, left.responses), (2, 1));
+}
+
+#[test]
+fn requests_beyond_those_that_may_wait_shift_no_response() {
+    let mut server = Server::default();
+    for at in 0..300 {
+        server.reads(at, &get(&format!("/{at}")));
+    }
+    for at in 300..600 {
+        server.writes(at, OK);
+    }
+    assert_eq!(server.told(), []);
+    server.reads(700, &get("/a"));
+    server.writes(701, OK);
+    assert_eq!(server.told(), [("/a", Some(200), 700, Some(701), 701)]);
+    let left = server.connection.take_left();
+    assert_eq!((left.requests, left.responses), (300, 300));
+}
+
+#[test]
 fn an_interim_response_is_no_answer() {
     let mut server = Server::default();
     server.reads(1, "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
