@@ -64,8 +64,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Left {
     /// Responses whose request was not seen.
     pub(crate) responses: u64,
-    /// Requests beyond those that may wait, whose response may not have been seen, or of connections that were
-    /// lost.
+    /// Requests beyond those that may wait, whose response may not have been seen, or of connections that
+    /// were lost.
     pub(crate) requests: u64,
     /// Connections of HTTP/2 of which a piece was missed.
     pub(crate) connections: u64,
