@@ -5,7 +5,8 @@
 //! ```json
 //! {"v":1,"g":3,"i":0,"x":{"main/clickhouse":5000},"p":{"main/clickhouse":6000},
 //!  "w":{"main/aggregate#9f31c2d4":1763700000000}}
-//! ``` `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which
+//! ```
+//! `v` version; `g` owners before; `i` incarnation of the topic; `x` per sink the position up to which
 //! events were exported; `p` per sink the end of the range that is being exported; `s` per sink the part of
 //! that range, when it is exported in parts (see [`Split`](super::Split); at most some 280 bytes); `w` per
 //! operator the watermark up to which windows are delivered. What follows `#` is a fingerprint of what the

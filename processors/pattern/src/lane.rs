@@ -9,8 +9,8 @@
 //! * An event moves the watermark at most to its arrival and `max_ahead`; one beyond `max_future` is left out
 //!   ([`event_clocks`](weir_component::event_clocks)).
 //! * A lane that has brought only other signals is idle, and so is one without a usable event for
-//! `idle_timeout`. One that never brings the pattern's signal ([`LaneStart::signal`]) is idle from the
-//! start.
+//!   `idle_timeout`. One that never brings the pattern's signal ([`LaneStart::signal`]) is idle from the
+//!   start.
 
 use std::sync::Arc;
 use std::time::Duration;
