@@ -14,8 +14,8 @@
 //!   already has.
 //! * Kafka may refuse one topic (it is gone, or the user may not read it any more) and take the others.
 //!   librdkafka (2.12) does not say which: it puts the last error on every partition of the request. So after
-//!   such an error each topic is committed by itself. One that is refused is tried again every few seconds, and
-//!   does not hold up the others. Lanes of both say which windows they shared ([`Metadata::set`]).
+//!   such an error each topic is committed by itself. One that is refused is tried again every few seconds,
+//!   and does not hold up the others. Lanes of both say which windows they shared ([`Metadata::set`]).
 //!
 //! [`Metadata::set`]: weir_component::delivery::Metadata::set
 
