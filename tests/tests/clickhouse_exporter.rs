@@ -490,10 +490,13 @@ async fn alarms_and_logs_come_back() -> Result<()> {
 async fn alarms_and_logs_come_back_in(clickhouse: &ClickHouse) -> Result<()> {
     let database = clickhouse.database().await?;
     let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-    let mut labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
-    labels.keys().append_value("zone");
-    labels.values().append_value("eu");
-    labels.append(true).unwrap();
+    let map = |key: &str, value: &str| {
+        let mut map = MapBuilder::new(Some(names.clone()), StringBuilder::new(), StringBuilder::new());
+        map.keys().append_value(key);
+        map.values().append_value(value);
+        map.append(true).unwrap();
+        Arc::new(map.finish())
+    };
     let alarm = batch(
         Signal::Alarms,
         vec![
@@ -503,7 +506,9 @@ async fn alarms_and_logs_come_back_in(clickhouse: &ClickHouse) -> Result<()> {
             ("state", words([Some("firing")])),
             ("service", words([Some("pay")])),
             ("operation", words([None])),
-            ("labels", Arc::new(labels.finish())),
+            ("labels", map("zone", "eu")),
+            ("annotations", map("owner", "payments")),
+            ("runbook", texts([Some("https://wiki/pay")])),
             ("measure", words([Some("max_duration_ns")])),
             ("value", Arc::new(Float64Array::from(vec![2.5]))),
             ("threshold", Arc::new(Float64Array::from(vec![None::<f64>]))),
@@ -534,6 +539,7 @@ async fn alarms_and_logs_come_back_in(clickhouse: &ClickHouse) -> Result<()> {
         alarms,
         [json!({
             "time": "2025-06-05 01:58:25.000000000", "rule": "slow", "severity": "high", "state": "firing",
+            "annotations": {"owner": "payments"}, "runbook": "https://wiki/pay",
             "service": "pay", "operation": "", "labels": {"zone": "eu"}, "measure": "max_duration_ns", "value": 2.5,
             "threshold": null, "message": "too 慢", "fingerprint": "f", "ends_at": null, "rule_epoch": 3
         })]

@@ -1,7 +1,7 @@
 //! What SkyWalking agents send, to columns: segments to Traces, the rest to Logs and Metrics.
 //!
-//! [`logs`] and [`metrics`] say what the data model leaves open about theirs. Of a segment there is one row
-//! per span. There:
+//! [`logs`], [`jvm`] and [`meters`] say what the data model leaves open about theirs. Of a segment there is
+//! one row per span. There:
 //! * Empty texts of segments, spans and references are null: proto3 does not tell them from absent ones. Tags
 //!   and log fields keep empty keys and values.
 //! * Milliseconds become nanoseconds by saturation, so absurd times stay absurd. The `duration_ns` of a span

@@ -56,7 +56,7 @@ fn request(signal: Signal, items: usize) -> Result<Vec<u8>> {
             _ => json!({
                 "signal": "traces", "time": time(n), "end_time": time(n + 20), "duration_ns": 20_000_000, "service": service,
                 "trace_id": format!("{:032x}", n / 8 + 1), "span_id": format!("{:016x}", n + 1),
-                "parent_span_id": if n % 8 == 0 { String::new() } else { format!("{n:016x}") },
+                "parent_span_id": if n.is_multiple_of(8) { String::new() } else { format!("{n:016x}") },
                 "operation": format!("GET /api/orders/{}", n % 20), "kind": "server", "status": "ok",
                 "attributes": {
                     "http.request.method": "GET", "http.response.status_code": 200, "url.path": format!("/api/orders/{n}"),

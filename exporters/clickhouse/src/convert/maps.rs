@@ -19,6 +19,7 @@ use crate::native::frames::Frames;
 use crate::schema::columns::{Kind, TableColumns};
 
 const LABELS: &str = "labels";
+const ANNOTATIONS: &str = "annotations";
 const MEASURES: &str = "measures";
 /// The label of a group-by key without a value: the columns hold '' then, which is a value too.
 const NO_VALUE: &str = "NULL";
@@ -105,11 +106,13 @@ impl<'a> Maps<'a> {
                 columns.remove(name);
             }
         }
-        if let Some(arrays) = columns.get(LABELS) {
+        for name in [LABELS, ANNOTATIONS] {
+            let Some(arrays) = columns.get(name) else { continue };
             let maps: Vec<_> = arrays.iter().map(|array| array.and_then(StringMap::new)).collect();
-            if maps.iter().zip(arrays).all(|(map, array)| map.is_some() == array.is_some()) {
-                self.text.entry(LABELS).or_default().push(Entries::Maps(maps));
-                columns.remove(LABELS);
+            let has_a_place = name == LABELS || self.table.has(name, Kind::TextMap);
+            if has_a_place && maps.iter().zip(arrays).all(|(map, array)| map.is_some() == array.is_some()) {
+                self.text.entry(name).or_default().push(Entries::Maps(maps));
+                columns.remove(name);
             }
         }
     }
