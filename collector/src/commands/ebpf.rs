@@ -3,11 +3,11 @@
 /// The table of hooks.
 ///
 /// # Errors
-/// This program has no eBPF.
+/// This program has no eBPF, or is not where it could observe the machine.
 pub(crate) fn check() -> anyhow::Result<String> {
     #[cfg(all(feature = "ebpf", target_os = "linux"))]
     return weir_receiver_ebpf::check()
-        .map_err(|reason| anyhow::anyhow!("this program was built without eBPF: {reason}"));
+        .map_err(|reason| anyhow::anyhow!("nothing can be observed: {reason}"));
     #[cfg(not(all(feature = "ebpf", target_os = "linux")))]
     Err(anyhow::anyhow!("this program was built without eBPF: {}", reason().unwrap_or_default()))
 }
