@@ -1,10 +1,11 @@
-//! Settings of all exporters that talk HTTP: `tls` and `proxy`, one way for all.
+//! What all exporters that talk HTTP share: the settings `tls` and `proxy`, and [`retry_after`].
 //!
 //! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not
 //! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`], or a
 //! [`Connector`], to its own.
 
 mod connector;
+mod retry_after;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use weir_config::{Secret, Tls};
 
 pub use connector::Connector;
+pub use retry_after::{LONGEST_WAIT, retry_after};
 
 /// `proxy`: through whom requests go.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,15 +1,11 @@
 //! What an answer of the server means.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use tonic::{Code, Status};
 use weir_component::ExportError;
+use weir_http::{LONGEST_WAIT, retry_after};
 use weir_proto::otlp::Refused;
-
-/// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Why a gRPC call failed, by the codes of OTLP. Missing rights and methods are tried again too: the data is
 /// not at fault, and a person may mend it.
@@ -74,21 +70,7 @@ pub(crate) fn of_response(status: StatusCode, headers: &HeaderMap, text: &str, n
     if !again {
         return ExportError::permanent(reason);
     }
-    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    ExportError::Retryable { reason, after: value.and_then(|value| retry_after(value, now_ms)) }
-}
-
-/// Reads `Retry-After`: seconds, or a date.
-fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
-    let value = value.trim();
-    let wait = match value.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = chrono::DateTime::parse_from_rfc2822(value).ok()?;
-            Duration::from_millis(u64::try_from(at.timestamp_millis().saturating_sub(now_ms)).unwrap_or(0))
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
+    ExportError::Retryable { reason, after: retry_after(headers, now_ms) }
 }
 
 /// The beginning of a text of the server's, for the log.
@@ -99,6 +81,8 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reqwest::header::RETRY_AFTER;
+    use std::time::Duration;
 
     fn kind(error: &ExportError) -> &'static str {
         match error {
@@ -165,7 +149,5 @@ mod tests {
         let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, "", 0);
         let ExportError::Retryable { after, .. } = error else { panic!("it is tried again") };
         assert_eq!(after, Some(Duration::from_secs(7)));
-        let date = retry_after("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_420_000);
-        assert_eq!(date, Some(Duration::from_secs(60)));
     }
 }

@@ -12,11 +12,10 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use weir_http::LONGEST_WAIT;
 
 /// Of an answer's body no more than this is read: an insert's answer is empty, or an error.
 const READ: usize = 64 << 10;
-/// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +121,7 @@ fn outcome(status: StatusCode, headers: &HeaderMap, text: &str) -> Result<(), Re
     if status.is_success() && code.is_none() {
         return Ok(());
     }
+    // Seconds only: a date would need the clock.
     let after = header(RETRY_AFTER.as_str()).and_then(|value| value.trim().parse().ok());
     let after = after.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
     // After a status of success only the error is of interest.

@@ -2,14 +2,10 @@
 
 pub(crate) mod robot;
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderMap, LOCATION};
 use weir_component::ExportError;
-
-/// The longest wait that a target may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+use weir_http::retry_after;
 
 /// The outcome of a request that was answered. `text` is the beginning of the body, `now_ms` the time now.
 ///
@@ -56,27 +52,14 @@ pub(crate) fn outcome(
     if !again {
         return Err(ExportError::permanent(reason));
     }
-    let after =
-        headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| wait(value, now_ms));
-    Err(ExportError::Retryable { reason, after })
-}
-
-/// Reads `Retry-After`: seconds, or a date.
-fn wait(value: &str, now_ms: i64) -> Option<Duration> {
-    let value = value.trim();
-    let wait = match value.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = chrono::DateTime::parse_from_rfc2822(value).ok()?;
-            Duration::from_millis(u64::try_from(at.timestamp_millis().saturating_sub(now_ms)).unwrap_or(0))
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
+    Err(ExportError::Retryable { reason, after: retry_after(headers, now_ms) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reqwest::header::RETRY_AFTER;
+    use std::time::Duration;
 
     fn of(status: u16, retry_after: Option<&str>) -> Result<(), ExportError> {
         let mut headers = HeaderMap::new();
@@ -101,16 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_bounded() {
-        let after = |value| match of(503, Some(value)) {
-            Err(ExportError::Retryable { after, .. }) => after,
-            other => panic!("{other:?}"),
+    fn a_wait_that_is_asked_for_is_kept() {
+        let Err(ExportError::Retryable { after, .. }) = of(503, Some("7")) else {
+            panic!("it is tried again")
         };
-        assert_eq!(after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(after("Sat, 21 Oct 2000 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(after("99999999"), Some(LONGEST_WAIT));
-        assert_eq!(after("soon"), None);
+        assert_eq!(after, Some(Duration::from_secs(7)));
     }
 
     #[test]
