@@ -1,4 +1,4 @@
-//! What all exporters that talk HTTP share: the settings `tls` and `proxy`, and [`retry_after`].
+//! What all exporters that talk HTTP share: the settings `tls` and `proxy`, and [`retry_after()`].
 //!
 //! Guaranteed: files and addresses are checked when an exporter is made, so by `validate`; secrets are not
 //! shown. Not here: clients. Each exporter gives [`Connection::tls`] and [`Connection::proxy`], or a

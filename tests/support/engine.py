@@ -112,8 +112,12 @@ class Engine:
             with self._prepared(connection, database, settings):
                 yield connection
         finally:
-            with self._lock:
-                self._idle.append(connection)
+            if "readonly" in settings:
+                # It cannot be taken back: a connection that only reads stays so.
+                connection.close()
+            else:
+                with self._lock:
+                    self._idle.append(connection)
 
     @contextlib.contextmanager
     def _prepared(self, connection, database, settings):
@@ -130,7 +134,7 @@ class Engine:
             raise QueryError(int(code[1]) if code else 1001, text[code.start():] if code else f"Code: 1001. {text}") from error
         finally:
             for name in applied:
-                if not name.startswith("param_"):
+                if not name.startswith("param_") and "readonly" not in applied:
                     connection.query(f"SET {name} = DEFAULT")
 
 

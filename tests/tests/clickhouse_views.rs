@@ -353,6 +353,9 @@ async fn weir_query_asks_the_server() -> Result<()> {
     assert!(ask("table", count)?.stdout.contains(&format!("{}", segments.len())));
     let wrong = ask("table", "SELECT 1 FROM nothing")?;
     assert!(wrong.code == Some(1) && wrong.stderr.contains("Code: 60"), "{}", wrong.stderr);
+    let drop = ask("table", "DROP VIEW segments")?;
+    assert!(drop.code == Some(1) && drop.stderr.contains("Code: 164"), "it only reads: {}", drop.stderr);
+    assert_eq!(ask("json", &format!("{count} SETTINGS max_threads = 1"))?.stdout, answer.stdout);
     let away = Weir::run_command(&["query", "--clickhouse", "http://127.0.0.1:1", "SELECT 1"], &[])?;
     assert!(away.code == Some(1) && away.stderr.contains("does not answer"), "{}", away.stderr);
     Ok(())

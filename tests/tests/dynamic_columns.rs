@@ -192,6 +192,50 @@ async fn every_value_is_readable_in(clickhouse: &ClickHouse) -> Result<()> {
     Ok(())
 }
 
+/// What is not Weir's is not replaced, and a computed column of the user's is no column of a key.
+#[tokio::test]
+async fn a_table_named_like_the_view_stays_and_computed_columns_are_no_columns_of_keys() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    for has_table in [true, false] {
+        let database = clickhouse.database().await?;
+        if has_table {
+            clickhouse
+                .query(&format!(
+                    "CREATE TABLE {database}.events_all ENGINE = MergeTree ORDER BY x AS SELECT 1 AS x"
+                ))
+                .await?;
+        }
+        let (BuiltExporter { exporter, .. }, _) = exporter(clickhouse, &database, "max_created_columns: 2");
+        exporter.start().await?;
+        let mut sent = Sent::default();
+        exporter.export(&[sent.batch(vec![json!({"other": "x"})])]).await?;
+        clickhouse
+            .query(&format!(
+                "ALTER TABLE {database}.events ADD COLUMN owner String ALIAS concat(service, '!')"
+            ))
+            .await?;
+        exporter.export(&[sent.batch(vec![json!({"owner": "me", "size": "1"}); 3])]).await?;
+        // A key of a later round: by then the rounds before have looked at the view.
+        created(clickhouse, &database, 2).await?;
+        if has_table {
+            exporter.export(&[sent.batch(vec![json!({"late": "1"})])]).await?;
+            let late = format!("SELECT count() FROM {database}.new_key WHERE keyName = 'late'");
+            wait_until("a later round", TIMEOUT, async || {
+                Ok((clickhouse.number(&late).await? > 0).then_some(()))
+            })
+            .await?;
+            let rows = clickhouse.query(&format!("SELECT x FROM {database}.events_all")).await?;
+            assert_eq!(rows, [json!({"x": 1})]);
+        } else {
+            shown(clickhouse, &database, &["size", "other"]).await?;
+            let owners = format!("SELECT count() FROM {database}.events_all WHERE owner = 'shop!'");
+            assert_eq!(clickhouse.number(&owners).await?, sent.0.len() as u64);
+        }
+        exporter.stop().await;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_burst_of_keys_costs_a_bounded_number_of_inserts() -> Result<()> {
     let clickhouse = ClickHouse::start()?;

@@ -335,6 +335,18 @@ impl Config {
                 );
             }
         }
+        if self.dynamic_columns.is_some() {
+            for own in
+                [format!("{}_all", tables.traces), dynamic::KEYS.to_owned(), dynamic::NEW_KEY.to_owned()]
+            {
+                if let Some((key, _)) = named.iter().find(|(_, name)| **name == own) {
+                    problem(
+                        key,
+                        format!("`{own}` belongs to `dynamic_columns`: give the table another name"),
+                    );
+                }
+            }
+        }
         if let Some(dynamic) = &self.dynamic_columns {
             if dynamic.max_created_columns > MOST_CREATED {
                 problem(

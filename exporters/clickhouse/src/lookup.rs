@@ -67,7 +67,9 @@ const fn keys(signal: Signal) -> &'static [&'static str] {
             "firing",
         ],
         Signal::Alarms => {
-            &["time", "rule", "severity", "state", "service", "operation", "labels", "fingerprint"]
+            // Not `labels`, which may have other entries when the table has got a column: they are in the
+            // fingerprint.
+            &["time", "rule", "severity", "state", "service", "operation", "fingerprint"]
         }
     }
 }

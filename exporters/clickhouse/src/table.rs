@@ -37,6 +37,8 @@ pub(crate) struct Table {
     repeats_log: LogLimit,
     /// Limits the warnings that it is not as it would be created.
     differences_log: LogLimit,
+    /// Limits the warning that views are missing.
+    missing_views_log: LogLimit,
     /// Limits the error that a view refuses rows.
     pub(crate) views_log: LogLimit,
     /// Limits the warning that late repeats cannot be looked for in it.
@@ -55,6 +57,7 @@ impl Table {
             tries: Mutex::default(),
             repeats_log: LogLimit::every_ms(600_000),
             differences_log: LogLimit::every_ms(600_000),
+            missing_views_log: LogLimit::every_ms(600_000),
             views_log: LogLimit::every_ms(10_000),
             lookup_log: LogLimit::every_ms(600_000),
         }
@@ -155,26 +158,29 @@ impl Table {
     /// Creates its views where they do not exist. One that inserts fill has to be there before the first; the
     /// others may be missing.
     async fn create_views(&self, server: &Server, context: &Context) -> Result<(), Failure> {
+        let exporter = &context.id;
+        let mut missing = Vec::new();
         for view in &self.views {
             let created = server.create_view(*view, &self.name).await;
             let name = view.name(&self.name);
-            let exporter = &context.id;
             match created {
                 Ok(false) => {}
                 Ok(true) => tracing::info!(%exporter, view = name, "created the view"),
                 Err(failure) if view.is_materialized() => {
                     return Err(Failure::other(format!("its view `{name}` cannot be created: {failure}")));
                 }
-                Err(failure) => {
-                    if let Some(suppressed) = self.differences_log.allow(context.clock.now_ms()) {
-                        tracing::warn!(
-                            %exporter, view = name, %failure, suppressed,
-                            "the view cannot be created: inserts go on without it. Leave it out of `views`, or create it yourself \
-                             (`weir clickhouse ddl` prints the statement)"
-                        );
-                    }
-                }
+                Err(failure) => missing.push(format!("{name}: {failure}")),
             }
+        }
+        if !missing.is_empty()
+            && let Some(suppressed) = self.missing_views_log.allow(context.clock.now_ms())
+        {
+            let views = missing.join("; ");
+            tracing::warn!(
+                %exporter, views, suppressed,
+                "views cannot be created: inserts go on without them. Leave them out of `views`, or create them yourself \
+                 (`weir clickhouse ddl` prints the statements)"
+            );
         }
         Ok(())
     }

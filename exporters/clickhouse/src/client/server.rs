@@ -193,9 +193,10 @@ impl Server {
         Ok(self.client.query_raw(sql).fetch_bytes("JSONCompactEachRow")?.collect().await?)
     }
 
-    /// The answer to a statement that only reads, in this format.
+    /// The answer to a statement, in this format. The server refuses one that does more than read.
     pub(crate) async fn ask_in(&self, sql: &str, format: &str) -> Result<Bytes, Failure> {
-        let client = self.client.clone().with_database(&self.database);
+        // 2 instead of 1: a statement may have settings of its own.
+        let client = self.client.clone().with_database(&self.database).with_setting("readonly", "2");
         Ok(client.query_raw(sql).fetch_bytes(format)?.collect().await?)
     }
 

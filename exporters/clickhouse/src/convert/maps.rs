@@ -20,6 +20,7 @@ use crate::schema::columns::{Kind, TableColumns};
 
 const LABELS: &str = "labels";
 const ANNOTATIONS: &str = "annotations";
+const RUNBOOK: &str = "runbook";
 const MEASURES: &str = "measures";
 /// The label of a group-by key without a value: the columns hold '' then, which is a value too.
 const NO_VALUE: &str = "NULL";
@@ -120,6 +121,12 @@ impl<'a> Maps<'a> {
     /// Takes a column that the table does not have.
     pub(crate) fn take_column(&mut self, name: &'a str, field: &'a Field, arrays: &[Option<&'a ArrayRef>]) {
         let sources: Vec<_> = arrays.iter().map(|array| array.map(ColumnReader::new)).collect();
+        if self.signal == Signal::Alarms && matches!(name, ANNOTATIONS | RUNBOOK) {
+            // Labels say what an alarm is about. This is what people read of it.
+            let values = arrays.iter().flatten().map(|array| array.len() - array.logical_null_count());
+            self.unplaced += values.sum::<usize>() as u64;
+            return;
+        }
         if self.rest() == LABELS {
             let numbers = sources.iter().flatten().all(ColumnReader::is_number);
             if self.signal == Signal::Windows && numbers && self.table.has(MEASURES, Kind::NumberMap) {

@@ -366,6 +366,22 @@ fn an_absurd_time_is_clamped_and_its_value_kept() {
     assert_eq!(sent.moved, 1);
 }
 
+/// A table of before annotations: `labels` say what an alarm is about, and nothing else.
+#[test]
+fn what_people_read_of_an_alarm_does_not_go_into_its_labels() {
+    let alarms = batch(vec![
+        ("rule", words(&[Some("slow"), Some("slow")])),
+        ("zone", words(&[Some("eu"), Some("us")])),
+        ("annotations", texts(&[Some("{}"), None])),
+        ("runbook", texts(&[Some("https://wiki"), None])),
+    ]);
+    let mut former = columns_of(Signal::Alarms);
+    former.0.retain(|column| !matches!(&*column.name, "annotations" | "runbook"));
+    let sent = converted(Signal::Alarms, &[alarms], &former);
+    assert_eq!(shown(&sent), ["rule=slow labels={zone: eu}", "rule=slow labels={zone: us}"]);
+    assert_eq!((sent.moved, sent.unplaced), (0, 2));
+}
+
 #[test]
 fn windows_split_their_columns_into_labels_and_measures() {
     let windows = batch(vec![

@@ -372,12 +372,13 @@ fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary)
     Some(())
 }
 
-/// Whether a text reads back as it was. A column that keeps NULL may leave others to the map: it does not
-/// take `007` as 7, nor `1` as true.
+/// Whether a value reads back as it was. A column that keeps NULL may leave others to the map: it does not
+/// take `007` as 7, nor `1` as true, nor true as 1.
 fn is_exact(cell: &Cell<'_>, kind: KeyType) -> bool {
     match cell {
         Cell::Text(_) => Fits::of_cell(cell).has(kind),
-        Cell::Integer(_) if kind == KeyType::Boolean => false,
+        Cell::Integer(_) => kind != KeyType::Boolean,
+        Cell::Bool(_) => kind == KeyType::Boolean,
         _ => true,
     }
 }

@@ -17,6 +17,8 @@ use crate::schema::columns::TableColumns;
 const MOST: usize = 50_000;
 /// Longer keys are not counted: they get no column.
 const LONGEST: usize = 256;
+/// Counts that one batch takes room for, at most: services times keys, 16 bytes each.
+const MOST_CELLS: usize = 1 << 20;
 
 /// The keys that were seen since they were last taken.
 pub(crate) struct Census {
@@ -152,10 +154,19 @@ impl<'a> BatchCounts<'a> {
         BatchCounts { rows, services, names: Vec::new(), counts }
     }
 
-    /// Makes room for the counts of these keys. Returns where they begin.
+    /// Makes room for the counts of these keys. Returns where they begin. Where that would be too much, as
+    /// many keys of many services, the batch is counted as of no service.
     fn begin(&mut self, names: impl Iterator<Item = &'a str>) -> usize {
         let begin = self.names.len();
         self.names.extend(names);
+        if self.services.len() > 1 && self.services.len().saturating_mul(self.names.len()) > MOST_CELLS {
+            let mut all = vec![Count::NONE; begin];
+            for counts in &self.counts {
+                all.iter_mut().zip(counts).for_each(|(known, count)| known.add(*count));
+            }
+            (self.services, self.counts) = (vec![""], vec![all]);
+            self.rows.fill(0);
+        }
         self.counts.iter_mut().for_each(|counts| counts.resize(self.names.len(), Count::NONE));
         begin
     }
@@ -211,6 +222,21 @@ mod tests {
 
     fn rows(rows: &[Value]) -> RecordBatch {
         json_batch(Signal::Traces, rows, Ack::none()).as_columns().unwrap().clone()
+    }
+
+    #[test]
+    fn many_services_with_many_keys_take_bounded_memory() {
+        let census = Census::new(Counter::default());
+        let span = |n: usize| json!({"service": format!("s{n}"), "attributes": {format!("k{n}"): "1"}});
+        let spans: Vec<Value> = (0..2_000).map(span).collect();
+        let spans = rows(&spans);
+        let mut counts = BatchCounts::new(&spans);
+        counts.count_lists(&AttributeColumn::new(spans.column_by_name(ATTRIBUTES).unwrap()).unwrap());
+        assert!(counts.counts.iter().map(Vec::len).sum::<usize>() <= MOST_CELLS);
+        census.count(&spans, &TableColumns::default());
+        let found = counted(&census);
+        assert_eq!(found.len(), 2_000);
+        assert_eq!(found[0], (String::new(), "k0".to_owned(), 1, "integer"));
     }
 
     #[test]

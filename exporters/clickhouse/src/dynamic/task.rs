@@ -99,7 +99,7 @@ impl ColumnTask {
                 let (exporter, table) = (&self.context.id, &self.table);
                 tracing::warn!(
                     %exporter, table, %failure, suppressed,
-                    "keys cannot be written down, or get no columns: their values stay in the map, and this is tried again"
+                    "keys are not all written down, in columns and in the view: values without a column stay in the map, and this is tried again"
                 );
             }
         }
@@ -232,9 +232,18 @@ impl ColumnTask {
                 self.table
             )));
         }
-        let there: HashMap<&str, &str> =
-            described.iter().map(|column| (column.name.as_str(), column.default_type.as_str())).collect();
-        let has_column = |key: &str| column_of(key).is_some_and(|column| there.contains_key(column.as_str()));
+        let is_computed = |kind: &str| matches!(kind, "ALIAS" | "MATERIALIZED");
+        let there: HashMap<&str, bool> = described
+            .iter()
+            .map(|column| (column.name.as_str(), is_computed(&column.default_type)))
+            .collect();
+        // Whether a key has a column that values go into; `None`: it can have none, its name is that of a
+        // computed one.
+        let column = |key: &str| match there.get(column_of(key)?.as_str()) {
+            Some(true) => None,
+            found => Some(found.is_some()),
+        };
+        let has_column = |key: &str| column(key) == Some(true);
         // Killed between the column and the mark, or another gateway is between them: the mark is added.
         let unmarked: Vec<&str> = known
             .iter()
@@ -251,7 +260,7 @@ impl ColumnTask {
             .iter()
             .filter(|key| key.created == 0 && key.age >= settled && self.config.allows(&key.key))
             .map(|key| key.key.as_str())
-            .filter(|key| column_of(key).is_some() && !has_column(key))
+            .filter(|key| column(key) == Some(false))
             .collect();
         let ranked = if room == 0 || open.is_empty() { Vec::new() } else { self.ranked().await? };
         let chosen: Vec<&RankedKey> =
@@ -350,6 +359,11 @@ impl ColumnTask {
         }
         let columns: Vec<String> = keys.iter().filter_map(|key| column_of(key)).collect();
         match self.server.columns(&name).await {
+            Ok(_) if self.server.engine(&name).await?.as_deref() != Some("View") => {
+                return Err(Failure::other(format!(
+                    "`{name}` is no view of Weir's, and stays as it is: rename it for a view that hides where values are"
+                )));
+            }
             Ok(there) if columns.iter().all(|column| there.find(column).is_some()) => {
                 // A column that it names may be gone.
                 let look = format!("SELECT '' AS key FROM {} LIMIT 0", self.server.table(&name));
@@ -362,7 +376,10 @@ impl ColumnTask {
             Err(failure) if failure.is_missing_table() => {}
             Err(failure) => return Err(failure),
         }
-        self.server.create_with(&view(self.server.database(), &self.table, &name, keys, computed)).await
+        let sql = view(self.server.database(), &self.table, &name, keys, computed);
+        self.server.create_with(&sql).await.map_err(|failure| {
+            Failure::other(format!("the view `{name}` cannot be created or brought up to date: {failure}"))
+        })
     }
 }
 
