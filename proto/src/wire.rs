@@ -106,6 +106,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads a message that takes all of `bytes`.
     #[must_use]
+    #[inline]
     pub const fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, at: 0, depth: MAX_DEPTH }
     }
@@ -113,6 +114,7 @@ impl<'a> Reader<'a> {
     /// Where the next field, or the value of the field just begun, starts. Offsets of nested readers count
     /// from the beginning of the outermost message.
     #[must_use]
+    #[inline]
     pub const fn offset(&self) -> usize {
         self.at
     }
@@ -329,6 +331,7 @@ impl<'a> Reader<'a> {
         Err(self.error(Malformed::Varint))
     }
 
+    #[inline]
     const fn error(&self, what: Malformed) -> WireError {
         WireError { offset: self.at, what }
     }
