@@ -198,12 +198,19 @@ impl Histogram {
         self.buckets = Range::of(&merged).map_or(Buckets::Some(merged), Buckets::All);
     }
 
-    /// Takes out what `other` counted. All of it was merged before.
-    pub(crate) fn subtract(&mut self, other: &Histogram) {
+    /// Takes out what `other` counted. All of it was merged before. False: one of the counts had reached the
+    /// largest integer, so that it is not known how many stay.
+    #[must_use]
+    pub(crate) fn subtract(&mut self, other: &Histogram) -> bool {
+        let mut exact = true;
+        let mut rest = |count: u64, fewer: u64| {
+            exact &= count < u64::MAX || fewer == 0;
+            count.saturating_sub(fewer)
+        };
         match &mut self.buckets {
             Buckets::One([one]) => {
-                let fewer: u64 = other.iter().filter(|other| other.0 == one.0).map(|other| other.1).sum();
-                one.1 = one.1.saturating_sub(fewer);
+                let fewer = other.iter().find(|other| other.0 == one.0).map_or(0, |other| other.1);
+                one.1 = rest(one.1, fewer);
                 if one.1 == 0 {
                     self.buckets = Buckets::default();
                 }
@@ -211,7 +218,7 @@ impl Histogram {
             Buckets::All(range) => {
                 for (bucket, values) in other.iter() {
                     let Some(count) = range.get_mut(bucket).filter(|count| **count > 0) else { continue };
-                    *count = count.saturating_sub(values);
+                    *count = rest(*count, values);
                     range.filled -= usize::from(*count == 0);
                 }
                 if range.counts.len() > SPARSE * range.filled {
@@ -221,7 +228,7 @@ impl Histogram {
             Buckets::Some(buckets) if other.len() <= buckets.len() / 8 + 1 => {
                 for (bucket, values) in other.iter() {
                     if let Ok(at) = buckets.binary_search_by_key(&bucket, |(index, _)| *index) {
-                        buckets[at].1 = buckets[at].1.saturating_sub(values);
+                        buckets[at].1 = rest(buckets[at].1, values);
                         if buckets[at].1 == 0 {
                             buckets.remove(at);
                         }
@@ -233,11 +240,12 @@ impl Histogram {
                 buckets.retain_mut(|(bucket, values)| {
                     while theirs.next_if(|(other, _)| other < bucket).is_some() {}
                     let fewer = theirs.next_if(|(other, _)| other == bucket).map_or(0, |(_, fewer)| fewer);
-                    *values = values.saturating_sub(fewer);
+                    *values = rest(*values, fewer);
                     *values > 0
                 });
             }
         }
+        exact
     }
 
     /// The bucket of the smallest value that at least `share` of all values do not exceed. `None` when empty.

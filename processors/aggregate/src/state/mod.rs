@@ -7,7 +7,7 @@ mod exact_sum;
 mod group_state;
 pub(crate) mod histogram;
 pub(crate) mod measure;
-mod subtract;
+pub(crate) mod subtract;
 pub(crate) mod weight;
 
 pub(crate) use group_state::{GroupState, PERCENTILES};

@@ -2,90 +2,150 @@
 //!
 //! Counts, sums and histograms are exact, so they can be subtracted. The smallest, largest, first and last
 //! value of a sum, its set of different values, and the buckets of its histogram points cannot. Where the
-//! part may have decided them, they are computed again from the parts that stay. So the result is the same as
-//! if the sum had been made of these parts alone.
+//! part may have decided them, they are computed again from the parts that stay. A count that has reached the
+//! largest integer is no longer the sum of its parts. Then all of the state is computed again. So the result
+//! is the same as if the sum had been made of these parts alone.
 
 use crate::state::buckets::Buckets;
 use crate::state::distinct::Distinct;
 use crate::state::exact_sum::ExactSum;
 use crate::state::group_state::{Durations, GroupState};
+use crate::state::histogram::Histogram;
 use crate::state::measure::MeasureState;
 
+/// How much of a sum is right after a part was taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Left {
+    /// All of it.
+    #[default]
+    All,
+    /// All that can be subtracted.
+    Subtracted,
+    /// Nothing: a count had reached the largest integer.
+    Nothing,
+}
+
 impl GroupState {
-    /// Takes out a part that was added. False: call [`reset_non_invertible`](Self::reset_non_invertible), and
-    /// [`merge_non_invertible`](Self::merge_non_invertible) each part that stays.
+    /// Takes out a part that was added. Where not all is left, call [`reset`](Self::reset) with the result,
+    /// and [`merge_again`](Self::merge_again) with each part that stays.
     #[must_use]
-    pub(crate) fn subtract(&mut self, part: &GroupState) -> bool {
-        self.count = self.count.saturating_sub(part.count);
-        self.with_status = self.with_status.saturating_sub(part.with_status);
-        self.errors = self.errors.saturating_sub(part.errors);
-        let mut whole = self.durations.subtract(&part.durations);
-        for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
-            whole &= measure.subtract(part);
+    pub(crate) fn subtract(&mut self, part: &GroupState) -> Left {
+        let counts = [
+            (&mut self.count, part.count),
+            (&mut self.with_status, part.with_status),
+            (&mut self.errors, part.errors),
+        ];
+        let mut left = self.durations.subtract(&part.durations);
+        for (count, part) in counts {
+            left = left.max(subtract(count, part));
         }
-        whole
-    }
-
-    /// Forgets what cannot be subtracted.
-    pub(crate) fn reset_non_invertible(&mut self) {
-        self.durations.range = None;
-        self.measures.iter_mut().for_each(MeasureState::reset_non_invertible);
-    }
-
-    /// Adds of a part what cannot be subtracted.
-    pub(crate) fn merge_non_invertible(&mut self, part: &GroupState) {
-        self.durations.widen(part.durations.range);
         for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
-            measure.merge_non_invertible(part);
+            left = left.max(measure.subtract(part));
+        }
+        left
+    }
+
+    /// Forgets all that is not left.
+    pub(crate) fn reset(&mut self, left: Left) {
+        match left {
+            Left::All => {}
+            Left::Subtracted => {
+                self.durations.range = None;
+                self.measures.iter_mut().for_each(MeasureState::reset_non_invertible);
+            }
+            Left::Nothing => {
+                (self.count, self.with_status, self.errors) = (0, 0, 0);
+                self.durations = Durations::default();
+                self.measures.iter_mut().for_each(MeasureState::reset);
+            }
+        }
+    }
+
+    /// Adds of a part what was not left.
+    pub(crate) fn merge_again(&mut self, part: &GroupState, left: Left) {
+        match left {
+            Left::All => {}
+            Left::Subtracted => {
+                self.durations.widen(part.durations.range);
+                for (measure, part) in self.measures.iter_mut().zip(&part.measures) {
+                    measure.merge_non_invertible(part);
+                }
+            }
+            Left::Nothing => self.merge(part),
         }
     }
 }
 
+/// Takes a part off a count.
+fn subtract(count: &mut u64, part: u64) -> Left {
+    let left = if *count == u64::MAX && part > 0 { Left::Nothing } else { Left::All };
+    *count = count.saturating_sub(part);
+    left
+}
+
+/// All, or all that can be subtracted.
+fn all_if(whole: bool) -> Left {
+    if whole { Left::All } else { Left::Subtracted }
+}
+
+/// All, or nothing, as a histogram says of itself.
+fn exact(is_exact: bool) -> Left {
+    if is_exact { Left::All } else { Left::Nothing }
+}
+
 impl Durations {
-    fn subtract(&mut self, part: &Durations) -> bool {
-        self.count = self.count.saturating_sub(part.count);
+    fn subtract(&mut self, part: &Durations) -> Left {
+        let sums = [i128::MIN, i128::MAX].contains(&self.sum);
         self.sum = self.sum.saturating_sub(part.sum);
-        self.histogram.subtract(&part.histogram);
         let touches =
             self.range.zip(part.range).is_some_and(|(all, part)| all.0 == part.0 || all.1 == part.1);
-        !touches
+        exact(!sums)
+            .max(subtract(&mut self.count, part.count))
+            .max(exact(self.histogram.subtract(&part.histogram)))
+            .max(all_if(!touches))
     }
 }
 
 impl MeasureState {
-    fn subtract(&mut self, part: &MeasureState) -> bool {
+    fn subtract(&mut self, part: &MeasureState) -> Left {
         match (self, part) {
-            (MeasureState::Count(count), MeasureState::Count(less)) => {
-                *count = count.saturating_sub(*less);
-                true
-            }
+            (MeasureState::Count(count), MeasureState::Count(less)) => subtract(count, *less),
             (MeasureState::Sum(sum, count), MeasureState::Sum(less, fewer)) => {
-                *count = count.saturating_sub(*fewer);
+                let left = subtract(count, *fewer);
                 if *count == 0 {
                     *sum = ExactSum::default();
                 } else {
                     sum.subtract(less);
                 }
-                true
+                left
             }
             (MeasureState::Ratio(hits, count), MeasureState::Ratio(fewer_hits, fewer)) => {
-                *hits = hits.saturating_sub(*fewer_hits);
-                *count = count.saturating_sub(*fewer);
-                true
+                subtract(hits, *fewer_hits).max(subtract(count, *fewer))
             }
             (MeasureState::Min(all), MeasureState::Min(part))
-            | (MeasureState::Max(all), MeasureState::Max(part)) => part.is_none() || all != part,
+            | (MeasureState::Max(all), MeasureState::Max(part)) => all_if(part.is_none() || all != part),
             (MeasureState::Quantile(histogram, all), MeasureState::Quantile(less, part)) => {
-                histogram.subtract(less);
                 let touches = all.zip(*part).is_some_and(|(all, part)| all.0 == part.0 || all.1 == part.1);
-                !touches
+                exact(histogram.subtract(less)).max(all_if(!touches))
             }
-            (MeasureState::Distinct(_), MeasureState::Distinct(part)) => part.is_empty(),
-            (MeasureState::Buckets(_), MeasureState::Buckets(part)) => part.is_empty(),
+            (MeasureState::Distinct(_), MeasureState::Distinct(part)) => all_if(part.is_empty()),
+            (MeasureState::Buckets(_), MeasureState::Buckets(part)) => all_if(part.is_empty()),
             (MeasureState::First(all), MeasureState::First(part))
-            | (MeasureState::Last(all), MeasureState::Last(part)) => part.is_none() || all != part,
-            _ => true,
+            | (MeasureState::Last(all), MeasureState::Last(part)) => all_if(part.is_none() || all != part),
+            _ => Left::All,
         }
+    }
+
+    /// The state before the first event.
+    fn reset(&mut self) {
+        match self {
+            MeasureState::Count(count) => *count = 0,
+            MeasureState::Sum(sum, count) => (*sum, *count) = (ExactSum::default(), 0),
+            MeasureState::Ratio(hits, count) => (*hits, *count) = (0, 0),
+            MeasureState::Quantile(histogram, _) => *histogram = Histogram::default(),
+            _ => {}
+        }
+        self.reset_non_invertible();
     }
 
     fn reset_non_invertible(&mut self) {
@@ -116,8 +176,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::state::measure::Measured;
     use crate::state::measure::tests::{FUNCTIONS, value};
     use crate::state::weight::Weight;
+    use weir_pdata::expr::Function;
 
     fn of(events: &[(i64, f64)]) -> GroupState {
         let measures = FUNCTIONS.map(|(function, argument)| MeasureState::new(function, argument));
@@ -130,6 +192,46 @@ mod tests {
             }
         }
         state
+    }
+
+    /// 18 million events of the weight 10^9 are more than 2^64 thousandths.
+    #[test]
+    fn what_stays_of_a_count_that_reached_its_end_is_right() {
+        let heavy = |units: u64| {
+            let mut state = of(&[]);
+            (state.count, state.with_status, state.errors) = (units, units, units);
+            state.durations.add(5, units);
+            for ((function, _), measure) in FUNCTIONS.iter().zip(&mut state.measures) {
+                measure.add(1, value(*function, 3.0), Weight { units, factor: 1.0 });
+            }
+            state
+        };
+        let parts = [heavy(u64::MAX), heavy(40), heavy(2)];
+        let mut all = of(&[]);
+        parts.iter().for_each(|part| all.merge(part));
+        for gone in 0..2 {
+            let left = all.subtract(&parts[gone]);
+            assert_eq!(left == Left::Nothing, gone == 0, "{gone}");
+            all.reset(left);
+            parts[gone + 1..].iter().for_each(|part| all.merge_again(part, left));
+            let count = [42, 2][gone];
+            assert_eq!((all.count, all.with_status, all.errors), (count, count, count));
+            assert_eq!(all.durations, heavy(count).durations);
+            for ((function, argument), state) in FUNCTIONS.iter().zip(&all.measures) {
+                let result = state.result(*function, 2.0, 1);
+                match function {
+                    Function::Count => assert_eq!(result, Measured::Integer(count.cast_signed())),
+                    Function::Rate if !argument => {
+                        assert_eq!(result, Measured::Float(Some(count as f64 / 2.0)));
+                    }
+                    Function::Avg => {
+                        let parts = [2.0, 1.0][gone];
+                        assert_eq!(result, Measured::Float(Some(3.0 * parts / count as f64)));
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     fn event() -> impl Strategy<Value = (i64, f64)> {
@@ -146,10 +248,9 @@ mod tests {
             let mut all = of(&[]);
             parts.iter().for_each(|part| all.merge(part));
             for gone in 0..parts.len() {
-                if !all.subtract(&parts[gone]) {
-                    all.reset_non_invertible();
-                    parts[gone + 1..].iter().for_each(|part| all.merge_non_invertible(part));
-                }
+                let left = all.subtract(&parts[gone]);
+                all.reset(left);
+                parts[gone + 1..].iter().for_each(|part| all.merge_again(part, left));
                 let mut fresh = of(&[]);
                 parts[gone + 1..].iter().for_each(|part| fresh.merge(part));
                 prop_assert_eq!((all.count, &all.durations), (fresh.count, &fresh.durations));

@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 
 use crate::operator::Operator;
 use crate::state::GroupState;
+use crate::state::subtract::Left;
 use crate::trunk::key_table::KeyTable;
 use crate::trunk::results::{Head, Rows};
 use crate::trunk::slice::{LaneSlice, Slice};
@@ -33,8 +34,8 @@ pub(crate) struct RunningSums {
 struct Sum {
     /// How many states have been added.
     parts: u32,
-    /// Something is to be computed again.
-    stale: bool,
+    /// How much of the state is right.
+    left: Left,
     state: GroupState,
 }
 
@@ -119,26 +120,26 @@ impl RunningSums {
     fn subtract(&mut self, slice: &Slice) {
         for (number, state) in slice.lanes.values().flat_map(LaneSlice::iter) {
             let Some(sum) = self.sums.get_mut(number as usize) else { continue };
-            let was_stale = sum.stale;
+            let was_stale = sum.left != Left::All;
             if sum.parts <= 1 {
                 *sum = Sum::default();
                 self.filled -= 1;
             } else {
                 sum.parts -= 1;
-                sum.stale |= !sum.state.subtract(state);
+                sum.left = sum.left.max(sum.state.subtract(state));
             }
-            self.stale = self.stale + usize::from(sum.stale) - usize::from(was_stale);
+            self.stale = self.stale + usize::from(sum.left != Left::All) - usize::from(was_stale);
         }
     }
 
     fn recompute<'a>(&mut self, slices: impl Iterator<Item = &'a Slice>) {
-        self.sums.iter_mut().filter(|sum| sum.stale).for_each(|sum| sum.state.reset_non_invertible());
+        self.sums.iter_mut().for_each(|sum| sum.state.reset(sum.left));
         for (number, state) in slices.flat_map(|slice| slice.lanes.values().flat_map(LaneSlice::iter)) {
-            if let Some(sum) = self.sums.get_mut(number as usize).filter(|sum| sum.stale) {
-                sum.state.merge_non_invertible(state);
+            if let Some(sum) = self.sums.get_mut(number as usize) {
+                sum.state.merge_again(state, sum.left);
             }
         }
-        self.sums.iter_mut().for_each(|sum| sum.stale = false);
+        self.sums.iter_mut().for_each(|sum| sum.left = Left::All);
         self.stale = 0;
     }
 
