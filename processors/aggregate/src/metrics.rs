@@ -48,10 +48,14 @@ const REPEATED: Metric = counter(
 
 const UNMEASURED: Metric = Metric {
     name: "weir_aggregate_unmeasured_points",
-    help: "Histogram points that no measure of histogram counts: cumulative ones, and those whose counts do not fit their buckets.",
+    help: "Histogram points that are not in measures of histogram, by reason. cumulative: only delta points are measured. malformed: its bounds do not rise, or its counts do not fit them, or do not add up to count. scale: below -4 or above 20. zero_threshold: not from 0 to 1. mixed: it has other bounds than the points before it; it is in all measures but quantiles.",
     kind: MetricKind::Counter,
     labels: &["processor", "reason"],
 };
+const MIXED: Metric = counter(
+    "weir_aggregate_mixed_histograms",
+    "Results with a quantile of histogram that is NULL because the points of the group have different bounds, or some are exponential and some are not.",
+);
 
 const GROUPS: Metric = Metric {
     name: "weir_aggregate_groups",
@@ -68,8 +72,9 @@ const HELD: Metric = Metric {
 };
 
 /// The declarations, for the reference.
-pub(crate) const METRICS: &[Metric] =
-    &[LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, UNMEASURED, GROUPS, HELD];
+pub(crate) const METRICS: &[Metric] = &[
+    LATE, FUTURE, AHEAD, BEHIND, TIMELESS, OVERFLOW, FAILED, LOST, REPEATED, UNMEASURED, MIXED, GROUPS, HELD,
+];
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Counter, labels: &["processor"] }
@@ -85,11 +90,22 @@ pub(crate) struct Metrics {
     pub(crate) failed: Counter,
     pub(crate) lost: Counter,
     pub(crate) repeated: Counter,
-    pub(crate) cumulative: Counter,
-    pub(crate) malformed: Counter,
+    pub(crate) unmeasured: UnmeasuredCounters,
+    /// Results without a quantile because of such points.
+    pub(crate) mixed: Counter,
     groups: Gauge,
     /// For the alignment.
     pub(crate) held: Gauge,
+}
+
+/// Histogram points that are not in measures, by reason.
+#[derive(Clone, Debug)]
+pub(crate) struct UnmeasuredCounters {
+    pub(crate) cumulative: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) scale: Counter,
+    pub(crate) zero_threshold: Counter,
+    pub(crate) mixed: Counter,
 }
 
 impl Metrics {
@@ -97,6 +113,7 @@ impl Metrics {
     pub(crate) fn new(context: &Context) -> Metrics {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
+        let unmeasured = |reason| context.telemetry.counter(&UNMEASURED, &[&id, reason]);
         Metrics {
             late: counter(&LATE),
             clocks: ClockMetrics {
@@ -109,8 +126,14 @@ impl Metrics {
             failed: counter(&FAILED),
             lost: counter(&LOST),
             repeated: counter(&REPEATED),
-            cumulative: context.telemetry.counter(&UNMEASURED, &[&id, "cumulative"]),
-            malformed: context.telemetry.counter(&UNMEASURED, &[&id, "malformed"]),
+            unmeasured: UnmeasuredCounters {
+                cumulative: unmeasured("cumulative"),
+                malformed: unmeasured("malformed"),
+                scale: unmeasured("scale"),
+                zero_threshold: unmeasured("zero_threshold"),
+                mixed: unmeasured("mixed"),
+            },
+            mixed: counter(&MIXED),
             groups: context.telemetry.gauge(&GROUPS, &[&id]),
             held: context.telemetry.gauge(&HELD, &[&id]),
         }

@@ -75,12 +75,14 @@ pub(crate) struct Logs {
     pub(crate) late: LogLimit,
     /// Events without a usable time.
     pub(crate) timeless: LogLimit,
+    /// Histogram points of different buckets in one group.
+    pub(crate) mixed: LogLimit,
 }
 
 impl Default for Logs {
     fn default() -> Logs {
         let limit = || LogLimit::every_ms(LOG_INTERVAL);
-        Logs { overflow: limit(), failed: limit(), late: limit(), timeless: limit() }
+        Logs { overflow: limit(), failed: limit(), late: limit(), timeless: limit(), mixed: limit() }
     }
 }
 
@@ -149,6 +151,21 @@ impl Operator {
                 processor = %self.id, events, window_start = window.start, %watermark, suppressed,
                 "events came after their last window was closed and are in none; \
                  raise out_of_orderness or allowed_lateness if this is common"
+            );
+        }
+    }
+
+    /// Counts results without the quantile of a histogram, and warns.
+    pub(crate) fn note_mixed(&self, results: u64) {
+        if results == 0 {
+            return;
+        }
+        self.metrics.mixed.inc_by(results);
+        if let Some(suppressed) = self.logs.mixed.allow(self.clock.now_ms()) {
+            tracing::warn!(
+                processor = %self.id, results, suppressed,
+                "histogram points of one group have different buckets, so their quantile is NULL; \
+                 group by metric, or by what tells the points apart"
             );
         }
     }

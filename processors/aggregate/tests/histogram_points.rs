@@ -39,9 +39,11 @@ fn run(section: &str, points: &[Value]) -> (Run, Vec<ResultRow>) {
 }
 
 fn explicit(time: i64, service: &str, bounds: &[f64], counts: &[u64], sum: f64) -> Value {
+    let count = counts.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
     json!({
-        "time": time, "service": service, "metric": "latency", "metric_type": "histogram", "temporality": "delta",
-        "count": counts.iter().sum::<u64>(), "sum": sum, "min": sum / 100.0, "max": sum, "bounds": bounds, "bucket_counts": counts,
+        "time": time, "service": service, "metric": "latency", "metric_type": "histogram",
+        "temporality": "delta", "count": count, "sum": sum, "min": sum / 100.0, "max": sum, "bounds": bounds,
+        "bucket_counts": counts,
     })
 }
 
@@ -93,8 +95,7 @@ fn exponential_points_of_different_scales_add_up() {
 fn points_that_cannot_be_added_up_are_counted_or_have_no_quantile() {
     let mut cumulative = explicit(1_000, "a", &[1.0], &[1, 1], 2.0);
     cumulative["temporality"] = "cumulative".into();
-    let mut broken = explicit(1_000, "a", &[1.0, 2.0], &[1, 1], 2.0);
-    broken["count"] = 9.into();
+    let broken = explicit(1_000, "a", &[1.0, 2.0], &[1, 1], 2.0);
     let unsorted = explicit(1_000, "a", &[2.0, 1.0], &[1, 1, 1], 2.0);
     let (run_, rows) = run(SECTION, &[cumulative, broken, unsorted]);
     assert_eq!(
@@ -144,6 +145,120 @@ fn sliding_windows_have_the_quantiles_of_their_own_points() {
         for name in ["observations", "median", "p90", "mean"] {
             assert_eq!(row.values[name], alone[0].values[name], "{name} of [{}, {})", row.start, row.end);
         }
+    }
+}
+
+fn exponential(time: i64, scale: i32, zeros: (u64, f64), positive: (i32, &[u64])) -> Value {
+    json!({
+        "time": time, "service": "a", "metric": "latency", "metric_type": "exponential_histogram",
+        "temporality": "delta", "count": positive.1.iter().sum::<u64>() + zeros.0, "scale": scale,
+        "zero_count": zeros.0, "zero_threshold": zeros.1, "positive_offset": positive.0,
+        "positive_bucket_counts": positive.1, "negative_offset": 0, "negative_bucket_counts": [],
+    })
+}
+
+/// The windows that the point at second 1 is in end by second 20; in each later one there are four points of
+/// 10 observations, whose sum is 30.
+#[test]
+fn a_point_with_too_many_observations_is_in_its_own_windows_alone() {
+    let bare = |second: i64, count: u64| {
+        let mut point = explicit(second * 1_000, "a", &[], &[], 30.0);
+        point["count"] = count.into();
+        point
+    };
+    let section = SECTION.replace("{tumbling: 10s}", "{sliding: 20s, slide: 5s}");
+    // 20 million times a weight of 10^9, in thousandths, are more than 2^64, too.
+    for (weight, count) in [("", u64::MAX), ("weight: 1000000000\n", 20_000_000)] {
+        let odd = bare(1, count);
+        let points: Vec<Value> = std::iter::once(odd).chain((0..12).map(|n| bare(n * 5 + 2, 10))).collect();
+        let (_, rows) = run(&format!("{section}{weight}"), &points);
+        let times = if weight.is_empty() { 1.0 } else { 1e9 };
+        let later: Vec<_> = rows.iter().filter(|row| row.start >= 5_000 && row.end <= 60_000).collect();
+        assert_eq!(later.len(), 8);
+        for row in later {
+            let value = |name: &str| row.values[name];
+            assert_eq!(value("observations"), Some(40.0 * times), "[{}, {})", row.start, row.end);
+            assert_eq!(value("total"), Some(120.0 * times));
+            assert_eq!((value("mean"), value("per_second")), (Some(3.0), Some(2.0 * times)));
+        }
+    }
+}
+
+fn unmeasured(run: &Run, reason: &str) -> String {
+    let text = run.context.telemetry.encode();
+    let head =
+        format!("weir_aggregate_unmeasured_points_total{{processor=\"aggregate\",reason=\"{reason}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&head));
+    line.unwrap_or_else(|| panic!("{head} in {text}")).to_owned()
+}
+
+#[test]
+fn a_point_whose_buckets_do_not_add_up_to_its_count_is_left_out() {
+    let counted = |mut point: Value, count: Value| {
+        point["count"] = count;
+        point
+    };
+    let points = [
+        counted(explicit(1_000, "a", &[1.0], &[1, 1], 2.0), 3.into()),
+        counted(explicit(2_000, "a", &[1.0], &[1, 1], 2.0), Value::Null),
+        counted(explicit(3_000, "a", &[1.0], &[u64::MAX, 2], 2.0), 1.into()),
+        counted(exponential(4_000, 0, (4, 0.0), (0, &[1, 1])), 2.into()),
+        counted(exponential(5_000, 0, (4, 0.0), (0, &[])), 0.into()),
+        explicit(6_000, "a", &[1.0], &[3, 4], 2.0),
+        explicit(7_000, "a", &[1.0], &[0, 0], 5.0),
+        // Twice what the largest float is, and half of the smallest.
+        exponential(8_000, 0, (0, 0.0), (1_024, &[1])),
+        exponential(8_000, -4, (0, 0.0), (-69, &[1])),
+        // No observation is below 2, so 0 is not the least.
+        explicit(9_000, "a", &[1.0], &[0, 0], 0.0),
+    ];
+    let (run, rows) = run(SECTION, &points);
+    assert_eq!(rows[0].values["observations"], Some(7.0));
+    assert_eq!(rows[0].values["total"], Some(2.0));
+    assert_eq!(rows[0].values["least"], Some(0.02));
+    assert_eq!(unmeasured(&run, "malformed"), "8");
+    // Its zeros are among them.
+    let (_, rows) = self::run(SECTION, &[exponential(1_000, 0, (4, 0.0), (0, &[1, 1]))]);
+    assert_eq!(rows[0].values["observations"], Some(6.0));
+}
+
+/// Of scale -5 one bucket holds all from 1 to 4,294,967,296.
+#[test]
+fn a_point_of_a_scale_or_zero_threshold_that_nobody_means_does_not_spoil_the_quantile() {
+    let points = [
+        exponential(1_000, 3, (0, 0.0), (0, &[4, 4])),
+        exponential(2_000, -5, (0, 0.0), (0, &[1])),
+        exponential(3_000, 21, (0, 0.0), (0, &[1])),
+        exponential(4_000, 3, (1, 1.5), (0, &[])),
+        exponential(5_000, 3, (1, -0.5), (0, &[])),
+    ];
+    let (run, rows) = run(SECTION, &points);
+    // Scale 3: the second bucket begins at 2^(1/8).
+    let median = rows[0].values["median"].unwrap();
+    assert!((median - 2_f64.powf(0.125)).abs() < 1e-12, "{median}");
+    assert_eq!(rows[0].values["observations"], Some(8.0));
+    assert_eq!((unmeasured(&run, "scale"), unmeasured(&run, "zero_threshold")), ("2".into(), "2".into()));
+    // The limits are meant.
+    let (_, rows) = self::run(SECTION, &[exponential(1_000, -4, (0, 1.0), (0, &[1]))]);
+    assert_eq!(rows[0].values["observations"], Some(1.0));
+}
+
+#[test]
+fn points_of_other_buckets_than_those_of_their_group_are_counted_and_named() {
+    let explicit = |second: i64, bound: f64| explicit(second * 1_000, "a", &[bound], &[1, 1], 2.0);
+    let mut all = Run::new(SECTION, 1);
+    let points = [explicit(1, 1.0), explicit(2, 1.0), explicit(3, 2.0), explicit(4, 1.0)];
+    all.send(0, LaneMessage::Batch(json_batch(Signal::Metrics, &points, Ack::none())));
+    all.end(0);
+    let row = all.take().remove(0);
+    assert_eq!((row.values["observations"], row.values["median"]), (Some(8.0), None));
+    // The third, and the fourth, which follows a mixture.
+    assert_eq!(unmeasured(&all, "mixed"), "2");
+    // On two lanes they meet in the trunk.
+    let (two, rows) = run(SECTION, &[explicit(1, 1.0), explicit(2, 2.0)]);
+    assert_eq!((unmeasured(&two, "mixed"), rows[0].values["median"]), ("0".into(), None));
+    for run in [&all, &two] {
+        assert_eq!(run.metric("mixed_histograms"), 1, "one group of one window");
     }
 }
 

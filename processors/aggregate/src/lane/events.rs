@@ -6,12 +6,12 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use prometheus_client::metrics::counter::Counter;
 use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
 use crate::lane::points::{Points, Unmeasured};
+use crate::metrics::UnmeasuredCounters;
 use crate::operator::Operator;
 use crate::state::GroupState;
 use crate::state::distinct;
@@ -29,16 +29,10 @@ pub(crate) struct Events<'a> {
     measures: Vec<MeasureInput>,
     /// The histogram points of the batch, when a measure is of them.
     points: Option<Points<'a>>,
-    unmeasured: UnmeasuredPoints<'a>,
+    unmeasured: &'a UnmeasuredCounters,
     /// How often each event counts; `None`: once.
     weights: Option<Float64Array>,
     failures: Failures,
-}
-
-/// Counts of points that are left out.
-struct UnmeasuredPoints<'a> {
-    cumulative: &'a Counter,
-    malformed: &'a Counter,
 }
 
 enum Selected {
@@ -123,10 +117,7 @@ impl<'a> Events<'a> {
             errors: fixed("status").map_or(Errors::None, Errors::read),
             measures,
             points: (points && signal == Signal::Metrics).then(|| Points::of(batch)),
-            unmeasured: UnmeasuredPoints {
-                cumulative: &operator.metrics.cumulative,
-                malformed: &operator.metrics.malformed,
-            },
+            unmeasured: &operator.metrics.unmeasured,
             weights,
             failures,
         }
@@ -197,6 +188,7 @@ impl<'a> Events<'a> {
     }
 
     fn add_point(&self, points: &Points<'_>, row: usize, weight: Weight, state: &mut GroupState) {
+        // Once for a point, however many measures are of it.
         let mut counter = None;
         let mut point = None;
         for (measure, input) in state.measures.iter_mut().zip(&self.measures) {
@@ -204,14 +196,22 @@ impl<'a> Events<'a> {
                 continue;
             }
             match point.get_or_insert_with(|| points.get(row)) {
-                Some(Ok(point)) => measure.add_point(point, weight),
-                Some(Err(Unmeasured::Cumulative)) => counter = Some(self.unmeasured.cumulative),
-                Some(Err(Unmeasured::Malformed)) => counter = Some(self.unmeasured.malformed),
+                Some(Ok(point)) if measure.add_point(point, weight) => {}
+                Some(Ok(_)) => counter = Some(&self.unmeasured.mixed),
+                Some(Err(reason)) => {
+                    counter = Some(match reason {
+                        Unmeasured::Cumulative => &self.unmeasured.cumulative,
+                        Unmeasured::Malformed => &self.unmeasured.malformed,
+                        Unmeasured::Scale => &self.unmeasured.scale,
+                        Unmeasured::ZeroThreshold => &self.unmeasured.zero_threshold,
+                    });
+                }
                 None => {}
             }
         }
-        // Once for a point, however many measures are of it.
-        counter.map(Counter::inc);
+        if let Some(counter) = counter {
+            counter.inc();
+        }
     }
 }
 

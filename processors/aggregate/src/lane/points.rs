@@ -1,14 +1,13 @@
 //! The histogram points of a batch of metrics.
 //!
-//! Delta points are measured, explicit and exponential ones. Left out, and counted, are cumulative points
-//! (each has what those before it had), and points whose counts do not fit their buckets. Rows of other kinds
-//! of metrics have no distribution.
+//! Delta points are measured, explicit and exponential ones. Left out, and counted, are the points that have an
+//! [`Unmeasured`]. Rows of other kinds of metrics have no distribution.
 
 use arrow::array::{Array, AsArray, Float64Array, Int32Array, ListArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, UInt64Type};
 use weir_pdata::text::TextColumn;
 
-use crate::state::buckets::{MOST_BOUNDS, PointBuckets, SCALES};
+use crate::state::buckets::{MOST_BOUNDS, PointBuckets, SCALES, ZERO_THRESHOLDS};
 use crate::state::measure::Point;
 
 /// The columns of histogram points. A column that the batch lacks is NULL.
@@ -39,8 +38,13 @@ struct Side<'a> {
 pub(crate) enum Unmeasured {
     /// It is cumulative, or does not say that it is not.
     Cumulative,
-    /// Its counts do not fit its buckets, or it has too many of them.
+    /// Its counts do not fit its buckets or do not add up to `count`, or it has too many buckets, or one that
+    /// no float is in.
     Malformed,
+    /// Its scale is out of [`SCALES`].
+    Scale,
+    /// Its zero threshold is out of [`ZERO_THRESHOLDS`].
+    ZeroThreshold,
 }
 
 impl<'a> Points<'a> {
@@ -80,42 +84,77 @@ impl<'a> Points<'a> {
             return Some(Err(Unmeasured::Cumulative));
         }
         let buckets = if is_exponential { self.exponential(row) } else { self.explicit(row) };
-        let point = buckets.map(|buckets| Point {
-            count: value(self.count, row).unwrap_or(0),
-            sum: finite(self.sum, row),
-            least: finite(self.least, row),
-            most: finite(self.most, row),
-            buckets,
-        });
-        Some(point.ok_or(Unmeasured::Malformed))
+        Some(buckets.and_then(|buckets| self.point(row, buckets)))
     }
 
-    fn explicit(&self, row: usize) -> Option<PointBuckets<'a>> {
+    fn point(&self, row: usize, buckets: PointBuckets<'a>) -> Result<Point<'a>, Unmeasured> {
+        let count = value(self.count, row).unwrap_or(0);
+        let sum = finite(self.sum, row);
+        let adds_up = buckets.observations().is_none_or(|observations| observations == u128::from(count));
+        // Nothing adds up to nothing.
+        if !adds_up || count == 0 && sum.is_some_and(|sum| sum != 0.0) {
+            return Err(Unmeasured::Malformed);
+        }
+        // Of no observation none is the smallest.
+        let of_some = |number: Option<f64>| number.filter(|_| count > 0);
+        let (least, most) = (of_some(finite(self.least, row)), of_some(finite(self.most, row)));
+        Ok(Point { count, sum, least, most, buckets })
+    }
+
+    fn explicit(&self, row: usize) -> Result<PointBuckets<'a>, Unmeasured> {
         let bounds: &[f64] = list::<Float64Type>(self.bounds, row)?;
         let counts: &[u64] = list::<UInt64Type>(self.bucket_counts, row)?;
         let rises = bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite());
         // A point may have no buckets at all; then it has a count and a sum alone.
         let fits = counts.len() == bounds.len() + 1 || counts.is_empty() && bounds.is_empty();
-        (rises && fits && bounds.len() <= MOST_BOUNDS).then_some(PointBuckets::Explicit { bounds, counts })
+        if rises && fits && bounds.len() <= MOST_BOUNDS {
+            Ok(PointBuckets::Explicit { bounds, counts })
+        } else {
+            Err(Unmeasured::Malformed)
+        }
     }
 
-    fn exponential(&self, row: usize) -> Option<PointBuckets<'a>> {
-        let scale = value(self.scale, row)?;
+    fn exponential(&self, row: usize) -> Result<PointBuckets<'a>, Unmeasured> {
+        let scale = value(self.scale, row).ok_or(Unmeasured::Malformed)?;
+        if !SCALES.contains(&scale) {
+            return Err(Unmeasured::Scale);
+        }
+        let zero_threshold = value(self.zero_threshold, row).unwrap_or(0.0);
+        if !ZERO_THRESHOLDS.contains(&zero_threshold) {
+            return Err(Unmeasured::ZeroThreshold);
+        }
         let side = |side: &Side<'a>| {
             let counts = list::<UInt64Type>(side.counts, row)?;
             let offset = value(side.offset, row).unwrap_or(0);
-            // The last bucket has a number, too.
-            let last = i64::from(offset) + i64::try_from(counts.len()).ok()?;
-            i32::try_from(last).ok().map(|_| (offset, counts))
+            let held = filled(offset, counts).is_none_or(|(first, last)| are_of_floats(scale, first, last));
+            if held { Ok((offset, counts)) } else { Err(Unmeasured::Malformed) }
         };
-        SCALES.contains(&scale).then_some(PointBuckets::Exponential {
+        Ok(PointBuckets::Exponential {
             scale,
             zeros: value(self.zeros, row).unwrap_or(0),
-            zero_threshold: finite(self.zero_threshold, row).unwrap_or(0.0).max(0.0),
+            // Adding 0 makes -0 and 0 one value.
+            zero_threshold: zero_threshold + 0.0,
             positive: side(&self.positive)?,
             negative: side(&self.negative)?,
         })
     }
+}
+
+/// The numbers of the first and the last bucket that holds something.
+fn filled(offset: i32, counts: &[u64]) -> Option<(i64, i64)> {
+    let number = |at: usize| i64::from(offset).saturating_add(i64::try_from(at).unwrap_or(i64::MAX));
+    let first = counts.iter().position(|count| *count > 0)?;
+    let last = counts.iter().rposition(|count| *count > 0)?;
+    Some((number(first), number(last)))
+}
+
+/// Whether these buckets are among those of the floats, which go from 2^-1074 to 2^1024.
+fn are_of_floats(scale: i32, first: i64, last: i64) -> bool {
+    // The upper end of a bucket is in it, the lower one is not.
+    let by = scale.unsigned_abs();
+    let (lowest, end) =
+        if scale < 0 { (-1_075 >> by, 1_024 >> by) } else { ((-1_074_i64 << by) - 1, 1_024 << by) };
+    lowest <= first && last < end
 }
 
 fn value<T: ArrowPrimitiveType>(
@@ -130,11 +169,14 @@ fn finite(column: Option<&Float64Array>, row: usize) -> Option<f64> {
     value(column, row).filter(|number| number.is_finite()).map(|number| number + 0.0)
 }
 
-/// The numbers of a list; a NULL list is empty. `None`: its numbers are not of this type, or one is NULL.
-fn list<T: ArrowPrimitiveType>(column: Option<&ListArray>, row: usize) -> Option<&[T::Native]> {
-    let Some(column) = column.filter(|column| column.is_valid(row)) else { return Some(&[]) };
-    let values = column.values().as_primitive_opt::<T>()?;
+/// The numbers of a list; a NULL list is empty.
+///
+/// # Errors
+/// Its numbers are not of this type, or one is NULL.
+fn list<T: ArrowPrimitiveType>(column: Option<&ListArray>, row: usize) -> Result<&[T::Native], Unmeasured> {
+    let Some(column) = column.filter(|column| column.is_valid(row)) else { return Ok(&[]) };
+    let values = column.values().as_primitive_opt::<T>().ok_or(Unmeasured::Malformed)?;
     let (from, to) = (column.value_offsets()[row] as usize, column.value_offsets()[row + 1] as usize);
     let whole = values.null_count() == 0 || (from..to).all(|at| values.is_valid(at));
-    whole.then(|| &values.values()[from..to])
+    if whole { Ok(&values.values()[from..to]) } else { Err(Unmeasured::Malformed) }
 }

@@ -7,13 +7,19 @@
 //! A quantile is where it is in its bucket, the observations being spread evenly there
 //! ([`quantile`](Buckets::quantile)); this is the rule of Prometheus.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::state::codec::{Malformed, Reader, put_f64, put_i64, put_u64};
 use crate::state::histogram::Histogram;
 
-/// The finest and the coarsest scale of OpenTelemetry's data model that has a meaning in floats.
-pub(crate) const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
+/// The scales that are measured. One bucket of scale -4 goes from 1 to 65,536, one of scale -5 from 1 to
+/// 4,294,967,296: a quantile in it would say nothing, and one such point would make all others as coarse. Of
+/// scale -4 there are 132 buckets of floats, so that [`MOST`] holds at every scale.
+pub(crate) const SCALES: RangeInclusive<i32> = -4..=20;
+/// The zero thresholds that are measured. The largest is that of all points of a group; exporters send 0, or
+/// what is next to it.
+pub(crate) const ZERO_THRESHOLDS: RangeInclusive<f64> = 0.0..=1.0;
 /// The most buckets that one sign of an exponential distribution keeps; then its scale gets coarser.
 const MOST: usize = 320;
 /// The most bounds of a point.
@@ -60,17 +66,22 @@ enum Layout {
 
 impl Buckets {
     /// Adds a point, each of its observations so often. One without observations in buckets changes nothing:
-    /// its bounds say nothing about others.
-    pub(crate) fn add(&mut self, point: &PointBuckets<'_>, times: u64) {
-        if point.is_empty() {
-            return;
+    /// its bounds say nothing about others. False: it has no buckets in common with those before it, or they
+    /// have none among themselves.
+    #[must_use]
+    pub(crate) fn add(&mut self, point: &PointBuckets<'_>, times: u64) -> bool {
+        if point.observations().is_none_or(|observations| observations == 0) {
+            return true;
         }
         match *point {
             PointBuckets::Explicit { bounds, counts } => {
                 match &self.layout {
                     Layout::Nothing => self.layout = Layout::Explicit(bounds.into()),
                     Layout::Explicit(known) if **known == *bounds => {}
-                    _ => return self.mix(),
+                    _ => {
+                        self.mix();
+                        return false;
+                    }
                 }
                 count(&mut self.positive, 0, counts, times);
             }
@@ -85,6 +96,7 @@ impl Buckets {
                 self.merge(&one);
             }
         }
+        !self.is_mixed()
     }
 
     /// Adds what `other` has.
@@ -127,6 +139,11 @@ impl Buckets {
     /// Whether there is no point.
     pub(crate) fn is_empty(&self) -> bool {
         self.layout == Layout::Nothing
+    }
+
+    /// Whether it has points without common buckets, and so no quantile.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.layout == Layout::Mixed
     }
 
     fn mix(&mut self) {
@@ -256,13 +273,13 @@ impl Buckets {
 }
 
 impl PointBuckets<'_> {
-    /// Whether no observation is in a bucket.
-    fn is_empty(&self) -> bool {
-        let none = |counts: &[u64]| counts.iter().all(|count| *count == 0);
+    /// How many observations are in buckets. `None`: the point has no buckets.
+    pub(crate) fn observations(&self) -> Option<u128> {
+        let all = |counts: &[u64]| counts.iter().map(|count| u128::from(*count)).sum::<u128>();
         match self {
-            PointBuckets::Explicit { counts, .. } => none(counts),
+            PointBuckets::Explicit { counts, .. } => (!counts.is_empty()).then(|| all(counts)),
             PointBuckets::Exponential { zeros, positive, negative, .. } => {
-                *zeros == 0 && none(positive.1) && none(negative.1)
+                Some(u128::from(*zeros) + all(positive.1) + all(negative.1))
             }
         }
     }

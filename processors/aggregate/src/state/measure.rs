@@ -119,8 +119,10 @@ impl MeasureState {
         }
     }
 
-    /// Adds what a histogram point gives: its observations, as often as `weight` says.
-    pub(crate) fn add_point(&mut self, point: &Point<'_>, weight: Weight) {
+    /// Adds what a histogram point gives: its observations, as often as `weight` says. False: it has other
+    /// buckets than the points before it, so that there is no quantile.
+    #[must_use]
+    pub(crate) fn add_point(&mut self, point: &Point<'_>, weight: Weight) -> bool {
         let observations = point.count.saturating_mul(weight.units);
         match self {
             MeasureState::Count(count) => *count = count.saturating_add(observations),
@@ -136,9 +138,15 @@ impl MeasureState {
             MeasureState::Max(most) => {
                 *most = point.most.map_or(*most, |value| Some(larger(*most, value)));
             }
-            MeasureState::Buckets(buckets) => buckets.add(&point.buckets, weight.units),
+            MeasureState::Buckets(buckets) => return buckets.add(&point.buckets, weight.units),
             _ => {}
         }
+        true
+    }
+
+    /// Whether it has no result because histogram points have different buckets.
+    pub(crate) fn is_mixed(&self) -> bool {
+        matches!(self, MeasureState::Buckets(buckets) if buckets.is_mixed())
     }
 
     /// Adds what `other` has. States of different measures are not mixed: `other` is then left out.

@@ -16,7 +16,7 @@ use weir_pdata::expr::Function;
 
 use crate::group::key::Key;
 use crate::operator::Operator;
-use crate::state::measure::Measured;
+use crate::state::measure::{MeasureState, Measured};
 use crate::state::weight::Weight;
 use crate::state::{GroupState, PERCENTILES};
 use crate::trunk::firing::Firing;
@@ -59,6 +59,8 @@ pub(crate) struct Rows<'a> {
     percentiles: [Int64Builder; PERCENTILES.len()],
     rate: Vec<f64>,
     named: Vec<(Function, MeasureColumn)>,
+    /// Rows that have a quantile which is NULL because of points of different buckets.
+    mixed: u64,
 }
 
 /// The column of a named measure.
@@ -92,6 +94,7 @@ impl<'a> Rows<'a> {
             percentiles: PERCENTILES.map(|_| integers()),
             rate: Vec::with_capacity(rows),
             named: named.collect(),
+            mixed: 0,
         }
     }
 
@@ -121,6 +124,7 @@ impl<'a> Rows<'a> {
             column.append_option(percentiles.map(|percentiles| percentiles[at]));
         }
         self.rate.push(state.count as f64 / unit as f64 / seconds);
+        self.mixed += u64::from(state.measures.iter().any(MeasureState::is_mixed));
         for (at, (function, column)) in self.named.iter_mut().enumerate() {
             let measure = state.measures.get(at);
             let result =
@@ -141,6 +145,7 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// When Arrow does not take the columns: more than 2^31 rows.
     pub(crate) fn finish(self, layout: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        self.operator.note_mixed(self.mixed);
         let rows = self.count.len();
         let mut operator = Texts::new(true, rows);
         (0..rows).for_each(|_| operator.push(Some(&self.operator.id)));

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 
 fn explicit<'a>(bounds: &'a [f64], counts: &'a [u64]) -> Buckets {
     let mut buckets = Buckets::default();
-    buckets.add(&PointBuckets::Explicit { bounds, counts }, 1);
+    assert!(buckets.add(&PointBuckets::Explicit { bounds, counts }, 1));
     buckets
 }
 
 fn exponential_point(scale: i32, zeros: u64, positive: (i32, &[u64]), negative: (i32, &[u64])) -> Buckets {
     let mut buckets = Buckets::default();
     let point = PointBuckets::Exponential { scale, zeros, zero_threshold: 0.0, positive, negative };
-    buckets.add(&point, 1);
+    assert!(buckets.add(&point, 1));
     buckets
 }
 
@@ -171,7 +171,7 @@ fn what_lies_within_the_wider_zero_threshold_is_around_zero() {
         let mut buckets = Buckets::default();
         let negative: (i32, &[u64]) = (0, &[]);
         let point = PointBuckets::Exponential { scale: 0, zeros, zero_threshold, positive, negative };
-        buckets.add(&point, 1);
+        assert!(buckets.add(&point, 1));
         buckets
     };
     // From 1/16 to 1/8.
