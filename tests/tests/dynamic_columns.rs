@@ -236,6 +236,33 @@ async fn a_table_named_like_the_view_stays_and_computed_columns_are_no_columns_o
     Ok(())
 }
 
+/// An answer that is lost leaves it open whether the counts are there: they are sent again, and not added.
+#[tokio::test]
+async fn counts_of_keys_are_not_doubled_by_lost_answers() -> Result<()> {
+    let clickhouse = ClickHouse::start()?;
+    let database = clickhouse.database().await?;
+    let (BuiltExporter { exporter, .. }, _) = exporter(&clickhouse, &database, "max_created_columns: 0");
+    exporter.start().await?;
+    let mut sent = Sent::default();
+    for table in ["keys", "new_key"] {
+        let fault = format!("INSERT INTO \\S*\\b{table}\\b");
+        clickhouse.fault(json!({"mode": "lost_answer", "times": 1, "match": fault})).await?;
+        exporter.export(&[sent.batch(vec![json!({table: "x"}); 5])]).await?;
+        let announced = format!("SELECT count() FROM {database}.new_key WHERE keyName = '{table}'");
+        wait_until("the key to be written down", TIMEOUT, async || {
+            Ok((clickhouse.number(&announced).await.unwrap_or(0) > 0).then_some(()))
+        })
+        .await?;
+    }
+    exporter.export(&[sent.batch(vec![json!({"last": "x"})])]).await?;
+    exporter.stop().await;
+    let counts =
+        format!("SELECT key, toUInt32(sum(count)) AS n FROM {database}.keys GROUP BY key ORDER BY key");
+    let expected = [("keys", 5), ("last", 1), ("new_key", 5)];
+    assert_eq!(clickhouse.query(&counts).await?, expected.map(|(key, n)| json!({"key": key, "n": n})));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_burst_of_keys_costs_a_bounded_number_of_inserts() -> Result<()> {
     let clickhouse = ClickHouse::start()?;

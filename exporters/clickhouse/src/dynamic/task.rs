@@ -54,6 +54,16 @@ struct Progress {
     announced: HashSet<Box<str>>,
     /// How many writings there were.
     writings: u64,
+    /// Counts that are not written down for certain.
+    pending: Option<Pending>,
+}
+
+/// Counts that were taken, for inserts that a repeat does not double.
+struct Pending {
+    seen: Seen,
+    /// The hour in which they were taken, in seconds.
+    hour: i64,
+    token: String,
 }
 
 /// A key in `new_key`.
@@ -83,8 +93,13 @@ impl ColumnTask {
                 () = tokio::time::sleep(self.config.interval.get()) => false,
             };
             if stopped {
-                // What cannot be written within that time is counted anew when it is seen again.
-                let _ = tokio::time::timeout(LAST, self.write(&mut progress)).await;
+                // What cannot be written within that time is counted anew when it is seen again. The second
+                // writing is of what came after one that failed.
+                let last = async {
+                    self.write(&mut progress).await?;
+                    self.write(&mut progress).await
+                };
+                let _ = tokio::time::timeout(LAST, last).await;
                 return;
             }
             // A round may end anywhere: the next one goes on.
@@ -119,16 +134,18 @@ impl ColumnTask {
             self.prepare().await?;
             progress.ready = true;
         }
-        let seen = self.census.take();
-        if seen.is_empty() {
-            return Ok(());
+        // It is kept until both inserts are known to be done: a repeat has the same rows and the same token.
+        if progress.pending.is_none() {
+            let seen = self.census.take();
+            if !seen.is_empty() {
+                progress.writings += 1;
+                let hour = self.context.clock.now_ms() / 3_600_000 * 3_600;
+                let token = format!("{}:{}", self.run, progress.writings);
+                progress.pending = Some(Pending { seen, hour, token });
+            }
         }
-        progress.writings += 1;
-        let token = format!("{}:{}", self.run, progress.writings);
-        if let Err(failure) = self.write_counts(&seen, &token).await {
-            self.census.put_back(seen);
-            return Err(failure);
-        }
+        let Some(pending) = &progress.pending else { return Ok(()) };
+        self.write_counts(pending).await?;
         if !progress.read {
             let sql = format!(
                 "SELECT DISTINCT keyName AS key FROM {} LIMIT {MOST_ANNOUNCED}",
@@ -138,7 +155,9 @@ impl ColumnTask {
             progress.announced.extend(known.into_iter().map(|known| known.key.into()));
             progress.read = true;
         }
-        self.announce(&seen, progress, &token).await
+        self.announce(&pending.seen, &mut progress.announced, &pending.token).await?;
+        progress.pending = None;
+        Ok(())
     }
 
     /// Finds or creates the two tables.
@@ -154,8 +173,7 @@ impl ColumnTask {
         Ok(())
     }
 
-    async fn write_counts(&self, seen: &Seen, token: &str) -> Result<(), Failure> {
-        let hour = self.context.clock.now_ms() / 3_600_000 * 3_600;
+    async fn write_counts(&self, Pending { seen, hour, token }: &Pending) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for (service, keys) in &seen.by_service {
             for (key, count) in keys {
@@ -175,10 +193,15 @@ impl ColumnTask {
     }
 
     /// Writes the keys into `new_key` that are not there.
-    async fn announce(&self, seen: &Seen, progress: &mut Progress, token: &str) -> Result<(), Failure> {
+    async fn announce(
+        &self,
+        seen: &Seen,
+        announced: &mut HashSet<Box<str>>,
+        token: &str,
+    ) -> Result<(), Failure> {
         let mut new: BTreeMap<&str, KeyType> = BTreeMap::new();
         for (key, count) in seen.by_service.values().flatten() {
-            if !progress.announced.contains(key) {
+            if !announced.contains(key) {
                 let kind = self.declared(key).unwrap_or_else(|| count.fits.key_type());
                 new.entry(key)
                     .and_modify(|known| *known = KeyType::common([known.name(), kind.name()]))
@@ -193,8 +216,8 @@ impl ColumnTask {
             .map(|(key, kind)| format!("({}, '{}', false, now('UTC'))", literal(key), kind.name()))
             .collect();
         self.insert_keys(&rows, &format!("new_key:{token}")).await?;
-        let room = MOST_ANNOUNCED.saturating_sub(progress.announced.len());
-        progress.announced.extend(new.keys().take(room).map(|key| Box::from(*key)));
+        let room = MOST_ANNOUNCED.saturating_sub(announced.len());
+        announced.extend(new.keys().take(room).map(|key| Box::from(*key)));
         Ok(())
     }
 
