@@ -197,6 +197,11 @@ fn silences_are_added_listed_and_ended() {
     assert!(list.contains(": ticket 17 by li"), "{list}");
     assert_eq!(told(&["expire", id.trim()]).0, Some(0));
     assert_eq!(told(&["list"]).1, "");
+    let (_, hostile, _) =
+        told(&["add", "pay=\u{1b}[1m", "--for", "2h", "--comment", "\u{1b}[2J", "--by", "\r\nli"]);
+    let (_, list, _) = told(&["list"]);
+    assert!(list.lines().count() == 1 && !list.contains(['\u{1b}', '\r']), "{list:?}");
+    assert_eq!(told(&["expire", hostile.trim()]).0, Some(0));
     assert!(told(&["list", "--all"]).1.contains("over: "));
     let (code, _, error) = told(&["add", "pay", "--for", "2h"]);
     assert!(code == Some(1) && error.contains("write for example `service=pay`"), "{error}");

@@ -3,6 +3,7 @@
 mod clickhouse;
 mod config_args;
 mod ebpf;
+mod printable;
 pub mod query;
 mod quickstart;
 pub mod reference;

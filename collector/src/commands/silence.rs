@@ -11,6 +11,8 @@ use weir_component::{Clock, SystemClock};
 use weir_config::Duration;
 use weir_exporter_webhook::Silences;
 
+use crate::commands::printable::printable;
+
 /// `weir silence`.
 #[derive(Subcommand)]
 pub(crate) enum SilenceCommand {
@@ -84,10 +86,11 @@ pub(crate) fn run(command: &SilenceCommand, out: &mut impl Write) -> anyhow::Res
         }
         SilenceCommand::List(args) => {
             for silence in Silences::of(&args.file).list(now)? {
+                let (id, text) = (printable(&silence.id), printable(&silence.text));
                 if silence.holds {
-                    writeln!(out, "{}  {}", silence.id, silence.text)?;
+                    writeln!(out, "{id}  {text}")?;
                 } else if args.all {
-                    writeln!(out, "{}  over: {}", silence.id, silence.text)?;
+                    writeln!(out, "{id}  over: {text}")?;
                 }
             }
         }

@@ -13,6 +13,8 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
+use crate::commands::printable::printable;
+
 /// How the result of a query is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -193,18 +195,4 @@ fn cut(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(CELL - 1).chain(['…']).collect()
-}
-
-/// Stored text must not move the cursor or colour the terminal.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => printable.push_str("\\n"),
-            '\t' => printable.push_str("\\t"),
-            control if control.is_control() => printable.push(char::REPLACEMENT_CHARACTER),
-            other => printable.push(other),
-        }
-    }
-    printable
 }

@@ -58,3 +58,25 @@ fn every_span_is_drawn_once_whatever_the_parents_say() {
         (0..20_000).map(|n| span(&format!("{n}"), &format!("{}", n - 1), "a", n, 1)).collect();
     assert_eq!(draw("t", deep).lines().count(), 20_003);
 }
+
+/// What spans say comes from anywhere, and a terminal obeys it.
+#[test]
+fn spans_cannot_move_the_cursor_or_break_the_lines() {
+    let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\nx\u{9b}1m";
+    let row = serde_json::json!({
+        "span_id": "1", "service": hostile, "operation": hostile, "kind": hostile, "status": "error",
+        "status_message": hostile, "peer": hostile, "start": 0, "duration_ns": 1
+    });
+    let text = draw("t", vec![Span::of(&row)]);
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    assert_eq!(text.lines().count(), 4, "{text:?}");
+}
+
+#[test]
+fn times_at_the_edges_are_drawn() {
+    let edge =
+        |id: &str, start: i64, duration: i64| Span { id: id.to_owned(), start, duration, ..Span::default() };
+    let child = Span { parent: "a".to_owned(), ..edge("c", i64::MIN, i64::MAX) };
+    let text = draw("t", vec![edge("a", i64::MIN, 1), edge("b", i64::MAX, i64::MAX), child]);
+    assert_eq!(text.lines().count(), 6, "{text}");
+}

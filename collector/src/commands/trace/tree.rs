@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::commands::printable::printable;
+
 /// Texts of a tree are not wider.
 const WIDEST: usize = 72;
 /// Spans that are deeper are shown at this depth.
@@ -29,7 +31,9 @@ pub(super) struct Span {
 impl Span {
     /// Reads a row.
     pub(super) fn of(row: &Value) -> Span {
-        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        // Anybody may have said it.
+        let text = |name: &str| printable(row[name].as_str().unwrap_or_default());
+        let first_line = |name: &str| row[name].as_str().unwrap_or_default().lines().next().map(printable);
         // Servers write whole numbers of 64 bits as texts.
         let number =
             |name: &str| row[name].as_i64().or_else(|| row[name].as_str()?.parse().ok()).unwrap_or(0);
@@ -40,7 +44,7 @@ impl Span {
             operation: text("operation"),
             kind: text("kind"),
             failed: row["status"] == "error",
-            message: text("status_message"),
+            message: first_line("status_message").unwrap_or_default(),
             peer: text("peer"),
             start: number("start"),
             duration: number("duration_ns").max(0),
@@ -75,7 +79,7 @@ pub(super) fn draw(id: &str, mut spans: Vec<Span>) -> String {
         plural(spans.len(), "span"),
         plural(services.len(), "service"),
         plural(failed, "error"),
-        shown(end - begin),
+        shown(end.saturating_sub(begin)),
         services.join(" → ")
     );
     let name = |line: &Line| {
@@ -103,7 +107,7 @@ pub(super) fn draw(id: &str, mut spans: Vec<Span>) -> String {
             text,
             "{name}{room}  {:8}  +{:>9}  {:>9}  self {:>9}{error}",
             span.kind,
-            shown(span.start - begin),
+            shown(span.start.saturating_sub(begin)),
             shown(span.duration),
             shown(line.own),
         );
@@ -177,7 +181,7 @@ impl<'a> Tree<'a> {
         // They are in the order of their beginnings.
         for child in self.children[at].iter().map(|child| &self.spans[*child]) {
             let (from, to) = (child.start.max(until), child.end().min(span.end()));
-            covered += (to - from).max(0);
+            covered += to.saturating_sub(from).max(0);
             until = until.max(to);
         }
         span.duration - covered

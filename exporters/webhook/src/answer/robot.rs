@@ -25,7 +25,9 @@ pub(crate) fn outcome(kind: Kind, body: &str) -> Result<(), ExportError> {
         return Err(ExportError::retryable(format!("{name} did not answer with a code: {}", body.trim())));
     };
     let text = field(text).unwrap_or_default();
-    let reason = format!("{name} answered with code {code}: {}", text.as_str().unwrap_or_default());
+    // The text was escaped as JSON, and may hold anything.
+    let text = text.as_str().unwrap_or_default().replace(char::is_control, " ");
+    let reason = format!("{name} answered with code {code}: {text}");
     match (kind, code) {
         (_, 0) => Ok(()),
         // Too many messages.
@@ -89,5 +91,11 @@ mod tests {
         assert!(matches!(bad, Err(ExportError::Permanent { .. })));
         let long = outcome(Kind::Wecom, r#"{"errcode":45002,"errmsg":"content size out of limit"}"#);
         assert!(matches!(long, Err(ExportError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn what_a_robot_says_does_not_move_the_cursor() {
+        let said = outcome(Kind::Dingtalk, r#"{"errcode":1,"errmsg":"\u001b[2Jno"}"#).unwrap_err();
+        assert!(!said.to_string().contains('\u{1b}'), "{said:?}");
     }
 }
