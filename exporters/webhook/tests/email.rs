@@ -18,6 +18,14 @@ use weir_pdata::{Ack, EventBatch, Signal};
 
 /// A server that answers `MAIL` as told. Gives its address and the lines that it was told.
 async fn server(answer_to_mail: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    server_that_answers("MAIL", answer_to_mail).await
+}
+
+/// A server that answers one command as told, and the others as usual. An empty text is no answer.
+async fn server_that_answers(
+    command: &'static str,
+    answer: &'static str,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -38,9 +46,10 @@ async fn server(answer_to_mail: &'static str) -> (String, Arc<Mutex<Vec<String>>
                             "250 2.0.0 queued"
                         }
                         (true, _) => continue,
+                        (_, word) if word == command && answer.is_empty() => continue,
+                        (_, word) if word == command => answer,
                         (_, "EHLO") => "250-mail.example.com\r\n250-AUTH PLAIN\r\n250 8BITMIME",
                         (_, "AUTH") => "235 2.7.0 welcome",
-                        (_, "MAIL") => answer_to_mail,
                         (_, "DATA") => {
                             in_data = true;
                             "354 go on"
@@ -127,6 +136,26 @@ async fn a_server_that_is_busy_is_tried_again_and_one_that_refuses_is_believed()
     assert!(matches!(error, ExportError::Permanent { .. }));
     assert!(error.to_string().contains("550") && error.to_string().contains("no such sender"), "{error}");
     assert!(matches!(send("127.0.0.1:1").await, Err(ExportError::Retryable { .. })));
+}
+
+/// The mail is queued when it says so, whatever comes then.
+#[tokio::test]
+async fn a_server_that_does_not_say_goodbye_has_the_mail_all_the_same() {
+    let (address, told) = server_that_answers("QUIT", "").await;
+    let began = std::time::Instant::now();
+    send(&address).await.unwrap();
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(told.lock().unwrap().contains(&"QUIT".to_owned()));
+}
+
+/// What is refused before the mail is named has nothing to do with the mail.
+#[tokio::test]
+async fn a_server_that_refuses_us_is_tried_again() {
+    for (command, answer) in [("EHLO", "550 5.7.1 your address is on a list"), ("AUTH", "504 5.5.4 no")] {
+        let (address, _) = server_that_answers(command, answer).await;
+        let error = send(&address).await.unwrap_err();
+        assert!(matches!(error, ExportError::Retryable { .. }), "{command}: {error}");
+    }
 }
 
 /// A server that offers no STARTTLS is not told anything.

@@ -3,8 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Bytes of a text in one encoded word of a header, which has at most 75 characters.
-const WORD: usize = 42;
+/// Bytes of a text in one encoded word: lines with such words have at most 76 characters.
+const WORD: usize = 36;
+
+/// Characters of a line with encoded words, at most (RFC 2047).
+const LINE: usize = 76;
 
 /// A person or a list: `Name <user@host>` or `user@host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +48,13 @@ impl Mailbox {
             return self.address.clone();
         }
         let is_plain = self.name.chars().all(|c| c.is_ascii_alphanumeric() || " _-".contains(c));
-        let name = if is_plain { self.name.clone() } else { encoded_words(&self.name) };
-        format!("{name} <{}>", self.address)
+        if is_plain {
+            return format!("{} <{}>", self.name, self.address);
+        }
+        let name = encoded_words(&self.name);
+        let last = name.rsplit_once('\n').map_or(name.len() + "From: ".len(), |(_, last)| last.len());
+        let gap = if last + self.address.len() + 3 > LINE { "\r\n " } else { " " };
+        format!("{name}{gap}<{}>", self.address)
     }
 }
 
@@ -91,8 +99,19 @@ mod tests {
         assert_eq!(header_text("[high] slow: pay"), "[high] slow: pay");
         let hostile = header_text("a\r\nBcc: x@y");
         assert!(!hostile.contains("Bcc") && hostile.starts_with("=?utf-8?B?"), "{hostile}");
-        for line in header_text(&"超时".repeat(100)).split("\r\n ") {
-            assert!(line.len() <= 75, "{line}");
+    }
+
+    /// RFC 2047: lines with encoded words have 76 characters at most.
+    #[test]
+    fn lines_with_encoded_words_are_short() {
+        let mailbox =
+            Mailbox::parse(&format!("{} <duty.team@alarms.example.com>", "值班".repeat(20))).unwrap();
+        for header in
+            [format!("Subject: {}", header_text(&"超时".repeat(100))), format!("From: {}", mailbox.header())]
+        {
+            for line in header.split("\r\n") {
+                assert!(line.len() <= 76, "{line}");
+            }
         }
     }
 }

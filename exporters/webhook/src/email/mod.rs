@@ -4,6 +4,7 @@ mod mailbox;
 mod smtp;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,6 +22,11 @@ use smtp::{Conversation, Refusal};
 
 use crate::alarm::Alarm;
 use crate::payload::text::{Text, Wording};
+
+/// The steps in which a server judges the mail.
+const ABOUT_THE_MAIL: [&str; 4] = ["the sender", "a receiver", "DATA", "the message"];
+/// How long a server may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How the connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +113,11 @@ impl Mailer {
         now_ms: i64,
     ) -> Result<(), ExportError> {
         let content = self.content(&wording.text(alarms), id, now_ms);
-        match tokio::time::timeout(self.timeout, self.send(&content)).await {
+        let taken = AtomicBool::new(false);
+        match tokio::time::timeout(self.timeout, self.send(&content, &taken)).await {
             Ok(Ok(())) => Ok(()),
+            // It waited for the goodbye.
+            Err(_) if taken.load(Ordering::Relaxed) => Ok(()),
             Ok(Err(refusal)) => Err(error(&refusal)),
             Err(_) => Err(ExportError::retryable(format!(
                 "the mail server did not answer within {} s",
@@ -117,14 +126,14 @@ impl Mailer {
         }
     }
 
-    async fn send(&self, content: &str) -> Result<(), Refusal> {
+    async fn send(&self, content: &str, taken: &AtomicBool) -> Result<(), Refusal> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let own = stream.local_addr()?.ip();
         match self.encryption {
             Encryption::Plain => {
                 let mut server = Conversation::new(stream);
                 server.greeting().await?;
-                self.talk(&mut server, own, content).await
+                self.talk(&mut server, own, content, taken).await
             }
             Encryption::Starttls => {
                 let mut server = Conversation::new(stream);
@@ -132,12 +141,12 @@ impl Mailer {
                 let can = server.hello(own).await?;
                 server.start_tls(&can).await?;
                 let mut server = Conversation::new(self.encrypted(server.into_inner()?).await?);
-                self.talk(&mut server, own, content).await
+                self.talk(&mut server, own, content, taken).await
             }
             Encryption::Implicit => {
                 let mut server = Conversation::new(self.encrypted(stream).await?);
                 server.greeting().await?;
-                self.talk(&mut server, own, content).await
+                self.talk(&mut server, own, content, taken).await
             }
         }
     }
@@ -153,6 +162,7 @@ impl Mailer {
         server: &mut Conversation<S>,
         own: IpAddr,
         content: &str,
+        taken: &AtomicBool,
     ) -> Result<(), Refusal> {
         server.hello(own).await?;
         if let Some((user, password)) = &self.mail.login {
@@ -180,7 +190,8 @@ impl Mailer {
         server.command("DATA", "DATA", 354).await?;
         server.content(content).await?;
         // The message is taken, whatever the goodbye is.
-        let _ = server.command("QUIT", "QUIT", 221).await;
+        taken.store(true, Ordering::Relaxed);
+        let _ = tokio::time::timeout(GOODBYE, server.command("QUIT", "QUIT", 221)).await;
         Ok(())
     }
 
@@ -197,7 +208,9 @@ impl Mailer {
             header_text(&text.title),
             self.mail.from.host(),
         );
-        let body = STANDARD.encode(text.lines.join("\r\n"));
+        let lines: Vec<String> =
+            text.lines.iter().map(|line| format!("{}{}", line.text, line.link)).collect();
+        let body = STANDARD.encode(lines.join("\r\n"));
         for line in body.as_bytes().chunks(76) {
             content.push_str(&String::from_utf8_lossy(line));
             content.push_str("\r\n");
@@ -206,11 +219,14 @@ impl Mailer {
     }
 }
 
-/// A refused login (530, 534, 535, 538) is not the fault of the alarms. Other codes from 500 on are.
+/// What is refused before the mail is named, and a refused login (530, 534, 535, 538), is not the fault of the
+/// alarms. Other codes from 500 on are.
 fn error(refusal: &Refusal) -> ExportError {
     let reason = format!("the mail server did not take the message: {refusal}");
     match refusal {
-        Refusal::Answer { code, .. } if *code >= 500 && ![530, 534, 535, 538].contains(code) => {
+        Refusal::Answer { code, to, .. }
+            if *code >= 500 && ABOUT_THE_MAIL.contains(to) && ![530, 534, 535, 538].contains(code) =>
+        {
             ExportError::permanent(reason)
         }
         _ => ExportError::retryable(reason),

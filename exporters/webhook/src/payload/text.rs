@@ -34,7 +34,25 @@ pub(crate) struct Wording {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
     pub(crate) title: String,
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// A line of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) text: String,
+    /// An address behind the text. Empty: none.
+    pub(crate) link: String,
+}
+
+impl Line {
+    fn text(text: impl Into<String>) -> Line {
+        Line { text: text.into(), link: String::new() }
+    }
+
+    fn link(text: &str, link: impl Into<String>) -> Line {
+        Line { text: text.to_owned(), link: link.into() }
+    }
 }
 
 impl Wording {
@@ -58,19 +76,22 @@ impl Wording {
             Some(text) => {
                 let text =
                     text.render(|| context(alarm, &str::to_owned), || alarm.text("message").to_owned());
-                lines.extend(text.text.lines().map(str::to_owned));
+                lines.extend(text.text.lines().map(Line::text));
             }
             None => {
-                lines.extend(alarm.text("message").lines().map(str::to_owned));
-                lines.extend(measured(alarm));
-                lines.push(self.when(alarm));
-                let runbook = alarm.text("runbook");
-                if !runbook.is_empty() {
-                    lines.push(format!("runbook: {runbook}"));
+                lines.extend(alarm.text("message").lines().map(Line::text));
+                lines.extend(measured(alarm).map(Line::text));
+                lines.push(Line::text(self.when(alarm)));
+                match alarm.text("runbook") {
+                    "" => {}
+                    address if address.starts_with("https://") || address.starts_with("http://") => {
+                        lines.push(Line::link("runbook: ", address));
+                    }
+                    runbook => lines.push(Line::text(format!("runbook: {runbook}"))),
                 }
             }
         }
-        lines.extend(self.link(alarm));
+        lines.extend(self.link(alarm).map(|link| Line::link("", link)));
         Text { title: title(alarm), lines }
     }
 
@@ -85,7 +106,7 @@ impl Wording {
         Text { title, lines }
     }
 
-    fn list(&self, alarms: &[Alarm]) -> Vec<String> {
+    fn list(&self, alarms: &[Alarm]) -> Vec<Line> {
         let mut lines = Vec::new();
         for alarm in alarms {
             let said = match &self.text {
@@ -93,8 +114,8 @@ impl Wording {
                 None => alarm.text("message").to_owned(),
             };
             let said = shortened(&said.replace('\n', " "), SHORT);
-            lines.push(format!("[{}] {}: {said}", level(alarm), alarm.text("rule")));
-            lines.extend(self.link(alarm));
+            lines.push(Line::text(format!("[{}] {}: {said}", level(alarm), alarm.text("rule"))));
+            lines.extend(self.link(alarm).map(|link| Line::link("", link)));
         }
         lines
     }
@@ -139,7 +160,7 @@ fn measured(alarm: &Alarm) -> Option<String> {
 }
 
 /// Counts by state, severity and rule, the worst first, with some of the subjects.
-fn digest(alarms: &[Alarm]) -> Vec<String> {
+fn digest(alarms: &[Alarm]) -> Vec<Line> {
     let mut rules: BTreeMap<(bool, usize, &str), Vec<&Alarm>> = BTreeMap::new();
     for alarm in alarms {
         let rank = ["high", "mid", "low"].iter().position(|name| *name == alarm.text("severity"));
@@ -157,11 +178,12 @@ fn digest(alarms: &[Alarm]) -> Vec<String> {
             named = format!("{named} and {} more", alarms.len() - NAMED);
         }
         let level = alarms.first().map_or("", |alarm| level(alarm));
-        lines.push(shortened(&format!("[{level}] {rule}, {} times: {named}", alarms.len()), SHORT));
+        let line = format!("[{level}] {rule}, {} times: {named}", alarms.len());
+        lines.push(Line::text(shortened(&line, SHORT)));
     }
     if rules.len() > RULES {
         let more: usize = rules.values().skip(RULES).map(Vec::len).sum();
-        lines.push(format!("and {more} alarms of {} more rules", rules.len() - RULES));
+        lines.push(Line::text(format!("and {more} alarms of {} more rules", rules.len() - RULES)));
     }
     lines
 }
@@ -201,6 +223,11 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// A character of a URL, whatever it is.
+pub(crate) fn every_byte(c: char) -> String {
+    c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// At most this many characters.
