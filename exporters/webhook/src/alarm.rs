@@ -80,6 +80,19 @@ impl Alarm {
         self.is_firing() && self.fields.contains_key("ends_at")
     }
 
+    /// Its end at this time, in milliseconds, with this message. The time of the row stays: what comes of it
+    /// later is newer.
+    pub(crate) fn over(&self, ends_at: i64, message: &str) -> Alarm {
+        let mut fields = self.fields.clone();
+        for (name, value) in
+            [("state", "resolved".into()), ("ends_at", ends_at.into()), ("message", message.into())]
+        {
+            fields.insert(name.to_owned(), value);
+        }
+        let line = Value::Object(fields.clone()).to_string();
+        Alarm { fields, line }
+    }
+
     /// When it began: else when its state changed.
     pub(crate) fn starts_at(&self) -> i64 {
         self.millis("starts_at").or_else(|| self.millis("time")).unwrap_or_default()

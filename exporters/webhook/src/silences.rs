@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::Value;
 
 use crate::notify::calendar::{Silence, silences};
 use crate::notify::matcher::Matcher;
@@ -143,14 +144,38 @@ impl Silences {
         let mut text = format!("{HEAD}\nsilences:\n");
         for silence in &silences {
             // A map in JSON is one in YAML.
-            let line = serde_json::to_string(silence).map_err(|error| SilenceError(error.to_string()))?;
-            text.push_str(&format!("  - {line}\n"));
+            let line = serde_json::to_value(silence).map_err(|error| SilenceError(error.to_string()))?;
+            text.push_str(&format!("  - {}\n", plain(line)));
         }
         if silences.is_empty() {
             text = format!("{HEAD}\nsilences: []\n");
         }
         write(&beside(".new"), &text).and_then(|()| fs::rename(beside(".new"), &self.0)).map_err(failed)?;
         Ok(changed)
+    }
+}
+
+/// The same without what means something in a file of Weir: variables, and characters that YAML does not take.
+fn plain(value: Value) -> String {
+    let line = escaped(value).to_string();
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        let is_odd = ('\u{7f}'..='\u{9f}').contains(&c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+        if is_odd {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => text.replace('$', "$$").into(),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(name, value)| (name, escaped(value))).collect(),
+        other => other,
     }
 }
 
@@ -185,17 +210,49 @@ mod tests {
         let text = "service=pay* until 2023-11-14T23:13:20Z: a \"known\" fault: 17 by zhang";
         assert_eq!(shown[0], Shown { id: id.clone(), holds: true, text: text.to_owned() });
         let mut calendar = Calendar::of(&[path.display().to_string()]);
-        assert!(calendar.reload().is_empty());
+        assert!(calendar.reload().is_empty() && calendar.reload().is_empty());
         let alarm = Alarm::of(&serde_json::json!({"service": "payments"}));
         assert!(calendar.hides(&alarm, now.timestamp_millis()).is_some());
         silences.expire(&id, now).unwrap();
         silences.expire(&second, now).unwrap();
         assert!(silences.expire(&id, now).unwrap_err().to_string().contains("no silence"));
         calendar.reload();
+        calendar.reload();
         assert_eq!(calendar.hides(&alarm, now.timestamp_millis() + 1000), None);
         let later = now + TimeDelta::days(31);
         silences.add(labels, later + TimeDelta::hours(1), "", "", later).unwrap();
         assert_eq!(silences.list(later).unwrap().len(), 1, "old ones are gone");
+    }
+
+    /// What has a meaning in the files of Weir, in YAML or in JSON has none in a comment.
+    #[test]
+    fn any_text_comes_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = DateTime::from_timestamp_millis(0).unwrap();
+        let texts = [
+            "costs $5, see ${TICKET} and ${env:HOME}",
+            "$$",
+            "${",
+            "a: b # c",
+            "'\"\\",
+            "tab\tline\nnext\r",
+            "\u{1b}[31m",
+            "\u{7f}\u{85}\u{2028}\u{feff}",
+            "超时 🚨",
+            "- *x &y !z %w @v",
+            "~",
+            "true",
+            " ",
+        ];
+        for (number, text) in texts.into_iter().enumerate() {
+            let silences = Silences::of(folder.path().join(number.to_string()));
+            let labels = BTreeMap::from([("rule".to_owned(), text.to_owned())]);
+            silences.add(labels, now + TimeDelta::hours(1), text, text, now).unwrap();
+            let read = silences.read().unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!((read[0].comment.as_str(), read[0].by.as_str()), (text, text));
+            assert!(read[0].matcher.matches(&Alarm::of(&serde_json::json!({"rule": text}))), "{text:?}");
+            silences.expire(&read[0].id, now).unwrap();
+        }
     }
 
     #[test]

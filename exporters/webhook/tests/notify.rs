@@ -120,9 +120,9 @@ async fn a_crash_in_any_state_tells_once_that_it_fires_and_once_that_it_is_over(
     assert!(seen.iter().all(|seen| read(seen) == "+a"));
     assert!(seen.iter().all(|one| one.header("webhook-id") == seen[0].header("webhook-id")), "one id");
     // The answer may be on its way when the server has seen the request.
-    let state = folder.path().join("storage/state/webhook%2Fx/notify.value");
+    let sent = folder.path().join("storage/state/webhook%2Fx/notify_sent.value");
     until("it is written that it is delivered", || {
-        std::fs::read(&state).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains("\"outbox\":[]"))
+        std::fs::read(&sent).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains("\"numbers\":[0]"))
     })
     .await;
     drop(gateway);
@@ -137,6 +137,31 @@ async fn a_crash_in_any_state_tells_once_that_it_fires_and_once_that_it_is_over(
     let heard: Vec<String> = target.seen()[before..].iter().map(read).collect();
     assert_eq!(heard, ["-a"]);
     drop(gateway);
+}
+
+/// What was delivered is written without all the rest; what that belongs to is written, too.
+#[tokio::test]
+async fn what_was_delivered_stays_delivered_whatever_is_written_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, clock) = (Target::start().await, Arc::new(ManualClock::at(NOW)));
+    let keys = "batch: {max_rows: 1}, notify: {group_wait: 0s, group_interval: 0s}";
+    let mut expected = 0;
+    for round in 0..4 {
+        let gateway = Gateway::start(folder.path(), &clock, &target.url, keys).await;
+        for number in 0..5 {
+            gateway.raise(&[alarm(&format!("{round}-{number}"), "firing", 0)]).await;
+            expected += 1;
+            until("it is delivered", || target.seen().len() >= expected).await;
+        }
+        let mut told = 0;
+        while told < 5 {
+            told += gateway.notifications.next(10).await.0.len();
+        }
+        drop(gateway);
+    }
+    let _gateway = Gateway::start(folder.path(), &clock, &target.url, keys).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(target.seen().len(), 20, "nothing came twice");
 }
 
 #[tokio::test]

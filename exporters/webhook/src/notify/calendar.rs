@@ -1,5 +1,6 @@
 //! Maintenance windows and silences, from files that may change at any time.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -75,10 +76,15 @@ struct Entry {
 }
 
 /// A file as it was read last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Source {
     path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
+    /// It was looked at before: the first content counts at once.
+    is_known: bool,
+    /// When it had the content that counts, and how long it was; `Some(None)`: it was not there.
+    seen: Option<Option<(SystemTime, u64)>>,
+    /// What the last look found, when it does not count yet; `Some(None)`: there was no file.
+    found: Option<Option<String>>,
     /// What was told of it last, while it is so.
     trouble: Option<String>,
     entries: Vec<Entry>,
@@ -91,51 +97,15 @@ pub(crate) struct Calendar(Vec<Source>);
 impl Calendar {
     /// The files, which are read by [`reload`](Self::reload).
     pub(crate) fn of(files: &[String]) -> Calendar {
-        let source =
-            |path: &String| Source { path: path.into(), seen: None, trouble: None, entries: Vec::new() };
+        let source = |path: &String| Source { path: path.into(), ..Source::default() };
         Calendar(files.iter().map(source).collect())
     }
 
-    /// Reads the files that have changed. Of a file with a mistake the last good content stays; of one that
-    /// is gone nothing. Gives the mistakes.
+    /// Reads the files that have changed. New content counts when two looks find the same: what is being
+    /// written is not read by half. Of a file with a mistake the last good content stays; of one that is gone
+    /// nothing. Gives the mistakes.
     pub(crate) fn reload(&mut self) -> Vec<String> {
-        let mut problems = Vec::new();
-        for source in &mut self.0 {
-            let now = match std::fs::metadata(&source.path) {
-                Ok(found) => found.modified().ok().map(|modified| (modified, found.len())),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    (source.seen, source.trouble) = (None, None);
-                    source.entries.clear();
-                    continue;
-                }
-                Err(_) => None,
-            };
-            if now.is_some() && now == source.seen {
-                continue;
-            }
-            let problem = match std::fs::read_to_string(&source.path) {
-                Err(error) => Err(error.to_string()),
-                Ok(text) => {
-                    // A mistake is told once: until it is mended there is nothing new to read.
-                    source.seen = now;
-                    parse(&source.path, text)
-                }
-            };
-            match problem {
-                Ok(entries) => {
-                    source.trouble = None;
-                    let (file, count) = (source.path.display(), entries.len());
-                    tracing::info!(%file, count, "read maintenance windows and silences");
-                    source.entries = entries;
-                }
-                Err(problem) if source.trouble.as_ref() == Some(&problem) => {}
-                Err(problem) => {
-                    problems.push(format!("{}: {problem}", source.path.display()));
-                    source.trouble = Some(problem);
-                }
-            }
-        }
-        problems
+        self.0.iter_mut().filter_map(Source::reload).collect()
     }
 
     /// Why this alarm is hidden now: the first entry that holds.
@@ -143,6 +113,53 @@ impl Calendar {
         let entries = self.0.iter().flat_map(|source| &source.entries);
         let mut holds = entries.filter(|entry| entry.when.holds(now_ms, entry.zone));
         holds.find(|entry| entry.matcher.matches(alarm)).map(|entry| entry.reason.as_str())
+    }
+}
+
+impl Source {
+    fn reload(&mut self) -> Option<String> {
+        let now = match std::fs::metadata(&self.path) {
+            Ok(found) => found.modified().ok().map(|modified| Some((modified, found.len()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(None),
+            Err(_) => None,
+        };
+        if now.is_some() && now == self.seen {
+            return None;
+        }
+        let found = match std::fs::read_to_string(&self.path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return self.complain(&error.to_string()),
+        };
+        let is_first = !std::mem::replace(&mut self.is_known, true);
+        if !is_first && self.found.as_ref() != Some(&found) {
+            self.found = Some(found);
+            return None;
+        }
+        // A mistake is told once: until it is mended there is nothing new to read.
+        (self.seen, self.found) = (now, None);
+        let entries = found.map_or_else(|| Ok(Vec::new()), |text| parse(&self.path, text));
+        match entries {
+            Ok(entries) => {
+                self.trouble = None;
+                let (file, count) = (self.path.display(), entries.len());
+                if count > 0 || !self.entries.is_empty() {
+                    tracing::info!(%file, count, "read maintenance windows and silences");
+                }
+                self.entries = entries;
+                None
+            }
+            Err(problem) => self.complain(&problem),
+        }
+    }
+
+    /// The problem, unless it was told.
+    fn complain(&mut self, problem: &str) -> Option<String> {
+        if self.trouble.as_deref() == Some(problem) {
+            return None;
+        }
+        self.trouble = Some(problem.to_owned());
+        Some(format!("{}: {problem}", self.path.display()))
     }
 }
 
@@ -262,136 +279,4 @@ fn local(text: &str) -> Result<NaiveDateTime, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn calendar(text: &str) -> Result<Calendar, String> {
-        let entries = parse(Path::new("calendar.yaml"), text.to_owned())?;
-        Ok(Calendar(vec![Source { path: PathBuf::new(), seen: None, trouble: None, entries }]))
-    }
-
-    fn hides(calendar: &Calendar, at: &str) -> bool {
-        let alarm = Alarm::of(&json!({"rule": "slow", "service": "pay"}));
-        let at = DateTime::parse_from_rfc3339(at).unwrap().timestamp_millis();
-        calendar.hides(&alarm, at).is_some()
-    }
-
-    #[test]
-    fn a_window_holds_once_in_its_time_zone() {
-        let calendar = calendar(
-            "maintenance:\n  - {name: switch, match: {service: pay}, from: 2026-12-01T22:00, to: 2026-12-02T02:00, time_zone: Asia/Shanghai}\n",
-        )
-        .unwrap();
-        for (at, expected) in [
-            ("2026-12-01T21:59:59+08:00", false),
-            ("2026-12-01T22:00:00+08:00", true),
-            ("2026-12-01T17:59:59Z", true),
-            ("2026-12-01T18:00:00Z", false),
-        ] {
-            assert_eq!(hides(&calendar, at), expected, "{at}");
-        }
-    }
-
-    /// 2026-12-05 is a Saturday.
-    #[test]
-    fn a_window_that_returns_begins_on_its_days_and_may_pass_midnight() {
-        let calendar =
-            calendar("maintenance:\n  - {name: nightly, from: \"23:00\", to: \"01:30\", days: [fri, sat]}\n")
-                .unwrap();
-        for (at, expected) in [
-            ("2026-12-04T22:59:59Z", false),
-            ("2026-12-04T23:00:00Z", true),
-            ("2026-12-05T01:29:59Z", true),
-            ("2026-12-05T01:30:00Z", false),
-            ("2026-12-06T01:00:00Z", true),
-            ("2026-12-06T23:30:00Z", false),
-            ("2026-12-04T01:00:00Z", false),
-        ] {
-            assert_eq!(hides(&calendar, at), expected, "{at}");
-        }
-    }
-
-    /// Clocks in Berlin go from 2:00 to 3:00 on 2026-03-29.
-    #[test]
-    fn a_time_of_day_is_that_of_the_clock_on_the_wall() {
-        let calendar = calendar(
-            "maintenance:\n  - {name: nightly, from: \"04:00\", to: \"05:00\", time_zone: Europe/Berlin}\n",
-        )
-        .unwrap();
-        assert!(hides(&calendar, "2026-03-28T03:30:00Z"));
-        assert!(hides(&calendar, "2026-03-29T02:30:00Z"));
-        assert!(!hides(&calendar, "2026-03-29T03:30:00Z"));
-    }
-
-    #[test]
-    fn a_silence_ends_and_says_whose_it_is() {
-        let calendar = calendar(
-            "silences:\n  - {id: s1, match: {rule: slow}, until: 2026-12-01T00:00:00Z, comment: known, by: zhang}\n",
-        )
-        .unwrap();
-        assert!(hides(&calendar, "2026-11-30T23:59:59Z") && !hides(&calendar, "2026-12-01T00:00:00Z"));
-        let alarm = Alarm::of(&json!({"rule": "slow"}));
-        assert_eq!(calendar.hides(&alarm, 0), Some("silence s1: known by zhang"));
-        assert_eq!(calendar.hides(&Alarm::of(&json!({"rule": "other"})), 0), None);
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_entry() {
-        for (text, why) in [
-            (
-                "maintenance: [{name: a, from: \"22:00\", to: 2026-12-01T22:00}]",
-                "maintenance `a`: `from` and `to` must",
-            ),
-            ("maintenance: [{name: a, from: \"22\", to: \"23\"}]", "`22` is no time"),
-            ("maintenance: [{name: a, from: 2026-12-01T22:00, to: 2026-12-01T22:00}]", "not after"),
-            (
-                "maintenance: [{name: a, from: \"22:00\", to: \"23:00\", days: [someday]}]",
-                "`someday` is no day",
-            ),
-            ("silences: [{id: s, until: 2026-12-01T22:00:00Z}]", "silence `s`: `match` is missing"),
-            ("silence: []", "unknown key `silence`"),
-        ] {
-            let problem = calendar(text).map(drop).unwrap_err();
-            assert!(problem.contains(why), "{problem}");
-        }
-    }
-
-    /// A folder stands for a file that cannot be read now.
-    #[test]
-    fn a_file_that_cannot_be_read_hides_what_it_hid_and_is_tried_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("calendar.yaml");
-        let mut calendar = Calendar::of(&[path.display().to_string()]);
-        let silence = "silences: [{id: s, match: {rule: slow}, until: 2026-12-01T22:00:00Z}]\n";
-        std::fs::write(&path, silence).unwrap();
-        assert!(calendar.reload().is_empty());
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        assert_eq!((calendar.reload().len(), calendar.reload().len()), (1, 0), "told once");
-        assert!(hides(&calendar, "2026-11-01T00:00:00Z"));
-        std::fs::remove_dir(&path).unwrap();
-        std::fs::write(&path, "silences: []\n").unwrap();
-        calendar.reload();
-        assert!(!hides(&calendar, "2026-11-01T00:00:00Z"));
-    }
-
-    #[test]
-    fn a_file_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("calendar.yaml");
-        let mut calendar = Calendar::of(&[path.display().to_string()]);
-        assert!(calendar.reload().is_empty(), "there may be no file yet");
-        let silence = "silences: [{id: s, match: {rule: slow}, until: 2026-12-01T22:00:00Z}]\n";
-        std::fs::write(&path, silence).unwrap();
-        assert!(calendar.reload().is_empty());
-        assert!(hides(&calendar, "2026-11-01T00:00:00Z"));
-        std::fs::write(&path, "silences: [{id: s").unwrap();
-        let problems = calendar.reload();
-        assert!(problems.len() == 1 && calendar.reload().is_empty(), "told once: {problems:?}");
-        assert!(hides(&calendar, "2026-11-01T00:00:00Z"));
-        std::fs::remove_file(&path).unwrap();
-        calendar.reload();
-        assert!(!hides(&calendar, "2026-11-01T00:00:00Z"));
-    }
-}
+mod tests;

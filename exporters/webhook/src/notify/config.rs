@@ -23,6 +23,8 @@ pub(crate) struct NotifyKeys {
     repeat_interval: Duration,
     /// Alarms that are older when they come wait for what ends them. `0s`: none are too old.
     max_age: Duration,
+    /// An alarm of which nothing was heard for so long is over. `0s`: none.
+    resolve_timeout: Duration,
     /// Which alarms hide which.
     inhibit: Vec<Inhibition>,
     /// Files with maintenance windows and silences.
@@ -38,6 +40,7 @@ impl Default for NotifyKeys {
             group_interval: Duration::from_secs(60),
             repeat_interval: Duration::from_secs(4 * 3600),
             max_age: Duration::from_secs(15 * 60),
+            resolve_timeout: Duration::from_secs(7 * 24 * 3600),
             inhibit: Vec::new(),
             mute: Vec::new(),
         }
@@ -73,6 +76,7 @@ pub(crate) struct Settings {
     pub(crate) group_interval_ms: i64,
     pub(crate) repeat_interval_ms: i64,
     pub(crate) max_age_ms: i64,
+    pub(crate) resolve_timeout_ms: i64,
     pub(crate) inhibit: Vec<Inhibition>,
     pub(crate) mute: Vec<String>,
     /// Alarms in a message, at most.
@@ -116,6 +120,7 @@ impl NotifyKeys {
             group_interval_ms: self.group_interval.as_millis(),
             repeat_interval_ms: self.repeat_interval.as_millis(),
             max_age_ms: self.max_age.as_millis(),
+            resolve_timeout_ms: self.resolve_timeout.as_millis(),
             inhibit: self.inhibit.clone(),
             mute: self.mute.clone(),
             max_rows,

@@ -1,11 +1,13 @@
 //! The tasks around a [`Notifier`]: it is called when something is due, its state is written before anything
 //! that follows from it happens, and its messages are sent one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use weir_config::ComponentId;
 use super::calendar::Calendar;
 use super::config::Settings;
 use super::notifier::{MAX_ALARMS, Notifier};
-use super::state::{Message, Note, Outcome, State};
+use super::state::{Message, Note, Outcome, Sent, State};
 use crate::alarm::Alarm;
 use crate::metrics::Metrics;
 use crate::sender::Sender;
@@ -28,6 +30,10 @@ use crate::sender::Sender;
 const TICK: Duration = Duration::from_millis(250);
 /// The key of the state in the storage, below the exporter's id.
 const KEY: &str = "notify";
+/// Of the messages that were delivered since the state was written.
+const SENT: &str = "notify_sent";
+/// So many at most; then the state is written.
+const MOST_SENT: usize = 1_000;
 
 /// A running notifier.
 pub(crate) struct Driver {
@@ -40,6 +46,8 @@ struct Shared {
     notifier: tokio::sync::Mutex<Notifier>,
     calendar: Mutex<Calendar>,
     storage: Arc<dyn Storage>,
+    /// What was delivered since the state was written.
+    sent: Mutex<Sent>,
     sender: Arc<Sender>,
     context: Context,
     retry: RetryConfig,
@@ -67,16 +75,21 @@ impl Driver {
         };
         let Some(storage) = storage else { return Ok(None) };
         let name = context.id.to_string();
-        let state = match storage.get(&name, KEY).await {
-            Err(StorageError::Closed(_)) => return Ok(None),
-            Err(error) => return Err(format!("what people were told cannot be read: {error}")),
-            Ok(None) => State::default(),
-            Ok(Some(bytes)) => serde_json::from_slice(&bytes)
-                .map_err(|error| format!("what people were told is written in an unknown form: {error}"))?,
-        };
+        let (state, sent) = (storage.get(&name, KEY).await, storage.get(&name, SENT).await);
+        if let Err(StorageError::Closed(_)) = state {
+            return Ok(None);
+        }
+        let (state, sent): (State, Sent) = (read(state)?, read(sent)?);
+        // Of an older state it says nothing.
+        let generation = state.generation;
+        let sent = Some(sent).filter(|sent| sent.generation == generation);
+        let sent = sent.unwrap_or_else(|| Sent { generation, ..Sent::default() });
+        let mut notifier = Notifier::new(settings.clone(), state);
+        notifier.were_sent(&sent.numbers);
         let (metrics, calendar) = (Metrics::new(&context), Calendar::of(&settings.mute));
         let shared = Arc::new(Shared {
-            notifier: tokio::sync::Mutex::new(Notifier::new(settings, state)),
+            notifier: tokio::sync::Mutex::new(notifier),
+            sent: Mutex::new(sent),
             calendar: Mutex::new(calendar),
             storage,
             sender,
@@ -119,23 +132,58 @@ impl Driver {
     }
 }
 
+/// A value as it was written; what it is without one.
+fn read<T: DeserializeOwned + Default>(bytes: Result<Option<Vec<u8>>, StorageError>) -> Result<T, String> {
+    match bytes {
+        Err(error) => Err(format!("what people were told cannot be read: {error}")),
+        Ok(None) => Ok(T::default()),
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes)
+            .map_err(|error| format!("what people were told is written in an unknown form: {error}")),
+    }
+}
+
 impl Shared {
     /// Writes the state down, and tells what became of alarms.
     async fn write(&self, notifier: &mut Notifier) -> Result<(), String> {
-        let state = notifier.state();
+        let state = notifier.state_to_write();
+        let generation = state.generation;
         let firing = state.alarms.values().filter(|tracked| tracked.alarm.is_firing()).count();
         let bytes = serde_json::to_vec(state).map_err(|error| error.to_string())?;
         self.metrics.firing(firing);
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) =
+            Sent { generation, numbers: BTreeSet::new() };
         let written = self.storage.put(&self.context.id.to_string(), KEY, bytes).await;
-        for note in notifier.take_notes() {
-            self.tell(&note);
-        }
+        self.tell_all(notifier);
         written.map_err(|error| error.to_string())
     }
 
-    /// The same where nothing waits for it: the next writing has this state too.
+    /// Writes down that a message was delivered, without all the rest.
+    async fn write_sent(&self, notifier: &mut Notifier, number: u64) {
+        let bytes = {
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.numbers.insert(number);
+            (sent.numbers.len() < MOST_SENT).then(|| serde_json::to_vec(&*sent))
+        };
+        let Some(Ok(bytes)) = bytes else { return self.write_or_warn(notifier).await };
+        let written = self.storage.put(&self.context.id.to_string(), SENT, bytes).await;
+        self.tell_all(notifier);
+        self.warn(written.map_err(|error| error.to_string()));
+    }
+
+    fn tell_all(&self, notifier: &mut Notifier) {
+        for note in notifier.take_notes() {
+            self.tell(&note);
+        }
+    }
+
+    /// Writes where nothing waits for it: the next writing has this state too.
     async fn write_or_warn(&self, notifier: &mut Notifier) {
-        if let Err(error) = self.write(notifier).await
+        let written = self.write(notifier).await;
+        self.warn(written);
+    }
+
+    fn warn(&self, written: Result<(), String>) {
+        if let Err(error) = written
             && let Some(suppressed) = self.log.allow(self.context.clock.now_ms())
         {
             let exporter = self.context.id.to_string();
@@ -255,6 +303,8 @@ impl Shared {
             Ok(()) => {
                 self.context.health.report(Status::Ok);
                 notifier.delivered(number, attempts);
+                self.write_sent(&mut notifier, number).await;
+                return None;
             }
             Err(ExportError::Retryable { reason, after }) => {
                 self.metrics.failure();

@@ -2,15 +2,19 @@
 //!
 //! * [`config`]: the key `notify`; [`matcher`]: which alarms are meant.
 //! * [`calendar`]: maintenance windows and silences, from files.
-//! * [`notifier`]: the rules, without I/O, over a [`state`] that survives restarts.
+//! * [`notifier`]: the rules, without I/O, over a [`state`] that survives restarts; [`telling`]: the message
+//!   about a group; [`outbox`]: messages on their way; [`inhibition`]: alarms that hide others.
 //! * [`driver`]: the tasks around it: time, disk, and sending.
 
 pub(crate) mod calendar;
 pub(crate) mod config;
 pub(crate) mod driver;
+mod inhibition;
 pub(crate) mod matcher;
 mod notifier;
+mod outbox;
 mod state;
+mod telling;
 #[cfg(test)]
 mod tests;
 

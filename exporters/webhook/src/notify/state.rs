@@ -22,6 +22,18 @@ pub(crate) struct State {
     /// Alarms that are over, for a while: they may come again.
     #[serde(default)]
     pub(crate) ended: BTreeMap<String, Ended>,
+    /// How often it was written.
+    #[serde(default)]
+    pub(crate) generation: u64,
+}
+
+/// Messages that were delivered since the state was written as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// That state's.
+    pub(crate) generation: u64,
+    /// The messages'.
+    pub(crate) numbers: BTreeSet<u64>,
 }
 
 /// An alarm, as it was heard of last.
@@ -37,6 +49,9 @@ pub(crate) struct Tracked {
     /// When it came first.
     #[serde(default)]
     pub(crate) came_ms: i64,
+    /// When a row of it came last; 0 in a state that an older version wrote.
+    #[serde(default)]
+    pub(crate) heard_ms: i64,
     /// The target refuses it.
     #[serde(default)]
     pub(crate) refused: bool,
