@@ -33,6 +33,9 @@ impl fmt::Debug for ServerTls {
 
 /// What both protocols may speak on one encrypted connection, the best first.
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
+/// Whose sessions clients may resume. OpenSSL refuses all where clients have certificates and this is
+/// missing. A session is only good for the acceptor that it is from: the keys of its tickets are its own.
+const SESSIONS: &[u8] = b"weir";
 
 impl ServerTls {
     /// Reads the files.
@@ -70,6 +73,9 @@ impl ServerTls {
             wrong("key_file", format!("`{key}` holds no private key in PEM: {error}"));
         } else if let Err(error) = acceptor.check_private_key() {
             wrong("key_file", format!("`{certificate}` and `{key}` do not fit together: {error}"));
+        }
+        if let Err(error) = acceptor.set_session_id_context(SESSIONS) {
+            problems.push(("tls".to_owned(), format!("TLS cannot be set up: {error}")));
         }
         acceptor.set_alpn_select_callback(|_, offered| {
             select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::NOACK)

@@ -1,5 +1,7 @@
 //! Encryption: HTTPS and gRPC over TLS, and clients that are known by a certificate.
+use std::io::Write;
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,5 +67,48 @@ async fn connections_are_encrypted_and_only_known_clients_may_connect() {
     assert!(post(false).await.is_err());
     let plain = format!("http://127.0.0.1:{}/v3/segments", running.http);
     assert!(reqwest::get(plain).await.is_err(), "it is not encrypted");
+    running.finish().await;
+}
+
+/// What `openssl s_client` says about a connection on which it has asked for something.
+async fn s_client(certificates: &Certificates, port: u16, more: [&str; 3]) -> String {
+    let path = |file| certificates.path(file);
+    let mut client = Command::new("openssl");
+    client
+        .args(["s_client", "-ign_eof", "-connect", &format!("127.0.0.1:{port}"), "-servername", "localhost"])
+        .args(["-CAfile", &path("ca.pem"), "-cert", &path("client.pem"), "-key", &path("client.key")])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let talking = tokio::task::spawn_blocking(move || {
+        let mut client = client.spawn().unwrap();
+        let request = b"GET /v3/none HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        client.stdin.take().unwrap().write_all(request).unwrap();
+        client.wait_with_output().unwrap()
+    });
+    let said = tokio::time::timeout(LONG, talking).await.unwrap().unwrap();
+    String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
+}
+
+#[tokio::test]
+async fn clients_that_are_known_may_resume_their_session() {
+    let certificates = Certificates::make("skywalking-resumption");
+    let path = |file| certificates.path(file);
+    let tls = format!(
+        ", tls: {{cert_file: '{}', key_file: '{}', client_ca_file: '{}'}}",
+        path("server.pem"),
+        path("server.key"),
+        path("ca.pem")
+    );
+    let running = start_with(&tls, "").await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let session = path("session.pem");
+        let first = s_client(&certificates, running.http, [version, "-sess_out", &session]).await;
+        assert!(first.contains("New, TLS") && first.contains("HTTP/1.1 404"), "{version}: {first}");
+        let second = s_client(&certificates, running.http, [version, "-sess_in", &session]).await;
+        assert!(second.contains("Reused, TLS") && second.contains("HTTP/1.1 404"), "{version}: {second}");
+        std::fs::remove_file(session).unwrap();
+    }
     running.finish().await;
 }
