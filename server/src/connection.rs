@@ -75,34 +75,39 @@ pub struct Lifetime {
 /// What is going on on a connection.
 #[derive(Default)]
 struct Activity {
-    /// Requests that are being answered.
+    /// Requests that are being answered. Those that begin when Weir ends already do not count.
     open: AtomicUsize,
     /// Requests that have begun.
     begun: AtomicUsize,
     changed: Notify,
 }
 
-/// A request that is being answered.
-struct Active(Arc<Activity>);
+/// A request that is being answered. `None`: it does not count.
+struct Active(Option<Arc<Activity>>);
 
 impl Active {
-    fn new(activity: &Arc<Activity>) -> Active {
+    fn new(activity: &Arc<Activity>, stop: &CancellationToken) -> Active {
+        if stop.is_cancelled() {
+            return Active(None);
+        }
         activity.open.fetch_add(1, Ordering::AcqRel);
         activity.begun.fetch_add(1, Ordering::AcqRel);
         activity.changed.notify_one();
-        Active(Arc::clone(activity))
+        Active(Some(Arc::clone(activity)))
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.notify_one();
+        let Some(activity) = &self.0 else { return };
+        activity.open.fetch_sub(1, Ordering::AcqRel);
+        activity.changed.notify_one();
     }
 }
 
 impl<S: Service> Connections<S> {
-    /// Serves a connection to its end. When `stop` is cancelled it ends as soon as its requests are answered.
+    /// Serves a connection to its end. When `stop` is cancelled it ends as soon as the requests that it has
+    /// then are answered, and a client gets a few seconds to read the answers, whatever else it sends.
     ///
     /// # Errors
     /// Why it ended otherwise.
@@ -136,9 +141,9 @@ impl<S: Service> Connections<S> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let activity = Arc::new(Activity::default());
-        let (service, seen) = (Arc::clone(&self.service), Arc::clone(&activity));
+        let (service, seen, ends) = (Arc::clone(&self.service), Arc::clone(&activity), stop.clone());
         let answer = tower::service_fn(move |request: Request<Incoming>| {
-            let (service, active) = (Arc::clone(&service), Active::new(&seen));
+            let (service, active) = (Arc::clone(&service), Active::new(&seen, &ends));
             async move {
                 let response = service.answer(number, request).await;
                 drop(active);
@@ -159,11 +164,16 @@ impl<S: Service> Connections<S> {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let opened = Instant::now();
         let (mut idle_since, mut begun) = (opened, 0);
-        let mut ends_by: Option<Instant> = None;
+        let (mut ends_by, mut is_stopping) = (None::<Instant>, false);
         loop {
             let is_idle = activity.open.load(Ordering::Acquire) == 0;
             if begun != activity.begun.load(Ordering::Acquire) || !is_idle {
                 (idle_since, begun) = (Instant::now(), activity.begun.load(Ordering::Acquire));
+            }
+            if is_stopping && is_idle {
+                // Once: whatever comes does not make it later.
+                let end = Instant::now() + GRACE;
+                ends_by = Some(ends_by.map_or(end, |before| before.min(end)));
             }
             let first = || self.lifetime.idle.map_or(FIRST_REQUEST, |idle| idle.min(FIRST_REQUEST));
             let idle = if begun == 0 { Some(first()) } else { self.lifetime.idle };
@@ -171,24 +181,18 @@ impl<S: Service> Connections<S> {
             let age = self.lifetime.age.map(|(age, _)| opened + age);
             let due = match ends_by {
                 Some(end) => Some(end),
+                // Its requests are answered: the receiver waits for their lanes.
+                None if is_stopping => None,
                 None => idle.into_iter().chain(age).min(),
             };
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-                () = stop.cancelled(), if ends_by.is_none() => {
+                () = stop.cancelled(), if !is_stopping => {
                     connection.as_mut().graceful_shutdown();
-                    // Its requests are answered: the receiver waits for their lanes.
-                    ends_by = Some(Instant::now() + Duration::from_secs(24 * 60 * 60));
-                    if is_idle {
-                        ends_by = Some(Instant::now() + GRACE);
-                    }
+                    is_stopping = true;
                 }
-                () = activity.changed.notified() => {
-                    if stop.is_cancelled() && activity.open.load(Ordering::Acquire) == 0 {
-                        ends_by = Some(Instant::now() + GRACE);
-                    }
-                }
+                () = activity.changed.notified() => {}
                 () = until(due) => {
                     if ends_by.is_some() {
                         return Err("it did not end when it was told to".to_owned());

@@ -67,7 +67,10 @@ impl<S: Service> Listener<S> {
                         accepted = socket.accept() => accepted.map(|accepted| (accepted, place)),
                     }
                 }
-                Some(_) = open.join_next(), if !open.is_empty() => continue,
+                Some(ended) = open.join_next(), if !open.is_empty() => {
+                    notice(ended, &context);
+                    continue;
+                }
             };
             match accepted {
                 Ok(((stream, peer), place)) => {
@@ -88,10 +91,22 @@ impl<S: Service> Listener<S> {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            while open.try_join_next().is_some() {}
+            while let Some(ended) = open.try_join_next() {
+                notice(ended, &context);
+            }
         }
         drop(socket);
-        while open.join_next().await.is_some() {}
+        while let Some(ended) = open.join_next().await {
+            notice(ended, &context);
+        }
+    }
+}
+
+/// Says that the task of a connection has panicked.
+fn notice(ended: Result<(), tokio::task::JoinError>, context: &Context) {
+    if let Err(error) = ended {
+        let receiver = &context.id;
+        tracing::error!(%receiver, %error, "a connection ended abnormally; please report this");
     }
 }
 
@@ -101,12 +116,11 @@ async fn serve<S: Service>(
     peer: SocketAddr,
     stop: CancellationToken,
 ) {
-    connections.metrics.connections.inc();
+    let _open = connections.metrics.opened();
     if let Err(error) = connections.serve(stream, &stop).await {
         let protocol = connections.protocol.name();
         tracing::debug!(protocol, %peer, error, "a connection ended");
     }
-    connections.metrics.connections.dec();
 }
 
 /// How many files the process may have open: each connection is one.

@@ -10,7 +10,7 @@ use crate::Reason;
 /// Answers.
 pub const REQUESTS: Metric = Metric {
     name: "weir_receiver_requests",
-    help: "Requests by what they were answered: ok, partial, or why they were refused.",
+    help: "Requests by what they were answered: ok, partial, or why they were refused; panic: a mistake in Weir.",
     kind: MetricKind::Counter,
     labels: &["receiver", "transport", "outcome"],
 };
@@ -56,8 +56,9 @@ pub enum Outcome {
 /// What one protocol of a receiver counts.
 #[derive(Debug)]
 pub struct ServerMetrics {
-    pub(crate) connections: Gauge,
+    connections: Gauge,
     unanswered: Counter,
+    panicked: Counter,
     taken: Counter,
     partly: Counter,
     refused: [Counter; Reason::ALL.len()],
@@ -71,19 +72,35 @@ impl ServerMetrics {
         ServerMetrics {
             connections: telemetry.gauge(&CONNECTIONS, &[receiver, transport]),
             unanswered: telemetry.counter(&UNANSWERED, &[receiver, transport]),
+            panicked: of("panic"),
             taken: of("ok"),
             partly: of("partial"),
             refused: Reason::ALL.map(|reason| of(reason.name())),
         }
     }
 
-    /// Counts what becomes of a request: an answer, or that its client has gone.
+    /// Counts a connection until this is dropped.
+    pub(crate) fn opened(&self) -> Opened<'_> {
+        self.connections.inc();
+        Opened(&self.connections)
+    }
+
+    /// Counts what becomes of a request: an answer, that its client has gone, or a panic.
     pub fn begin(&self) -> Begun<'_> {
         Begun { metrics: self, is_answered: false }
     }
 }
 
-/// A request that has no answer yet. It is dropped without one when its client goes.
+/// A connection that is open.
+pub(crate) struct Opened<'a>(&'a Gauge);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A request that has no answer yet. It is dropped without one when its client goes, or with a panic.
 #[derive(Debug)]
 pub struct Begun<'a> {
     metrics: &'a ServerMetrics,
@@ -105,8 +122,10 @@ impl Begun<'_> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.metrics.unanswered.inc();
+        if self.is_answered {
+            return;
         }
+        let why = if std::thread::panicking() { &self.metrics.panicked } else { &self.metrics.unanswered };
+        why.inc();
     }
 }
