@@ -80,7 +80,12 @@ impl RejectedRecords {
     }
 
     /// Writes record `index` to the dead letters, with these fields and its bytes (base64) as `data`.
-    pub fn keep(&self, encoded: &Encoded, index: usize, reason: &str, mut fields: Map<String, Value>) {
+    pub fn keep(&self, encoded: &Encoded, index: usize, reason: &str, fields: Map<String, Value>) {
+        self.keep_bytes(encoded.record(index).unwrap_or_default(), reason, fields);
+    }
+
+    /// Does so with a record that is in no batch.
+    pub fn keep_bytes(&self, record: &[u8], reason: &str, mut fields: Map<String, Value>) {
         let now = self.context.clock.now_ms();
         if let Some(suppressed) = self.rejections.allow(now) {
             let (receiver, about) = (&self.context.id, Value::from(fields.clone()));
@@ -89,7 +94,6 @@ impl RejectedRecords {
                 "a record, or some of its items, was rejected; it is kept in the dead letters"
             );
         }
-        let record = encoded.record(index).unwrap_or_default();
         fields.insert("data".to_owned(), STANDARD.encode(record).into());
         self.context.dead_letters.write(&self.context.id, reason, fields);
     }

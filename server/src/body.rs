@@ -1,14 +1,14 @@
 //! Receiving and decompressing the body of a request, within bounds.
 
 use std::convert::Infallible;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body;
@@ -36,7 +36,7 @@ pub enum Compression {
 const ZSTD_WINDOW: u32 = 23;
 /// A body's memory is taken as its bytes come, and no more than this before.
 const FIRST: usize = 64 << 10;
-/// Bodies of this size are decompressed and read as JSON on a thread that may block.
+/// Work on this many bytes, read or written, is done on a thread that may block.
 const LONG_WORK: usize = 128 << 10;
 
 impl Compression {
@@ -101,7 +101,8 @@ where
 }
 
 /// Does work whose memory is not counted before it is done, on as many requests at a time as there are
-/// cores. `size`: that of the input; large inputs do not hold up other requests of this thread.
+/// cores. `size`: that of the input or of the result; long work does not hold up other requests of this
+/// thread.
 ///
 /// # Errors
 /// Those of the work.
@@ -124,10 +125,12 @@ pub async fn bounded<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| not_done())?
 }
 
-/// Decompresses what stands behind `start`, to at most `limit` bytes.
+/// Decompresses what stands behind `start`, to at most `limit` bytes. `room` has the bytes already. It grows
+/// before something is unpacked, and has what is larger, the bytes or what they become; at the end it has
+/// what they became.
 ///
 /// # Errors
-/// It is damaged or too large, or there is no room for it.
+/// It is damaged or too large, or there is no room for it in time.
 pub async fn decompress(
     compression: Compression,
     bytes: Vec<u8>,
@@ -139,37 +142,86 @@ pub async fn decompress(
         return Ok((bytes, start));
     }
     let compressed = bytes.len();
-    let work = move || unpack(compression, bytes.get(start..).unwrap_or_default(), limit);
-    let unpacked = bounded(compressed, work).await?;
-    room.shrink(compressed);
-    // This does not wait: what waits is not counted yet.
-    if !room.try_grow(unpacked.len()) {
-        return Err(Refusal::full());
+    let mut counted = compressed;
+    let mut unpacking = Unpacking::new(compression, bytes, start, limit)?;
+    while let Some(step) = unpacking.step() {
+        let needed = unpacking.unpacked.len() + step;
+        if needed > counted {
+            room.grow(needed - counted).await?;
+            counted = needed;
+        }
+        // Either can be long: little becomes much, and much can become little.
+        unpacking = bounded(compressed.max(step), move || unpacking.go_on(step)).await?;
     }
-    Ok((unpacked, 0))
+    room.shrink(counted.saturating_sub(unpacking.unpacked.len()));
+    Ok((unpacking.unpacked, 0))
 }
 
-fn unpack(compression: Compression, bytes: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut unpacked = Vec::new();
-    // One byte more shows that there is more.
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let read = match compression {
-        Compression::None => bytes.take(most).read_to_end(&mut unpacked),
-        Compression::Gzip => MultiGzDecoder::new(bytes).take(most).read_to_end(&mut unpacked),
-        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
-            decoder.window_log_max(ZSTD_WINDOW)?;
-            decoder.take(most).read_to_end(&mut unpacked)
-        }),
-    };
-    let malformed = |error| {
-        let name = if compression == Compression::Zstd { "zstd" } else { "gzip" };
-        Refusal::new(Reason::Malformed, format!("the body of the request is not valid {name}: {error}"))
-    };
-    read.map_err(malformed)?;
-    if unpacked.len() > limit {
-        return Err(too_large(limit));
+/// A body that is unpacked piece by piece.
+struct Unpacking {
+    reader: Reader,
+    name: &'static str,
+    unpacked: Vec<u8>,
+    limit: usize,
+    is_whole: bool,
+}
+
+enum Reader {
+    Gzip(Box<MultiGzDecoder<Cursor<Vec<u8>>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Cursor<Vec<u8>>>>),
+}
+
+impl Unpacking {
+    fn new(
+        compression: Compression,
+        bytes: Vec<u8>,
+        start: usize,
+        limit: usize,
+    ) -> Result<Unpacking, Refusal> {
+        let mut bytes = Cursor::new(bytes);
+        bytes.set_position(start as u64);
+        let (reader, name) = match compression {
+            Compression::None | Compression::Gzip => {
+                (Reader::Gzip(Box::new(MultiGzDecoder::new(bytes))), "gzip")
+            }
+            Compression::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_WINDOW)?;
+                    Ok(decoder)
+                });
+                (Reader::Zstd(Box::new(decoder.map_err(|error| malformed("zstd", &error))?)), "zstd")
+            }
+        };
+        Ok(Unpacking { reader, name, unpacked: Vec::new(), limit, is_whole: false })
     }
-    Ok(unpacked)
+
+    /// How much is unpacked next: as much as there is already. `None`: there is nothing more.
+    fn step(&self) -> Option<usize> {
+        let left = self.limit - self.unpacked.len();
+        // One byte more shows that there is more.
+        (!self.is_whole).then(|| self.unpacked.len().max(FIRST).min(left).max(1))
+    }
+
+    /// Unpacks so many bytes, if there are as many.
+    fn go_on(mut self, step: usize) -> Result<Unpacking, Refusal> {
+        let before = self.unpacked.len();
+        self.unpacked.reserve_exact(step);
+        let most = step as u64;
+        let read = match &mut self.reader {
+            Reader::Gzip(reader) => reader.by_ref().take(most).read_to_end(&mut self.unpacked),
+            Reader::Zstd(reader) => reader.by_ref().take(most).read_to_end(&mut self.unpacked),
+        };
+        read.map_err(|error| malformed(self.name, &error))?;
+        if self.unpacked.len() > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.is_whole = self.unpacked.len() - before < step;
+        Ok(self)
+    }
+}
+
+fn malformed(name: &str, error: &std::io::Error) -> Refusal {
+    Refusal::new(Reason::Malformed, format!("the body of the request is not valid {name}: {error}"))
 }
 
 /// A message of more than `limit` bytes.
@@ -202,6 +254,11 @@ pub async fn drain<B: Body<Data = Bytes>>(body: B, limit: usize, within: Duratio
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::task::Poll;
+
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use crate::Rooms;
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -209,27 +266,96 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    #[test]
-    fn what_is_unpacked_is_bounded() {
-        let zeros = vec![0; 1 << 20];
-        let packed =
-            [(Compression::Gzip, gzip(&zeros)), (Compression::Zstd, zstd::encode_all(&*zeros, 3).unwrap())];
-        for (compression, bytes) in packed {
-            assert_eq!(unpack(compression, &bytes, 1 << 20).unwrap(), zeros);
-            let refused = unpack(compression, &bytes, (1 << 20) - 1).unwrap_err();
-            assert_eq!(refused.reason, Reason::TooLarge);
-            let cut = unpack(compression, &bytes[..bytes.len() / 2], 1 << 20).unwrap_err();
-            assert_eq!(cut.reason, Reason::Malformed);
-            assert_eq!(unpack(compression, b"no such thing", 1 << 20).unwrap_err().reason, Reason::Malformed);
+    fn rooms(bytes: u64, max_wait: Duration) -> (Rooms, Gauge) {
+        let used = Gauge::default();
+        (Rooms::new(bytes, max_wait, used.clone()), used)
+    }
+
+    /// Unpacks in a room that is large enough.
+    async fn unpack(compression: Compression, bytes: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
+        let (rooms, used) = rooms(64 << 20, Duration::ZERO);
+        let mut room = rooms.none();
+        assert!(room.try_grow(bytes.len()));
+        let (unpacked, start) = decompress(compression, bytes.to_vec(), 0, limit, &mut room).await?;
+        assert_eq!((start, used.get()), (0, i64::try_from(unpacked.len()).unwrap()));
+        Ok(unpacked)
+    }
+
+    fn packed(bytes: &[u8]) -> [(Compression, Vec<u8>); 2] {
+        [(Compression::Gzip, gzip(bytes)), (Compression::Zstd, zstd::encode_all(bytes, 3).unwrap())]
+    }
+
+    #[tokio::test]
+    async fn what_is_unpacked_is_bounded() {
+        for length in [0, 1, FIRST - 1, FIRST, FIRST + 1, 4 * FIRST, 1 << 20] {
+            let bytes: Vec<u8> = (0..length).map(|at| ((at * at) >> 7) as u8).collect();
+            for (compression, packed) in packed(&bytes) {
+                assert_eq!(unpack(compression, &packed, length).await.unwrap(), bytes);
+                if length > 0 {
+                    let refused = unpack(compression, &packed, length - 1).await.unwrap_err();
+                    assert_eq!(refused.reason, Reason::TooLarge, "{length}");
+                }
+                let cut = unpack(compression, &packed[..packed.len() / 2], length).await.unwrap_err();
+                assert_eq!(cut.reason, Reason::Malformed, "{length}");
+            }
+        }
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let refused = unpack(compression, b"no such thing", 1 << 20).await.unwrap_err();
+            assert_eq!(refused.reason, Reason::Malformed);
         }
     }
 
-    #[test]
-    fn a_window_that_takes_too_much_memory_is_refused() {
+    #[tokio::test]
+    async fn members_follow_each_other() {
+        let both = [gzip(b"one "), gzip(b"other")].concat();
+        assert_eq!(unpack(Compression::Gzip, &both, 100).await.unwrap(), b"one other");
+    }
+
+    #[tokio::test]
+    async fn a_window_that_takes_too_much_memory_is_refused() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
         encoder.window_log(27).unwrap();
         encoder.write_all(&vec![7; 1 << 20]).unwrap();
         let bytes = encoder.finish().unwrap();
-        assert_eq!(unpack(Compression::Zstd, &bytes, 1 << 24).unwrap_err().reason, Reason::Malformed);
+        let refused = unpack(Compression::Zstd, &bytes, 1 << 24).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::Malformed);
+    }
+
+    #[tokio::test]
+    async fn little_that_becomes_much_does_not_hold_up_others() {
+        let (rooms, _) = rooms(64 << 20, Duration::ZERO);
+        for (compression, packed) in packed(&vec![0; 8 << 20]) {
+            assert!(packed.len() < 16 << 10);
+            let mut room = rooms.none();
+            let mut unpacking = pin!(decompress(compression, packed, 0, 8 << 20, &mut room));
+            let first = std::future::poll_fn(|context| Poll::Ready(unpacking.as_mut().poll(context))).await;
+            assert!(first.is_pending(), "8 MiB are unpacked before anybody else has a turn");
+            assert_eq!(unpacking.await.unwrap().0.len(), 8 << 20);
+        }
+    }
+
+    #[tokio::test]
+    async fn room_is_taken_before_something_is_unpacked_and_waited_for() {
+        let (rooms, used) = rooms(1 << 20, Duration::from_secs(60));
+        let mut other = rooms.none();
+        assert!(other.try_grow(900 << 10));
+        for (compression, packed) in packed(&vec![0; 512 << 10]) {
+            {
+                let mut room = rooms.none();
+                assert!(room.try_grow(packed.len()));
+                let mut unpacking = pin!(decompress(compression, packed, 0, 1 << 20, &mut room));
+                let early = tokio::time::timeout(Duration::from_millis(100), unpacking.as_mut()).await;
+                assert!(early.is_err(), "there is no room: {early:?}");
+                assert!(used.get() <= (1 << 20) + 2048);
+                other.shrink(900 << 10);
+                assert_eq!(unpacking.await.unwrap().0.len(), 512 << 10);
+                assert_eq!(used.get(), 512 << 10);
+            }
+            assert!(other.try_grow(900 << 10));
+        }
+        let (rooms, _) = self::rooms(1 << 20, Duration::ZERO);
+        let (packed, mut room) = (gzip(&vec![0; 2 << 20]), rooms.none());
+        let refused = decompress(Compression::Gzip, packed, 0, 4 << 20, &mut room).await;
+        assert_eq!(refused.unwrap_err().reason, Reason::Busy);
     }
 }

@@ -30,8 +30,8 @@ impl Rooms {
     /// Room for this many bytes. A request waits for it at most this long.
     #[must_use]
     pub fn new(bytes: u64, max_wait: Duration, used: Gauge) -> Rooms {
-        // So that a request of all these bytes fits.
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(LEAST);
+        // So that a request of all these bytes fits, with what is around it.
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(2 * LEAST);
         let bytes = bytes.min(Semaphore::MAX_PERMITS);
         Rooms { free: Arc::new(Semaphore::new(bytes)), used, max_wait }
     }
@@ -41,24 +41,15 @@ impl Rooms {
     /// # Errors
     /// There is none in time.
     pub async fn enter(&self) -> Result<Room, Refusal> {
-        self.take(LEAST).await
-    }
-
-    /// Room for this many bytes.
-    ///
-    /// # Errors
-    /// There is none in time.
-    pub async fn take(&self, bytes: usize) -> Result<Room, Refusal> {
-        let mut room = Room { rooms: self.clone(), permit: None };
-        room.grow(bytes).await?;
+        let mut room = self.none();
+        room.grow(LEAST).await?;
         Ok(room)
     }
 
-    /// Room for this many bytes, if it is there.
+    /// Room for nothing, which grows as something comes.
     #[must_use]
-    pub fn try_take(&self, bytes: usize) -> Option<Room> {
-        let mut room = Room { rooms: self.clone(), permit: None };
-        room.try_grow(bytes).then_some(room)
+    pub fn none(&self) -> Room {
+        Room { rooms: self.clone(), permit: None }
     }
 }
 

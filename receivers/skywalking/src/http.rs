@@ -51,7 +51,7 @@ type Reading = fn(&[u8]) -> Result<(Format, Vec<Vec<u8>>), String>;
 
 async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming>) -> Result<(), Refusal> {
     let (head, mut body) = request.into_parts();
-    let most = intake.most;
+    let most = intake.max_message;
     let (read, compression, bytes, mut room) = match receive(intake, &head, &mut body).await {
         Ok(received) => received,
         Err(refusal) => {
@@ -70,9 +70,7 @@ async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming
     };
     let (format, records) = body::bounded(size, reading).await?;
     let more = records.iter().map(Vec::len).sum::<usize>().saturating_sub(size);
-    if more > 0 && !room.try_grow(more) {
-        return Err(Refusal::full());
-    }
+    room.grow(more).await?;
     let mut report = intake.report(connection);
     // All of them have the room of the body, which goes with the last one.
     let (mut room, last) = (Some(room), records.len().saturating_sub(1));
@@ -92,7 +90,7 @@ async fn receive(
     let (read, compression) = check(intake, head)?;
     let mut room = intake.rooms.enter().await?;
     let (declared, deadline) = (body.size_hint().exact(), Instant::now() + intake.read_timeout);
-    let bytes = body::receive(body, declared, intake.most, deadline, &intake.stop, &mut room).await?;
+    let bytes = body::receive(body, declared, intake.max_message, deadline, &intake.stop, &mut room).await?;
     Ok((read, compression, bytes, room))
 }
 

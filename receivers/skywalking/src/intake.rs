@@ -9,11 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_component::RecordCounters;
 use weir_pdata::Format;
 use weir_server::{Digests, Reason, Refusal, Room, Rooms};
 
-use crate::lane::Delivery;
+use crate::lane::{Delivery, LaneRejects};
 
 /// Bytes after which a batch goes down the lane, though the report goes on.
 const BATCH_BYTES: usize = 2 << 20;
@@ -22,11 +21,12 @@ const BATCH_RECORDS: usize = 1024;
 
 /// What all connections of a receiver share.
 pub(crate) struct Intake {
-    pub(crate) counters: RecordCounters,
+    /// Where messages are rejected that are no records of a lane.
+    pub(crate) rejects: LaneRejects,
     /// What agents must send.
     pub(crate) authentication: Option<Digests>,
     /// The largest message, in bytes.
-    pub(crate) most: usize,
+    pub(crate) max_message: usize,
     pub(crate) answer_timeout: Duration,
     /// How long the rest of a message that has begun may take.
     pub(crate) read_timeout: Duration,
@@ -40,8 +40,11 @@ impl Intake {
     /// Whether a client may send, by its headers.
     ///
     /// # Errors
-    /// It may not.
+    /// It may not, or Weir ends.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.stop.is_cancelled() {
+            return Err(Refusal::stopping());
+        }
         let token = headers.get("authentication").map_or(&b""[..], HeaderValue::as_bytes);
         if self.authentication.as_ref().is_none_or(|expected| expected.has(token)) {
             return Ok(());
@@ -52,7 +55,7 @@ impl Intake {
 
     /// A message of `bytes` bytes is larger than it may be.
     pub(crate) fn too_large(&self, bytes: usize) -> Refusal {
-        let most = self.most;
+        let most = self.max_message;
         let why = format!("a message of {bytes} bytes or more is larger than {most} (`max_message_bytes`)");
         Refusal::new(Reason::TooLarge, why)
     }
@@ -64,14 +67,15 @@ impl Intake {
 
     /// A report that comes over connection number `connection`.
     pub(crate) fn report(self: &Arc<Self>, connection: usize) -> Report {
-        Report { intake: Arc::clone(self), connection, open: None, waiting: JoinSet::new() }
+        let lane = self.lanes.get(connection % self.lanes.len().max(1)).cloned();
+        Report { intake: Arc::clone(self), lane, open: None, waiting: JoinSet::new() }
     }
 }
 
-/// Records of one report.
+/// Records of one report. What it has when it is dropped goes down the lane, if the lane takes it at once.
 pub(crate) struct Report {
     intake: Arc<Intake>,
-    connection: usize,
+    lane: Option<mpsc::Sender<Delivery>>,
     open: Option<Open>,
     waiting: JoinSet<Result<(), Refusal>>,
 }
@@ -81,6 +85,19 @@ struct Open {
     arena: Vec<u8>,
     records: Vec<std::ops::Range<u32>>,
     rooms: Vec<Room>,
+}
+
+impl Open {
+    fn end(&self) -> u32 {
+        u32::try_from(self.arena.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What goes down the lane, and where its answer comes.
+    fn delivery(self) -> (Delivery, oneshot::Receiver<bool>) {
+        let Open { format, arena, records, rooms } = self;
+        let (answer, answered) = oneshot::channel();
+        (Delivery { format, arena, records, answer, rooms }, answered)
+    }
 }
 
 impl Report {
@@ -94,21 +111,44 @@ impl Report {
         record: &[u8],
         room: Option<Room>,
     ) -> Result<(), Refusal> {
+        self.make_way(format, record.len()).await?;
+        let new = || Open { format, arena: Vec::new(), records: Vec::new(), rooms: Vec::new() };
+        let open = self.open.get_or_insert_with(new);
+        let start = open.end();
+        open.arena.extend_from_slice(record);
+        open.records.push(start..open.end());
+        open.rooms.extend(room);
+        Ok(())
+    }
+
+    /// Adds bytes to the last record, and the room that they take.
+    pub(crate) fn go_on(&mut self, bytes: &[u8], room: Room) {
+        let Some(open) = &mut self.open else { return };
+        open.arena.extend_from_slice(bytes);
+        let end = open.end();
+        if let Some(last) = open.records.last_mut() {
+            last.end = end;
+        }
+        open.rooms.push(room);
+    }
+
+    /// Sends what waits down the lane, if a record of this format and length does not go with it.
+    ///
+    /// # Errors
+    /// The pipeline has stopped.
+    pub(crate) async fn make_way(&mut self, format: Format, length: usize) -> Result<(), Refusal> {
         let full = |open: &Open| {
             open.format != format
                 || open.records.len() >= BATCH_RECORDS
-                || open.arena.len() + record.len() > BATCH_BYTES
+                || open.rooms.len() >= BATCH_RECORDS
+                || open.arena.len() + length > BATCH_BYTES
         };
-        if self.open.as_ref().is_some_and(full) {
-            self.flush().await?;
-        }
-        let new = || Open { format, arena: Vec::new(), records: Vec::new(), rooms: Vec::new() };
-        let open = self.open.get_or_insert_with(new);
-        let start = u32::try_from(open.arena.len()).unwrap_or(u32::MAX);
-        open.arena.extend_from_slice(record);
-        open.records.push(start..u32::try_from(open.arena.len()).unwrap_or(u32::MAX));
-        open.rooms.extend(room);
-        Ok(())
+        if self.open.as_ref().is_some_and(full) { self.flush().await } else { Ok(()) }
+    }
+
+    /// Rejects a message of this name that is no record of a lane.
+    pub(crate) fn reject(&self, name: &str, message: &[u8], reason: &str) {
+        self.intake.rejects.reject_message(name, message, reason);
     }
 
     /// Whether records wait to go down the lane.
@@ -121,17 +161,18 @@ impl Report {
     /// # Errors
     /// The pipeline has stopped, or the lane took nothing for as long as a report may wait for its answer.
     pub(crate) async fn flush(&mut self) -> Result<(), Refusal> {
-        let Some(Open { format, arena, records, rooms }) = self.open.take() else { return Ok(()) };
-        self.intake.counters.records.inc_by(records.len() as u64);
-        self.intake.counters.bytes.inc_by(arena.len() as u64);
-        let (answer, answered) = oneshot::channel();
-        let delivery = Delivery { format, arena, records, answer, rooms };
-        let lanes = &self.intake.lanes;
-        let lane = lanes.get(self.connection % lanes.len().max(1)).ok_or_else(Refusal::stopping)?;
-        match tokio::time::timeout_at(self.intake.deadline(), lane.send(delivery)).await {
-            Ok(sent) => sent.map_err(|_| Refusal::stopping())?,
-            Err(_) => return Err(Refusal::full()),
+        if self.open.is_none() {
+            return Ok(());
         }
+        let lane = self.lane.as_ref().ok_or_else(Refusal::stopping)?;
+        // It is not taken out before there is a place: this may be given up while it waits.
+        let place = match tokio::time::timeout_at(self.intake.deadline(), lane.reserve()).await {
+            Ok(place) => place.map_err(|_| Refusal::stopping()),
+            Err(_) => Err(Refusal::full()),
+        };
+        let Some((delivery, answered)) = self.open.take().map(Open::delivery) else { return Ok(()) };
+        let place = place?;
+        place.send(delivery);
         self.waiting.spawn(async move {
             match answered.await {
                 Ok(true) => Ok(()),
@@ -164,5 +205,15 @@ impl Report {
             )
         };
         tokio::time::timeout_at(deadline, all).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if let Some(lane) = &self.lane {
+            // The agent has gone. Nobody has told it that this is safe, and it does not send it again.
+            let _ = lane.try_send(open.delivery().0);
+        }
     }
 }

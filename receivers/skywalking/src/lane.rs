@@ -32,6 +32,7 @@ pub(crate) struct LaneTask {
     /// For [`Origin::lane`].
     pub(crate) name: Arc<str>,
     pub(crate) context: Context,
+    pub(crate) counters: RecordCounters,
 }
 
 impl LaneTask {
@@ -59,7 +60,8 @@ impl LaneTask {
             let Some(delivery) = next else { return self.lane.send(LaneMessage::Drain).await };
             self.lane.ready().await;
             let Delivery { format, arena, records, answer, rooms } = delivery;
-            let end = position.saturating_add_unsigned(records.len() as u64);
+            let (count, bytes) = (records.len() as u64, arena.len() as u64);
+            let end = position.saturating_add_unsigned(count);
             let written = vec![self.context.clock.now_ms(); records.len()];
             number += 1;
             waiting.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
@@ -82,6 +84,8 @@ impl LaneTask {
             let sent = self.lane.send(LaneMessage::Batch(batch)).await;
             drop(rooms);
             sent?;
+            self.counters.records.inc_by(count);
+            self.counters.bytes.inc_by(bytes);
             (since, said) = (Instant::now(), Duration::ZERO);
         }
     }
@@ -115,13 +119,20 @@ impl LaneRejects {
     pub(crate) fn new(context: Context, counters: RecordCounters) -> LaneRejects {
         LaneRejects { counters, records: RejectedRecords::new(context) }
     }
+
+    /// Rejects a message of this name that is no record of a lane.
+    pub(crate) fn reject_message(&self, name: &str, message: &[u8], reason: &str) {
+        self.counters.records.inc();
+        self.counters.bytes.inc_by(message.len() as u64);
+        self.counters.rejected.inc();
+        self.records.keep_bytes(message, reason, about(name));
+    }
 }
 
 impl Rejects for LaneRejects {
     fn reject(&self, encoded: &Encoded, index: usize, _: i64, reason: &str) {
         self.counters.rejected.inc();
-        let format = ("format".to_owned(), format!("{:?}", encoded.format).into());
-        self.records.keep(encoded, index, reason, Map::from_iter([format]));
+        self.records.keep(encoded, index, reason, about(&format!("{:?}", encoded.format)));
     }
 
     fn escaped(&self, _: &Encoded, _: usize, _: i64, key: &str) {
@@ -132,4 +143,9 @@ impl Rejects for LaneRejects {
     fn empty(&self, count: usize) {
         self.counters.empty.inc_by(count as u64);
     }
+}
+
+/// The fields of a dead letter.
+fn about(format: &str) -> Map<String, serde_json::Value> {
+    Map::from_iter([("format".to_owned(), format.into())])
 }

@@ -3,14 +3,17 @@
 //! Guaranteed: a report is answered with success when its data is safe; memory is bounded whatever clients
 //! send. Not guaranteed: that data comes only once. An agent that got no answer may send it again.
 //!
-//! The way of a message: [`grpc`] and [`http`] speak the protocols, [`method`] says what a message is, and
-//! [`intake`] takes it to a [`lane`] and waits until it is delivered.
+//! The way of a message: [`grpc`] and [`http`] speak the protocols, [`messages`] reads the frames of gRPC,
+//! [`method`] says what a message is, [`meters`] makes records of a stream of meters, and [`intake`] takes
+//! them to a [`lane`] and waits until they are delivered.
 
 mod config;
 mod grpc;
 mod http;
 mod intake;
 mod lane;
+mod messages;
+mod meters;
 mod method;
 mod metrics;
 mod receiver;

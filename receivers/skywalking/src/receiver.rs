@@ -60,9 +60,9 @@ impl Receiver for SkyWalking {
         let count = config.lanes.unwrap_or_else(cores).max(1);
         let (senders, deliveries): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
         let intake = Arc::new(Intake {
-            counters: counters.clone(),
+            rejects: LaneRejects::new(context.clone(), counters.clone()),
             authentication: config.authentication.as_ref().map(|token| Digests::new([token.expose()])),
-            most: config.max_message_bytes.as_usize(),
+            max_message: config.max_message_bytes.as_usize(),
             answer_timeout: config.answer_timeout.get(),
             read_timeout: config.read_timeout.get(),
             rooms: Rooms::new(
@@ -107,7 +107,8 @@ impl Receiver for SkyWalking {
                 set: set.clone(),
                 signal: None,
             };
-            let task = LaneTask { lane: host.open_lane(spec), deliveries, name, context: context.clone() };
+            let (lane, context) = (host.open_lane(spec), context.clone());
+            let task = LaneTask { lane, deliveries, name, context, counters: counters.clone() };
             lanes.spawn(task.run());
         }
         drop(set);

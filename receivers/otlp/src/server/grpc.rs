@@ -10,17 +10,18 @@ use tokio::time::Instant;
 use weir_pdata::Format;
 use weir_proto::otlp::Partial;
 use weir_server::grpc::{PREFIX, Prefix};
-use weir_server::{Reason, Refusal, ResponseBody, body, grpc};
+use weir_server::{Outcome, Reason, Refusal, ResponseBody, body, grpc};
 
 use super::desk::Desk;
 use crate::answer::{self, Answer};
 
 /// Answers a request.
 pub(super) async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<ResponseBody> {
+    let begun = desk.metrics.begin();
     if !grpc::is_call(&request) {
+        begun.answered(Outcome::Refused(Reason::Unsupported));
         return grpc::not_grpc();
     }
-    let begun = desk.metrics.begin();
     let deadline = grpc::timeout(request.headers()).map(|timeout| Instant::now() + timeout);
     let answering = take(desk, request);
     let answer = match deadline {

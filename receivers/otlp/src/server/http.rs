@@ -149,9 +149,7 @@ async fn from_json(format: Format, json: Vec<u8>, room: &mut Room) -> Result<Vec
     };
     let bytes = body::bounded(size, read).await?;
     let more = bytes.len().saturating_sub(size);
-    if more > 0 && !room.try_grow(more) {
-        return Err(Refusal::full());
-    }
+    room.grow(more).await?;
     Ok(bytes)
 }
 

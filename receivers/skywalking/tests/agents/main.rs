@@ -8,4 +8,5 @@ mod fuzz;
 mod guarded;
 mod malformed;
 mod reports;
+mod streams;
 mod support;

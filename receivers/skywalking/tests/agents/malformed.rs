@@ -17,14 +17,14 @@ use crate::support::{LONG, Running, frames, segment, start};
 
 const SEGMENTS: &str = "/skywalking.v3.TraceSegmentReportService/collect";
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// A gRPC message that says that it is compressed.
-fn compressed(bytes: &[u8]) -> Vec<u8> {
+pub fn compressed(bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![1];
     frame.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
     frame.extend(bytes);

@@ -1,20 +1,24 @@
 //! A running receiver, and agents that call it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::header::HeaderMap;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_component::testkit::{self, RecordingLanes};
-use weir_component::{Context, ReceiverError, ReceiverHost, Settings};
+use weir_component::{Context, Lanes, ReceiverError, ReceiverHost, Settings};
 use weir_config::{Document, SourceText, Topology};
 use weir_pdata::{Format, Payload, SharedProjection, Signal};
 use weir_proto::skywalking::SegmentObject;
@@ -41,6 +45,17 @@ pub async fn start(more: &str) -> Running {
 
 /// Starts a receiver whose protocols both have `keys` (`, key: value`).
 pub async fn start_with(keys: &str, more: &str) -> Running {
+    let lanes = RecordingLanes::default();
+    start_on(std::sync::Arc::new(lanes.clone()), lanes, keys, more).await
+}
+
+/// Starts a receiver that sends down `below`.
+pub async fn start_on(
+    below: std::sync::Arc<dyn Lanes>,
+    lanes: RecordingLanes,
+    keys: &str,
+    more: &str,
+) -> Running {
     let (grpc, http, directory) = (free_port(), free_port(), tempfile::tempdir().unwrap());
     let text = format!(
         "receivers:\n  skywalking: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"{keys}}}, http: {{endpoint: \"127.0.0.1:{http}\"{keys}}}}}, lanes: 1, {more}}}\n\
@@ -51,12 +66,8 @@ pub async fn start_with(keys: &str, more: &str) -> Running {
     let context = testkit::context("skywalking", directory.path());
     let settings = Settings::new(&document, &topology.receivers[0]);
     let receiver = (weir_receiver_skywalking::FACTORY.create)(settings, context.clone()).unwrap();
-    let lanes = RecordingLanes::default();
-    let host = ReceiverHost {
-        context: context.clone(),
-        projection: SharedProjection::default(),
-        lanes: std::sync::Arc::new(lanes.clone()),
-    };
+    let host =
+        ReceiverHost { context: context.clone(), projection: SharedProjection::default(), lanes: below };
     let stop = CancellationToken::new();
     let task = tokio::spawn(receiver.run(host, stop.clone()));
     let connects = async { while TcpStream::connect(("127.0.0.1", http)).await.is_err() {} };
@@ -120,6 +131,93 @@ impl Running {
     }
 }
 
+/// A call whose messages come bit by bit. It is broken off when this is dropped.
+pub struct OpenCall {
+    body: Option<mpsc::UnboundedSender<Bytes>>,
+    answer: JoinHandle<(i32, String)>,
+    connection: JoinHandle<hyper::Result<()>>,
+}
+
+impl OpenCall {
+    pub fn send(&self, bytes: impl Into<Bytes>) {
+        self.body.as_ref().unwrap().send(bytes.into()).unwrap();
+    }
+
+    /// Says that nothing more comes, and waits for the answer.
+    pub async fn end(mut self) -> (i32, String) {
+        self.body = None;
+        self.answer().await
+    }
+
+    /// Waits for the answer to what is still open.
+    pub async fn answer(&mut self) -> (i32, String) {
+        tokio::time::timeout(LONG, &mut self.answer).await.expect("no answer").unwrap()
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.answer.abort();
+        self.connection.abort();
+    }
+}
+
+impl Running {
+    /// Begins to call a method.
+    pub async fn open(&self, path: &str, headers: &[(&'static str, &str)]) -> OpenCall {
+        let stream = TcpStream::connect(("127.0.0.1", self.grpc)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (body, pieces) = mpsc::unbounded_channel::<Bytes>();
+        let pieces = stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces)));
+        let body_of = StreamBody::new(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))).boxed());
+        let request = request(path, headers).body(body_of).unwrap();
+        let answer = tokio::spawn(async move { status(sender.send_request(request).await.unwrap()).await });
+        OpenCall { body: Some(body), answer, connection }
+    }
+
+    /// The bytes of requests that wait.
+    pub fn waiting(&self) -> u64 {
+        self.metric("weir_receiver_waiting_bytes{receiver=\"skywalking\"}")
+    }
+
+    /// Waits until this holds.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Running) -> bool) {
+        let waiting = async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let text = || self.context.telemetry.encode();
+        tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("not so: {what}\n{}", text()));
+    }
+
+    /// Waits until the lane has this many records, and takes them. They are delivered with that.
+    pub async fn records(&self, count: usize) -> Vec<Vec<u8>> {
+        let in_lanes = |lanes: &[weir_component::testkit::RecordedLane]| {
+            let batches = lanes.iter().flat_map(weir_component::testkit::RecordedLane::batches);
+            batches.map(weir_pdata::EventBatch::len).sum::<usize>() >= count
+        };
+        self.lanes.wait_until(LONG, in_lanes).await;
+        self.take().into_iter().flat_map(|(_, _, records)| records).collect()
+    }
+}
+
+/// Sends a request without a body over this stream, whatever its type.
+pub async fn response_on(
+    stream: TcpStream,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Response<hyper::body::Incoming> {
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post(format!("http://localhost{path}"));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap()
+}
+
 /// Calls a method over this stream.
 pub async fn call_on(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -130,13 +228,19 @@ pub async fn call_on(
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request =
-        Request::post(format!("http://localhost{path}")).header("content-type", "application/grpc");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let response = sender.send_request(request).await.unwrap();
+    let request = request(path, headers).body(Full::new(Bytes::from(body))).unwrap();
+    let answer = status(sender.send_request(request).await.unwrap()).await;
+    connection.abort();
+    answer
+}
+
+fn request(path: &str, headers: &[(&'static str, &str)]) -> hyper::http::request::Builder {
+    let request = Request::post(format!("http://localhost{path}")).header("content-type", "application/grpc");
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+}
+
+/// The status of a call, and its message.
+async fn status(response: Response<hyper::body::Incoming>) -> (i32, String) {
     let headers = response.headers().clone();
     let body = response.into_body().collect().await.unwrap();
     let trailers = body.trailers().cloned().unwrap_or_default();
@@ -147,7 +251,6 @@ pub async fn call_on(
     if of("grpc-status") == "0" {
         assert_eq!(&*body.to_bytes(), [0; 5], "an empty `Commands`");
     }
-    connection.abort();
     (of("grpc-status").parse().unwrap_or(-1), of("grpc-message"))
 }
 
