@@ -55,6 +55,8 @@ fn every_command_has_help_with_an_example() {
         "quickstart",
         "webhook test",
         "silence add",
+        "test",
+        "rules check",
     ] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.push("--help");
@@ -205,4 +207,41 @@ fn silences_are_added_listed_and_ended() {
     assert!(told(&["list", "--all"]).1.contains("over: "));
     let (code, _, error) = told(&["add", "pay", "--for", "2h"]);
     assert!(code == Some(1) && error.contains("write for example `service=pay`"), "{error}");
+}
+
+const RULES: &str = "rules:
+  - {name: slow, when: {high: max_duration_ns > 2e9}, message: '{{ service }} is slow'}
+";
+
+#[test]
+fn rules_are_checked_and_tested_before_they_wake_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("rules.yaml"), RULES).unwrap();
+    let checked = weir(&["rules", "check", &path("rules.yaml")]);
+    assert_eq!((checked.status.code(), &*checked.stdout), (Some(0), &b"1 rule\n"[..]));
+    let test = |values: &str| {
+        let text = format!(
+            "rule_files: [rules.yaml]\ntests:\n  - name: pay\n    input_series:\n      - {{series: 'max_duration_ns{{service=\"pay\"}}', \
+             values: {values}}}\n    alert_rule_test:\n      - {{eval_time: 2m, alertname: slow, exp_alerts: [{{exp_labels: {{service: pay, severity: high}}}}]}}\n"
+        );
+        std::fs::write(path("rules_test.yaml"), text).unwrap();
+        let output = weir(&["test", &path("rules_test.yaml")]);
+        let out = String::from_utf8_lossy(&output.stdout).replace(&path("rules_test.yaml"), "FILE");
+        (output.status.code(), out, stderr(&output))
+    };
+    assert_eq!(test("3e9x1"), (Some(0), "FILE: 1 test, all as expected\n".to_owned(), String::new()));
+    let (code, out, error) = test("3e9 1e9");
+    let expected = "FILE: not as expected (- is missing, + is too much)\n  \
+                    test `pay`, at 2m, rule `slow`:\n    - {service=\"pay\", severity=\"high\"}\n";
+    assert_eq!((code, out.as_str()), (Some(1), expected));
+    assert!(error.contains("1 of 1 files failed"), "{error}");
+    std::fs::write(path("rules.yaml"), "rules: [{name: slow, when: {hihg: count > 1}}]").unwrap();
+    let checked = weir(&["rules", "check", &path("rules.yaml")]);
+    assert!(
+        checked.status.code() == Some(1) && stderr(&checked).contains("rules.yaml:1:"),
+        "{}",
+        stderr(&checked)
+    );
+    assert_eq!(test("1").0, Some(1));
 }

@@ -8,6 +8,7 @@ pub mod query;
 mod quickstart;
 pub mod reference;
 mod replay;
+mod rules;
 mod silence;
 mod trace;
 mod webhook;
@@ -20,7 +21,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 use weir_component::Registry;
-use weir_config::print_config;
+use weir_config::{LogSettings, print_config};
 
 use crate::logging;
 use crate::program::{build, complain, start};
@@ -30,6 +31,7 @@ use config_args::ConfigArgs;
 use query::QueryArgs;
 use quickstart::QuickstartArgs;
 use replay::ReplayArgs;
+use rules::{RulesCommand, TestArgs};
 use silence::SilenceCommand;
 use trace::TraceArgs;
 use webhook::WebhookCommand;
@@ -84,6 +86,12 @@ enum Command {
     /// Try a webhook of a configuration
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Run tests of rules: windows that are given, and the alarms that have to fire
+    #[command(after_help = "Example:\n  weir test rules_test.yaml")]
+    Test(TestArgs),
+    /// Check rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Keep alarms from people for a while
     #[command(subcommand)]
     Silence(SilenceCommand),
@@ -147,6 +155,11 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Replay(args) => replay(&args, registry),
         Command::ClickHouse(ClickHouseCommand::Ddl(args)) => print_ddl(&args),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
+        Command::Test(args) => {
+            logging::start(&LogSettings::default());
+            rules::test(&args, &mut std::io::stdout().lock())
+        }
+        Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Silence(command) => silence::run(&command, &mut std::io::stdout().lock()),
         Command::Quickstart(args) => quickstart::run(&args, registry),
         Command::Docs { root } => write_docs(&root, registry),

@@ -10,10 +10,13 @@ mod metrics;
 mod processor;
 mod rule;
 mod rule_source;
+mod rule_tests;
 mod stage;
 mod state;
 #[cfg(test)]
 mod tests;
+
+pub use rule_tests::{TestReport, check_rules, run_tests};
 
 use weir_component::ProcessorFactory;
 use weir_component::factory::Info;

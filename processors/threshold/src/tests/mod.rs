@@ -50,7 +50,7 @@ fn with_context(settings: &str, context: Context) -> Box<dyn Processor> {
 }
 
 /// A whole configuration with these settings.
-fn configuration(settings: &str) -> String {
+pub(crate) fn configuration(settings: &str) -> String {
     let settings: String = settings.lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "receivers:\n  file: {{}}\nprocessors:\n  threshold:\n{settings}exporters:\n  nop: {{}}\nservice:\n  pipelines:\n    main: {{receivers: [file], processors: [threshold], exporters: [nop]}}\n"
