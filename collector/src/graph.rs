@@ -163,7 +163,7 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
     let (service, mut warnings) = (topology.service, topology.warnings);
     warnings.extend(found);
     let board = builder.board;
-    let traffic = Traffic::default();
+    let traffic = Traffic::new(service.telemetry.metrics.listen().is_some());
     let graph =
         Graph { receivers, pipelines, exporters, extensions, service, telemetry, board, warnings, traffic };
     graph.show_health();

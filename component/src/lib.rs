@@ -24,6 +24,7 @@ pub mod exporter_helper;
 mod extension;
 pub mod failpoint;
 pub mod health;
+mod host_name;
 mod lane;
 mod log_limit;
 pub mod notifications;
@@ -51,6 +52,7 @@ pub use event_time::{
 pub use exporter::{ExportError, Exporter, StartError};
 pub use extension::Extension;
 pub use health::{Health, HealthBoard, Status};
+pub use host_name::host_name;
 pub use lane::{
     Lane, LaneClosed, LaneId, LaneMessage, LaneSet, LaneSink, LaneSpec, LaneTrunk, Lanes, Rejects,
     TrunkMessage,

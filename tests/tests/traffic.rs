@@ -65,10 +65,10 @@ service:
         "otelcol_processor_incoming_items{processor=\"aggregate\",otel_signal=\"traces\"} 150",
         "otelcol_exporter_send_failed_spans{exporter=\"file\"} 0",
         // Each tenth is 2.9 s behind the one before it.
-        "weir_receiver_event_disorder_seconds_count{receiver=\"file\"} 200",
-        "weir_receiver_event_disorder_seconds_bucket{le=\"1.024\",receiver=\"file\"} 180",
-        "weir_receiver_event_disorder_seconds_bucket{le=\"4.096\",receiver=\"file\"} 200",
-        "weir_receiver_advised_out_of_orderness_ms{receiver=\"file\"} 3072",
+        "weir_receiver_event_disorder_seconds_count{receiver=\"file\",signal=\"traces\"} 200",
+        "weir_receiver_event_disorder_seconds_bucket{le=\"1.024\",receiver=\"file\",signal=\"traces\"} 180",
+        "weir_receiver_event_disorder_seconds_bucket{le=\"4.096\",receiver=\"file\",signal=\"traces\"} 200",
+        "weir_receiver_advised_out_of_orderness_ms{receiver=\"file\",signal=\"traces\"} 3072",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
@@ -99,17 +99,22 @@ service:
     assert_eq!(edge("processor:aggregate", "exporter:file", "traces"), Some((150, 4)));
     assert!(edge("processor:aggregate", "processor:aggregate", "windows").is_some(), "{shown}");
     assert!(edge("processor:aggregate", "exporter:file", "windows").is_some(), "{shown}");
-    assert_eq!(shown["receivers"][0]["advised_out_of_orderness_ms"], 3_072);
-    assert_eq!(shown["receivers"][0]["disorder_ms"]["max"], 2_900);
-    assert_eq!(shown["receivers"][0]["events"], 200);
+    let traces = &shown["receivers"][0]["signals"][0];
+    assert_eq!((&traces["signal"], &traces["events"]), (&"traces".into(), &200.into()));
+    assert_eq!(traces["advised_out_of_orderness_ms"], 3_072);
+    assert_eq!(traces["disorder_ms"]["max"], 2_900);
     let people = get(port, "/debug/pipelines?format=text").await?;
     for line in [
         "pipeline main",
         "-> processor:aggregate: traces 150 rows, 4 batches",
+        "receiver file: traces 200 events; ",
         "out_of_orderness: 3072ms would have kept 99.9 %",
     ] {
         assert!(people.contains(line), "{line} in\n{people}");
     }
+    let wrong = reqwest::get(format!("http://127.0.0.1:{port}/debug/pipelines?format=txt")).await?;
+    assert_eq!(wrong.status(), 400);
+    assert_eq!(wrong.text().await?, "unknown format \"txt\": format=json or format=text\n");
     assert_eq!(weir.terminate(TIMEOUT).await?.code, Some(0));
     Ok(())
 }

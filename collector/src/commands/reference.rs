@@ -10,7 +10,7 @@ use weir_component::factory::Info;
 use weir_component::telemetry::{Metric, MetricKind};
 use weir_component::{budget, collector_names, dead_letter, exporter_helper};
 
-use crate::{run, traffic};
+use crate::{run, telemetry_server, traffic};
 
 /// The output of `weir components`.
 #[must_use]
@@ -57,17 +57,25 @@ pub fn metrics(registry: &Registry) -> String {
         "# Metrics\n\n\
          Made by `make docs` from the declarations in the code; do not edit.\n\n\
          `GET /metrics` on `service.telemetry.metrics.address` (default `127.0.0.1:8888`) gives them in the OpenMetrics\n\
-         format. Counters end in `_total` there, but for those that are *bare*: these have the names and the form of\n\
-         the OpenTelemetry Collector, so that its dashboards show them. They are there beside Weir's own where they\n\
-         mean the same: *accepted* is sent down lanes (of `otlp`: in requests that were answered with success), *send\n\
-         failed* is refused for good and in the dead letters, and sizes of queues are bytes. `target_info` says who\n\
-         writes them. Histograms are of seconds.\n\n\
-         `GET /debug/pipelines` on the same address gives, as JSON or with `?format=text` as plain text, the rows and\n\
-         batches that went over each edge of the pipelines, and for each receiver and each open lane how late events\n\
-         are: the delay from their time to their arrival, the disorder (how far they are behind the latest event\n\
-         that their lane brought before), and the `out_of_orderness` that would have kept 99.9 % of them from being\n\
-         late, to the next of four steps for each power of two. Events are measured by `end_time`, else `time`, where\n\
-         something reads such a column.\n",
+         format. Histograms are of seconds. `target_info` names the program that writes the metrics. Counters end in\n\
+         `_total` there, except those that are *bare*. Bare counters have the names and the form of the OpenTelemetry\n\
+         Collector, so that its dashboards show them:\n\n\
+         - *accepted*: items that receivers have sent down lanes; of `otlp` and `skywalking`, items of requests that\n  \
+           were answered with success.\n\
+         - *refused*: items of requests that a receiver has not taken. The client still has them.\n\
+         - *sent*: items that the destination has taken.\n\
+         - *send failed*: items that the destination has refused for good. They are in the dead letters, unless the\n  \
+           destination does not say which items they are (`partial_success` of OTLP).\n\
+         - Sizes of queues are bytes.\n\n\
+         `GET /debug/pipelines` on the same address shows the traffic, as JSON, or as plain text with `?format=text`:\n\n\
+         - the rows and batches that went over each edge of the pipelines;\n\
+         - for each receiver and each open lane, by signal, how late the events of the last one to two hours are. The\n  \
+           *delay* is the time from an event to its arrival. The *disorder* is how far an event is behind the latest\n  \
+           one of its signal that its lane brought before it.\n\
+         - the `out_of_orderness` that would have kept 99.9 % of these events from being late. It is rounded up: each\n  \
+           power of two has four steps.\n\n\
+         Events are measured by `end_time`, or by `time` where there is none. They are measured only where a component\n\
+         reads such a column, and not at all when the address is `\"\"`.\n",
     );
     let mut table = |title: &str, metrics: &[Metric]| {
         if metrics.is_empty() {
@@ -87,6 +95,7 @@ pub fn metrics(registry: &Registry) -> String {
     };
     table("Pipelines", run::METRICS);
     table("Traffic", traffic::METRICS);
+    table("Process", telemetry_server::METRICS);
     table("Items and queues, as the Collector names them", collector_names::METRICS);
     table("Memory", budget::METRICS);
     table("Every exporter", exporter_helper::METRICS);

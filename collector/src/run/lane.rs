@@ -219,7 +219,7 @@ impl ReceiverLane {
         if let Some(columns) = batch.as_columns()
             && !matches!(batch.signal, Signal::Windows | Signal::Alarms)
         {
-            self.disorder.measure(columns, self.clock.now_ms());
+            self.disorder.measure(batch.signal, columns, self.clock.now_ms());
         }
         batch
     }

@@ -7,9 +7,8 @@ use weir_component::telemetry::{Metric, MetricKind};
 use weir_pdata::Signal;
 
 use super::Traffic;
-use super::disorder::{Distances, bound};
+use super::distances::{Distances, bound};
 use super::flow::{Edge, Flow};
-use super::process::PROCESS;
 
 const INCOMING: Metric = items(
     "otelcol_processor_incoming_items",
@@ -21,39 +20,29 @@ const DELAY: Metric = Metric {
     name: "weir_receiver_event_delay_seconds",
     help: "From the time of an event to its arrival: its append time where the lane keeps it, else the gateway's clock.",
     kind: MetricKind::Histogram,
-    labels: &["receiver"],
+    labels: &["receiver", "signal"],
 };
 const DISORDER: Metric = Metric {
     name: "weir_receiver_event_disorder_seconds",
-    help: "How far an event is behind the latest one that its lane brought before it.",
+    help: "How far an event is behind the latest one of its signal that its lane brought before it. One that is ahead of its arrival counts as at its arrival.",
     kind: MetricKind::Histogram,
-    labels: &["receiver"],
+    labels: &["receiver", "signal"],
 };
 const ADVICE: Metric = Metric {
     name: "weir_receiver_advised_out_of_orderness_ms",
-    help: "The out_of_orderness, in milliseconds, that would have kept 99.9 % of the events since the start from being late.",
+    help: "The out_of_orderness, in milliseconds, that would have kept 99.9 % of the events of the last one to two hours from being late, in windows of this signal.",
     kind: MetricKind::Gauge,
-    labels: &["receiver"],
+    labels: &["receiver", "signal"],
 };
 
 /// The declarations, for the reference.
-pub const METRICS: &[Metric] =
-    &[DELAY, DISORDER, ADVICE, INCOMING, OUTGOING, PROCESS[0], PROCESS[1], PROCESS[2]];
+pub const METRICS: &[Metric] = &[DELAY, DISORDER, ADVICE, INCOMING, OUTGOING];
 
 /// The upper bounds of the buckets, as powers of two of milliseconds; one more holds what is longer.
 const POWERS: [u32; 12] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22];
 
 const fn items(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::CollectorCounter, labels: &["processor", "otel_signal"] }
-}
-
-/// The labels of `target_info`, under which the Collector says who it is.
-pub(crate) fn identity(instance: String) -> Vec<(&'static str, String)> {
-    vec![
-        ("service_name", "weir".to_owned()),
-        ("service_instance_id", instance),
-        ("service_version", env!("CARGO_PKG_VERSION").to_owned()),
-    ]
 }
 
 /// Writes the metrics of this traffic.
@@ -72,18 +61,26 @@ impl Collector for TrafficMetrics {
             }
         }
         let receivers = self.0.receivers();
+        let disorders = || {
+            let of_receivers = receivers.iter();
+            of_receivers.flat_map(|(receiver, disorders)| {
+                disorders.iter().map(move |(signal, disorder)| {
+                    ([("receiver", receiver.clone()), ("signal", signal.name().to_owned())], disorder)
+                })
+            })
+        };
         for metric in [DELAY, DISORDER] {
             let mut encoder =
                 encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Histogram)?;
-            for (receiver, disorder) in &receivers {
+            for (labels, disorder) in disorders() {
                 let of = if metric.name == DELAY.name { &disorder.delay } else { &disorder.behind };
-                histogram(encoder.encode_family(&[("receiver", receiver.clone())])?, of)?;
+                histogram(encoder.encode_family(&labels)?, of)?;
             }
         }
         let mut encoder = encoder.encode_descriptor(ADVICE.name, ADVICE.help, None, MetricType::Gauge)?;
-        for (receiver, disorder) in &receivers {
+        for (labels, disorder) in disorders() {
             if let Some(advice) = disorder.advice() {
-                encoder.encode_family(&[("receiver", receiver.clone())])?.encode_gauge(&advice)?;
+                encoder.encode_family(&labels)?.encode_gauge(&advice)?;
             }
         }
         Ok(())
@@ -117,7 +114,8 @@ fn histogram(mut encoder: MetricEncoder<'_>, distances: &Distances) -> Result<()
         POWERS.iter().map(|power| ((1_u64 << power) as f64 / 1_000.0, 0)).collect();
     buckets.push((f64::MAX, 0));
     for (at, count) in counts.iter().enumerate() {
-        let place = POWERS.iter().position(|power| bound(at) <= 1 << power).unwrap_or(POWERS.len());
+        let place = POWERS.iter().position(|power| bound(at).is_some_and(|bound| bound <= 1 << power));
+        let place = place.unwrap_or(POWERS.len());
         buckets[place].1 += count;
     }
     let sum = distances.sum() as f64 / 1_000.0;

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use weir_pdata::Signal;
 
-use super::Traffic;
-use super::disorder::{Disorder, Distances, bound};
+use super::disorder::Disorder;
+use super::distances::{Distances, bound};
+use super::{Disorders, Traffic};
 
 /// As JSON.
 pub(crate) fn json(traffic: &Traffic) -> Value {
@@ -18,16 +20,12 @@ pub(crate) fn json(traffic: &Traffic) -> Value {
         });
         json!({"pipeline": flow.id, "edges": edges.collect::<Vec<_>>()})
     });
-    let receivers = traffic.receivers().into_iter().map(|(receiver, disorder)| {
-        let mut value = of(&disorder);
-        value["receiver"] = receiver.into();
-        value
-    });
+    let receivers = traffic.receivers().into_iter();
+    let receivers =
+        receivers.map(|(receiver, disorders)| json!({"receiver": receiver, "signals": signals(&disorders)}));
     let lanes = traffic.lanes().into_iter().map(|lane| {
-        let mut value = of(&lane.disorder);
-        value["receiver"] = lane.receiver.into();
-        value["lane"] = lane.name.as_ref().into();
-        value
+        let (receiver, name) = (lane.receiver, lane.name.as_ref());
+        json!({"receiver": receiver, "lane": name, "signals": signals(&lane.disorders)})
     });
     json!({
         "pipelines": pipelines.collect::<Vec<_>>(),
@@ -36,18 +34,23 @@ pub(crate) fn json(traffic: &Traffic) -> Value {
     })
 }
 
-fn of(disorder: &Disorder) -> Value {
+fn signals(disorders: &Disorders) -> Vec<Value> {
+    disorders.iter().map(|(signal, disorder)| of(*signal, disorder)).collect()
+}
+
+fn of(signal: Signal, disorder: &Disorder) -> Value {
     json!({
-        "events": disorder.behind.counts().iter().sum::<u64>(),
+        "signal": signal.name(),
+        "events": disorder.behind.recent().iter().sum::<u64>(),
         "advised_out_of_orderness_ms": disorder.advice(),
         "delay_ms": distances(&disorder.delay),
         "disorder_ms": distances(&disorder.behind),
     })
 }
 
-/// The buckets that hold something: their upper bounds and counts.
+/// The buckets that hold something: their upper bounds (null: none) and counts.
 fn distances(distances: &Distances) -> Value {
-    let counts = distances.counts().into_iter().enumerate().filter(|(_, count)| *count > 0);
+    let counts = distances.recent().into_iter().enumerate().filter(|(_, count)| *count > 0);
     let buckets = counts.map(|(at, count)| json!({"le": bound(at), "count": count}));
     json!({
         "p50": distances.at(500), "p99": distances.at(990), "p999": distances.at(999),
@@ -67,20 +70,27 @@ pub(crate) fn text(traffic: &Traffic) -> String {
             let _ = writeln!(text, "  {place:<12} {from} -> {to}: {signal} {rows} rows, {batches} batches");
         }
     }
-    for (receiver, disorder) in traffic.receivers() {
-        let _ = writeln!(text, "receiver {receiver}: {}", line(&disorder));
+    for (receiver, disorders) in traffic.receivers() {
+        lines(&mut text, &format!("receiver {receiver}"), &disorders);
     }
     for lane in traffic.lanes() {
-        let _ = writeln!(text, "lane {} of {}: {}", lane.name, lane.receiver, line(&lane.disorder));
+        lines(&mut text, &format!("lane {} of {}", lane.name, lane.receiver), &lane.disorders);
     }
     text
 }
 
+fn lines(text: &mut String, of: &str, disorders: &Disorders) {
+    if disorders.is_empty() {
+        let _ = writeln!(text, "{of}: no events with a time that something reads");
+    }
+    for (signal, disorder) in disorders {
+        let _ = writeln!(text, "{of}: {} {}", signal.name(), line(disorder));
+    }
+}
+
 fn line(disorder: &Disorder) -> String {
-    let events: u64 = disorder.behind.counts().iter().sum();
-    let Some(advice) = disorder.advice() else {
-        return "no events with a time that something reads".to_owned();
-    };
+    let events: u64 = disorder.behind.recent().iter().sum();
+    let advice = disorder.advice().unwrap_or(0);
     let millis = |distances: &Distances| {
         let [p50, p99] = [500, 990].map(|share| distances.at(share).unwrap_or(0));
         format!("p50 {p50} ms, p99 {p99} ms, max {} ms", distances.longest())

@@ -1,5 +1,7 @@
 //! Facts about the machine: `host.name`, `os.type`, `container.id`.
 
+use weir_component::host_name;
+
 /// The first 64 KiB of a file as text; `None` when it cannot be read.
 pub(crate) fn read_file(path: &str) -> Option<String> {
     use std::io::Read;
@@ -14,10 +16,9 @@ pub(crate) fn attributes(
     read: impl Fn(&str) -> Option<String>,
     environment: &[(String, String)],
 ) -> Vec<(String, String)> {
-    let from_kernel = read("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
     let from_shell =
         || environment.iter().find(|(name, _)| name == "HOSTNAME").map(|(_, value)| value.clone());
-    let name = from_kernel.filter(|name| !name.is_empty()).or_else(from_shell);
+    let name = host_name(&read).or_else(from_shell);
     let os = match std::env::consts::OS {
         // OpenTelemetry's name.
         "macos" => "darwin",

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use weir_component::telemetry::{Metric, MetricKind};
 
 /// The declarations.
-pub(super) const PROCESS: [Metric; 3] = [
+pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "otelcol_process_uptime",
         help: "Seconds since the program started.",
@@ -34,13 +34,13 @@ const TICKS: f64 = 100.0;
 
 /// Writes the metrics of this process.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(super) struct Process {
     started: Instant,
 }
 
 impl Process {
     /// A process that has just started.
-    pub(crate) fn start() -> Process {
+    pub(super) fn start() -> Process {
         Process { started: Instant::now() }
     }
 }
@@ -48,7 +48,7 @@ impl Process {
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let values = [Some(self.started.elapsed().as_secs_f64()), cpu_seconds(), resident()];
-        for (metric, value) in PROCESS.iter().zip(values) {
+        for (metric, value) in METRICS.iter().zip(values) {
             let kind = match metric.kind {
                 MetricKind::Gauge => MetricType::Gauge,
                 _ => MetricType::Unknown,
