@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, BooleanBufferBuilder, Float64Builder, RecordBatch, StringViewBuilder};
+use arrow::array::{
+    BooleanArray, BooleanBufferBuilder, BooleanBuilder, Float64Builder, RecordBatch, StringViewBuilder,
+};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use weir_component::{Context, LaneMessage, Outlet, Stage};
@@ -90,17 +92,18 @@ impl SampleStage {
 
     fn sample(&mut self, batch: &RecordBatch, signal: Signal) -> Result<(RecordBatch, Counts), ArrowError> {
         let batch = columns::owned(batch);
-        let text = |name: &str| batch.column_by_name(name).and_then(TextColumn::new);
-        let ids = text(TRACE_ID);
+        let columns = [TRACE_ID, TRACE_STATE, THRESHOLD, RANDOMNESS].map(|name| columns::text(&batch, name));
+        let [ids, states, thresholds, randomness] =
+            [0, 1, 2, 3].map(|at| columns[at].as_ref().and_then(TextColumn::new));
         let (states, thresholds, randomness) = match signal {
-            Signal::Traces => (text(TRACE_STATE), None, None),
-            _ => (None, text(THRESHOLD), text(RANDOMNESS)),
+            Signal::Traces => (states, None, None),
+            _ => (None, thresholds, randomness),
         };
         let rows = batch.num_rows();
         let mut counts = Counts::default();
         let mut stays = BooleanBufferBuilder::new(rows);
         let (mut state_texts, mut randomness_texts) = (StringViewBuilder::new(), StringViewBuilder::new());
-        let mut adjusted = Float64Builder::new();
+        let (mut adjusted, mut untraced) = (Float64Builder::new(), BooleanBuilder::new());
         for row in 0..rows {
             let value = |column: &Option<_>| text_of(column.as_ref(), row);
             let state = value(&states);
@@ -138,6 +141,7 @@ impl SampleStage {
                     randomness_texts.append_option(digits);
                 }
             }
+            untraced.append_value(decision == Decision::Untraced);
             match decision {
                 Decision::Stricter(before) => adjusted.append_value(before.adjusted_count()),
                 Decision::Keep(_) => adjusted.append_value(self.plan.threshold.adjusted_count()),
@@ -156,6 +160,7 @@ impl SampleStage {
             state: state_texts.finish(),
             randomness: (signal != Signal::Traces).then(|| randomness_texts.finish()),
             counts: adjusted.finish(),
+            untraced: untraced.finish(),
         };
         Ok((columns::with(&kept, signal, written)?, counts))
     }

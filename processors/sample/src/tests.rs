@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{Field, Float64Type, Schema};
 use proptest::prelude::*;
 use weir_component::testkit::{Probe, check_stage, context};
@@ -169,6 +169,30 @@ fn rows_without_a_trace_stay() {
     assert_eq!(text(&out, "trace_state"), [None, Some("a=b".to_owned()), None]);
     let bare = run(&sample("probability: 0.001"), Signal::Traces, rows(&[("operation", &[Some("a")])]));
     assert_eq!(bare.num_rows(), 1, "no trace ids at all");
+}
+
+/// A sampler that knows no traces has sampled them.
+#[test]
+fn rows_without_a_trace_keep_the_count_that_they_came_with() {
+    let traced = id("ffffffffffffff");
+    let ids = [Some(&*traced), None, Some(""), None];
+    let out = |column: ArrayRef| {
+        let name = "sampling.adjusted_count";
+        let texts: ArrayRef = Arc::new(StringViewArray::from(ids.to_vec()));
+        let count = Field::new(name, column.data_type().clone(), true);
+        let count = count.with_metadata(schema::attribute_metadata("span", name));
+        let fields = vec![Field::new("trace_id", schema::text(), true), count];
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![texts, column]).unwrap();
+        run(&sample("probability: 0.5"), Signal::Traces, rows)
+    };
+    let given = Some(10.0);
+    let numbers = out(Arc::new(Float64Array::from(vec![Some(3.0), given, Some(2.5), None])));
+    assert_eq!(counts(&numbers), [Some(2.0), given, Some(2.5), None]);
+    let texts = out(Arc::new(StringViewArray::from(vec![Some("3"), Some("10"), Some("2.5"), None])));
+    assert_eq!(counts(&texts), [Some(2.0), given, Some(2.5), None]);
+    let odd = out(Arc::new(StringViewArray::from(vec![Some("3"), Some("many"), Some("2.5"), None])));
+    let expected = ["2.0", "many", "2.5"].map(|text| Some(text.to_owned()));
+    assert_eq!(text(&odd, "sampling.adjusted_count")[..3], expected);
 }
 
 #[test]
