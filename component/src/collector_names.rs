@@ -3,10 +3,10 @@
 //!
 //! | Collector | here |
 //! |---|---|
-//! | accepted by a receiver | sent down its lanes; of `otlp`, in requests that were answered with success |
-//! | refused by a receiver | items of requests of `otlp` that were not taken; their clients have them |
+//! | accepted by a receiver | sent down its lanes; of `otlp` and `skywalking`, delivered, or in the queue where that is the answer |
+//! | refused by a receiver | items of requests of `otlp` and `skywalking` that were not taken; their clients have them |
 //! | sent by an exporter | taken by the destination |
-//! | failed to send | refused by the destination for good, and in the dead letters; attempts that are repeated are none |
+//! | failed to send | refused by the destination for good: in the dead letters, or, of `otlp`, left out of a request that the server has taken; attempts that are repeated are none |
 //! | queue size, capacity | bytes, as with `sizer: bytes` |
 //! | incoming and outgoing items of a processor | rows into and out of its half on lanes |
 
@@ -22,7 +22,7 @@ const EXPORTER: &[&str] = &["exporter"];
 const ACCEPTED_HELP: &str = "Items that a receiver has brought into the pipelines.";
 const REFUSED_HELP: &str = "Items of requests that a receiver has not taken; their clients have them.";
 const SENT_HELP: &str = "Items that the destination has taken.";
-const FAILED_HELP: &str = "Items that the destination will not take; they are in the dead letters.";
+const FAILED_HELP: &str = "Items that the destination will not take. They are in the dead letters, unless it does not say which they are.";
 
 const ACCEPTED: [Metric; 3] = [
     items("otelcol_receiver_accepted_spans", ACCEPTED_HELP, RECEIVER),
@@ -94,8 +94,7 @@ impl ItemCounters {
     }
 
     /// Items that this receiver has not taken.
-    #[must_use]
-    pub fn refused(telemetry: &Telemetry, receiver: &str, transport: &str) -> ItemCounters {
+    fn refused(telemetry: &Telemetry, receiver: &str, transport: &str) -> ItemCounters {
         ItemCounters(REFUSED.map(|metric| telemetry.counter(&metric, &[receiver, transport])))
     }
 
@@ -118,5 +117,30 @@ impl ItemCounters {
             Signal::Windows | Signal::Alarms => return,
         };
         counter.inc_by(items);
+    }
+}
+
+/// The items of requests, by whether they were taken.
+#[derive(Clone, Debug)]
+pub struct AnsweredItems {
+    accepted: ItemCounters,
+    refused: ItemCounters,
+}
+
+impl AnsweredItems {
+    /// Those that come to this receiver over this transport.
+    #[must_use]
+    pub fn new(telemetry: &Telemetry, receiver: &str, transport: &str) -> AnsweredItems {
+        AnsweredItems {
+            accepted: ItemCounters::accepted(telemetry, receiver, transport),
+            refused: ItemCounters::refused(telemetry, receiver, transport),
+        }
+    }
+
+    /// Counts items of a signal, of which so many are refused, and the others taken.
+    pub fn count(&self, signal: Signal, items: u64, refused: u64) {
+        let refused = refused.min(items);
+        self.accepted.add(signal, items - refused);
+        self.refused.add(signal, refused);
     }
 }

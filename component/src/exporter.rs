@@ -63,8 +63,8 @@ pub trait Exporter: Send + Sync + 'static {
     /// When it returns `Ok` they are safe.
     ///
     /// # Errors
-    /// See [`ExportError`]. After an error nothing may be assumed delivered; the helper calls again with the
-    /// same batches, or with parts of them.
+    /// See [`ExportError`]. After an error other than [`ExportError::Partial`] nothing may be assumed
+    /// delivered; the helper calls again with the same batches, or with parts of them.
     async fn export(&self, batches: &[EventBatch]) -> Result<(), ExportError>;
 
     /// Delivers batches as [`export`](Self::export) does, some of which may be prepared. An exporter that
@@ -102,6 +102,15 @@ pub enum ExportError {
         /// The rejected rows, in ascending order, counted over all batches, if the destination names them:
         /// the others may be taken. Empty: unknown.
         rows: Vec<usize>,
+    },
+    /// The destination has taken the batches but for some of their items, and does not say which. They are
+    /// counted, and nothing is repeated.
+    #[error("{items} items were not taken: {reason}")]
+    Partial {
+        /// How many are not taken.
+        items: u64,
+        /// The reason, as the destination says it.
+        reason: String,
     },
     /// There are more rows or bytes than the destination takes at once. The helper halves them. Of a row that
     /// is alone the data is at fault.

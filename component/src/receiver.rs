@@ -47,9 +47,7 @@ pub trait Receiver: Send + Sync {
 
     /// The label `transport` of the items that its lanes bring, in the metrics of the Collector. `None`: it
     /// counts them by itself.
-    fn transport(&self) -> Option<&'static str> {
-        Some("")
-    }
+    fn transport(&self) -> Option<&'static str>;
 
     /// Bytes that it may keep for itself before its lanes have taken them. They come off
     /// `service.memory.limit`.

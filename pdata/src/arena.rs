@@ -3,7 +3,7 @@
 use arrow::buffer::Buffer;
 use thiserror::Error;
 
-use crate::{Encoded, Format};
+use crate::{Encoded, Format, ItemCount};
 
 /// The largest arena, in bytes: Arrow's views reach no further.
 pub const MAX_ARENA: usize = i32::MAX as usize;
@@ -56,6 +56,7 @@ impl Encoded {
             positions: None,
             arrivals: None,
             written: None,
+            items: ItemCount::default(),
         })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 
+use crate::items::ItemCount;
 use crate::{Ack, Fence, Signal, memory};
 
 /// Some events of one signal, with where they came from and who waits for them.
@@ -97,6 +98,8 @@ pub struct Encoded {
     /// When each record was written or received, in milliseconds since 1970, where it is known: the time of
     /// events that have none of their own.
     pub written: Option<Arc<[i64]>>,
+    /// How many items they have.
+    pub items: ItemCount,
 }
 
 /// An encoding of records.

@@ -39,6 +39,7 @@ pub use arrivals::Arrivals;
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload};
 pub use decode::{DecodeError, Decoded, Escaped, Rejected, RejectedItems, decode};
 pub use fence::Fence;
+pub use items::ItemCount;
 pub use projection::{Demand, Level, Projection, SharedProjection, SpanIds, Wanted};
 pub use signal::{Signal, SignalSet};
 

@@ -168,7 +168,11 @@ async fn send(
             let batch = EventBatch::columns(signal, columns, Origin::lane(lane.into(), 0..0), Ack::none());
             match built.exporter.export(&[batch]).await {
                 Ok(()) => {}
-                Err(ExportError::Permanent { reason, .. } | ExportError::TooLarge { reason }) => {
+                Err(
+                    ExportError::Permanent { reason, .. }
+                    | ExportError::TooLarge { reason }
+                    | ExportError::Partial { reason, .. },
+                ) => {
                     return Ok(Err(reason));
                 }
                 Err(error @ ExportError::Retryable { .. }) => {

@@ -116,6 +116,9 @@ fn meaning(error: &ExportError, built: &BuiltExporter) -> String {
              and refuses the content of the request. Check `kind` and `template`."
                 .to_owned()
         }
+        ExportError::Partial { items, .. } => {
+            format!("The target has taken the alarm but for {items} items of it, which are not sent again.")
+        }
         ExportError::TooLarge { .. } => {
             "A request would be halved until it fits: the target was reached, and takes less at once. Lower \
              `batch.max_rows`."

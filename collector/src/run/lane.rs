@@ -205,6 +205,7 @@ impl ReceiverLane {
                     self.rejects.empty(decoded.empty);
                 }
                 self.backwards.inc_by(decoded.backwards as u64);
+                encoded.learn_items(decoded.columns.num_rows());
                 let arena = encoded.arena.len();
                 let batch = batch.with_columns(decoded.columns);
                 self.size.learn(arena, batch.memory());

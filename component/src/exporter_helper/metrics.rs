@@ -23,7 +23,7 @@ const RETRIES: Metric = Metric {
 };
 const REJECTED: Metric = Metric {
     name: "weir_exporter_rejected_rows",
-    help: "Rows that the destination will not take; they are in the dead letters.",
+    help: "Rows that the destination will not take. They are in the dead letters, unless it does not say which they are.",
     kind: MetricKind::Counter,
     labels: &["exporter"],
 };
@@ -95,15 +95,20 @@ impl HelperMetrics {
         self.queue_size.inc_by(bytes);
     }
 
-    /// The destination has taken these batches, all of one signal.
-    pub(crate) fn delivered(&self, rows: usize, signal: Signal, items: usize) {
-        self.sent.inc_by(rows as u64);
-        self.items_sent.add(signal, items as u64);
+    /// The destination has taken these rows, which have so many items, but for some of these items.
+    pub(crate) fn delivered(&self, signal: Signal, rows: u64, items: u64, refused: u64) {
+        let refused = refused.min(items);
+        // A record that is not decoded is taken, though some of its items are not.
+        let refused_rows = if rows == items { refused } else { 0 };
+        self.sent.inc_by(rows - refused_rows);
+        self.rejected.inc_by(refused_rows);
+        self.items_sent.add(signal, items - refused);
+        self.items_failed.add(signal, refused);
     }
 
-    /// It will not take these rows.
-    pub(crate) fn refused(&self, rows: usize, signal: Signal) {
+    /// It will not take these rows, which have so many items.
+    pub(crate) fn refused(&self, signal: Signal, rows: usize, items: usize) {
         self.rejected.inc_by(rows as u64);
-        self.items_failed.add(signal, rows as u64);
+        self.items_failed.add(signal, items as u64);
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             ExportError::Retryable { .. } => "again",
             ExportError::Permanent { .. } => "permanent",
             ExportError::TooLarge { .. } => "too large",
+            ExportError::Partial { .. } => "partial",
         }
     }
 

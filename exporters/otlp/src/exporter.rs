@@ -69,12 +69,15 @@ impl Exporter for Otlp {
             self.metrics.rejected.inc_by(partial.rejected);
             if let Some(suppressed) = self.log.allow(self.context.clock.now_ms()) {
                 let (exporter, rejected, server) = (&self.context.id, partial.rejected, &self.address);
-                let why = partial.message;
+                let why = &partial.message;
                 tracing::warn!(
                     %exporter, server, %signal, rejected, why, suppressed,
                     "the server did not take all items of a request, and does not say which"
                 );
             }
+        }
+        if partial.rejected > 0 {
+            return Err(ExportError::Partial { items: partial.rejected, reason: partial.message });
         }
         Ok(())
     }

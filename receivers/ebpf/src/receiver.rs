@@ -82,6 +82,10 @@ impl EbpfReceiver {
 
 #[async_trait]
 impl Receiver for EbpfReceiver {
+    fn transport(&self) -> Option<&'static str> {
+        Some("ebpf")
+    }
+
     fn reserve(&self) -> u64 {
         self.config.ring.get()
     }

@@ -13,7 +13,7 @@ use weir_component::{
     Clock, Context, Lane, LaneClosed, LaneMessage, LaneSet, LaneSpec, LogLimit, Receiver, ReceiverError,
     ReceiverHost, Rejects, Watermark,
 };
-use weir_pdata::{Ack, Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
+use weir_pdata::{Ack, Encoded, EventBatch, Format, ItemCount, MemoryPermit, Origin, Payload, Signal};
 
 use crate::config::Config;
 use crate::pace::Pace;
@@ -50,6 +50,10 @@ impl Generator {
 
 #[async_trait]
 impl Receiver for Generator {
+    fn transport(&self) -> Option<&'static str> {
+        Some("generator")
+    }
+
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
         let Generator { config, context } = *self;
         let pool = Arc::new(Pool::new(&config, context.clock.now_ms())?);
@@ -187,6 +191,7 @@ impl Pool {
             positions: None,
             arrivals: None,
             written: None,
+            items: ItemCount::default(),
         }
     }
 }

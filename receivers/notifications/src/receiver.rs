@@ -43,6 +43,10 @@ impl NotificationsReceiver {
 
 #[async_trait]
 impl Receiver for NotificationsReceiver {
+    fn transport(&self) -> Option<&'static str> {
+        Some("internal")
+    }
+
     async fn run(self: Box<Self>, host: ReceiverHost, stop: CancellationToken) -> Result<(), ReceiverError> {
         let id = self.context.id.to_string();
         let lost = self.context.telemetry.counter(&LOST, &[&id]);

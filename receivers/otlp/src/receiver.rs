@@ -12,13 +12,14 @@ use hyper::http::request::Parts;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use weir_component::collector_names::AnsweredItems;
 use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost};
 use weir_config::ByteSize;
 use weir_server::{Connections, Lifetime, Listener, Protocol, Rooms, ServerMetrics, waiting_bytes};
 
 use crate::config::{self, Checked, CorsKeys, Guard, OtlpConfig};
 use crate::lanes::{LaneRejects, LaneTask, Mailbox, Mailboxes};
-use crate::metrics::{AnsweredItems, LaneMetrics};
+use crate::metrics::LaneMetrics;
 use crate::server::{Desk, Limits};
 
 /// Receives OTLP.

@@ -9,18 +9,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_component::collector_names::AnsweredItems;
 use weir_pdata::Format;
 use weir_server::{Digests, Reason, Refusal, Room, Rooms};
 
-use crate::lane::{Delivery, LaneRejects};
+use crate::lane::{Delivery, LaneRejects, Waiter};
 
 /// Bytes after which a batch goes down the lane, though the report goes on.
 const BATCH_BYTES: usize = 2 << 20;
 /// Records after which it does.
 const BATCH_RECORDS: usize = 1024;
 
-/// What all connections of a receiver share.
+/// What all connections of one protocol share.
 pub(crate) struct Intake {
+    /// Items by whether they were taken.
+    pub(crate) items: Arc<AnsweredItems>,
     /// Where messages are rejected that are no records of a lane.
     pub(crate) rejects: LaneRejects,
     /// What agents must send.
@@ -93,10 +96,11 @@ impl Open {
     }
 
     /// What goes down the lane, and where its answer comes.
-    fn delivery(self) -> (Delivery, oneshot::Receiver<bool>) {
+    fn delivery(self, items: &Arc<AnsweredItems>) -> (Delivery, oneshot::Receiver<bool>) {
         let Open { format, arena, records, rooms } = self;
         let (answer, answered) = oneshot::channel();
-        (Delivery { format, arena, records, answer, rooms }, answered)
+        let waiter = Waiter::new(answer, Arc::clone(items), format.signal(), records.len());
+        (Delivery { format, arena, records, waiter, rooms }, answered)
     }
 }
 
@@ -170,7 +174,8 @@ impl Report {
             Ok(place) => place.map_err(|_| Refusal::stopping()),
             Err(_) => Err(Refusal::full()),
         };
-        let Some((delivery, answered)) = self.open.take().map(Open::delivery) else { return Ok(()) };
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let (delivery, answered) = open.delivery(&self.intake.items);
         let place = place?;
         place.send(delivery);
         self.waiting.spawn(async move {
@@ -213,7 +218,7 @@ impl Drop for Report {
         let Some(open) = self.open.take() else { return };
         if let Some(lane) = &self.lane {
             // The agent has gone. Nobody has told it that this is safe, and it does not send it again.
-            let _ = lane.try_send(open.delivery().0);
+            let _ = lane.try_send(open.delivery(&self.intake.items).0);
         }
     }
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use serde_json::Map;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use weir_component::collector_names::AnsweredItems;
 use weir_component::{Context, Lane, LaneClosed, LaneMessage, RecordCounters, RejectedRecords, Rejects};
-use weir_pdata::{Ack, AckSink, Encoded, EventBatch, Format, MemoryPermit, Origin, Outcome, Payload};
+use weir_pdata::{
+    Ack, AckSink, Encoded, EventBatch, Format, ItemCount, MemoryPermit, Origin, Outcome, Payload, Signal,
+};
 use weir_server::Room;
 
 /// How long a lane is idle before it says so, and how often it says so again.
@@ -20,7 +23,7 @@ pub(crate) struct Delivery {
     pub(crate) arena: Vec<u8>,
     pub(crate) records: Vec<std::ops::Range<u32>>,
     /// Told whether all of it is safe.
-    pub(crate) answer: oneshot::Sender<bool>,
+    pub(crate) waiter: Waiter,
     /// Given back when the lane has it: from then on `service.memory.limit` counts its bytes.
     pub(crate) rooms: Vec<Room>,
 }
@@ -59,12 +62,13 @@ impl LaneTask {
             };
             let Some(delivery) = next else { return self.lane.send(LaneMessage::Drain).await };
             self.lane.ready().await;
-            let Delivery { format, arena, records, answer, rooms } = delivery;
+            let Delivery { format, arena, records, waiter, rooms } = delivery;
             let (count, bytes) = (records.len() as u64, arena.len() as u64);
             let end = position.saturating_add_unsigned(count);
             let written = vec![self.context.clock.now_ms(); records.len()];
             number += 1;
-            waiting.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
+            let items = waiter.items.clone();
+            waiting.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, waiter);
             let encoded = Encoded {
                 format,
                 arena: arena.into(),
@@ -72,6 +76,7 @@ impl LaneTask {
                 positions: None,
                 arrivals: None,
                 written: format.needs_times().then(|| written.into()),
+                items,
             };
             let batch = EventBatch {
                 signal: format.signal(),
@@ -91,16 +96,52 @@ impl LaneTask {
     }
 }
 
+/// Who waits for a batch. When this is dropped the client is told that it is not safe, unless it is settled.
+pub(crate) struct Waiter {
+    answer: Option<oneshot::Sender<bool>>,
+    /// Where its items are counted.
+    counters: Arc<AnsweredItems>,
+    signal: Signal,
+    records: usize,
+    /// Known when the records have been decoded. Else they count as themselves.
+    items: ItemCount,
+}
+
+impl Waiter {
+    /// For a batch of so many records.
+    pub(crate) fn new(
+        answer: oneshot::Sender<bool>,
+        counters: Arc<AnsweredItems>,
+        signal: Signal,
+        records: usize,
+    ) -> Waiter {
+        Waiter { answer: Some(answer), counters, signal, records, items: ItemCount::default() }
+    }
+
+    fn settle(&mut self, is_safe: bool) {
+        let Some(answer) = self.answer.take() else { return };
+        let items = self.items.get().unwrap_or(self.records) as u64;
+        self.counters.count(self.signal, items, if is_safe { 0 } else { items });
+        // The client may be gone.
+        let _ = answer.send(is_safe);
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.settle(false);
+    }
+}
+
 /// Who waits, by the number of the batch.
 #[derive(Default)]
-struct Waiting(Mutex<HashMap<u64, oneshot::Sender<bool>>>);
+struct Waiting(Mutex<HashMap<u64, Waiter>>);
 
 impl AckSink for Waiting {
     fn settle(&self, id: u64, outcome: Outcome) {
-        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(answer) = answer {
-            // The client may be gone.
-            let _ = answer.send(outcome == Outcome::Done);
+        let waiter = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(mut waiter) = waiter {
+            waiter.settle(outcome == Outcome::Done);
         }
     }
 

@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_component::collector_names::AnsweredItems;
 use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost, RecordCounters};
 use weir_server::{
     Connections, Digests, Lifetime, Listener, Protocol, ResponseBody, Rooms, ServerMetrics, Service,
@@ -48,6 +49,11 @@ impl SkyWalking {
 
 #[async_trait]
 impl Receiver for SkyWalking {
+    /// It knows of each report over which transport it came, and whether it was taken.
+    fn transport(&self) -> Option<&'static str> {
+        None
+    }
+
     fn reserve(&self) -> u64 {
         self.settings.config.queue.max_bytes.get()
     }
@@ -59,20 +65,22 @@ impl Receiver for SkyWalking {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.lanes.unwrap_or_else(cores).max(1);
         let (senders, deliveries): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
-        let intake = Arc::new(Intake {
+        let rooms = Rooms::new(
+            config.queue.max_bytes.get(),
+            config.answer_timeout.get(),
+            waiting_bytes(&context.telemetry, &id),
+        );
+        let intake = |protocol: Protocol| Intake {
+            items: Arc::new(AnsweredItems::new(&context.telemetry, &id, protocol.name())),
             rejects: LaneRejects::new(context.clone(), counters.clone()),
             authentication: config.authentication.as_ref().map(|token| Digests::new([token.expose()])),
             max_message: config.max_message_bytes.as_usize(),
             answer_timeout: config.answer_timeout.get(),
             read_timeout: config.read_timeout.get(),
-            rooms: Rooms::new(
-                config.queue.max_bytes.get(),
-                config.answer_timeout.get(),
-                waiting_bytes(&context.telemetry, &id),
-            ),
+            rooms: rooms.clone(),
             stop: stop.clone(),
-            lanes: senders,
-        });
+            lanes: senders.clone(),
+        };
         let protocols = [
             (Protocol::Grpc, &config.protocols.grpc, grpc_tls, Some(PING)),
             (Protocol::Http, &config.protocols.http, http_tls, None),
@@ -81,8 +89,8 @@ impl Receiver for SkyWalking {
         for (protocol, at, tls, ping) in protocols {
             let Some(Endpoint { endpoint, .. }) = at else { continue };
             let metrics = Arc::new(ServerMetrics::new(&context.telemetry, &id, protocol.name()));
-            let service =
-                Arc::new(Reports { protocol, intake: Arc::clone(&intake), metrics: Arc::clone(&metrics) });
+            let intake = Arc::new(intake(protocol));
+            let service = Arc::new(Reports { protocol, intake, metrics: Arc::clone(&metrics) });
             let idle = (protocol == Protocol::Http).then_some(HEAD);
             let connections = Connections {
                 protocol,
@@ -118,7 +126,7 @@ impl Receiver for SkyWalking {
             servers.spawn(listener.run(stop.clone()));
         }
         // The lanes end when no connection can bring anything any more.
-        drop(intake);
+        drop(senders);
         let abnormal = |error: tokio::task::JoinError| ReceiverError {
             message: format!("receiver `{id}`: receiving ended abnormally; please report this"),
             source: Some(Box::new(error)),

@@ -11,6 +11,17 @@ use super::ExportRunner;
 use crate::Outgoing;
 use crate::exporter_helper::queue::Queued;
 
+/// Rows (records, while not decoded), and the items in them.
+#[derive(Clone, Copy)]
+struct RowsAndItems {
+    rows: usize,
+    items: usize,
+}
+
+impl RowsAndItems {
+    const ONE: RowsAndItems = RowsAndItems { rows: 1, items: 1 };
+}
+
 impl ExportRunner {
     /// Gives up a batch that waits.
     pub(crate) fn abandon_queued(&self, Queued { batch, held, on_disk, .. }: Queued) {
@@ -54,7 +65,8 @@ impl ExportRunner {
             Ok(batch) => Some(self.decoded(batch, reason)),
             Err(error) => {
                 let reason = format!("{reason}; its rows cannot be read again: {error}");
-                self.write_without_rows(&batch.origin, batch.signal, batch.len(), &reason);
+                let counts = RowsAndItems { rows: batch.len(), items: batch.items() };
+                self.write_without_rows(&batch.origin, batch.signal, counts, &reason);
                 self.log_dead_letters(&reason);
                 None
             }
@@ -66,12 +78,21 @@ impl ExportRunner {
     fn decoded(&self, batch: EventBatch, reason: &str) -> EventBatch {
         let Payload::Encoded(encoded) = &batch.payload else { return batch };
         let decoded = decode(encoded, &Projection::everything());
-        let of_items = decoded.rejected_items.iter().map(|rejected| (rejected.record, rejected.reason));
-        let rejected = decoded.rejected.iter().map(|rejected| (rejected.record, rejected.reason));
-        for (record, why) in rejected.chain(of_items) {
+        let of_items =
+            decoded.rejected_items.iter().map(|rejected| (rejected.record, rejected.items, rejected.reason));
+        let items_of = |record: usize| encoded.items_of(record);
+        let rejected = decoded.rejected.iter();
+        let rejected = rejected.map(|rejected| (rejected.record, items_of(rejected.record), rejected.reason));
+        for (record, items, why) in rejected.chain(of_items) {
             let data = STANDARD.encode(encoded.record(record).unwrap_or_default());
             let reason = format!("{reason}; it cannot be decoded: {why}");
-            self.write_dead_letter(&batch.origin, batch.signal, &reason, [("data", data.into())], 1);
+            self.write_dead_letter(
+                &batch.origin,
+                batch.signal,
+                &reason,
+                [("data", data.into())],
+                RowsAndItems { rows: 1, items },
+            );
             self.log_dead_letters(&reason);
         }
         batch.with_columns(decoded.columns)
@@ -82,7 +103,8 @@ impl ExportRunner {
     pub(crate) fn dead_letter(&self, batches: &[EventBatch], reason: &str) {
         for batch in batches {
             let Payload::Columns(columns) = &batch.payload else {
-                self.write_without_rows(&batch.origin, batch.signal, batch.len(), reason);
+                let counts = RowsAndItems { rows: batch.len(), items: batch.payload.items() };
+                self.write_without_rows(&batch.origin, batch.signal, counts, reason);
                 continue;
             };
             let mut lines = Vec::new();
@@ -90,7 +112,13 @@ impl ExportRunner {
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 // As text: an object with a repeated attribute key would not survive being parsed.
                 let row = String::from_utf8_lossy(line).into_owned();
-                self.write_dead_letter(&batch.origin, batch.signal, reason, [("row", row.into())], 1);
+                self.write_dead_letter(
+                    &batch.origin,
+                    batch.signal,
+                    reason,
+                    [("row", row.into())],
+                    RowsAndItems::ONE,
+                );
             }
         }
         self.log_dead_letters(reason);
@@ -104,25 +132,25 @@ impl ExportRunner {
     }
 
     /// Writes one dead letter about a batch whose rows cannot be shown.
-    fn write_without_rows(&self, origin: &Origin, signal: Signal, rows: usize, reason: &str) {
+    fn write_without_rows(&self, origin: &Origin, signal: Signal, counts: RowsAndItems, reason: &str) {
         let Range { start, end } = &origin.positions;
-        let what = [("positions", format!("{start}-{end}").into()), ("rows", rows.into())];
-        self.write_dead_letter(origin, signal, reason, what, rows);
+        let what = [("positions", format!("{start}-{end}").into()), ("rows", counts.rows.into())];
+        self.write_dead_letter(origin, signal, reason, what, counts);
     }
 
-    /// Writes one dead letter about this many rows of a batch.
+    /// Writes one dead letter about so many rows of a batch.
     fn write_dead_letter<const N: usize>(
         &self,
         origin: &Origin,
         signal: Signal,
         reason: &str,
         what: [(&str, Value); N],
-        rows: usize,
+        counts: RowsAndItems,
     ) {
         let mut fields = Map::new();
         fields.insert("lane".into(), origin.lane.as_ref().into());
         fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
         self.context.dead_letters.write(&self.context.id, reason, fields);
-        self.metrics.refused(rows, signal);
+        self.metrics.refused(signal, counts.rows, counts.items);
     }
 }

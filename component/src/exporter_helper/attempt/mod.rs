@@ -53,7 +53,8 @@ struct Aborted(Vec<Outgoing>);
 
 /// The result of an attempt.
 enum Verdict {
-    Taken,
+    /// All is taken but for so many items.
+    Taken(u64),
     /// The data was rejected, or there was too much of it.
     Rejected(Refusal),
     /// The rows have waited too long for a failing destination, which may have taken them nevertheless.
@@ -205,11 +206,11 @@ impl ExportRunner {
         }
     }
 
-    /// The destination has taken these batches, all of one signal.
-    fn note_delivered(&self, batches: &[Outgoing]) {
+    /// The destination has taken these batches, all of one signal, but for so many items.
+    fn note_delivered(&self, batches: &[Outgoing], refused: u64) {
         if let Some(first) = batches.first() {
-            let sum = |of: fn(&Outgoing) -> usize| batches.iter().map(of).sum();
-            self.metrics.delivered(sum(Outgoing::len), first.signal, sum(Outgoing::items));
+            let sum = |of: fn(&Outgoing) -> usize| batches.iter().map(of).sum::<usize>() as u64;
+            self.metrics.delivered(first.signal, sum(Outgoing::len), sum(Outgoing::items), refused);
         }
     }
 
@@ -247,8 +248,8 @@ impl ExportRunner {
             }
             None => match self.attempt(&mut batches, since, ledger).await {
                 None => return Err(Aborted(batches)),
-                Some(Verdict::Taken) => {
-                    self.note_delivered(&batches);
+                Some(Verdict::Taken(refused)) => {
+                    self.note_delivered(&batches, refused);
                     return Ok(());
                 }
                 Some(Verdict::GivenUp(reason)) => {
@@ -295,8 +296,8 @@ impl ExportRunner {
                 failpoint::reach("before-part");
                 match self.attempt(&mut tried, since, ledger).await {
                     None => return Err(Aborted(outgoing(left()))),
-                    Some(Verdict::Taken) => {
-                        self.note_delivered(&tried);
+                    Some(Verdict::Taken(refused)) => {
+                        self.note_delivered(&tried, refused);
                         failpoint::reach("after-part");
                     }
                     // The rows after it have waited equally long.
@@ -360,7 +361,12 @@ impl ExportRunner {
                 Ok(Ok(())) => {
                     failpoint::reach("after-answer");
                     attempts.succeeded();
-                    return Some(Verdict::Taken);
+                    return Some(Verdict::Taken(0));
+                }
+                Ok(Err(ExportError::Partial { items, .. })) => {
+                    failpoint::reach("after-answer");
+                    attempts.succeeded();
+                    return Some(Verdict::Taken(items));
                 }
                 Ok(Err(ExportError::Permanent { reason, rows })) => {
                     attempts.succeeded();

@@ -214,11 +214,35 @@ async fn a_partial_success_is_counted() {
         let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
         let response = ExportTraceServiceResponse { partial_success: Some(partial) };
         server.answer([Answer::Message(response.encode_to_vec())]);
-        let (built, context, _folder) = build(&server, &format!(", protocol: {protocol}"));
-        built.exporter.export(&[received(&[request(&["a", "b"])])]).await.unwrap();
+        let (built, context, folder) = build(&server, &format!(", protocol: {protocol}"));
+        let batches = vec![received(&[request(&["a", "b", "c"])])];
+        settles(built, context.clone(), batches, Outcome::Done).await;
+        assert_eq!(server.taken().len(), 1, "not sent again");
         let metrics = context.telemetry.encode();
-        assert!(metrics.contains("weir_otlp_rejected_items_total{exporter=\"otlp\"} 2\n"), "{metrics}");
+        for line in [
+            "weir_otlp_rejected_items_total{exporter=\"otlp\"} 2\n",
+            "otelcol_exporter_sent_spans{exporter=\"otlp\"} 1\n",
+            "otelcol_exporter_send_failed_spans{exporter=\"otlp\"} 2\n",
+        ] {
+            assert!(metrics.contains(line), "{line} in {metrics}");
+        }
+        assert!(!folder.path().join("otlp.jsonl").exists(), "nobody knows which");
     }
+}
+
+/// What came undecoded counts by its spans wherever it ends.
+#[tokio::test]
+async fn refused_requests_count_as_the_items_in_them() {
+    let server = Server::start().await;
+    server.refuse_if(|_| Some(Status::invalid_argument("no spans at all")));
+    let (built, context, _folder) = build(&server, ", batch: {timeout: 10ms}");
+    // Spans of a wire type that none has: it can be counted, and not be decoded.
+    let broken = vec![0x0a, 0x08, 0x12, 0x06, 0x12, 0x01, 0xff, 0x12, 0x01, 0xff];
+    let batches = vec![received(&[request(&["a", "b", "c"])]), received(&[broken])];
+    settles(built, context.clone(), batches, Outcome::Done).await;
+    let metrics = context.telemetry.encode();
+    let failed = "otelcol_exporter_send_failed_spans{exporter=\"otlp\"} 5\n";
+    assert!(metrics.contains(failed), "{metrics}");
 }
 
 #[tokio::test]

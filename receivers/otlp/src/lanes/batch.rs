@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::buffer::Buffer;
 use tokio::sync::oneshot;
-use weir_pdata::{AckSink, Encoded, Format, Outcome};
+use weir_pdata::{AckSink, Encoded, Format, ItemCount, Outcome};
 use weir_proto::otlp::Partial;
 use weir_server::{Reason, Refusal, Room};
 
@@ -45,6 +45,7 @@ impl Group {
     pub(super) fn encode(self, format: Format, when: AnswerWhen) -> (Encoded, Answers, Vec<Room>) {
         let (mut senders, mut rooms) = (Vec::with_capacity(self.len()), Vec::with_capacity(self.len()));
         let mut messages = Vec::with_capacity(self.len());
+        let items = self.requests.iter().map(|waiting| waiting.request.items).sum();
         for Waiting { request, answer } in self.requests {
             senders.push(answer);
             rooms.push(request.room);
@@ -73,6 +74,7 @@ impl Group {
             positions: None,
             arrivals: None,
             written: None,
+            items: ItemCount::known(items),
         };
         (encoded, Answers::new(senders, when), rooms)
     }

@@ -22,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
     /// Where it begins in `bytes`: behind the prefix that gRPC puts before it.
     pub(crate) start: usize,
+    /// How many items it has.
+    pub(crate) items: usize,
     /// Its share of the bytes that may wait.
     pub(crate) room: Room,
 }
@@ -204,7 +206,7 @@ mod tests {
         let (mailboxes, mut lanes) = Mailboxes::new(1);
         let offer = async || {
             let room = room.enter().await.unwrap();
-            mailboxes.offer(Request { format: Format::OtlpLogs, bytes: vec![0; 8], start: 0, room })
+            mailboxes.offer(Request { format: Format::OtlpLogs, bytes: vec![0; 8], start: 0, items: 1, room })
         };
         for _ in 0..MOST_LETTERS {
             drop(offer().await);

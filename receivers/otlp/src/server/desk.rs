@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_component::collector_names::AnsweredItems;
 use weir_pdata::{Format, otlp};
 use weir_server::{Auth, Protocol, Reason, Refusal, Room, Rooms, ServerMetrics};
 
 use crate::answer::Answer;
 use crate::lanes::{Mailboxes, Request};
-use crate::metrics::AnsweredItems;
 
 /// The bounds of one protocol's requests.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +58,8 @@ impl Desk {
 
     /// Brings the message behind `start` to a lane, and waits for the answer.
     pub(super) async fn deliver(&self, format: Format, bytes: Vec<u8>, start: usize, room: Room) -> Answer {
-        let request = Request { format, bytes, start, room };
         // What is wrong with its outer shape is told before it waits.
-        let items = match otlp::count(format, request.message()) {
+        let items = match otlp::count(format, bytes.get(start..).unwrap_or_default()) {
             Ok(0) => return Answer::Taken,
             Ok(items) => items,
             Err(error) => {
@@ -68,9 +67,14 @@ impl Desk {
                 return Answer::Refused(Refusal::new(Reason::Malformed, why));
             }
         };
-        let offer = self.mailboxes.offer(request);
+        let offer = self.mailboxes.offer(Request { format, bytes, start, items, room });
         let answer = offer.answer(self.limits.max_wait, self.limits.answer_timeout).await;
-        self.items.count(format.signal(), items, &answer);
+        let refused = match &answer {
+            Answer::Taken => 0,
+            Answer::Partly(partial) => partial.rejected,
+            Answer::Refused(_) => u64::MAX,
+        };
+        self.items.count(format.signal(), items as u64, refused);
         answer
     }
 }

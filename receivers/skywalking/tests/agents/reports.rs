@@ -10,7 +10,7 @@ use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
-use weir_pdata::{Format, Signal};
+use weir_pdata::{Format, Payload, Signal};
 use weir_proto::skywalking::{InstancePingPkg, LogData, MeterData, MeterDataCollection, SegmentCollection};
 
 use crate::support::{LONG, frames, segment, start};
@@ -80,9 +80,21 @@ async fn the_answer_waits_until_the_data_is_safe_and_says_when_it_is_not() {
     drop(batches);
     assert_eq!(call.as_mut().await.0, 14, "unavailable");
     drop(call);
+    let items = |outcome: &str| {
+        running.metric(&format!(
+            "otelcol_receiver_{outcome}_log_records{{receiver=\"skywalking\",transport=\"grpc\"}}"
+        ))
+    };
+    assert_eq!((items("accepted"), items("refused")), (0, 1));
     let answer = running.call(path, &[], frames(&[LogData::default()])).await;
     assert!(answer.0 == 14 && answer.1.contains("answer_timeout"), "{answer:?}");
-    drop(running.take());
+    assert_eq!((items("accepted"), items("refused")), (0, 1), "not known yet");
+    // The lane says how many rows it has made of them.
+    let batches = running.lanes.take_batches();
+    let Payload::Encoded(encoded) = &batches[0].payload else { panic!("wire bytes") };
+    encoded.learn_items(3);
+    drop(batches);
+    assert_eq!((items("accepted"), items("refused")), (3, 1));
     running.finish().await;
 }
 

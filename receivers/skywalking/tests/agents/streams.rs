@@ -138,6 +138,7 @@ fn services(records: &[Vec<u8>]) -> (Vec<String>, usize) {
         positions: None,
         arrivals: None,
         written: None,
+        items: weir_pdata::ItemCount::default(),
     };
     let decoded = weir_pdata::decode(&encoded, &Projection::everything());
     let mut lines = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use weir_component::delivery::Ledger;
 use weir_component::{Lane, LaneClosed, LaneMessage};
-use weir_pdata::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload, Signal};
+use weir_pdata::{Encoded, EventBatch, Format, ItemCount, MemoryPermit, Origin, Payload, Signal};
 
 use crate::partition::batching::Chunk;
 use crate::partition::inbox::{Inbox, Next};
@@ -92,6 +92,7 @@ impl LaneTask {
             positions: Some(chunk.offsets.as_slice().into()),
             arrivals,
             written,
+            items: ItemCount::default(),
         };
         self.rejects.sending(
             &encoded,
