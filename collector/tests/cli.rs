@@ -57,6 +57,7 @@ fn every_command_has_help_with_an_example() {
         "silence add",
         "test",
         "rules check",
+        "rules import",
     ] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.push("--help");
@@ -244,4 +245,20 @@ fn rules_are_checked_and_tested_before_they_wake_people() {
         stderr(&checked)
     );
     assert_eq!(test("1").0, Some(1));
+}
+
+#[test]
+fn rules_of_skywalking_are_imported_with_remarks_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alarm-settings.yml").display().to_string();
+    let text = "rules:\n  a_rule:\n    expression: service_sla < 8000\n    period: 1\n  b_rule:\n    expression: avg(service_sla) < 1\n";
+    std::fs::write(&file, text).unwrap();
+    let output = weir(&["rules", "import", &file]);
+    assert_eq!(output.status.code(), Some(0));
+    let rules = folder.path().join("rules.yaml").display().to_string();
+    std::fs::write(&rules, &output.stdout).unwrap();
+    assert_eq!(weir(&["rules", "check", &rules]).stdout, b"1 rule\n");
+    let remark = format!("{file}:5: b_rule: not taken: there is no `avg( )` over windows\n");
+    assert_eq!(stderr(&output), remark);
+    assert_eq!(weir(&["rules", "import", &rules]).status.code(), Some(1));
 }

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
-use weir_processor_threshold::{check_rules, run_tests};
+use weir_processor_threshold::{check_rules, import_skywalking, run_tests};
+
+use crate::commands::printable::printable;
+use crate::program::complain;
 
 /// The arguments of `weir test`.
 #[derive(Args)]
@@ -21,6 +24,16 @@ pub(crate) enum RulesCommand {
     /// Check files of rules, or the rules of configurations: prints every error with its place and exits 1
     #[command(after_help = "Example:\n  weir rules check /etc/weir/rules.yaml")]
     Check(CheckArgs),
+    /// Make rules out of SkyWalking's `alarm-settings.yml`; what could not be taken is on standard error
+    #[command(after_help = "Example:\n  weir rules import alarm-settings.yml > rules.yaml")]
+    Import(ImportArgs),
+}
+
+/// The arguments of `weir rules import`.
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The file
+    file: PathBuf,
 }
 
 /// The arguments of `weir rules check`.
@@ -73,6 +86,15 @@ pub(crate) fn run(command: &RulesCommand, out: &mut impl Write) -> anyhow::Resul
             let count = check_rules(&args.files).map_err(|wrong| anyhow!("the rules are wrong\n{wrong}"))?;
             let rules = if count == 1 { "1 rule" } else { &format!("{count} rules") };
             writeln!(out, "{rules}")?;
+        }
+        RulesCommand::Import(args) => {
+            let name = args.file.display().to_string();
+            let text = std::fs::read_to_string(&args.file).with_context(|| format!("reading {name}"))?;
+            let imported = import_skywalking(&name, &text).map_err(|wrong| anyhow!("{wrong}"))?;
+            out.write_all(imported.yaml.as_bytes())?;
+            for (line, why) in imported.remarks {
+                complain(&format!("{name}:{line}: {}", printable(&why)));
+            }
         }
     }
     Ok(())

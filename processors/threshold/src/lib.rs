@@ -9,6 +9,7 @@ mod evaluation;
 mod metrics;
 mod processor;
 mod rule;
+mod rule_import;
 mod rule_source;
 mod rule_tests;
 mod stage;
@@ -16,6 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use rule_import::{Imported, import_skywalking};
 pub use rule_tests::{TestReport, check_rules, run_tests};
 
 use weir_component::ProcessorFactory;

@@ -23,6 +23,7 @@ use crate::evaluation::evaluator::Evaluator;
 use crate::rule::Rule;
 use crate::rule_source::rule_book::RuleBook;
 use keys::RuleTest;
+pub(crate) use sources::id;
 
 /// Most series that a test may have.
 const MAX_SERIES: usize = 1_000_000;

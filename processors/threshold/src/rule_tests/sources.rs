@@ -39,7 +39,7 @@ pub(super) fn document(file: &Path) -> Result<Document, Diagnostics> {
 }
 
 /// The id under which the rules are evaluated.
-pub(super) fn id() -> Result<ComponentId, Diagnostics> {
+pub(crate) fn id() -> Result<ComponentId, Diagnostics> {
     ComponentId::new("threshold", None).map_err(|error| one(Diagnostic::error(error.to_string())))
 }
 

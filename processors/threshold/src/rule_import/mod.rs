@@ -1,0 +1,49 @@
+//! Rules of others as rules of Weir: SkyWalking's `alarm-settings.yml`. What is written is read again before
+//! it is given out, and what could not be taken is said with its line.
+
+mod expression;
+mod metric;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+use std::path::PathBuf;
+
+use weir_config::{Diagnostic, Diagnostics, Document, SourceText};
+
+use crate::rule_source::files::RuleFiles;
+use crate::rule_tests::id;
+
+/// Rules that were imported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// A file of rules.
+    pub yaml: String,
+    /// How many there are.
+    pub rules: usize,
+    /// What could not be taken, or means something else: lines, and why.
+    pub remarks: Vec<(usize, String)>,
+}
+
+/// Makes rules out of SkyWalking's `alarm-settings.yml`. `name` is that of the file.
+///
+/// # Errors
+/// The text is no YAML, or has no rules.
+pub fn import_skywalking(name: &str, text: &str) -> Result<Imported, Diagnostics> {
+    // Variables mean nothing there.
+    let source = SourceText::new(name, text.replace('$', "$$"));
+    let document = Document::load(vec![source], &[], &|_| None)?;
+    let mut imported = settings::import(name, &document)?;
+    imported.remarks.sort();
+    let written = RuleFiles { id: id()?, paths: vec![PathBuf::from("the imported rules")] };
+    let count = written.rules(&vec![imported.yaml.clone()]).map(|rules| rules.len());
+    imported.rules = count.or_else(|wrong| if imported.rules == 0 { Ok(0) } else { Err(wrong) })?;
+    Ok(imported)
+}
+
+fn one(wrong: Diagnostic) -> Diagnostics {
+    let mut all = Diagnostics::new();
+    all.push(wrong);
+    all
+}

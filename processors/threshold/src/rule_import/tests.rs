@@ -1,0 +1,139 @@
+//! Whole files, from SkyWalking's to Weir's.
+
+use super::import_skywalking;
+use crate::rule_tests::run_tests;
+
+/// As OAP servers come with, and a few more.
+const SETTINGS: &str = "
+rules:
+  # Rule unique name, must be ended with `_rule`.
+  service_resp_time_rule:
+    expression: sum(service_resp_time > 1000) >= 3
+    period: 10
+    silence-period: 5
+    message: Response time of service {name} is more than 1000ms in 3 minutes of last 10 minutes.
+  service_sla_rule:
+    expression: sum(service_sla < 8000) >= 2
+    period: 2
+    recovery-observation-period: 2
+    include-names: [pay, it's]
+    exclude-names-regex: test-.*
+    message: 'SLA of {name}, {other} costs $5'
+    tags: {level: CRITICAL, team: pay}
+    hooks: [webhook.default]
+  service_instance_resp_time_rule:
+    expression: sum(service_instance_resp_time > 1000) >= 1
+    period: 10
+    op: \">\"
+  endpoint_rule:
+    expression: endpoint_cpm > 100 && endpoint_resp_time > 10
+    include-names: ['/a in b in pay']
+    silence-period: 0
+  database_access_resp_time_rule:
+    expression: sum(database_access_resp_time > 1000) >= 2
+    period: 10
+  old_rule:
+    metrics-name: service_resp_time
+    threshold: 1000
+hooks:
+  webhook:
+    default: {is-default: true, urls: ['http://127.0.0.1/notify/']}
+  discord:
+    default: {is-default: true}
+composite-rules: {}
+";
+
+#[test]
+fn a_file_of_skywalking_becomes_rules_and_remarks() {
+    let imported =
+        import_skywalking("alarm-settings.yml", SETTINGS).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let expected = r#"# From alarm-settings.yml by `weir rules import`.
+# These rules evaluate the windows of
+#   processors:
+#     aggregate/service: {window: {tumbling: 1m}, group_by: [service]}
+#     aggregate/instance: {window: {tumbling: 1m}, group_by: [service, service_instance]}
+#     aggregate/endpoint: {window: {tumbling: 1m}, group_by: [service, operation]}
+rules:
+  - name: "service_resp_time_rule"
+    operator: aggregate/service
+    when: {mid: "avg_duration_ns > 1000000000"}
+    for: 3
+    silence: 5m
+    message: "Response time of service {{ service }} is more than 1000ms in 3 minutes of last 10 minutes."
+  - name: "service_sla_rule"
+    operator: aggregate/service
+    when: {high: "success_rate < 0.8 AND (service = 'pay' OR service = 'it''s') AND NOT regexp_like(service, '^(?:test-.*)$$')"}
+    for: 2
+    resolve_after: 3
+    silence: 2m
+    message: "SLA of {{ service }}, {{ '{' }}other} costs {{ '$$' }}5"
+    labels: {"team": "pay"}
+  - name: "service_instance_resp_time_rule"
+    operator: aggregate/instance
+    when: {mid: "avg_duration_ns > 1000000000"}
+    resolve_after: 10
+    silence: 10m
+  - name: "endpoint_rule"
+    operator: aggregate/endpoint
+    when: {mid: "(count > 100 AND avg_duration_ns > 10000000) AND ((operation = '/a in b' AND service = 'pay'))"}
+"#;
+    assert_eq!(imported.yaml, expected);
+    let remarks: Vec<String> = imported.remarks.iter().map(|(line, why)| format!("{line}: {why}")).collect();
+    let expected = [
+        "4: service_resp_time_rule: 3 of 10 minutes became 3 minutes one after the other",
+        "9: service_sla_rule: the hooks webhook.default are not taken: targets choose their alarms with `notify.match`",
+        "21: service_instance_resp_time_rule: `op` is not taken: Weir's rules have nothing like it",
+        "26: database_access_resp_time_rule: not taken: windows have nothing for the metric `database_access_resp_time`",
+        "29: old_rule: not taken: it has no `expression` (rules of versions before 9.6 have none)",
+        "30: old_rule: `metrics-name` is not taken: Weir's rules have nothing like it",
+        "31: old_rule: `threshold` is not taken: Weir's rules have nothing like it",
+        "34: hook webhook.default: not taken: write an exporter `webhook` with `kind: skywalking`, and what it is for in its `notify.match`",
+        "36: hook discord.default: not taken: no kind of `webhook` is like it",
+        "37: `composite-rules` is not taken",
+    ];
+    assert_eq!(remarks, expected);
+    assert_eq!(imported.rules, 4);
+}
+
+/// What is written does what SkyWalking's rule does.
+#[test]
+fn imported_rules_fire() {
+    let folder = tempfile::tempdir().unwrap();
+    let imported = import_skywalking("a", SETTINGS).unwrap();
+    std::fs::write(folder.path().join("rules.yaml"), imported.yaml).unwrap();
+    let tests = r#"
+rule_files: [rules.yaml]
+tests:
+  - input_series:
+      - {series: 'success_rate{service="pay", operator="aggregate/service"}', values: 0.9 0.7x1 1x3}
+      - {series: 'success_rate{service="it''s", operator="aggregate/service"}', values: 0.7x5}
+      - {series: 'success_rate{service="test-it''s", operator="aggregate/service"}', values: 0.7x5}
+      - {series: 'success_rate{service="pay", operator="aggregate/endpoint"}', values: 0.7x5}
+      - {series: 'count{service="pay", operation="/a in b", operator="aggregate/endpoint"}', values: 101}
+      - {series: 'avg_duration_ns{service="pay", operation="/a in b", operator="aggregate/endpoint"}', values: 2e7}
+    alert_rule_test:
+      - {eval_time: 1m, alertname: endpoint_rule, exp_alerts: [{exp_labels: {service: pay, operation: /a in b, severity: mid}}]}
+      - {eval_time: 2m, alertname: service_sla_rule, exp_alerts: [{exp_labels: {service: it's, severity: high, team: pay}}]}
+      - eval_time: 5m
+        alertname: service_sla_rule
+        exp_alerts:
+          - {exp_labels: {service: it's, severity: high, team: pay}}
+          - {exp_labels: {service: pay, severity: high, team: pay}, exp_message: "SLA of pay, {other} costs $5"}
+      - {eval_time: 6m, alertname: service_sla_rule, exp_alerts: [{exp_labels: {service: it's, severity: high, team: pay}}]}
+"#;
+    let path = folder.path().join("test.yaml");
+    std::fs::write(&path, tests).unwrap();
+    let report = run_tests(&path).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(report.failures, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_no_file_of_skywalking_is_refused() {
+    for (text, why) in [("a: [", "error"), ("groups: []", "no map `rules`"), ("rules: []", "no map `rules`")]
+    {
+        let wrong = import_skywalking("a.yml", text).unwrap_err().to_string();
+        assert!(wrong.contains(why), "{wrong}");
+    }
+    let none = import_skywalking("a.yml", "rules: {a_rule: {expression: avg(service_sla) > 1}}").unwrap();
+    assert_eq!((none.rules, none.remarks.len()), (0, 1));
+}
