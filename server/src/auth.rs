@@ -110,25 +110,20 @@ impl Auth {
             }
             (None, Some(basic)) => {
                 let mut users = Vec::new();
-                match &basic.password {
-                    Some(password) if basic.username.is_empty() || basic.username.contains(':') => {
-                        let _ = password;
+                match (&basic.password, basic.username.as_str()) {
+                    (None, "") if basic.users_file.is_some() => {}
+                    (None, "") => wrong(
+                        ".basic",
+                        "names no user: write `username` and `password`, or `users_file`".to_owned(),
+                    ),
+                    (None, _) => wrong(".basic.username", "there is a user, but no password".to_owned()),
+                    (Some(_), name) if name.is_empty() || name.contains(':') => {
                         wrong(".basic.username", "must be a name without a colon".to_owned());
                     }
-                    Some(password) if password.is_empty() => {
+                    (Some(password), _) if password.is_empty() => {
                         wrong(".basic.password", "is empty: everybody knows that".to_owned());
                     }
-                    Some(password) => users.push(format!("{}:{}", basic.username, password.expose())),
-                    None if !basic.username.is_empty() => {
-                        wrong(".basic.username", "there is a user, but no password".to_owned());
-                    }
-                    None if basic.users_file.is_none() => {
-                        wrong(
-                            ".basic",
-                            "names no user: write `username` and `password`, or `users_file`".to_owned(),
-                        );
-                    }
-                    None => {}
+                    (Some(password), name) => users.push(format!("{name}:{}", password.expose())),
                 }
                 if let Some(file) = &basic.users_file {
                     match lines(file) {

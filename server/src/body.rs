@@ -106,7 +106,7 @@ where
 ///
 /// # Errors
 /// Those of the work.
-pub async fn bounded<T: Send + 'static>(
+async fn bounded<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -123,6 +123,23 @@ pub async fn bounded<T: Send + 'static>(
         work()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| not_done())?
+}
+
+/// Makes something else of a body, and adds to its room what that takes more. `size`: how much it takes.
+///
+/// # Errors
+/// The body is no such thing, or there is no room in time.
+pub async fn convert<T: Send + 'static>(
+    bytes: Vec<u8>,
+    room: &mut Room,
+    work: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
+    size: impl FnOnce(&T) -> usize,
+) -> Result<T, Refusal> {
+    let before = bytes.len();
+    let work = move || work(&bytes).map_err(|why| Refusal::new(Reason::Malformed, why));
+    let made = bounded(before, work).await?;
+    room.grow(size(&made).saturating_sub(before)).await?;
+    Ok(made)
 }
 
 /// Decompresses what stands behind `start`, to at most `limit` bytes. `room` has the bytes already. It grows

@@ -15,12 +15,12 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use weir_component::collector_names::AnsweredItems;
 use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost};
 use weir_config::ByteSize;
-use weir_server::{Connections, Lifetime, Listener, Protocol, Rooms, ServerMetrics, waiting_bytes};
+use weir_server::{Bounds, Connections, Lifetime, Listener, Protocol, Rooms, ServerMetrics, waiting_bytes};
 
-use crate::config::{self, Checked, CorsKeys, Guard, OtlpConfig};
+use crate::config::{self, Checked, CorsKeys, Guard};
 use crate::lanes::{LaneRejects, LaneTask, Mailbox, Mailboxes};
 use crate::metrics::LaneMetrics;
-use crate::server::{Desk, Limits};
+use crate::server::Desk;
 
 /// Receives OTLP.
 pub(crate) struct OtlpReceiver {
@@ -48,12 +48,17 @@ impl OtlpReceiver {
             Arc::new(Desk {
                 protocol,
                 mailboxes: mailboxes.clone(),
-                rooms: rooms.clone(),
-                limits: limits(config, message),
+                bounds: Bounds {
+                    rooms: rooms.clone(),
+                    max_message: message.as_usize(),
+                    read_timeout: config.read_timeout.get(),
+                    stop: stop.clone(),
+                },
+                max_wait: config.max_wait.get(),
+                answer_timeout: config.answer_timeout.get(),
                 auth: guard.auth.take(),
                 metrics: Arc::new(ServerMetrics::new(telemetry, &id, protocol.name())),
                 items: AnsweredItems::new(telemetry, &id, protocol.name()),
-                stop: stop.clone(),
             })
         };
         let mut listeners = Vec::new();
@@ -178,15 +183,6 @@ fn abnormal(context: &Context, error: tokio::task::JoinError) -> ReceiverError {
     ReceiverError {
         message: format!("receiver {}: receiving ended abnormally; please report this", context.id),
         source: Some(Box::new(error)),
-    }
-}
-
-fn limits(config: &OtlpConfig, message: ByteSize) -> Limits {
-    Limits {
-        message: message.as_usize(),
-        read_timeout: config.read_timeout.get(),
-        max_wait: config.max_wait.get(),
-        answer_timeout: config.answer_timeout.get(),
     }
 }
 

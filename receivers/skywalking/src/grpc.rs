@@ -53,7 +53,7 @@ async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming
     };
     let compression = grpc::compression(request.headers())?;
     // That of the call itself, as long as it is open, however little it sends.
-    let _room = intake.rooms.enter().await?;
+    let _room = intake.bounds.rooms.enter().await?;
     let crowded = Notify::new();
     let mut messages = Messages::new(intake, request.into_body(), compression, &crowded);
     let mut report = intake.report(connection);

@@ -8,10 +8,9 @@ use hyper::header::{HeaderMap, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use weir_component::collector_names::AnsweredItems;
 use weir_pdata::Format;
-use weir_server::{Digests, Reason, Refusal, Room, Rooms};
+use weir_server::{Bounds, Digests, Reason, Refusal, Room};
 
 use crate::lane::{Delivery, LaneRejects, Waiter};
 
@@ -28,14 +27,8 @@ pub(crate) struct Intake {
     pub(crate) rejects: LaneRejects,
     /// What agents must send.
     pub(crate) authentication: Option<Digests>,
-    /// The largest message, in bytes.
-    pub(crate) max_message: usize,
     pub(crate) answer_timeout: Duration,
-    /// How long the rest of a message that has begun may take.
-    pub(crate) read_timeout: Duration,
-    /// Bytes that may wait.
-    pub(crate) rooms: Rooms,
-    pub(crate) stop: CancellationToken,
+    pub(crate) bounds: Bounds,
     pub(crate) lanes: Vec<mpsc::Sender<Delivery>>,
 }
 
@@ -45,7 +38,7 @@ impl Intake {
     /// # Errors
     /// It may not, or Weir ends.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.stop.is_cancelled() {
+        if self.bounds.stop.is_cancelled() {
             return Err(Refusal::stopping());
         }
         let token = headers.get("authentication").map_or(&b""[..], HeaderValue::as_bytes);
@@ -58,7 +51,7 @@ impl Intake {
 
     /// A message of `bytes` bytes is larger than it may be.
     pub(crate) fn too_large(&self, bytes: usize) -> Refusal {
-        let most = self.max_message;
+        let most = self.bounds.max_message;
         let why = format!("a message of {bytes} bytes or more is larger than {most} (`max_message_bytes`)");
         Refusal::new(Reason::TooLarge, why)
     }

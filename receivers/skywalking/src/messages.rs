@@ -63,7 +63,7 @@ impl<'a> Messages<'a> {
         if self.buffer.is_empty() && !self.fill(None).await? {
             return Ok(None);
         }
-        let mut late = Instant::now() + self.intake.read_timeout;
+        let mut late = Instant::now() + self.intake.bounds.read_timeout;
         let prefix = loop {
             match self.buffer.first_chunk::<PREFIX>() {
                 Some(prefix) => break Prefix::read(*prefix)?,
@@ -72,10 +72,10 @@ impl<'a> Messages<'a> {
         };
         let compression = prefix.compression(self.compression)?;
         let length = prefix.length;
-        if length > self.intake.max_message {
+        if length > self.intake.bounds.max_message {
             return Err(self.intake.too_large(length));
         }
-        let mut room = self.intake.rooms.none();
+        let mut room = self.intake.bounds.rooms.none();
         let mut counted = 0;
         loop {
             let came = (self.buffer.len() - PREFIX).min(length);
@@ -94,7 +94,7 @@ impl<'a> Messages<'a> {
         if compression == Compression::None {
             return Ok(Some((message.freeze(), room)));
         }
-        let most = self.intake.max_message;
+        let most = self.intake.bounds.max_message;
         let (plain, _) = body::decompress(compression, message.into(), 0, most, &mut room).await?;
         Ok(Some((plain.into(), room)))
     }
@@ -130,7 +130,7 @@ impl<'a> Messages<'a> {
             let frame = tokio::select! {
                 biased;
                 // Also when the agent goes on and on.
-                () = self.intake.stop.cancelled(), if late.is_none() => {
+                () = self.intake.bounds.stop.cancelled(), if late.is_none() => {
                     self.end = Some(End::Interrupted);
                     continue;
                 }

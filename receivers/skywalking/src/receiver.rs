@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use weir_component::collector_names::AnsweredItems;
 use weir_component::{Context, LaneSet, LaneSpec, Receiver, ReceiverError, ReceiverHost, RecordCounters};
 use weir_server::{
-    Connections, Digests, Lifetime, Listener, Protocol, ResponseBody, Rooms, ServerMetrics, Service,
+    Bounds, Connections, Digests, Lifetime, Listener, Protocol, ResponseBody, Rooms, ServerMetrics, Service,
     waiting_bytes,
 };
 
@@ -65,20 +65,19 @@ impl Receiver for SkyWalking {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.lanes.unwrap_or_else(cores).max(1);
         let (senders, deliveries): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
-        let rooms = Rooms::new(
-            config.queue.max_bytes.get(),
-            config.answer_timeout.get(),
-            waiting_bytes(&context.telemetry, &id),
-        );
+        let waiting = waiting_bytes(&context.telemetry, &id);
+        let bounds = Bounds {
+            rooms: Rooms::new(config.queue.max_bytes.get(), config.answer_timeout.get(), waiting),
+            max_message: config.max_message_bytes.as_usize(),
+            read_timeout: config.read_timeout.get(),
+            stop: stop.clone(),
+        };
         let intake = |protocol: Protocol| Intake {
             items: Arc::new(AnsweredItems::new(&context.telemetry, &id, protocol.name())),
             rejects: LaneRejects::new(context.clone(), counters.clone()),
             authentication: config.authentication.as_ref().map(|token| Digests::new([token.expose()])),
-            max_message: config.max_message_bytes.as_usize(),
             answer_timeout: config.answer_timeout.get(),
-            read_timeout: config.read_timeout.get(),
-            rooms: rooms.clone(),
-            stop: stop.clone(),
+            bounds: bounds.clone(),
             lanes: senders.clone(),
         };
         let protocols = [

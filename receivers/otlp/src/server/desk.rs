@@ -3,38 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use weir_component::collector_names::AnsweredItems;
 use weir_pdata::{Format, otlp};
-use weir_server::{Auth, Protocol, Reason, Refusal, Room, Rooms, ServerMetrics};
+use weir_server::{Auth, Bounds, Protocol, Reason, Refusal, Room, ServerMetrics};
 
 use crate::answer::Answer;
 use crate::lanes::{Mailboxes, Request};
-
-/// The bounds of one protocol's requests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Bytes of a message.
-    pub(crate) message: usize,
-    /// How long its body may take.
-    pub(crate) read_timeout: Duration,
-    /// How long it waits for a lane.
-    pub(crate) max_wait: Duration,
-    /// How long it waits for its delivery.
-    pub(crate) answer_timeout: Duration,
-}
 
 /// What answers the requests of one protocol.
 pub(crate) struct Desk {
     pub(crate) protocol: Protocol,
     pub(crate) mailboxes: Mailboxes,
-    pub(crate) rooms: Rooms,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
+    /// How long a request waits for a lane.
+    pub(crate) max_wait: Duration,
+    /// How long it waits for its delivery.
+    pub(crate) answer_timeout: Duration,
     pub(crate) auth: Option<Auth>,
     pub(crate) metrics: Arc<ServerMetrics>,
     pub(crate) items: AnsweredItems,
-    /// Cancelled when no more requests are taken.
-    pub(crate) stop: CancellationToken,
 }
 
 impl Desk {
@@ -43,7 +30,7 @@ impl Desk {
     /// # Errors
     /// It does not.
     pub(super) fn admit(&self, headers: &hyper::HeaderMap) -> Result<(), Refusal> {
-        if self.stop.is_cancelled() {
+        if self.bounds.stop.is_cancelled() {
             return Err(Refusal::stopping());
         }
         let given = headers.get(hyper::header::AUTHORIZATION).map(hyper::header::HeaderValue::as_bytes);
@@ -68,7 +55,7 @@ impl Desk {
             }
         };
         let offer = self.mailboxes.offer(Request { format, bytes, start, items, room });
-        let answer = offer.answer(self.limits.max_wait, self.limits.answer_timeout).await;
+        let answer = offer.answer(self.max_wait, self.answer_timeout).await;
         let refused = match &answer {
             Answer::Taken => 0,
             Answer::Partly(partial) => partial.rejected,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use weir_pdata::Format;
 use weir_proto::otlp::Partial;
 use weir_server::grpc::{PREFIX, Prefix};
-use weir_server::{Outcome, Reason, Refusal, ResponseBody, body, grpc};
+use weir_server::{Bounds, Outcome, Reason, Refusal, ResponseBody, body, grpc};
 
 use super::desk::Desk;
 use crate::answer::{self, Answer};
@@ -47,13 +47,13 @@ async fn take(desk: &Desk, request: Request<Incoming>) -> Result<Answer, Refusal
         path => return Err(Refusal::new(Reason::NotFound, format!("there is no method {path}"))),
     };
     let compression = grpc::compression(request.headers())?;
-    let mut room = desk.rooms.enter().await?;
-    let deadline = Instant::now() + desk.limits.read_timeout;
-    let limit = desk.limits.message;
+    let Bounds { rooms, max_message: limit, read_timeout, stop } = &desk.bounds;
+    let mut room = rooms.enter().await?;
+    let (limit, deadline) = (*limit, Instant::now() + *read_timeout);
     let body = request.into_body();
     let declared = body.size_hint().exact();
     let bytes =
-        body::receive(body, declared, limit.saturating_add(PREFIX), deadline, &desk.stop, &mut room).await?;
+        body::receive(body, declared, limit.saturating_add(PREFIX), deadline, stop, &mut room).await?;
     let compression = prefix(&bytes)?.compression(compression)?;
     let (bytes, start) = body::decompress(compression, bytes, PREFIX, limit, &mut room).await?;
     Ok(desk.deliver(format, bytes, start, room).await)

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use weir_server::{Protocol, ResponseBody, Service};
 
-pub(crate) use desk::{Desk, Limits};
+pub(crate) use desk::Desk;
 
 impl Service for Desk {
     async fn answer(self: Arc<Self>, _: usize, request: Request<Incoming>) -> Response<ResponseBody> {

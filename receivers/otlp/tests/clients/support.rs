@@ -124,7 +124,9 @@ impl Pipelines {
         let pipelines = self.clone();
         tokio::spawn(async move {
             loop {
-                drop(pipelines.next().await);
+                let changed = pipelines.0.changed.notified();
+                drop(pipelines.take());
+                changed.await;
             }
         })
     }
