@@ -20,6 +20,7 @@ use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config, CreateSchema};
 use crate::convert::InsertRows;
 use crate::convert::provenance::LOCATED;
+use crate::disk_guard::DiskGuard;
 use crate::dynamic::census::Census;
 use crate::dynamic::task::{ColumnTask, run_id};
 use crate::lookup::question;
@@ -62,8 +63,10 @@ pub(crate) struct ClickHouseExporter {
     census: Option<Arc<Census>>,
     /// What creates them, until it is started.
     column_task: Mutex<Option<ColumnTask>>,
-    /// How it is stopped.
-    columns_at_work: Mutex<Option<(watch::Sender<bool>, JoinHandle<()>)>>,
+    /// What looks at the server's disks, until it is started.
+    disk_guard: Mutex<Option<DiskGuard>>,
+    /// Tasks that run beside inserts, and how they are stopped.
+    tasks: Mutex<Vec<(watch::Sender<bool>, JoinHandle<()>)>>,
     /// How long the search for bad rows may take.
     budget: Duration,
     context: Context,
@@ -84,7 +87,7 @@ impl ClickHouseExporter {
     pub(crate) fn new(config: Config, connection: &Connection, context: Context) -> ClickHouseExporter {
         let tables = Signal::ALL.map(|signal| {
             let views = config.views.iter().copied().filter(|view| view.signal() == signal).collect();
-            Table::new(signal, config.table(signal), views)
+            Table::new(signal, config.table(signal), views, config.retention(signal))
         });
         let budget = config.helper().timeout.get() / BUDGET;
         let server = Arc::new(Server::new(&config, connection));
@@ -101,13 +104,18 @@ impl ClickHouseExporter {
                 context: context.clone(),
             }
         });
+        let disk_guard = config.disk_guard.map(|keys| {
+            let tables = LOCATED.map(|signal| (config.table(signal), config.retention(signal)));
+            DiskGuard::new(Arc::clone(&server), keys, &tables, context.clone())
+        });
         ClickHouseExporter {
             budget,
             scratch_pool: ScratchPool::new(config.compression == Compression::Lz4),
             server,
             census: column_task.as_ref().map(|task| Arc::clone(&task.census)),
             column_task: Mutex::new(column_task),
-            columns_at_work: Mutex::new(None),
+            disk_guard: Mutex::new(disk_guard),
+            tasks: Mutex::default(),
             tables,
             endpoint: config.endpoint,
             create_schema: config.create_schema,
@@ -297,6 +305,13 @@ impl ClickHouseExporter {
     }
 
     /// The table of a signal.
+    /// Starts a task that runs beside inserts, until the exporter stops.
+    fn spawn<T: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(watch::Receiver<bool>) -> T) {
+        let (stop, stopped) = watch::channel(false);
+        let work = tokio::spawn(task(stopped));
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((stop, work));
+    }
+
     fn table(&self, signal: Signal) -> Option<&Table> {
         self.tables.iter().find(|table| table.signal == signal)
     }
@@ -367,9 +382,10 @@ impl Exporter for ClickHouseExporter {
     /// there, the log says so before the first batch comes.
     async fn start(&self) -> Result<(), StartError> {
         if let Some(task) = self.column_task.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let (stop, stopped) = watch::channel(false);
-            let work = tokio::spawn(task.run(stopped));
-            *self.columns_at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, work));
+            self.spawn(|stop| task.run(stop));
+        }
+        if let Some(guard) = self.disk_guard.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.spawn(|stop| guard.run(stop));
         }
         let server = self.server.clone();
         if let Ok(Ok(info)) = tokio::time::timeout(START_WAIT, server.info()).await {
@@ -426,9 +442,11 @@ impl Exporter for ClickHouseExporter {
         if let Some(look) = self.first_contact.lock().unwrap_or_else(PoisonError::into_inner).take() {
             look.abort();
         }
-        let columns = self.columns_at_work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((stop, work)) = columns {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for (stop, _) in &tasks {
             stop.send_replace(true);
+        }
+        for (_, work) in tasks {
             // It ends within a bounded time, and does not panic.
             let _ = work.await;
         }

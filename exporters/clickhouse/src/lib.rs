@@ -16,6 +16,7 @@ mod bad_rows;
 mod client;
 mod config;
 mod convert;
+mod disk_guard;
 mod dynamic;
 mod exporter;
 mod lookup;

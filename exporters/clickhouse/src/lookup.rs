@@ -21,7 +21,7 @@ use weir_pdata::span_ids::OWN_SPAN_ID;
 
 use crate::convert::cell::{Cell, ColumnReader};
 use crate::schema::columns::{Kind, TableColumns};
-use crate::schema::ddl::{literal, quoted};
+use crate::schema::quoting::{literal, quoted};
 
 /// Between the parts of a key, and between the entries of a map.
 const SEPARATORS: [char; 3] = ['\u{1f}', '\u{1e}', '\u{1d}'];

@@ -49,9 +49,42 @@ const UNCOUNTED: Metric = Metric {
     labels: &["exporter"],
 };
 
+const DISK_FREE: Metric = Metric {
+    name: "weir_clickhouse_disk_free_percent",
+    help: "Free space of a disk that has rows of the database, in whole percent.",
+    kind: MetricKind::Gauge,
+    labels: &["exporter", "disk"],
+};
+const DROPPED: Metric = Metric {
+    name: "weir_clickhouse_dropped_partitions",
+    help: "Days of a table that were deleted because a disk was almost full.",
+    kind: MetricKind::Counter,
+    labels: &["exporter"],
+};
+
 /// All of them.
 pub(crate) const METRICS: &[Metric] =
-    &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND, CREATED, FAILED_ALTERS, UNCOUNTED];
+    &[MOVED, UNPLACED, REFUSED_BY_VIEWS, FOUND, CREATED, FAILED_ALTERS, UNCOUNTED, DISK_FREE, DROPPED];
+
+/// Of the server's disks.
+pub(crate) struct DiskMetrics {
+    context: Context,
+    pub(crate) dropped: Counter,
+}
+
+impl DiskMetrics {
+    pub(crate) fn new(context: &Context) -> DiskMetrics {
+        let dropped = context.telemetry.counter(&DROPPED, &[&context.id.to_string()]);
+        DiskMetrics { context: context.clone(), dropped }
+    }
+
+    /// How much of a disk is free.
+    pub(crate) fn free(&self, disk: &str, percent: f64) {
+        let gauge = self.context.telemetry.gauge(&DISK_FREE, &[&self.context.id.to_string(), disk]);
+        #[expect(clippy::cast_possible_truncation, reason = "between 0 and 100")]
+        gauge.set(percent.clamp(0.0, 100.0) as i64);
+    }
+}
 
 /// Of columns for keys.
 pub(crate) struct ColumnMetrics {

@@ -13,7 +13,8 @@ use crate::client::server::Server;
 use crate::config::CreateSchema;
 use crate::schema::columns::TableColumns;
 use crate::schema::created_views::View;
-use crate::schema::difference::differences;
+use crate::schema::difference::{differences, of_retention};
+use crate::schema::retention::Retention;
 
 /// How often the columns of a table that is written to are asked for again.
 const REFRESH_SCHEMA: Duration = Duration::from_secs(5);
@@ -27,6 +28,8 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// The views that are created with it.
     views: Vec<View>,
+    /// How long its rows are kept, if it is created.
+    retention: Retention,
     /// Its columns, once they are known. Forgotten when the server says that they are others.
     columns: RwLock<Option<Arc<TableColumns>>>,
     /// When they were last asked for.
@@ -47,11 +50,12 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table of which nothing is known yet.
-    pub(crate) fn new(signal: Signal, name: &str, views: Vec<View>) -> Table {
+    pub(crate) fn new(signal: Signal, name: &str, views: Vec<View>, retention: Retention) -> Table {
         Table {
             signal,
             name: name.to_owned(),
             views,
+            retention,
             columns: RwLock::default(),
             refreshed: tokio::sync::Mutex::default(),
             tries: Mutex::default(),
@@ -92,7 +96,7 @@ impl Table {
         *refreshed = Some(now);
         let described = match server.columns(&self.name).await {
             Err(failure) if failure.is_missing_table() && create == CreateSchema::Create => {
-                server.create(self.signal, &self.name).await?;
+                server.create(self.signal, &self.name, &self.retention).await?;
                 tracing::info!(exporter = %context.id, table = self.name, "created the table");
                 server.columns(&self.name).await
             }
@@ -133,8 +137,10 @@ impl Table {
             described => described?,
         };
         let table = server.table(&self.name);
-        let found = differences(self.signal, &table, &described);
-        Ok(found.iter().map(|difference| format!("{table}: {difference}")).collect())
+        let columns = differences(self.signal, &table, &described);
+        let all =
+            columns.iter().map(ToString::to_string).chain(of_retention(&self.retention, &table, &described));
+        Ok(all.map(|difference| format!("{table}: {difference}")).collect())
     }
 
     /// Reports how it differs from the table that would be created; an error when that was asked for.
@@ -161,7 +167,7 @@ impl Table {
         let exporter = &context.id;
         let mut missing = Vec::new();
         for view in &self.views {
-            let created = server.create_view(*view, &self.name).await;
+            let created = server.create_view(*view, &self.name, &self.retention).await;
             let name = view.name(&self.name);
             match created {
                 Ok(false) => {}

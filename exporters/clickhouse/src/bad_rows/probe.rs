@@ -26,7 +26,7 @@ use crate::convert::convert;
 use crate::native::block::{Body, block_of};
 use crate::native::scratch::ScratchPool;
 use crate::schema::columns::TableColumns;
-use crate::schema::ddl::quoted;
+use crate::schema::quoting::quoted;
 
 /// Rows that are tried together at first. With one bad row in ten about a half of the groups of so many pass.
 const GROUP: usize = 8;
@@ -80,7 +80,7 @@ impl Probe {
         };
         let needed = described.iter().filter(|column| computed(column) || matters(&column.name));
         let mut structure: Vec<String> = needed
-            .map(|Described { name, r#type, default_type, default_expression }| {
+            .map(|Described { name, r#type, default_type, default_expression, .. }| {
                 format!("{} {type} {default_type} {default_expression}", quoted(name))
             })
             .collect();

@@ -22,7 +22,7 @@ use crate::convert::convert;
 use crate::native::block::block_of;
 use crate::native::decode::read;
 use crate::native::scratch::ScratchPool;
-use crate::schema::ddl::{literal, quoted};
+use crate::schema::quoting::{literal, quoted};
 
 /// The longest statement that asks which rows violate a constraint.
 const MAX_STATEMENT: usize = 16 << 20;
@@ -249,6 +249,7 @@ mod tests {
             r#type: kind.to_owned(),
             default_type: String::new(),
             default_expression: String::new(),
+            comment: String::new(),
         };
         let table = [described("kind", "Enum8('a' = 1)"), described("code", "FixedString(2)")];
         assert_eq!(texts_out_of_type(&rows, &table), [1, 2, 3]);

@@ -23,7 +23,9 @@ use crate::config::{Compression, Config};
 use crate::native::block::Body;
 use crate::schema::columns::TableColumns;
 use crate::schema::created_views::{Statement, View};
-use crate::schema::ddl::{create_table, literal, quoted};
+use crate::schema::ddl::create_table;
+use crate::schema::quoting::{literal, quoted};
+use crate::schema::retention::Retention;
 use crate::schema::views::{TableInfo, Target};
 
 /// A ClickHouse server, and the database that the tables are in.
@@ -42,7 +44,6 @@ pub(crate) struct Server {
     /// Names of the user's settings.
     settings: Vec<String>,
     database: String,
-    ttl_seconds: u64,
 }
 
 /// One column of a table.
@@ -54,6 +55,8 @@ pub(crate) struct Described {
     pub(crate) default_type: String,
     #[serde(default)]
     pub(crate) default_expression: String,
+    #[serde(default)]
+    pub(crate) comment: String,
 }
 
 /// The treatment of rows that the materialized views behind a table refuse.
@@ -122,7 +125,6 @@ impl Server {
             async_insert: config.async_insert,
             settings: config.settings.keys().cloned().collect(),
             database: config.database.clone(),
-            ttl_seconds: config.ttl.get().as_secs(),
         }
     }
 
@@ -235,6 +237,11 @@ impl Server {
         Ok(client.query_raw(&sql).execute().await?)
     }
 
+    /// Deletes a partition of a table. One that is not there is none.
+    pub(crate) async fn drop_partition(&self, table: &str, id: &str) -> Result<(), Failure> {
+        self.run(&format!("ALTER TABLE {} DROP PARTITION ID {}", self.table(table), literal(id))).await
+    }
+
     /// Runs a statement that creates or alters something.
     pub(crate) async fn create_with(&self, sql: &str) -> Result<(), Failure> {
         match self.run(sql).await {
@@ -319,15 +326,25 @@ impl Server {
 
     /// Creates the table of a signal where it does not exist, and its database when the server does not know
     /// that. (Whoever may create tables may not always create databases, not even one that is there.)
-    pub(crate) async fn create(&self, signal: Signal, table: &str) -> Result<(), Failure> {
-        self.create_with(&create_table(signal, &self.database, table, self.ttl_seconds)).await
+    pub(crate) async fn create(
+        &self,
+        signal: Signal,
+        table: &str,
+        retention: &Retention,
+    ) -> Result<(), Failure> {
+        self.create_with(&create_table(signal, &self.database, table, retention)).await
     }
 
     /// Creates a view of this table where it does not exist. Says whether it did. (Whoever may not create
     /// views may still insert where there are some.)
-    pub(crate) async fn create_view(&self, view: View, table: &str) -> Result<bool, Failure> {
+    pub(crate) async fn create_view(
+        &self,
+        view: View,
+        table: &str,
+        retention: &Retention,
+    ) -> Result<bool, Failure> {
         let mut created = false;
-        for Statement { name, sql } in view.statements(&self.database, table, self.ttl_seconds) {
+        for Statement { name, sql } in view.statements(&self.database, table, retention.longest()) {
             match self.columns(&name).await {
                 Err(failure) if failure.is_missing_table() => {
                     self.run(&sql).await?;

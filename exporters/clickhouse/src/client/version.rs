@@ -43,7 +43,7 @@ struct Answer {
 impl ServerInfo {
     /// The question, about these settings.
     pub(crate) fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
-        let names: Vec<String> = settings.map(crate::schema::ddl::literal).collect();
+        let names: Vec<String> = settings.map(crate::schema::quoting::literal).collect();
         format!(
             "SELECT version() AS version, groupArray(name) AS settings FROM system.settings WHERE name IN ({})",
             names.join(", ")

@@ -6,7 +6,8 @@ use weir_pdata::schema;
 
 use crate::dynamic::key_type::KeyType;
 use crate::schema::created_views::Statement;
-use crate::schema::ddl::{REMEMBERED_PARTS, literal, quoted};
+use crate::schema::ddl::REMEMBERED_PARTS;
+use crate::schema::quoting::{literal, quoted};
 
 /// The table of counts.
 pub(crate) const KEYS: &str = "keys";

@@ -17,7 +17,7 @@ use crate::dynamic::census::{Census, Seen};
 use crate::dynamic::key_type::KeyType;
 use crate::dynamic::statements::{KEYS, NEW_KEY, add_columns, column_of, tables, view};
 use crate::metrics::ColumnMetrics;
-use crate::schema::ddl::literal;
+use crate::schema::quoting::literal;
 
 /// The most columns that one statement adds.
 const COLUMNS_A_STATEMENT: usize = 16;

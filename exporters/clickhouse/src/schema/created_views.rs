@@ -7,7 +7,8 @@
 use serde::Deserialize;
 use weir_pdata::Signal;
 
-use crate::schema::ddl::{REMEMBERED_PARTS, quoted};
+use crate::schema::ddl::REMEMBERED_PARTS;
+use crate::schema::quoting::quoted;
 
 /// A view that the exporter creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

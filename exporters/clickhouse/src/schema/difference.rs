@@ -5,8 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use weir_pdata::Signal;
 
 use crate::client::server::Described;
-use crate::schema::ddl::quoted;
 use crate::schema::layouts::layout;
+use crate::schema::quoting::quoted;
+use crate::schema::retention::{Retention, TTL_COLUMN};
 
 /// One column that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,24 @@ pub(crate) fn differences(signal: Signal, table: &str, found: &[Described]) -> V
     differences
 }
 
+/// What is to be done about a table with these columns, so that it keeps its rows by the classes of
+/// `retention`.
+pub(crate) fn of_retention(retention: &Retention, table: &str, found: &[Described]) -> Option<String> {
+    let column = retention.column()?;
+    let expected = retention.expression();
+    match found.iter().find(|found| found.name == TTL_COLUMN) {
+        None => Some(format!(
+            "`{TTL_COLUMN}` is missing: `retention` needs it in the partition key, which no table gets later. \
+             Create the table anew and move the rows (`weir clickhouse ddl` prints the statement)"
+        )),
+        Some(there) if there.comment == expected => None,
+        Some(there) => Some(format!(
+            "`{TTL_COLUMN}` is {:?}, and expected is {expected:?}. For new rows: ALTER TABLE {table} MODIFY COLUMN {column}",
+            there.comment
+        )),
+    }
+}
+
 /// Servers write types with other white space.
 fn compact(kind: &str) -> String {
     kind.chars().filter(|c| !c.is_whitespace()).collect()
@@ -72,6 +91,7 @@ mod tests {
             r#type: kind.to_owned(),
             default_type: default_type.to_owned(),
             default_expression: String::new(),
+            comment: String::new(),
         }
     }
 

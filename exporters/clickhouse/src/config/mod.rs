@@ -1,9 +1,12 @@
 //! The settings of the exporter.
 
+mod create_schema;
+mod disk_guard;
+mod dynamic_columns;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
 use weir_component::exporter_helper::{
     BatchConfig, BatchKeys, HelperConfig, QueueConfig, QueueKeys, RetryKeys,
 };
@@ -11,10 +14,15 @@ use weir_config::{ByteSize, Duration, Secret, Tls};
 use weir_http::{Connection, Proxy};
 use weir_pdata::Signal;
 
-use crate::dynamic::key_type::KeyType;
 use crate::dynamic::statements as dynamic;
 use crate::schema::created_views::View;
-use crate::schema::ddl::{create_table, quoted};
+use crate::schema::ddl::create_table;
+use crate::schema::quoting::quoted;
+use crate::schema::retention::{Class, Retention};
+
+pub(crate) use create_schema::CreateSchema;
+pub(crate) use disk_guard::DiskGuardKeys;
+pub(crate) use dynamic_columns::DynamicColumns;
 
 /// More rows than this would be cut into several blocks by the server.
 const MAX_ROWS: usize = 1_000_000;
@@ -51,6 +59,10 @@ pub(crate) struct Config {
     pub(crate) settings: BTreeMap<String, String>,
     /// Rows older than this are deleted by the server, in tables that the exporter creates. `0s`: never.
     pub(crate) ttl: Duration,
+    /// Rows that are kept for another time than `ttl`.
+    pub(crate) retention: RetentionClasses,
+    /// What is done when the server's disks are almost full. Absent: nothing.
+    pub(crate) disk_guard: Option<DiskGuardKeys>,
     /// Inserts into one table that start in a second, at most; 0: no limit. What waits longer goes in
     /// together.
     pub(crate) max_inserts_per_second: u32,
@@ -82,6 +94,8 @@ impl Default for Config {
             compression: Compression::Lz4,
             settings: BTreeMap::new(),
             ttl: Duration::ZERO,
+            retention: RetentionClasses::default(),
+            disk_guard: None,
             max_inserts_per_second: 20,
             async_insert: false,
             queue: QueueKeys::default(),
@@ -120,96 +134,16 @@ impl Default for Tables {
     }
 }
 
-/// `dynamic_columns`: columns for the keys of spans.
-#[derive(Clone, Debug, Deserialize)]
+/// `retention`: classes of rows, by signal. The first whose condition holds counts.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct DynamicColumns {
-    /// How many keys get a column, at most. 0: keys are counted only.
-    pub(crate) max_created_columns: usize,
-    /// How often keys are written down, and columns are created. A key gets one after this time, at the
-    /// earliest.
-    pub(crate) interval: Duration,
-    /// The keys that may get a column: names, with `*` for any text.
-    pub(crate) allow: Vec<String>,
-    /// The keys that get none.
-    pub(crate) deny: Vec<String>,
-    /// The types of keys. Without one it is that of all values that were seen.
-    pub(crate) types: BTreeMap<String, KeyType>,
-}
-
-impl Default for DynamicColumns {
-    fn default() -> DynamicColumns {
-        DynamicColumns {
-            max_created_columns: 64,
-            interval: Duration::from_secs(30),
-            allow: vec!["*".to_owned()],
-            deny: Vec::new(),
-            types: BTreeMap::new(),
-        }
-    }
-}
-
-impl DynamicColumns {
-    /// Whether a key may get a column.
-    pub(crate) fn allows(&self, key: &str) -> bool {
-        let among = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, key));
-        among(&self.allow) && !among(&self.deny)
-    }
-}
-
-/// Whether a text is a pattern, in which `*` stands for any text.
-fn fits(pattern: &str, text: &str) -> bool {
-    let Some((before, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(before) else { return false };
-    let (middle, last) = rest.rsplit_once('*').map_or((None, rest), |(middle, last)| (Some(middle), last));
-    let Some(mut text) = text.strip_suffix(last) else { return false };
-    // The first place of each part leaves the most for those behind it.
-    for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-    }
-    true
-}
-
-/// The most columns that can be asked for: each costs every insert.
-const MOST_CREATED: usize = 1_000;
-
-/// `create_schema`: what is done about tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CreateSchema {
-    /// `true`: those that do not exist are created.
-    Create,
-    /// `false`: nothing.
-    Leave,
-    /// `check`: nothing, and tables that are not as expected are refused.
-    Check,
-}
-
-impl<'de> Deserialize<'de> for CreateSchema {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CreateSchema, D::Error> {
-        struct Written;
-        impl Visitor<'_> for Written {
-            type Value = CreateSchema;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`true`, `false` or `check`")
-            }
-
-            fn visit_bool<E: Error>(self, create: bool) -> Result<CreateSchema, E> {
-                Ok(if create { CreateSchema::Create } else { CreateSchema::Leave })
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<CreateSchema, E> {
-                match text {
-                    "true" => Ok(CreateSchema::Create),
-                    "false" => Ok(CreateSchema::Leave),
-                    "check" => Ok(CreateSchema::Check),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Written)
-    }
+pub(crate) struct RetentionClasses {
+    /// Of spans.
+    pub(crate) traces: Vec<Class>,
+    /// Of log records.
+    pub(crate) logs: Vec<Class>,
+    /// Of data points.
+    pub(crate) metrics: Vec<Class>,
 }
 
 /// `compression`: how bodies are compressed.
@@ -269,13 +203,30 @@ impl Config {
         }
     }
 
+    /// How long rows of a signal are kept. A window or alarm that comes again has to meet the former one in
+    /// its partition, so these have no classes.
+    pub(crate) fn retention(&self, signal: Signal) -> Retention {
+        let classes = match signal {
+            Signal::Traces => self.retention.traces.clone(),
+            Signal::Logs => self.retention.logs.clone(),
+            Signal::Metrics => self.retention.metrics.clone(),
+            Signal::Windows | Signal::Alarms => Vec::new(),
+        };
+        Retention { ttl_seconds: self.ttl.get().as_secs(), classes }
+    }
+
     /// The statements that create everything: the database, the tables, the views.
     pub(crate) fn statements(&self) -> Vec<String> {
-        let ttl = self.ttl.get().as_secs();
         let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&self.database))];
-        all.extend(Signal::ALL.map(|signal| create_table(signal, &self.database, self.table(signal), ttl)));
+        all.extend(
+            Signal::ALL.map(|signal| {
+                create_table(signal, &self.database, self.table(signal), &self.retention(signal))
+            }),
+        );
         for view in &self.views {
-            let statements = view.statements(&self.database, self.table(view.signal()), ttl);
+            let signal = view.signal();
+            let ttl = self.retention(signal).longest();
+            let statements = view.statements(&self.database, self.table(signal), ttl);
             all.extend(statements.into_iter().map(|statement| statement.sql));
         }
         if self.dynamic_columns.is_some() {
@@ -310,9 +261,33 @@ impl Config {
                 );
             }
         }
-        let ttl = self.ttl.get().as_secs();
-        if !self.ttl.is_zero() && !(1..=MAX_TTL_SECONDS).contains(&ttl) {
-            problem("ttl", "must be between 1s and 36500d, or 0s to keep rows for ever".to_owned());
+        let classes = [
+            ("traces", &self.retention.traces),
+            ("logs", &self.retention.logs),
+            ("metrics", &self.retention.metrics),
+        ];
+        let classes = classes.into_iter().flat_map(|(signal, classes)| {
+            classes.iter().enumerate().map(move |(at, class)| (format!("retention.{signal}[{at}]"), class))
+        });
+        let mut ttls = vec![("ttl".to_owned(), self.ttl)];
+        for (key, class) in classes {
+            if class.r#where.trim().is_empty() {
+                problem(&format!("{key}.where"), "must not be empty".to_owned());
+            }
+            ttls.push((format!("{key}.ttl"), class.ttl));
+        }
+        for (key, ttl) in ttls {
+            if !ttl.is_zero() && !(1..=MAX_TTL_SECONDS).contains(&ttl.get().as_secs()) {
+                problem(&key, "must be between 1s and 36500d, or 0s to keep rows for ever".to_owned());
+            }
+        }
+        if let Some(guard) = &self.disk_guard {
+            let shortest = [Signal::Traces, Signal::Logs, Signal::Metrics]
+                .map(|signal| self.retention(signal).shortest());
+            let may_end = shortest.iter().any(|seconds| *seconds > 0);
+            for (key, why) in guard.problems(may_end) {
+                problem(&key, why);
+            }
         }
         if self.database.is_empty() {
             problem("database", "must not be empty".to_owned());
@@ -348,20 +323,8 @@ impl Config {
             }
         }
         if let Some(dynamic) = &self.dynamic_columns {
-            if dynamic.max_created_columns > MOST_CREATED {
-                problem(
-                    "dynamic_columns.max_created_columns",
-                    format!("must be at most {MOST_CREATED}: every column costs every insert"),
-                );
-            }
-            if dynamic.interval < Duration::from_secs(1) {
-                problem("dynamic_columns.interval", "must be at least 1s".to_owned());
-            }
-            if self.create_schema != CreateSchema::Create && dynamic.max_created_columns > 0 {
-                problem(
-                    "dynamic_columns",
-                    "columns are created with `create_schema: true` only; `max_created_columns: 0` counts keys without it".to_owned(),
-                );
+            for (key, why) in dynamic.problems(self.create_schema) {
+                problem(&key, why);
             }
         }
         for (at, view) in self.views.iter().enumerate() {
@@ -433,27 +396,6 @@ mod tests {
         ] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn keys_are_allowed_and_denied_by_patterns() {
-        for (pattern, text, expected) in [
-            ("*", "", true),
-            ("http.*", "http.method", true),
-            ("http.*", "https", false),
-            ("*.id", "customer.id", true),
-            ("*.id", "id", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c-b", false),
-            ("a*b", "ab", true),
-            ("ab*ba", "aba", false),
-            ("exact", "exact", true),
-            ("exact", "exactly", false),
-        ] {
-            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
-        }
-        let config = DynamicColumns { deny: vec!["*.body".into()], ..DynamicColumns::default() };
-        assert!(config.allows("http.method") && !config.allows("http.body"));
     }
 
     #[test]
