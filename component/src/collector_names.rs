@@ -55,7 +55,7 @@ pub(crate) const QUEUE_SIZE: Metric = Metric {
 /// Bytes that it may have.
 pub(crate) const QUEUE_CAPACITY: Metric = Metric {
     name: "otelcol_exporter_queue_capacity",
-    help: "Bytes that the queue may have: queue.max_bytes.",
+    help: "Bytes that the queue may have (queue.max_bytes).",
     kind: MetricKind::Gauge,
     labels: EXPORTER,
 };

@@ -5,7 +5,7 @@ use weir_component::telemetry::{Metric, MetricKind};
 
 pub(super) const ACCEPTED: Metric = Metric {
     name: "weir_receiver_accepted_rows",
-    help: "Rows (records, while not decoded) that a receiver has sent down its lanes.",
+    help: "Rows that a receiver has sent down its lanes. A record that is not decoded counts as one row.",
     kind: MetricKind::Counter,
     labels: &["receiver", "signal"],
 };

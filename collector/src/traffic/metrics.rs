@@ -12,13 +12,13 @@ use super::flow::{Edge, Flow};
 
 const INCOMING: Metric = items(
     "otelcol_processor_incoming_items",
-    "Rows (records, while not decoded) that came to a processor on lanes.",
+    "Rows that came to a processor on lanes. A record that is not decoded counts as one row.",
 );
 const OUTGOING: Metric =
     items("otelcol_processor_outgoing_items", "Rows that a processor has passed on, on lanes.");
 const DELAY: Metric = Metric {
     name: "weir_receiver_event_delay_seconds",
-    help: "From the time of an event to its arrival: its append time where the lane keeps it, else the gateway's clock.",
+    help: "The time from an event to its arrival. The arrival is the append time of its record where the topic keeps it, else the time at which the gateway reads it.",
     kind: MetricKind::Histogram,
     labels: &["receiver", "signal"],
 };

@@ -29,7 +29,7 @@ const REJECTED: Metric = Metric {
 };
 const ABANDONED: Metric = Metric {
     name: "weir_exporter_abandoned_rows",
-    help: "Rows not delivered when the program stopped: their input is read again by the next start, or they are in the dead letters or on disk.",
+    help: "Rows that were not delivered when the program stopped. The next start reads their input again, or they are in the dead letters or on disk.",
     kind: MetricKind::Counter,
     labels: &["exporter"],
 };

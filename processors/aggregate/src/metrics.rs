@@ -8,7 +8,7 @@ use weir_component::telemetry::{Metric, MetricKind};
 
 const LATE: Metric = counter(
     "weir_aggregate_late_events",
-    "Events in no window because the watermark of their lane had closed every window of theirs for good.",
+    "Events in no window. The watermark of their lane had closed all of their windows for good.",
 );
 const FUTURE: Metric = counter(
     "weir_aggregate_future_events",
@@ -16,11 +16,11 @@ const FUTURE: Metric = counter(
 );
 const AHEAD: Metric = counter(
     "weir_aggregate_ahead_events",
-    "Events more than max_ahead ahead of their arrival. They are in the windows of their own time, and move the watermark only as far as arrival and max_ahead.",
+    "Events more than max_ahead ahead of their arrival. They are in the windows of their own time. They move the watermark to max_ahead after their arrival at most.",
 );
 const BEHIND: Metric = Metric {
     name: "weir_aggregate_clock_behind_ms",
-    help: "How far the clock of this gateway (of the Kafka broker, where the topic keeps append times) is behind the events of all lanes, while that is more than max_future: none of them is in windows. Else 0.",
+    help: "Milliseconds by which the clock is behind the events of all lanes, while these are more than max_future; else 0. Meanwhile no event is in windows. The clock is that of the Kafka broker where the topic keeps append times, else that of this gateway.",
     kind: MetricKind::Gauge,
     labels: &["processor"],
 };
@@ -34,7 +34,7 @@ const OVERFLOW: Metric = counter(
 );
 const FAILED: Metric = counter(
     "weir_aggregate_failed_events",
-    "Events on which where or a measure failed: NULL for them, so left out of windows, or of that measure.",
+    "Events on which where or a measure failed. They are left out of windows, or of that measure.",
 );
 const LOST: Metric = counter(
     "weir_aggregate_lost_partials",

@@ -29,11 +29,11 @@ const FUTURE: Metric = counter(
 );
 const AHEAD: Metric = counter(
     "weir_pattern_ahead_events",
-    "Events more than max_ahead ahead of their arrival. They keep their own time, and move the watermark only as far as arrival and max_ahead.",
+    "Events more than max_ahead ahead of their arrival. They keep their own time. They move the watermark to max_ahead after their arrival at most.",
 );
 const BEHIND: Metric = gauge(
     "weir_pattern_clock_behind_ms",
-    "How far the clock of this gateway (of the Kafka broker, where the topic keeps append times) is behind the events of all lanes, while that is more than max_future: none of them is in a match. Else 0.",
+    "Milliseconds by which the clock is behind the events of all lanes, while these are more than max_future; else 0. Meanwhile no event is in a match. The clock is that of the Kafka broker where the topic keeps append times, else that of this gateway.",
 );
 const REFUSED: Metric = counter_by(
     "weir_pattern_refused_events",

@@ -13,7 +13,7 @@ const STRICTER: Metric = counter(
 );
 const INCONSISTENT: Metric = counter(
     "weir_sample_inconsistent_rows",
-    "Rows whose threshold says that they should not have come; it counts as missing.",
+    "Rows that came with a threshold by which they should have been dropped. The threshold counts as missing.",
 );
 const UNTRACED: Metric = counter("weir_sample_untraced_rows", "Rows without a trace id; they stay.");
 

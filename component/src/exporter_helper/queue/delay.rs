@@ -10,7 +10,7 @@ use crate::telemetry::{Metric, MetricKind};
 
 pub(crate) const DELAY: Metric = Metric {
     name: "weir_exporter_delay_seconds",
-    help: "From the end of the oldest event of a batch (of a window: its end) until the destination had the batch.",
+    help: "The time from the end of the oldest event of a batch until the destination has the batch. A window ends at its window_end.",
     kind: MetricKind::Histogram,
     labels: &["pipeline", "exporter", "signal"],
 };
