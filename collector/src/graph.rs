@@ -3,13 +3,13 @@
 //! Receivers and exporters that several pipelines name are one instance; processors are one per pipeline.
 //! Building does no I/O. All errors are reported at once.
 
+mod health;
 mod slips;
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use weir_component::factory::{BuiltExporter, Info};
-use weir_component::health::HealthGroup;
 use weir_component::{
     Context, DeadLetters, Extension, Health, HealthBoard, Notifications, Processor, Receiver, Registry,
     Settings, Storages, Telemetry, WindowSources,
@@ -168,27 +168,6 @@ pub fn build(document: &Document, registry: &Registry) -> Result<Graph, Diagnost
         Graph { receivers, pipelines, exporters, extensions, service, telemetry, board, warnings, traffic };
     graph.show_health();
     Ok(graph)
-}
-
-impl Graph {
-    /// Puts the status of what runs on the board.
-    fn show_health(&self) {
-        let named =
-            |kind: &str, context: &Context| (format!("{kind}:{}", context.id), context.health.clone());
-        let extensions = self.extensions.iter().map(|(context, _)| named(EXTENSION, context)).collect();
-        let mut groups = vec![HealthGroup { name: "extensions".to_owned(), components: extensions }];
-        for (at, pipeline) in self.pipelines.iter().enumerate() {
-            let receivers = self.receivers.iter().filter(|built| built.pipelines.contains(&at));
-            let exporters = pipeline.exporters.iter().filter_map(|at| self.exporters.get(*at));
-            let components = receivers
-                .map(|built| named(RECEIVER, &built.context))
-                .chain(pipeline.processors.iter().map(|(context, _)| named(PROCESSOR, context)))
-                .chain(exporters.map(|(context, _)| named(EXPORTER, context)))
-                .collect();
-            groups.push(HealthGroup { name: format!("pipeline:{}", pipeline.id), components });
-        }
-        self.board.show(groups);
-    }
 }
 
 fn names(references: &[weir_config::Reference], id: &ComponentId) -> bool {

@@ -11,6 +11,7 @@
 //! Stages are state machines without I/O: they take messages and return messages. Time comes from a
 //! [`Clock`], so that tests choose it.
 
+mod bare_counter;
 pub mod budget;
 mod build;
 pub mod clock;

@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
+
+use crate::bare_counter::Bare;
 
 /// The declaration of a metric.
 #[derive(Clone, Copy, Debug)]
@@ -50,25 +50,6 @@ pub const SECONDS: [f64; 16] =
     [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
 type Labels = Vec<(&'static str, String)>;
-/// A counter that is written under its bare name.
-#[derive(Clone, Debug, Default)]
-struct Bare(Counter);
-
-impl TypedMetric for Bare {
-    const TYPE: MetricType = MetricType::Unknown;
-}
-
-impl EncodeMetric for Bare {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.encode_gauge(&self.0.get())
-    }
-
-    // In OpenMetrics a counter has `_total` behind its name.
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
-}
-
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Makes metrics and writes them as OpenMetrics text. Cheap to clone; clones share the metrics.
