@@ -1,5 +1,7 @@
 //! The identity of an alarm, the same in every run and on every machine.
 
+use weir_pdata::Fnv;
+
 use crate::Labels;
 
 /// A text that no other names and labels have: each part with its length.
@@ -18,10 +20,7 @@ pub fn series_key(names: [&str; 2], labels: &Labels) -> String {
 /// 16 hex digits: FNV-1a (64 bits).
 #[must_use]
 pub fn fingerprint(bytes: impl IntoIterator<Item = u8>) -> String {
-    let hash = bytes.into_iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    format!("{:016x}", Fnv::of(bytes).get())
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 
-use crate::items::ItemCount;
-use crate::{Ack, Fence, Signal, memory};
+use crate::{Ack, Fence, ItemCount, Signal, memory};
 
 /// Some events of one signal, with where they came from and who waits for them.
 ///

@@ -1,27 +1,6 @@
 //! How many items a payload has, decoded or not.
 
-use std::sync::{Arc, OnceLock};
-
 use crate::{Encoded, Format, Payload, otlp};
-
-/// The number of items of records that are not decoded. It is counted when it is first asked for, once for all
-/// clones.
-#[derive(Clone, Debug, Default)]
-pub struct ItemCount(Arc<OnceLock<usize>>);
-
-impl ItemCount {
-    /// A number that is known already.
-    #[must_use]
-    pub fn known(items: usize) -> ItemCount {
-        ItemCount(Arc::new(items.into()))
-    }
-
-    /// The number, if it is known.
-    #[must_use]
-    pub fn get(&self) -> Option<usize> {
-        self.0.get().copied()
-    }
-}
 
 impl Payload {
     /// Spans, log records or data points, also of requests of OTLP that are not decoded. Of other records
@@ -30,10 +9,9 @@ impl Payload {
     pub fn items(&self) -> usize {
         match self {
             Payload::Columns(_) => self.len(),
-            Payload::Encoded(encoded) => *encoded
+            Payload::Encoded(encoded) => encoded
                 .items
-                .0
-                .get_or_init(|| (0..encoded.records.len()).map(|record| encoded.items_of(record)).sum()),
+                .get_or(|| (0..encoded.records.len()).map(|record| encoded.items_of(record)).sum()),
         }
     }
 }
@@ -43,7 +21,7 @@ impl Encoded {
     /// they were counted before.
     pub fn learn_items(&self, rows: usize) {
         if !self.is_otlp() {
-            let _ = self.items.0.set(rows);
+            self.items.get_or(|| rows);
         }
     }
 
@@ -67,6 +45,7 @@ mod tests {
     use arrow::buffer::Buffer;
 
     use super::*;
+    use crate::ItemCount;
 
     /// Requests of one resource, with one scope, with so many logs that are empty.
     fn request(logs: u8) -> Vec<u8> {

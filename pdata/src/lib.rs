@@ -21,6 +21,8 @@ mod columns;
 pub mod decode;
 pub mod expr;
 mod fence;
+mod fnv;
+mod item_count;
 mod items;
 pub mod json;
 pub mod late;
@@ -39,7 +41,8 @@ pub use arrivals::Arrivals;
 pub use batch::{Encoded, EventBatch, Format, MemoryPermit, Origin, Payload};
 pub use decode::{DecodeError, Decoded, Escaped, Rejected, RejectedItems, decode};
 pub use fence::Fence;
-pub use items::ItemCount;
+pub use fnv::Fnv;
+pub use item_count::ItemCount;
 pub use projection::{Demand, Level, Projection, SharedProjection, SpanIds, Wanted};
 pub use signal::{Signal, SignalSet};
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_pdata::Signal;
+use weir_pdata::{Fnv, Signal};
 
 use crate::window::{Slices, Windows};
 
@@ -67,26 +67,19 @@ fn places(slices: &Slices) -> String {
     }
 }
 
-/// FNV-1a: the same on every machine and in every version.
-struct Hash(u64);
-
-impl Default for Hash {
-    fn default() -> Hash {
-        Hash(0xcbf2_9ce4_8422_2325)
-    }
-}
+#[derive(Default)]
+struct Hash(Fnv);
 
 impl Hash {
     /// Adds a text and its length, so that no two lists of texts run into the same.
     fn part(&mut self, text: &str) {
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes();
-        for byte in length.iter().chain(text.as_bytes()) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.0 = self.0.and(length).and(text.bytes());
     }
 
     fn text(&self) -> Arc<str> {
-        Arc::from(format!("{:08x}", (self.0 ^ self.0 >> 32) & 0xffff_ffff))
+        let hash = self.0.get();
+        Arc::from(format!("{:08x}", (hash ^ hash >> 32) & 0xffff_ffff))
     }
 
     fn list<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {

@@ -3,6 +3,8 @@
 //! A trace stays when its randomness is at least the threshold. So the threshold 0 keeps all of them, and
 //! `T` keeps the share (2^56 - T) / 2^56.
 
+use weir_pdata::Fnv;
+
 /// Hexadecimal digits of 56 bits.
 pub(crate) const DIGITS: u32 = 14;
 const ALL: u64 = 1 << 56;
@@ -93,7 +95,7 @@ impl Randomness {
             let is_zero = low == 0 && high.bytes().all(|digit| digit == b'0');
             return (!is_zero).then_some(Source::TraceId(Randomness(low)));
         }
-        Some(Source::Hash(Randomness(hash(id.as_bytes()) & (ALL - 1))))
+        Some(Source::Hash(Randomness(Fnv::of(id.bytes()).mixed() & (ALL - 1))))
     }
 }
 
@@ -105,17 +107,6 @@ fn is_hex(text: &str) -> bool {
 fn hex(text: &str) -> Option<u64> {
     // `from_str_radix` takes a sign, too.
     if is_hex(text) { u64::from_str_radix(text, 16).ok() } else { None }
-}
-
-/// FNV-1a in 64 bits, finished as MurmurHash3 does: every bit of the input reaches every bit of the result.
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]

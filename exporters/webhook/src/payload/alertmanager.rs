@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
+use weir_pdata::Fnv;
 
 use super::text::Wording;
 use crate::alarm::Alarm;
@@ -125,12 +126,10 @@ fn label_name(name: &str) -> String {
 
 /// Prometheus' fingerprint of labels: FNV-1a with 64 bits over `name 0xff value 0xff`, by name.
 fn fingerprint(labels: &BTreeMap<String, String>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for (name, value) in labels {
-        let bytes = name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]);
-        hash = bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    }
-    hash
+    let add = |hash: Fnv, (name, value): (&String, &String)| {
+        hash.and(name.bytes()).and([0xff]).and(value.bytes()).and([0xff])
+    };
+    labels.iter().fold(Fnv::default(), add).get()
 }
 
 fn rfc3339(ms: i64) -> String {

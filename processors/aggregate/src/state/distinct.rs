@@ -5,6 +5,8 @@
 //! Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017). Order and split of the
 //! values do not matter.
 
+use weir_pdata::Fnv;
+
 use crate::state::codec::{Malformed, Reader, put_u64};
 
 const MOST_EXACT: usize = 256;
@@ -32,13 +34,7 @@ impl Default for Distinct {
 /// The hash of a value's text: FNV-1a with the finaliser of MurmurHash3. The same on every machine and in
 /// every run.
 pub(crate) fn hash(text: &str) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in text.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
+    Fnv::of(text.bytes()).mixed()
 }
 
 impl Distinct {
