@@ -23,15 +23,18 @@
 //! numbers.
 
 mod cell;
+mod line_error;
 pub(crate) mod nested;
 pub(crate) mod parse;
 mod protobuf;
 mod read;
 pub(crate) mod segment;
+mod table;
 pub(crate) mod value;
 mod write;
 
 pub(crate) use cell::float;
+pub use line_error::LineError;
 pub use protobuf::{instance_pings, instance_properties, log_data, segments};
-pub use read::{JsonLines, LineError, RejectedLine};
+pub use read::{JsonLines, RejectedLine};
 pub use write::{write_rows, write_value};

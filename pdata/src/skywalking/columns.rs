@@ -1,31 +1,25 @@
 //! Segments to columns.
 
-use std::sync::Arc;
+mod finish;
+mod room;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    RecordBatchOptions,
-};
-use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema};
-use arrow::error::ArrowError;
+use arrow::array::BooleanBufferBuilder;
+use arrow::buffer::Buffer;
 use hashbrown::HashMap;
 
 use super::ids::{ref_type, span_id};
 use super::names;
+use super::of_segments::OfSegments;
 use super::own_time::OwnTimes;
 use super::scan::{Pair, Segment, Span};
 use crate::columns::events::Events;
 use crate::columns::keys::Keys;
 use crate::columns::links::{Link, Links};
 use crate::columns::names::{Name, Names};
-use crate::columns::times::{nanoseconds, times};
-use crate::columns::views::{Buffers, TextAttributes, Views, dictionary, index};
+use crate::columns::times::nanoseconds;
+use crate::columns::views::{TextAttributes, Views, index};
 use crate::decode::result::DecodeError;
-use crate::{Encoded, MAX_ARENA, Projection, Signal, SpanIds, schema, span_ids};
-
-/// Longest `.` + number.
-const SPAN_NUMBER: usize = 12;
+use crate::{Encoded, Projection, SpanIds};
 
 /// The columns of a batch while it is decoded. `None` is a column that nothing reads.
 pub(super) struct Columns<'a> {
@@ -53,12 +47,12 @@ pub(super) struct Columns<'a> {
     duration_ns: Option<Vec<i64>>,
     /// Spans that end before they start.
     pub(super) backwards: usize,
-    /// See [`schema::DERIVED`].
+    /// See [`DERIVED`](crate::schema::DERIVED).
     self_duration_ns: Option<(OwnTimes, Vec<i64>)>,
     transfer_ns: Option<Vec<Option<i64>>>,
     span_id: Option<Views>,
     parent_span_id: Option<Views>,
-    /// See [`span_ids`].
+    /// See [`span_ids`](crate::span_ids).
     parent_segment_id: Option<Views>,
     parent_number: Option<Vec<i32>>,
     segment_span_id: Option<Vec<i32>>,
@@ -75,28 +69,6 @@ pub(super) struct Columns<'a> {
     events: Option<Events>,
     attributes: Option<TextAttributes>,
     wanted: Vec<Views>,
-}
-
-/// A number that the receiver knows of each record, of those that have rows.
-pub(super) struct OfSegments<'a> {
-    of_records: &'a [i64],
-    values: Vec<i64>,
-}
-
-impl<'a> OfSegments<'a> {
-    /// `None` when nothing reads them or the receiver does not know them.
-    pub(super) fn new(is_read: bool, of_records: Option<&'a Arc<[i64]>>) -> Option<OfSegments<'a>> {
-        of_records.filter(|_| is_read).map(|of_records| OfSegments { of_records, values: Vec::new() })
-    }
-
-    pub(super) fn push(&mut self, record: usize) {
-        self.values.push(self.of_records.get(record).copied().unwrap_or_default());
-    }
-
-    /// The column: `segments` has the index of each row's segment.
-    pub(super) fn finish(self, segments: &PrimitiveArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
-        dictionary(segments.values().clone(), None, Arc::new(Int64Array::from(self.values)))
-    }
 }
 
 impl<'a> Columns<'a> {
@@ -192,70 +164,6 @@ impl<'a> Columns<'a> {
         self.append_lists(segment);
         self.append_tags(segment);
         self.rows += segment.spans.len();
-        Ok(())
-    }
-
-    /// Room for `more` segments like this one. No more is taken than `bytes` of input can fill, at 16 bytes a
-    /// row or tag.
-    pub(super) fn reserve(&mut self, more: usize, segment: &Segment, bytes: usize) {
-        let most = bytes / 16;
-        let rows = more.saturating_mul(segment.spans.len()).min(most);
-        let tags = more.saturating_mul(segment.tags.len()).min(most);
-        if self.span_id.is_some() || self.parent_span_id.is_some() {
-            let ids = rows.saturating_mul(segment.segment_id.len() + 4);
-            self.built.reserve(ids.min(2 * bytes));
-        }
-        self.segments.reserve(rows);
-        for column in
-            [&mut self.trace_id, &mut self.segment_id, &mut self.service, &mut self.service_instance]
-        {
-            column.iter_mut().for_each(|column| column.reserve(more.min(most)));
-        }
-        for column in [
-            &mut self.span_id,
-            &mut self.parent_span_id,
-            &mut self.parent_segment_id,
-            &mut self.operation,
-            &mut self.peer,
-        ] {
-            column.iter_mut().for_each(|column| column.reserve(rows));
-        }
-        for column in [&mut self.time, &mut self.end_time, &mut self.duration_ns] {
-            column.iter_mut().for_each(|column| column.reserve(rows));
-        }
-        for column in [&mut self.segment_span_id, &mut self.parent_number, &mut self.component_id] {
-            column.iter_mut().for_each(|column| column.reserve(rows));
-        }
-        for column in [&mut self.kind, &mut self.status, &mut self.component, &mut self.layer] {
-            column.iter_mut().for_each(|column| column.reserve(rows));
-        }
-        for column in [&mut self.skip_analysis, &mut self.size_limited] {
-            column.iter_mut().for_each(|column| column.reserve(rows));
-        }
-        if let Some(links) = &mut self.links {
-            // Segments that were called have a reference.
-            links.reserve(rows, more.saturating_mul(segment.refs.len().max(1)).min(most));
-        }
-        if let Some(events) = &mut self.events {
-            events.reserve(rows, more.saturating_mul(segment.logs.len()).min(most));
-        }
-        if let Some(attributes) = &mut self.attributes {
-            attributes.reserve(rows, tags);
-        }
-        self.wanted.iter_mut().for_each(|column| column.reserve(rows));
-    }
-
-    /// Makes sure that the texts to build stay in proportion to the segment and within what views can reach.
-    fn make_room(&self, segment: &Segment, size: usize) -> Result<(), DecodeError> {
-        let built = usize::from(self.span_id.is_some()) + usize::from(self.parent_span_id.is_some());
-        let own = (segment.segment_id.len() + SPAN_NUMBER).saturating_mul(built * segment.spans.len());
-        if own > 16 * size + (1 << 20) {
-            return Err(DecodeError::Swollen { what: "bytes of span ids", count: own, bytes: size });
-        }
-        let others: usize = segment.refs.iter().map(|r| r.segment_id.len() + 3 * SPAN_NUMBER).sum();
-        if self.built.len() + own + 2 * others > MAX_ARENA {
-            return Err(DecodeError::BatchFull);
-        }
         Ok(())
     }
 
@@ -397,7 +305,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// See [`schema::DERIVED`].
+    /// See [`DERIVED`](crate::schema::DERIVED).
     fn append_derived(&mut self, segment: &Segment) {
         if let Some((times, column)) = &mut self.self_duration_ns {
             times.append(&segment.spans, column);
@@ -441,83 +349,6 @@ impl<'a> Columns<'a> {
             }
         }
     }
-
-    /// The batch. Its schema depends on the projection, and on what the receiver knows of the records.
-    pub(super) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let buffers = Buffers::new(self.arena, std::mem::take(&mut self.built));
-        let keys = self.keys.finish(&buffers)?;
-        let segments = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.segments), None);
-        let per_segment = |column: Option<Views>| {
-            column.map(|column| dictionary(segments.values().clone(), None, Arc::new(buffers.text(column)?)))
-        };
-        let text =
-            |column: Option<Views>| column.map(|column| Ok(Arc::new(buffers.text(column)?) as ArrayRef));
-        let named = |column: Option<Names>| column.map(Names::finish);
-        let mut built: Vec<(&str, Option<Result<ArrayRef, ArrowError>>)> = vec![
-            ("time", self.time.map(times)),
-            ("end_time", self.end_time.map(times)),
-            ("duration_ns", self.duration_ns.map(|column| Ok(Arc::new(Int64Array::from(column)) as _))),
-            ("trace_id", per_segment(self.trace_id)),
-            ("span_id", text(self.span_id)),
-            ("parent_span_id", text(self.parent_span_id)),
-            ("segment_id", per_segment(self.segment_id)),
-            ("segment_span_id", self.segment_span_id.map(ints)),
-            ("service", per_segment(self.service)),
-            ("service_instance", per_segment(self.service_instance)),
-            ("operation", text(self.operation)),
-            ("kind", named(self.kind)),
-            ("status", named(self.status)),
-            ("peer", text(self.peer)),
-            ("component", named(self.component)),
-            ("component_id", self.component_id.map(ints)),
-            ("layer", named(self.layer)),
-            ("skip_analysis", self.skip_analysis.map(bools)),
-            ("size_limited", self.size_limited.map(bools)),
-            ("links", self.links.map(|links| links.finish(&buffers))),
-            ("events", self.events.map(|events| events.finish(&keys, &buffers))),
-            (schema::ATTRIBUTES, self.attributes.map(|lists| lists.finish(&keys, &buffers))),
-        ];
-        let mut fields = Vec::with_capacity(built.len() + self.wanted.len());
-        let mut columns = Vec::with_capacity(built.len() + self.wanted.len());
-        for field in schema::fixed(Signal::Traces) {
-            let column = built.iter_mut().find(|(name, _)| name == field.name());
-            if let Some(array) = column.and_then(|(_, array)| array.take()) {
-                let array = array?;
-                // Links and events have fewer fields than those of OTLP.
-                fields.push(match array.data_type() == field.data_type() {
-                    true => field.clone(),
-                    false => Arc::new(Field::new(field.name(), array.data_type().clone(), true)),
-                });
-                columns.push(array);
-            }
-        }
-        if let (Some(segments), Some(numbers)) = (self.parent_segment_id, self.parent_number) {
-            fields.extend(span_ids::fields());
-            columns.extend([Arc::new(buffers.text(segments)?) as ArrayRef, ints(numbers)?]);
-        }
-        let own = self.self_duration_ns.map(|(_, column)| Int64Array::from(column));
-        let derived = [own, self.transfer_ns.map(Int64Array::from)];
-        for (name, column) in schema::DERIVED.into_iter().zip(derived) {
-            if let Some(column) = column {
-                fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
-                columns.push(Arc::new(column));
-            }
-        }
-        for (wanted, mut views) in self.projection.wanted.iter().zip(self.wanted) {
-            views.pad(self.rows);
-            fields.push(Arc::clone(&wanted.field));
-            columns.push(Arc::new(buffers.text(views)?));
-        }
-        let of_segments = [(self.positions, schema::offset()), (self.arrivals, schema::arrival())];
-        for (numbers, field) in of_segments {
-            if let Some(numbers) = numbers {
-                fields.push(field);
-                columns.push(numbers.finish(&segments)?);
-            }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-    }
 }
 
 /// How long a message was on its way, as the agent that received it says: whole milliseconds.
@@ -525,12 +356,4 @@ fn transfer(tags: &[Pair], bytes: &[u8]) -> Option<i64> {
     let tag = tags.iter().find(|tag| tag.key.bytes(bytes) == b"transmission.latency")?;
     let millis: i64 = std::str::from_utf8(tag.value.bytes(bytes)).ok()?.parse().ok()?;
     (millis >= 0).then(|| nanoseconds(millis))
-}
-
-fn ints(column: Vec<i32>) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(Int32Array::from(column)))
-}
-
-fn bools(mut column: BooleanBufferBuilder) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(BooleanArray::new(column.finish(), None)))
 }

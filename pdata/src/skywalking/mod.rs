@@ -25,6 +25,7 @@ mod logs;
 mod meters;
 mod metric_columns;
 mod names;
+mod of_segments;
 mod own_time;
 mod records;
 mod rows;

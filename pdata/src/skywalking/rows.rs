@@ -7,7 +7,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, Int32Type, Schema};
 use arrow::error::ArrowError;
 
-use super::columns::OfSegments;
+use super::of_segments::OfSegments;
 use crate::columns::keys::Keys;
 use crate::columns::text::Text;
 use crate::columns::times::nanoseconds;
