@@ -3,7 +3,7 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
@@ -21,7 +21,8 @@ use crate::state::weight::Weight;
 /// The rows of one batch, ready to be added to groups.
 pub(crate) struct Events<'a> {
     times: Option<TimestampNanosecondArray>,
-    selected: Selected,
+    /// The rows for which `where` holds. `None`: all.
+    selected: Option<BooleanBuffer>,
     durations: Option<Int64Array>,
     /// The signal has a status, so its events count in `success_rate`.
     with_status: bool,
@@ -33,13 +34,6 @@ pub(crate) struct Events<'a> {
     /// How often each event counts; `None`: once.
     weights: Option<Float64Array>,
     failures: Failures,
-}
-
-enum Selected {
-    All,
-    Some(BooleanArray),
-    /// `where` does not fit the columns.
-    None,
 }
 
 /// Which rows have `status` = `error`.
@@ -74,21 +68,14 @@ impl<'a> Events<'a> {
     /// Reads a batch of `signal`.
     pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &'a Operator) -> Events<'a> {
         let mut failures = Failures::default();
-        let selected = match &operator.condition {
-            None => Selected::All,
-            Some(condition) => match condition.filter(batch, &mut failures) {
-                Ok(rows) => Selected::Some(rows),
-                Err(error) => {
-                    failures.add(batch.num_rows(), error);
-                    Selected::None
-                }
-            },
-        };
-        let any = match &selected {
-            Selected::All => true,
-            Selected::Some(rows) => rows.true_count() > 0,
-            Selected::None => false,
-        };
+        let selected = operator.condition.as_ref().map(|condition| {
+            // NULL is false there.
+            condition.filter(batch, &mut failures).map(|rows| rows.values().clone()).unwrap_or_else(|error| {
+                failures.add(batch.num_rows(), error);
+                BooleanBuffer::new_unset(batch.num_rows())
+            })
+        });
+        let any = selected.as_ref().is_none_or(|rows| rows.count_set_bits() > 0);
         let measures = operator.measures.iter().map(|(_, measure)| {
             let input = if any {
                 MeasureInput::read(measure, batch, &mut failures)
@@ -140,24 +127,16 @@ impl<'a> Events<'a> {
     }
 
     /// Calls `each` with every row for which `where` holds, in order.
-    pub(crate) fn for_each_selected(&self, rows: usize, mut each: impl FnMut(usize)) {
+    pub(crate) fn for_each_selected(&self, rows: usize, each: impl FnMut(usize)) {
         match &self.selected {
-            Selected::All => (0..rows).for_each(each),
-            Selected::Some(selected) => match selected.nulls() {
-                None => selected.values().set_indices().for_each(each),
-                Some(_) => (0..rows).filter(|row| selected.value(*row)).for_each(&mut each),
-            },
-            Selected::None => {}
+            None => (0..rows).for_each(each),
+            Some(selected) => selected.set_indices().for_each(each),
         }
     }
 
     /// Whether `where` holds for a row.
     pub(crate) fn is_selected(&self, row: usize) -> bool {
-        match &self.selected {
-            Selected::All => true,
-            Selected::Some(rows) => rows.value(row),
-            Selected::None => false,
-        }
+        self.selected.as_ref().is_none_or(|selected| selected.value(row))
     }
 
     /// Adds a row to its group. `time` is in nanoseconds.

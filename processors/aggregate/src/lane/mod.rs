@@ -26,6 +26,7 @@
 
 mod events;
 mod input;
+mod left_out;
 mod open_windows;
 mod points;
 mod session;
@@ -46,10 +47,11 @@ use weir_pdata::{EventBatch, Origin, Signal};
 use crate::group::key::{self, KeyHasher, KeyRows};
 use crate::lane::events::Events;
 use crate::lane::input::{Assignment, BatchInput};
+use crate::lane::left_out::LeftOut;
 use crate::lane::open_windows::OpenWindows;
 use crate::metrics::GroupsGauge;
 use crate::operator::Operator;
-use crate::window::{NANOS, Span, Windows, floor_ms};
+use crate::window::{NANOS, Windows, floor_ms};
 
 /// The stage.
 pub(crate) struct LaneHalf {
@@ -79,17 +81,6 @@ struct BatchSummary {
     late: Vec<usize>,
     /// The lane's watermark after it.
     watermark: Watermark,
-}
-
-/// Events of one batch that are in no window, or not in their own group.
-#[derive(Default)]
-struct LeftOut {
-    timeless: u64,
-    overflow: u64,
-    /// Their windows were delivered before the lane began.
-    repeated: u64,
-    /// The window of the first late event.
-    late: Option<Span>,
 }
 
 impl LaneHalf {
@@ -394,21 +385,5 @@ impl BatchSummary {
     /// No event yet.
     fn nothing(watermark: Watermark) -> BatchSummary {
         BatchSummary { usable: false, late: Vec::new(), watermark }
-    }
-}
-
-impl LeftOut {
-    fn report(self, operator: &Operator, now: i64) {
-        operator.note_overflow(self.overflow);
-        operator.metrics.repeated.inc_by(self.repeated);
-        if self.timeless > 0 {
-            operator.metrics.timeless.inc_by(self.timeless);
-            if let Some(suppressed) = operator.logs.timeless.allow(now) {
-                tracing::warn!(
-                    processor = %operator.id, events = self.timeless, column = %operator.time, suppressed,
-                    "events without a usable time are kept out of windows"
-                );
-            }
-        }
     }
 }

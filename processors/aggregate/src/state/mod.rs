@@ -7,6 +7,7 @@ mod exact_sum;
 mod group_state;
 pub(crate) mod histogram;
 pub(crate) mod measure;
+mod measure_bytes;
 pub(crate) mod subtract;
 pub(crate) mod weight;
 
