@@ -24,7 +24,7 @@ pub(super) const MOST: i64 = 4_096;
 /// The most bytes that `replace` and `regexp_replace` make of a text that they make longer.
 const MOST_REPLACED: usize = 64 << 10;
 
-/// `length` where it is at most [`MOST`], else NULL.
+/// `length` where it is at most [`MOST`], else NULL; 0 where it is negative.
 pub(super) fn at_most(length: Expr) -> Expr {
     call(What::Length, vec![length])
 }
@@ -89,7 +89,11 @@ impl ScalarUDFImpl for Bounded {
         let rows = if scalars { 1 } else { args.number_rows };
         let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let bounded = match (self.what, columns.as_slice()) {
-            (What::Length, [lengths]) => integers(lengths, |_, length| length <= MOST)?,
+            (What::Length, [lengths]) => {
+                let lengths = integers(lengths, |_, length| length <= MOST)?;
+                // DataFusion counts the room for a negative one without its sign, and panics.
+                Arc::new(lengths.as_primitive::<Int64Type>().unary::<_, Int64Type>(|length| length.max(0)))
+            }
             (What::Repeats, [texts, times]) => {
                 let texts = as_text(texts)?;
                 let texts = TextColumn::new(&texts);

@@ -18,7 +18,8 @@ use super::error::ExprError;
 use super::functions::{FunctionKind, functions};
 use super::grammar::Grammar;
 
-/// Nesting beyond this is an error: planning is recursive.
+/// Nesting beyond this is an error: planning is recursive. `a + b + c` is `(a + b) + c`, and the time for it
+/// grows with the third power of its length.
 const MAX_DEPTH: usize = 32;
 /// More operators than this in one expression is an error: each may be one level of the tree.
 const MAX_OPERATORS: usize = 200;
@@ -91,7 +92,7 @@ fn without_strict_operators(mut tree: Sql) -> Sql {
 
 /// The columns that a tree reads. An error for what an expression may not contain.
 pub(super) fn check(text: &str, tree: &Sql) -> Result<BTreeSet<String>, ExprError> {
-    let mut check = Check { text, names: BTreeSet::new() };
+    let mut check = Check { text, names: BTreeSet::new(), in_a_row: 0 };
     match tree.visit(&mut check) {
         ControlFlow::Continue(()) => Ok(check.names),
         ControlFlow::Break(error) => Err(error),
@@ -182,6 +183,8 @@ fn split_location(message: &str) -> (String, Option<Location>) {
 struct Check<'a> {
     text: &'a str,
     names: BTreeSet<String>,
+    /// Operators of arithmetic that the visited node is within.
+    in_a_row: usize,
 }
 
 impl Check<'_> {
@@ -232,8 +235,38 @@ impl Visitor for Check<'_> {
                     FunctionKind::Scalar => {}
                 }
             }
+            tree if calculates(tree) => {
+                self.in_a_row += 1;
+                if self.in_a_row > MAX_DEPTH {
+                    let what = format!("a calculation with more than {MAX_DEPTH} operators in a row");
+                    return self.forbid(what, "planning it takes too long; put parts of it into parentheses");
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
     }
+
+    fn post_visit_expr(&mut self, tree: &Sql) -> ControlFlow<ExprError> {
+        self.in_a_row -= usize::from(calculates(tree));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a node is an operator between two values that gives neither true nor false.
+fn calculates(tree: &Sql) -> bool {
+    let Sql::BinaryOp { op, .. } = tree else { return false };
+    !matches!(
+        op,
+        BinaryOperator::And
+            | BinaryOperator::Or
+            | BinaryOperator::Xor
+            | BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::Spaceship
+    )
 }

@@ -18,6 +18,23 @@ fn a_row_on_which_a_function_fails_is_null_and_counted() {
     }
 }
 
+#[test]
+fn lengths_below_zero_are_zero() {
+    // DataFusion takes the sum of lengths without their sign for the room that it needs, and panics.
+    let lengths = [-1, i64::MIN, 0, 3];
+    let batch = RecordBatch::try_from_iter([
+        ("a", text("view", &[Some("x"); 4])),
+        ("n", Arc::new(Int64Array::from(lengths.to_vec())) as ArrayRef),
+    ]);
+    for function in ["lpad", "rpad", "repeat"] {
+        let expr = Expr::parse(&format!("{function}(a, n) = ''")).unwrap();
+        let mut failures = Failures::default();
+        let empty = expr.filter(batch.as_ref().unwrap(), &mut failures).unwrap();
+        assert_eq!(empty, BooleanArray::from(vec![true, true, true, false]), "{function}");
+        assert_eq!(failures, Failures::default(), "{function}");
+    }
+}
+
 /// Values that text, numbers and times are read from, and more that they are not.
 const ODD_TEXTS: &[&str] = &[
     "",

@@ -69,11 +69,18 @@ fn deep_and_long_expressions_are_refused_or_work_but_never_overflow() {
     let cases = format!("{}1{}", "CASE WHEN a = 1 THEN ".repeat(20), " END".repeat(20));
     let longest = vec!["a = 1"; 90].join(" AND ");
     let sums = vec!["a"; 5_000].join(" + ");
+    // Their planning would take minutes.
+    let chain = vec!["a"; 190].join(" - ");
+    let parts = vec![format!("({})", vec!["a"; 20].join(" - ")); 8].join(" - ");
     let list = format!("a IN ({})", vec!["'x'"; 5_000].join(","));
     for (text, works) in [
         (nested, false),
         (negations, false),
         (sums, false),
+        (chain, false),
+        (vec!["a"; 33].join(" || "), true),
+        (vec!["a"; 34].join(" || "), false),
+        (parts, true),
         (longest, true),
         (list, true),
         (calls, true),
