@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-/// The number of items of records that are not decoded. It is counted when it is first asked for, once for all
-/// clones.
+/// The number of items of records that are not decoded. It is counted when it is first asked for, once for
+/// all clones.
 #[derive(Clone, Debug, Default)]
 pub struct ItemCount(Arc<OnceLock<usize>>);
 

@@ -17,8 +17,8 @@ impl Payload {
 }
 
 impl Encoded {
-    /// Its records have become so many rows: these are the items of records that are no requests of OTLP, unless
-    /// they were counted before.
+    /// Its records have become so many rows: these are the items of records that are no requests of OTLP,
+    /// unless they were counted before.
     pub fn learn_items(&self, rows: usize) {
         if !self.is_otlp() {
             self.items.get_or(|| rows);
@@ -29,8 +29,8 @@ impl Encoded {
         Format::otlp(self.format.signal()) == Some(self.format)
     }
 
-    /// Spans, log records or data points of one record. A record that is no request of OTLP, or cannot be read,
-    /// counts as one.
+    /// Spans, log records or data points of one record. A record that is no request of OTLP, or cannot be
+    /// read, counts as one.
     #[must_use]
     pub fn items_of(&self, record: usize) -> usize {
         if !self.is_otlp() {

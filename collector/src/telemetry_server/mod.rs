@@ -70,8 +70,8 @@ fn show(traffic: &Traffic, uri: &Uri, headers: &HeaderMap) -> Response {
     }
 }
 
-/// The labels of `target_info`, under which the Collector says who it is. No other process has this instance at
-/// the same time: its host and its number there.
+/// The labels of `target_info`, under which the Collector says who it is. No other process has this instance
+/// at the same time: its host and its number there.
 fn identity() -> Vec<(&'static str, String)> {
     let host = host_name(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     vec![

@@ -7,8 +7,8 @@
 //!   event that is ahead of its arrival counts as at its arrival, so that one fast clock does not make all
 //!   others late.
 //!
-//! An event whose disorder is not above `out_of_orderness` is not late in an `aggregate` of its signal. So the
-//! advice is the lowest bound of a bucket that 99.9 % of the recent events do not exceed.
+//! An event whose disorder is not above `out_of_orderness` is not late in an `aggregate` of its signal. So
+//! the advice is the lowest bound of a bucket that 99.9 % of the recent events do not exceed.
 //!
 //! A batch is counted in plain memory of its lane; its buckets are then added to what is shared, without a
 //! lock.

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Buckets of a histogram: 0, then four for each power of two of milliseconds, up to 49 days, and one for more.
+/// Buckets of a histogram: 0, then four for each power of two of milliseconds, up to 49 days, and one for
+/// more.
 const BUCKETS: usize = 126;
 /// A generation, in milliseconds.
 const GENERATION: i64 = 3_600_000;
@@ -93,8 +94,8 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The counts of this generation. Whoever is the first in it forgets the last but one. A lane that is still
-    /// in the one before counts there. A clock that was set begins anew, whatever it said before.
+    /// The counts of this generation. Whoever is the first in it forgets the last but one. A lane that is
+    /// still in the one before counts there. A clock that was set begins anew, whatever it said before.
     fn at(&self, generation: i64) -> &Counts {
         let place = |generation: i64| usize::from(generation.rem_euclid(2) == 1);
         let newest = self.newest.load(Ordering::Relaxed);

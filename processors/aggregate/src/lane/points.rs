@@ -1,7 +1,7 @@
 //! The histogram points of a batch of metrics.
 //!
-//! Delta points are measured, explicit and exponential ones. Left out, and counted, are the points that have an
-//! [`Unmeasured`]. Rows of other kinds of metrics have no distribution.
+//! Delta points are measured, explicit and exponential ones. Left out, and counted, are the points that have
+//! an [`Unmeasured`]. Rows of other kinds of metrics have no distribution.
 
 use arrow::array::{Array, AsArray, Float64Array, Int32Array, ListArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, UInt64Type};
