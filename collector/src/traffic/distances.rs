@@ -94,8 +94,9 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The counts of this generation. Whoever is the first in it forgets the last but one. A lane that is
-    /// still in the one before counts there. A clock that was set begins anew, whatever it said before.
+    /// The counts of this generation. Whoever is the first in it forgets the last but one, and what others
+    /// add in that moment. A lane that is still in the one before counts there. A clock that was set begins
+    /// anew, whatever it said before.
     fn at(&self, generation: i64) -> &Counts {
         let place = |generation: i64| usize::from(generation.rem_euclid(2) == 1);
         let newest = self.newest.load(Ordering::Relaxed);
