@@ -10,6 +10,7 @@ pub mod reference;
 mod replay;
 mod rules;
 mod silence;
+mod top;
 mod trace;
 mod webhook;
 
@@ -33,6 +34,7 @@ use quickstart::QuickstartArgs;
 use replay::ReplayArgs;
 use rules::{RulesCommand, TestArgs};
 use silence::SilenceCommand;
+use top::TopArgs;
 use trace::TraceArgs;
 use webhook::WebhookCommand;
 
@@ -75,6 +77,10 @@ enum Command {
         after_help = "Example:\n  weir trace 5b8efff798038103d269b633813fc60c --clickhouse http://localhost:8123"
     )]
     Trace(TraceArgs),
+    /// Show the services by requests, errors and latency, live, from what the local exporter has stored or
+    /// from ClickHouse
+    #[command(after_help = "Example:\n  weir top --clickhouse http://localhost:8123 --sort p99")]
+    Top(TopArgs),
     /// Send dead letters through again: records to their topic, refused rows to their exporter
     #[command(
         after_help = "What was sent is marked in a file beside the letters, so that a second replay sends nothing.\n\nExample:\n  weir replay --config gateway.yaml --dry-run\n  weir replay --config gateway.yaml --component clickhouse"
@@ -152,6 +158,9 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Trace(args) => Runtime::new()
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(trace::run(args, &mut std::io::stdout().lock()))),
+        Command::Top(args) => Runtime::new()
+            .context("no runtime")
+            .and_then(|runtime| runtime.block_on(top::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
         Command::ClickHouse(ClickHouseCommand::Ddl(args)) => print_ddl(&args),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
