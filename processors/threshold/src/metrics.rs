@@ -53,6 +53,16 @@ const SERIES_REFUSED: Metric = counter(
     "Windows that held but raised no alarm, because `max_series` was reached.",
     &["processor"],
 );
+const PAST_WINDOWS: Metric = gauge(
+    "weir_threshold_past_windows",
+    "Past windows that are kept for `offset( )` in conditions.",
+    &["processor"],
+);
+const PAST_REFUSED: Metric = counter(
+    "weir_threshold_past_windows_refused",
+    "Windows that are not kept for `offset( )`, because `max_past_windows` was reached.",
+    &["processor"],
+);
 const TEMPLATE_ERRORS: Metric = counter(
     "weir_threshold_template_errors",
     "Messages whose template failed; the alarm went out with a simpler text.",
@@ -83,6 +93,8 @@ pub(crate) const METRICS: &[Metric] = &[
     ALARMS,
     SERIES,
     SERIES_REFUSED,
+    PAST_WINDOWS,
+    PAST_REFUSED,
     TEMPLATE_ERRORS,
     STORAGE_ERRORS,
     SERIES_NOT_KEPT,
@@ -149,6 +161,8 @@ pub(crate) struct EvaluationMetrics {
     pub(crate) skipped_late: Counter,
     pub(crate) series: Gauge,
     pub(crate) series_refused: Counter,
+    pub(crate) past_windows: Gauge,
+    pub(crate) past_refused: Counter,
     pub(crate) template_errors: Counter,
     /// Firing and resolved, by severity from high.
     alarms: [[Counter; 2]; 3],
@@ -168,6 +182,8 @@ impl EvaluationMetrics {
             skipped_late: telemetry.counter(&SKIPPED, &[&id, "late"]),
             series: telemetry.gauge(&SERIES, &[&id]),
             series_refused: telemetry.counter(&SERIES_REFUSED, &[&id]),
+            past_windows: telemetry.gauge(&PAST_WINDOWS, &[&id]),
+            past_refused: telemetry.counter(&PAST_REFUSED, &[&id]),
             template_errors: telemetry.counter(&TEMPLATE_ERRORS, &[&id]),
             alarms,
         }

@@ -19,6 +19,7 @@ use weir_pdata::{Demand, Signal, SignalSet};
 
 use crate::config::Config;
 use crate::evaluation::evaluator::Evaluator;
+use crate::evaluation::series_table::Bounds;
 use crate::metrics::RuleMetrics;
 use crate::rule::Rule;
 use crate::rule::glob::Glob;
@@ -41,7 +42,7 @@ struct Threshold {
     rules_key: &'static str,
     /// Where they stand in its list.
     places: Vec<usize>,
-    max_series: usize,
+    bounds: Bounds,
     context: Context,
     book: Arc<Mutex<RuleBook>>,
     /// The rule files and their contents at the start; taken by the first start.
@@ -101,7 +102,7 @@ pub(crate) fn create(settings: Settings<'_>, context: Context) -> Result<Box<dyn
         rules,
         rules_key,
         places,
-        max_series: config.max_series,
+        bounds: Bounds { series: config.max_series, past_windows: config.max_past_windows },
         context,
         book,
         files,
@@ -137,7 +138,7 @@ impl Processor for Threshold {
     }
 
     fn trunk_stage(&self, trunk: &TrunkStart) -> Option<Box<dyn Stage<TrunkMessage>>> {
-        let evaluator = Evaluator::new(self.rules.clone(), self.max_series, &self.context);
+        let evaluator = Evaluator::new(self.rules.clone(), self.bounds, &self.context);
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (journal, known) = saved.unzip();
         let history = History::new(trunk.marks.clone(), known.unwrap_or_default());

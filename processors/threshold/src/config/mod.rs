@@ -24,12 +24,18 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     #[serde(default = "max_series")]
     pub(crate) max_series: usize,
+    #[serde(default = "max_past_windows")]
+    pub(crate) max_past_windows: usize,
     #[serde(default)]
     pub(crate) storage: Option<ComponentId>,
 }
 
 fn max_series() -> usize {
     100_000
+}
+
+fn max_past_windows() -> usize {
+    2_000_000
 }
 
 /// `rules`: a list is short for `inline`.

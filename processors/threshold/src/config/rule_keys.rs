@@ -15,7 +15,7 @@ use weir_config::Duration;
 use crate::evaluation::alarm_state::{Lasting, Patience};
 use crate::rule::active_times::ActiveTimes;
 use crate::rule::comparison::Comparison;
-use crate::rule::earlier::{of_window, rewrite};
+use crate::rule::earlier::{LookBack, of_window, rewrite};
 use crate::rule::glob::Glob;
 use crate::rule::{Clause, Extras, InlineRule, Kind, NoData, PerSeverity, Rule};
 
@@ -141,6 +141,7 @@ impl RuleKeys {
         };
         earlier.sort_unstable();
         earlier.dedup();
+        let look_back = LookBack::of(&earlier);
         let mut time = |key: &str, duration: Option<Duration>| {
             duration.map(|duration| check.millis(&format!("{path}.{key}"), duration) * NANOS)
         };
@@ -185,7 +186,7 @@ impl RuleKeys {
         let resolve_after = self.resolve_after.get();
         Some(Rule {
             name: self.name.as_str().into(),
-            kind: Kind::Inline(InlineRule { operator, labels, when, earlier }),
+            kind: Kind::Inline(InlineRule { operator, labels, when, earlier, look_back }),
             patience: Patience { fire_after, resolve_after, keep_firing_for },
             min_count: self.min_count,
             message,

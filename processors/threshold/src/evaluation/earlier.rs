@@ -1,4 +1,4 @@
-//! The columns of the window before, for conditions that read them.
+//! The columns of earlier windows, for conditions that read them.
 
 use std::sync::Arc;
 
@@ -18,21 +18,24 @@ pub(crate) const LONGEST_GAP: i64 = 24 * 3_600_000_000_000;
 pub(crate) fn values_of(columns: &[EarlierColumn], windows: &WindowRows<'_>, window: &Window) -> Values {
     let value =
         |earlier: &EarlierColumn| (earlier.column.clone(), windows.number(&earlier.column, window.row));
-    columns.iter().map(value).collect()
+    columns.iter().filter(|earlier| earlier.back.is_none()).map(value).collect()
 }
 
-/// These windows, in this order, with the columns of the window before each of them.
+/// These windows, in this order, with the columns of earlier windows of each of them: of the one before, and
+/// of one that ended at a given time. A window is known by its place.
 pub(crate) fn with_earlier<'s>(
     batch: &RecordBatch,
     columns: &[EarlierColumn],
     windows: &[&Window],
-    series: impl Fn(&Window) -> Option<&'s Series>,
+    series: impl Fn(usize) -> Option<&'s Series>,
+    past: impl Fn(usize, &str, i64) -> Option<f64>,
 ) -> Result<RecordBatch, ArrowError> {
     let rows: UInt32Array = windows.iter().map(|window| u32::try_from(window.row).ok()).collect();
     let rows = take_record_batch(batch, &rows)?;
     let before: Vec<Option<&Values>> = windows
         .iter()
-        .map(|window| series(window).and_then(|series| values_before(series, window)))
+        .enumerate()
+        .map(|(at, window)| series(at).and_then(|series| values_before(series, window)))
         .collect();
     let mut fields: Vec<Arc<Field>> = rows.schema_ref().fields().iter().cloned().collect();
     let mut arrays: Vec<ArrayRef> = rows.columns().to_vec();
@@ -41,7 +44,14 @@ pub(crate) fn with_earlier<'s>(
             values.and_then(|values| values.iter().find(|(column, _)| *column == earlier.column)?.1)
         };
         fields.push(Arc::new(Field::new(&*earlier.name, DataType::Float64, true)));
-        arrays.push(Arc::new(before.iter().map(value).collect::<Float64Array>()));
+        let values: Float64Array = match earlier.back {
+            None => before.iter().map(value).collect(),
+            Some(back) => {
+                let windows = windows.iter().enumerate();
+                windows.map(|(at, window)| past(at, &earlier.column, window.end.checked_sub(back)?)).collect()
+            }
+        };
+        arrays.push(Arc::new(values));
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }

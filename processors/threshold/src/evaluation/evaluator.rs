@@ -24,7 +24,8 @@ use crate::evaluation::conditions::Truth;
 use crate::evaluation::last_windows::LastWindows;
 use crate::evaluation::matches::Matches;
 use crate::evaluation::reports::Reports;
-use crate::evaluation::series_table::{SeriesName, SeriesTable, Verdict};
+use crate::evaluation::rows::Verdict;
+use crate::evaluation::series_table::{Bounds, SeriesName, SeriesTable};
 use crate::evaluation::windows::WindowStream;
 use crate::evaluation::windows::{Window, WindowRows};
 use crate::rule::PerSeverity;
@@ -60,15 +61,15 @@ pub(crate) struct Evaluated {
 pub(crate) type Between = (Vec<Alarm>, Vec<SeriesName>);
 
 impl Evaluator {
-    pub(crate) fn new(newest: SharedRules, max_series: usize, context: &Context) -> Evaluator {
+    pub(crate) fn new(newest: SharedRules, bounds: Bounds, context: &Context) -> Evaluator {
         Evaluator {
             current: newest.load(),
             newest,
             evaluated_to: i64::MIN,
-            table: SeriesTable::new(max_series),
+            table: SeriesTable::new(bounds),
             unchecked: false,
-            last_windows: LastWindows::new(max_series),
-            matches: Matches::new(max_series),
+            last_windows: LastWindows::new(bounds.series),
+            matches: Matches::new(bounds.series),
             hasher: RandomState::new(),
             reports: Reports::new(context),
         }
@@ -167,7 +168,7 @@ impl Evaluator {
     }
 
     fn settle(&self, alarms: &[Alarm]) {
-        self.reports.settle(alarms, self.table.len());
+        self.reports.settle(alarms, self.table.len(), self.table.past_windows());
     }
 
     fn take_up_rules(&mut self, alarms: &mut Vec<Alarm>) -> Vec<SeriesName> {

@@ -81,6 +81,7 @@ mod tests {
                 labels,
                 when: PerSeverity::default(),
                 earlier: Vec::new(),
+                look_back: None,
             }),
             patience: Patience::default(),
             min_count: 0,

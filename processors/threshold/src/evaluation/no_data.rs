@@ -65,7 +65,8 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
     }
     // What only the next window would read.
     if rule.no_data.is_none() && series.state.is_rest() && series.told.is_rest(now, rule.silence) {
-        let forgotten = series.last_end.saturating_add(LONGEST_GAP + 1);
+        let memory = rule.look_back().map_or(LONGEST_GAP, |back| back.longest.max(LONGEST_GAP));
+        let forgotten = series.last_end.saturating_add(memory + 1);
         if forgotten <= now {
             return Next::Gone;
         }

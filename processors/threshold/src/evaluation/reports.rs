@@ -37,11 +37,25 @@ impl Reports {
     }
 
     /// These alarms are raised, and so many series are remembered.
-    pub(crate) fn settle(&self, alarms: &[Alarm], series: usize) {
+    pub(crate) fn settle(&self, alarms: &[Alarm], series: usize, past_windows: usize) {
         for alarm in alarms {
             self.metrics.alarms(alarm.severity, alarm.firing).inc();
         }
         self.metrics.series.set(i64::try_from(series).unwrap_or(i64::MAX));
+        self.metrics.past_windows.set(i64::try_from(past_windows).unwrap_or(i64::MAX));
+    }
+
+    /// A window is not kept for the time when a rule looks back to it, since so many are.
+    pub(crate) fn past_refused(&self, rule: &Rule, windows: usize) {
+        self.metrics.past_refused.inc();
+        if let Some(suppressed) = self.full.allow(self.clock.now_ms()) {
+            let (id, name) = (&self.id, &rule.name);
+            tracing::error!(
+                suppressed,
+                "{id}: {windows} past windows are kept already: `offset( )` of rule `{name}` will be NULL for \
+                 some windows; raise `max_past_windows`"
+            );
+        }
     }
 
     /// A series raises no alarm, since `max_series` are remembered.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_alarms::{Alarm, Compared, Labels, Severity, fingerprint};
 
 use crate::evaluation::alarm_state::AlarmState;
+use crate::evaluation::past::Chunk;
 use crate::evaluation::told::Told;
 use crate::evaluation::windows::{Values, Window, WindowStream};
 use crate::rule::Rule;
@@ -37,6 +38,8 @@ pub(crate) struct Series {
     pub(crate) values: Values,
     /// Where it stood before its last window, for when that is evaluated again.
     pub(crate) earlier: Earlier,
+    /// This is not the series, but some of its past windows.
+    pub(crate) past: Option<Arc<Chunk>>,
 }
 
 /// An alarm for windows that stay away.
@@ -92,6 +95,8 @@ struct Saved {
     own: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "saved_values")]
     values: Values,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    past: Option<Chunk>,
 }
 
 /// Numbers as their bits: JSON would round some of them.
@@ -131,6 +136,7 @@ impl From<Saved> for Series {
             compared: Compared { measure: saved.measure.map(Into::into), threshold: saved.threshold },
             earlier: saved.earlier,
             values: saved.values,
+            past: saved.past.map(Arc::new),
         }
     }
 }
@@ -155,6 +161,7 @@ impl From<Series> for Saved {
             threshold: series.compared.threshold,
             earlier: series.earlier,
             values: series.values,
+            past: series.past.map(Arc::unwrap_or_clone),
         }
     }
 }
@@ -177,6 +184,28 @@ impl Series {
             compared: Compared::default(),
             earlier: Earlier::default(),
             values: Values::default(),
+            past: None,
+        }
+    }
+
+    /// Some of its past windows, to be written down.
+    pub(crate) fn of_past(&self, chunk: Arc<Chunk>) -> Series {
+        Series {
+            name: self.name.clone(),
+            rule: None,
+            stream: self.stream.clone(),
+            labels: self.labels.clone(),
+            state: AlarmState::default(),
+            told: Told::default(),
+            silent: None,
+            own: Arc::default(),
+            last_end: chunk.last(),
+            size: self.size,
+            starts_at: chunk.first(),
+            compared: Compared::default(),
+            earlier: Earlier::default(),
+            values: Values::default(),
+            past: Some(chunk),
         }
     }
 

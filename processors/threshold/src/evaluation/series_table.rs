@@ -10,58 +10,69 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use weir_alarms::{Alarm, Compared, Severity, series_key};
+use weir_alarms::{Alarm, series_key};
 
 use crate::evaluation::alarm_state::AlarmState;
 use crate::evaluation::deadlines::Deadlines;
 use crate::evaluation::earlier::{values_of, with_earlier};
-use crate::evaluation::no_data::{self, Next};
+use crate::evaluation::no_data;
+use crate::evaluation::past::{NewWindow, PastWindows, series_of};
 use crate::evaluation::reports::Reports;
+use crate::evaluation::rows::{Verdict, finish, tell};
 use crate::evaluation::series::{Earlier, Series};
-use crate::evaluation::template_context::{context_without_window, template_context};
-use crate::evaluation::texts;
-use crate::evaluation::told::Change;
-use crate::evaluation::windows::{Window, WindowRows, WindowStream};
+use crate::evaluation::windows::{Window, WindowStream};
 use crate::rule::Rule;
 use crate::rule_source::rule_set::RuleSet;
 use crate::state::history::Changed;
 
 /// All that is remembered of series.
 pub(crate) struct SeriesTable {
-    series: HashMap<String, Series>,
+    pub(super) series: HashMap<String, Series>,
     /// The rules of the series, and perhaps some that had series.
     rules: HashSet<Arc<str>>,
     /// Series at rest since their last window; at most as many.
     rested: HashMap<String, Series>,
     /// Series that have changed since this was last asked.
-    changed: HashMap<String, WindowStream>,
-    deadlines: Deadlines,
+    pub(super) changed: HashMap<String, WindowStream>,
+    pub(super) deadlines: Deadlines,
     max_series: usize,
+    past: PastWindows,
+    /// Series may be gone whose past windows are kept.
+    pub(super) past_unchecked: bool,
 }
 
-/// What a rule says of a window.
-pub(crate) struct Verdict<'a> {
-    pub(crate) rule: &'a Arc<Rule>,
-    pub(crate) windows: &'a WindowRows<'a>,
-    pub(crate) window: &'a Window,
-    /// The worst severity that holds.
-    pub(crate) held: Option<(Severity, Compared)>,
-    /// Of the rule.
-    pub(crate) epoch: i64,
+/// Bounds of what is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) series: usize,
+    /// Of all series.
+    pub(crate) past_windows: usize,
 }
 
 /// A series by its key, and whose windows it reads.
 pub(crate) type SeriesName = (String, WindowStream);
 
 impl SeriesTable {
-    pub(crate) fn new(max_series: usize) -> SeriesTable {
-        let deadlines = Deadlines::default();
-        let (series, rested, changed) = (HashMap::new(), HashMap::new(), HashMap::new());
-        SeriesTable { series, rules: HashSet::new(), rested, changed, deadlines, max_series }
+    pub(crate) fn new(bounds: Bounds) -> SeriesTable {
+        SeriesTable {
+            series: HashMap::new(),
+            rules: HashSet::new(),
+            rested: HashMap::new(),
+            changed: HashMap::new(),
+            deadlines: Deadlines::default(),
+            max_series: bounds.series,
+            past: PastWindows::new(bounds.past_windows),
+            past_unchecked: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.series.len()
+    }
+
+    /// How many past windows are kept.
+    pub(crate) fn past_windows(&self) -> usize {
+        self.past.len()
     }
 
     /// Whether a window for which this rule does not hold may change something.
@@ -71,12 +82,34 @@ impl SeriesTable {
 
     /// The series that have changed since this was last asked.
     pub(crate) fn take_changes(&mut self) -> Vec<Changed> {
+        self.forget_past();
         let changed = std::mem::take(&mut self.changed).into_iter();
         let now = |(key, stream): SeriesName| {
             let series = self.series.get(&key).or(self.rested.get(&key)).cloned();
+            let series = series.or_else(|| self.past_of(&key));
             (key, stream, series)
         };
         changed.map(now).collect()
+    }
+
+    /// The chunk of this key, as it is written down.
+    fn past_of(&self, key: &str) -> Option<Series> {
+        let (key, first) = series_of(key)?;
+        let chunk = self.past.chunk(key, first)?;
+        Some(self.series.get(key)?.of_past(Arc::clone(chunk)))
+    }
+
+    /// Forgets the past of series that are gone, or whose rule does not look back any more.
+    fn forget_past(&mut self) {
+        if !std::mem::take(&mut self.past_unchecked) || self.past.len() == 0 {
+            return;
+        }
+        let (series, changed) = (&self.series, &mut self.changed);
+        let is_kept = |key: &str, _: &WindowStream| {
+            let series = series.get(key);
+            series.is_some_and(|series| series.rule.as_ref().is_none_or(|rule| rule.look_back().is_some()))
+        };
+        self.past.retain(is_kept, &mut |key, stream| drop(changed.insert(key, stream.clone())));
     }
 
     /// These have changed, and nobody is to hear of that yet.
@@ -93,6 +126,9 @@ impl SeriesTable {
 
     /// Remembers a series as it was kept.
     pub(crate) fn restore(&mut self, series: Series) {
+        if let Some(chunk) = series.past.clone() {
+            return self.past.restore(series.series_key(), series.stream, chunk);
+        }
         self.rules.insert(series.name.clone());
         self.series.insert(series.key(), series);
     }
@@ -101,6 +137,7 @@ impl SeriesTable {
     pub(crate) fn forget(&mut self, shard: u32) {
         self.series.retain(|_, series| series.stream.shard != shard);
         self.rested.retain(|_, series| series.stream.shard != shard);
+        self.past.forget(shard);
         self.changed.retain(|_, stream| stream.shard != shard);
     }
 
@@ -117,6 +154,7 @@ impl SeriesTable {
         if self.series.len() < self.max_series {
             return;
         }
+        self.past_unchecked = true;
         let broken = self.series.extract_if(|_, series| {
             let rule = series.rule.as_ref();
             rule.is_none_or(|rule| series.is_rest_but_for_a_run(rule, evaluated_to)) && missed(series)
@@ -132,6 +170,7 @@ impl SeriesTable {
         evaluated_to: i64,
         alarms: &mut Vec<Alarm>,
     ) -> Vec<SeriesName> {
+        self.past_unchecked = true;
         let mut told: Vec<(SeriesName, Vec<Alarm>)> = Vec::new();
         let (changed, deadlines) = (&mut self.changed, &mut self.deadlines);
         self.series.retain(|key, series| {
@@ -191,81 +230,18 @@ impl SeriesTable {
         names
     }
 
-    /// No window that ends at or before `now` comes any more. Gives the series of which something is told.
-    pub(crate) fn elapse(
-        &mut self,
-        now: i64,
-        epoch: i64,
-        alarms: &mut Vec<Alarm>,
-        reports: &Reports,
-    ) -> Vec<SeriesName> {
-        let mut told = Vec::new();
-        while let Some(key) = self.deadlines.next_due(now) {
-            told.extend(self.elapse_series(&key, now, epoch, alarms, reports));
-        }
-        told
-    }
-
-    /// Nothing has come for this long, in nanoseconds, of any input.
-    pub(crate) fn elapse_silence(
-        &mut self,
-        silence: i64,
-        epoch: i64,
-        alarms: &mut Vec<Alarm>,
-        reports: &Reports,
-    ) -> Vec<SeriesName> {
-        let is_due = |series: &Series| {
-            let rule = series.rule.as_ref()?;
-            let no_data = rule.no_data.filter(|_| series.silent.is_none()).map(|no_data| no_data.after);
-            let first = no_data.into_iter().chain(rule.resolve_without_data).min()?;
-            (first <= silence).then(|| series.last_end.saturating_add(silence))
-        };
-        let due = self.series.iter().filter_map(|(key, series)| Some((key.clone(), is_due(series)?)));
-        let mut due: Vec<(String, i64)> = due.collect();
-        due.sort_unstable();
-        due.into_iter()
-            .filter_map(|(key, now)| self.elapse_series(&key, now, epoch, alarms, reports))
-            .collect()
-    }
-
-    /// The series, if something is told of it.
-    fn elapse_series(
-        &mut self,
-        key: &str,
-        now: i64,
-        epoch: i64,
-        alarms: &mut Vec<Alarm>,
-        reports: &Reports,
-    ) -> Option<SeriesName> {
-        let series = self.series.get_mut(key)?;
-        let rule = series.rule.clone()?;
-        let name = (key.to_owned(), series.stream.clone());
-        let before = alarms.len();
-        match no_data::elapse(series, key, &rule, now, alarms) {
-            Next::Never => {}
-            Next::At(at) => self.deadlines.watch(key, at),
-            Next::Gone => {
-                self.series.remove(key);
-                if alarms.len() == before {
-                    self.changed.extend([name.clone()]);
-                }
-            }
-        }
-        let said = alarms.get_mut(before..).unwrap_or_default();
-        said.iter_mut().for_each(|alarm| finish(alarm, &rule, &name.1, epoch, reports));
-        (!said.is_empty()).then_some(name)
-    }
-
-    /// These windows of one end, with the columns that the rule reads of the window before each of them.
+    /// These windows of one end, with the columns that the rule reads of earlier ones.
     pub(crate) fn with_earlier(
         &self,
         rule: &Rule,
         batch: &RecordBatch,
         windows: &[&Window],
     ) -> Result<RecordBatch, ArrowError> {
-        let series =
-            |window: &Window| self.series.get(&series_key([&rule.name, &window.operator], &window.labels));
-        with_earlier(batch, rule.earlier(), windows, series)
+        let key = |window: &&Window| series_key([&rule.name, &window.operator], &window.labels);
+        let keys: Vec<String> = windows.iter().map(key).collect();
+        let series = |at: usize| self.series.get(keys.get(at)?);
+        let past = |at: usize, column: &str, end: i64| self.past.value(keys.get(at)?, column, end);
+        with_earlier(batch, rule.earlier(), windows, series, past)
     }
 
     /// A series is at rest.
@@ -332,6 +308,16 @@ impl SeriesTable {
         let follows = window.start.is_none_or(|start| start <= series.earlier.last_end);
         series.last_end = window.end;
         self.changed.insert(key.clone(), series.stream.clone());
+        if let Some(back) = rule.look_back() {
+            let (columns, keep) = (&back.columns, back.longest);
+            let values = columns.iter().map(|column| windows.number(column, window.row)).collect();
+            let (stream, end) = (&series.stream, window.end);
+            let window = NewWindow { key: &key, stream, end, columns, values, keep };
+            let changed = &mut |key: String| drop(self.changed.insert(key, series.stream.clone()));
+            if !self.past.push(window, changed) {
+                reports.past_refused(rule, self.past.len());
+            }
+        }
         if !again && let Some(mut ended) = no_data::end(series, &key, window.end) {
             finish(&mut ended, rule, &series.stream, epoch, reports);
             alarms.push(ended);
@@ -363,99 +349,4 @@ impl SeriesTable {
             self.deadlines.watch(&key, window.end);
         }
     }
-
-    /// What happened to a series between its last window and this one.
-    fn elapse_before(
-        &mut self,
-        key: &str,
-        rule: &Arc<Rule>,
-        window: &Window,
-        epoch: i64,
-        alarms: &mut Vec<Alarm>,
-        reports: &Reports,
-    ) {
-        let Some(series) = self.series.get_mut(key).filter(|series| series.last_end < window.end) else {
-            return;
-        };
-        let before = alarms.len();
-        let next = no_data::elapse(series, key, rule, window.end.saturating_sub(1), alarms);
-        for alarm in alarms.get_mut(before..).unwrap_or_default() {
-            finish(alarm, rule, &series.stream, epoch, reports);
-        }
-        if next == Next::Gone
-            && let Some(series) = self.series.remove(key)
-        {
-            self.changed.insert(key.to_owned(), series.stream);
-        }
-    }
-}
-
-/// Adds the rows of a change.
-fn tell(
-    series: &mut Series,
-    key: &str,
-    change: Change,
-    is_active: bool,
-    verdict: Verdict<'_>,
-    alarms: &mut Vec<Alarm>,
-    reports: &Reports,
-) {
-    let Verdict { rule, windows, window, held, epoch } = verdict;
-    let context = |alarm: &Alarm| template_context(rule, alarm, windows, window);
-    if let Change::Move { from, to } = change {
-        let message = format!("{}: severity changed from {} to {}", rule.name, from.name(), to.name());
-        let value = value_of(&series.compared, windows, window);
-        let resolved = series.resolved(key, from, message);
-        let mut resolved = Alarm { value, epoch, ..of_window(resolved, window) };
-        texts::annotate(rule, &mut resolved, context, reports);
-        alarms.push(resolved);
-    }
-    let (severity, firing) = match change {
-        Change::Nothing => return,
-        Change::Fire(severity) | Change::Repeat(severity) | Change::Move { to: severity, .. } => {
-            (severity, true)
-        }
-        Change::Resolve(severity) => (severity, false),
-    };
-    // While it goes on at the same severity the alarm keeps what it said when it fired.
-    if let Some((_, compared)) = held {
-        series.compared = compared;
-    }
-    if matches!(change, Change::Fire(_)) {
-        series.own = rule.extras.labels.clone();
-    }
-    let value = value_of(&series.compared, windows, window);
-    let resolved = series.resolved(key, severity, String::new());
-    let mut alarm = Alarm { firing, value, epoch, ..of_window(resolved, window) };
-    if firing {
-        alarm.ends_at = None;
-    }
-    if is_active {
-        texts::write(rule, &mut alarm, context, reports);
-    } else {
-        alarm.message = format!("{} the rule is not active at this time", alarm.opening());
-        texts::annotate(rule, &mut alarm, context, reports);
-    }
-    alarms.push(alarm);
-}
-
-/// Completes an alarm that belongs to no window.
-fn finish(alarm: &mut Alarm, rule: &Rule, stream: &WindowStream, epoch: i64, reports: &Reports) {
-    alarm.epoch = epoch;
-    let context = |alarm: &Alarm| context_without_window(alarm, &stream.operator);
-    // Only there the message is for this alarm.
-    if rule.has_no_condition() && rule.message.is_given() {
-        texts::write(rule, alarm, context, reports);
-    } else {
-        texts::annotate(rule, alarm, context, reports);
-    }
-}
-
-/// The value of the measure in a window.
-fn value_of(compared: &Compared, windows: &WindowRows<'_>, window: &Window) -> Option<f64> {
-    compared.measure.as_deref().and_then(|measure| windows.number(measure, window.row))
-}
-
-fn of_window(alarm: Alarm, window: &Window) -> Alarm {
-    Alarm { window_start: window.start, window_end: Some(window.end), ..alarm }
 }

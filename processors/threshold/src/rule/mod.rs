@@ -15,7 +15,7 @@ use weir_pdata::expr::Expr;
 use crate::evaluation::alarm_state::Patience;
 use crate::rule::active_times::ActiveTimes;
 use crate::rule::comparison::Comparison;
-use crate::rule::earlier::EarlierColumn;
+use crate::rule::earlier::{EarlierColumn, LookBack};
 use crate::rule::glob::Glob;
 
 /// A rule that has been checked.
@@ -70,8 +70,10 @@ pub(crate) struct InlineRule {
     pub(crate) operator: Option<Glob>,
     pub(crate) labels: Vec<(String, Glob)>,
     pub(crate) when: PerSeverity<Option<Clause>>,
-    /// What its conditions read of the window before.
+    /// What its conditions read of earlier windows.
     pub(crate) earlier: Vec<EarlierColumn>,
+    /// How far back, when that is further than the window before.
+    pub(crate) look_back: Option<LookBack>,
 }
 
 /// A condition over a window's columns.
@@ -166,7 +168,12 @@ impl Rule {
         }
     }
 
-    /// What it reads of the window before.
+    /// How far it looks back, when that is further than the window before.
+    pub(crate) fn look_back(&self) -> Option<&LookBack> {
+        self.inline()?.look_back.as_ref()
+    }
+
+    /// What it reads of earlier windows.
     pub(crate) fn earlier(&self) -> &[EarlierColumn] {
         self.inline().map_or(&[], |inline| &inline.earlier)
     }

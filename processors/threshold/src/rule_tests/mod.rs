@@ -20,13 +20,14 @@ use weir_pdata::json::JsonLines;
 use weir_pdata::{Projection, Signal};
 
 use crate::evaluation::evaluator::Evaluator;
+use crate::evaluation::series_table::Bounds;
 use crate::rule::Rule;
 use crate::rule_source::rule_book::RuleBook;
 use keys::RuleTest;
 pub(crate) use sources::id;
 
-/// Most series that a test may have.
-const MAX_SERIES: usize = 1_000_000;
+/// Of what a test may have.
+const BOUNDS: Bounds = Bounds { series: 1_000_000, past_windows: 10_000_000 };
 
 /// What became of the tests of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +63,7 @@ fn run(test: &RuleTest, rules: &[Rule], id: &ComponentId) -> Vec<String> {
     let book = RuleBook::new(rules.to_vec(), None, 0);
     let telemetry = Telemetry::default();
     let context = Context::new(id.clone(), telemetry.clone(), DeadLetters::new(PathBuf::new(), 0, telemetry));
-    let mut evaluator = Evaluator::new(book.shared(), MAX_SERIES, &context);
+    let mut evaluator = Evaluator::new(book.shared(), BOUNDS, &context);
     let (mut firing, mut failures) = (BTreeMap::<String, Alarm>::new(), Vec::new());
     let steps = test.inputs.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
     let mut step = 0;

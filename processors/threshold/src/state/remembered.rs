@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use weir_alarms::series_key;
 
+use crate::evaluation::past::chunk_key;
 use crate::evaluation::series::Series;
 use crate::evaluation::windows::WindowStream;
 
@@ -69,8 +70,14 @@ pub(crate) struct Recovery {
 
 impl Series {
     /// The same for every window of the series.
-    pub(crate) fn key(&self) -> String {
+    pub(crate) fn series_key(&self) -> String {
         series_key([&self.name, &self.stream.operator], &self.labels)
+    }
+
+    /// The same, and another one for each chunk of its past windows.
+    pub(crate) fn key(&self) -> String {
+        let key = self.series_key();
+        self.past.as_ref().map_or(key.clone(), |chunk| chunk_key(&key, chunk.first()))
     }
 }
 

@@ -1,6 +1,6 @@
 use weir_pdata::Ack;
 
-use super::{brief, rows, test_context, window, windows};
+use super::{BOUNDS, brief, rows, test_context, window, windows};
 use crate::evaluation::evaluator::Evaluator;
 use crate::rule_source::rule_book::RuleBook;
 
@@ -12,7 +12,7 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let book = RuleBook::new(Vec::new(), None, 100);
-        let evaluator = Evaluator::new(book.shared(), 100, &test_context());
+        let evaluator = Evaluator::new(book.shared(), BOUNDS, &test_context());
         Rules { book, evaluator }
     }
 
@@ -78,7 +78,7 @@ fn the_longest_or_the_mean_above_its_threshold_holds_and_equal_does_not() {
         [(2001, 1, "high"), (2000, 501, "mid"), (2000, 500, "low"), (2500, 600, "high"), (101, 1, "low")]
     {
         let mut rules = Rules {
-            evaluator: Evaluator::new(rules.book.shared(), 100, &test_context()),
+            evaluator: Evaluator::new(rules.book.shared(), BOUNDS, &test_context()),
             book: Rules::new().book,
         };
         assert_eq!(

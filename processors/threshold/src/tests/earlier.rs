@@ -79,11 +79,90 @@ fn the_window_before_is_known_after_a_restart() {
 
 #[test]
 fn what_is_no_column_of_a_window_is_said() {
-    for (condition, why) in
-        [("previous(count + 1) > 2", "takes the name of one column"), ("offset(count, '1d') > 2", "offset")]
-    {
+    for (condition, why) in [
+        ("previous(count + 1) > 2", "takes the name of one column"),
+        ("offset(count, '1 day') > 2", "such as `offset(count, '1d')`"),
+    ] {
         let settings = super::configuration(&format!("rules: [{{name: a, when: {{low: \"{condition}\"}}}}]"));
         let problems = create(&settings, test_context()).err().unwrap().to_string();
         assert!(problems.contains(why) && problems.contains("rules[0].when.low"), "{problems}");
     }
+}
+
+const HALVED: &str = "rules: [{name: halved, when: {high: \"count < 0.5 * offset(count, '70s')\"}}]";
+
+#[test]
+fn a_window_is_compared_with_one_that_ended_long_before() {
+    let mut trunk = Trunk::of(&*with(HALVED));
+    for end in 1..10 {
+        let counts = [counted("pay", end * 7, 100 + end), counted("ship", end * 7, 10)];
+        assert!(trunk.short(&counts).is_empty(), "there is none 70 s before");
+    }
+    assert!(trunk.short(&[counted("ship", 70, 10)]).is_empty(), "one of `pay` is missing");
+    let fired = trunk.evaluate(&[counted("pay", 77, 50), counted("ship", 77, 5)]);
+    assert_eq!(fired.iter().map(super::brief).collect::<Vec<_>>(), ["firing high pay 77"], "101 at 7 s");
+    assert_eq!((&fired[0]["measure"], &fired[0]["value"]), (&json!("count"), &json!(50.0)));
+    assert_eq!(trunk.short(&[counted("pay", 84, 51)]), ["resolved high pay 84"]);
+    let mut again = counted("pay", 84, 50);
+    again["firing"] = json!(1);
+    assert_eq!(trunk.short(&[again]), ["firing high pay 84"], "with the same one");
+    assert_eq!(
+        trunk.short(&[counted("pay", 140, 1)]),
+        ["resolved high pay 140"],
+        "the one at 70 s is missing"
+    );
+    assert!(trunk.short(&[counted("pay", 154, 25)]).is_empty(), "it was 50 in the end");
+    assert!(trunk.short(&[counted("pay", 210, 1)]).is_empty(), "and 1 at 140 s");
+}
+
+#[test]
+fn past_windows_are_known_after_a_restart_and_forgotten_with_their_rule() {
+    restart::run(async {
+        let mut site = Site::start(&format!("storage: storage\n{HALVED}")).await;
+        for end in 1..=30 {
+            site.evaluate("aggregate", end * 7, &[counted("pay", end * 7, 100 + end)]);
+        }
+        site.settle().await;
+        site.commit();
+        site.restart().await;
+        let fired = site.evaluate("aggregate", 217, &[counted("pay", 217, 60)]);
+        assert_eq!(restart::short(&fired), ["firing high pay 217"], "121 at 147 s");
+        site.settle().await;
+        site.commit();
+        // The same rule without the past, and with it again.
+        for (settings, end) in
+            [(HALVED.replace("0.5 * offset(count, '70s')", "1"), 224), (HALVED.to_owned(), 231)]
+        {
+            site.settings = format!("storage: storage\n{settings}");
+            site.restart().await;
+            site.evaluate("aggregate", end, &[counted("pay", end, 100)]);
+            site.settle().await;
+            site.commit();
+        }
+        let quiet = site.evaluate("aggregate", 238, &[counted("pay", 238, 1)]);
+        assert_eq!(restart::short(&quiet), [""; 0]);
+    });
+}
+
+#[test]
+fn past_windows_have_a_bound() {
+    let context = test_context();
+    let gauge = |context: &weir_component::Context, name: &str| {
+        let text = context.telemetry.encode();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    let settings = format!("max_past_windows: 20\n{HALVED}");
+    let mut trunk = Trunk::of(&*super::with_context(&settings, context.clone()));
+    for end in 1..=12 {
+        trunk.evaluate(&[counted("pay", end * 7, 100), counted("ship", end * 7, 100)]);
+    }
+    assert_eq!(gauge(&context, "weir_threshold_past_windows{"), "20");
+    assert_eq!(gauge(&context, "weir_threshold_past_windows_refused_total"), "4");
+    // Those that are too old make room.
+    for end in 13..=60 {
+        trunk.evaluate(&[counted("pay", end * 7, 100)]);
+    }
+    let fired = trunk.short(&[counted("pay", 427, 1)]);
+    assert_eq!(fired, ["firing high pay 427"]);
 }

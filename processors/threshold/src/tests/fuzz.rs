@@ -3,7 +3,7 @@
 use serde_json::json;
 use weir_pdata::Ack;
 
-use super::{test_context, windows};
+use super::{BOUNDS, test_context, windows};
 use crate::evaluation::evaluator::Evaluator;
 use crate::rule_source::rule_book::RuleBook;
 
@@ -44,7 +44,7 @@ fn fuzz_classic_rules() {
         let applied = book.apply(Some(key), value.get(1..).filter(|value| !value.is_empty()));
         book.publish();
         if applied.is_ok() {
-            let mut evaluator = Evaluator::new(book.shared(), 100, &test_context());
+            let mut evaluator = Evaluator::new(book.shared(), BOUNDS, &test_context());
             let batch = windows(std::slice::from_ref(&line), Ack::none());
             let alarms = evaluator.evaluate(batch.as_columns().unwrap());
             assert!(weir_alarms::to_batch(&alarms.alarms).is_ok());

@@ -43,6 +43,7 @@ fn series(service: usize, shard: u32, last_end: i64) -> Series {
         compared: Compared::default(),
         earlier: Earlier::default(),
         values: Arc::default(),
+        past: None,
     }
 }
 

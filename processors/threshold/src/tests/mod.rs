@@ -26,8 +26,10 @@ use weir_pdata::json::write_rows;
 use weir_pdata::{Ack, EventBatch, Signal};
 
 use crate::FACTORY;
+use crate::evaluation::series_table::Bounds;
 
 const LANE: LaneId = LaneId(1);
+const BOUNDS: Bounds = Bounds { series: 100, past_windows: 1_000 };
 
 fn test_context() -> Context {
     context("threshold", Path::new("/nonexistent"))

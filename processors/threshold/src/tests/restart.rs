@@ -163,6 +163,12 @@ rules:
   - {name: slow, for: 2, resolve_after: 2, when: {high: max_duration_ns > 2000000000, low: max_duration_ns > 1000000000}}
 ";
 
+/// With a rule that looks back further than a window.
+const LOOKING_BACK: &str = "
+  - {name: higher, when: {mid: \"max_duration_ns > offset(max_duration_ns, '14s')\"}}
+  - {name: highest, when: {mid: \"max_duration_ns > offset(max_duration_ns, '42s') AND max_duration_ns > previous(max_duration_ns)\"}}
+";
+
 pub(super) fn short(alarms: &[Value]) -> Vec<String> {
     alarms.iter().map(brief).collect()
 }
@@ -342,7 +348,7 @@ fn then() -> impl Strategy<Value = Then> {
 type Slowness = [i64; 3];
 
 async fn play(input: &[[Slowness; 2]], plan: &[Then]) -> BTreeMap<String, String> {
-    let mut site = Site::start(SLOW).await;
+    let mut site = Site::start(&format!("{}{}", SLOW.trim_end(), LOOKING_BACK)).await;
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let (mut at, mut plan) = (0, plan.iter());
     while at < input.len() {
