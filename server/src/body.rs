@@ -34,7 +34,7 @@ pub enum Compression {
 
 /// The window of zstd data, as a power of two: 8 MiB, which is all that senders may rely on (RFC 8878).
 const ZSTD_WINDOW: u32 = 23;
-/// A body's memory is taken as its bytes come, and no more than this before.
+/// How much of a compressed body is unpacked first.
 const FIRST: usize = 64 << 10;
 /// Work on this many bytes, read or written, is done on a thread that may block.
 const LONG_WORK: usize = 128 << 10;
@@ -73,7 +73,7 @@ where
         return Err(too_large(limit));
     }
     let mut body = pin!(body);
-    let mut bytes = Vec::with_capacity(declared.min(FIRST));
+    let mut bytes = Vec::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -82,7 +82,7 @@ where
             }
             () = stop.cancelled() => return Err(Refusal::stopping()),
         };
-        let Some(frame) = frame else { return Ok(bytes) };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             Refusal::new(Reason::Malformed, format!("the body of the request is broken: {error}"))
         })?;
@@ -90,14 +90,22 @@ where
         if data.len() > limit - bytes.len() {
             return Err(too_large(limit));
         }
-        room.grow(data.len()).await?;
-        if bytes.capacity() - bytes.len() < data.len() {
-            // Twice as much, but not more than it says it is.
-            let twice = (2 * bytes.len()).clamp(FIRST, declared.max(FIRST));
-            bytes.reserve_exact(twice.max(bytes.len() + data.len()) - bytes.len());
+        let needed = bytes.len() + data.len();
+        if needed > bytes.capacity() {
+            // Twice as much, but not more than it says it is. What it says takes no memory before it comes.
+            let most = if declared > 0 { declared } else { limit };
+            let wanted = (2 * bytes.len()).min(most).max(needed);
+            room.grow(wanted - bytes.capacity()).await?;
+            bytes.reserve_exact(wanted - bytes.len());
         }
         bytes.extend_from_slice(&data);
     }
+    let more = bytes.capacity() - bytes.len();
+    if more > 0 {
+        bytes.shrink_to_fit();
+        room.shrink(more);
+    }
+    Ok(bytes)
 }
 
 /// Does work whose memory is not counted before it is done, on as many requests at a time as there are
@@ -271,8 +279,10 @@ pub async fn drain<B: Body<Data = Bytes>>(body: B, limit: usize, within: Duratio
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::task::Poll;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
+    use hyper::body::Frame;
     use prometheus_client::metrics::gauge::Gauge;
 
     use crate::Rooms;
@@ -319,6 +329,50 @@ mod tests {
         for compression in [Compression::Gzip, Compression::Zstd] {
             let refused = unpack(compression, b"no such thing", 1 << 20).await.unwrap_err();
             assert_eq!(refused.reason, Reason::Malformed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_room_for_all_memory_that_it_takes() {
+        let (rooms, used) = rooms(64 << 20, Duration::ZERO);
+        let (stop, limit) = (CancellationToken::new(), 1 << 20);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for (pieces, declared) in [(1, None), (1, Some(1 << 20)), (70, None), (70, Some(70_000))] {
+            let mut room = rooms.none();
+            let frames =
+                (0..pieces).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[7; 1_000]))));
+            // What comes later is waited for.
+            let (come, rest) = tokio::sync::mpsc::unbounded_channel();
+            frames.for_each(|frame| come.send(frame).unwrap());
+            let body = Pieces(rest);
+            {
+                let mut receiving = pin!(receive(body, declared, limit, deadline, &stop, &mut room));
+                let first =
+                    std::future::poll_fn(|context| Poll::Ready(receiving.as_mut().poll(context))).await;
+                assert!(first.is_pending());
+                assert!(used.get() <= pieces * 2_000, "{} bytes for {pieces} pieces", used.get());
+                drop(come);
+                let bytes = receiving.await.unwrap();
+                assert_eq!(bytes, vec![7; usize::try_from(pieces).unwrap() * 1_000]);
+                assert!(bytes.capacity() <= usize::try_from(used.get()).unwrap(), "{}", bytes.capacity());
+            }
+            drop(room);
+            assert_eq!(used.get(), 0);
+        }
+    }
+
+    /// A body whose frames come when they are sent.
+    struct Pieces(tokio::sync::mpsc::UnboundedReceiver<Result<Frame<Bytes>, Infallible>>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.poll_recv(context)
         }
     }
 

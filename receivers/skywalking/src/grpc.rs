@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -16,9 +15,6 @@ use crate::intake::{Intake, Report};
 use crate::messages::Messages;
 use crate::meters::Meters;
 use crate::method::{Method, method};
-
-/// How long records of a stream wait for further ones.
-const LINGER: Duration = Duration::from_millis(200);
 
 /// Answers a call.
 pub(crate) async fn answer(
@@ -84,7 +80,7 @@ async fn read(
                     biased;
                     next = &mut next => break next?,
                     () = crowded.notified() => report.flush().await?,
-                    () = tokio::time::sleep(LINGER), if report.is_open() => report.flush().await?,
+                    () = report.is_due() => report.flush().await?,
                 }
             }
         };

@@ -18,6 +18,8 @@ use crate::lane::{Delivery, LaneRejects, Waiter};
 const BATCH_BYTES: usize = 2 << 20;
 /// Records after which it does.
 const BATCH_RECORDS: usize = 1024;
+/// How long a record of a stream waits for further ones.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// What all connections of one protocol share.
 pub(crate) struct Intake {
@@ -81,6 +83,8 @@ struct Open {
     arena: Vec<u8>,
     records: Vec<std::ops::Range<u32>>,
     rooms: Vec<Room>,
+    /// When the first of them was added.
+    since: Instant,
 }
 
 impl Open {
@@ -90,7 +94,7 @@ impl Open {
 
     /// What goes down the lane, and where its answer comes.
     fn delivery(self, items: &Arc<AnsweredItems>) -> (Delivery, oneshot::Receiver<bool>) {
-        let Open { format, arena, records, rooms } = self;
+        let Open { format, arena, records, rooms, since: _ } = self;
         let (answer, answered) = oneshot::channel();
         let waiter = Waiter::new(answer, Arc::clone(items), format.signal(), records.len());
         (Delivery { format, arena, records, waiter, rooms }, answered)
@@ -109,7 +113,13 @@ impl Report {
         room: Option<Room>,
     ) -> Result<(), Refusal> {
         self.make_way(format, record.len()).await?;
-        let new = || Open { format, arena: Vec::new(), records: Vec::new(), rooms: Vec::new() };
+        let new = || Open {
+            format,
+            arena: Vec::new(),
+            records: Vec::new(),
+            rooms: Vec::new(),
+            since: Instant::now(),
+        };
         let open = self.open.get_or_insert_with(new);
         let start = open.end();
         open.arena.extend_from_slice(record);
@@ -151,6 +161,14 @@ impl Report {
     /// Whether records wait to go down the lane.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Waits until the first record has waited for further ones as long as it may.
+    pub(crate) async fn is_due(&self) {
+        match &self.open {
+            Some(open) => tokio::time::sleep_until(open.since + LINGER).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Sends what waits down the lane.

@@ -76,13 +76,13 @@ impl<'a> Messages<'a> {
             return Err(self.intake.too_large(length));
         }
         let mut room = self.intake.bounds.rooms.none();
-        let mut counted = 0;
+        let (mut counted, mut overhead) = (0, OVERHEAD);
         loop {
             let came = (self.buffer.len() - PREFIX).min(length);
-            if counted == 0 || came > counted {
-                let wanted = (2 * came).max(FIRST).min(length) + OVERHEAD;
-                late += self.grow(&mut room, wanted - counted).await?;
-                counted = wanted;
+            if overhead > 0 || came > counted {
+                let wanted = (2 * came).max(FIRST).min(length);
+                late += self.grow(&mut room, overhead + wanted - counted).await?;
+                (counted, overhead) = (wanted, 0);
             }
             if came == length {
                 break;

@@ -167,6 +167,23 @@ async fn meters_of_a_stream_that_stays_open_are_delivered_and_keep_no_room() {
 }
 
 #[tokio::test]
+async fn messages_that_keep_coming_do_not_keep_each_other_waiting() {
+    let running = start("").await;
+    let call = running.open(SEGMENTS, &[]).await;
+    let mut sent = 0;
+    while running.take().is_empty() {
+        assert!(sent < 20, "nothing goes down the lane while messages come");
+        call.send(frames(&[segment(&sent.to_string())]));
+        sent += 1;
+        // Less than a message waits for further ones.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let (answer, _) = running.delivered(call.end()).await;
+    assert_eq!(answer, (0, String::new()));
+    running.finish().await;
+}
+
+#[tokio::test]
 async fn an_announced_length_takes_no_room_before_the_bytes_come() {
     let running = start("").await;
     let call = running.open(SEGMENTS, &[]).await;
