@@ -23,6 +23,8 @@ pub(crate) struct Meaning<'a> {
     pub(crate) condition: Option<&'a str>,
     /// How often an event counts, as written.
     pub(crate) weight: Option<&'a str>,
+    /// Which events succeed, as written.
+    pub(crate) success: Option<&'a str>,
     /// The columns of a group.
     pub(crate) group_by: &'a [String],
     /// The named measures as written.
@@ -46,6 +48,9 @@ impl Meaning<'_> {
         // Without it the text is that of versions that did not know it.
         if let Some(weight) = self.weight {
             hash.part(weight.trim());
+        }
+        if let Some(success) = self.success {
+            hash.list(["success", success.trim()].into_iter());
         }
         hash.text()
     }
@@ -104,6 +109,7 @@ mod tests {
             time: "end_time",
             condition: Some("kind = 'server'"),
             weight: None,
+            success: None,
             group_by: &groups,
             measures: &none,
             signals: &[Signal::Traces],
@@ -128,6 +134,7 @@ mod tests {
         all.push(Meaning { group_by: &groups[..1], ..meaning }.fingerprint());
         all.push(Meaning { measures: &slow, ..meaning }.fingerprint());
         all.push(Meaning { weight: Some("n"), ..meaning }.fingerprint());
+        all.push(Meaning { success: Some("n"), ..meaning }.fingerprint());
         all.push(Meaning { signals: &[Signal::Traces, Signal::Logs], ..meaning }.fingerprint());
         all.push(meaning.fingerprint());
         let different: std::collections::BTreeSet<_> = all.iter().collect();

@@ -47,6 +47,8 @@ pub(crate) struct Operator {
     pub(crate) condition: Option<Expr>,
     /// How often an event counts. `None`: once.
     pub(crate) weight: Option<Expr>,
+    /// Which events succeed. `None`, and where it is NULL: those whose status is no error.
+    pub(crate) success: Option<Expr>,
     /// Columns and attribute keys whose values make a group.
     pub(crate) group_by: Vec<String>,
     /// The named measures, in the order of their columns.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `start`, `end` | timestamp | the slice, the same in every row; or the fragment of a session |
 //! | `key.0`, `key.1`, … | text, nullable | the group-by columns, in the order of the configuration |
-//! | `count`, `with_status`, `errors`, `durations` | int64 | see [`GroupState`] |
+//! | `count`, `with_outcome`, `errors`, `durations` | int64 | see [`GroupState`] |
 //! | `duration_sum` | decimal128(38, 0) | nanoseconds |
 //! | `duration_min`, `duration_max` | int64, nullable | nanoseconds |
 //! | `histogram` | binary | see [`histogram`](crate::state::histogram) |
@@ -87,7 +87,7 @@ pub(crate) fn write<'a>(
     let mut columns: Vec<ArrayRef> = vec![times(|span| span.start), times(|span| span.end)];
     columns.extend(texts.into_iter().map(|mut text| Arc::new(text.finish()) as ArrayRef));
     columns.push(integers(|state| state.count));
-    columns.push(integers(|state| state.with_status));
+    columns.push(integers(|state| state.with_outcome));
     columns.push(integers(|state| state.errors));
     columns.push(integers(|state| state.durations.count));
     let sums = Decimal128Array::from_iter_values(states().map(|state| state.durations.sum));
@@ -121,7 +121,7 @@ fn layout(keys: usize) -> Schema {
     let mut fields: Vec<Field> =
         ["start", "end"].map(|name| Field::new(name, schema::timestamp(), false)).into();
     fields.extend((0..keys).map(|key| Field::new(format!("key.{key}"), schema::text(), true)));
-    fields.extend(["count", "with_status", "errors", "durations"].map(|name| integer(name, false)));
+    fields.extend(["count", "with_outcome", "errors", "durations"].map(|name| integer(name, false)));
     fields.push(Field::new("duration_sum", SUM, false));
     fields.extend(["duration_min", "duration_max"].map(|name| integer(name, true)));
     fields.extend(["histogram", "measures"].map(|name| Field::new(name, DataType::Binary, false)));
@@ -228,7 +228,7 @@ impl<'a> Partial<'a> {
     /// Reads a row. `state` is that of a new group.
     pub(crate) fn state(&self, row: usize, mut state: GroupState) -> Result<GroupState, Malformed> {
         state.count = self.count(row);
-        state.with_status = self.unsigned(1, row);
+        state.with_outcome = self.unsigned(1, row);
         state.errors = self.unsigned(2, row);
         state.durations.count = self.unsigned(3, row);
         state.durations.sum = self.sums.value(row);
@@ -282,7 +282,7 @@ mod tests {
             let (Slot::Existing(group) | Slot::New(group) | Slot::Overflow(group)) = slot;
             let state: &mut GroupState = groups.state(group).unwrap();
             state.count += 1;
-            state.with_status += 1;
+            state.with_outcome += 1;
             state.errors += u64::from(*duration < 0);
             state.durations.add(*duration, 1);
             state
@@ -322,8 +322,8 @@ mod tests {
                 let read = partial.state(row, new_state()).unwrap();
                 prop_assert!(rows.matches(row, key));
                 prop_assert_eq!(
-                    (read.count, read.with_status, read.errors),
-                    (state.count, state.with_status, state.errors)
+                    (read.count, read.with_outcome, read.errors),
+                    (state.count, state.with_outcome, state.errors)
                 );
                 prop_assert_eq!(&read.durations, &state.durations);
                 for (read, state) in read.measures.iter().zip(&state.measures) {

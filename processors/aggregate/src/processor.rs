@@ -37,6 +37,7 @@ impl Processor for Aggregate {
         names.extend(["service", "service_instance"].map(str::to_owned));
         names.extend(operator.group_by.iter().cloned());
         names.extend(operator.condition.iter().flat_map(|expr| expr.names().iter().cloned()));
+        names.extend(operator.success.iter().flat_map(|expr| expr.names().iter().cloned()));
         names.extend(operator.weight.iter().flat_map(|expr| expr.names().iter().cloned()));
         names.extend(operator.measures.iter().flat_map(|(_, measure)| measure.names()));
         // Windows of the time of arrival have the gateway's clock.

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     condition: Option<String>,
     #[serde(default)]
     weight: Option<String>,
+    #[serde(default)]
+    success: Option<String>,
     #[serde(default = "default_group_by")]
     group_by: Vec<String>,
     #[serde(default)]
@@ -150,6 +152,10 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         check.columns("weight", weight.names().iter().map(String::as_str), &signals);
         Some(weight)
     });
+    let success = config.success.as_deref().and_then(|text| check.condition("success", text));
+    if let Some(success) = &success {
+        check.columns("success", success.names().iter().map(String::as_str), &signals);
+    }
     if config.group_by != default_group_by() {
         for (at, name) in config.group_by.iter().enumerate().filter(|(_, name)| !is_reserved(name)) {
             check.columns(&format!("group_by[{at}]"), [name.as_str()], &signals);
@@ -172,6 +178,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         time: &time,
         condition: config.condition.as_deref(),
         weight: config.weight.as_deref(),
+        success: config.success.as_deref(),
         group_by: &config.group_by,
         measures: &config.measures,
         signals: &signals,
@@ -190,6 +197,7 @@ pub(crate) fn read(settings: Settings<'_>, context: Context) -> Result<Operator,
         watermarks: ShardWatermarks::default(),
         condition,
         weight,
+        success,
         group_by: config.group_by,
         measures,
         signals,

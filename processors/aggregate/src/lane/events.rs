@@ -10,6 +10,7 @@ use weir_pdata::expr::{Expr, ExprError, Failures, Function, Measure};
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
+use crate::lane::outcome::Outcomes;
 use crate::lane::points::{Points, Unmeasured};
 use crate::metrics::UnmeasuredCounters;
 use crate::operator::Operator;
@@ -24,9 +25,7 @@ pub(crate) struct Events<'a> {
     /// The rows for which `where` holds. `None`: all.
     selected: Option<BooleanBuffer>,
     durations: Option<Int64Array>,
-    /// The signal has a status, so its events count in `success_rate`.
-    with_status: bool,
-    errors: Errors<'a>,
+    outcomes: Outcomes<'a>,
     measures: Vec<MeasureInput>,
     /// The histogram points of the batch, when a measure is of them.
     points: Option<Points<'a>>,
@@ -34,14 +33,6 @@ pub(crate) struct Events<'a> {
     /// How often each event counts; `None`: once.
     weights: Option<Float64Array>,
     failures: Failures,
-}
-
-/// Which rows have `status` = `error`.
-enum Errors<'a> {
-    None,
-    Text(TextColumn<'a>),
-    /// One answer per dictionary value.
-    Dictionary(TextColumn<'a>, Vec<bool>),
 }
 
 /// The input of a measure.
@@ -94,14 +85,14 @@ impl<'a> Events<'a> {
                 Float64Array::new_null(batch.num_rows())
             })
         });
+        let outcomes = Outcomes::read(batch, signal, operator, &mut failures);
         let points = measures.iter().any(|measure| matches!(measure.values, Values::Points));
         let fixed = |name: &str| schema::is_fixed(signal, name).then(|| batch.column_by_name(name)).flatten();
         Events {
             times: batch.column_by_name(&operator.time).and_then(timestamps),
             selected,
             durations: fixed("duration_ns").and_then(integers),
-            with_status: schema::is_fixed(signal, "status"),
-            errors: fixed("status").map_or(Errors::None, Errors::read),
+            outcomes,
             measures,
             points: (points && signal == Signal::Metrics).then(|| Points::of(batch)),
             unmeasured: &operator.metrics.unmeasured,
@@ -146,9 +137,9 @@ impl<'a> Events<'a> {
             Some(weights) => Weight::of(weights.is_valid(row).then(|| weights.value(row))),
         };
         state.count = state.count.saturating_add(weight.units);
-        if self.with_status {
-            state.with_status = state.with_status.saturating_add(weight.units);
-            let errors = if self.errors.get(row) { weight.units } else { 0 };
+        if let Some(failed) = self.outcomes.failed(row) {
+            state.with_outcome = state.with_outcome.saturating_add(weight.units);
+            let errors = if failed { weight.units } else { 0 };
             state.errors = state.errors.saturating_add(errors);
         }
         if let Some(durations) = &self.durations
@@ -208,33 +199,6 @@ fn integers(array: &ArrayRef) -> Option<Int64Array> {
         return Some(integers.clone());
     }
     cast(array, &DataType::Int64).ok()?.as_primitive_opt().cloned()
-}
-
-impl<'a> Errors<'a> {
-    fn read(array: &'a ArrayRef) -> Errors<'a> {
-        let Some(text) = TextColumn::new(array) else { return Errors::None };
-        let is_error = |value: Option<&str>| value == Some("error");
-        match text {
-            TextColumn::DictionaryOfViews(_, values) if values.len() <= array.len() => {
-                Errors::Dictionary(text, values.iter().map(is_error).collect())
-            }
-            TextColumn::Dictionary(_, values) if values.len() <= array.len() => {
-                Errors::Dictionary(text, values.iter().map(is_error).collect())
-            }
-            _ => Errors::Text(text),
-        }
-    }
-
-    fn get(&self, row: usize) -> bool {
-        match self {
-            Errors::None => false,
-            Errors::Text(text) => text.get(row) == Some("error"),
-            Errors::Dictionary(text, errors) => text.dictionary().is_some_and(|(dictionary, _)| {
-                let key = dictionary.key(row);
-                key.and_then(|key| errors.get(key)).copied().unwrap_or(false)
-            }),
-        }
-    }
 }
 
 impl MeasureInput {

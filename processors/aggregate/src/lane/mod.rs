@@ -28,6 +28,7 @@ mod events;
 mod input;
 mod left_out;
 mod open_windows;
+mod outcome;
 mod points;
 mod session;
 mod tumbling_sliding;

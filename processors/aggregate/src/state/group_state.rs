@@ -16,9 +16,9 @@ pub(crate) const PERCENTILES: [u64; 4] = [50, 90, 95, 99];
 pub(crate) struct GroupState {
     /// Events.
     pub(crate) count: u64,
-    /// Events of a signal that has `status`. `error_count` and `success_rate` count these.
-    pub(crate) with_status: u64,
-    /// Events with `status` = `error`.
+    /// Events that succeeded or failed. `error_count` and `success_rate` count these.
+    pub(crate) with_outcome: u64,
+    /// Events that failed.
     pub(crate) errors: u64,
     /// The durations of the events that have one.
     pub(crate) durations: Durations,
@@ -43,7 +43,7 @@ impl GroupState {
     /// Adds what `other` has.
     pub(crate) fn merge(&mut self, other: &GroupState) {
         self.count = self.count.saturating_add(other.count);
-        self.with_status = self.with_status.saturating_add(other.with_status);
+        self.with_outcome = self.with_outcome.saturating_add(other.with_outcome);
         self.errors = self.errors.saturating_add(other.errors);
         self.durations.merge(&other.durations);
         for (measure, other) in self.measures.iter_mut().zip(&other.measures) {

@@ -32,7 +32,7 @@ impl GroupState {
     pub(crate) fn subtract(&mut self, part: &GroupState) -> Left {
         let counts = [
             (&mut self.count, part.count),
-            (&mut self.with_status, part.with_status),
+            (&mut self.with_outcome, part.with_outcome),
             (&mut self.errors, part.errors),
         ];
         let mut left = self.durations.subtract(&part.durations);
@@ -54,7 +54,7 @@ impl GroupState {
                 self.measures.iter_mut().for_each(MeasureState::reset_non_invertible);
             }
             Left::Nothing => {
-                (self.count, self.with_status, self.errors) = (0, 0, 0);
+                (self.count, self.with_outcome, self.errors) = (0, 0, 0);
                 self.durations = Durations::default();
                 self.measures.iter_mut().for_each(MeasureState::reset);
             }
@@ -199,7 +199,7 @@ mod tests {
     fn what_stays_of_a_count_that_reached_its_end_is_right() {
         let heavy = |units: u64| {
             let mut state = of(&[]);
-            (state.count, state.with_status, state.errors) = (units, units, units);
+            (state.count, state.with_outcome, state.errors) = (units, units, units);
             state.durations.add(5, units);
             for ((function, _), measure) in FUNCTIONS.iter().zip(&mut state.measures) {
                 measure.add(1, value(*function, 3.0), Weight { units, factor: 1.0 });
@@ -215,7 +215,7 @@ mod tests {
             all.reset(left);
             parts[gone + 1..].iter().for_each(|part| all.merge_again(part, left));
             let count = [42, 2][gone];
-            assert_eq!((all.count, all.with_status, all.errors), (count, count, count));
+            assert_eq!((all.count, all.with_outcome, all.errors), (count, count, count));
             assert_eq!(all.durations, heavy(count).durations);
             for ((function, argument), state) in FUNCTIONS.iter().zip(&all.measures) {
                 let result = state.result(*function, 2.0, 1);

@@ -104,17 +104,17 @@ impl<'a> Rows<'a> {
         let unit = self.operator.unit();
         let integer = |units: u64| i64::try_from(Weight::whole(units, unit)).unwrap_or(i64::MAX);
         let durations = &state.durations;
-        let with_status = state.with_status > 0;
+        let with_outcome = state.with_outcome > 0;
         self.starts.push(span.start.saturating_mul(NANOS));
         self.ends.push(span.end.saturating_mul(NANOS));
         self.sizes.push(span.millis());
         self.firings.push(firing.column());
         self.keys.iter_mut().zip(key.parts()).for_each(|(column, text)| column.push(text));
         self.count.push(integer(state.count));
-        self.errors.append_option(with_status.then(|| integer(state.errors)));
-        self.success.append_option(with_status.then(|| {
+        self.errors.append_option(with_outcome.then(|| integer(state.errors)));
+        self.success.append_option(with_outcome.then(|| {
             // Not one minus the errors' share: 93 of 100 would be below 0.93.
-            state.with_status.saturating_sub(state.errors) as f64 / state.with_status as f64
+            state.with_outcome.saturating_sub(state.errors) as f64 / state.with_outcome as f64
         }));
         self.mean.append_option(durations.mean());
         self.most.append_option(durations.range.map(|(_, most)| most));

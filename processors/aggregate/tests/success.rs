@@ -1,0 +1,61 @@
+//! `success`: an event that it calls a success or a failure counts as one whose status says so.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod harness;
+
+use harness::{Event, ResultRow, Run, event};
+use proptest::prelude::*;
+
+const SECTION: &str = "window: {sliding: 600ms, slide: 200ms}
+out_of_orderness: 400ms
+group_by: [service]
+";
+
+/// An event, and the code that its attribute `bytes` has.
+fn coded() -> impl Strategy<Value = (Event, Option<u8>)> {
+    let (service, status) = (prop::sample::select(vec!["a", "b"]), prop::sample::select(vec!["ok", "error"]));
+    (0..3_000_i64, service, status, prop::option::of(0..4_u8)).prop_map(|(time, service, status, code)| {
+        (Event { status: Some(status.to_owned()), ..event(service, time) }, code)
+    })
+}
+
+fn run(section: &str, lanes: &[Vec<Event>]) -> Vec<ResultRow> {
+    let mut run = Run::new(section, lanes.len() as u64);
+    for (lane, events) in (0..).zip(lanes) {
+        // Sorted, so that nothing is late.
+        let mut events = events.clone();
+        events.sort_by_key(|event| event.time);
+        events.chunks(7).for_each(|events| run.events(lane, events));
+    }
+    (0..lanes.len() as u64).for_each(|lane| run.end(lane));
+    run.take()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_outcome_counts_as_the_status_that_says_the_same(
+        lanes in prop::collection::vec(prop::collection::vec(coded(), 0..40), 1..4),
+    ) {
+        let with_codes: Vec<Vec<Event>> = lanes.iter().map(|events| {
+            let with_code = |(event, code): &(Event, Option<u8>)| {
+                Event { bytes: code.map(|code| code.to_string()), ..event.clone() }
+            };
+            events.iter().map(with_code).collect()
+        }).collect();
+        let with_statuses: Vec<Vec<Event>> = lanes.iter().map(|events| {
+            let with_status = |(event, code): &(Event, Option<u8>)| {
+                let status = match code {
+                    Some(1 | 3) => Some("ok".to_owned()),
+                    Some(_) => Some("error".to_owned()),
+                    None => event.status.clone(),
+                };
+                Event { status, ..event.clone() }
+            };
+            events.iter().map(with_status).collect()
+        }).collect();
+        let found = run(&format!("{SECTION}success: bytes IN ('1', '3')\n"), &with_codes);
+        prop_assert_eq!(found, run(SECTION, &with_statuses));
+    }
+}
