@@ -23,6 +23,7 @@ mod partial;
 mod processor;
 mod state;
 mod trunk;
+mod unmeasured;
 mod window;
 
 use weir_component::ProcessorFactory;

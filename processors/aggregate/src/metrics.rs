@@ -6,6 +6,8 @@ use weir_component::Context;
 use weir_component::event_clocks::ClockMetrics;
 use weir_component::telemetry::{Metric, MetricKind};
 
+use crate::unmeasured::Unmeasured;
+
 const LATE: Metric = counter(
     "weir_aggregate_late_events",
     "Events in no window. The watermark of their lane had closed all of their windows for good.",
@@ -90,7 +92,8 @@ pub(crate) struct Metrics {
     pub(crate) failed: Counter,
     pub(crate) lost: Counter,
     pub(crate) repeated: Counter,
-    pub(crate) unmeasured: UnmeasuredCounters,
+    /// By the number of the reason.
+    pub(crate) unmeasured: [Counter; Unmeasured::ALL.len()],
     /// Results without a quantile because of such points.
     pub(crate) mixed: Counter,
     groups: Gauge,
@@ -98,22 +101,11 @@ pub(crate) struct Metrics {
     pub(crate) held: Gauge,
 }
 
-/// Histogram points that are not in measures, by reason.
-#[derive(Clone, Debug)]
-pub(crate) struct UnmeasuredCounters {
-    pub(crate) cumulative: Counter,
-    pub(crate) malformed: Counter,
-    pub(crate) scale: Counter,
-    pub(crate) zero_threshold: Counter,
-    pub(crate) mixed: Counter,
-}
-
 impl Metrics {
     /// The counters of the processor with this context.
     pub(crate) fn new(context: &Context) -> Metrics {
         let id = context.id.to_string();
         let counter = |metric| context.telemetry.counter(metric, &[&id]);
-        let unmeasured = |reason| context.telemetry.counter(&UNMEASURED, &[&id, reason]);
         Metrics {
             late: counter(&LATE),
             clocks: ClockMetrics {
@@ -126,13 +118,8 @@ impl Metrics {
             failed: counter(&FAILED),
             lost: counter(&LOST),
             repeated: counter(&REPEATED),
-            unmeasured: UnmeasuredCounters {
-                cumulative: unmeasured("cumulative"),
-                malformed: unmeasured("malformed"),
-                scale: unmeasured("scale"),
-                zero_threshold: unmeasured("zero_threshold"),
-                mixed: unmeasured("mixed"),
-            },
+            unmeasured: Unmeasured::ALL
+                .map(|reason| context.telemetry.counter(&UNMEASURED, &[&id, reason.name()])),
             mixed: counter(&MIXED),
             groups: context.telemetry.gauge(&GROUPS, &[&id]),
             held: context.telemetry.gauge(&HELD, &[&id]),

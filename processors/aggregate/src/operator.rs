@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::state::GroupState;
 use crate::state::measure::MeasureState;
 use crate::state::weight::Weight;
+use crate::unmeasured::UnmeasuredCounts;
 use crate::window::{Span, Windows};
 
 /// Milliseconds between log lines about the same trouble.
@@ -79,12 +80,21 @@ pub(crate) struct Logs {
     pub(crate) timeless: LogLimit,
     /// Histogram points of different buckets in one group.
     pub(crate) mixed: LogLimit,
+    /// Histogram points in no measure.
+    pub(crate) unmeasured: LogLimit,
 }
 
 impl Default for Logs {
     fn default() -> Logs {
         let limit = || LogLimit::every_ms(LOG_INTERVAL);
-        Logs { overflow: limit(), failed: limit(), late: limit(), timeless: limit(), mixed: limit() }
+        Logs {
+            overflow: limit(),
+            failed: limit(),
+            late: limit(),
+            timeless: limit(),
+            mixed: limit(),
+            unmeasured: limit(),
+        }
     }
 }
 
@@ -153,6 +163,24 @@ impl Operator {
                 processor = %self.id, events, window_start = window.start, %watermark, suppressed,
                 "events came after their last window was closed and are in none; \
                  raise out_of_orderness or allowed_lateness if this is common"
+            );
+        }
+    }
+
+    /// Counts histogram points that are in no measure, and warns.
+    pub(crate) fn note_unmeasured(&self, points: UnmeasuredCounts, now: i64) {
+        if points == UnmeasuredCounts::default() {
+            return;
+        }
+        for (counter, points) in self.metrics.unmeasured.iter().zip(points) {
+            counter.inc_by(points);
+        }
+        if let Some(suppressed) = self.logs.unmeasured.allow(now) {
+            let [cumulative, malformed, scale, zero_threshold, mixed] = points;
+            tracing::warn!(
+                processor = %self.id, cumulative, malformed, scale, zero_threshold, mixed, suppressed,
+                "histogram points are in no measure, or in no quantile (mixed); have deltas sent in place of \
+                 cumulative ones: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta"
             );
         }
     }

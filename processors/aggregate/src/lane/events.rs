@@ -1,5 +1,7 @@
 //! The columns of a batch that `aggregate` reads, each evaluated once per batch.
 
+use std::cell::Cell;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray,
 };
@@ -11,13 +13,13 @@ use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
 
 use crate::lane::outcome::Outcomes;
-use crate::lane::points::{Points, Unmeasured};
-use crate::metrics::UnmeasuredCounters;
+use crate::lane::points::Points;
 use crate::operator::Operator;
 use crate::state::GroupState;
 use crate::state::distinct;
 use crate::state::measure::Value;
 use crate::state::weight::Weight;
+use crate::unmeasured::{Unmeasured, UnmeasuredCounts};
 
 /// The rows of one batch, ready to be added to groups.
 pub(crate) struct Events<'a> {
@@ -29,7 +31,8 @@ pub(crate) struct Events<'a> {
     measures: Vec<MeasureInput>,
     /// The histogram points of the batch, when a measure is of them.
     points: Option<Points<'a>>,
-    unmeasured: &'a UnmeasuredCounters,
+    /// Points that are in no measure, as they are added.
+    unmeasured: Cell<UnmeasuredCounts>,
     /// How often each event counts; `None`: once.
     weights: Option<Float64Array>,
     failures: Failures,
@@ -57,7 +60,7 @@ enum Values {
 
 impl<'a> Events<'a> {
     /// Reads a batch of `signal`.
-    pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &'a Operator) -> Events<'a> {
+    pub(crate) fn read(batch: &'a RecordBatch, signal: Signal, operator: &Operator) -> Events<'a> {
         let mut failures = Failures::default();
         let selected = operator.condition.as_ref().map(|condition| {
             // NULL is false there.
@@ -95,7 +98,7 @@ impl<'a> Events<'a> {
             outcomes,
             measures,
             points: (points && signal == Signal::Metrics).then(|| Points::of(batch)),
-            unmeasured: &operator.metrics.unmeasured,
+            unmeasured: Cell::default(),
             weights,
             failures,
         }
@@ -104,6 +107,11 @@ impl<'a> Events<'a> {
     /// The rows on which expressions failed.
     pub(crate) fn failures(&self) -> &Failures {
         &self.failures
+    }
+
+    /// The histogram points that are in no measure, of the rows added so far.
+    pub(crate) fn unmeasured(&self) -> UnmeasuredCounts {
+        self.unmeasured.get()
     }
 
     /// The time of a row in nanoseconds; `None` when NULL.
@@ -159,7 +167,7 @@ impl<'a> Events<'a> {
 
     fn add_point(&self, points: &Points<'_>, row: usize, weight: Weight, state: &mut GroupState) {
         // Once for a point, however many measures are of it.
-        let mut counter = None;
+        let mut left_out = None;
         let mut point = None;
         for (measure, input) in state.measures.iter_mut().zip(&self.measures) {
             if !matches!(input.values, Values::Points) || !input.selects(row) {
@@ -167,20 +175,15 @@ impl<'a> Events<'a> {
             }
             match point.get_or_insert_with(|| points.get(row)) {
                 Some(Ok(point)) if measure.add_point(point, weight) => {}
-                Some(Ok(_)) => counter = Some(&self.unmeasured.mixed),
-                Some(Err(reason)) => {
-                    counter = Some(match reason {
-                        Unmeasured::Cumulative => &self.unmeasured.cumulative,
-                        Unmeasured::Malformed => &self.unmeasured.malformed,
-                        Unmeasured::Scale => &self.unmeasured.scale,
-                        Unmeasured::ZeroThreshold => &self.unmeasured.zero_threshold,
-                    });
-                }
+                Some(Ok(_)) => left_out = Some(Unmeasured::Mixed),
+                Some(Err(reason)) => left_out = Some(*reason),
                 None => {}
             }
         }
-        if let Some(counter) = counter {
-            counter.inc();
+        if let Some(reason) = left_out {
+            let mut counts = self.unmeasured.get();
+            counts[reason as usize] += 1;
+            self.unmeasured.set(counts);
         }
     }
 }

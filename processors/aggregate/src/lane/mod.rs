@@ -161,6 +161,7 @@ impl LaneHalf {
         }
         clocks.report(summary.usable);
         left_out.report(&operator, now);
+        operator.note_unmeasured(events.unmeasured(), now);
         if let Failures { rows, first: Some(error) } = events.failures() {
             operator.metrics.failed.inc_by(*rows as u64);
             if let Some(suppressed) = operator.logs.failed.allow(now) {

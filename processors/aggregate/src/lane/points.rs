@@ -9,6 +9,7 @@ use weir_pdata::text::TextColumn;
 
 use crate::state::buckets::{MOST_BOUNDS, PointBuckets, SCALES, ZERO_THRESHOLDS};
 use crate::state::measure::Point;
+use crate::unmeasured::Unmeasured;
 
 /// The columns of histogram points. A column that the batch lacks is NULL.
 pub(crate) struct Points<'a> {
@@ -31,20 +32,6 @@ pub(crate) struct Points<'a> {
 struct Side<'a> {
     offset: Option<&'a Int32Array>,
     counts: Option<&'a ListArray>,
-}
-
-/// The reason why a point is not measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unmeasured {
-    /// It is cumulative, or does not say that it is not.
-    Cumulative,
-    /// Its counts do not fit its buckets or do not add up to `count`, or it has too many buckets, or one that
-    /// no float is in.
-    Malformed,
-    /// Its scale is out of [`SCALES`].
-    Scale,
-    /// Its zero threshold is out of [`ZERO_THRESHOLDS`].
-    ZeroThreshold,
 }
 
 impl<'a> Points<'a> {
