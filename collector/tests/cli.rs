@@ -56,6 +56,7 @@ fn every_command_has_help_with_an_example() {
         "webhook test",
         "silence add",
         "test",
+        "alarms",
         "rules check",
         "rules import",
     ] {

@@ -362,6 +362,66 @@ async fn weir_query_asks_the_server() -> Result<()> {
 }
 
 #[tokio::test]
+async fn alarms_that_fire_are_the_same_from_files_and_from_the_server() -> Result<()> {
+    let clickhouse = ClickHouse::shared()?;
+    let database = clickhouse.database().await?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
+    let alarm = |name: &str, state: &str, minutes_ago: i64| {
+        let time = now - minutes_ago * 60_000;
+        let mut row = json!({
+            "signal": "alarms", "time": time, "rule": "slow", "severity": "high", "state": state, "service": name,
+            "labels": {"service": name}, "message": format!("{name} is slow"), "fingerprint": name,
+            "starts_at": now - 600_000
+        });
+        if state == "resolved" {
+            row["ends_at"] = time.into();
+        }
+        row
+    };
+    let mut event = alarm("event", "firing", 5);
+    event["ends_at"] = event["time"].clone();
+    let mut mild = alarm("mild", "firing", 3);
+    (mild["severity"], mild["rule"]) = ("low".into(), "other".into());
+    let rows = [
+        alarm("fires", "firing", 10),
+        alarm("over", "firing", 10),
+        alarm("over", "resolved", 4),
+        alarm("again", "resolved", 9),
+        alarm("again", "firing", 8),
+        alarm("lost", "firing", 50 * 24 * 60),
+        mild,
+        event,
+    ];
+    let folder = Arc::new(tempfile::tempdir()?);
+    let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+    std::fs::write(folder.path().join("in.jsonl"), lines.join("\n") + "\n")?;
+    let config = configuration(clickhouse.url(), &database, "")
+        .replace("exporters: {clickhouse", "exporters: {local: {directory: data}, clickhouse")
+        .replace("exporters: [clickhouse]", "exporters: [clickhouse, local]");
+    let outcome =
+        Weir::start_in(Arc::clone(&folder), &config, &["--exit-on-end"], &[])?.wait(PATIENCE).await?;
+    ensure!(outcome.code == Some(0), "{}", outcome.stderr);
+    let data = folder.path().join("data").display().to_string();
+    let files = Weir::run_command(&["alarms", "--data", &data], &[])?;
+    let arguments = ["alarms", "--clickhouse", clickhouse.url(), "--database", &database];
+    let server = Weir::run_command(&arguments, &[])?;
+    ensure!(server.code == Some(0) && files.code == Some(0), "{}{}", server.stderr, files.stderr);
+    assert_eq!(files.stdout, server.stdout);
+    let words = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("service="));
+        lines.map(|line| line.rsplit("service=").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(words(&server.stdout), ["again", "fires", "mild"], "{}", server.stdout);
+    ensure!(server.stdout.contains("  10m  slow  service=fires\n      fires is slow\n"), "{}", server.stdout);
+    ensure!(server.stdout.ends_with("3 alarms fire: 2 high, 1 low\n"), "{}", server.stdout);
+    let one = Weir::run_command(&[&arguments[..], &["--rule", "other"]].concat(), &[])?;
+    assert_eq!(words(&one.stdout), ["mild"]);
+    let old = Weir::run_command(&[&arguments[..], &["--since", "100d"]].concat(), &[])?;
+    assert_eq!(words(&old.stdout), ["again", "fires", "lost", "mild"], "{}", old.stdout);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_trace_is_drawn_the_same_from_files_and_from_the_server() -> Result<()> {
     let clickhouse = ClickHouse::shared()?;
     let database = clickhouse.database().await?;

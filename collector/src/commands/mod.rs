@@ -1,5 +1,6 @@
 //! The commands of the program.
 
+mod alarms;
 mod clickhouse;
 mod config_args;
 mod ebpf;
@@ -27,6 +28,7 @@ use weir_config::{LogSettings, print_config};
 use crate::logging;
 use crate::program::{build, complain, start};
 use crate::run::Options;
+use alarms::AlarmsArgs;
 use clickhouse::ClickHouseCommand;
 use config_args::ConfigArgs;
 use query::QueryArgs;
@@ -98,6 +100,9 @@ enum Command {
     /// Check rules
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Show the alarms that fire, from what the local exporter has stored or from ClickHouse
+    #[command(after_help = "Example:\n  weir alarms --clickhouse http://localhost:8123 --database weir")]
+    Alarms(AlarmsArgs),
     /// Keep alarms from people for a while
     #[command(subcommand)]
     Silence(SilenceCommand),
@@ -161,6 +166,9 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Top(args) => Runtime::new()
             .context("no runtime")
             .and_then(|runtime| runtime.block_on(top::run(args, &mut std::io::stdout().lock()))),
+        Command::Alarms(args) => Runtime::new()
+            .context("no runtime")
+            .and_then(|runtime| runtime.block_on(alarms::run(args, &mut std::io::stdout().lock()))),
         Command::Replay(args) => replay(&args, registry),
         Command::ClickHouse(ClickHouseCommand::Ddl(args)) => print_ddl(&args),
         Command::Webhook(WebhookCommand::Test(args)) => test_webhook(&args, registry),
