@@ -6,6 +6,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 use weir_component::testkit::RecordingLanes;
 use weir_component::{Lane, LaneClosed, LaneId, LaneMessage, LaneSink, LaneSpec, Lanes};
+use weir_fuzz::change::Random;
 use weir_pdata::{Format, Projection};
 use weir_proto::skywalking::meter_data::Metric;
 use weir_proto::skywalking::{MeterData, MeterDataCollection, MeterSingleValue, SegmentCollection};
@@ -57,6 +58,49 @@ async fn a_message_that_takes_long_is_not_lost_when_those_before_it_go_down_the_
     let records: Vec<Vec<u8>> = got.into_iter().flat_map(|(_, _, records)| records).collect();
     let expected = [segment("a").encode_to_vec(), plain, segment("z").encode_to_vec()];
     assert!(records == expected, "{} records of 3 came, and the call was answered OK", records.len());
+    running.finish().await;
+}
+
+/// Streams of messages of any size, compressed or not, in pieces of any size, with pauses, and with less room
+/// than they take together: every message comes once, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_of_a_stream_comes_once_however_it_is_cut() {
+    let running = start("max_message_bytes: 256KiB, queue: {max_bytes: 320KiB}, answer_timeout: 10s").await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = u64::try_from(now.as_nanos()).unwrap();
+    let mut random = Random(seed);
+    for _ in 0..12 {
+        let (encoding, pack): (_, fn(&[u8]) -> Vec<u8>) = match random.below(2) {
+            0 => ("gzip", gzip),
+            _ => ("zstd", |bytes| zstd::encode_all(bytes, 3).unwrap()),
+        };
+        let (mut body, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..random.below(40) {
+            let length = [0, 10, 1_000, 70_000, 200_000][random.below(5)];
+            let id: String =
+                (0..random.below(length + 1)).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+            let message = segment(&id).encode_to_vec();
+            body.extend(if random.below(3) == 0 { compressed(&pack(&message)) } else { frame(&message) });
+            expected.push(message);
+        }
+        let call = running.open(SEGMENTS, &[("grpc-encoding", encoding)]).await;
+        let sending = async {
+            let mut rest = bytes::Bytes::from(body);
+            while !rest.is_empty() {
+                let most = [7, 1_000, 100_000][random.below(3)];
+                call.send(rest.split_to((1 + random.below(most)).min(rest.len())));
+                if random.below(20) == 0 {
+                    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+                }
+            }
+            call.end().await
+        };
+        let (answer, got) = running.delivered(sending).await;
+        assert_eq!(answer, (0, String::new()), "seed {seed}");
+        let records: Vec<Vec<u8>> = got.into_iter().flat_map(|(_, _, records)| records).collect();
+        assert!(records == expected, "seed {seed}: {} records of {}", records.len(), expected.len());
+    }
+    running.until("nothing has room", |running| running.waiting() == 0).await;
     running.finish().await;
 }
 
