@@ -31,7 +31,7 @@ pub const CONNECTIONS: Metric = Metric {
 /// Bytes of requests that wait.
 pub const WAITING: Metric = Metric {
     name: "weir_receiver_waiting_bytes",
-    help: "Bytes of requests that no lane has taken yet; queue.max_bytes is their bound.",
+    help: "Bytes of requests that no lane has taken yet; queue.max_bytes and one message more is their bound.",
     kind: MetricKind::Gauge,
     labels: &["receiver"],
 };

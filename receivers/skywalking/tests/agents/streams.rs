@@ -240,6 +240,33 @@ async fn an_announced_length_takes_no_room_before_the_bytes_come() {
 }
 
 #[tokio::test]
+async fn messages_that_have_all_come_in_part_do_not_keep_each_other_waiting() {
+    let running = start("max_message_bytes: 64KiB, queue: {max_bytes: 128KiB}, answer_timeout: 5s").await;
+    let message = frames(&[segment(&"x".repeat(60 << 10))]);
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        let call = running.open(SEGMENTS, &[]).await;
+        call.send(message[..10 << 10].to_vec());
+        open.push(call);
+    }
+    running.until("there is no room for all", |running| running.waiting() > 120 << 10).await;
+    for call in &open {
+        call.send(message[10 << 10..].to_vec());
+    }
+    let ends = async {
+        let mut answers = Vec::new();
+        for call in open {
+            answers.push(call.end().await.0);
+        }
+        answers
+    };
+    let (answers, got) = running.delivered(ends).await;
+    assert_eq!(answers, [0; 6]);
+    assert_eq!(got.iter().map(|(_, _, records)| records.len()).sum::<usize>(), 6);
+    running.finish().await;
+}
+
+#[tokio::test]
 async fn calls_that_send_nothing_are_bounded_too() {
     let running = start("max_message_bytes: 4KiB, queue: {max_bytes: 8KiB}, answer_timeout: 300ms").await;
     let mut open = Vec::new();
