@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use weir_pdata::text::TextColumn;
 
 use crate::config::CastType;
@@ -87,6 +88,14 @@ fn truth(text: &str) -> Option<bool> {
     } else {
         None
     }
+}
+
+/// The values as texts.
+///
+/// # Errors
+/// None that is known: attributes are texts, numbers and truth values.
+pub(crate) fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if TextColumn::new(array).is_some() { Ok(Arc::clone(array)) } else { cast(array, &DataType::Utf8View) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use weir_component::{Check, Context, Settings};
 use weir_config::{ComponentId, Diagnostics};
 use weir_pdata::schema::is_fixed_anywhere;
 
-/// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`, then the constants.
+use crate::business::Business;
+
+/// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`,
+/// `business`, `instances`, then the constants.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -27,6 +30,8 @@ pub(crate) struct Config {
     pub drop: Vec<String>,
     /// Columns from the properties that agents report of their service instance.
     pub instances: Option<Instances>,
+    /// Columns that say which business an event is of.
+    pub business: Option<Business>,
 }
 
 /// `instances`: columns from the properties of service instances.
@@ -97,6 +102,9 @@ impl Config {
             }
         }
         self.find_contradictions(&mut found);
+        if let Some(business) = &self.business {
+            found.extend(business.problems(&self.drop, |name| self.rename.get(name).map(String::as_str)));
+        }
         if let Some(instances) = &self.instances {
             instances.find_problems(&self.drop, &mut found);
         }

@@ -76,7 +76,7 @@ impl Constants {
     }
 }
 
-/// A constant or joined column under what events bring: it has its value in the rows that have none, in
+/// A constant, joined or computed column under what events bring: it has its value in the rows that have none, in
 /// neither `own` (the column with the same name) nor the list (`listed`). `None`: `own` stays as it is, since
 /// every row has a value or it is no text.
 ///
@@ -93,7 +93,11 @@ pub(crate) fn below(
         if listed.is_none() {
             return Ok(Some(Arc::clone(constant)));
         }
-        let Some(dictionary) = constant.as_dictionary_opt::<Int32Type>() else { return Ok(None) };
+        let Some(dictionary) = constant.as_dictionary_opt::<Int32Type>() else {
+            let Some(texts) = TextColumn::new(constant) else { return Ok(None) };
+            let value = |row| texts.get(row).filter(|_| !is_listed(row));
+            return Ok(Some(Arc::new((0..constant.len()).map(value).collect::<StringViewArray>())));
+        };
         let keys: PrimitiveArray<Int32Type> =
             dictionary.keys().iter().enumerate().map(|(row, key)| key.filter(|_| !is_listed(row))).collect();
         let values = Arc::clone(dictionary.values());

@@ -4,6 +4,7 @@
 //! cannot be cast stays in the `attributes` list. Batches of windows and alarms pass untouched, and so do
 //! batches not yet decoded.
 
+mod business;
 mod cast;
 mod config;
 mod constants;

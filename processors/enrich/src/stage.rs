@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{Field, FieldRef, Schema};
 use arrow::error::ArrowError;
 use prometheus_client::metrics::counter::Counter;
 use weir_component::telemetry::{Metric, MetricKind};
@@ -14,7 +13,8 @@ use weir_pdata::attributes::without_originals;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, SignalSet, schema};
 
-use crate::cast::cast_column;
+use crate::business::Business;
+use crate::cast::{as_text, cast_column};
 use crate::config::{CastType, Config};
 use crate::constants::{Constants, attribute_key, below};
 use crate::entries::{AddedEntry, Changes, change, rows_with};
@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     drop: Vec<String>,
     rename: BTreeMap<String, String>,
     types: Vec<(String, CastType, Counter)>,
+    business: Option<Business>,
     /// All columns that are read.
     names: BTreeSet<String>,
     context: Context,
@@ -55,6 +56,7 @@ impl Plan {
             drop: config.drop.clone(),
             rename: config.rename.clone(),
             types: config.types.iter().map(|(name, to)| (name.clone(), *to, counter(name))).collect(),
+            business: config.business.clone(),
             names,
             context,
             log: LogLimit::every_ms(10_000),
@@ -63,12 +65,13 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.drop.is_empty() && self.rename.is_empty() && self.types.is_empty()
+        self.drop.is_empty() && self.rename.is_empty() && self.types.is_empty() && self.business.is_none()
     }
 
     /// The columns that are read.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.names.iter().cloned().collect()
+        let business = self.business.iter().flat_map(Business::names);
+        self.names.iter().cloned().chain(business.map(str::to_owned)).collect()
     }
 }
 
@@ -104,6 +107,11 @@ impl EnrichStage {
         self.cast(&mut columns, &mut added);
         added.sort_by_key(|one| one.row);
         columns.change_lists(&self.changes, &added)?;
+        if let Some(business) = &self.plan.business {
+            for (field, array) in business.columns_of(|name| columns.get(name))? {
+                columns.put_below(field, &array)?;
+            }
+        }
         if let Some(instances) = &self.instances {
             for (field, array) in instances.columns_of(batch)? {
                 columns.put_below(field, &array)?;
@@ -188,6 +196,10 @@ impl Columns {
 
     fn position(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|(field, _)| field.name() == name)
+    }
+
+    fn get(&self, name: &str) -> Option<&ArrayRef> {
+        self.columns.iter().find(|(field, _)| field.name() == name).map(|(_, array)| array)
     }
 
     fn get_mut(&mut self, name: &str) -> Option<&mut (FieldRef, ArrayRef)> {
@@ -291,8 +303,4 @@ fn merge(
     }
     let values = (0..one.len()).map(|row| first.get(row).or_else(|| others.get(row)));
     Ok(Arc::new(values.collect::<StringViewArray>()))
-}
-
-fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if TextColumn::new(array).is_some() { Ok(Arc::clone(array)) } else { cast(array, &DataType::Utf8View) }
 }

@@ -169,6 +169,44 @@ fn properties_of_instances_lie_below_what_an_event_brought_and_above_constants()
 }
 
 #[test]
+fn business_columns_have_the_first_value_and_never_replace_what_an_event_brought() {
+    let settings = "rename: {order: order.id}\ntypes: {amount: int64}\n\
+                    business: {id: [serial, order.id, amount], code: [biz.code]}";
+    let processor = enrich(settings);
+    let demand = processor.demand();
+    let names = ["serial", "order.id", "biz.code", "business_id", "business_code"];
+    assert!(names.iter().all(|name| demand.names.contains(*name)), "{:?}", demand.names);
+    assert!(!demand.names.contains("business_scenario"));
+    let columns: [(&str, &[Option<&str>]); 4] = [
+        ("serial", &[Some("s1"), Some(""), None, None, Some("s5"), Some("s6")]),
+        ("order", &[Some("o1"), Some("a long number of an order: 2"), None, None, None, None]),
+        ("amount", &[Some("1"), Some("2"), Some("3"), None, None, None]),
+        ("business_id", &[None, None, None, None, Some("own"), None]),
+    ];
+    let lists: [Row<'_>; 6] = [&[], &[], &[], &[], &[], &[("business_id", "listed")]];
+    let out = run(&processor, batch(&columns, &lists));
+    let expected = [Some("s1"), Some("a long number of an order: 2"), Some("3"), None, Some("own"), None];
+    assert_eq!(text(&out, "business_id"), expected.map(|value| value.map(str::to_owned)));
+    assert_eq!(list(&out, 5), pairs(lists[5]));
+    assert!(out.column_by_name("business_code").is_none(), "no event has a value");
+    // Only the list says what an event brought.
+    let out = run(&processor, batch(&columns[..1], &lists));
+    let expected = [Some("s1"), None, None, None, Some("s5"), None];
+    assert_eq!(text(&out, "business_id"), expected.map(|value| value.map(str::to_owned)));
+}
+
+#[test]
+fn attributes_that_are_gone_cannot_be_business_columns() {
+    let settings =
+        "rename: {old: new}\ndrop: [gone]\nbusiness: {id: [old, gone, business_id, \"\"], code: [new]}";
+    let found = read(&file(settings)).unwrap_err().to_string();
+    for told in ["write `new`", "remove it from `drop`", "is the column itself", "must not be empty"] {
+        assert!(found.contains(told), "{told}: {found}");
+    }
+    assert_eq!(found.matches("error:").count(), 4, "{found}");
+}
+
+#[test]
 fn a_number_that_an_event_brought_stays_a_number() {
     let input = batch(&[("n", &[Some("7"), None])], &[&[], &[]]);
     let typed = run(&enrich("types: {n: int64}"), input);

@@ -70,6 +70,7 @@ const END_TIME: &str = "DateTime64(9, 'UTC') ALIAS addNanoseconds(time, duration
 const LOW: &str = "LowCardinality(String)";
 const TEXT_MAP: &str = "Map(LowCardinality(String), String) CODEC(ZSTD(1))";
 const TRACE_INDEX: &str = "INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1";
+const BUSINESS_INDEX: &str = "INDEX idx_business_id business_id TYPE bloom_filter(0.001) GRANULARITY 1";
 const TIME_INDEX: &str = "INDEX idx_time time TYPE minmax GRANULARITY 1";
 
 const EVENTS: Layout = Layout {
@@ -103,6 +104,9 @@ const EVENTS: Layout = Layout {
         ("flags", "UInt32 CODEC(ZSTD(1))"),
         ("scope_name", LOW),
         ("scope_version", LOW),
+        ("business_id", TEXT),
+        ("business_code", LOW),
+        ("business_scenario", LOW),
         ("links", LINKS_TYPE),
         ("events", SPAN_EVENTS_TYPE),
         ("resource", TEXT_MAP),
@@ -110,7 +114,7 @@ const EVENTS: Layout = Layout {
         (SOURCE, "LowCardinality(String) CODEC(ZSTD(1))"),
         (OFFSET, "Int64 CODEC(Delta, ZSTD(1))"),
     ],
-    indices: &[TRACE_INDEX],
+    indices: &[TRACE_INDEX, BUSINESS_INDEX],
     engine: "MergeTree",
     partition: "toDate(time)",
     // Spans of a segment stay together: half the bytes of any key with `operation` in front of the segment
