@@ -20,6 +20,10 @@ const METERS: &str = "/skywalking.v3.MeterReportService/collect";
 /// Bytes that are no protobuf: a field of a length that does not come.
 const BROKEN: &[u8] = b"\x0a\x7fx";
 
+fn zstd_of(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
 fn frame(message: &[u8]) -> Vec<u8> {
     let mut frame = vec![0];
     frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
@@ -70,9 +74,9 @@ async fn every_message_of_a_stream_comes_once_however_it_is_cut() {
     let seed = u64::try_from(now.as_nanos()).unwrap();
     let mut random = Random(seed);
     for _ in 0..12 {
-        let (encoding, pack): (_, fn(&[u8]) -> Vec<u8>) = match random.below(2) {
-            0 => ("gzip", gzip),
-            _ => ("zstd", |bytes| zstd::encode_all(bytes, 3).unwrap()),
+        let (encoding, pack) = match random.below(2) {
+            0 => ("gzip", gzip as fn(&[u8]) -> Vec<u8>),
+            _ => ("zstd", zstd_of as _),
         };
         let (mut body, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..random.below(40) {
