@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
-use weir_processor_threshold::{check_rules, import_skywalking, run_tests};
+use weir_processor_threshold::{check_rules, import_rules, run_tests};
 
 use crate::commands::printable::printable;
 use crate::program::complain;
@@ -24,7 +24,8 @@ pub(crate) enum RulesCommand {
     /// Check files of rules, or the rules of configurations: prints every error with its place and exits 1
     #[command(after_help = "Example:\n  weir rules check /etc/weir/rules.yaml")]
     Check(CheckArgs),
-    /// Make rules out of SkyWalking's `alarm-settings.yml`; what could not be taken is on standard error
+    /// Make rules out of SkyWalking's `alarm-settings.yml` or a rule file of Prometheus; what could not be
+    /// taken is on standard error
     #[command(after_help = "Example:\n  weir rules import alarm-settings.yml > rules.yaml")]
     Import(ImportArgs),
 }
@@ -90,7 +91,7 @@ pub(crate) fn run(command: &RulesCommand, out: &mut impl Write) -> anyhow::Resul
         RulesCommand::Import(args) => {
             let name = args.file.display().to_string();
             let text = std::fs::read_to_string(&args.file).with_context(|| format!("reading {name}"))?;
-            let imported = import_skywalking(&name, &text).map_err(|wrong| anyhow!("{wrong}"))?;
+            let imported = import_rules(&name, &text).map_err(|wrong| anyhow!("{wrong}"))?;
             out.write_all(imported.yaml.as_bytes())?;
             for (line, why) in imported.remarks {
                 complain(&format!("{name}:{line}: {}", printable(&why)));

@@ -155,7 +155,8 @@ impl Silences {
     }
 }
 
-/// The same without what means something in a file of Weir: variables, and characters that YAML does not take.
+/// The same without what means something in a file of Weir: variables, and characters that YAML does not
+/// take.
 fn plain(value: Value) -> String {
     let line = escaped(value).to_string();
     let mut out = String::with_capacity(line.len());

@@ -17,7 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use rule_import::{Imported, import_skywalking};
+pub use rule_import::{Imported, import_rules};
 pub use rule_tests::{TestReport, check_rules, run_tests};
 
 use weir_component::ProcessorFactory;

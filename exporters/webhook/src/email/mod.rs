@@ -219,8 +219,8 @@ impl Mailer {
     }
 }
 
-/// What is refused before the mail is named, and a refused login (530, 534, 535, 538), is not the fault of the
-/// alarms. Other codes from 500 on are.
+/// What is refused before the mail is named, and a refused login (530, 534, 535, 538), is not the fault of
+/// the alarms. Other codes from 500 on are.
 fn error(refusal: &Refusal) -> ExportError {
     let reason = format!("the mail server did not take the message: {refusal}");
     match refusal {

@@ -196,7 +196,8 @@ impl PastWindows {
         self.retain(|_, stream| stream.shard != shard, &mut |_, _| {});
     }
 
-    /// Forgets the windows of series for which `is_kept` does not hold. The keys of their chunks go to `gone`.
+    /// Forgets the windows of series for which `is_kept` does not hold. The keys of their chunks go to
+    /// `gone`.
     pub(crate) fn retain(
         &mut self,
         is_kept: impl Fn(&str, &WindowStream) -> bool,
@@ -225,8 +226,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// By the definition: each window that is not too old, with what it had last; after being written down
-        /// and read at any time, too.
+        /// By the definition: each window that is not too old, with what it had last; after being written
+        /// down and read at any time, too.
         #[test]
         fn windows_are_kept_as_long_as_they_are_looked_back_to(
             steps in prop::collection::vec((0_i64..4, prop::option::of(-1.0..1.0), any::<bool>()), 1..60),
@@ -251,7 +252,9 @@ mod tests {
                 for key in changed {
                     let (series, first) = series_of(&key).unwrap();
                     match past.chunk(series, first) {
-                        Some(chunk) => drop(written.insert(key.clone(), serde_json::to_string(&**chunk).unwrap())),
+                        Some(chunk) => {
+                            written.insert(key.clone(), serde_json::to_string(&**chunk).unwrap());
+                        }
                         None => drop(written.remove(&key)),
                     }
                 }
@@ -269,7 +272,8 @@ mod tests {
                     if at >= end - keep {
                         prop_assert_eq!(of("both"), known.map(|_| at as f64), "{} at {}", at, end);
                         for name in ["x", "y"] {
-                            let value = known.filter(|(known, _)| *known == name).and_then(|(_, value)| *value);
+                            let value = known.filter(|(known, _)| *known == name);
+                            let value = value.and_then(|(_, value)| *value);
                             prop_assert_eq!(of(name), value);
                         }
                     }

@@ -36,7 +36,8 @@ pub(super) fn read(text: &str, period: u32) -> Result<Asked, String> {
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<String>, String> {
+/// The words and signs of a text.
+pub(super) fn tokens(text: &str) -> Result<Vec<String>, String> {
     let (mut tokens, mut rest) = (Vec::new(), text.trim_start());
     while let Some(first) = rest.chars().next() {
         let length = match first {
@@ -49,7 +50,8 @@ fn tokens(text: &str) -> Result<Vec<String>, String> {
                 rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(rest.len())
             }
             _ => {
-                let two = ["&&", "||", ">=", "<=", "==", "!="].iter().any(|two| rest.starts_with(two));
+                let two =
+                    ["&&", "||", ">=", "<=", "==", "!=", "=~", "!~"].iter().any(|two| rest.starts_with(two));
                 if two { 2 } else { first.len_utf8() }
             }
         };

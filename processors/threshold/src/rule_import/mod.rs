@@ -1,8 +1,9 @@
-//! Rules of others as rules of Weir: SkyWalking's `alarm-settings.yml`. What is written is read again before
-//! it is given out, and what could not be taken is said with its line.
+//! Rules of others as rules of Weir: SkyWalking's `alarm-settings.yml`, and rule files of Prometheus. What is
+//! written is read again before it is given out, and what could not be taken is said with its line.
 
 mod expression;
 mod metric;
+mod prometheus;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -26,15 +27,18 @@ pub struct Imported {
     pub remarks: Vec<(usize, String)>,
 }
 
-/// Makes rules out of SkyWalking's `alarm-settings.yml`. `name` is that of the file.
+/// Makes rules out of SkyWalking's `alarm-settings.yml`, or out of a file with `groups` of rules of
+/// Prometheus. `name` is that of the file.
 ///
 /// # Errors
 /// The text is no YAML, or has no rules.
-pub fn import_skywalking(name: &str, text: &str) -> Result<Imported, Diagnostics> {
+pub fn import_rules(name: &str, text: &str) -> Result<Imported, Diagnostics> {
     // Variables mean nothing there.
     let source = SourceText::new(name, text.replace('$', "$$"));
     let document = Document::load(vec![source], &[], &|_| None)?;
-    let mut imported = settings::import(name, &document)?;
+    let is_prometheus = document.root().get("groups").is_some();
+    let import = if is_prometheus { prometheus::import } else { settings::import };
+    let mut imported = import(name, &document)?;
     imported.remarks.sort();
     let written = RuleFiles { id: id()?, paths: vec![PathBuf::from("the imported rules")] };
     let count = written.rules(&vec![imported.yaml.clone()]).map(|rules| rules.len());

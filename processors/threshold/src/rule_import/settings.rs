@@ -7,7 +7,7 @@ use weir_config::{Diagnostic, Diagnostics, Document, Node};
 
 use super::expression::{Asked, Of, read};
 use super::metric::Scope;
-use super::writing::{self, Written};
+use super::writing::{self, Written, quoted, quoted_map};
 use super::{Imported, one};
 
 /// The keys of a rule.
@@ -154,8 +154,16 @@ fn take(name: &str, keys: &RuleKeys, remark: &mut dyn FnMut(&str)) -> Result<(Sc
     }
     let message = keys.message.as_deref().map(|text| message(text, scope));
     let silence = keys.silence_period.unwrap_or(period);
-    let written =
-        Written { name, scope, severity, condition, fire_after, resolve_after, silence, message, labels };
+    let windows = |windows: u32| Some(windows.to_string()).filter(|_| windows > 1);
+    let more = [
+        ("for", windows(fire_after)),
+        ("resolve_after", windows(resolve_after)),
+        ("silence", Some(format!("{silence}m")).filter(|_| silence > 0)),
+        ("message", message.as_deref().map(quoted)),
+        ("labels", Some(quoted_map(&labels)).filter(|_| !labels.is_empty())),
+    ];
+    let more = more.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
+    let written = Written { name, operator: Some(scope.operator()), severity, condition, more };
     Ok((scope, written.text()))
 }
 

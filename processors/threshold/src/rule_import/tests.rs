@@ -1,6 +1,6 @@
 //! Whole files, from SkyWalking's to Weir's.
 
-use super::import_skywalking;
+use super::import_rules;
 use crate::rule_tests::run_tests;
 
 /// As OAP servers come with, and a few more.
@@ -45,8 +45,7 @@ composite-rules: {}
 
 #[test]
 fn a_file_of_skywalking_becomes_rules_and_remarks() {
-    let imported =
-        import_skywalking("alarm-settings.yml", SETTINGS).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let imported = import_rules("alarm-settings.yml", SETTINGS).unwrap_or_else(|wrong| panic!("{wrong}"));
     let expected = r#"# From alarm-settings.yml by `weir rules import`.
 # These rules evaluate the windows of
 #   processors:
@@ -99,7 +98,7 @@ rules:
 #[test]
 fn imported_rules_fire() {
     let folder = tempfile::tempdir().unwrap();
-    let imported = import_skywalking("a", SETTINGS).unwrap();
+    let imported = import_rules("a", SETTINGS).unwrap();
     std::fs::write(folder.path().join("rules.yaml"), imported.yaml).unwrap();
     let tests = r#"
 rule_files: [rules.yaml]
@@ -127,13 +126,102 @@ tests:
     assert_eq!(report.failures, Vec::<String>::new());
 }
 
+const PROMETHEUS: &str = r#"
+groups:
+  - name: payments
+    interval: 30s
+    rules:
+      - record: job:errors
+        expr: sum(errors)
+      - alert: Slow
+        expr: max_duration_ns{service=~"pay.*", zone!="test"} > 2e9 and count{zone!="test", service=~"pay.*"} >= 10
+        for: 5m
+        keep_firing_for: 10m
+        labels: {severity: critical, team: pay, who: '{{ $labels.service }}'}
+        annotations:
+          summary: '{{ $labels.service }} takes {{ $value }} ns, and ${x} is {no} template'
+          description: '{{ $value | humanize }}'
+          runbook_url: https://wiki/slow
+          dashboard: https://g/{{ .Labels.service }}
+      - alert: Slow
+        expr: count < -1 or count > 100
+      - alert: Rate
+        expr: rate(count[5m]) > 1
+      - alert: Ratio
+        expr: errors / count > 0.1
+      - alert: Two
+        expr: count{a="b"} > 1 and count{a="c"} > 1
+"#;
+
 #[test]
-fn what_is_no_file_of_skywalking_is_refused() {
-    for (text, why) in [("a: [", "error"), ("groups: []", "no map `rules`"), ("rules: []", "no map `rules`")]
+fn a_file_of_prometheus_becomes_rules_and_remarks() {
+    let imported = import_rules("rules.yml", PROMETHEUS).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let expected = r#"# From rules.yml by `weir rules import`.
+rules:
+  - name: "Slow"
+    when: {high: "(\"max_duration_ns\" > 2000000000 AND \"count\" >= 10) AND coalesce(\"zone\", '') <> 'test' AND regexp_like(coalesce(\"service\", ''), '^(?:pay.*)$$')"}
+    for: 5m
+    keep_firing_for: 10m
+    message: "{{ service }} takes {{ value }} ns, and {{ '$$' }}{{ '{' }}x} is {{ '{' }}no} template"
+    labels: {"team": "pay"}
+    annotations: {"dashboard": "https://g/{{ service }}"}
+    runbook: "https://wiki/slow"
+  - name: "Slow-2"
+    when: {mid: "\"count\" < -1 OR \"count\" > 100"}
+"#;
+    assert_eq!(imported.yaml, expected);
+    let remarks: Vec<String> = imported.remarks.iter().map(|(line, why)| format!("{line}: {why}")).collect();
+    let expected = [
+        "4: `interval` is not taken: windows have their own length",
+        "6: a recording rule: not taken: windows are made by `aggregate`",
+        "8: Slow: the annotation `description` is not taken: `{{$value | humanize}}` is not understood",
+        "8: Slow: the label `who` is not taken: it is a template",
+        "18: Slow: the name became `Slow-2`: names must differ",
+        "20: Rate: not taken: there is no `rate( )` over windows",
+        "22: Ratio: not taken: it calculates",
+        "24: Two: not taken: its parts are about different series",
+    ];
+    assert_eq!(remarks, expected);
+}
+
+#[test]
+fn imported_rules_of_prometheus_fire() {
+    let folder = tempfile::tempdir().unwrap();
+    let imported = import_rules("a", PROMETHEUS).unwrap();
+    std::fs::write(folder.path().join("rules.yaml"), imported.yaml).unwrap();
+    let tests = r#"
+rule_files: [rules.yaml]
+tests:
+  - input_series:
+      - {series: 'max_duration_ns{service="payments"}', values: 3e9x6}
+      - {series: 'count{service="payments"}', values: 10x6}
+      - {series: 'max_duration_ns{service="payments", zone="test"}', values: 3e9x6}
+      - {series: 'count{service="payments", zone="test"}', values: 10x6}
+      - {series: 'max_duration_ns{service="prepay"}', values: 3e9x6}
+      - {series: 'count{service="prepay"}', values: 10x6}
+    alert_rule_test:
+      - {eval_time: 5m, alertname: Slow}
+      - eval_time: 6m
+        alertname: Slow
+        exp_alerts:
+          - exp_labels: {service: payments, severity: high, team: pay}
+            exp_message: "payments takes 3000000000 ns, and ${x} is {no} template"
+            exp_annotations: {dashboard: https://g/payments}
+"#;
+    let path = folder.path().join("test.yaml");
+    std::fs::write(&path, tests.replace("${x}", "$${x}")).unwrap();
+    let report = run_tests(&path).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(report.failures, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_no_file_of_rules_is_refused() {
+    for (text, why) in
+        [("a: [", "error"), ("groups: {}", "`groups` is no list"), ("rules: []", "no map `rules`")]
     {
-        let wrong = import_skywalking("a.yml", text).unwrap_err().to_string();
+        let wrong = import_rules("a.yml", text).unwrap_err().to_string();
         assert!(wrong.contains(why), "{wrong}");
     }
-    let none = import_skywalking("a.yml", "rules: {a_rule: {expression: avg(service_sla) > 1}}").unwrap();
+    let none = import_rules("a.yml", "rules: {a_rule: {expression: avg(service_sla) > 1}}").unwrap();
     assert_eq!((none.rules, none.remarks.len()), (0, 1));
 }

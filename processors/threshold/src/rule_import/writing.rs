@@ -9,48 +9,31 @@ use super::metric::Scope;
 /// A rule.
 pub(super) struct Written<'a> {
     pub(super) name: &'a str,
-    pub(super) scope: Scope,
+    pub(super) operator: Option<&'a str>,
     pub(super) severity: &'static str,
     pub(super) condition: String,
-    pub(super) fire_after: u32,
-    pub(super) resolve_after: u32,
-    /// In minutes.
-    pub(super) silence: u32,
-    pub(super) message: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
+    /// Further keys, with their values in YAML.
+    pub(super) more: Vec<(&'static str, String)>,
 }
 
 impl Written<'_> {
     /// The entry of the list.
     pub(super) fn text(&self) -> String {
-        let mut text = format!(
-            "  - name: {}\n    operator: {}\n    when: {{{}: {}}}\n",
-            quoted(self.name),
-            self.scope.operator(),
-            self.severity,
-            quoted(&self.condition)
-        );
-        for (key, windows) in [("for", self.fire_after), ("resolve_after", self.resolve_after)] {
-            if windows > 1 {
-                text.push_str(&format!("    {key}: {windows}\n"));
-            }
-        }
-        if self.silence > 0 {
-            text.push_str(&format!("    silence: {}m\n", self.silence));
-        }
-        if let Some(message) = &self.message {
-            text.push_str(&format!("    message: {}\n", quoted(message)));
-        }
-        if !self.labels.is_empty() {
-            let labels: Vec<String> = self
-                .labels
-                .iter()
-                .map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)))
-                .collect();
-            text.push_str(&format!("    labels: {{{}}}\n", labels.join(", ")));
+        let mut text = format!("  - name: {}\n", quoted(self.name));
+        let operator = self.operator.map(|operator| ("operator", operator.to_owned()));
+        let when = ("when", format!("{{{}: {}}}", self.severity, quoted(&self.condition)));
+        for (key, value) in operator.iter().chain([&when]).chain(&self.more) {
+            text.push_str(&format!("    {key}: {value}\n"));
         }
         text
     }
+}
+
+/// A map of texts in one line.
+pub(super) fn quoted_map(texts: &BTreeMap<String, String>) -> String {
+    let texts: Vec<String> =
+        texts.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
+    format!("{{{}}}", texts.join(", "))
 }
 
 /// The whole file.
@@ -72,7 +55,7 @@ pub(super) fn file(name: &str, scopes: &BTreeSet<Scope>, rules: &[String]) -> St
 }
 
 /// A text in quotes, without what means something in a file of Weir.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let json = Value::from(text.replace('$', "$$")).to_string();
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
