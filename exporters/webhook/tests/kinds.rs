@@ -159,6 +159,21 @@ async fn alertmanager_takes_alerts_at_its_api() {
     assert_eq!(body(seen), expected);
 }
 
+/// A match of a pattern has an end when it is raised, and no row says that it is over.
+#[tokio::test]
+async fn what_happened_once_does_not_fire_for_a_day_in_alertmanager() {
+    let mut event = firing("f1");
+    event["ends_at"] = (NOW - 1000).into();
+    let target = Target::start().await;
+    for (keys, ends_at) in [("", "2023-11-14T22:18:20.000Z"), (", expires: 1m", "2023-11-14T22:14:20.000Z")] {
+        let keys =
+            format!("kind: alertmanager, url: \"{}\"{keys}", target.url.replace("/hook?token=t0p", ""));
+        let BuiltExporter { exporter, .. } = build("x", &keys, NOW);
+        exporter.export(&[batch(&[event.clone()])]).await.unwrap();
+        assert_eq!(body(target.seen().last().unwrap())[0]["endsAt"], ends_at);
+    }
+}
+
 #[tokio::test]
 async fn alertmanager_webhook_is_version_4() {
     let seen = &sent("kind: alertmanager_webhook", &[firing("f1"), resolved("f2")]).await[0];

@@ -9,10 +9,18 @@ use weir_pdata::Fnv;
 use super::text::Wording;
 use crate::alarm::Alarm;
 
-/// Alerts for `POST /api/v2/alerts`. One that fires ends by itself at `expires_at`, unless it is sent again.
-pub(crate) fn alerts(wording: &Wording, alarms: &[Alarm], expires_at: i64) -> Value {
+/// What happened once fires there for this long, which is Alertmanager's own `resolve_timeout`.
+const EVENT_MS: i64 = 5 * 60_000;
+
+/// Alerts for `POST /api/v2/alerts`. One that fires ends by itself after `expires_ms`, unless it is sent
+/// again; what happened once ends soon, because nothing else ends it.
+pub(crate) fn alerts(wording: &Wording, alarms: &[Alarm], now_ms: i64, expires_ms: i64) -> Value {
     let alert = |alarm: &Alarm| {
-        let ends_at = if alarm.is_firing() { expires_at } else { alarm.ends_at() };
+        let ends_at = match (alarm.is_firing(), alarm.is_event()) {
+            (true, true) => now_ms.saturating_add(expires_ms.min(EVENT_MS)),
+            (true, false) => now_ms.saturating_add(expires_ms),
+            (false, _) => alarm.ends_at(),
+        };
         let mut alert = json!({
             "labels": labels(alarm),
             "annotations": annotations(alarm),

@@ -133,9 +133,7 @@ impl Payload {
                 };
                 return Ok(alarms.iter().map(event).collect());
             }
-            Form::Alertmanager { expires_ms } => {
-                alertmanager::alerts(wording, alarms, now_ms.saturating_add(*expires_ms))
-            }
+            Form::Alertmanager { expires_ms } => alertmanager::alerts(wording, alarms, now_ms, *expires_ms),
             Form::AlertmanagerWebhook { receiver } => alertmanager::webhook(wording, receiver, group, alarms),
             Form::Wecom { mention } => robots::wecom(wording, mention, alarms),
             Form::Feishu { secret, mention } => {
