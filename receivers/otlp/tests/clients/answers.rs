@@ -182,6 +182,38 @@ async fn the_room_for_requests_is_bounded() {
 }
 
 #[tokio::test]
+async fn compressed_requests_wait_for_room_as_others_do() {
+    let settings =
+        BOTH.replace("lanes: 1, max_wait: 300ms", "lanes: 1, max_wait: 20s, queue: {max_bytes: 1MiB}");
+    let settings = settings
+        .replace("{GRPC}'", "{GRPC}', max_recv_msg_size_mib: 1")
+        .replace("{HTTP}'", "{HTTP}', max_request_body_size: 1MiB");
+    let receiving = start(&settings).await;
+    receiving.pipelines.shut();
+    let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "zstd")];
+    let packed = |at: usize| zstd::encode_all(&*spans(1, 600_000 + at), 3).unwrap();
+    let post = async |at: usize| receiving.post_with("/v1/traces", packed(at), &headers).await.0;
+    let first = receiving.grpc(TRACES, spans(1, 600_000));
+    let opened = async {
+        let taken = "weir_receiver_records_total{receiver=\"otlp\"}";
+        while receiving.metric(taken) < 1 {
+            tokio::task::yield_now().await;
+        }
+        let opening = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            receiving.pipelines.open();
+            receiving.pipelines.acknowledge()
+        };
+        tokio::join!(post(1), post(2), post(3), opening)
+    };
+    let (first, (one, two, three, acknowledging)) = tokio::join!(first, opened);
+    first.unwrap();
+    assert_eq!([one, two, three], [200; 3]);
+    assert_eq!(receiving.metric("weir_receiver_waiting_bytes{receiver=\"otlp\"}"), 0);
+    acknowledging.abort();
+}
+
+#[tokio::test]
 async fn a_client_that_goes_takes_its_request_back() {
     let receiving = start(&BOTH.replace("max_wait: 300ms", "max_wait: 30s")).await;
     receiving.pipelines.shut();

@@ -97,6 +97,23 @@ async fn what_is_not_spoken_here_is_said_so() {
 }
 
 #[tokio::test]
+async fn a_request_of_another_protocol_is_counted() {
+    let receiving = start(BOTH).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", receiving.grpc)).await.unwrap();
+    // HTTP/2, its settings, and a `POST` to `/` without a content type.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    stream.write_all(b"\0\0\x06\x01\x05\0\0\0\x01\x83\x86\x84\x01\x01a").await.unwrap();
+    let counted =
+        "weir_receiver_requests_total{receiver=\"otlp\",transport=\"grpc\",outcome=\"unsupported\"}";
+    let waiting = async {
+        while receiving.metric(counted) < 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it is not counted");
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_given_up() {
     let settings = BOTH.replace("lanes: 1", "lanes: 1, read_timeout: 500ms");
     let receiving = start(&settings).await;
