@@ -248,6 +248,59 @@ async fn a_storm_reaches_people_as_a_handful_of_messages() {
 }
 
 #[tokio::test]
+async fn a_target_that_asks_for_time_is_given_it_and_hears_the_last_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, clock) = (Target::start().await, Arc::new(ManualClock::at(NOW)));
+    target.then(|_| (axum::http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "2")]).into_response());
+    let gateway = Gateway::start(folder.path(), &clock, &target.url, "notify: {group_wait: 0s}").await;
+    gateway.raise(&[alarm("a", "firing", 0)]).await;
+    until("it is tried", || target.seen().len() == 1).await;
+    // What comes meanwhile is no reason to ask earlier.
+    gateway.raise(&[alarm("b", "firing", 1)]).await;
+    until("it is tried again", || target.seen().len() >= 2).await;
+    let seen = target.seen();
+    assert!(seen[1].at.duration_since(seen[0].at) >= Duration::from_secs(2), "not before it asked for");
+    assert_eq!(
+        (read(&seen[1]), seen[1].header("webhook-id")),
+        ("+a".to_owned(), seen[0].header("webhook-id"))
+    );
+}
+
+/// It says 200 and a longer body than it sends.
+#[tokio::test]
+async fn half_an_answer_is_success_where_the_status_says_it_and_none_where_the_body_does() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut bytes = vec![0; 65536];
+            let _ = stream.read(&mut bytes).await;
+            let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"errcode\":0";
+            let _ = stream.write_all(half).await;
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let clock = Arc::new(ManualClock::at(NOW));
+    for (kind, outcome) in [("generic", "sent"), ("dingtalk", "failed")] {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = format!("kind: {kind}, max_per_minute: 0, notify: {{group_wait: 0s}}");
+        let gateway = Gateway::start(folder.path(), &clock, &url, &keys).await;
+        let before = requests.load(std::sync::atomic::Ordering::SeqCst);
+        gateway.raise(&[alarm("a", "firing", 0)]).await;
+        if outcome == "failed" {
+            until("it is tried again", || requests.load(std::sync::atomic::Ordering::SeqCst) > before + 2)
+                .await;
+            clock.set(NOW + 16 * 60_000);
+        }
+        let told = gateway.notifications.next(10).await.0;
+        assert_eq!(told[0].outcome, outcome, "{kind}: {told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_dead_target_does_not_delay_another() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let clock = Arc::new(ManualClock::at(NOW));
