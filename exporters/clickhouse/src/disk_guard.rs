@@ -1,13 +1,18 @@
 //! The task that looks at the server's disks.
 //!
 //! It warns first. When it was told to, it deletes the oldest day of the rows that are kept for the shortest
-//! time, a day at a time. Never deleted: rows of today, rows of another class, and rows of tables that were
-//! created without the classes of `retention`.
+//! time, a day at a time. A table is touched only if this exporter has written to it, and if its partitions,
+//! its TTL and its classes are those of the configuration: else nobody here knows how long its rows should be
+//! kept. Rows of today stay, and rows that are kept longer than the shortest time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use weir_component::{Context, LogLimit};
 
 use crate::client::failure::Failure;
@@ -15,19 +20,31 @@ use crate::client::server::Server;
 use crate::config::DiskGuardKeys;
 use crate::metrics::DiskMetrics;
 use crate::schema::quoting::{literal, quoted};
-use crate::schema::retention::Retention;
+use crate::schema::retention::{Retention, TTL_COLUMN};
+
+/// How long a round may take.
+const ROUND: Duration = Duration::from_secs(60);
+/// Intervals from one deletion to the next. The server frees the space within some ten minutes.
+const BETWEEN: u32 = 15;
+
+/// A table whose rows may be deleted.
+pub(crate) struct Guarded {
+    pub(crate) name: String,
+    pub(crate) retention: Retention,
+    /// Whether the exporter has written to it.
+    pub(crate) is_used: Arc<AtomicBool>,
+}
 
 /// What the task works with.
 pub(crate) struct DiskGuard {
     server: Arc<Server>,
     keys: DiskGuardKeys,
-    /// Which partitions of the tables have the rows that are kept for the shortest time: a condition.
-    cheapest: String,
+    tables: Vec<Guarded>,
     metrics: DiskMetrics,
     context: Context,
-    /// Limits the warning that a disk is almost full.
+    /// Limits the warning that disks are almost full.
     full_log: LogLimit,
-    /// Limits the warning that it cannot be known or helped.
+    /// Limits the warning that they cannot be looked at or helped.
     failure_log: LogLimit,
 }
 
@@ -38,8 +55,15 @@ struct Disk {
     /// Bytes.
     free: f64,
     total: f64,
-    /// Bytes of parts that were deleted or merged, and that the server will remove within minutes.
-    leaving: f64,
+}
+
+/// What the server says of a table.
+#[derive(Debug, Deserialize)]
+struct Found {
+    partition_key: String,
+    engine_full: String,
+    time_type: String,
+    classes: String,
 }
 
 /// One day of one table.
@@ -55,17 +79,17 @@ struct Day {
 }
 
 impl DiskGuard {
-    /// A guard over tables, each with its retention.
+    /// A guard over these tables.
     pub(crate) fn new(
         server: Arc<Server>,
         keys: DiskGuardKeys,
-        tables: &[(&str, Retention)],
+        tables: Vec<Guarded>,
         context: Context,
     ) -> DiskGuard {
         DiskGuard {
             server,
             keys,
-            cheapest: cheapest(tables),
+            tables,
             metrics: DiskMetrics::new(&context),
             context,
             full_log: LogLimit::every_ms(600_000),
@@ -75,6 +99,8 @@ impl DiskGuard {
 
     /// Works until `stop` says so. It may be stopped anywhere.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        // When a day was deleted from a disk.
+        let mut deleted = HashMap::new();
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -82,8 +108,9 @@ impl DiskGuard {
             }
             let round = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                round = self.round() => round,
+                round = tokio::time::timeout(ROUND, self.round(&mut deleted)) => round,
             };
+            let round = round.unwrap_or_else(|_| Err(Failure::other(format!("no answer within {ROUND:?}"))));
             if let Err(failure) = round {
                 self.warn_of_failure(&failure);
             }
@@ -91,31 +118,45 @@ impl DiskGuard {
     }
 
     /// Looks at every disk once.
-    async fn round(&self) -> Result<(), Failure> {
+    async fn round(&self, deleted: &mut HashMap<String, Instant>) -> Result<(), Failure> {
         let database = literal(self.server.database());
         let sql = format!(
-            "SELECT disk_name AS name, any(toFloat64(disks.free_space)) AS free, any(toFloat64(disks.total_space)) AS total, \
-             toFloat64(sumIf(bytes_on_disk, NOT active)) AS leaving \
+            "SELECT disk_name AS name, any(toFloat64(disks.free_space)) AS free, any(toFloat64(disks.total_space)) AS total \
              FROM system.parts AS parts INNER JOIN system.disks AS disks ON disks.name = parts.disk_name \
              WHERE database = {database} GROUP BY disk_name ORDER BY disk_name"
         );
         let disks: Vec<Disk> = self.server.rows(&sql).await?;
-        for disk in disks.iter().filter(|disk| disk.total > 0.0) {
-            let percent = |bytes: f64| bytes / disk.total * 100.0;
-            self.metrics.free(&disk.name, percent(disk.free));
-            if percent(disk.free) < f64::from(self.keys.warn_below_percent)
-                && let Some(suppressed) = self.full_log.allow(self.context.clock.now_ms())
-            {
-                let (exporter, disk, free_percent) =
-                    (&self.context.id, &disk.name, percent(disk.free).floor());
-                tracing::warn!(
-                    %exporter, disk, free_percent, suppressed,
-                    "a disk of the server is almost full: inserts will fail. Delete rows, shorten `ttl`, or add space"
-                );
+        let mut full = Vec::new();
+        for disk in disks.into_iter().filter(|disk| disk.total > 0.0) {
+            let percent = disk.free / disk.total * 100.0;
+            self.metrics.free(&disk.name, percent);
+            if percent < f64::from(self.keys.warn_below_percent) {
+                full.push((disk.name, percent));
             }
-            // What was deleted is still there for minutes.
-            if percent(disk.free + disk.leaving) < f64::from(self.keys.drop_below_percent) {
-                self.drop_oldest(&disk.name).await?;
+        }
+        if full.is_empty() {
+            return Ok(());
+        }
+        if let Some(suppressed) = self.full_log.allow(self.context.clock.now_ms()) {
+            let exporter = &self.context.id;
+            let names: Vec<String> =
+                full.iter().map(|(name, free)| format!("{name}: {free:.0} % free")).collect();
+            let disks = names.join(", ");
+            tracing::warn!(
+                %exporter, disks, suppressed,
+                "disks of the server are almost full: inserts will fail. Delete rows, shorten `ttl`, or add space"
+            );
+        }
+        for (disk, percent) in full {
+            let waits =
+                deleted.get(&disk).is_some_and(|at| at.elapsed() < self.keys.interval.get() * BETWEEN);
+            if percent >= f64::from(self.keys.drop_below_percent) || waits {
+                continue;
+            }
+            // Others may still be helped.
+            match self.drop_oldest(&disk).await {
+                Ok(()) => drop(deleted.insert(disk, Instant::now())),
+                Err(failure) => self.warn_of_failure(&failure),
             }
         }
         Ok(())
@@ -123,20 +164,21 @@ impl DiskGuard {
 
     /// Deletes the oldest day of the rows that are kept for the shortest time.
     async fn drop_oldest(&self, disk: &str) -> Result<(), Failure> {
+        let condition = self.cheapest().await?;
+        let day = "toDate(extract(partition, '[0-9]{4}-[0-9]{2}-[0-9]{2}'))";
         // Of several gateways each finds the same day, and deleting it again does nothing.
         let sql = format!(
             "SELECT table, partition_id AS id, partition AS name, sum(rows) AS row_count, sum(bytes_on_disk) AS size \
-             FROM system.parts WHERE active AND rows > 0 AND database = {} AND disk_name = {} AND ({}) \
-             AND toDate(extract(partition, '\\\\d{{4}}-\\\\d{{2}}-\\\\d{{2}}')) < toDate(now('UTC')) \
-             GROUP BY table, partition_id, partition ORDER BY extract(partition, '\\\\d{{4}}-\\\\d{{2}}-\\\\d{{2}}'), table LIMIT 1",
+             FROM system.parts WHERE active AND rows > 0 AND database = {} AND disk_name = {} AND ({condition}) \
+             AND {day} < toDate(now('UTC')) GROUP BY table, partition_id, partition ORDER BY {day}, table LIMIT 1",
             literal(self.server.database()),
             literal(disk),
-            self.cheapest
         );
         let found: Vec<Day> = self.server.rows(&sql).await?;
         let Some(day) = found.first() else {
             return Err(Failure::other(format!(
-                "the disk `{disk}` is almost full, and no day before today is left of the rows that are kept for the shortest time"
+                "`{disk}` is almost full, and it has no day before today of rows that are kept for the shortest time, \
+                 in tables that are as this exporter would create them"
             )));
         };
         self.server.drop_partition(&day.table, &day.id).await?;
@@ -150,6 +192,46 @@ impl DiskGuard {
         Ok(())
     }
 
+    /// Which parts have the rows that are kept for the shortest time: a condition on `system.parts`.
+    async fn cheapest(&self) -> Result<String, Failure> {
+        let shortest =
+            self.tables.iter().map(|table| table.retention.shortest()).filter(|seconds| *seconds > 0);
+        let Some(shortest) = shortest.min() else { return Ok("false".to_owned()) };
+        let mut conditions = Vec::new();
+        for table in &self.tables {
+            if table.retention.shortest() == shortest
+                && table.is_used.load(Ordering::Relaxed)
+                && self.is_as_configured(table).await?
+            {
+                let pattern = table.retention.partition_pattern(shortest);
+                conditions.push(format!(
+                    "(table = {} AND match(partition, {}))",
+                    literal(&table.name),
+                    literal(&pattern)
+                ));
+            }
+        }
+        Ok(if conditions.is_empty() { "false".to_owned() } else { conditions.join(" OR ") })
+    }
+
+    /// Whether the table keeps its rows as the configuration says, in partitions of a day in UTC.
+    async fn is_as_configured(&self, table: &Guarded) -> Result<bool, Failure> {
+        let (database, name) = (literal(self.server.database()), literal(&table.name));
+        let column = |what: &str, column: &str| {
+            format!(
+                "(SELECT any({what}) FROM system.columns WHERE database = {database} AND table = {name} AND name = '{column}')"
+            )
+        };
+        let sql = format!(
+            "SELECT partition_key, engine_full, {} AS time_type, {} AS classes \
+             FROM system.tables WHERE database = {database} AND name = {name}",
+            column("type", "time"),
+            column("comment", TTL_COLUMN)
+        );
+        let found: Vec<Found> = self.server.rows(&sql).await?;
+        Ok(found.first().is_some_and(|found| found.is_of(&table.retention)))
+    }
+
     fn warn_of_failure(&self, failure: &Failure) {
         if let Some(suppressed) = self.failure_log.allow(self.context.clock.now_ms()) {
             let exporter = &self.context.id;
@@ -161,18 +243,59 @@ impl DiskGuard {
     }
 }
 
-/// Which parts have the rows that are kept for the shortest time, as a condition on `system.parts`.
-fn cheapest(tables: &[(&str, Retention)]) -> String {
-    let shortest =
-        tables.iter().map(|(_, retention)| retention.shortest()).filter(|seconds| *seconds > 0).min();
-    let Some(shortest) = shortest else { return "false".to_owned() };
-    let conditions: Vec<String> = tables
-        .iter()
-        .filter(|(_, retention)| retention.shortest() == shortest)
-        .map(|(table, retention)| {
-            let partition = retention.partition_pattern(shortest);
-            format!("(table = {} AND match(partition, {}))", literal(table), literal(&partition))
-        })
-        .collect();
-    conditions.join(" OR ")
+impl Found {
+    /// Whether it is of a table that was created with this retention.
+    fn is_of(&self, retention: &Retention) -> bool {
+        let compact = |text: &str| text.replace([' ', '`', '(', ')'], "");
+        let Some(end) = retention.end("time") else { return false };
+        compact(&self.partition_key) == compact(&retention.partition("toDate(time)"))
+            && compact(&self.engine_full).contains(&format!("TTL{}SETTINGS", compact(&end)))
+            && self.time_type.contains("'UTC'")
+            && (!retention.has_classes() || self.classes == retention.expression())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_config::Duration;
+
+    use super::*;
+    use crate::schema::retention::Class;
+
+    #[test]
+    fn a_table_that_keeps_its_rows_otherwise_is_not_touched() {
+        let week = Retention { ttl_seconds: 604_800, classes: Vec::new() };
+        let class = Class { r#where: "x".to_owned(), ttl: Duration::from_secs(9) };
+        let classes = Retention { ttl_seconds: 604_800, classes: vec![class] };
+        let ttl = |kept: &str| {
+            format!(
+                "MergeTree PARTITION BY p ORDER BY o TTL toDateTime(least(toUnixTimestamp(toDateTime(time)) + {kept}, 4294967295)) SETTINGS index_granularity = 8192"
+            )
+        };
+        let found = |key: &str, kept: &str, zone: &str, classes: &str| Found {
+            partition_key: key.to_owned(),
+            engine_full: ttl(kept),
+            time_type: format!("DateTime64(9{zone})"),
+            classes: classes.to_owned(),
+        };
+        let utc = ", 'UTC'";
+        let classed = classes.expression();
+        for (found, retention, expected) in [
+            (found("toDate(time)", "604800", utc, ""), &week, true),
+            (found("toMonday(time)", "604800", utc, ""), &week, false),
+            (found("toDate(time)", "6048000", utc, ""), &week, false),
+            (found("toDate(time)", "604800", "", ""), &week, false),
+            (found("toDate(time), _ttl_s", "_ttl_s", utc, &classed), &classes, true),
+            (found("(toDate(time), _ttl_s)", "_ttl_s", utc, "multiIf((y), 9, 604800)"), &classes, false),
+            (found("toDate(time)", "604800", utc, ""), &classes, false),
+            (found("(toDate(time), _ttl_s)", "_ttl_s", utc, &classed), &week, false),
+        ] {
+            assert_eq!(found.is_of(retention), expected, "{found:?}");
+        }
+        let kept = Found {
+            engine_full: "MergeTree ORDER BY o SETTINGS a = 1".to_owned(),
+            ..found("toDate(time)", "", utc, "")
+        };
+        assert!(!kept.is_of(&week) && !kept.is_of(&Retention::default()));
+    }
 }

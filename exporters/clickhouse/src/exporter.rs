@@ -1,5 +1,6 @@
 //! The exporter: prepares tables when they are first needed, converts, inserts.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::client::server::{InsertMode, Server, Views};
 use crate::config::{Compression, Config, CreateSchema};
 use crate::convert::InsertRows;
 use crate::convert::provenance::LOCATED;
-use crate::disk_guard::DiskGuard;
+use crate::disk_guard::{DiskGuard, Guarded};
 use crate::dynamic::census::Census;
 use crate::dynamic::task::{ColumnTask, run_id};
 use crate::lookup::question;
@@ -99,14 +100,20 @@ impl ClickHouseExporter {
                 config: dynamic,
                 create: config.create_schema,
                 table: config.tables.traces.clone(),
+                conditions: config.retention.traces.iter().map(|class| class.r#where.clone()).collect(),
                 metrics,
                 run: run_id(&context),
                 context: context.clone(),
             }
         });
         let disk_guard = config.disk_guard.map(|keys| {
-            let tables = LOCATED.map(|signal| (config.table(signal), config.retention(signal)));
-            DiskGuard::new(Arc::clone(&server), keys, &tables, context.clone())
+            let guarded =
+                tables.iter().filter(|table| LOCATED.contains(&table.signal)).map(|table| Guarded {
+                    name: table.name.clone(),
+                    retention: config.retention(table.signal),
+                    is_used: Arc::clone(&table.is_used),
+                });
+            DiskGuard::new(Arc::clone(&server), keys, guarded.collect(), context.clone())
         });
         ClickHouseExporter {
             budget,
@@ -164,6 +171,7 @@ impl ClickHouseExporter {
             // Before it is made: when its time is over, nobody learns of the outcome.
             table.keep_try(batches, &columns);
             let Err(failure) = self.server.insert(&table.name, &token, &body, mode).await else {
+                table.is_used.store(true, Ordering::Relaxed);
                 self.count_moved(table, &rows);
                 table.end_try(batches);
                 if let Some(failure) = by_view {

@@ -1,6 +1,7 @@
 //! A table that the exporter writes to.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(crate) struct Table {
     views: Vec<View>,
     /// How long its rows are kept, if it is created.
     retention: Retention,
+    /// Whether rows were inserted.
+    pub(crate) is_used: Arc<AtomicBool>,
     /// Its columns, once they are known. Forgotten when the server says that they are others.
     columns: RwLock<Option<Arc<TableColumns>>>,
     /// When they were last asked for.
@@ -56,6 +59,7 @@ impl Table {
             name: name.to_owned(),
             views,
             retention,
+            is_used: Arc::default(),
             columns: RwLock::default(),
             refreshed: tokio::sync::Mutex::default(),
             tries: Mutex::default(),

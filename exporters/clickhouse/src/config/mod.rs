@@ -271,8 +271,8 @@ impl Config {
         });
         let mut ttls = vec![("ttl".to_owned(), self.ttl)];
         for (key, class) in classes {
-            if class.r#where.trim().is_empty() {
-                problem(&format!("{key}.where"), "must not be empty".to_owned());
+            if let Some(why) = class.problem() {
+                problem(&format!("{key}.where"), why);
             }
             ttls.push((format!("{key}.ttl"), class.ttl));
         }

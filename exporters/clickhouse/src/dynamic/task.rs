@@ -38,6 +38,8 @@ pub(crate) struct ColumnTask {
     pub(crate) create: CreateSchema,
     /// The table that gets columns.
     pub(crate) table: String,
+    /// Conditions of `retention`, which read keys from the map: these get no columns.
+    pub(crate) conditions: Vec<String>,
     pub(crate) metrics: ColumnMetrics,
     pub(crate) context: Context,
     /// Tells apart what several runs write.
@@ -225,6 +227,11 @@ impl ColumnTask {
         self.server.insert_values(NEW_KEY, "keyName, keyType, isCreated, createTime", rows, token).await
     }
 
+    /// Whether a condition reads this key from the map, where its values have to stay.
+    fn is_in_a_condition(&self, key: &str) -> bool {
+        self.conditions.iter().any(|condition| condition.contains(&literal(key)))
+    }
+
     fn declared(&self, key: &str) -> Option<KeyType> {
         self.config.types.get(key).copied()
     }
@@ -283,7 +290,7 @@ impl ColumnTask {
             .iter()
             .filter(|key| key.created == 0 && key.age >= settled && self.config.allows(&key.key))
             .map(|key| key.key.as_str())
-            .filter(|key| column(key) == Some(false))
+            .filter(|key| column(key) == Some(false) && !self.is_in_a_condition(key))
             .collect();
         let ranked = if room == 0 || open.is_empty() { Vec::new() } else { self.ranked().await? };
         let chosen: Vec<&RankedKey> =

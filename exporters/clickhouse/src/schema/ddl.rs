@@ -16,8 +16,11 @@ pub(crate) fn create_table(signal: Signal, database: &str, table: &str, retentio
     let layout = layout(signal);
     let columns = layout.columns.iter().map(|(name, kind)| format!("{} {kind}", quoted(name)));
     let indices = layout.indices.iter().map(|index| (*index).to_owned());
-    let lines: Vec<String> =
-        columns.chain(retention.column()).chain(indices).map(|line| format!("    {line}")).collect();
+    let lines: Vec<String> = columns
+        .chain(retention.has_classes().then(|| retention.column()))
+        .chain(indices)
+        .map(|line| format!("    {line}"))
+        .collect();
     let mut sql = format!(
         "CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)\nENGINE = {}\nPARTITION BY {}\nORDER BY {}\n",
         quoted(database),

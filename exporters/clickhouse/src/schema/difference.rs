@@ -61,9 +61,9 @@ pub(crate) fn differences(signal: Signal, table: &str, found: &[Described]) -> V
 /// What is to be done about a table with these columns, so that it keeps its rows by the classes of
 /// `retention`.
 pub(crate) fn of_retention(retention: &Retention, table: &str, found: &[Described]) -> Option<String> {
-    let column = retention.column()?;
-    let expected = retention.expression();
+    let (column, expected) = (retention.column(), retention.expression());
     match found.iter().find(|found| found.name == TTL_COLUMN) {
+        None if !retention.has_classes() => None,
         None => Some(format!(
             "`{TTL_COLUMN}` is missing: `retention` needs it in the partition key, which no table gets later. \
              Create the table anew and move the rows (`weir clickhouse ddl` prints the statement)"

@@ -35,6 +35,45 @@ pub(crate) struct Retention {
     pub(crate) classes: Vec<Class>,
 }
 
+/// Functions that may give another class when an insert is repeated: the server recognises a repeat by
+/// partitions.
+const CHANGING: [&str; 10] = [
+    "now",
+    "now64",
+    "today",
+    "yesterday",
+    "rand",
+    "rand32",
+    "rand64",
+    "generateuuidv4",
+    "dictget",
+    "rownumberinallblocks",
+];
+
+impl Class {
+    /// Why the condition is refused.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let condition = self.r#where.to_lowercase();
+        if condition.trim().is_empty() {
+            return Some("must not be empty".to_owned());
+        }
+        if condition.contains("--") || condition.contains("/*") {
+            return Some("must not have a comment: it would hide what follows".to_owned());
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut words = condition.split(|c: char| !is_name(c) && c != '(').filter(|word| word.contains('('));
+        let changing = words.find_map(|word| {
+            let calls = word.split('(');
+            calls.into_iter().find(|name| CHANGING.contains(name) || name.starts_with("dictget"))
+        });
+        changing.map(|name| {
+            format!(
+                "`{name}` may say something else when an insert is repeated, whose rows would be stored twice"
+            )
+        })
+    }
+}
+
 impl Retention {
     /// Whether rows of one day may be kept for different times.
     pub(crate) fn has_classes(&self) -> bool {
@@ -56,6 +95,9 @@ impl Retention {
     /// What the class of a row is, in SQL.
     pub(crate) fn expression(&self) -> String {
         let seconds = |seconds: u64| if seconds == 0 { u64::from(FOR_EVER) } else { seconds };
+        if !self.has_classes() {
+            return seconds(self.ttl_seconds).to_string();
+        }
         let mut sql = "multiIf(".to_owned();
         for class in &self.classes {
             let _ = write!(sql, "({}), {}, ", class.r#where, seconds(class.ttl.get().as_secs()));
@@ -64,17 +106,15 @@ impl Retention {
         sql
     }
 
-    /// The column of the class. Its comment is the expression as it was written: servers write expressions in
+    /// The column of the class, for tables with classes. Its comment is the expression as it was written: servers write expressions in
     /// other words.
-    pub(crate) fn column(&self) -> Option<String> {
+    pub(crate) fn column(&self) -> String {
         let expression = self.expression();
-        self.has_classes().then(|| {
-            format!(
-                "{} UInt32 MATERIALIZED {expression} COMMENT {} CODEC(ZSTD(1))",
-                quoted(TTL_COLUMN),
-                literal(&expression)
-            )
-        })
+        format!(
+            "{} UInt32 MATERIALIZED {expression} COMMENT {} CODEC(ZSTD(1))",
+            quoted(TTL_COLUMN),
+            literal(&expression)
+        )
     }
 
     /// The partition key of a table whose partitions are `partition`.
