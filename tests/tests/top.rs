@@ -35,6 +35,12 @@ async fn services_are_shown_by_requests_errors_and_latency() -> Result<()> {
     add(500, "pay", "server", "error", 1, 75_000);
     let future = json!({"signal": "traces", "time": now + 3_600_000, "service": "early", "kind": "server", "span_id": "f"});
     lines += &format!("{future}\n");
+    // Without a service and a duration, in both ways of saying so.
+    for bare in [json!({"service": ""}), json!({})] {
+        let mut span = json!({"signal": "traces", "time": now - 30_000, "kind": "server", "span_id": "bare"});
+        span.as_object_mut().unwrap().extend(bare.as_object().unwrap().clone());
+        lines += &format!("{span}\n");
+    }
     std::fs::write(folder.path().join("in.jsonl"), lines)?;
     let config = format!(
         "receivers: {{file: {{path: in.jsonl}}}}\n\
@@ -62,11 +68,12 @@ async fn services_are_shown_by_requests_errors_and_latency() -> Result<()> {
 SERVICE  REQUESTS/s  ERRORS      P50      P99  SPANS/s
 cart            2.0  25.0 %  20.0 ms  20.0 ms      4.0
 pay             1.0   0.0 %   1.50 s   1.50 s      1.0
+(none)          0.0   0.0 %     0 µs     0 µs      0.0
 batch           0.0       -        -        -      0.2
 ";
         assert_eq!(table, expected, "{source:?}");
         let slowest = shown(&["--sort", "p99", "--rows", "1", "--window", "120"])?;
-        ensure!(slowest.contains("\npay") && slowest.contains("… 2 more"), "{slowest}");
+        ensure!(slowest.contains("\npay") && slowest.contains("… 3 more"), "{slowest}");
     }
     let nothing = ["top", "--clickhouse", clickhouse.url(), "--database", &database, "--table", "none"];
     let nothing = Weir::run_command(&nothing, &[])?;

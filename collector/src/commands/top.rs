@@ -22,6 +22,8 @@ use screen::{Screen, draw};
 const MOST: usize = 10_000;
 /// Older spans are not looked for.
 const LOOK_BACK: Duration = Duration::from_secs(3_600);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What is a request.
 const REQUEST: &str = "kind IN ('server', 'consumer')";
 
@@ -109,7 +111,7 @@ pub(crate) async fn run(args: TopArgs, out: &mut impl Write) -> anyhow::Result<(
         tokio::time::sleep(Duration::from_secs(args.interval)).await;
         match look(&args, now_ns()).await {
             Ok(screen) => last = screen,
-            Err(error) => last.failure = Some(format!("{error:#}")),
+            Err(error) => (last.now, last.failure) = (now_ns(), Some(format!("{error:#}"))),
         }
     }
 }
@@ -150,7 +152,8 @@ async fn ask<T: DeserializeOwned>(args: &TopArgs, sql: String) -> anyhow::Result
         sql,
     };
     let mut answer = Vec::new();
-    query::run(asked, &mut answer).await?;
+    let asking = tokio::time::timeout(PATIENCE, query::run(asked, &mut answer));
+    asking.await.with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
     let rows = serde_json::Deserializer::from_slice(&answer).into_iter::<T>();
     rows.collect::<Result<_, _>>().context("the answer is not understood")
 }
@@ -191,20 +194,23 @@ impl Dialect {
 
     /// What each service did.
     fn services(&self, from: i64, to: i64) -> String {
-        let (table, requests, errors, quantile): (_, _, _, fn(f64) -> String) = match self {
+        // Tables have no NULL: no name is the empty text, and no duration is 0.
+        let (table, service, requests, errors, quantile): (_, _, _, _, fn(f64) -> String) = match self {
             Dialect::ClickHouse { table } => (
                 table.as_str(),
+                "service",
                 format!("countIf({REQUEST})"),
                 format!("countIf({REQUEST} AND status = 'error')"),
                 |q| format!("quantileIf({q})(duration_ns, {REQUEST})"),
             ),
             Dialect::Files => (
                 "traces",
+                "coalesce(service, '')",
                 format!("count(*) FILTER (WHERE {REQUEST})"),
                 format!("count(*) FILTER (WHERE {REQUEST} AND status = 'error')"),
                 |q| {
                     format!(
-                        "approx_percentile_cont(CAST(duration_ns AS DOUBLE), {q}) FILTER (WHERE {REQUEST})"
+                        "approx_percentile_cont(CAST(coalesce(duration_ns, 0) AS DOUBLE), {q}) FILTER (WHERE {REQUEST})"
                     )
                 },
             ),
@@ -218,8 +224,8 @@ impl Dialect {
         let (p50, p99) = (quantile(0.5), quantile(0.99));
         let (from, to) = (self.time(from), self.time(to));
         format!(
-            "SELECT service, {spans} AS spans, {requests} AS requests, {errors} AS errors, {p50} AS p50, {p99} AS p99 \
-             FROM {table} WHERE time > {from} AND time <= {to} GROUP BY service ORDER BY spans DESC LIMIT {MOST}"
+            "SELECT {service} AS service, {spans} AS spans, {requests} AS requests, {errors} AS errors, {p50} AS p50, {p99} AS p99 \
+             FROM {table} WHERE time > {from} AND time <= {to} GROUP BY {service} ORDER BY spans DESC LIMIT {MOST}"
         )
     }
 }
