@@ -133,17 +133,32 @@ impl Expr {
         batch: &RecordBatch,
         failures: &mut Failures,
     ) -> Result<(BooleanArray, Vec<usize>), ExprError> {
+        let (truth, failed) = self.truth_rows(batch, failures)?;
+        Ok((if truth.null_count() > 0 { prep_null_mask_filter(&truth) } else { truth }, failed))
+    }
+
+    /// For each row whether the expression is true; NULL where it is NULL or fails. Text is true or false when
+    /// it says so, and else NULL.
+    ///
+    /// Errors: as for [`filter`](Expr::filter).
+    pub fn truth(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<BooleanArray, ExprError> {
+        Ok(self.truth_rows(batch, failures)?.0)
+    }
+
+    fn truth_rows(
+        &self,
+        batch: &RecordBatch,
+        failures: &mut Failures,
+    ) -> Result<(BooleanArray, Vec<usize>), ExprError> {
         let (value, failed) = self.evaluate_rows(batch, failures)?;
         let value = match value.data_type() {
             DataType::Boolean => value,
-            DataType::Null => return Ok((BooleanArray::from(vec![false; value.len()]), failed)),
+            DataType::Null => return Ok((BooleanArray::new_null(value.len()), failed)),
             other if is_text(other) => arrow::compute::cast(&value, &DataType::Boolean)
                 .map_err(|error| self.failed(&error.into()))?,
             other => return Err(self.not_a_condition(other)),
         };
-        let truth = value.as_boolean();
-        let truth = if truth.null_count() > 0 { prep_null_mask_filter(truth) } else { truth.clone() };
-        Ok((truth, failed))
+        Ok((value.as_boolean().clone(), failed))
     }
 
     /// The expression's value for each row. Rows on which it fails are NULL and go to `failures`.

@@ -59,3 +59,24 @@ proptest! {
         prop_assert_eq!(found, run(SECTION, &with_statuses));
     }
 }
+
+#[test]
+fn text_says_whether_an_event_succeeded() {
+    let coded = |time: i64, status: &str, bytes: Option<&str>| Event {
+        status: Some(status.to_owned()),
+        bytes: bytes.map(str::to_owned),
+        ..event("a", time)
+    };
+    let events = [
+        coded(1, "ok", Some("false")),
+        coded(2, "ok", Some("false")),
+        coded(3, "error", Some("true")),
+        coded(4, "ok", Some("perhaps")),
+        coded(5, "error", None),
+    ];
+    let mut run = Run::new("window: {tumbling: 1s}\nout_of_orderness: 0s\nsuccess: bytes\n", 1);
+    run.events(0, &events);
+    run.end(0);
+    let rows = run.take();
+    assert_eq!((rows[0].values["error_count"], rows[0].values["success_rate"]), (Some(3.0), Some(0.4)));
+}

@@ -1,6 +1,6 @@
 //! Whether events failed.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use weir_pdata::expr::Failures;
 use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, schema};
@@ -34,12 +34,8 @@ impl<'a> Outcomes<'a> {
     ) -> Outcomes<'a> {
         let with_status = schema::is_fixed(signal, "status");
         let status = batch.column_by_name("status").filter(|_| with_status);
-        let success = operator.success.as_ref().and_then(|success| match success.evaluate(batch, failures) {
-            Ok(array) => array.as_boolean_opt().cloned(),
-            Err(error) => {
-                failures.add(batch.num_rows(), error);
-                None
-            }
+        let success = operator.success.as_ref().and_then(|success| {
+            success.truth(batch, failures).map_err(|error| failures.add(batch.num_rows(), error)).ok()
         });
         Outcomes { success, with_status, errors: status.map_or(Errors::None, Errors::read) }
     }
