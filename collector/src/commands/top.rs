@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -44,10 +45,10 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "NAME", default_value = "events", requires = "clickhouse")]
     table: String,
     /// How many seconds before the newest span are shown
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     window: u64,
     /// Seconds from one look to the next
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = seconds())]
     interval: u64,
     /// Which services come first
     #[arg(long, value_enum, default_value_t = Order::Rate)]
@@ -58,6 +59,10 @@ pub(crate) struct TopArgs {
     /// Look once, and end. So it is where the output is no terminal
     #[arg(long)]
     once: bool,
+}
+
+fn seconds() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=3_600)
 }
 
 /// `--sort`: which services come first.

@@ -22,7 +22,8 @@
 //! * Integer arithmetic wraps around, as in DataFusion.
 //!
 //! Parsing never panics, whatever the text, and takes bounded time: at most 64 KiB, 200 operators and 32
-//! levels of nesting, where `a + b + c` is two. A parsed expression is compiled once for each set of column types that it meets.
+//! levels of nesting, where `a + b + c` is two. A parsed expression is compiled once for each set of column
+//! types that it meets.
 
 mod bounded;
 mod compile;
@@ -137,8 +138,8 @@ impl Expr {
         Ok((if truth.null_count() > 0 { prep_null_mask_filter(&truth) } else { truth }, failed))
     }
 
-    /// For each row whether the expression is true; NULL where it is NULL or fails. Text is true or false when
-    /// it says so, and else NULL.
+    /// For each row whether the expression is true; NULL where it is NULL or fails. Text is true or false
+    /// when it says so, and else NULL.
     ///
     /// Errors: as for [`filter`](Expr::filter).
     pub fn truth(&self, batch: &RecordBatch, failures: &mut Failures) -> Result<BooleanArray, ExprError> {

@@ -76,9 +76,9 @@ impl Constants {
     }
 }
 
-/// A constant, joined or computed column under what events bring: it has its value in the rows that have none, in
-/// neither `own` (the column with the same name) nor the list (`listed`). `None`: `own` stays as it is, since
-/// every row has a value or it is no text.
+/// A constant, joined or computed column under what events bring: it has its value in the rows that have
+/// none, in neither `own` (the column with the same name) nor the list (`listed`). `None`: `own` stays as it
+/// is, since every row has a value or it is no text.
 ///
 /// # Errors
 /// None that is known: the keys are those of its dictionary.

@@ -106,8 +106,8 @@ impl Retention {
         sql
     }
 
-    /// The column of the class, for tables with classes. Its comment is the expression as it was written: servers write expressions in
-    /// other words.
+    /// The column of the class, for tables with classes. Its comment is the expression as it was written:
+    /// servers write expressions in other words.
     pub(crate) fn column(&self) -> String {
         let expression = self.expression();
         format!(
