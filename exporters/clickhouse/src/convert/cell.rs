@@ -36,6 +36,45 @@ impl std::fmt::Display for Cell<'_> {
     }
 }
 
+impl Cell<'_> {
+    /// The whole number that it is, or that its text says.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self {
+            Cell::Integer(number) => Some(*number),
+            Cell::Bool(value) => Some(i128::from(*value)),
+            Cell::Text(text) => text.parse().ok(),
+            // Exact below 2^53 only.
+            Cell::Float(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+                Some(*number as i128)
+            }
+            _ => None,
+        }
+    }
+
+    /// The number that it is, or that its text says.
+    pub(super) fn float(&self) -> Option<f64> {
+        match self {
+            Cell::Float(number) => Some(*number),
+            Cell::Integer(number) => Some(*number as f64),
+            Cell::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// What is true or false, or 1 or 0.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self {
+            Cell::Bool(value) => Some(*value),
+            Cell::Integer(0) | Cell::Text("false" | "0") => Some(false),
+            Cell::Integer(1) | Cell::Text("true" | "1") => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
+pub(crate) type ColumnBatch<'a> = (Option<ColumnReader<'a>>, usize);
+
 /// Reads one array.
 pub(crate) struct ColumnReader<'a> {
     array: &'a ArrayRef,

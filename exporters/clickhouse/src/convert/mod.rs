@@ -25,6 +25,7 @@ pub(crate) mod own_columns;
 mod point_columns;
 pub(crate) mod provenance;
 pub(crate) mod span_ids;
+mod text_column;
 mod value_column;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -33,13 +34,13 @@ use weir_pdata::attributes::without_copies;
 use weir_pdata::{Signal, schema};
 
 use crate::convert::batch_columns::BatchColumns;
-use crate::convert::cell::ColumnReader;
+use crate::convert::cell::{ColumnBatch, ColumnReader};
 use crate::convert::maps::Maps;
 use crate::convert::nested_column::{is_list_of_structures, write_links, write_span_events};
 use crate::convert::point_columns::{
     is_list_of, write_counts, write_exemplars, write_floats, write_quantiles,
 };
-use crate::convert::value_column::{ColumnBatch, Misfit};
+use crate::convert::value_column::Misfit;
 use crate::native::encoded_rows::{EncodedRows, Writer};
 use crate::native::scratch::Scratch;
 use crate::schema::columns::{Column, Kind, TableColumns};

@@ -4,26 +4,17 @@
 //! 2106) is reported as a [`Misfit`]; the column then holds NULL, the type's zero, or the nearest time. The
 //! server would store something arbitrary instead.
 
-use arrow::array::{
-    Array, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, StringViewArray,
-    TimestampNanosecondArray,
-};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{Array, ArrowPrimitiveType, BooleanArray, PrimitiveArray, TimestampNanosecondArray};
 use arrow::datatypes::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use weir_pdata::text::TextColumn;
 
-use crate::convert::cell::{Cell, ColumnReader};
+use crate::convert::cell::{Cell, ColumnBatch, ColumnReader};
+use crate::convert::text_column::{add_texts, for_each_word, write_texts};
 use crate::dynamic::key_type::{Fits, KeyType};
-use crate::native::dictionary::Dictionary;
 use crate::native::encoded_rows::{Filler, Writer};
-use crate::native::frames::Frames;
 use crate::schema::columns::{Column, Integer, Kind, Precision};
-
-/// The values of one column in one batch: its reader, when the batch has the column, and the number of rows.
-pub(crate) type ColumnBatch<'a> = (Option<ColumnReader<'a>>, usize);
 
 /// A value that does not fit its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +62,12 @@ pub(crate) fn write(
             cells.integers::<UInt64Type, 8>("UInt64", |number| number.to_le_bytes());
         }
         Kind::Float32 => {
-            let read = |cell: &Cell<'_>| float(cell).map(|value| value as f32);
+            let read = |cell: &Cell<'_>| cell.float().map(|value| value as f32);
             cells.numbers::<Float32Type, 4>("Float32", read, |number| number.to_le_bytes());
         }
         Kind::Float64 => {
             let exact = column.nullable;
-            let read = |cell: &Cell<'_>| float(cell).filter(|_| !exact || is_exact(cell, KeyType::Float));
+            let read = |cell: &Cell<'_>| cell.float().filter(|_| !exact || is_exact(cell, KeyType::Float));
             cells.numbers::<Float64Type, 8>("Float64", read, |number| number.to_le_bytes());
         }
         Kind::Bool => cells.booleans(),
@@ -184,7 +175,7 @@ impl Cells<'_, '_, '_> {
     {
         let exact = self.column.nullable;
         let read = |cell: &Cell<'_>| {
-            let number = integer(cell).filter(|_| !exact || is_exact(cell, KeyType::Integer));
+            let number = cell.integer().filter(|_| !exact || is_exact(cell, KeyType::Integer));
             number.and_then(|number| T::Native::try_from(number).ok())
         };
         self.numbers::<T, N>(kind, read, bytes);
@@ -194,7 +185,8 @@ impl Cells<'_, '_, '_> {
         let arrays = same::<BooleanArray>(self.column_batches);
         let Some(arrays) = arrays.filter(|arrays| arrays.clone().all(|array| array.null_count() == 0)) else {
             let exact = self.column.nullable;
-            let read = |cell: &Cell<'_>| boolean(cell).filter(|_| !exact || is_exact(cell, KeyType::Boolean));
+            let read =
+                |cell: &Cell<'_>| cell.boolean().filter(|_| !exact || is_exact(cell, KeyType::Boolean));
             let values = self.read(read);
             return self.some("Bool", &values, |value| [u8::from(*value)]);
         };
@@ -284,94 +276,6 @@ fn same<'a, 'p, A: Array + 'static>(
     column_batches.iter().all(|batch| of(batch).is_some()).then(|| column_batches.iter().filter_map(of))
 }
 
-/// Writes the rows of one batch as texts. Without a value they are empty.
-fn write_texts(source: Option<&ColumnReader<'_>>, rows: usize, frames: &mut Frames) {
-    if let Some(TextColumn::View(array)) = source.and_then(ColumnReader::text) {
-        return write_views(array, frames);
-    }
-    for row in 0..rows {
-        match source.map_or(Cell::Null, |source| source.cell(row)) {
-            Cell::Text(text) => frames.text(text.as_bytes()),
-            other => frames.display(&other),
-        }
-    }
-}
-
-fn write_views(array: &StringViewArray, frames: &mut Frames) {
-    let (views, buffers) = (array.views(), array.data_buffers());
-    let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) else {
-        return frames.views(views.iter().copied(), buffers);
-    };
-    let mut views = &views[..];
-    for_each_word(nulls.inner(), |word, count| {
-        let (now, later) = views.split_at(count);
-        views = later;
-        let there = |at: usize| u128::from(word >> at & 1).wrapping_neg();
-        frames.views(now.iter().enumerate().map(|(at, view)| view & there(at)), buffers);
-    });
-}
-
-/// Calls `with` with all bits, in words of 64 of which the last may have fewer.
-fn for_each_word(bits: &BooleanBuffer, mut with: impl FnMut(u64, usize)) {
-    for (at, word) in bits.bit_chunks().iter_padded().enumerate() {
-        with(word, (bits.len() - 64 * at).min(64));
-    }
-}
-
-/// Adds the rows of all batches. Without a value they are empty.
-fn add_texts(column_batches: &[ColumnBatch<'_>], dictionary: &mut Dictionary) {
-    for (source, rows) in column_batches {
-        let text = source.as_ref().and_then(ColumnReader::text);
-        let keyed = text.and_then(|text| text.dictionary());
-        if let Some((array, _)) = keyed
-            && add_distinct(array, dictionary).is_some()
-        {
-            continue;
-        }
-        for row in 0..*rows {
-            let number = match source.as_ref().map_or(Cell::Null, |source| source.cell(row)) {
-                Cell::Text(text) => dictionary.number(text.as_bytes()),
-                other => dictionary.number(other.to_string().as_bytes()),
-            };
-            dictionary.push(number);
-        }
-    }
-}
-
-/// Adds the texts of a dictionary, each looked up once. `None`: it has entries without a text, and nothing
-/// was added.
-fn add_distinct(array: &DictionaryArray<Int32Type>, dictionary: &mut Dictionary) -> Option<()> {
-    const UNUSED: u32 = u32::MAX;
-    const USED: u32 = u32::MAX - 1;
-    let texts = TextColumn::new(array.values()).filter(|_| array.values().null_count() == 0)?;
-    let keys = array.keys();
-    let mut numbers = dictionary.spare();
-    numbers.resize(array.values().len(), UNUSED);
-    let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
-    match nulls {
-        None => keys.values().iter().for_each(|key| numbers[*key as usize] = USED),
-        Some(nulls) => {
-            let there = keys.values().iter().zip(nulls.inner());
-            there.filter(|(_, there)| *there).for_each(|(key, _)| numbers[*key as usize] = USED);
-        }
-    }
-    for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == USED) {
-        *number = dictionary.number(texts.get(at).unwrap_or_default().as_bytes());
-    }
-    match nulls {
-        None => dictionary.extend(keys.values().iter().map(|key| numbers[*key as usize])),
-        Some(nulls) => {
-            let missing = dictionary.number(b"");
-            let number = |(row, key): (usize, &i32)| {
-                if nulls.is_valid(row) { numbers[*key as usize] } else { missing }
-            };
-            dictionary.extend(keys.values().iter().enumerate().map(number));
-        }
-    }
-    dictionary.keep(numbers);
-    Some(())
-}
-
 /// Whether a value reads back as it was. A column that keeps NULL may leave others to the map: it does not
 /// take `007` as 7, nor `1` as true, nor true as 1.
 fn is_exact(cell: &Cell<'_>, kind: KeyType) -> bool {
@@ -383,39 +287,10 @@ fn is_exact(cell: &Cell<'_>, kind: KeyType) -> bool {
     }
 }
 
-fn integer(cell: &Cell<'_>) -> Option<i128> {
-    match cell {
-        Cell::Integer(number) => Some(*number),
-        Cell::Bool(value) => Some(i128::from(*value)),
-        Cell::Text(text) => text.parse().ok(),
-        // Exact below 2^53 only.
-        Cell::Float(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
-            Some(*number as i128)
-        }
-        _ => None,
-    }
-}
-
-fn float(cell: &Cell<'_>) -> Option<f64> {
-    match cell {
-        Cell::Float(number) => Some(*number),
-        Cell::Integer(number) => Some(*number as f64),
-        Cell::Text(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-fn boolean(cell: &Cell<'_>) -> Option<bool> {
-    match cell {
-        Cell::Bool(value) => Some(*value),
-        Cell::Integer(0) | Cell::Text("false" | "0") => Some(false),
-        Cell::Integer(1) | Cell::Text("true" | "1") => Some(true),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow::array::DictionaryArray;
+
     use super::*;
     use arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray};
     use std::sync::Arc;
