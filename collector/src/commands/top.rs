@@ -5,19 +5,21 @@
 //! request is a span of the kind `server` or `consumer`.
 
 mod screen;
+mod service;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::commands::query::{self, OutputFormat, QueryArgs};
 use screen::{Screen, draw};
+use service::Order;
 
 /// Services that are read, at most; those with the most spans.
 const MOST: usize = 10_000;
@@ -63,31 +65,6 @@ pub(crate) struct TopArgs {
 
 fn seconds() -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(1..=3_600)
-}
-
-/// `--sort`: which services come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Order {
-    /// Most requests
-    Rate,
-    /// Most failed requests, in percent
-    Errors,
-    /// Slowest requests
-    P99,
-    /// By name
-    Name,
-}
-
-/// What one service did.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub(crate) struct Service {
-    service: Option<String>,
-    spans: u64,
-    requests: u64,
-    errors: u64,
-    /// Nanoseconds; of requests.
-    p50: Option<f64>,
-    p99: Option<f64>,
 }
 
 #[derive(Deserialize)]

@@ -6,9 +6,20 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, new_
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use serde::Deserialize;
 use weir_pdata::text::TextColumn;
 
-use crate::config::CastType;
+/// The types that an attribute can be cast to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CastType {
+    /// Signed 64-bit integer.
+    Int64,
+    /// Finite 64-bit float.
+    Float64,
+    /// `true` or `false`, in any case.
+    Bool,
+}
 
 /// A column that was cast.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use weir_config::{ComponentId, Diagnostics};
 use weir_pdata::schema::is_fixed_anywhere;
 
 use crate::business::Business;
+use crate::cast::CastType;
 
 /// The settings of an `enrich` processor. Applied in the order `drop`, `rename`, `types`,
 /// `business`, `instances`, then the constants.
@@ -64,18 +65,6 @@ impl Default for Instances {
 
 /// The most instances that can be configured: some hundred megabytes.
 const MOST_INSTANCES: usize = 1_000_000;
-
-/// The types that an attribute can be cast to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CastType {
-    /// Signed 64-bit integer.
-    Int64,
-    /// Finite 64-bit float.
-    Float64,
-    /// `true` or `false`, in any case.
-    Bool,
-}
 
 impl Config {
     /// The faults, by key.

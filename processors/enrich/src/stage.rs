@@ -14,8 +14,8 @@ use weir_pdata::text::TextColumn;
 use weir_pdata::{Signal, SignalSet, schema};
 
 use crate::business::Business;
-use crate::cast::{as_text, cast_column};
-use crate::config::{CastType, Config};
+use crate::cast::{CastType, as_text, cast_column};
+use crate::config::Config;
 use crate::constants::{Constants, attribute_key, below};
 use crate::entries::{AddedEntry, Changes, change, rows_with};
 use crate::instances::table::{FORGOTTEN, InstanceTable, KNOWN};

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use super::{Order, Service};
+use super::service::{Order, Service};
 use crate::commands::printable::printable;
 
 /// Longer names are cut.

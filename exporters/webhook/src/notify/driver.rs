@@ -20,7 +20,8 @@ use weir_config::ComponentId;
 
 use super::calendar::Calendar;
 use super::config::Settings;
-use super::notifier::{MAX_ALARMS, Notifier};
+use super::notifier::Notifier;
+use super::room::MAX_ALARMS;
 use super::state::{Message, Note, Outcome, Sent, State};
 use crate::alarm::Alarm;
 use crate::metrics::Metrics;

@@ -13,6 +13,7 @@ mod inhibition;
 pub(crate) mod matcher;
 mod notifier;
 mod outbox;
+mod room;
 mod state;
 mod telling;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::calendar::Calendar;
 use super::config::Settings;
 use super::inhibition::Sources;
 use super::matcher::label;
-use super::outbox::Room;
+use super::room::{MAX_ALARMS, Room};
 use super::state::{Ended, Group, Note, Outcome, State, Tracked};
 use crate::alarm::Alarm;
 
@@ -30,8 +30,6 @@ const CATCHING_UP_MS: i64 = 60_000;
 const REMEMBERED_MS: i64 = 3_600_000;
 /// How often it is looked which alarms are over, and what may be forgotten.
 const SWEEP_MS: i64 = 1_000;
-/// Alarms that are tracked at most.
-pub(crate) const MAX_ALARMS: usize = 20_000;
 /// And their bytes: the state is one value of a storage, which has 64 MiB.
 const MAX_BYTES: usize = 20 << 20;
 

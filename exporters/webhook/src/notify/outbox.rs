@@ -1,49 +1,13 @@
 //! Messages that wait for the target: made, merged, sent, parted, given up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::notifier::{MAX_ALARMS, Notifier, UNHEARD, key};
+use super::notifier::{Notifier, UNHEARD, key};
 use super::state::{Message, Outcome};
 use crate::alarm::Alarm;
 
 /// From this many messages that wait for their turn on, they become one.
 const DIGEST: usize = 3;
-/// Bytes of the alarms in messages, at most.
-const MAX_BYTES: usize = 16 << 20;
-
-/// What messages may still hold.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Room {
-    alarms: usize,
-    bytes: usize,
-    /// No message waits: one of any size has room.
-    is_all: bool,
-}
-
-impl Room {
-    /// What these leave.
-    pub(super) fn beside(messages: &VecDeque<Message>) -> Room {
-        let mut room = Room { alarms: MAX_ALARMS, bytes: MAX_BYTES, is_all: true };
-        messages.iter().for_each(|message| room.take(&message.alarms));
-        room
-    }
-
-    /// Whether these have room.
-    pub(super) fn has(&self, alarms: &[Alarm]) -> bool {
-        self.is_all || (alarms.len() <= self.alarms && bytes(alarms) <= self.bytes)
-    }
-
-    fn take(&mut self, alarms: &[Alarm]) {
-        self.alarms = self.alarms.saturating_sub(alarms.len());
-        self.bytes = self.bytes.saturating_sub(bytes(alarms));
-        self.is_all &= alarms.is_empty();
-    }
-}
-
-fn bytes(alarms: &[Alarm]) -> usize {
-    alarms.iter().map(|alarm| alarm.line().len()).sum()
-}
-
 impl Notifier {
     /// When the oldest message that waits was made.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {

@@ -2,6 +2,7 @@
 //! written is read again before it is given out, and what could not be taken is said with its line.
 
 mod expression;
+mod imported;
 mod metric;
 mod prometheus;
 mod settings;
@@ -11,21 +12,12 @@ mod writing;
 
 use std::path::PathBuf;
 
-use weir_config::{Diagnostic, Diagnostics, Document, SourceText};
+use weir_config::{Diagnostics, Document, SourceText};
+
+pub use imported::Imported;
 
 use crate::rule_source::files::RuleFiles;
 use crate::rule_tests::id;
-
-/// Rules that were imported.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// A file of rules.
-    pub yaml: String,
-    /// How many there are.
-    pub rules: usize,
-    /// What could not be taken, or means something else: lines, and why.
-    pub remarks: Vec<(usize, String)>,
-}
 
 /// Makes rules out of SkyWalking's `alarm-settings.yml`, or out of a file with `groups` of rules of
 /// Prometheus. `name` is that of the file.
@@ -44,10 +36,4 @@ pub fn import_rules(name: &str, text: &str) -> Result<Imported, Diagnostics> {
     let count = written.rules(&vec![imported.yaml.clone()]).map(|rules| rules.len());
     imported.rules = count.or_else(|wrong| if imported.rules == 0 { Ok(0) } else { Err(wrong) })?;
     Ok(imported)
-}
-
-fn one(wrong: Diagnostic) -> Diagnostics {
-    let mut all = Diagnostics::new();
-    all.push(wrong);
-    all
 }

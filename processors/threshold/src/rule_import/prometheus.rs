@@ -7,8 +7,8 @@ use serde::Deserialize;
 use weir_config::{Diagnostic, Diagnostics, Document, Duration, Node};
 
 use super::expression::tokens;
+use super::imported::{Imported, one};
 use super::writing::{self, Written, quoted, quoted_map};
-use super::{Imported, one};
 
 /// The keys of an alerting rule.
 #[derive(Deserialize)]

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use weir_config::{Diagnostic, Diagnostics, Document, Node};
 
 use super::expression::{Asked, Of, read};
+use super::imported::{Imported, one};
 use super::metric::Scope;
 use super::writing::{self, Written, quoted, quoted_map};
-use super::{Imported, one};
 
 /// The keys of a rule.
 #[derive(Deserialize)]
