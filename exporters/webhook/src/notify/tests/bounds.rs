@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{SECOND, alarm, at, firing, notifier, resolved};
 use crate::alarm::Alarm;
 use crate::notify::calendar::Calendar;
-use crate::notify::notifier::MAX_ALARMS;
+use crate::notify::room::MAX_ALARMS;
 
 /// 5,000 series of 100 services at once, and over at once.
 #[test]
