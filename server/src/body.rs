@@ -52,7 +52,8 @@ impl Compression {
     }
 }
 
-/// Receives a body of at most `limit` bytes, before `deadline`. `declared`: how long it says it is.
+/// Receives a body of at most `limit` bytes, before `deadline`. `declared`: how long it says it is. The time
+/// that it waits for room is not the client's: the deadline is later by that.
 ///
 /// # Errors
 /// Why it was not received.
@@ -60,7 +61,7 @@ pub async fn receive<B>(
     body: B,
     declared: Option<u64>,
     limit: usize,
-    deadline: Instant,
+    mut deadline: Instant,
     stop: &CancellationToken,
     room: &mut Room,
 ) -> Result<Vec<u8>, Refusal>
@@ -74,19 +75,24 @@ where
     }
     let mut body = pin!(body);
     let mut bytes = Vec::new();
+    let slow = || Refusal::new(Reason::Slow, "the body of the request did not come in time (read_timeout)");
     loop {
         let frame = tokio::select! {
-            frame = body.frame() => frame,
-            () = tokio::time::sleep_until(deadline) => {
-                return Err(Refusal::new(Reason::Slow, "the body of the request did not come in time (read_timeout)"));
-            }
+            biased;
             () = stop.cancelled() => return Err(Refusal::stopping()),
+            // Also when it is late: it may have come before the deadline.
+            frame = body.frame() => frame,
+            () = tokio::time::sleep_until(deadline) => return Err(slow()),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             Refusal::new(Reason::Malformed, format!("the body of the request is broken: {error}"))
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let data = frame.into_data().unwrap_or_default();
+        if data.is_empty() && Instant::now() > deadline {
+            // Frames without anything do not put it off.
+            return Err(slow());
+        }
         if data.len() > limit - bytes.len() {
             return Err(too_large(limit));
         }
@@ -95,7 +101,9 @@ where
             // Twice as much, but not more than it says it is. What it says takes no memory before it comes.
             let most = if declared > 0 { declared } else { limit };
             let wanted = (2 * bytes.len()).min(most).max(needed);
+            let since = Instant::now();
             room.grow(wanted - bytes.capacity()).await?;
+            deadline += since.elapsed();
             bytes.reserve_exact(wanted - bytes.len());
         }
         bytes.extend_from_slice(&data);
@@ -178,8 +186,11 @@ pub async fn decompress(
         // Either can be long: little becomes much, and much can become little.
         unpacking = bounded(compressed.max(step), move || unpacking.go_on(step)).await?;
     }
-    room.shrink(counted.saturating_sub(unpacking.unpacked.len()));
-    Ok((unpacking.unpacked, 0))
+    let mut unpacked = unpacking.unpacked;
+    // Memory first, then its room.
+    unpacked.shrink_to_fit();
+    room.shrink(counted.saturating_sub(unpacked.len()));
+    Ok((unpacked, 0))
 }
 
 /// A body that is unpacked piece by piece.
@@ -305,6 +316,7 @@ mod tests {
         assert!(room.try_grow(bytes.len()));
         let (unpacked, start) = decompress(compression, bytes.to_vec(), 0, limit, &mut room).await?;
         assert_eq!((start, used.get()), (0, i64::try_from(unpacked.len()).unwrap()));
+        assert_eq!(unpacked.capacity(), unpacked.len(), "it keeps memory that has no room");
         Ok(unpacked)
     }
 
@@ -359,6 +371,34 @@ mod tests {
             drop(room);
             assert_eq!(used.get(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn waiting_for_room_is_not_the_clients_time() {
+        let (rooms, _) = rooms(1 << 20, Duration::from_secs(60));
+        let (stop, limit) = (CancellationToken::new(), 1 << 20);
+        let mut other = rooms.none();
+        other.grow(1 << 20).await.unwrap();
+        let (come, rest) = tokio::sync::mpsc::unbounded_channel();
+        let send = || come.send(Ok(Frame::data(Bytes::from_static(&[7; 10_000])))).unwrap();
+        send();
+        let mut room = rooms.none();
+        let deadline = Instant::now() + Duration::from_millis(800);
+        let mut receiving = pin!(receive(Pieces(rest), None, limit, deadline, &stop, &mut room));
+        let early = tokio::time::timeout(Duration::from_millis(1200), receiving.as_mut()).await;
+        assert!(early.is_err(), "there is no room: {early:?}");
+        drop(other);
+        // It has still most of its time.
+        let early = tokio::time::timeout(Duration::from_millis(300), receiving.as_mut()).await;
+        assert!(early.is_err(), "it comes in time: {early:?}");
+        send();
+        drop(come);
+        assert_eq!(receiving.await.unwrap().len(), 20_000);
+        // A client that is slow itself is refused.
+        let (_come, rest) = tokio::sync::mpsc::unbounded_channel();
+        let deadline = Instant::now() + Duration::from_millis(800);
+        let refused = receive(Pieces(rest), None, limit, deadline, &stop, &mut rooms.none()).await;
+        assert_eq!(refused.unwrap_err().reason, Reason::Slow);
     }
 
     /// A body whose frames come when they are sent.

@@ -15,6 +15,8 @@ use crate::{Compression, Reason, Refusal, ResponseBody, Room, Rooms, body};
 
 /// How long the rest of a refused body is received.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The same when Weir ends.
+const DRAIN_AT_END: Duration = Duration::from_secs(1);
 
 /// What bounds the requests of a service.
 #[derive(Clone, Debug)]
@@ -57,9 +59,14 @@ pub async fn receive<T>(
         Err(refusal) => {
             // So that its client comes to read the answer. One that asked before it sends the body does not
             // send one that nobody wants.
-            let comes = !matches!(refusal.reason, Reason::Slow | Reason::Malformed | Reason::Unavailable);
-            if comes && !head.headers.contains_key(EXPECT) {
-                body::drain(body, bounds.max_message, DRAIN).await;
+            let within = match refusal.reason {
+                Reason::Slow | Reason::Malformed => None,
+                _ if head.headers.contains_key(EXPECT) => None,
+                Reason::Unavailable => Some(DRAIN_AT_END),
+                _ => Some(DRAIN),
+            };
+            if let Some(within) = within {
+                body::drain(body, bounds.max_message, within).await;
             }
             Err(refusal)
         }
