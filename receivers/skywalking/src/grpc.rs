@@ -3,18 +3,18 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use prost::Message as _;
 use tokio::sync::Notify;
 use weir_pdata::Format;
 use weir_server::{Outcome, Reason, Refusal, ResponseBody, Room, ServerMetrics, grpc};
 
+use crate::held::Held;
 use crate::intake::{Intake, Report};
 use crate::messages::Messages;
 use crate::meters::Meters;
 use crate::method::{Method, method};
+use crate::segments::Segments;
 
 /// Answers a call.
 pub(crate) async fn answer(
@@ -73,50 +73,53 @@ async fn read(
     let mut meters = Meters::default();
     loop {
         let next = {
-            // Goes on while others go down the lane: what it has taken in would be lost.
+            // Goes on while others go down the lane: what it has taken in would be lost, and the time that a
+            // lane takes is not the agent's.
             let mut next = pin!(messages.next());
             loop {
                 tokio::select! {
                     biased;
                     next = &mut next => break next?,
-                    () = crowded.notified() => report.flush().await?,
-                    () = report.is_due() => report.flush().await?,
+                    () = crowded.notified() => {}
+                    () = report.is_due() => {}
+                }
+                let mut flush = pin!(report.flush());
+                tokio::select! {
+                    biased;
+                    flushed = &mut flush => flushed?,
+                    next = &mut next => {
+                        flush.await?;
+                        break next?;
+                    }
                 }
             }
         };
         let Some((message, room)) = next else { return Ok(()) };
         match method {
             Method::Question => {}
-            Method::Records(format) => report.add(format, &message, Some(room)).await?,
-            Method::MeterBatches => report.add(Format::SkyWalkingMeters, &message, Some(room)).await?,
-            Method::SegmentCollection => segments(report, message, room).await?,
+            Method::Records(format) => report.add(format, &message, Held::Own(room)).await?,
+            Method::MeterBatches => report.add(Format::SkyWalkingMeters, &message, Held::Own(room)).await?,
+            Method::SegmentCollection => segments(report, &message, room).await?,
             Method::Meters => meters.add(report, &message, room).await?,
         }
     }
 }
 
 /// Adds the segments of a `SegmentCollection`. One that cannot be read is rejected as any other message.
-async fn segments(report: &mut Report, message: Bytes, room: Room) -> Result<(), Refusal> {
-    let segments = match SegmentBytes::decode(message.clone()) {
-        Ok(SegmentBytes { segments }) => segments,
-        Err(error) => {
-            report.reject("SkyWalkingSegmentCollection", &message, &error.to_string());
+async fn segments(report: &mut Report, message: &[u8], room: Room) -> Result<(), Refusal> {
+    let mut count = 0;
+    for segment in Segments::of(message) {
+        if let Err(error) = segment {
+            report.reject("SkyWalkingSegmentCollection", message, &error);
             return Ok(());
         }
-    };
-    // The whole message has its room, which goes with the last of its segments.
-    let mut room = Some(room);
-    let last = segments.len().saturating_sub(1);
-    for (at, segment) in segments.into_iter().enumerate() {
-        let room = if at == last { room.take() } else { None };
-        report.add(Format::SkyWalkingSegment, &segment, room).await?;
+        count += 1;
+        report.check_count(count)?;
+    }
+    // The whole message has its room until the last of its segments has gone down the lane.
+    let room = Arc::new(room);
+    for segment in Segments::of(message).flatten() {
+        report.add(Format::SkyWalkingSegment, segment, Held::Part(Arc::clone(&room))).await?;
     }
     Ok(())
-}
-
-/// A `SegmentCollection` whose segments stay as they came.
-#[derive(Clone, PartialEq, prost::Message)]
-struct SegmentBytes {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    segments: Vec<Bytes>,
 }

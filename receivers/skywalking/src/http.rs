@@ -10,7 +10,8 @@ use prost::Message;
 use weir_pdata::{Format, json};
 use weir_server::{Outcome, Reason, Refusal, ResponseBody, ServerMetrics, body, http};
 
-use crate::intake::Intake;
+use crate::held::Held;
+use crate::intake::{Intake, RECORD_OVERHEAD};
 
 /// Answers a request.
 pub(crate) async fn answer(
@@ -34,15 +35,20 @@ type Reading = fn(&[u8]) -> Result<(Format, Vec<Vec<u8>>), String>;
 
 async fn take(intake: &Arc<Intake>, connection: usize, request: Request<Incoming>) -> Result<(), Refusal> {
     let (read, bytes, mut room) = http::receive(request, &intake.bounds, |head| check(intake, head)).await?;
-    let size = |(_, records): &(Format, Vec<Vec<u8>>)| records.iter().map(Vec::len).sum();
+    let size = |(_, records): &(Format, Vec<Vec<u8>>)| match intake.check_count(records.len()) {
+        Ok(()) => records.iter().map(|record| record.len() + RECORD_OVERHEAD).sum(),
+        // They are refused, and wait for no room.
+        Err(_) => 0,
+    };
     let (format, records) = body::convert(bytes, &mut room, read, size).await?;
+    intake.check_count(records.len())?;
     let mut report = intake.report(connection);
-    // All of them have the room of the body, which goes with the last one.
-    let (mut room, last) = (Some(room), records.len().saturating_sub(1));
-    for (at, record) in records.into_iter().enumerate() {
-        let room = if at == last { room.take() } else { None };
-        report.add(format, &record, room).await?;
+    // All of them have the room of the body, until the last one has gone down the lane.
+    let room = Arc::new(room);
+    for record in records {
+        report.add(format, &record, Held::Part(Arc::clone(&room))).await?;
     }
+    drop(room);
     report.finish().await
 }
 

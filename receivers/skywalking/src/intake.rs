@@ -12,6 +12,7 @@ use weir_component::collector_names::AnsweredItems;
 use weir_pdata::Format;
 use weir_server::{Bounds, Digests, Reason, Refusal, Room};
 
+use crate::held::Held;
 use crate::lane::{Delivery, LaneRejects, Waiter};
 
 /// Bytes after which a batch goes down the lane, though the report goes on.
@@ -20,6 +21,9 @@ const BATCH_BYTES: usize = 2 << 20;
 const BATCH_RECORDS: usize = 1024;
 /// How long a record of a stream waits for further ones.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// What a record takes in memory beside its bytes, where many of them come in one message.
+pub(crate) const RECORD_OVERHEAD: usize = 64;
 
 /// What all connections of one protocol share.
 pub(crate) struct Intake {
@@ -58,6 +62,22 @@ impl Intake {
         Refusal::new(Reason::TooLarge, why)
     }
 
+    /// Whether one message may have this many records.
+    ///
+    /// # Errors
+    /// They take more memory than a message may have bytes, however short they are.
+    pub(crate) fn check_count(&self, records: usize) -> Result<(), Refusal> {
+        let most = self.bounds.max_message;
+        if records.saturating_mul(RECORD_OVERHEAD) <= most {
+            return Ok(());
+        }
+        let why = format!(
+            "{records} records or more in one message take more than {most} bytes (`max_message_bytes`), of \
+             which each has {RECORD_OVERHEAD} at least: send fewer at a time"
+        );
+        Err(Refusal::new(Reason::TooLarge, why))
+    }
+
     /// When a report that begins now must be answered.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.answer_timeout
@@ -82,7 +102,7 @@ struct Open {
     format: Format,
     arena: Vec<u8>,
     records: Vec<std::ops::Range<u32>>,
-    rooms: Vec<Room>,
+    rooms: Vec<Held>,
     /// When the first of them was added.
     since: Instant,
 }
@@ -102,16 +122,11 @@ impl Open {
 }
 
 impl Report {
-    /// Adds a record, and the room that it takes, if no other has it.
+    /// Adds a record, and its room.
     ///
     /// # Errors
     /// The pipeline has stopped.
-    pub(crate) async fn add(
-        &mut self,
-        format: Format,
-        record: &[u8],
-        room: Option<Room>,
-    ) -> Result<(), Refusal> {
+    pub(crate) async fn add(&mut self, format: Format, record: &[u8], room: Held) -> Result<(), Refusal> {
         self.make_way(format, record.len()).await?;
         let new = || Open {
             format,
@@ -124,7 +139,7 @@ impl Report {
         let start = open.end();
         open.arena.extend_from_slice(record);
         open.records.push(start..open.end());
-        open.rooms.extend(room);
+        room.join(&mut open.rooms);
         Ok(())
     }
 
@@ -136,7 +151,7 @@ impl Report {
         if let Some(last) = open.records.last_mut() {
             last.end = end;
         }
-        open.rooms.push(room);
+        Held::Own(room).join(&mut open.rooms);
     }
 
     /// Sends what waits down the lane, if a record of this format and length does not go with it.
@@ -151,6 +166,14 @@ impl Report {
                 || open.arena.len() + length > BATCH_BYTES
         };
         if self.open.as_ref().is_some_and(full) { self.flush().await } else { Ok(()) }
+    }
+
+    /// See [`Intake::check_count`].
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(crate) fn check_count(&self, records: usize) -> Result<(), Refusal> {
+        self.intake.check_count(records)
     }
 
     /// Rejects a message of this name that is no record of a lane.

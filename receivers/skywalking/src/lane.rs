@@ -12,7 +12,8 @@ use weir_component::{Context, Lane, LaneClosed, LaneMessage, RecordCounters, Rej
 use weir_pdata::{
     Ack, AckSink, Encoded, EventBatch, Format, ItemCount, MemoryPermit, Origin, Outcome, Payload, Signal,
 };
-use weir_server::Room;
+
+use crate::held::Held;
 
 /// How long a lane is idle before it says so, and how often it says so again.
 const IDLE_REPORT: Duration = Duration::from_secs(1);
@@ -25,7 +26,7 @@ pub(crate) struct Delivery {
     /// Told whether all of it is safe.
     pub(crate) waiter: Waiter,
     /// Given back when the lane has it: from then on `service.memory.limit` counts its bytes.
-    pub(crate) rooms: Vec<Room>,
+    pub(crate) rooms: Vec<Held>,
 }
 
 /// What the task of a lane works with.

@@ -9,6 +9,7 @@
 
 mod config;
 mod grpc;
+mod held;
 mod http;
 mod intake;
 mod lane;
@@ -17,6 +18,7 @@ mod meters;
 mod method;
 mod metrics;
 mod receiver;
+mod segments;
 
 use weir_component::factory::{Info, ReceiverFactory};
 

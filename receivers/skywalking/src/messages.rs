@@ -1,11 +1,12 @@
 //! The messages of a gRPC call: from its bytes, as they come, to one message after the other.
 //!
 //! The five bytes before each message are read here, so that a message has its room before it is in memory.
-//! An announced length alone takes little: room is taken as bytes come, for as much again as has come.
+//! An announced length alone takes little: room is taken as bytes come, for as much again as has come. A call
+//! that is open keeps nothing of the messages before.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weir_server::grpc::{PREFIX, Prefix};
@@ -22,10 +23,12 @@ const FIRST: usize = 4 << 10;
 pub(crate) struct Messages<'a> {
     intake: &'a Intake,
     body: Incoming,
-    /// What has come and is not taken.
-    buffer: BytesMut,
+    /// What has come and is not taken: the rest of one frame.
+    came: Bytes,
     compression: Compression,
     end: Option<End>,
+    /// Weir ends, and the message that had begun is taken: only what came whole behind it is, too.
+    is_ending: bool,
     crowded: &'a Notify,
 }
 
@@ -46,7 +49,7 @@ impl<'a> Messages<'a> {
         compression: Compression,
         crowded: &'a Notify,
     ) -> Messages<'a> {
-        Messages { intake, body, buffer: BytesMut::new(), compression, end: None, crowded }
+        Messages { intake, body, came: Bytes::new(), compression, end: None, is_ending: false, crowded }
     }
 
     /// Whether Weir ends, and what the agent may still send is not read.
@@ -60,43 +63,70 @@ impl<'a> Messages<'a> {
     /// # Errors
     /// The message, or the call, is not to be read any further.
     pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, Room)>, Refusal> {
-        if self.buffer.is_empty() && !self.fill(None).await? {
+        if self.is_ending && !self.has_whole() {
+            let is_all = self.came.is_empty() && self.body.is_end_stream();
+            self.end = Some(if is_all { End::Complete } else { End::Interrupted });
+            return Ok(None);
+        }
+        if self.came.is_empty() && !self.fill(None).await? {
             return Ok(None);
         }
         let mut late = Instant::now() + self.intake.bounds.read_timeout;
-        let prefix = loop {
-            match self.buffer.first_chunk::<PREFIX>() {
-                Some(prefix) => break Prefix::read(*prefix)?,
-                None => self.more(late).await?,
+        let (mut prefix, mut has) = ([0; PREFIX], 0);
+        loop {
+            let part = self.came.split_to(self.came.len().min(PREFIX - has));
+            prefix[has..has + part.len()].copy_from_slice(&part);
+            has += part.len();
+            if has == PREFIX {
+                break;
             }
-        };
+            self.more(late).await?;
+        }
+        let prefix = Prefix::read(prefix)?;
         let compression = prefix.compression(self.compression)?;
         let length = prefix.length;
         if length > self.intake.bounds.max_message {
             return Err(self.intake.too_large(length));
         }
-        let mut room = self.intake.bounds.rooms.none();
-        let (mut counted, mut overhead) = (0, OVERHEAD);
-        loop {
-            let came = (self.buffer.len() - PREFIX).min(length);
-            if overhead > 0 || came > counted {
-                let wanted = (2 * came).max(FIRST).min(length);
-                late += self.grow(&mut room, overhead + wanted - counted).await?;
-                (counted, overhead) = (wanted, 0);
-            }
-            if came == length {
-                break;
-            }
-            self.more(late).await?;
-        }
-        self.buffer.advance(PREFIX);
-        let message = self.buffer.split_to(length);
+        let (message, room) = self.message(length, &mut late).await?;
         if compression == Compression::None {
-            return Ok(Some((message.freeze(), room)));
+            return Ok(Some((message, room)));
         }
-        let most = self.intake.bounds.max_message;
+        let (most, mut room) = (self.intake.bounds.max_message, room);
         let (plain, _) = body::decompress(compression, message.into(), 0, most, &mut room).await?;
         Ok(Some((plain.into(), room)))
+    }
+
+    /// The message of this length that comes next, with its room.
+    async fn message(&mut self, length: usize, late: &mut Instant) -> Result<(Bytes, Room), Refusal> {
+        let mut room = self.intake.bounds.rooms.none();
+        if self.came.len() >= length {
+            *late += self.grow(&mut room, OVERHEAD + length).await?;
+            return Ok((self.came.split_to(length), room));
+        }
+        // Never larger than its room: so the rest of the frame is no part of it.
+        let mut message = Vec::new();
+        let (mut counted, mut overhead) = (0, OVERHEAD);
+        loop {
+            let came = (message.len() + self.came.len()).min(length);
+            if overhead > 0 || came > counted {
+                let wanted = (2 * came).max(FIRST).min(length);
+                *late += self.grow(&mut room, overhead + wanted - counted).await?;
+                (counted, overhead) = (wanted, 0);
+                message.reserve_exact(wanted - message.len());
+            }
+            message.extend_from_slice(&self.came.split_to(came - message.len()));
+            if came == length {
+                return Ok((message.into(), room));
+            }
+            self.more(*late).await?;
+        }
+    }
+
+    /// Whether a message has come whole.
+    fn has_whole(&self) -> bool {
+        let prefix = self.came.first_chunk::<PREFIX>().and_then(|prefix| Prefix::read(*prefix).ok());
+        prefix.is_some_and(|prefix| prefix.length <= self.came.len() - PREFIX)
     }
 
     /// Takes room for this much more. How long it had to wait for it.
@@ -110,9 +140,10 @@ impl<'a> Messages<'a> {
         Ok(since.elapsed())
     }
 
-    /// Takes what comes next of a message that has begun.
+    /// Takes what comes next of a message that has begun. When Weir ends it is the last one.
     async fn more(&mut self, late: Instant) -> Result<(), Refusal> {
         if self.fill(Some(late)).await? {
+            self.is_ending = self.intake.bounds.stop.is_cancelled();
             return Ok(());
         }
         Err(Refusal::new(Reason::Malformed, "the call ended within a message"))
@@ -120,6 +151,7 @@ impl<'a> Messages<'a> {
 
     /// Takes what comes next, `late` at the latest when a message has begun. `false`: nothing more comes.
     async fn fill(&mut self, late: Option<Instant>) -> Result<bool, Refusal> {
+        let slow = || Refusal::new(Reason::Slow, "the rest of a message did not come in time");
         while self.end.is_none() {
             let is_late = async {
                 match late {
@@ -135,17 +167,19 @@ impl<'a> Messages<'a> {
                     continue;
                 }
                 frame = self.body.frame() => frame,
-                () = is_late => {
-                    return Err(Refusal::new(Reason::Slow, "the rest of a message did not come in time"));
-                }
+                () = is_late => return Err(slow()),
             };
             match frame {
                 None => self.end = Some(End::Complete),
                 Some(Err(_)) => return Err(Refusal::new(Reason::Unavailable, "the call was broken off")),
                 Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
-                        self.buffer.extend_from_slice(data);
+                    self.came = frame.into_data().unwrap_or_default();
+                    if !self.came.is_empty() {
                         return Ok(true);
+                    }
+                    if late.is_some_and(|late| late < Instant::now()) {
+                        // Frames without anything do not put it off.
+                        return Err(slow());
                     }
                 }
             }

@@ -5,6 +5,7 @@ use weir_pdata::Format;
 use weir_proto::skywalking::MeterData;
 use weir_server::{Refusal, Room};
 
+use crate::held::Held;
 use crate::intake::Report;
 
 /// The tag of a collection's meters: field 1, with its length before it.
@@ -54,7 +55,7 @@ impl Meters {
         if goes_on {
             report.go_on(&self.entry, room);
         } else {
-            report.add(Format::SkyWalkingMeters, &self.entry, Some(room)).await?;
+            report.add(Format::SkyWalkingMeters, &self.entry, Held::Own(room)).await?;
         }
         self.is_open = is_good;
         self.hear(meter);

@@ -9,6 +9,7 @@ use hyper::Request;
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_pdata::{Format, Payload, Signal};
 use weir_proto::skywalking::{InstancePingPkg, LogData, MeterData, MeterDataCollection, SegmentCollection};
@@ -163,5 +164,28 @@ async fn a_call_that_the_end_interrupts_is_no_success_and_what_it_brought_is_del
     assert_eq!(status.unwrap(), "14", "it may send more, which nobody reads: {headers:?}");
     assert_eq!(came.len(), 1);
     connection.abort();
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_the_end_interrupts_is_answered_though_its_body_still_comes() {
+    let running = start("").await;
+    let mut stream = TcpStream::connect(("127.0.0.1", running.http)).await.unwrap();
+    let (pieces, piece) = (16, vec![b' '; 32 << 10]);
+    let length = pieces * piece.len();
+    let head = format!("POST /v3/segments HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&piece).await.unwrap();
+    running.until("it comes", |running| running.waiting() > 1024).await;
+    running.stop.cancel();
+    for at in 1..pieces {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let sent = stream.write_all(&piece).await;
+        assert!(sent.is_ok(), "piece {at} of {pieces}: {sent:?}");
+    }
+    let mut status = vec![0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(String::from_utf8(status).unwrap(), "HTTP/1.1 503");
+    drop(stream);
     running.finish().await;
 }

@@ -292,6 +292,112 @@ async fn calls_that_send_nothing_are_bounded_too() {
     running.finish().await;
 }
 
+#[tokio::test]
+async fn a_stream_whose_frames_never_end_with_a_message_ends_when_weir_does() {
+    let running = start("").await;
+    let mut call = running.open(SEGMENTS, &[]).await;
+    let body = frames(&[segment("a"), segment("b")]);
+    let (first, rest) = body.split_at(body.len() / 2 + 3);
+    let (begin, middle) = (first.to_vec(), [rest, first].concat());
+    call.send(begin);
+    let going_on = async {
+        let mut sent = 0;
+        while sent < 3 || !running.stop.is_cancelled() || sent < 100 {
+            if sent == 3 {
+                running.stop.cancel();
+            }
+            if !call.try_send(middle.clone()) {
+                break;
+            }
+            sent += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+    };
+    let ((), got) = running.delivered(going_on).await;
+    let (answer, more) =
+        running.delivered(tokio::time::timeout(std::time::Duration::from_secs(2), call.answer())).await;
+    assert_eq!(answer.expect("the stream goes on though Weir ends").0, 14);
+    let count = got.iter().chain(&more).map(|(_, _, records)| records.len()).sum::<usize>();
+    assert!((1..40).contains(&count), "{count} messages were taken");
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_of_more_records_than_memory_is_refused() {
+    let running = start("max_message_bytes: 4KiB").await;
+    for (count, grpc, http) in [(64, 0, 200), (65, 8, 413)] {
+        // An empty segment has two bytes.
+        let body = frame(&[0x0a, 0].repeat(count));
+        let (answer, _) = running.delivered(running.call(COLLECTION, &[], body)).await;
+        assert_eq!(answer.0, grpc, "{count}: {}", answer.1);
+        let body = format!("[{}]", vec!["{}"; count].join(","));
+        let (answer, _) = running.delivered(running.post("/v3/segments", &body)).await;
+        assert_eq!(answer.0, http, "{count}: {}", answer.1);
+    }
+    running.until("nothing has room", |running| running.waiting() == 0).await;
+    running.finish().await;
+}
+
+/// Lanes that take nothing before they are opened.
+struct Gated {
+    open: Arc<tokio::sync::Semaphore>,
+    behind: RecordingLanes,
+}
+
+struct Gate {
+    open: Arc<tokio::sync::Semaphore>,
+    behind: Lane,
+}
+
+#[async_trait]
+impl LaneSink for Gate {
+    async fn send(&mut self, message: LaneMessage) -> Result<(), LaneClosed> {
+        if matches!(message, LaneMessage::Batch(_)) {
+            drop(self.open.acquire().await);
+        }
+        self.behind.send(message).await
+    }
+}
+
+impl Lanes for Gated {
+    fn open(&self, spec: LaneSpec) -> Lane {
+        let (open, behind) = (self.open.clone(), self.behind.open(spec));
+        Lane::new(LaneId(0), Box::new(Gate { open, behind }))
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_is_behind_takes_nothing_of_the_time_that_an_agent_has_for_a_message() {
+    let (open, lanes) = (Arc::new(tokio::sync::Semaphore::new(0)), RecordingLanes::default());
+    let below = Arc::new(Gated { open: open.clone(), behind: lanes.clone() });
+    let running = start_on(below, lanes, "", "read_timeout: 1s").await;
+    // More reports than wait for a lane.
+    let mut waiting = Vec::new();
+    for at in 0..70 {
+        let call = running.open(SEGMENTS, &[]).await;
+        call.send(frames(&[segment(&at.to_string())]));
+        waiting.push(call);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let call = running.open(SEGMENTS, &[]).await;
+    call.send(frames(&[segment("a")]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    // More than comes before it is read.
+    let large = frames(&[segment(&"x".repeat(3 << 20))]);
+    let (begin, rest) = large.split_at(1000);
+    call.send(begin.to_vec());
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    call.send(rest.to_vec());
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    open.add_permits(1);
+    let (answer, _) = running.delivered(call.end()).await;
+    assert_eq!(answer, (0, String::new()));
+    for call in waiting {
+        assert_eq!(running.delivered(call.end()).await.0.0, 0);
+    }
+    running.finish().await;
+}
+
 /// Pipelines that have stopped.
 struct Closed;
 

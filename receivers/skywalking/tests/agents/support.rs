@@ -143,6 +143,11 @@ impl OpenCall {
         self.body.as_ref().unwrap().send(bytes.into()).unwrap();
     }
 
+    /// Sends it, if the call is still open.
+    pub fn try_send(&self, bytes: impl Into<Bytes>) -> bool {
+        self.body.as_ref().is_some_and(|body| body.send(bytes.into()).is_ok())
+    }
+
     /// Says that nothing more comes, and waits for the answer.
     pub async fn end(mut self) -> (i32, String) {
         self.body = None;
