@@ -13,7 +13,9 @@ use weir_component::factory::BuiltExporter;
 use weir_component::testkit::{FlakyExporter, FnExporter, Probe, Regime, check_exporter, context, ledger};
 use weir_component::{ExportError, Exporter, Outgoing};
 use weir_config::ByteSize;
-use weir_pdata::{Ack, Demand, EventBatch, Origin, Outcome, Signal, SignalSet};
+use weir_pdata::{
+    Ack, Demand, Encoded, EventBatch, Format, MemoryPermit, Origin, Outcome, Payload, Signal, SignalSet,
+};
 
 /// Batches of rows numbered from 0: `sizes[0]` rows, then `sizes[1]`, …
 fn batches(sizes: &[i64]) -> Vec<EventBatch> {
@@ -297,6 +299,49 @@ async fn what_nobody_reads_again_is_in_the_dead_letters_at_the_end() {
     assert_eq!((unfinished.dead_letters, unfinished.read_again), (18, 7));
     assert_eq!(probe.count(Outcome::Failed), 1);
     assert_eq!(dead_lettered(directory.path()), (0..12).chain(19..25).collect::<Vec<_>>());
+}
+
+/// A field of a protobuf message, of less than 128 bytes.
+fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+}
+
+#[tokio::test]
+async fn a_record_of_which_a_part_cannot_be_decoded_counts_no_row_twice() {
+    // The name of a span, and its begin: after the year 2262.
+    let late = [field(5, b"late"), b"\x39\0\0\0\0\0\0\0\x80".to_vec()].concat();
+    let request = |spans: &[&[u8]]| {
+        let spans: Vec<u8> = spans.iter().flat_map(|span| field(2, span)).collect();
+        field(1, &field(2, &spans))
+    };
+    let good = field(5, b"good");
+    let some = request(&[&good, &late, &good]);
+    let none = request(&[&late, &late]);
+    for (record, rows, items, letters) in [(some, 2, 3, 3), (none, 1, 2, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (exporter, _) = FlakyExporter::flaky(Regime::Transient(1.0), 1);
+        let context = context("test", directory.path());
+        let built = BuiltExporter { exporter: Box::new(exporter), helper: fast() };
+        let (queue, task) = exporter_helper::spawn(built, context.clone()).await.unwrap();
+        let encoded = Encoded::concat(Format::OtlpTraces, [&record[..]]).unwrap();
+        let batch = EventBatch {
+            signal: Signal::Traces,
+            payload: Payload::Encoded(encoded),
+            origin: Origin::default(),
+            ack: Ack::none(),
+            permit: MemoryPermit::default(),
+        };
+        queue.send(batch).await.unwrap();
+        drop(queue);
+        task.finish(Duration::from_millis(50)).await;
+        let text = context.telemetry.encode();
+        let rejected = format!("weir_exporter_rejected_rows_total{{exporter=\"test\"}} {rows}\n");
+        assert!(text.contains(&rejected), "{rejected}{text}");
+        let failed = text.lines().find(|line| line.starts_with("otelcol_exporter_send_failed_spans"));
+        assert!(failed.unwrap().ends_with(&format!(" {items}")), "{failed:?}");
+        let written = std::fs::read_to_string(directory.path().join("test.jsonl")).unwrap();
+        assert_eq!(written.lines().count(), letters, "{written}");
+    }
 }
 
 #[tokio::test]

@@ -78,21 +78,20 @@ impl ExportRunner {
     fn decoded(&self, batch: EventBatch, reason: &str) -> EventBatch {
         let Payload::Encoded(encoded) = &batch.payload else { return batch };
         let decoded = decode(encoded, &Projection::everything());
-        let of_items =
-            decoded.rejected_items.iter().map(|rejected| (rejected.record, rejected.items, rejected.reason));
         let items_of = |record: usize| encoded.items_of(record);
-        let rejected = decoded.rejected.iter();
-        let rejected = rejected.map(|rejected| (rejected.record, items_of(rejected.record), rejected.reason));
-        for (record, items, why) in rejected.chain(of_items) {
+        // The other items of such a record go on. One without others is rejected as a whole.
+        let of_items = decoded.rejected_items.iter().map(|rejected| {
+            let rows = usize::from(rejected.items >= items_of(rejected.record));
+            (rejected.record, RowsAndItems { rows, items: rejected.items }, rejected.reason)
+        });
+        let rejected = decoded.rejected.iter().map(|rejected| {
+            let counts = RowsAndItems { rows: 1, items: items_of(rejected.record) };
+            (rejected.record, counts, rejected.reason)
+        });
+        for (record, counts, why) in rejected.chain(of_items) {
             let data = STANDARD.encode(encoded.record(record).unwrap_or_default());
             let reason = format!("{reason}; it cannot be decoded: {why}");
-            self.write_dead_letter(
-                &batch.origin,
-                batch.signal,
-                &reason,
-                [("data", data.into())],
-                RowsAndItems { rows: 1, items },
-            );
+            self.write_dead_letter(&batch.origin, batch.signal, &reason, [("data", data.into())], counts);
             self.log_dead_letters(&reason);
         }
         batch.with_columns(decoded.columns)
