@@ -30,6 +30,8 @@ const CATCHING_UP_MS: i64 = 60_000;
 const REMEMBERED_MS: i64 = 3_600_000;
 /// How often it is looked which alarms are over, and what may be forgotten.
 const SWEEP_MS: i64 = 1_000;
+/// It is not known when an alarm was heard of: at the next sweep.
+const UNKNOWN_MS: i64 = 0;
 /// And their bytes: the state is one value of a storage, which has 64 MiB.
 const MAX_BYTES: usize = 20 << 20;
 
@@ -45,8 +47,10 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier that goes on with this state.
-    pub(crate) fn new(settings: Settings, state: State) -> Notifier {
+    /// A notifier that goes on with this state. While Weir was down nothing could be heard: the time of
+    /// `resolve_timeout` begins anew.
+    pub(crate) fn new(settings: Settings, mut state: State) -> Notifier {
+        state.alarms.values_mut().for_each(|tracked| tracked.heard_ms = UNKNOWN_MS);
         Notifier { settings, state, notes: Vec::new(), room: Room::default(), swept_ms: None }
     }
 
@@ -120,7 +124,7 @@ impl Notifier {
         let timeout = self.settings.resolve_timeout_ms;
         let mut lost = Vec::new();
         for (fingerprint, tracked) in &mut self.state.alarms {
-            if tracked.heard_ms <= 0 || tracked.heard_ms > now_ms {
+            if tracked.heard_ms <= UNKNOWN_MS || tracked.heard_ms > now_ms {
                 tracked.heard_ms = now_ms;
             }
             let ended = tracked.heard_ms.saturating_add(timeout);

@@ -49,7 +49,7 @@ pub(crate) struct Tracked {
     /// When it came first.
     #[serde(default)]
     pub(crate) came_ms: i64,
-    /// When a row of it came last; 0 in a state that an older version wrote.
+    /// When a row of it came last, or Weir started after that; 0 in a state that an older version wrote.
     #[serde(default)]
     pub(crate) heard_ms: i64,
     /// The target refuses it.

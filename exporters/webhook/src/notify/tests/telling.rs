@@ -213,6 +213,23 @@ fn an_alarm_of_which_nothing_is_heard_is_over() {
     assert!(notifier.state().alarms.is_empty() && notifier.state().groups.is_empty());
 }
 
+/// While Weir is down it hears nothing, whether an alarm fires or not.
+#[test]
+fn the_time_that_weir_was_down_ends_no_alarm() {
+    let keys =
+        || json!({"group_wait": "0s", "max_age": "0s", "resolve_timeout": "1h", "repeat_interval": "0s"});
+    let mut before = notifier(keys());
+    before.receive(vec![firing("a", 0), firing("b", 0)], 10 * SECOND);
+    assert_eq!(at(&mut before, 10), ["+a +b"]);
+    let state = serde_json::to_vec(before.state()).unwrap();
+    let mut after = Notifier::new(settings(keys()), serde_json::from_slice(&state).unwrap());
+    assert!(at(&mut after, 50_000).is_empty());
+    after.receive(vec![firing("b", 50_100)], 50_100 * SECOND);
+    assert!(at(&mut after, 53_599).is_empty());
+    assert_eq!(at(&mut after, 53_600), ["-a"]);
+    assert_eq!(at(&mut after, 53_700), ["-b"]);
+}
+
 /// An upgrade: nobody knows when alarms of before were heard of.
 #[test]
 fn alarms_of_an_older_version_are_heard_of_at_the_start() {
