@@ -37,6 +37,9 @@ pub(crate) struct AlarmsArgs {
     rule: Option<String>,
 }
 
+/// Of rows of the same time that of the end is the last: a window that fires again may end what it began.
+const LAST: &str = "CASE WHEN state = 'firing' AND ends_at IS NULL THEN 1 ELSE 0 END";
+
 /// Reads the last row of each alarm, and shows those that fire. What happens once, such as a match of
 /// `pattern`, does not fire.
 ///
@@ -59,9 +62,9 @@ pub(crate) async fn run(args: AlarmsArgs, out: &mut impl Write) -> anyhow::Resul
     };
     let sql = format!(
         "SELECT rule, severity, labels, message, {millis} AS since_ms FROM (SELECT rule, severity, state, \
-         labels, message, starts_at, ends_at, row_number() OVER (PARTITION BY fingerprint ORDER BY time DESC) \
-         AS place FROM {table} WHERE time >= {from}) AS last WHERE place = 1 AND state = 'firing' AND ends_at \
-         IS NULL"
+         labels, message, starts_at, ends_at, row_number() OVER (PARTITION BY fingerprint ORDER BY time DESC, \
+         {LAST}) AS place FROM {table} WHERE time >= {from}) AS last WHERE place = 1 AND state = 'firing' AND \
+         ends_at IS NULL"
     );
     let (data, clickhouse, database) = (args.data, args.clickhouse, args.database);
     let asked = QueryArgs { data, clickhouse, database, format: OutputFormat::Json, sql };
