@@ -37,7 +37,8 @@ impl SeriesTable {
         reports: &Reports,
     ) -> Vec<SeriesName> {
         let is_due = |series: &Series| {
-            let rule = series.rule.as_ref()?;
+            let is_over = series.is_over && series.state.is_rest();
+            let rule = series.rule.as_ref().filter(|_| !is_over)?;
             let no_data = rule.no_data.filter(|_| series.silent.is_none()).map(|no_data| no_data.after);
             let first = no_data.into_iter().chain(rule.resolve_without_data).min()?;
             (first <= silence).then(|| series.last_end.saturating_add(silence))
@@ -62,8 +63,12 @@ impl SeriesTable {
         let series = self.series.get_mut(key)?;
         let rule = series.rule.clone()?;
         let name = (key.to_owned(), series.stream.clone());
-        let before = alarms.len();
-        match no_data::elapse(series, key, &rule, now, alarms) {
+        let (before, was_over) = (alarms.len(), series.is_over);
+        let next = no_data::elapse(series, key, &rule, now, alarms);
+        if series.is_over && !was_over && alarms.len() == before {
+            self.changed.extend([name.clone()]);
+        }
+        match next {
             Next::Never => {}
             Next::At(at) => self.deadlines.watch(key, at),
             Next::Gone => {

@@ -32,7 +32,7 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
     let mut next: Option<i64> = None;
     let mut look_at = |at: i64| next = Some(next.map_or(at, |known| known.min(at)));
     let over = rule.resolve_without_data.map(|after| series.last_end.saturating_add(after));
-    if let Some(no_data) = rule.no_data.filter(|_| series.silent.is_none()) {
+    if let Some(no_data) = rule.no_data.filter(|_| series.silent.is_none() && !series.is_over) {
         let first = series.last_end.saturating_add(no_data.after);
         let until = over.map_or(now, |over| now.min(over - 1));
         match first_active(rule, first, until) {
@@ -53,18 +53,23 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
             }
             alarms.extend(end(series, key, over));
             series.state = AlarmState::default();
-            // Its silence goes on.
-            let quiet = series.told.quiet_until(rule.silence).filter(|quiet| *quiet > now);
-            let quiet = quiet.filter(|_| rule.no_data.is_none());
-            return quiet.map_or(Next::Gone, Next::At);
+            if rule.earlier().is_empty() {
+                // Its silence goes on.
+                let quiet = series.told.quiet_until(rule.silence).filter(|quiet| *quiet > now);
+                let quiet = quiet.filter(|_| rule.no_data.is_none());
+                return quiet.map_or(Next::Gone, Next::At);
+            }
+            series.is_over = true;
+        } else {
+            look_at(over);
         }
-        look_at(over);
     }
+    let is_watched = rule.no_data.is_some() && !series.is_over;
     if series.is_rest(rule, now) {
         return Next::Gone;
     }
     // What only the next window would read.
-    if rule.no_data.is_none() && series.state.is_rest() && series.told.is_rest(now, rule.silence) {
+    if !is_watched && series.state.is_rest() && series.told.is_rest(now, rule.silence) {
         let memory = rule.look_back().map_or(LONGEST_GAP, |back| back.longest.max(LONGEST_GAP));
         let forgotten = series.last_end.saturating_add(memory + 1);
         if forgotten <= now {
@@ -72,8 +77,9 @@ pub(crate) fn elapse(series: &mut Series, key: &str, rule: &Rule, now: i64, alar
         }
         look_at(forgotten);
     }
-    if series.state.is_rest() && rule.no_data.is_none() {
-        series.told.quiet_until(rule.silence).into_iter().for_each(look_at);
+    if series.state.is_rest() && !is_watched {
+        let quiet = series.told.quiet_until(rule.silence).filter(|quiet| *quiet > now);
+        quiet.into_iter().for_each(look_at);
     }
     next.map_or(Next::Never, |at| Next::At(at.max(now.saturating_add(1))))
 }

@@ -25,6 +25,9 @@ pub(crate) struct Series {
     pub(crate) told: Told,
     /// Its alarm for windows that stay away, while that fires.
     pub(crate) silent: Option<Silent>,
+    /// Its windows have stayed away for `resolve_without_data`. What it had is kept for conditions that look
+    /// back.
+    pub(crate) is_over: bool,
     /// The labels of the rule when its alarm fired.
     pub(crate) own: Arc<Labels>,
     /// The end of its last window, in nanoseconds, like all times here.
@@ -91,6 +94,8 @@ struct Saved {
     told: Option<Told>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     silent: Option<Silent>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_over: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     own: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "saved_values")]
@@ -129,6 +134,7 @@ impl From<Saved> for Series {
             state: saved.state,
             told: saved.told.unwrap_or_else(|| Told::at(saved.state.firing(), saved.starts_at)),
             silent: saved.silent,
+            is_over: saved.is_over,
             own: labels(saved.own),
             last_end: saved.last_end,
             size: saved.size,
@@ -153,6 +159,7 @@ impl From<Series> for Saved {
             state: series.state,
             told: Some(series.told),
             silent: series.silent,
+            is_over: series.is_over,
             own: labels(&series.own),
             last_end: series.last_end,
             size: series.size,
@@ -177,6 +184,7 @@ impl Series {
             state: AlarmState::default(),
             told: Told::default(),
             silent: None,
+            is_over: false,
             own: Arc::default(),
             last_end: i64::MIN,
             size: window.start.map_or(0, |start| window.end.saturating_sub(start)),
@@ -198,6 +206,7 @@ impl Series {
             state: AlarmState::default(),
             told: Told::default(),
             silent: None,
+            is_over: false,
             own: Arc::default(),
             last_end: chunk.last(),
             size: self.size,

@@ -302,6 +302,7 @@ impl SeriesTable {
             series.state = series.earlier.state;
         } else {
             let values = std::mem::take(&mut series.values);
+            series.is_over = false;
             series.earlier = Earlier { state: series.state, last_end: series.last_end, values };
         }
         series.values = values_of(rule.earlier(), windows, window);

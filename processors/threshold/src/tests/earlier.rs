@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::no_data::moved;
 use super::restart::{self, Site};
 use super::{Trunk, create, test_context, window, with};
 
@@ -165,4 +166,63 @@ fn past_windows_have_a_bound() {
     }
     let fired = trunk.short(&[counted("pay", 427, 1)]);
     assert_eq!(fired, ["firing high pay 427"]);
+}
+
+/// A series whose windows stay away for longer than `resolve_without_data` has the same past whether that was
+/// seen while it happened or the windows came as a backlog.
+#[test]
+fn a_series_that_comes_back_is_compared_with_its_past() {
+    let ends = ", resolve_without_data: 20s}]";
+    for is_live in [false, true] {
+        let mut trunk = Trunk::of(&*with(&HALVED.replace("}]", ends)));
+        for end in 1..10 {
+            assert!(trunk.short(&[counted("pay", end * 7, 100)]).is_empty());
+        }
+        if is_live {
+            assert!(moved(&mut trunk, 100).is_empty());
+            assert!(moved(&mut trunk, 120).is_empty());
+        }
+        let fired = trunk.short(&[counted("pay", 133, 10)]);
+        assert_eq!(fired, ["firing high pay 133"], "100 at 63 s; {is_live}");
+        let mut trunk = Trunk::of(&*with(&DOUBLED.replace("}]", ends)));
+        trunk.evaluate(&[counted("pay", 7, 10)]);
+        if is_live {
+            assert!(moved(&mut trunk, 50).is_empty());
+        }
+        assert_eq!(trunk.short(&[counted("pay", 70, 20)]), ["firing mid pay 70"], "{is_live}");
+    }
+}
+
+#[test]
+fn what_ends_for_lack_of_data_ends_once_and_keeps_its_past_over_a_restart() {
+    let rule = HALVED.replace("}]", ", no_data: 10s, resolve_without_data: 20s}]");
+    let mut trunk = Trunk::of(&*with(&rule));
+    let mut seen = trunk.short(&[counted("pay", 63, 100)]);
+    for seconds in [70, 80, 90, 100, 130] {
+        seen.extend(moved(&mut trunk, seconds).iter().map(super::brief));
+    }
+    seen.extend(trunk.short(&[counted("pay", 133, 10)]));
+    assert_eq!(seen, ["firing high pay 73", "resolved high pay 83", "firing high pay 133"]);
+    restart::run(async {
+        let mut site = Site::start(&format!("storage: storage\n{rule}")).await;
+        site.evaluate("aggregate", 63, &[counted("pay", 63, 100)]);
+        // Another one, so that the time goes on.
+        let told = site.evaluate("aggregate", 105, &[counted("ship", 105, 100)]);
+        assert_eq!(restart::short(&told), ["firing high pay 73", "resolved high pay 83"]);
+        // The next window is evaluated when that was delivered, and is written down with it.
+        for end in [112, 119] {
+            site.settle().await;
+            site.commit();
+            assert_eq!(
+                restart::short(&site.evaluate("aggregate", end, &[counted("ship", end, 100)])),
+                [""; 0]
+            );
+        }
+        site.settle().await;
+        site.commit();
+        site.restart().await;
+        assert_eq!(restart::short(&site.evaluate("aggregate", 126, &[counted("ship", 126, 100)])), [""; 0]);
+        let fired = site.evaluate("aggregate", 133, &[counted("pay", 133, 10)]);
+        assert_eq!(restart::short(&fired).last().unwrap(), "firing high pay 133");
+    });
 }

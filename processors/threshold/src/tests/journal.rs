@@ -36,6 +36,7 @@ fn series(service: usize, shard: u32, last_end: i64) -> Series {
         state: AlarmState::default(),
         told: Told::default(),
         silent: None,
+        is_over: false,
         own: Arc::default(),
         last_end,
         size: 7,

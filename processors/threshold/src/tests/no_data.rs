@@ -10,7 +10,7 @@ use super::{LANE, Trunk, brief, rows, window, with};
 
 const DOWN: &str = "rules: [{name: down, no_data: {after: 20s, severity: mid}}]";
 
-fn moved(trunk: &mut Trunk, seconds: i64) -> Vec<Value> {
+pub(super) fn moved(trunk: &mut Trunk, seconds: i64) -> Vec<Value> {
     rows(&trunk.send(TrunkMessage::Derived(LaneMessage::Watermark(Watermark(seconds * 1000 - 1)))))
 }
 
