@@ -7,7 +7,7 @@ use serde::Deserialize;
 use weir_config::{Diagnostic, Diagnostics, Document, Duration, Node};
 
 use super::expression::tokens;
-use super::imported::{Imported, one};
+use super::imported::{Imported, first, one, readable};
 use super::writing::{self, Written, quoted, quoted_map};
 
 /// The keys of an alerting rule.
@@ -25,6 +25,9 @@ struct RuleKeys {
 }
 
 const KEYS: [&str; 6] = ["alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+
+/// For so long Prometheus takes a series that has no new value as the last one.
+const STALE_MS: u64 = 300_000;
 
 /// Reads a file of rules.
 pub(super) fn import(name: &str, document: &Document) -> Result<Imported, Diagnostics> {
@@ -48,7 +51,15 @@ pub(super) fn import(name: &str, document: &Document) -> Result<Imported, Diagno
             let line =
                 rule.entries().and_then(<[_]>::first).map_or(rule.span.line, |entry| entry.key.span.line);
             let line = line as usize;
-            let keys: RuleKeys = document.read(rule, &format!("groups[{place}].rules[{number}]"))?;
+            let keys: RuleKeys = match document.read(rule, &format!("groups[{place}].rules[{number}]")) {
+                Ok(keys) => keys,
+                Err(wrong) => {
+                    let shown =
+                        rule.get("alert").or(rule.get("record")).and_then(Node::as_str).unwrap_or("a rule");
+                    remarks.push((line, format!("{shown}: not taken: {}", first(&wrong))));
+                    continue;
+                }
+            };
             let shown = keys.alert.clone().unwrap_or_else(|| "a recording rule".to_owned());
             let mut said = Vec::new();
             for key in rule.entries().unwrap_or_default() {
@@ -56,7 +67,7 @@ pub(super) fn import(name: &str, document: &Document) -> Result<Imported, Diagno
                     said.push((key.key.span.line as usize, format!("`{}` is not taken", key.key.text)));
                 }
             }
-            match take(&keys, &mut names, &mut |why| said.push((line, why.to_owned()))) {
+            match take(&keys, &mut names, &mut |why| said.push((line, why.to_owned()))).and_then(readable) {
                 Ok(text) => written.push(text),
                 Err(why) => said.push((line, format!("not taken: {why}"))),
             }
@@ -74,6 +85,7 @@ fn take(
 ) -> Result<String, String> {
     let alert = keys.alert.as_deref().ok_or("windows are made by `aggregate`")?;
     let condition = condition(keys.expr.as_deref().ok_or("it has no `expr`")?)?;
+    let has_or = condition.contains(" OR ");
     let mut name = alert.to_owned();
     let mut number = 2;
     while !names.insert(name.clone()) {
@@ -105,15 +117,24 @@ fn take(
         match template(text) {
             Err(why) => remark(&format!("the annotation `{annotation}` is not taken: {why}")),
             Ok(text) if annotation == "summary" => message = Some(text),
+            Ok(_) if annotation == "runbook_url" && text.contains("{{") => {
+                remark("the annotation `runbook_url` is not taken: it is a template");
+            }
             Ok(_) if annotation == "runbook_url" => runbook = Some(text.clone()),
             Ok(text) => drop(annotations.insert(annotation.clone(), text)),
         }
     }
+    let has_value = keys.annotations.values().any(|text| text.contains("$value") || text.contains(".Value"));
+    if has_value && has_or {
+        remark("`$value` is that of the first column, whichever part of `or` holds");
+    }
+    let kept = keys.keep_firing_for.map_or(0, |time| time.as_millis().max(0).unsigned_abs());
     let for_time = |time: Option<Duration>| time.filter(|time| !time.is_zero()).map(|time| time.to_string());
     let more = [
         // Without `for` an alert fires at once, as with one window.
         ("for", for_time(keys.fire_after)),
         ("keep_firing_for", for_time(keys.keep_firing_for)),
+        ("resolve_without_data", Some(Duration::from_millis(STALE_MS.saturating_add(kept)).to_string())),
         ("message", message.as_deref().map(quoted)),
         ("labels", Some(quoted_map(&labels)).filter(|_| !labels.is_empty())),
         ("annotations", Some(quoted_map(&annotations)).filter(|_| !annotations.is_empty())),

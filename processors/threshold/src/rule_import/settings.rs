@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use weir_config::{Diagnostic, Diagnostics, Document, Node};
 
-use super::expression::{Asked, Of, read};
-use super::imported::{Imported, one};
+use super::expression::{Asked, Of, read, tokens};
+use super::imported::{Imported, first, one, readable};
 use super::metric::Scope;
 use super::writing::{self, Written, quoted, quoted_map};
 
@@ -74,8 +74,9 @@ pub(super) fn import(name: &str, document: &Document) -> Result<Imported, Diagno
                 remark(key.key.span.line as usize, &why);
             }
         }
-        let keys: RuleKeys = document.read(&entry.value, &format!("rules.{rule}"))?;
-        match take(rule, &keys, &mut |why| remark(line, why)) {
+        let keys = document.read(&entry.value, &format!("rules.{rule}")).map_err(|wrong| first(&wrong));
+        let taken = keys.and_then(|keys: RuleKeys| take(rule, &keys, &mut |why| remark(line, why)));
+        match taken.and_then(|(scope, text)| Ok((scope, readable(text)?))) {
             Ok((scope, text)) => {
                 scopes.insert(scope);
                 written.push(text);
@@ -130,10 +131,15 @@ fn take(name: &str, keys: &RuleKeys, remark: &mut dyn FnMut(&str)) -> Result<(Sc
             return Err(format!("it never fires: {least} minutes are not in a period of {period}"));
         }
         Of::Some(least) => {
-            remark(&format!("{least} of {period} minutes became {least} minutes one after the other"));
+            let after = recovery + 1;
+            remark(&format!(
+                "{least} of {period} minutes became {least} minutes one after the other, and `resolve_after` \
+                 {after}"
+            ));
             (least, recovery + 1)
         }
     };
+    differences(expression, period, of, remark);
     for part in names(keys, scope)? {
         condition = format!("{condition} AND {part}");
     }
@@ -154,10 +160,15 @@ fn take(name: &str, keys: &RuleKeys, remark: &mut dyn FnMut(&str)) -> Result<(Sc
     }
     let message = keys.message.as_deref().map(|text| message(text, scope));
     let silence = keys.silence_period.unwrap_or(period);
+    if silence == 0 {
+        remark("with `silence-period: 0` SkyWalking tells of it each minute, and here it is told once");
+    }
+    let forgotten = period.saturating_add(recovery);
     let windows = |windows: u32| Some(windows.to_string()).filter(|_| windows > 1);
     let more = [
         ("for", windows(fire_after)),
         ("resolve_after", windows(resolve_after)),
+        ("resolve_without_data", Some(format!("{forgotten}m"))),
         ("silence", Some(format!("{silence}m")).filter(|_| silence > 0)),
         ("message", message.as_deref().map(quoted)),
         ("labels", Some(quoted_map(&labels)).filter(|_| !labels.is_empty())),
@@ -165,6 +176,22 @@ fn take(name: &str, keys: &RuleKeys, remark: &mut dyn FnMut(&str)) -> Result<(Sc
     let more = more.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
     let written = Written { name, operator: Some(scope.operator()), severity, condition, more };
     Ok((scope, written.text()))
+}
+
+/// Says where a condition that reads the same means something else.
+fn differences(expression: &str, period: u32, of: Of, remark: &mut dyn FnMut(&str)) {
+    let words = tokens(expression).unwrap_or_default();
+    let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
+    if of == Of::All && period > 1 && has(&["max", "min"]) {
+        remark("a minute without data begins anew here, and SkyWalking leaves it out");
+    }
+    let is_measured = |word: &String| {
+        let scopes = ["service_", "endpoint_"];
+        scopes.iter().any(|scope| word.starts_with(scope)) && !word.ends_with("_cpm")
+    };
+    if has(&["==", "!="]) && words.iter().any(is_measured) {
+        remark("`==` and `!=` compare whole numbers in SkyWalking, and here what is measured");
+    }
 }
 
 /// Conditions on the names of what the rule is for.

@@ -49,14 +49,15 @@ fn a_file_of_skywalking_becomes_rules_and_remarks() {
     let expected = r#"# From alarm-settings.yml by `weir rules import`.
 # These rules evaluate the windows of
 #   processors:
-#     aggregate/service: {window: {tumbling: 1m}, group_by: [service]}
-#     aggregate/instance: {window: {tumbling: 1m}, group_by: [service, service_instance]}
-#     aggregate/endpoint: {window: {tumbling: 1m}, group_by: [service, operation]}
+#     aggregate/service: {window: {tumbling: 1m}, group_by: [service], where: "kind IN ('server', 'consumer')"}
+#     aggregate/instance: {window: {tumbling: 1m}, group_by: [service, service_instance], where: "kind IN ('server', 'consumer')"}
+#     aggregate/endpoint: {window: {tumbling: 1m}, group_by: [service, operation], where: "kind IN ('server', 'consumer')"}
 rules:
   - name: "service_resp_time_rule"
     operator: aggregate/service
     when: {mid: "avg_duration_ns > 1000000000"}
     for: 3
+    resolve_without_data: 10m
     silence: 5m
     message: "Response time of service {{ service }} is more than 1000ms in 3 minutes of last 10 minutes."
   - name: "service_sla_rule"
@@ -64,6 +65,7 @@ rules:
     when: {high: "success_rate < 0.8 AND (service = 'pay' OR service = 'it''s') AND NOT regexp_like(service, '^(?:test-.*)$$')"}
     for: 2
     resolve_after: 3
+    resolve_without_data: 4m
     silence: 2m
     message: "SLA of {{ service }}, {{ '{' }}other} costs {{ '$$' }}5"
     labels: {"team": "pay"}
@@ -71,17 +73,20 @@ rules:
     operator: aggregate/instance
     when: {mid: "avg_duration_ns > 1000000000"}
     resolve_after: 10
+    resolve_without_data: 10m
     silence: 10m
   - name: "endpoint_rule"
     operator: aggregate/endpoint
     when: {mid: "(count > 100 AND avg_duration_ns > 10000000) AND ((operation = '/a in b' AND service = 'pay'))"}
+    resolve_without_data: 1m
 "#;
     assert_eq!(imported.yaml, expected);
     let remarks: Vec<String> = imported.remarks.iter().map(|(line, why)| format!("{line}: {why}")).collect();
     let expected = [
-        "4: service_resp_time_rule: 3 of 10 minutes became 3 minutes one after the other",
+        "4: service_resp_time_rule: 3 of 10 minutes became 3 minutes one after the other, and `resolve_after` 1",
         "9: service_sla_rule: the hooks webhook.default are not taken: targets choose their alarms with `notify.match`",
         "21: service_instance_resp_time_rule: `op` is not taken: Weir's rules have nothing like it",
+        "22: endpoint_rule: with `silence-period: 0` SkyWalking tells of it each minute, and here it is told once",
         "26: database_access_resp_time_rule: not taken: windows have nothing for the metric `database_access_resp_time`",
         "29: old_rule: not taken: it has no `expression` (rules of versions before 9.6 have none)",
         "30: old_rule: `metrics-name` is not taken: Weir's rules have nothing like it",
@@ -162,12 +167,14 @@ rules:
     when: {high: "(\"max_duration_ns\" > 2000000000 AND \"count\" >= 10) AND coalesce(\"zone\", '') <> 'test' AND regexp_like(coalesce(\"service\", ''), '^(?:pay.*)$$')"}
     for: 5m
     keep_firing_for: 10m
+    resolve_without_data: 15m
     message: "{{ service }} takes {{ value }} ns, and {{ '$$' }}{{ '{' }}x} is {{ '{' }}no} template"
     labels: {"team": "pay"}
     annotations: {"dashboard": "https://g/{{ service }}"}
     runbook: "https://wiki/slow"
   - name: "Slow-2"
     when: {mid: "\"count\" < -1 OR \"count\" > 100"}
+    resolve_without_data: 5m
 "#;
     assert_eq!(imported.yaml, expected);
     let remarks: Vec<String> = imported.remarks.iter().map(|(line, why)| format!("{line}: {why}")).collect();
@@ -212,6 +219,64 @@ tests:
     std::fs::write(&path, tests.replace("${x}", "$${x}")).unwrap();
     let report = run_tests(&path).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert_eq!(report.failures, Vec::<String>::new());
+}
+
+/// A rule that Weir cannot read is left out, and the others are taken.
+#[test]
+fn one_rule_that_is_wrong_takes_no_other_with_it() {
+    let prometheus = "groups:
+  - rules:
+      - {alert: Week, expr: count > 1, for: 1w}
+      - {alert: Regex, expr: 'count{service=~\"a(\"} > 1'}
+      - {alert: Good, expr: count > 1}
+      - nothing
+";
+    let imported = import_rules("a.yml", prometheus).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let lines: Vec<usize> = imported.remarks.iter().map(|(line, _)| *line).collect();
+    assert_eq!((imported.rules, lines), (1, vec![3, 4, 6]), "{:?}", imported.remarks);
+    assert!(imported.yaml.contains("\"Good\""), "{}", imported.yaml);
+    let why: Vec<&str> = imported.remarks.iter().map(|(_, why)| why.as_str()).collect();
+    assert!(why[0].starts_with("Week: not taken: ") && why[0].contains("1w"), "{why:?}");
+    assert!(why[1].starts_with("Regex: not taken: ") && why[1].contains("regular expression"), "{why:?}");
+    let skywalking = "rules:
+  a_rule: {expression: service_sla < 1, period: often}
+  b_rule: {expression: service_sla < 1, include-names-regex: 'a('}
+  c_rule: {expression: service_sla < 1}
+";
+    let imported = import_rules("a.yml", skywalking).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let lines: Vec<usize> = imported.remarks.iter().map(|(line, _)| *line).collect();
+    assert_eq!((imported.rules, lines), (1, vec![2, 3]), "{:?}", imported.remarks);
+    assert!(imported.yaml.contains("c_rule") && !imported.yaml.contains("b_rule"), "{}", imported.yaml);
+}
+
+#[test]
+fn what_reads_the_same_and_means_something_else_is_said() {
+    let skywalking = "rules:
+  a_rule: {expression: max(service_cpm) < 10, period: 5}
+  b_rule: {expression: min(service_resp_time) > 10, period: 1}
+  c_rule: {expression: service_resp_time != 10}
+  d_rule: {expression: service_cpm == 10}
+";
+    let remarks = import_rules("a.yml", skywalking).unwrap().remarks;
+    let expected = [
+        (2, "a_rule: a minute without data begins anew here, and SkyWalking leaves it out"),
+        (4, "c_rule: `==` and `!=` compare whole numbers in SkyWalking, and here what is measured"),
+    ];
+    assert_eq!(remarks, expected.map(|(line, why)| (line, why.to_owned())));
+    let prometheus = "groups:
+  - rules:
+      - alert: A
+        expr: count > 1 or errors > 1
+        annotations: {summary: '{{ $value }}', runbook_url: 'https://wiki/{{ $labels.service }}'}
+      - {alert: B, expr: count > 1 and errors > 1, annotations: {summary: '{{ $value }}'}}
+";
+    let imported = import_rules("a.yml", prometheus).unwrap();
+    let expected = [
+        (3, "A: `$value` is that of the first column, whichever part of `or` holds"),
+        (3, "A: the annotation `runbook_url` is not taken: it is a template"),
+    ];
+    assert_eq!(imported.remarks, expected.map(|(line, why)| (line, why.to_owned())));
+    assert!(!imported.yaml.contains("runbook"), "{}", imported.yaml);
 }
 
 #[test]

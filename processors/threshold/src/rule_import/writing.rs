@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::metric::Scope;
 
+/// The spans of which SkyWalking makes its metrics.
+const ENTRIES: &str = "kind IN ('server', 'consumer')";
+
 /// A rule.
 pub(super) struct Written<'a> {
     pub(super) name: &'a str,
@@ -45,7 +48,9 @@ pub(super) fn file(name: &str, scopes: &BTreeSet<Scope>, rules: &[String]) -> St
     }
     for scope in scopes {
         let (operator, group_by) = (scope.operator(), scope.group_by());
-        text.push_str(&format!("#     {operator}: {{window: {{tumbling: 1m}}, group_by: {group_by}}}\n"));
+        text.push_str(&format!(
+            "#     {operator}: {{window: {{tumbling: 1m}}, group_by: {group_by}, where: \"{ENTRIES}\"}}\n"
+        ));
     }
     match rules {
         [] => text.push_str("rules: []\n"),
