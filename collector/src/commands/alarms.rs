@@ -1,9 +1,7 @@
 //! `weir alarms`: the alarms that fire, from the files of the `local` exporter or from ClickHouse.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
 
-use anyhow::Context;
 use chrono::DateTime;
 use clap::Args;
 use serde_json::Value;
@@ -11,21 +9,13 @@ use weir_component::{Clock, SystemClock};
 use weir_config::Duration;
 
 use crate::commands::printable::printable;
-use crate::commands::query::{self, OutputFormat, QueryArgs};
+use crate::commands::stored::{Stored, quoted};
 
 /// The arguments of `weir alarms`.
 #[derive(Args)]
 pub(crate) struct AlarmsArgs {
-    /// The `directory` of the local exporter
-    #[arg(long, value_name = "DIR", default_value = "./weir-data")]
-    data: PathBuf,
-    /// Ask this ClickHouse server instead: http://host:8123. The user and the password are in
-    /// CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    clickhouse: Option<String>,
-    /// The database of the server's table
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "clickhouse")]
-    database: String,
+    #[command(flatten)]
+    stored: Stored,
     /// The server's table of alarms
     #[arg(long, value_name = "NAME", default_value = "alarms", requires = "clickhouse")]
     table: String,
@@ -48,17 +38,12 @@ const LAST: &str = "CASE WHEN state = 'firing' AND ends_at IS NULL THEN 1 ELSE 0
 pub(crate) async fn run(args: AlarmsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let now_ms = SystemClock.now_ms();
     let from_ms = now_ms.saturating_sub(args.since.as_millis());
-    let (millis, from, table) = match &args.clickhouse {
-        Some(_) => (
-            "toUnixTimestamp64Milli(starts_at)",
-            format!("fromUnixTimestamp64Milli({from_ms})"),
-            format!("`{}`", args.table.replace('\\', "\\\\").replace('`', "\\`")),
-        ),
-        None => (
-            "CAST(starts_at AS BIGINT) / 1000000",
-            format!("to_timestamp_millis({from_ms})"),
-            "alarms".to_owned(),
-        ),
+    let (millis, from, table) = if args.stored.is_clickhouse() {
+        let from = format!("fromUnixTimestamp64Milli({from_ms})");
+        ("toUnixTimestamp64Milli(starts_at)", from, quoted(&args.table))
+    } else {
+        let from = format!("to_timestamp_millis({from_ms})");
+        ("CAST(starts_at AS BIGINT) / 1000000", from, "alarms".to_owned())
     };
     let sql = format!(
         "SELECT rule, severity, labels, message, {millis} AS since_ms FROM (SELECT rule, severity, state, \
@@ -66,17 +51,9 @@ pub(crate) async fn run(args: AlarmsArgs, out: &mut impl Write) -> anyhow::Resul
          {LAST}) AS place FROM {table} WHERE time >= {from}) AS last WHERE place = 1 AND state = 'firing' AND \
          ends_at IS NULL"
     );
-    let (data, clickhouse, database) = (args.data, args.clickhouse, args.database);
-    let asked = QueryArgs { data, clickhouse, database, format: OutputFormat::Json, sql };
-    let mut answer = Vec::new();
-    query::run(asked, &mut answer).await?;
-    let mut firing = Vec::new();
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let row: Value = serde_json::from_slice(line).context("the answer is not understood")?;
-        firing.extend(
-            Firing::of(&row).filter(|alarm| args.rule.as_ref().is_none_or(|rule| *rule == alarm.rule)),
-        );
-    }
+    let rows: Vec<Value> = args.stored.rows(sql).await?;
+    let firing = rows.iter().filter_map(Firing::of);
+    let firing = firing.filter(|alarm| args.rule.as_ref().is_none_or(|rule| *rule == alarm.rule)).collect();
     match out.write_all(shown(firing, now_ms).as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

@@ -11,6 +11,7 @@ pub mod reference;
 mod replay;
 mod rules;
 mod silence;
+mod stored;
 mod top;
 mod trace;
 mod webhook;

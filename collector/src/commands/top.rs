@@ -8,7 +8,6 @@ mod screen;
 mod service;
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -17,7 +16,7 @@ use clap::builder::RangedU64ValueParser;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::commands::query::{self, OutputFormat, QueryArgs};
+use crate::commands::stored::{Stored, quoted};
 use screen::{Screen, draw};
 use service::Order;
 
@@ -33,16 +32,8 @@ const REQUEST: &str = "kind IN ('server', 'consumer')";
 /// The arguments of `weir top`.
 #[derive(Args)]
 pub(crate) struct TopArgs {
-    /// The `directory` of the local exporter
-    #[arg(long, value_name = "DIR", default_value = "./weir-data")]
-    data: PathBuf,
-    /// Ask this ClickHouse server instead: http://host:8123. The user and the password are in
-    /// CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    clickhouse: Option<String>,
-    /// The database of the server's table
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "clickhouse")]
-    database: String,
+    #[command(flatten)]
+    stored: Stored,
     /// The server's table of spans
     #[arg(long, value_name = "NAME", default_value = "events", requires = "clickhouse")]
     table: String,
@@ -108,36 +99,23 @@ async fn look(args: &TopArgs, now: i64) -> anyhow::Result<Screen> {
     let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     let dialect = Dialect::of(args);
     let newest = dialect.newest(now.saturating_sub(nanoseconds(LOOK_BACK)), now);
-    let newest = ask::<Newest>(args, newest).await?.into_iter().next().and_then(|row| row.newest);
+    let newest = rows::<Newest>(args, newest).await?.into_iter().next().and_then(|row| row.newest);
     // ClickHouse's greatest of nothing is 1970.
     let newest = newest.filter(|newest| *newest > 0);
     let services = match newest {
         Some(newest) => {
             let from = newest.saturating_sub(nanoseconds(Duration::from_secs(args.window)));
-            ask(args, dialect.services(from, newest)).await?
+            rows(args, dialect.services(from, newest)).await?
         }
         None => Vec::new(),
     };
-    let source = match &args.clickhouse {
-        Some(url) => format!("{url} {}.{}", args.database, args.table),
-        None => args.data.display().to_string(),
-    };
+    let source = args.stored.to_string();
     Ok(Screen { source, now, newest, window_seconds: args.window, services, failure: None })
 }
 
-async fn ask<T: DeserializeOwned>(args: &TopArgs, sql: String) -> anyhow::Result<Vec<T>> {
-    let asked = QueryArgs {
-        data: args.data.clone(),
-        clickhouse: args.clickhouse.clone(),
-        database: args.database.clone(),
-        format: OutputFormat::Json,
-        sql,
-    };
-    let mut answer = Vec::new();
-    let asking = tokio::time::timeout(PATIENCE, query::run(asked, &mut answer));
-    asking.await.with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
-    let rows = serde_json::Deserializer::from_slice(&answer).into_iter::<T>();
-    rows.collect::<Result<_, _>>().context("the answer is not understood")
+async fn rows<T: DeserializeOwned>(args: &TopArgs, sql: String) -> anyhow::Result<Vec<T>> {
+    let answer = tokio::time::timeout(PATIENCE, args.stored.rows(sql)).await;
+    answer.with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))?
 }
 
 /// The SQL of the two sources.
@@ -148,11 +126,10 @@ enum Dialect {
 
 impl Dialect {
     fn of(args: &TopArgs) -> Dialect {
-        match &args.clickhouse {
-            Some(_) => Dialect::ClickHouse {
-                table: format!("`{}`", args.table.replace('\\', "\\\\").replace('`', "\\`")),
-            },
-            None => Dialect::Files,
+        if args.stored.is_clickhouse() {
+            Dialect::ClickHouse { table: quoted(&args.table) }
+        } else {
+            Dialect::Files
         }
     }
 

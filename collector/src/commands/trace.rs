@@ -6,13 +6,12 @@ mod tests;
 mod tree;
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::Value;
 
-use crate::commands::query::{self, OutputFormat, QueryArgs};
+use crate::commands::stored::{Stored, quoted};
 use tree::{Span, draw};
 
 /// The arguments of `weir trace`.
@@ -20,16 +19,8 @@ use tree::{Span, draw};
 pub(crate) struct TraceArgs {
     /// The trace's id
     id: String,
-    /// The `directory` of the local exporter
-    #[arg(long, value_name = "DIR", default_value = "./weir-data")]
-    data: PathBuf,
-    /// Ask this ClickHouse server instead: http://host:8123. The user and the password are in
-    /// CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    clickhouse: Option<String>,
-    /// The database of the server's table
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "clickhouse")]
-    database: String,
+    #[command(flatten)]
+    stored: Stored,
     /// The server's table of spans
     #[arg(long, value_name = "NAME", default_value = "events", requires = "clickhouse")]
     table: String,
@@ -42,33 +33,16 @@ pub(crate) struct TraceArgs {
 pub(crate) async fn run(args: TraceArgs, out: &mut impl Write) -> anyhow::Result<()> {
     const COLUMNS: &str =
         "span_id, parent_span_id, service, operation, kind, status, status_message, peer, duration_ns";
-    let sql = match &args.clickhouse {
-        Some(_) => {
-            let id = args.id.replace('\\', "\\\\").replace('\'', "\\'");
-            let table = args.table.replace('\\', "\\\\").replace('`', "\\`");
-            format!(
-                "SELECT {COLUMNS}, toUnixTimestamp64Nano(time) AS start FROM `{table}` WHERE trace_id = '{id}'"
-            )
-        }
-        None => {
-            let id = args.id.replace('\'', "''");
-            format!("SELECT {COLUMNS}, CAST(time AS BIGINT) AS start FROM traces WHERE trace_id = '{id}'")
-        }
+    let sql = if args.stored.is_clickhouse() {
+        let id = args.id.replace('\\', "\\\\").replace('\'', "\\'");
+        let table = quoted(&args.table);
+        format!("SELECT {COLUMNS}, toUnixTimestamp64Nano(time) AS start FROM {table} WHERE trace_id = '{id}'")
+    } else {
+        let id = args.id.replace('\'', "''");
+        format!("SELECT {COLUMNS}, CAST(time AS BIGINT) AS start FROM traces WHERE trace_id = '{id}'")
     };
-    let asked = QueryArgs {
-        data: args.data,
-        clickhouse: args.clickhouse,
-        database: args.database,
-        format: OutputFormat::Json,
-        sql,
-    };
-    let mut answer = Vec::new();
-    query::run(asked, &mut answer).await?;
-    let mut spans = Vec::new();
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let row: Value = serde_json::from_slice(line).context("the answer is not understood")?;
-        spans.push(Span::of(&row));
-    }
+    let rows: Vec<Value> = args.stored.rows(sql).await?;
+    let spans: Vec<Span> = rows.iter().map(Span::of).collect();
     if spans.is_empty() {
         bail!("there are no spans of the trace `{}`", args.id);
     }

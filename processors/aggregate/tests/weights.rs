@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{Event, ResultRow, Run, create, event};
+use harness::{Event, create, event, run_sorted};
 use proptest::prelude::*;
 
 const SECTION: &str = "window: {sliding: 600ms, slide: 200ms}
@@ -34,18 +34,6 @@ fn weighted() -> impl Strategy<Value = (Event, usize)> {
     )
 }
 
-fn run(section: &str, lanes: &[Vec<Event>]) -> Vec<ResultRow> {
-    let mut run = Run::new(section, lanes.len() as u64);
-    for (lane, events) in (0..).zip(lanes) {
-        // Sorted, so that nothing is late.
-        let mut events = events.clone();
-        events.sort_by_key(|event| event.time);
-        events.chunks(7).for_each(|events| run.events(lane, events));
-    }
-    (0..lanes.len() as u64).for_each(|lane| run.end(lane));
-    run.take()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
@@ -61,8 +49,8 @@ proptest! {
         let repeated: Vec<Vec<Event>> = lanes.iter().map(|events| {
             events.iter().flat_map(|(event, times)| vec![event.clone(); *times]).collect()
         }).collect();
-        let found = run(&format!("{SECTION}weight: bytes\n"), &with_weights);
-        prop_assert_eq!(found, run(SECTION, &repeated));
+        let found = run_sorted(&format!("{SECTION}weight: bytes\n"), &with_weights);
+        prop_assert_eq!(found, run_sorted(SECTION, &repeated));
     }
 }
 
@@ -78,7 +66,7 @@ fn fractions_add_up_and_what_is_no_weight_counts_once() {
         weight(5, Some("much")),
     ];
     let section = "window: {tumbling: 1s}\nout_of_orderness: 0s\ngroup_by: [service]\nweight: bytes\nmeasures: {n: count(bytes), per_second: rate()}\n";
-    let rows = run(section, &[events.to_vec()]);
+    let rows = run_sorted(section, &[events.to_vec()]);
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].count, rows[0].values["n"]), (8, Some(7.0)));
     assert_eq!((rows[0].values["traffic_rate"], rows[0].values["per_second"]), (Some(8.0), Some(8.0)));
