@@ -155,29 +155,30 @@ async fn spans_come_back_with_every_value_in(clickhouse: &ClickHouse) -> Result<
 
     let all = format!("SELECT *, end_time, span_id, parent_span_id FROM {database}.events ORDER BY time");
     let rows = clickhouse.query(&all).await?;
-    assert_eq!(
-        rows[0],
-        json!({
-            "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND, "_before_ns": 0,
-            "trace_id": "t", "span_id": "s.0", "parent_span_id": "", "segment_id": "s", "segment_span_id": 0,
-            "own_span_id": "s.0", "own_parent_span_id": "", "parent_segment_id": "", "parent_segment_span_id": -1,
-            "service": "pay", "service_instance": "i", "operation": "/pay", "kind": "server", "status": "ok",
-            "status_message": "", "peer": "", "component": "Tomcat", "component_id": 1, "layer": "Http",
-            "skip_analysis": false, "size_limited": false, "trace_state": "a=b", "flags": 1, "scope_name": "lib",
-            "scope_version": "1",
-            "links": [{
-                "trace_id": "trace_id", "span_id": "span_id", "ref_type": "ref_type", "parent_service": "parent_service",
-                "parent_service_instance": "parent_service_instance", "parent_endpoint": "parent_endpoint",
-                "network_address": "network_address"
-            }],
-            "events": [
-                {"time": "2025-06-05 01:58:25.000000001", "name": "exception", "attributes": {"stack": "again"}},
-                {"time": "1970-01-01 00:00:00.000000000", "name": "", "attributes": {"time": "-7"}}
-            ],
-            "resource": {"host.name": "h1"},
-            "attributes": {"k": "w", "empty": "", "customer.id": "42"}, "_source": "test/0", "_offset": 0
-        })
-    );
+    let mut expected = json!({
+        "time": "2025-06-05 01:58:25.000000000", "end_time": "2025-06-05 01:58:26.000000000", "duration_ns": SECOND, "_before_ns": 0,
+        "trace_id": "t", "span_id": "s.0", "parent_span_id": "", "segment_id": "s", "segment_span_id": 0,
+        "own_span_id": "s.0", "own_parent_span_id": "", "parent_segment_id": "", "parent_segment_span_id": -1,
+        "service": "pay", "service_instance": "i", "operation": "/pay", "kind": "server", "status": "ok",
+        "status_message": "", "peer": "", "component": "Tomcat", "component_id": 1, "layer": "Http",
+        "skip_analysis": false, "size_limited": false, "trace_state": "a=b", "flags": 1, "scope_name": "lib",
+        "scope_version": "1",
+        "links": [{
+            "trace_id": "trace_id", "span_id": "span_id", "ref_type": "ref_type", "parent_service": "parent_service",
+            "parent_service_instance": "parent_service_instance", "parent_endpoint": "parent_endpoint",
+            "network_address": "network_address"
+        }],
+        "events": [
+            {"time": "2025-06-05 01:58:25.000000001", "name": "exception", "attributes": {"stack": "again"}},
+            {"time": "1970-01-01 00:00:00.000000000", "name": "", "attributes": {"time": "-7"}}
+        ],
+        "resource": {"host.name": "h1"},
+        "attributes": {"k": "w", "empty": "", "customer.id": "42"}, "_source": "test/0", "_offset": 0
+    });
+    for name in ["business_id", "business_code", "business_scenario"] {
+        expected[name] = json!("");
+    }
+    assert_eq!(rows[0], expected);
     assert_eq!(rows[1]["duration_ns"], json!(i64::MAX));
     assert_eq!((&rows[1]["service"], &rows[1]["status_message"]), (&json!("支付"), &json!("no\n\nmoney")));
     assert_eq!((&rows[1]["flags"], &rows[1]["attributes"]), (&json!(u32::MAX), &json!({})));
