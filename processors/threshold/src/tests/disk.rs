@@ -20,8 +20,9 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// One with room for the history of every window of a test, each with the past that it looks back to.
     pub(super) async fn new() -> Disk {
-        Disk::begin(tempfile::tempdir().unwrap(), 1 << 20).await
+        Disk::begin(tempfile::tempdir().unwrap(), 16 << 20).await
     }
 
     /// One with the least room that its configuration allows.
@@ -53,7 +54,7 @@ impl Disk {
 
     /// The state that another process finds in this folder.
     pub(super) async fn of(folder: tempfile::TempDir) -> Disk {
-        Disk::begin(folder, 1 << 20).await
+        Disk::begin(folder, 16 << 20).await
     }
 }
 
