@@ -99,7 +99,7 @@ impl DiskGuard {
 
     /// Works until `stop` says so. It may be stopped anywhere.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        // When a day was deleted from a disk.
+        // When a day of a disk was to be deleted.
         let mut deleted = HashMap::new();
         loop {
             tokio::select! {
@@ -153,10 +153,10 @@ impl DiskGuard {
             if percent >= f64::from(self.keys.drop_below_percent) || waits {
                 continue;
             }
-            // Others may still be helped.
-            match self.drop_oldest(&disk).await {
-                Ok(()) => drop(deleted.insert(disk, Instant::now())),
-                Err(failure) => self.warn_of_failure(&failure),
+            // Also when the answer is lost: the day may be gone. Others may still be helped.
+            deleted.insert(disk.clone(), Instant::now());
+            if let Err(failure) = self.drop_oldest(&disk).await {
+                self.warn_of_failure(&failure);
             }
         }
         Ok(())
@@ -166,7 +166,6 @@ impl DiskGuard {
     async fn drop_oldest(&self, disk: &str) -> Result<(), Failure> {
         let condition = self.cheapest().await?;
         let day = "toDate(extract(partition, '[0-9]{4}-[0-9]{2}-[0-9]{2}'))";
-        // Of several gateways each finds the same day, and deleting it again does nothing.
         let sql = format!(
             "SELECT table, partition_id AS id, partition AS name, sum(rows) AS row_count, sum(bytes_on_disk) AS size \
              FROM system.parts WHERE active AND rows > 0 AND database = {} AND disk_name = {} AND ({condition}) \

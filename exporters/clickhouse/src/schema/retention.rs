@@ -35,19 +35,21 @@ pub(crate) struct Retention {
     pub(crate) classes: Vec<Class>,
 }
 
-/// Functions that may give another class when an insert is repeated: the server recognises a repeat by
-/// partitions.
-const CHANGING: [&str; 10] = [
+/// How functions begin that may give another class when an insert is repeated: the server recognises a repeat
+/// by partitions.
+const CHANGING: [&str; 12] = [
     "now",
-    "now64",
     "today",
     "yesterday",
+    "current",
+    "utctimestamp",
     "rand",
-    "rand32",
-    "rand64",
-    "generateuuidv4",
-    "dictget",
-    "rownumberinallblocks",
+    "generate",
+    "dict",
+    "joinget",
+    "rownumber",
+    "blocknumber",
+    "hostname",
 ];
 
 impl Class {
@@ -61,11 +63,10 @@ impl Class {
             return Some("must not have a comment: it would hide what follows".to_owned());
         }
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let mut words = condition.split(|c: char| !is_name(c) && c != '(').filter(|word| word.contains('('));
-        let changing = words.find_map(|word| {
-            let calls = word.split('(');
-            calls.into_iter().find(|name| CHANGING.contains(name) || name.starts_with("dictget"))
-        });
+        let mut called = condition
+            .match_indices('(')
+            .filter_map(|(at, _)| condition.get(..at)?.trim_end().rsplit(|c: char| !is_name(c)).next());
+        let changing = called.find(|name| CHANGING.iter().any(|begin| name.starts_with(begin)));
         changing.map(|name| {
             format!(
                 "`{name}` may say something else when an insert is repeated, whose rows would be stored twice"
@@ -148,6 +149,22 @@ mod tests {
 
     fn class(condition: &str, days: u64) -> Class {
         Class { r#where: condition.to_owned(), ttl: Duration::from_secs(days * 86_400) }
+    }
+
+    #[test]
+    fn what_may_change_between_two_tries_is_refused() {
+        for (condition, refused) in [
+            ("status = 'error'", false),
+            ("lower(attributes['k']) IN ('now', 'today')", false),
+            ("knows(a) AND branded (b)", false),
+            ("time > now()", true),
+            ("time > subtractHours( NOW () , 1)", true),
+            ("randConstant() > 1", true),
+            ("dictGetOrNull('d', 'a', service) = 1", true),
+            ("hostName() = 'a'", true),
+        ] {
+            assert_eq!(class(condition, 1).problem().is_some(), refused, "{condition}");
+        }
     }
 
     #[test]
