@@ -12,7 +12,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn services_are_shown_by_requests_errors_and_latency() -> Result<()> {
-    let clickhouse = ClickHouse::shared()?;
+    services_are_shown_in(ClickHouse::shared()?).await
+}
+
+#[tokio::test]
+async fn services_of_a_real_server_are_shown() -> Result<()> {
+    services_are_shown_in(&ClickHouse::start_real()?).await
+}
+
+async fn services_are_shown_in(clickhouse: &ClickHouse) -> Result<()> {
     let database = clickhouse.database().await?;
     let folder = Arc::new(tempfile::tempdir()?);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;

@@ -34,7 +34,11 @@ impl Stored {
     ///
     /// # Errors
     /// There is no such folder or server, or it refuses the statement.
-    pub(crate) async fn rows<T: DeserializeOwned>(&self, sql: String) -> anyhow::Result<Vec<T>> {
+    pub(crate) async fn rows<T: DeserializeOwned>(&self, mut sql: String) -> anyhow::Result<Vec<T>> {
+        if self.is_clickhouse() {
+            // As the user's profile has it, a server may write whole numbers of 64 bits as texts.
+            sql.push_str(" SETTINGS output_format_json_quote_64bit_integers = 0");
+        }
         let asked = QueryArgs {
             data: self.data.clone(),
             clickhouse: self.clickhouse.clone(),

@@ -174,16 +174,10 @@ impl Dialect {
                 },
             ),
         };
-        // Servers write numbers of 64 bits as texts.
-        let whole = |sql: &str| match self {
-            Dialect::ClickHouse { .. } => format!("toUInt32({sql})"),
-            Dialect::Files => sql.to_owned(),
-        };
-        let (spans, requests, errors) = (whole("count(*)"), whole(&requests), whole(&errors));
         let (p50, p99) = (quantile(0.5), quantile(0.99));
         let (from, to) = (self.time(from), self.time(to));
         format!(
-            "SELECT {service} AS service, {spans} AS spans, {requests} AS requests, {errors} AS errors, {p50} AS p50, {p99} AS p99 \
+            "SELECT {service} AS service, count(*) AS spans, {requests} AS requests, {errors} AS errors, {p50} AS p50, {p99} AS p99 \
              FROM {table} WHERE time > {from} AND time <= {to} GROUP BY {service} ORDER BY spans DESC LIMIT {MOST}"
         )
     }
